@@ -1,0 +1,107 @@
+"""The int8 model: what the quantiser makes, the .tflite writer stores, the host twin and the firmware run.
+
+Tensors are NHWC with batch 1. Real value = ``scale * (q - zero_point)``. Weights are symmetric, one scale
+per output channel; accumulators are int32 (the scheme of Jacob et al., "Quantization and Training of Neural
+Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018, as TensorFlow Lite specifies it).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+
+
+class Kind(StrEnum):
+    """Operators of an int8 model, one for one with TensorFlow Lite's builtin operators."""
+
+    CONV = "conv"
+    DEPTHWISE = "depthwise"
+    DENSE = "dense"  # FULLY_CONNECTED; read from foreign files, never written by us (1x1 CONV_2D instead)
+    ADD = "add"
+    CONCAT = "concat"
+    MAX_POOL = "max_pool"
+    AVG_POOL = "avg_pool"
+    MEAN = "mean"  # read from foreign files; ours use AVG_POOL
+    PAD = "pad"
+    RESHAPE = "reshape"
+    RELU = "relu"
+    SOFTMAX = "softmax"
+
+
+class Activation(StrEnum):
+    """Activation fused into an operator."""
+
+    NONE = "none"
+    RELU = "relu"
+    RELU6 = "relu6"
+
+
+@dataclass(frozen=True)
+class QTensor:
+    """An activation tensor: NHWC ``shape`` (batch 1), real = ``scale * (q - zero_point)``."""
+
+    shape: tuple[int, ...]
+    scale: float
+    zero_point: int
+    name: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """Size in bytes (int8)."""
+        return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class QOp:
+    """One operator. ``inputs`` and ``output`` index ``Int8Model.tensors``.
+
+    Attributes:
+        weights: int8; CONV ``(out, kh, kw, in)``, DEPTHWISE ``(1, kh, kw, out)``, DENSE ``(out, in)``.
+        weight_scales: float32 ``(out,)``.
+        bias: int32 ``(out,)`` in units of ``input scale * weight_scales``.
+        kernel: window ``(kh, kw)`` of convolutions and pools.
+        stride: ``(sh, sw)``.
+        dilation: ``(dh, dw)``.
+        padding: ``((top, bottom), (left, right))`` zeros that the operator itself adds (SAME or VALID only:
+            anything else is a PAD operator before it); for PAD the rows and columns it adds.
+        name: path of the layer it came from.
+    """
+
+    kind: Kind
+    inputs: tuple[int, ...]
+    output: int
+    weights: np.ndarray | None = None
+    weight_scales: np.ndarray | None = None
+    bias: np.ndarray | None = None
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    activation: Activation = Activation.NONE
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Int8Model:
+    """A whole network in execution order, with one input and one output tensor."""
+
+    tensors: tuple[QTensor, ...]
+    ops: tuple[QOp, ...]
+    input: int
+    output: int
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def macs(self) -> int:
+        """Multiply-accumulates of convolution, depthwise and dense operators for one inference."""
+        return sum(op_macs(self, op) for op in self.ops)
+
+
+def op_macs(model: Int8Model, op: QOp) -> int:
+    """Multiply-accumulates of one operator (0 unless it is a convolution, depthwise or dense operator)."""
+    if op.weights is None:
+        return 0
+    shape = model.tensors[op.output].shape
+    positions = int(np.prod(shape[1:3])) if op.kind in (Kind.CONV, Kind.DEPTHWISE) else 1
+    return positions * int(op.weights.size)

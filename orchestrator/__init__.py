@@ -1,0 +1,1 @@
+"""Sampling, workers, early stopping, the trial database, queries and the command line."""

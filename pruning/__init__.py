@@ -1,0 +1,1 @@
+"""The differentiable pruning job and the baseline compression methods."""

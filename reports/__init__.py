@@ -1,0 +1,1 @@
+"""Fronts, comparisons, figures and the HTML page, from a plain table of trials."""
