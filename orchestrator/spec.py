@@ -1,0 +1,131 @@
+"""What one trial is asked to do, what it reports on the way, and what it answers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mcu.budget import Budget
+from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
+
+HyperparameterValue = bool | int | float | str
+
+
+class TrialState(StrEnum):
+    """Where a trial stands; the last four are final."""
+
+    PLANNED = "planned"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    INFEASIBLE = "infeasible"
+    STOPPED = "stopped"
+
+
+FINAL_STATES = (TrialState.COMPLETE, TrialState.FAILED, TrialState.INFEASIBLE, TrialState.STOPPED)
+
+
+def canonical_json(value: Any) -> str:
+    """One text for equal values: sorted keys, no blanks, no NaN.
+
+    Raises:
+        ValueError: if the value holds NaN or an infinity.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Bounds(_Frozen):
+    """Upper bounds of a trial: bytes, bytes and multiply-accumulates; None leaves one open."""
+
+    flash: int | None = None
+    sram: int | None = None
+    macs: int | None = None
+
+    def budget(self) -> Budget:
+        """The same bounds as the type the rest of the code holds resources against."""
+        return Budget(flash=self.flash, sram=self.sram, macs=self.macs)
+
+
+class TrialSpec(_Frozen):
+    """Everything that determines a trial's result: same spec on the same machine type, same result."""
+
+    task: TaskChoice
+    network: NetworkChoice
+    method: str
+    device: str | None = None
+    runtime: Literal["tflm", "firmware"] = "tflm"
+    budget: Bounds
+    hyperparameters: dict[str, HyperparameterValue] = Field(default_factory=dict)
+    seed: int
+    training: TrainingChoice
+
+    def canonical(self) -> str:
+        """Canonical JSON of the spec: what is stored and hashed."""
+        return canonical_json(self.model_dump(mode="json"))
+
+    def hash(self) -> str:
+        """SHA-256 (hex) of the canonical JSON; equal specs have equal hashes."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+
+class Rung(_Frozen):
+    """One report of a running trial: where it is and what it would cost now."""
+
+    step: int
+    epochs_done: float = 0.0
+    val_accuracy: float | None = None
+    flash: int | None = None
+    sram: int | None = None
+    macs: int | None = None
+    phase: str = ""
+
+
+class DenseCost(_Frozen):
+    """What the unpruned network costs: bytes, bytes, multiply-accumulates."""
+
+    flash: int | None = None
+    sram: int | None = None
+    macs: int | None = None
+
+
+class Artifact(_Frozen):
+    """A file of a trial; ``path`` is relative to the artifact root."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+class TrialResult(_Frozen):
+    """What a worker answers. Accuracies are 0..1, sizes bytes, ``violation`` relative (0 is feasible)."""
+
+    state: Literal["complete", "failed", "infeasible", "stopped"]
+    reason: str | None = None
+    accuracy: float | None = None
+    float_accuracy: float | None = None
+    val_accuracy: float | None = None
+    flash: int | None = None
+    sram: int | None = None
+    sram_activations: int | None = None
+    flash_firmware: int | None = None
+    sram_firmware: int | None = None
+    instructions: int | None = None
+    macs: int | None = None
+    violation: float | None = None
+    feasible: bool | None = None
+    binding_use: float | None = None
+    measured: bool = False
+    duration_s: float | None = None
+    dense: DenseCost | None = None
+    widths: dict[str, int] = Field(default_factory=dict)
+    dense_widths: dict[str, int] = Field(default_factory=dict)
+    trajectory: list[dict[str, Any]] = Field(default_factory=list)
+    artifacts: dict[str, Artifact] = Field(default_factory=dict)
