@@ -1,0 +1,56 @@
+"""What a trial chose: its task, its network and how long it trains. Plain JSON, frozen, hashable by content."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Scalar = bool | int | float | str
+TrainingDevice = Literal["auto", "cpu", "cuda"]
+
+
+class Choice(BaseModel):
+    """Base of all choices: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TaskChoice(Choice):
+    """Which data: a registered task or ``module:factory``.
+
+    Attributes:
+        data: folder of a data set that lies on disk.
+        path: file of the task ``arrays``.
+        options: options of the task; ``train_limit``, ``val_limit`` and ``test_limit`` work for every task.
+        base: folder in which ``module:factory`` is looked up first.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    data: str | None = None
+    path: str | None = None
+    options: dict[str, Scalar] = {}
+    base: str | None = None
+
+
+class NetworkChoice(Choice):
+    """Which network: a registered one or ``module:factory``.
+
+    Attributes:
+        width: multiplier on the channels of registered networks.
+        options: keyword arguments of the network.
+        base: folder in which ``module:factory`` is looked up first.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    width: Annotated[float, Field(gt=0, le=16)] = 1.0
+    options: dict[str, Scalar] = {}
+    base: str | None = None
+
+
+class TrainingChoice(Choice):
+    """How long and where a trial trains; ``auto`` takes a GPU when torch sees one."""
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 20
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
+    device: TrainingDevice = "auto"
