@@ -10,9 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from mcu.budget import Budget
-from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
-
-HyperparameterValue = bool | int | float | str
+from search_spaces.choices import NetworkChoice, Scalar, TaskChoice, TrainingChoice
 
 
 class TrialState(StrEnum):
@@ -63,7 +61,7 @@ class TrialSpec(_Frozen):
     device: str | None = None
     runtime: Literal["tflm", "firmware"] = "tflm"
     budget: Bounds
-    hyperparameters: dict[str, HyperparameterValue] = Field(default_factory=dict)
+    hyperparameters: dict[str, Scalar] = Field(default_factory=dict)
     seed: int
     training: TrainingChoice
 
