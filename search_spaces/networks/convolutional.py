@@ -1,0 +1,71 @@
+"""Networks without branches: DS-CNN, a plain stack, a small VGG and one for sequences."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from search_spaces.networks.layers import Size, conv_bn, network, same_size, scaled, separable
+
+
+def ds_cnn(
+    input_shape: tuple[int, int, int], classes: int, width: float = 1.0, channels: int = 64, blocks: int = 4
+) -> nn.Module:
+    """DS-CNN of "Hello Edge" (arXiv 1711.07128) as in MLPerf Tiny.
+
+    2,656,768 multiply-accumulates on 1x49x10 with 12 classes.
+    Spectrograms, at least twice as long as high, get the 10x4 stem of the reference; pictures a 3x3 stem.
+    """
+    inputs, height, breadth = input_shape
+    outputs = scaled(channels, width)
+    size: Size = (height, breadth)
+    kernel = (10, 4) if height >= 2 * breadth and breadth > 1 else (3, 3)
+    stem = conv_bn(inputs, outputs, size, kernel, stride=2)
+    size = same_size(size, (2, 2))
+    body = [separable(outputs, outputs, size) for _ in range(blocks)]
+    return network([stem, *body], outputs, classes)
+
+
+def plain_cnn(input_shape: tuple[int, int, int], classes: int, width: float = 1.0, channels: int = 24) -> nn.Module:
+    """Seven 3x3 convolutions over three resolutions: 20.5 M multiply-accumulates on 1x28x28."""
+    first, middle, last = (scaled(channels * factor, width) for factor in (1, 2, 4))
+    plan = [(first, 1), (middle, 2), (middle, 1), (middle, 1), (last, 2), (last, 1), (last, 1)]
+    return _stack(input_shape, classes, [(outputs, 3, stride) for outputs, stride in plan])
+
+
+def vgg_small(input_shape: tuple[int, int, int], classes: int, width: float = 1.0, channels: int = 32) -> nn.Module:
+    """Three pairs of 3x3 convolutions with max pooling between them (after Simonyan & Zisserman, arXiv 1409.1556)."""
+    inputs, height, breadth = input_shape
+    size: Size = (height, breadth)
+    layers: list[nn.Module] = []
+    for stage in range(3):
+        outputs = scaled(channels * 2**stage, width)
+        for _ in range(2):
+            layers.append(conv_bn(inputs, outputs, size))
+            inputs = outputs
+        if stage < 2 and min(size) >= 2:
+            layers.append(nn.MaxPool2d(2))
+            size = (size[0] // 2, size[1] // 2)
+    return network(layers, inputs, classes)
+
+
+def tiny_cnn1d(
+    input_shape: tuple[int, int, int], classes: int, width: float = 1.0, channels: int = 32, kernel: int = 5
+) -> nn.Module:
+    """Five convolutions along time for sequences of shape ``(axes, samples, 1)``, written as kernel x 1."""
+    plan = [(channels, 2), (channels, 1), (2 * channels, 2), (2 * channels, 1), (2 * channels, 2)]
+    return _stack(
+        input_shape, classes, [(scaled(outputs, width), (kernel, 1), (stride, 1)) for outputs, stride in plan]
+    )
+
+
+def _stack(
+    input_shape: tuple[int, int, int], classes: int, plan: list[tuple[int, int | Size, int | Size]]
+) -> nn.Module:
+    inputs, height, breadth = input_shape
+    size: Size = (height, breadth)
+    layers: list[nn.Module] = []
+    for outputs, kernel, stride in plan:
+        layers.append(conv_bn(inputs, outputs, size, kernel, stride))
+        size = same_size(size, (stride, stride) if isinstance(stride, int) else stride)
+        inputs = outputs
+    return network(layers, inputs, classes)

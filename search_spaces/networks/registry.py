@@ -1,0 +1,176 @@
+"""Networks by name: ours, entry points ``mcusweep.networks`` and ``module:factory``. Listing imports no torch."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+from mcu.errors import InputError
+from search_spaces.choices import NetworkChoice
+from search_spaces.factories import call_factory, call_reference, check_reference, is_reference
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ENTRY_POINTS = "mcusweep.networks"
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class NetworkEntry:
+    """A registered network: where its factory is, what it is and which options it takes."""
+
+    name: str
+    factory: str
+    summary: str
+    citation: str
+    options: tuple[str, ...] = ()
+
+
+_CONVOLUTIONAL = "search_spaces.networks.convolutional"
+_RESNET = "search_spaces.networks.resnet"
+_MOBILENET = "search_spaces.networks.mobilenet"
+BUILT_IN = {
+    entry.name: entry
+    for entry in (
+        NetworkEntry(
+            "resnet8", f"{_RESNET}:resnet8", "3 residual blocks, the picture network of MLPerf Tiny",
+            "He et al., arXiv 1512.03385; Banbury et al., arXiv 2106.07597", ("channels",),
+        ),
+        NetworkEntry(
+            "resnet20", f"{_RESNET}:resnet20", "9 residual blocks", "He et al., arXiv 1512.03385", ("channels",)
+        ),
+        NetworkEntry(
+            "ds-cnn", f"{_CONVOLUTIONAL}:ds_cnn", "depthwise-separable, the keyword network of MLPerf Tiny",
+            "Zhang et al., arXiv 1711.07128; Banbury et al., arXiv 2106.07597", ("channels", "blocks"),
+        ),
+        NetworkEntry("plain-cnn", f"{_CONVOLUTIONAL}:plain_cnn", "7 convolutions in a row", "", ("channels",)),
+        NetworkEntry(
+            "vgg-small", f"{_CONVOLUTIONAL}:vgg_small", "6 convolutions with max pooling",
+            "after Simonyan & Zisserman, arXiv 1409.1556", ("channels",),
+        ),
+        NetworkEntry(
+            "tiny-cnn1d", f"{_CONVOLUTIONAL}:tiny_cnn1d", "5 convolutions along time, for motion and other sequences",
+            "", ("channels", "kernel"),
+        ),
+        NetworkEntry(
+            "mobilenet-v1", f"{_MOBILENET}:mobilenet_v1", "13 depthwise-separable blocks; wake words at width 0.25",
+            "Howard et al., arXiv 1704.04861",
+        ),
+        NetworkEntry(
+            "mobilenet-v2", f"{_MOBILENET}:mobilenet_v2", "17 inverted residuals", "Sandler et al., arXiv 1801.04381"
+        ),
+    )
+}  # fmt: skip
+
+
+def network_names() -> tuple[str, ...]:
+    """Names of the built-in networks, then those of entry points."""
+    return (*BUILT_IN, *sorted(_plugins().keys() - BUILT_IN.keys()))
+
+
+def describe_network(name: str) -> dict[str, Any]:
+    """Name, summary, citation and options of a network.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    check_network(NetworkChoice(name=name))
+    if name in BUILT_IN:
+        return asdict(BUILT_IN[name]) | {"options": ["width", *BUILT_IN[name].options]}
+    plugin = _plugins().get(name)
+    origin = f"entry point {plugin.value}" if plugin else "your own factory"
+    return {"name": name, "factory": plugin.value if plugin else name, "summary": origin, "citation": "", "options": []}
+
+
+def check_network(choice: NetworkChoice) -> None:
+    """Refuse an unknown name or option without importing torch.
+
+    Raises:
+        InputError: naming what is allowed.
+    """
+    if is_reference(choice.name):
+        check_reference(choice.name)
+        return
+    known = network_names()
+    if choice.name not in known:
+        close = get_close_matches(choice.name, known, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise InputError(
+            f"network {choice.name!r} is unknown: {hint}allowed are {', '.join(known)} or package.module:factory"
+        )
+    if choice.name in BUILT_IN:
+        allowed = BUILT_IN[choice.name].options
+        for key in choice.options.keys() - set(allowed):
+            raise InputError(
+                f"network {choice.name!r} has no option {key!r}: its options are {', '.join(allowed) or 'none'}"
+            )
+
+
+def build_network(choice: NetworkChoice, input_shape: Shape, classes: int, seed: int) -> nn.Module:
+    """The network in float32 on the CPU with weights drawn from ``seed``; torch's generator is left as it was.
+
+    Args:
+        input_shape: channels, height, width.
+        classes: number of scores it must return.
+
+    Raises:
+        InputError: for an unknown name or option, a factory that fails, or one whose result is not an
+            ``nn.Module`` that maps a batch to ``(batch, classes)`` scores.
+    """
+    import torch
+
+    check_network(choice)
+    offered = {"input_shape": tuple(input_shape), "classes": classes, "width": choice.width}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if is_reference(choice.name):
+            network = call_reference(choice.name, choice.base, offered, choice.options)
+        else:
+            network = call_factory(_load(choice.name), choice.name, offered, choice.options)
+        if not isinstance(network, torch.nn.Module):
+            raise InputError(f"network {choice.name!r}: returned {type(network).__name__}, must be a torch.nn.Module")
+        if choice.name in BUILT_IN:
+            _initialise(network)
+    _check_scores(network, choice.name, input_shape, classes)
+    return network.train()
+
+
+def _load(name: str) -> Any:
+    if name not in BUILT_IN:
+        return _plugins()[name].load()
+    module, _, attribute = BUILT_IN[name].factory.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+
+
+def _initialise(network: nn.Module) -> None:
+    from search_spaces.networks.layers import initialise
+
+    initialise(network)
+
+
+def _check_scores(network: nn.Module, name: str, input_shape: Shape, classes: int) -> None:
+    """Run one batch of two zeros in evaluation mode; a wrong shape is found here, not after an hour."""
+    import torch
+
+    network.eval()
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            scores = network(torch.zeros(2, *input_shape))
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise InputError(
+            f"network {name!r}: fails on an input of shape {tuple(input_shape)}: {type(error).__name__}: {text}"
+        ) from error
+    if not isinstance(scores, torch.Tensor) or tuple(scores.shape) != (2, classes):
+        got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise InputError(f"network {name!r}: two inputs gave {got}, must be scores of shape (2, {classes})")
