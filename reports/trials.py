@@ -1,0 +1,96 @@
+"""The table of trials that every report starts from: completed columns, types, one label per budget."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mcu.budget import RESOURCES
+from mcu.units import format_bytes, format_count
+
+NUMBERS = (
+    *("accuracy", "float_accuracy", "val_accuracy", "flash", "sram", "sram_activations", "macs"),
+    *("sram_firmware", "flash_firmware", "instructions", "budget_flash", "budget_sram", "budget_macs"),
+    *("violation", "binding_use", "duration_s", "dense_flash", "dense_sram", "dense_macs"),
+)
+TEXTS = ("method", "network", "task", "device", "state", "reason", "study", "runtime", "spec_hash")
+TIMES = ("started_at", "finished_at")
+NESTED = ("widths", "dense_widths", "trajectory", "artifacts")
+RESOURCE_TITLES = {"flash": "Flash", "sram": "SRAM", "macs": "MACs"}
+
+
+def tidy(frame: pd.DataFrame) -> pd.DataFrame:
+    """A copy of the trials with every expected column, plain types and the column ``budget``.
+
+    Numbers become floats with NaN for missing, texts become ``str`` or None, times UTC timestamps, ``feasible``
+    and ``known`` booleans. A ``known`` trial has an accuracy and all three resources, feasible or not.
+    Nothing is dropped.
+    """
+    table = frame.reset_index(drop=True).copy()
+    for name in NUMBERS:
+        table[name] = pd.to_numeric(table[name], errors="coerce").astype(float) if name in table else np.nan
+    for name in TEXTS:
+        values = table[name] if name in table else [None] * len(table)
+        table[name] = pd.Series([None if _missing(value) else str(value) for value in values], dtype=object)
+    for name in TIMES:
+        moments = table[name] if name in table else pd.Series([None] * len(table), dtype=object)
+        table[name] = pd.to_datetime(moments, utc=True, errors="coerce", format="mixed")
+    for name in NESTED:
+        if name not in table:
+            table[name] = pd.Series([None] * len(table), dtype=object)
+    table["number"] = table["number"].astype(int) if "number" in table else np.arange(len(table))
+    for name, default in (("seed", 0), ("attempts", 1)):
+        values = table[name] if name in table else pd.Series([default] * len(table))
+        table[name] = pd.to_numeric(values, errors="coerce").fillna(default).astype(int)
+    known = table[["accuracy", *RESOURCES]].notna().all(axis=1)
+    table["known"] = known
+    feasible = table["feasible"] if "feasible" in table else table["violation"] == 0
+    table["feasible"] = feasible.map(lambda value: False if _missing(value) else bool(value)).astype(bool)
+    table["feasible"] &= known & (table["state"] == "complete")
+    table["budget"] = _budget_labels(table)
+    return table
+
+
+def budgets(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per budget of a tidy table: ``budget``, ``device`` and the three bounds, smallest first."""
+    bounds = ["budget_flash", "budget_sram", "budget_macs"]
+    rows = table.drop_duplicates("budget")[["budget", "device", *bounds]]
+    return rows.sort_values([*bounds, "budget"], na_position="last").reset_index(drop=True)
+
+
+def methods(table: pd.DataFrame) -> list[str]:
+    """The methods of a tidy table; the pruning job first, then by name."""
+    names = {name for name in table["method"] if name is not None}
+    return sorted(names, key=lambda name: (name != "differentiable", name))
+
+
+def bounds_label(flash: float | None, sram: float | None, macs: float | None) -> str:
+    """Three bounds as people write them: ``64KB flash, 32KB SRAM, 4.4M MACs``; open ones are left out."""
+    parts = []
+    if not _missing(flash):
+        parts.append(f"{format_bytes(int(flash))} flash")  # type: ignore[arg-type]
+    if not _missing(sram):
+        parts.append(f"{format_bytes(int(sram))} SRAM")  # type: ignore[arg-type]
+    if not _missing(macs):
+        parts.append(f"{format_count(int(macs))} MACs")  # type: ignore[arg-type]
+    return ", ".join(parts) or "no bound"
+
+
+def _budget_labels(table: pd.DataFrame) -> pd.Series:
+    """The device where it has one set of bounds; the bounds themselves otherwise."""
+    keys = list(zip(table["budget_flash"], table["budget_sram"], table["budget_macs"], strict=True))
+    labels = [bounds_label(*key) for key in keys]
+    of_device: dict[str, set[str]] = {}
+    for device, label in zip(table["device"], labels, strict=True):
+        of_device.setdefault(device or "", set()).add(label)
+    named = [
+        label if device is None else device if len(of_device[device]) == 1 else f"{device} ({label})"
+        for device, label in zip(table["device"], labels, strict=True)
+    ]
+    return pd.Series(named, index=table.index, dtype=object)
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and np.isnan(value))

@@ -1,0 +1,95 @@
+"""Which model to flash: the winner of each budget, chosen by validation accuracy among all that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mcu.budget import RESOURCES
+from reports.fronts import Mask, best_row, fits, front_rows
+from reports.trials import budgets
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The winner of one budget; ``row`` is its position in the table (None: nothing fits), ``runners_up`` follow it.
+
+    ``fitting`` counts the trials that fit, ``elsewhere`` says that the winner was run for another budget.
+    """
+
+    budget: str
+    device: str | None
+    bounds: Mapping[str, float]
+    row: int | None
+    runners_up: tuple[int, ...]
+    fitting: int
+    tried: int
+    elsewhere: bool
+
+
+def used_of(table: pd.DataFrame, runtime: str = "tflm") -> dict[str, np.ndarray]:
+    """What each trial uses of each resource under a runtime: the firmware's figures where those are the measure."""
+    suffix = "_firmware" if runtime == "firmware" else ""
+    return {
+        "flash": table[f"flash{suffix}"].to_numpy(dtype=float),
+        "sram": table[f"sram{suffix}"].to_numpy(dtype=float),
+        "macs": table["macs"].to_numpy(dtype=float),
+    }
+
+
+def fitting_rows(table: pd.DataFrame, bounds: Mapping[str, float], runtime: str = "tflm") -> Mask:
+    """Which finished trials keep the bounds on measured values, whatever budget they were run for."""
+    finished = table["state"].isin(["complete", "infeasible"]).to_numpy() & table["known"].to_numpy(dtype=bool)
+    return finished & fits(used_of(table, runtime), bounds)
+
+
+def best_first(table: pd.DataFrame, bounds: Mapping[str, float], runtime: str = "tflm") -> list[int]:
+    """Positions of the trials that fit, highest validation accuracy first, then smallest flash."""
+    fit = fitting_rows(table, bounds, runtime) & table["val_accuracy"].notna().to_numpy()
+    rows = np.flatnonzero(fit)
+    score, flash = table["val_accuracy"].to_numpy(dtype=float), table["flash"].to_numpy(dtype=float)
+    return [int(row) for row in rows[np.lexsort((rows, flash[rows], -score[rows]))]]
+
+
+def winners(table: pd.DataFrame, runners_up: int = 3) -> list[Winner]:
+    """The winner of every budget of a tidy table, smallest budget first."""
+    found = []
+    for record in budgets(table).to_dict("records"):
+        bounds = {name: record[f"budget_{name}"] for name in RESOURCES if np.isfinite(record[f"budget_{name}"])}
+        mine = table["budget"] == record["budget"]
+        runtime = next((value for value in table.loc[mine, "runtime"] if value), "tflm")
+        order = best_first(table, bounds, runtime)
+        row = order[0] if order else None
+        found.append(
+            Winner(
+                budget=record["budget"],
+                device=record["device"],
+                bounds=bounds,
+                row=row,
+                runners_up=tuple(order[1 : 1 + runners_up]),
+                fitting=len(order),
+                tried=int(mine.sum()),
+                elsewhere=row is not None and not bool(mine.iloc[row]),
+            )
+        )
+    return found
+
+
+def method_winner(table: pd.DataFrame, budget: str, method: str) -> int | None:
+    """The best feasible trial of one method among those run for one budget, or None."""
+    eligible = (table["budget"] == budget) & (table["method"] == method) & table["feasible"]
+    return best_row(table["val_accuracy"], eligible, table["flash"])
+
+
+def accuracy_front(table: pd.DataFrame, resource: str, method: str | None = None) -> list[int]:
+    """Positions of the trials one would choose by validation accuracy as the room for ``resource`` grows.
+
+    Every measured model counts that finished inside its budget; of one ``method``, or of all.
+    """
+    eligible = table["feasible"].to_numpy(dtype=bool) & table["val_accuracy"].notna().to_numpy()
+    if method is not None:
+        eligible &= (table["method"] == method).to_numpy()
+    return [int(row) for row in front_rows(table[resource], table["val_accuracy"], eligible)]
