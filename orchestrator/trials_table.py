@@ -79,6 +79,8 @@ def trials_frame(store: Store, study: Study | None = None, *, trajectories: bool
 def _decode(frame: pd.DataFrame, trajectories: bool) -> pd.DataFrame:
     for name in _INTEGERS:
         frame[name] = frame[name].astype("Int64")
+    for name in ("number", "seed", "attempts"):
+        frame[name] = frame[name].astype("int64")
     for name in _BOOLEANS:
         frame[name] = frame[name].astype("boolean")
     for column in RESULT_NUMBERS:

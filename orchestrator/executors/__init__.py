@@ -1,0 +1,1 @@
+"""Where trials run: on Ray, in local processes, or on a simulated clock."""

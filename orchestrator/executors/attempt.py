@@ -1,0 +1,81 @@
+"""One attempt inside a worker process: find the worker function, set threads, turn exceptions into results."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcu.errors import InputError
+from orchestrator.spec import Rung, TrialResult, TrialSpec
+
+Report = Callable[[Rung], bool]
+WorkerFunction = Callable[[TrialSpec, Path, Report], TrialResult]
+DEFAULT_WORKER = "orchestrator.worker:run_trial"
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class WorkerSetting:
+    """What every attempt of a sweep shares.
+
+    Attributes:
+        worker: ``module:function`` that runs a trial.
+        artifacts: absolute folder for the trials' files; all workers must see it.
+        paths: folders to import the user's modules from.
+        threads: torch threads of one trial.
+    """
+
+    worker: str
+    artifacts: str
+    paths: tuple[str, ...] = ()
+    threads: int = 1
+
+
+def run_attempt(setting: WorkerSetting, spec_json: str, report: Report) -> TrialResult:
+    """Run one trial in this process. Whatever goes wrong in it becomes a failed result with a one-line reason."""
+    start = time.monotonic()
+    try:
+        limit_threads(setting.threads)
+        extend_path(setting.paths)
+        spec = TrialSpec.model_validate_json(spec_json)
+        run: WorkerFunction = _find(setting.worker)
+        return run(spec, Path(setting.artifacts), report)
+    except InputError as error:
+        reason = _line(str(error))
+    except MemoryError:
+        reason = "out of memory"
+    except Exception as error:
+        reason = _line(f"{type(error).__name__}: {error}")
+    return TrialResult(state="failed", reason=reason, duration_s=time.monotonic() - start)
+
+
+def limit_threads(threads: int) -> None:
+    """Give the process ``threads`` computing threads, also when torch was loaded with another count."""
+    for name in _THREAD_VARIABLES:
+        os.environ[name] = str(threads)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)
+
+
+def extend_path(paths: Iterable[str]) -> None:
+    """Put folders at the front of the import path, once each."""
+    for path in paths:
+        if path not in sys.path:
+            sys.path.insert(0, path)
+
+
+def _find(worker: str) -> WorkerFunction:
+    module, _, name = worker.partition(":")
+    found: WorkerFunction = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[0][:500] if lines else "unknown error"

@@ -1,0 +1,109 @@
+"""The executor: takes attempts, answers with events. It knows nothing of studies, samplers or databases."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Self
+
+from orchestrator.spec import Rung, TrialResult, TrialSpec
+
+
+class LossReason(StrEnum):
+    """Why an attempt ended without a result."""
+
+    WORKER_DIED = "worker-died"
+    OUT_OF_MEMORY = "out-of-memory"
+    EXECUTOR_LOST = "executor-lost"
+    DRIVER_DIED = "driver-died"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class Started:
+    """An attempt began on a worker."""
+
+    attempt: str
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Reported:
+    """An attempt reached a rung."""
+
+    attempt: str
+    rung: Rung
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An attempt gave a result, good or bad."""
+
+    attempt: str
+    result: TrialResult
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An attempt ended without a result: its worker is gone. It may be tried again."""
+
+    attempt: str
+    reason: LossReason
+    detail: str = ""
+
+
+Event = Started | Reported | Finished | Lost
+
+
+class ExecutorError(RuntimeError):
+    """The executor as a whole cannot start or go on; one line that says why."""
+
+
+class Executor(ABC):
+    """Runs attempts of trials; a context manager that leaves no process behind.
+
+    The conformance suite in the tests states what every executor holds to: each submitted attempt ends with
+    exactly one Finished or Lost, rungs come in order before it, and a dead worker costs only its own attempt.
+    """
+
+    @property
+    @abstractmethod
+    def capacity(self) -> int:
+        """How many attempts can run at the same time."""
+
+    @abstractmethod
+    def submit(self, attempt: str, spec: TrialSpec) -> None:
+        """Start an attempt; its id comes back in every event."""
+
+    @abstractmethod
+    def poll(self, timeout: float) -> list[Event]:
+        """Events since the last call; waits up to ``timeout`` seconds for the first.
+
+        Raises:
+            ExecutorError: if nothing can run any more.
+        """
+
+    @abstractmethod
+    def stop(self, attempt: str) -> None:
+        """Ask an attempt to stop at its next rung; it ends Finished, normally in state ``stopped``."""
+
+    @abstractmethod
+    def shutdown(self) -> None:
+        """End all workers now; calling it twice is harmless."""
+
+    def now(self) -> float:
+        """Seconds on the clock that attempts run by (the simulated executor's is virtual)."""
+        import time
+
+        return time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.shutdown()

@@ -1,0 +1,50 @@
+"""Stand-ins for the real worker: what a trial does is written in its hyperparameters. No torch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from mcu.errors import InputError
+from orchestrator.executors.attempt import Report
+from orchestrator.spec import Rung, TrialResult, TrialSpec
+
+
+def run_trial(spec: TrialSpec, artifacts: Path, report: Report) -> TrialResult:
+    """Report ``rungs`` rungs of ``sleep`` seconds each; misbehave as told."""
+    wish = spec.hyperparameters
+    marks = artifacts / "marks"
+    marks.mkdir(parents=True, exist_ok=True)
+    runs = len(list(marks.glob(f"{spec.seed}-*")))
+    (marks / f"{spec.seed}-{runs}-{os.getpid()}").touch()
+    for step in range(int(wish.get("rungs", 2))):
+        time.sleep(float(wish.get("sleep", 0.0)))
+        accuracy = min(1.0, 0.2 * (step + 1))
+        going_on = report(Rung(step=step, epochs_done=step + 1.0, val_accuracy=accuracy, flash=60_000, sram=30_000))
+        if not going_on:
+            return TrialResult(state="stopped", reason="stopped early", val_accuracy=accuracy, violation=0.0)
+        if runs < int(wish.get("deaths", 0)):
+            os.kill(os.getpid(), signal.SIGKILL)
+    if wish.get("wrong"):
+        raise InputError("budget flash = 1: smaller than anything\nsecond line")
+    if wish.get("error"):
+        raise ZeroDivisionError("something broke")
+    quality = float(wish.get("quality", 0.5))
+    flash = int(wish.get("flash", 60_000))
+    bound = spec.budget.flash or flash
+    over = max(0.0, flash / bound - 1)
+    return TrialResult(
+        state="complete",
+        accuracy=quality,
+        val_accuracy=float("nan") if wish.get("nan") else quality,
+        flash=flash,
+        sram=30_000,
+        macs=1_000_000,
+        violation=over,
+        feasible=over == 0,
+        measured=True,
+        duration_s=0.01,
+        trajectory=[{"step": 0, "pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS")}],
+    )
