@@ -27,9 +27,15 @@ def local(setting: WorkerSetting) -> Executor:
     return LocalExecutor(setting, workers=2)
 
 
-@pytest.fixture(scope="module", params=["local"])
+def on_ray(setting: WorkerSetting) -> Executor:
+    from orchestrator.executors.ray import RayExecutor
+
+    return RayExecutor(setting, workers=2)
+
+
+@pytest.fixture(scope="module", params=["local", "ray"])
 def executor(request: pytest.FixtureRequest, artifacts: Path) -> Iterator[Executor]:
-    make: Callable[[WorkerSetting], Executor] = {"local": local}[request.param]
+    make: Callable[[WorkerSetting], Executor] = {"local": local, "ray": on_ray}[request.param]
     with make(WorkerSetting("fake_worker:run_trial", str(artifacts), (str(FAKES),))) as executor:
         yield executor
 
