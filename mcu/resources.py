@@ -1,0 +1,157 @@
+"""Resources of a network as a function of its group widths: MACs, flash and peak memory.
+
+Every rule is written once, as coefficients of a bilinear form in input and output channels, and evaluated
+either on integers (numpy, exact) or on real-valued widths (torch, differentiable). File size and arena carry
+alignment and planning terms that are not smooth: ``ResourceModel.exact`` has them from the writer and the
+planner, ``ResourceModel.smooth`` follows the main terms and is rescaled to agree at given widths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from mcu.arena import predict_arena
+from mcu.budget import Resources
+from mcu.errors import InputError
+from mcu.flatbuffer_size import predict_flash
+from mcu.graph import Graph, Op
+from mcu.int8_model import Kind
+from mcu.structure import OpForm, Structure
+
+BYTES_PER_OUTPUT_CHANNEL = 12
+"""int32 bias, float32 scale and an int32 share of alignment and arena bookkeeping."""
+
+PEAK_SHARPNESS = 30.0
+"""Sharpness of the smooth maximum over execution steps: the excess is at most log(steps) / this, relative."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Cost of one operator: ``pair * in * out + out_only * out`` channels.
+
+    ``macs_*`` count multiply-accumulates, ``bytes_*`` constants in flash.
+    """
+
+    macs_pair: float = 0.0
+    macs_out: float = 0.0
+    bytes_pair: float = 0.0
+    bytes_out: float = 0.0
+
+
+def _conv(op: Op, positions: int) -> Terms:
+    taps = op.kernel[0] * op.kernel[1]
+    return Terms(macs_pair=taps * positions, bytes_pair=taps, bytes_out=BYTES_PER_OUTPUT_CHANNEL)
+
+
+def _depthwise(op: Op, positions: int) -> Terms:
+    taps = op.kernel[0] * op.kernel[1]
+    return Terms(macs_out=taps * positions, bytes_out=taps + BYTES_PER_OUTPUT_CHANNEL)
+
+
+def _free(op: Op, positions: int) -> Terms:
+    return Terms()
+
+
+RULES: dict[Kind, Callable[[Op, int], Terms]] = {
+    Kind.CONV: _conv,
+    Kind.DEPTHWISE: _depthwise,
+    Kind.ADD: _free,
+    Kind.CONCAT: _free,
+    Kind.MAX_POOL: _free,
+    Kind.AVG_POOL: _free,
+    Kind.PAD: _free,
+    Kind.RELU: _free,
+}
+"""One rule per operator; an operator without a rule is an error, never a guess."""
+
+
+class ResourceModel:
+    """Resources of ``graph`` at any widths of its groups."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.dense_widths = graph.widths
+        channels = graph.channel_matrix()
+        terms = [self._terms(op) for op in graph.ops]
+        self._inputs = np.array([channels[op.inputs[0]] for op in graph.ops])
+        self._outputs = np.array([channels[op.output] for op in graph.ops])
+        self._coefficients = np.array([(t.macs_pair, t.macs_out, t.bytes_pair, t.bytes_out) for t in terms]).T
+        self._live = self._live_matrix(channels)
+        self._structure = structure_of_graph(graph)
+        self._matrix = channels
+        self._torch: tuple[torch.Tensor, ...] | None = None
+
+    def _terms(self, op: Op) -> Terms:
+        rule = RULES.get(op.kind)
+        if rule is None:
+            raise InputError(f"network layer '{op.name}' ({op.kind}): the resource model has no rule for it")
+        tensor = self.graph.tensors[op.output]
+        return rule(op, tensor.height * tensor.width)
+
+    def _live_matrix(self, channels: np.ndarray) -> np.ndarray:
+        """Bytes of all tensors alive at each step, affine in the widths; ``(steps, groups + 1)``."""
+        live = np.zeros((len(self.graph.ops), channels.shape[1]))
+        for tensor, (first, last), row in zip(self.graph.tensors, self.graph.last_uses(), channels, strict=True):
+            live[max(first, 0) : last + 1] += tensor.height * tensor.width * row
+        return live
+
+    def macs(self, widths: np.ndarray) -> np.ndarray:
+        """Exact multiply-accumulates; ``widths`` is ``(..., groups)`` of integers, the result int64 ``(...)``."""
+        inputs, outputs = self._channels(widths)
+        pair, out = self._coefficients[:2]
+        return np.rint((pair * inputs * outputs + out * outputs).sum(-1)).astype(np.int64)
+
+    def estimate(self, widths: np.ndarray) -> np.ndarray:
+        """The smooth model on numpy arrays: ``(..., groups)`` -> ``(..., 3)`` flash, sram, MACs."""
+        inputs, outputs = self._channels(widths)
+        macs_pair, macs_out, bytes_pair, bytes_out = self._coefficients
+        macs = (macs_pair * inputs * outputs + macs_out * outputs).sum(-1)
+        flash = (bytes_pair * inputs * outputs + bytes_out * outputs).sum(-1)
+        return np.stack([flash, (_with_one(widths) @ self._live.T).max(-1), macs], -1)
+
+    def _channels(self, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        full = _with_one(widths)
+        return full @ self._inputs.T, full @ self._outputs.T
+
+    def smooth(self, widths: torch.Tensor) -> torch.Tensor:
+        """Differentiable flash, sram (smooth maximum over steps) and MACs; float64 ``(groups,)`` -> ``(3,)``."""
+        if self._torch is None:
+            arrays = (self._inputs, self._outputs, self._coefficients, self._live)
+            self._torch = tuple(torch.as_tensor(array, dtype=torch.float64) for array in arrays)
+        inputs, outputs, coefficients, live = self._torch
+        full = torch.cat([widths, widths.new_ones(1)])
+        before, after = inputs @ full, outputs @ full
+        macs_pair, macs_out, bytes_pair, bytes_out = coefficients
+        macs = (macs_pair * before * after + macs_out * after).sum()
+        flash = (bytes_pair * before * after + bytes_out * after).sum()
+        steps = live @ full
+        scale = steps.detach().max() / PEAK_SHARPNESS
+        return torch.stack([flash, scale * torch.logsumexp(steps / scale, 0), macs])
+
+    def exact(self, widths: np.ndarray) -> Resources:
+        """Bytes of the file the writer makes, bytes of the TFLM arena, and MACs, at integer widths ``(groups,)``."""
+        widths = np.asarray(widths, dtype=np.int64)
+        channels = np.rint(_with_one(widths) @ self._matrix.T).astype(np.int64)
+        structure = self._structure.with_channels(channels.tolist())
+        return Resources(predict_flash(structure), predict_arena(structure).total, int(self.macs(widths)))
+
+
+def structure_of_graph(graph: Graph) -> Structure:
+    """The exported model's operators and shapes (NHWC); channels can be changed by ``Structure.with_channels``."""
+    shapes = tuple((1, tensor.height, tensor.width, tensor.channels) for tensor in graph.tensors)
+    ops = tuple(
+        OpForm(
+            op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation, source=index
+        )
+        for index, op in enumerate(graph.ops)
+    )
+    return Structure(shapes, ops, graph.input, graph.output, tuple(range(len(shapes))))
+
+
+def _with_one(widths: np.ndarray) -> np.ndarray:
+    widths = np.asarray(widths, dtype=np.float64)
+    return np.concatenate([widths, np.ones((*widths.shape[:-1], 1))], -1)

@@ -1,0 +1,97 @@
+"""The differentiable pruning job: one training run that ends inside the budget.
+
+After Liberis & Lane, "Differentiable Neural Network Pruning to Enable Smart Applications on Microcontrollers"
+(IMWUT 2022): resources are differentiable functions of layer widths and the task loss decides which widths to
+give up. The formulation (rank gates, budgets as constraints, landing on exact bytes) is ours: docs/method.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mcu.budget import Budget
+from pruning import gates
+from pruning.controller import WidthController
+from pruning.landing import land, require_reachable
+from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.run import Run
+
+SHRINKS = 12
+"""How often channels are removed for real during the pruning phase."""
+
+RERANK_EVERY = 10
+"""Steps between re-sorting the channels by importance."""
+
+WATCH_STEPS = 50
+"""Steps at the end of the warm-up during which importances are learned with all gates open."""
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Steps at which the phases end: dense warm-up (watched at its end), then pruning; recovery takes the rest."""
+
+    unwatched: int
+    warm_up: int
+    pruning: int
+
+    @classmethod
+    def of(cls, settings: Settings, steps: int) -> Phases:
+        """Phases of a job of ``steps`` steps; their parts are the hyperparameters ``warmup`` and ``pruning``."""
+        warm_up = max(1, round(float(settings.hyperparameters.get("warmup", 0.1)) * steps))
+        pruning = max(1, round(float(settings.hyperparameters.get("pruning", 0.35)) * steps))
+        return cls(max(0, warm_up - WATCH_STEPS), warm_up, warm_up + pruning)
+
+
+class DifferentiablePruning:
+    """Prunes while training until every bound holds on exact bytes.
+
+    Hyperparameters: ``learning_rate``, ``weight_decay``, ``warmup`` and ``pruning`` (parts of all steps).
+    """
+
+    name = "differentiable"
+    summary = "differentiable structured pruning under budgets, while training"
+    hyperparameters = ("learning_rate", "weight_decay", "warmup", "pruning")
+
+    def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
+        """Warm up, prune, land, recover, export.
+
+        Raises:
+            InputError: before training, if no widths can meet the budget.
+        """
+        run = Run(problem, budget, settings, report, self.name)
+        require_reachable(run.model, budget)
+        if not budget.admits(run.dense):
+            phases = Phases.of(settings, run.float_steps)
+            bank = gates.attach(run.module, run.graph)
+            self._warm_up(run, bank, phases)
+            self._prune(run, bank, phases)
+            gates.detach(run.module)
+        for _ in run.train("recovery", run.float_steps):
+            pass
+        return run.finish()
+
+    def _warm_up(self, run: Run, bank: gates.GateBank, phases: Phases) -> None:
+        """Train dense; towards the end, learn which channels matter."""
+        for _ in run.train("warm-up", phases.unwatched):
+            pass
+        for _ in run.train("warm-up", phases.warm_up, before=bank.watch):
+            bank.learn_importance()
+        bank.rerank()
+
+    def _prune(self, run: Run, bank: gates.GateBank, phases: Phases) -> None:
+        """Let the task loss and the prices of the resources move the widths; remove closed channels on the way."""
+        controller = WidthController(run.model, run.budget, bank, phases.pruning - run.trainer.step)
+        for _ in run.train("pruning", phases.pruning, before=controller.open_gates, detail=controller.row):
+            bank.learn_importance()
+            controller.update()
+            if controller.step % RERANK_EVERY == 0:
+                bank.rerank()
+            if controller.step % max(1, controller.steps // SHRINKS) == 0:
+                controller.calibrate()
+                run.keep(bank.best(controller.reach()))
+        bank.rerank()
+        importance = [np.sort(part.numpy())[::-1] for part in bank.importance.split(bank.sizes)]
+        widths = land(run.model, run.budget, controller.widths, np.array(bank.sizes), importance)
+        run.keep(bank.best(widths))

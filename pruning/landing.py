@@ -1,0 +1,104 @@
+"""From real-valued widths to integers: within the budget by exact bytes, then grown until the tightest bound is used."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mcu.budget import RESOURCES, Budget, Resources
+from mcu.errors import InputError
+from mcu.resources import ResourceModel
+from mcu.units import format_bytes, format_count
+
+
+def smallest(model: ResourceModel) -> Resources:
+    """Resources with one channel in every group: no network of this shape uses less."""
+    return model.exact(np.ones(len(model.graph.groups), dtype=np.int64))
+
+
+def require_reachable(model: ResourceModel, budget: Budget, network: str = "network") -> None:
+    """Refuse a budget that no widths can meet.
+
+    Raises:
+        InputError: with the smallest reachable figure of each bound that is below it.
+    """
+    floor = smallest(model)
+    below = [
+        f"{name} {_print(name, bound)} is below {_print(name, getattr(floor, name))}"
+        for name, bound in budget.bounds().items()
+        if getattr(floor, name) > bound
+    ]
+    if below:
+        raise InputError(f"budget cannot be met by {network} at any width: {', '.join(below)}, the smallest it can be")
+
+
+def _print(name: str, value: int) -> str:
+    return format_count(value) if name == "macs" else format_bytes(value)
+
+
+def land(
+    model: ResourceModel, budget: Budget, widths: np.ndarray, limit: np.ndarray, importance: list[np.ndarray]
+) -> np.ndarray:
+    """Integer widths within the budget, close to ``widths`` and not above ``limit``.
+
+    Args:
+        model: exact resources.
+        budget: bounds that must hold.
+        widths: real-valued widths ``(groups,)``.
+        limit: channels that exist, per group.
+        importance: per group, importances of its channels in descending order.
+
+    Returns:
+        int64 ``(groups,)``, maximal: no single channel can be added without breaking a bound.
+    """
+    landed = np.clip(np.rint(widths), 1, limit).astype(np.int64)
+    while not budget.admits(model.exact(landed)):
+        landed[_cheapest_loss(model, budget, landed, importance)] -= 1
+    return grow(model, budget, landed, widths, limit, importance)
+
+
+def _cheapest_loss(model: ResourceModel, budget: Budget, widths: np.ndarray, importance: list[np.ndarray]) -> int:
+    """Group whose last channel matters least for the relief it gives to the most violated bound."""
+    used = model.exact(widths)
+    name = max(budget.bounds(), key=lambda n: getattr(used, n) / budget.bounds()[n])
+    candidates = np.flatnonzero(widths > 1)
+    if not len(candidates):
+        raise InputError(f"budget {name} = {budget.bounds()[name]} cannot be met even with one channel in every layer")
+    column = RESOURCES.index(name)
+    smaller = widths - np.eye(len(widths), dtype=np.int64)[candidates]
+    relief = model.estimate(widths)[column] - model.estimate(smaller)[:, column]
+    worth = np.array([importance[g][min(widths[g], len(importance[g])) - 1] for g in candidates])
+    worth = worth + 1e-9 + 1e-3 * float(np.mean(worth))
+    if relief.max() <= 0:  # several steps share the peak: shave the widest group
+        return int(candidates[np.argmax(widths[candidates])])
+    return int(candidates[np.argmax(relief / worth)])
+
+
+def grow(
+    model: ResourceModel,
+    budget: Budget,
+    landed: np.ndarray,
+    wanted: np.ndarray,
+    limit: np.ndarray,
+    importance: list[np.ndarray],
+) -> np.ndarray:
+    """Add channels one by one while every bound holds, most valuable for their price first."""
+    landed = landed.copy()
+    bounds = np.array([budget.bounds().get(name, np.inf) for name in RESOURCES], dtype=np.float64)
+    open_groups = set(np.flatnonzero(landed < limit).tolist())
+    while open_groups:
+        groups = sorted(open_groups)
+        larger = landed + np.eye(len(landed), dtype=np.int64)[groups]
+        price = ((model.estimate(larger) - model.estimate(landed)) / bounds).max(-1)
+        worth = np.array([importance[g][min(landed[g], len(importance[g]) - 1)] for g in groups])
+        lag = np.maximum(wanted[groups] - landed[groups], 0.0)  # channels the training asked for come first
+        order = np.argsort(-(worth / (worth.max() + 1e-12) + lag + 1e-6) / (price + 1e-6))
+        for position in order:
+            group = groups[position]
+            landed[group] += 1
+            if budget.admits(model.exact(landed)):
+                if landed[group] >= limit[group]:
+                    open_groups.discard(group)
+                break
+            landed[group] -= 1
+            open_groups.discard(group)
+    return landed

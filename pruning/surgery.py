@@ -1,0 +1,129 @@
+"""Removing channels for real: weights, statistics and optimiser state shrink together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from mcu.graph import FIXED, Graph, Group, Tensor
+from pruning.gates import Gated, gated
+
+
+def kept_channels(tensor: Tensor, kept: list[np.ndarray]) -> np.ndarray:
+    """Positions of a tensor's channels that stay, given the kept members of each group."""
+    stays = tensor.groups == FIXED
+    for index, members in enumerate(kept):
+        stays |= (tensor.groups == index) & np.isin(tensor.members, members)
+    return np.flatnonzero(stays)
+
+
+def shrink(
+    module: fx.GraphModule, graph: Graph, kept: list[np.ndarray], optimizer: torch.optim.Optimizer | None = None
+) -> Graph:
+    """Remove channels from ``module`` in place.
+
+    Args:
+        module: traced network, with or without gates attached.
+        graph: its present graph.
+        kept: ascending members to keep, one array per group.
+        optimizer: its per-parameter state tensors of the parameter's shape are sliced as the parameters are.
+
+    Returns:
+        The graph of the smaller network (same groups in the same order).
+    """
+    positions = [kept_channels(tensor, kept) for tensor in graph.tensors]
+    for op in graph.ops:
+        before, after = positions[op.inputs[0]], positions[op.output]
+        if op.layer:
+            _shrink_layer(_layer(module, op.layer), before, after, op.kernel, optimizer)
+        if op.norm:
+            _shrink_norm(_layer(module, op.norm), after, optimizer)
+    smaller = _renumber(graph, positions, kept)
+    for bank in {id(wrapper.bank): wrapper.bank for _, wrapper in gated(module)}.values():
+        bank.keep(kept)
+    _rebind(module, smaller)
+    return smaller
+
+
+def _layer(module: nn.Module, path: str) -> nn.Module:
+    layer = module.get_submodule(path)
+    return layer.layer if isinstance(layer, Gated) else layer
+
+
+def _shrink_layer(
+    layer: nn.Module,
+    before: np.ndarray,
+    after: np.ndarray,
+    kernel: tuple[int, int],
+    optimizer: torch.optim.Optimizer | None,
+) -> None:
+    if isinstance(layer, nn.Linear):
+        features = (before[:, None] * (kernel[0] * kernel[1]) + np.arange(kernel[0] * kernel[1])).ravel()
+        _slice(layer.weight, optimizer, after, features)
+        layer.in_features, layer.out_features = len(features), len(after)
+    elif layer.groups > 1:
+        _slice(layer.weight, optimizer, after)
+        layer.in_channels = layer.groups = len(before)
+        layer.out_channels = len(after)
+    else:
+        _slice(layer.weight, optimizer, after, before)
+        layer.in_channels, layer.out_channels = len(before), len(after)
+    if layer.bias is not None:
+        _slice(layer.bias, optimizer, after)
+
+
+def _shrink_norm(norm: nn.Module, after: np.ndarray, optimizer: torch.optim.Optimizer | None) -> None:
+    index = torch.as_tensor(after, device=norm.running_mean.device)
+    norm.running_mean = norm.running_mean[index].clone()
+    norm.running_var = norm.running_var[index].clone()
+    norm.num_features = len(after)
+    if norm.affine:
+        _slice(norm.weight, optimizer, after)
+        _slice(norm.bias, optimizer, after)
+
+
+def _slice(parameter: nn.Parameter, optimizer: torch.optim.Optimizer | None, *indices: np.ndarray) -> None:
+    """Keep ``indices`` along the leading axes; the Parameter object, and so the optimiser's key, stays the same."""
+    shape = parameter.shape
+
+    def cut(tensor: torch.Tensor) -> torch.Tensor:
+        for axis, index in enumerate(indices):
+            tensor = tensor.index_select(axis, torch.as_tensor(index, device=tensor.device))
+        # index_select may leave strides that the fast convolution kernels do not take as channels_last
+        layout = torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
+        return tensor.clone(memory_format=layout)
+
+    state = optimizer.state.get(parameter, {}) if optimizer else {}
+    for key, value in state.items():
+        if isinstance(value, torch.Tensor) and value.shape == shape:
+            state[key] = cut(value)
+    with torch.no_grad():
+        parameter.grad = None
+        parameter.data = cut(parameter.data)
+
+
+def _renumber(graph: Graph, positions: list[np.ndarray], kept: list[np.ndarray]) -> Graph:
+    def smaller(tensor: Tensor, stays: np.ndarray) -> Tensor:
+        groups, members = tensor.groups[stays], tensor.members[stays].copy()
+        for index, old in enumerate(kept):
+            mine = groups == index
+            members[mine] = np.searchsorted(old, members[mine])
+        return replace(tensor, groups=groups, members=members)
+
+    tensors = tuple(smaller(tensor, stays) for tensor, stays in zip(graph.tensors, positions, strict=True))
+    groups = tuple(Group(g.name, len(members), g.producers) for g, members in zip(graph.groups, kept, strict=True))
+    return replace(graph, tensors=tensors, groups=groups)
+
+
+def _rebind(module: nn.Module, graph: Graph) -> None:
+    """Point the wrappers at the shrunken bank."""
+    wrappers = dict(gated(module))
+    for op in graph.ops:
+        wrapper = wrappers.get(op.norm or op.layer or "")
+        if wrapper:
+            tensor = graph.tensors[op.output]
+            wrapper.groups = tensor.groups
+            wrapper.bind(tensor.members)

@@ -1,0 +1,158 @@
+"""The training loop every method shares: same batches, optimiser and schedule, so that only the method differs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pruning.augment import augmentation
+from pruning.problem import DivergedError, Problem, Settings
+
+WARM_UP_STEPS = 50
+LABEL_SMOOTHING = 0.05
+MOMENTUM = 0.9
+EVALUATION_BATCH = 500
+
+
+class Batches:
+    """Training data resident on the device; shuffled and augmented batches by a seeded generator."""
+
+    def __init__(self, problem: Problem, settings: Settings) -> None:
+        self.problem = problem
+        self.device = torch.device(settings.device)
+        self.size = min(settings.batch_size, len(problem.x_train))
+        self.x = torch.as_tensor(problem.x_train).to(self.device)
+        self.y = torch.as_tensor(problem.y_train).to(self.device)
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.augment = augmentation(problem.augment)
+
+    def __len__(self) -> int:
+        return len(self.x) // self.size
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        order = torch.randperm(len(self.x), generator=self.generator).to(self.device)
+        for index in order[: len(self) * self.size].split(self.size):
+            images = self.augment(normalise(self.x[index], self.problem), self.generator)
+            yield images.contiguous(memory_format=torch.channels_last), self.y[index]
+
+
+def normalise(x: torch.Tensor, problem: Problem) -> torch.Tensor:
+    """Network input from raw images: uint8 to 0..1, then mean and standard deviation."""
+    scaled = x.float() / 255 if x.dtype == torch.uint8 else x.float()
+    mean, std = (torch.tensor(v, device=x.device).view(1, -1, 1, 1) for v in (problem.mean, problem.std))
+    return (scaled - mean) / std
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 pays: CUDA, or a CPU with native bfloat16 arithmetic."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    features = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+
+
+class Trainer:
+    """SGD with Nesterov momentum and one cosine from warm-up to zero over the whole job.
+
+    Attributes:
+        module: the network under training; may be replaced on the way (``adopt``).
+        step: optimiser steps taken so far.
+        steps: optimiser steps of the whole job.
+    """
+
+    def __init__(self, module: nn.Module, problem: Problem, settings: Settings) -> None:
+        self.problem, self.settings = problem, settings
+        self.device = torch.device(settings.device)
+        self.batches = Batches(problem, settings)
+        self.steps = settings.epochs * len(self.batches)
+        self.step = 0
+        self._feed: Iterator[tuple[torch.Tensor, torch.Tensor]] = iter(())
+        chosen = settings.hyperparameters
+        self.learning_rate = float(chosen.get("learning_rate", 0.1))
+        self.weight_decay = float(chosen.get("weight_decay", 5e-4))
+        self.low_precision = has_fast_bf16(self.device)
+        self.teacher: nn.Module | None = None
+        self.distillation = float(chosen.get("distillation", 0.6))
+        self.adopt(module)
+
+    def adopt(self, module: nn.Module, *, low_precision: bool | None = None, rate: float = 1.0) -> None:
+        """Train this network from here on, with a fresh optimiser.
+
+        Args:
+            module: the network.
+            low_precision: overrides whether bfloat16 is used.
+            rate: factor on the learning rate of the schedule.
+        """
+        self.module = module.to(self.device, memory_format=torch.channels_last)
+        self.optimizer = torch.optim.SGD(
+            self.module.parameters(), self.learning_rate, MOMENTUM, weight_decay=self.weight_decay, nesterov=True
+        )
+        self.rate = rate
+        if low_precision is not None:
+            self.low_precision = low_precision and has_fast_bf16(self.device)
+
+    def run(self, until: int, before: Callable[[], None] | None = None) -> Iterator[float]:
+        """Take optimiser steps up to step ``until``, yielding each loss; ``before`` runs ahead of each."""
+        self.module.train()
+        while self.step < until:
+            if self.step % len(self.batches) == 0:
+                self._feed = iter(self.batches)
+            images, labels = next(self._feed)
+            if before:
+                before()
+            yield self._take_step(images, labels)
+
+    def _take_step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._scheduled_rate()
+        with self._autocast():
+            scores = self.module(images).flatten(1)
+        loss = self._loss(scores.float(), images, labels)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise DivergedError(f"the loss became {value} at step {self.step} of {self.steps}")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.step += 1
+        return value
+
+    def _loss(self, scores: torch.Tensor, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        loss = F.cross_entropy(scores, labels, label_smoothing=LABEL_SMOOTHING)
+        if self.teacher is None:
+            return loss
+        with torch.no_grad(), self._autocast():
+            wanted = self.teacher(images).flatten(1).float()
+        # temperature 3: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015
+        soft = F.kl_div(F.log_softmax(scores / 3, 1), F.softmax(wanted / 3, 1), reduction="batchmean") * 9
+        return (1 - self.distillation) * loss + self.distillation * soft
+
+    def _scheduled_rate(self) -> float:
+        warm_up = min(1.0, (self.step + 1) / min(WARM_UP_STEPS, max(1, self.steps // 10)))
+        return self.rate * self.learning_rate * warm_up * 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, torch.bfloat16) if self.low_precision else nullcontext()
+
+    def val_accuracy(self) -> float:
+        """Float accuracy on the validation data."""
+        return accuracy(self.module, self.problem, self.problem.x_val, self.problem.y_val, self._autocast)
+
+
+def accuracy(module: nn.Module, problem: Problem, x: object, y: object, context: object = nullcontext) -> float:
+    """Top-1 accuracy, 0..1, of a float network on raw images."""
+    training, correct = module.training, 0
+    module.eval()
+    device = next(module.parameters()).device
+    images, labels = torch.as_tensor(x), torch.as_tensor(y)
+    with torch.no_grad(), context():  # type: ignore[operator]
+        for part, wanted in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
+            batch = normalise(part.to(device), problem).contiguous(memory_format=torch.channels_last)
+            correct += int((module(batch).flatten(1).argmax(1).cpu() == wanted).sum())
+    module.train(training)
+    return correct / len(labels)
