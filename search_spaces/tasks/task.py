@@ -12,7 +12,7 @@ from mcu.errors import InputError
 from search_spaces.tasks.splits import sample_hashes, without_leaks
 
 SPLITS = ("train", "val", "test")
-AUGMENTATIONS = ("none", "shift", "shift_flip", "time_shift")
+AUGMENTATIONS = ("none", "shift", "flip", "shift_flip")
 CHUNK = 4096
 
 

@@ -1,0 +1,161 @@
+"""The budgets of a sweep: devices, an explicit list, or ranges sampled log-uniformly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from mcu.budget import RESOURCES, Budget
+from mcu.devices import find_device
+from mcu.errors import InputError
+from mcu.units import format_count, parse_bytes, parse_count
+from search_spaces.choices import Choice
+
+FORMS = "devices = [names], list = [{flash, sram, macs}], or ranges such as flash = ['16KB', '256KB']"
+SAMPLED_STEP = 256  # sampled sizes are whole quarters of a KB: short names, no influence on the outcome
+DEFAULT_COUNT = 8
+
+
+def _positive(value: int) -> int:
+    if value <= 0:
+        raise InputError(f"{value!r} is no bound: must be more than 0")
+    return value
+
+
+def _device_name(value: Any) -> str:
+    return find_device(value).name
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes), AfterValidator(_positive)]
+Count = Annotated[int, BeforeValidator(parse_count), AfterValidator(_positive)]
+ByteRange = Annotated[list[Bytes], Field(min_length=2, max_length=2)]
+CountRange = Annotated[list[Count], Field(min_length=2, max_length=2)]
+DeviceName = Annotated[str, AfterValidator(_device_name)]
+
+
+@dataclass(frozen=True)
+class NamedBudget:
+    """A budget with the name it has in reports, and the device it comes from, if any."""
+
+    name: str
+    device: str | None
+    budget: Budget
+
+
+class ExplicitBudget(Choice):
+    """One entry of ``budgets.list``: at least one bound, perhaps a name."""
+
+    name: str | None = None
+    flash: Bytes | None = None
+    sram: Bytes | None = None
+    macs: Count | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> ExplicitBudget:
+        if not self.budget().bounds():
+            raise InputError("an empty budget bounds nothing: give flash, sram or macs")
+        return self
+
+    def budget(self) -> Budget:
+        """The bounds alone."""
+        return Budget(self.flash, self.sram, self.macs)
+
+
+DeviceNames = Annotated[list[DeviceName], Field(min_length=1)]
+ExplicitBudgets = Annotated[list[ExplicitBudget], Field(min_length=1)]
+
+
+class BudgetsSection(Choice):
+    """``[budgets]`` of the sweep file: exactly one of ``devices``, ``list`` and ranges.
+
+    Attributes:
+        flash, sram, macs: lowest and highest bound.
+        count: how many budgets are sampled from the ranges; for a grid at most so many, at least two an axis.
+        plan: ``sobol`` (scrambled Sobol points, uniform in the logarithm) or ``grid``.
+        runtime: what bounds are held against: the .tflite file and TFLM's arena, or our exported C program.
+    """
+
+    devices: DeviceNames | None = None
+    list: ExplicitBudgets | None = None
+    flash: ByteRange | None = None
+    sram: ByteRange | None = None
+    macs: CountRange | None = None
+    count: Annotated[int, Field(ge=1, le=4096)] = DEFAULT_COUNT
+    plan: Literal["sobol", "grid", "adaptive"] = "sobol"
+    runtime: Literal["tflm", "firmware"] = "tflm"
+
+    @model_validator(mode="after")
+    def _one_form(self) -> BudgetsSection:
+        forms = [bool(self.devices), bool(self.list), bool(self.ranges())]
+        if sum(forms) != 1:
+            problem = "no form of budgets" if not any(forms) else "more than one form of budgets"
+            raise InputError(f"{problem}: give exactly one of {FORMS}")
+        if not self.ranges():
+            for key in ("plan", "count"):
+                if key in self.model_fields_set:
+                    raise InputError(f"{key} = {getattr(self, key)!r}: only ranges are planned")
+        if self.plan == "adaptive":
+            raise InputError("plan = 'adaptive' is not supported yet: must be sobol or grid")
+        for resource, (low, high) in self.ranges().items():
+            if low > high:
+                raise InputError(f"{resource} = [{low}, {high}]: must be [lowest, highest]")
+        names = [named.name for named in self.named(seed=0)]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"budget {name!r} is there twice")
+        return self
+
+    def ranges(self) -> dict[str, tuple[int, int]]:
+        """Lowest and highest bound of the resources that have a range."""
+        given = {resource: getattr(self, resource) for resource in RESOURCES}
+        return {resource: (pair[0], pair[1]) for resource, pair in given.items() if pair is not None}
+
+    def named(self, seed: int) -> tuple[NamedBudget, ...]:
+        """The budgets of the sweep; ``seed`` scrambles the Sobol points."""
+        if self.devices:
+            return tuple(NamedBudget(name, name, find_device(name).budget()) for name in self.devices)
+        if self.list:
+            budgets = [(entry.name, entry.budget()) for entry in self.list]
+            return tuple(NamedBudget(name or budget_name(budget), None, budget) for name, budget in budgets)
+        units = sobol_points(self.count, len(self.ranges()), seed) if self.plan == "sobol" else self._grid()
+        sampled = dict.fromkeys(_between(self.ranges(), unit) for unit in units)
+        return tuple(NamedBudget(budget_name(budget), None, budget) for budget in sampled)
+
+    def _grid(self) -> np.ndarray:
+        axes = len(self.ranges())
+        points = max(2, int(self.count ** (1 / axes) + 1e-9))
+        return np.array(list(product(np.linspace(0, 1, points), repeat=axes)))
+
+
+def sobol_points(count: int, axes: int, seed: int) -> np.ndarray:
+    """``count`` scrambled Sobol points in the unit cube, ``(count, axes)`` (Owen 1998; scipy.stats.qmc)."""
+    from scipy.stats import qmc
+
+    exponent = max(count - 1, 0).bit_length()
+    return np.asarray(qmc.Sobol(axes, scramble=True, rng=np.random.default_rng(seed)).random_base2(exponent)[:count])
+
+
+def budget_name(budget: Budget) -> str:
+    """``64KB/16KB/4M`` for flash, SRAM and MACs; ``-`` for a bound that is not there."""
+    flash, sram = (_short_bytes(bound) if bound else "-" for bound in (budget.flash, budget.sram))
+    macs = f"/{format_count(budget.macs)}" if budget.macs else ""
+    return f"{flash}/{sram}{macs}"
+
+
+def _between(ranges: dict[str, tuple[int, int]], unit: np.ndarray) -> Budget:
+    bounds = {}
+    for (resource, (low, high)), share in zip(ranges.items(), unit, strict=True):
+        exact = low * (high / low) ** float(share)
+        step = 10 ** max(len(str(int(exact))) - 3, 0) if resource == "macs" else SAMPLED_STEP
+        bounds[resource] = min(max(round(exact / step) * step, low), high)
+    return Budget(**bounds)
+
+
+def _short_bytes(value: int) -> str:
+    if value % SAMPLED_STEP == 0:
+        return f"{value / 1024:.2f}".rstrip("0").rstrip(".") + "KB"
+    return f"{value / 1000:.1f}".removesuffix(".0") + "kB" if value % 100 == 0 else f"{value}B"

@@ -1,0 +1,232 @@
+"""The sweep file: TOML to a checked configuration, every mistake one line. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
+
+from mcu.errors import InputError
+from search_spaces.budgets import BudgetsSection, NamedBudget
+from search_spaces.choices import Choice, NetworkChoice, Scalar, TaskChoice, TrainingChoice
+from search_spaces.factories import is_reference
+from search_spaces.hyperparameters import DEFAULTS, Choices, Range, parse_hyperparameter
+from search_spaces.mistakes import describe_mistake
+from search_spaces.networks.registry import check_network
+from search_spaces.tasks.registry import check_task
+
+PATHS = ("data", "path")  # keys of [task] that name files
+MAX_WORKERS = 100_000
+DEFAULT_METHODS = ("differentiable", "uniform", "l1")
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Trials = Annotated[int, Field(ge=1, le=1_000_000)]
+Searched = Annotated[Range | Choices | Scalar, BeforeValidator(parse_hyperparameter)]
+
+
+class SweepSection(Choice):
+    """``[sweep]``: ``trials`` is the number for each method, unless ``methods.trials`` says otherwise."""
+
+    name: Name
+    seed: Seed = 0
+    trials: Trials = 48
+
+
+class NetworkSection(Choice):
+    """``[network]``: one ``name`` or several ``names``, a width multiplier and the network's options."""
+
+    name: Name | None = None
+    names: Annotated[list[Name], Field(min_length=1)] | None = None
+    width: Annotated[float, Field(gt=0, le=16)] = 1.0
+    options: dict[str, Scalar] = Field(default_factory=dict)
+    base: str | None = None
+
+    @model_validator(mode="after")
+    def _named_once(self) -> NetworkSection:
+        if (self.name is None) == (self.names is None):
+            raise InputError("network: give either name = '...' or names = ['...', '...']")
+        if self.names is not None and len(set(self.names)) != len(self.names):
+            raise InputError(f"names = {self.names}: each must be there once")
+        for choice in self.choices():
+            check_network(choice)
+        return self
+
+    def choices(self) -> tuple[NetworkChoice, ...]:
+        """The networks to search over."""
+        names = self.names if self.names is not None else [self.name or ""]
+        return tuple(
+            NetworkChoice(
+                name=name, width=self.width, options=self.options, base=self.base if is_reference(name) else None
+            )
+            for name in names
+        )
+
+
+class MethodsSection(Choice):
+    """``[methods]``: which, and ``trials = {method = number}`` where a method gets its own number."""
+
+    names: Annotated[list[Name], Field(min_length=1)] = Field(default_factory=lambda: list(DEFAULT_METHODS))
+    trials: dict[str, Trials] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known(self) -> MethodsSection:
+        if len(set(self.names)) != len(self.names):
+            raise InputError(f"names = {self.names}: each must be there once")
+        for name in self.trials:
+            if name not in self.names:
+                raise InputError(f"trials.{name}: is not among names, which are {', '.join(self.names)}")
+        return self
+
+
+class SamplerSection(Choice):
+    """``[sampler]``: an Optuna sampler by its short name."""
+
+    name: Literal["tpe", "nsga2", "nsga3", "qmc", "random", "grid"] = "tpe"
+
+
+class StoppingSection(Choice):
+    """``[stopping]``: whether hopeless trials end early."""
+
+    enabled: bool = True
+
+
+def _worker_count(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_WORKERS):
+        return value
+    raise InputError(f"{value!r} is no number of workers: must be 'auto' or a whole number from 1 to {MAX_WORKERS:,}")
+
+
+class WorkersSection(Choice):
+    """``[workers]``: where trials run, how many at once, and how often one is tried."""
+
+    executor: Literal["ray", "local", "simulated"] = "ray"
+    cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = 1
+    count: Annotated[int | Literal["auto"], BeforeValidator(_worker_count)] = "auto"
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+
+
+def _default_hyperparameters() -> dict[str, Range | Choices | Scalar]:
+    """The hyperparameters of a sweep file that names none."""
+    return {name: parse_hyperparameter(value) for name, value in DEFAULTS.items()}
+
+
+class SweepConfig(Choice):
+    """A whole sweep file; see :func:`load_sweep`."""
+
+    sweep: SweepSection
+    task: TaskChoice
+    network: NetworkSection
+    budgets: BudgetsSection
+    methods: MethodsSection = MethodsSection()
+    training: TrainingChoice = TrainingChoice()
+    hyperparameters: dict[str, Searched] = Field(default_factory=_default_hyperparameters)
+    sampler: SamplerSection = SamplerSection()
+    stopping: StoppingSection = StoppingSection()
+    workers: WorkersSection = WorkersSection()
+
+    @model_validator(mode="after")
+    def _checked(self) -> SweepConfig:
+        check_task(self.task)
+        return self
+
+    def named_budgets(self) -> tuple[NamedBudget, ...]:
+        """The budgets of this sweep, sampled with its seed where they are ranges."""
+        return self.budgets.named(self.sweep.seed)
+
+    def trials_of(self, method: str) -> int:
+        """How many trials ``method`` gets."""
+        return self.methods.trials.get(method, self.sweep.trials)
+
+    def canonical(self) -> str:
+        """JSON with sorted keys, equal for equal configurations; ``SweepConfig.model_validate_json`` reads it."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+
+def load_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
+    """Read and check a sweep file.
+
+    Args:
+        path: the TOML file. Relative ``task.data`` and ``task.path`` in it are relative to its folder.
+        overrides: ``key=value`` such as ``training.epochs=4``; the value is TOML, or a text when it is not.
+            A relative path is relative to the current folder.
+
+    Raises:
+        InputError: one line that names the file (or ``--set``), the key, the value and what is allowed.
+    """
+    path = Path(path)
+    folder = path.resolve().parent
+    table = _read(path)
+    _refuse_base(table, str(path))
+    for key in PATHS:
+        if isinstance(table.get("task"), dict) and isinstance(table["task"].get(key), str):
+            table["task"][key] = _absolute(table["task"][key], folder)
+    overridden = set()
+    for override in overrides:
+        keys, value = _parse_override(override)
+        if keys[0] == "task" and keys[1] in PATHS and isinstance(value, str):
+            value = _absolute(value, Path.cwd())
+        _set_leaf(table, keys, value, override)
+        overridden.add(tuple(keys))
+    _refuse_base(table, "--set")
+    _set_bases(table, str(folder))
+    try:
+        return SweepConfig.model_validate(table)
+    except ValidationError as error:
+        raise InputError(describe_mistake(error, SweepConfig, str(path), overridden)) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: is not TOML: {error}") from None
+
+
+def _parse_override(override: str) -> tuple[list[str], Any]:
+    key, equals, text = override.partition("=")
+    keys = key.strip().split(".")
+    if not equals or len(keys) < 2 or not all(keys):
+        raise InputError(f"--set {override}: must be of the form section.key=value")
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        parsed = {}
+    return keys, parsed["value"] if list(parsed) == ["value"] else text.strip()
+
+
+def _set_leaf(table: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise InputError(f"--set {override}: {key} is {table!r} in the file, not a table")
+    table[keys[-1]] = value
+
+
+def _absolute(text: str, folder: Path) -> str:
+    return str(folder / Path(text).expanduser()) if text else text
+
+
+def _refuse_base(table: dict[str, Any], where: str) -> None:
+    for section in ("task", "network"):
+        if isinstance(table.get(section), dict) and "base" in table[section]:
+            raise InputError(f"{where}: unknown key {section}.base: factories are looked up beside the sweep file")
+
+
+def _set_bases(table: dict[str, Any], folder: str) -> None:
+    """Note where ``module:factory`` is looked up, only where it matters: a moved sweep stays equal otherwise."""
+    for section in ("task", "network"):
+        content = table.get(section)
+        if isinstance(content, dict):
+            names = [content.get("name"), *(content["names"] if isinstance(content.get("names"), list) else [])]
+            if any(isinstance(name, str) and is_reference(name) for name in names):
+                content["base"] = folder

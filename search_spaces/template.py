@@ -1,0 +1,113 @@
+"""A commented sweep file to start from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from mcu.devices import find_device
+from search_spaces.choices import TaskChoice
+from search_spaces.tasks.registry import check_task
+
+
+@dataclass(frozen=True)
+class Start:
+    """Settings that make sense for a task: a network, its width, epochs and trials."""
+
+    network: str
+    width: float
+    epochs: int
+    trials: int
+
+
+STARTS = {
+    "mnist-5k": Start("resnet8", 0.5, 20, 24),
+    "fashion-mnist": Start("resnet8", 1.0, 20, 24),
+    "digits": Start("plain-cnn", 0.5, 30, 24),
+}
+ANY_TASK = Start("plain-cnn", 0.5, 20, 24)
+SMALL_BUDGETS = """list = [                             # bounds on the model: flash, sram, macs; leave out what does not matter
+    {flash = "16KB", sram = "8KB"},
+    {flash = "24KB", sram = "12KB"},
+    {flash = "32KB", sram = "16KB"},
+    {flash = "64KB", sram = "24KB", macs = "2M"},
+]"""
+
+
+def template(task: str = "mnist-5k", device: str | None = None) -> str:
+    """A sweep file for ``task`` on ``device`` (without one: for a few small budgets), ready to launch.
+
+    Raises:
+        InputError: for an unknown task or device.
+    """
+    check_task(TaskChoice(name=task))
+    start = STARTS.get(task, ANY_TASK)
+    budgets = SMALL_BUDGETS if device is None else f"devices = [{_text(find_device(device).name)}]"
+    where = {
+        "arrays": 'path = "data.npz"                    # x and y, or x_train, y_train, x_test, y_test',
+        "fashion-mnist": '# data = "folder"                    # where its four idx files are, if not in a usual place',
+    }
+    return TEMPLATE.format(
+        study=_text(task.replace(":", "-").replace(".", "-")),
+        task=_text(task),
+        data=where.get(task, '# data = "folder"                    # for tasks that lie on disk'),
+        network=_text(start.network),
+        width=start.width,
+        budgets=budgets,
+        epochs=start.epochs,
+        trials=start.trials,
+    )
+
+
+def _text(value: str) -> str:
+    """A TOML string; JSON's escapes are a part of TOML's."""
+    return json.dumps(value)
+
+
+TEMPLATE = """\
+# A sweep: which network, on which task, for which microcontrollers. Only [sweep] name, [task] name, [network] name and
+# one form of [budgets] are needed. `mcusweep launch THIS_FILE` runs it; `--set training.epochs=4` changes a key once.
+
+[sweep]
+name = {study}
+seed = 0
+trials = {trials}                          # of each method
+
+[task]                               # `mcusweep tasks` lists them
+name = {task}
+{data}
+
+[network]                            # `mcusweep networks` lists them
+name = {network}                   # or names = ["resnet8", "ds-cnn"], or "my_module:my_factory" beside this file
+width = {width}                          # multiplies every layer's channels
+
+[budgets]                            # one of: devices, list, or ranges; `mcusweep devices` lists devices
+{budgets}
+# flash = ["16KB", "256KB"]          # ranges instead, sampled evenly in the logarithm: 64KB = 65536, 64kB = 64000
+# sram = ["8KB", "64KB"]
+# count = 8                          # how many budgets are sampled; plan = "sobol" or "grid"
+runtime = "tflm"                     # hold the .tflite file and the TFLM arena against the bounds
+
+[methods]                            # `mcusweep methods` lists them
+names = ["differentiable", "uniform", "l1"]
+
+[training]
+epochs = {epochs}
+batch_size = 128
+device = "auto"                      # "cpu", "cuda", or whichever there is
+
+[hyperparameters]                    # a value fixes it; {{low, high}} with log or step, or {{choices = [...]}} search it
+learning_rate = {{low = 0.02, high = 0.3, log = true}}
+
+[sampler]
+name = "tpe"                         # tpe, nsga2, nsga3, qmc, random, grid
+
+[stopping]
+enabled = true                       # end trials early that cannot win
+
+[workers]
+executor = "ray"                     # or "local"
+cpus_per_trial = 1
+count = "auto"                       # as many as fit on this machine
+max_attempts = 3
+"""
