@@ -26,7 +26,7 @@ STARTS = {
     "digits": Start("plain-cnn", 0.5, 30, 24),
 }
 ANY_TASK = Start("plain-cnn", 0.5, 20, 24)
-SMALL_BUDGETS = """list = [                             # bounds on the model: flash, sram, macs; leave out what does not matter
+SMALL_BUDGETS = """list = [                             # bounds on the model; flash, sram and macs may each be left out
     {flash = "16KB", sram = "8KB"},
     {flash = "24KB", sram = "12KB"},
     {flash = "32KB", sram = "16KB"},
@@ -96,7 +96,7 @@ epochs = {epochs}
 batch_size = 128
 device = "auto"                      # "cpu", "cuda", or whichever there is
 
-[hyperparameters]                    # a value fixes it; {{low, high}} with log or step, or {{choices = [...]}} search it
+[hyperparameters]                    # a value fixes it; {{low, high, log or step}} or {{choices}} search it
 learning_rate = {{low = 0.02, high = 0.3, log = true}}
 
 [sampler]
