@@ -1,0 +1,173 @@
+"""Bytes of the TensorFlow Lite Micro arena, predicted exactly, and arena plans of our own.
+
+The arena has two parts. The head holds the activations, placed by TFLM's greedy planner (largest first, each at the
+lowest gap that is free during its lifetime) or by offsets written into the file. The tail holds TFLM's structures;
+their sizes below are those of the x86-64 build that ``tflite-micro`` wheels carry, with its alignments replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mcu.int8_model import Int8Model, Kind
+from mcu.structure import CONVOLUTIONS, Structure, structure_of
+
+ALIGNMENT = 16
+"""TFLM aligns every activation and every persistent kernel buffer to this."""
+
+Buffer = tuple[int, int, int]
+"""``(bytes, first use, last use)``; uses are steps, both ends included."""
+
+_START = 8  # allocators and planner, modulo the alignment
+_FIXED = 704  # the rest of them, input and output tensors
+_EVAL_TENSOR = 24
+_NODE = 64
+_PARAMETERS = {
+    Kind.CONV: 28, Kind.DEPTHWISE: 28, Kind.DENSE: 20, Kind.ADD: 8, Kind.CONCAT: 8, Kind.MAX_POOL: 40,
+    Kind.AVG_POOL: 40, Kind.MEAN: 1, Kind.PAD: 0, Kind.RESHAPE: 36, Kind.RELU: 0, Kind.SOFTMAX: 4,
+}  # fmt: skip
+"""Bytes of TFLM's parsed options of each kind (TfLiteConvParams, ...)."""
+
+_KERNEL_DATA = {
+    Kind.CONV: 80, Kind.DEPTHWISE: 80, Kind.DENSE: 64, Kind.ADD: 60, Kind.CONCAT: 80, Kind.MAX_POOL: 32,
+    Kind.AVG_POOL: 32, Kind.MEAN: 48, Kind.PAD: 56, Kind.RESHAPE: 0, Kind.RELU: 28, Kind.SOFTMAX: 48,
+}  # fmt: skip
+"""Bytes of each kernel's own data (OpDataConv, ...)."""
+
+
+@dataclass(frozen=True)
+class ArenaUse:
+    """Bytes of the arena: ``total`` = ``activations`` (any build) + ``persistent`` (this build)."""
+
+    total: int
+    activations: int
+    persistent: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where each buffer lies: ``offsets`` by index, ``total`` bytes in all."""
+
+    offsets: tuple[int, ...]
+    total: int
+
+
+def lifetimes(structure: Structure | Int8Model) -> list[Buffer]:
+    """The aligned size and lifetime of every activation tensor, as TFLM computes them.
+
+    Step 0 is before the first operator, step i + 1 is operator i; the output lives to the end.
+    """
+    if isinstance(structure, Int8Model):
+        structure = structure_of(structure)
+    first = [0] * len(structure.shapes)
+    last = [0] * len(structure.shapes)
+    for step, op in enumerate(structure.ops, 1):
+        first[op.output] = last[op.output] = step
+        for tensor in op.inputs:
+            last[tensor] = step
+    last[structure.output] = len(structure.ops)
+    sizes = [-(-_elements(shape) // ALIGNMENT) * ALIGNMENT for shape in structure.shapes]
+    return list(zip(sizes, first, last, strict=True))
+
+
+def _elements(shape: tuple[int, ...]) -> int:
+    total = 1
+    for extent in shape:
+        total *= extent
+    return total
+
+
+def peak_live(buffers: Sequence[Buffer]) -> int:
+    """The most bytes alive at any step: no plan can be smaller."""
+    steps = {first for _, first, _ in buffers}
+    return max((sum(size for size, first, last in buffers if first <= step <= last) for step in steps), default=0)
+
+
+def place(buffers: Sequence[Buffer], order: Sequence[int]) -> Plan:
+    """First fit: each buffer in turn at the lowest offset free during its lifetime."""
+    offsets = [0] * len(buffers)
+    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last
+    total = 0
+    for index in order:
+        size, first, last = buffers[index]
+        offset = 0
+        for low, high, begin, end in placed:
+            if begin > last or first > end:
+                continue
+            if low - offset >= size:
+                break
+            if high > offset:
+                offset = high
+        offsets[index] = offset
+        placed.append((offset, offset + size, first, last))
+        placed.sort(key=_offset)
+        total = max(total, offset + size)
+    return Plan(tuple(offsets), total)
+
+
+def _offset(entry: tuple[int, int, int, int]) -> int:
+    return entry[0]
+
+
+def greedy_plan(buffers: Sequence[Buffer]) -> Plan:
+    """TFLM's GreedyMemoryPlanner: largest first, the later of equal ones first."""
+    return place(buffers, sorted(reversed(range(len(buffers))), key=lambda index: -buffers[index][0]))
+
+
+def plan_activations(model: Structure | Int8Model) -> Plan:
+    """The plan TFLM makes for the activation tensors of a model."""
+    return greedy_plan(lifetimes(model))
+
+
+def predict_persistent(structure: Structure) -> int:
+    """Bytes of the arena's tail: TFLM's structures for this many tensors, operators and channels."""
+    used = _START
+
+    def allocate(size: int, alignment: int) -> None:
+        nonlocal used
+        used = -(-(used + size) // alignment) * alignment
+
+    allocate(_EVAL_TENSOR * count_tensors(structure), 8)
+    allocate(_NODE * len(structure.ops), 8)
+    for op in structure.ops:
+        if _PARAMETERS[op.kind]:
+            allocate(_PARAMETERS[op.kind], 4 if _PARAMETERS[op.kind] > 1 else 1)
+    for op in structure.ops:
+        if _KERNEL_DATA[op.kind]:
+            allocate(_KERNEL_DATA[op.kind], ALIGNMENT)
+    for op in structure.ops:
+        if op.kind in (Kind.CONV, Kind.DEPTHWISE):
+            channels = structure.shapes[op.output][-1]
+            allocate(4 * channels, ALIGNMENT)  # multipliers
+            allocate(4 * channels, ALIGNMENT)  # shifts
+    return used + _FIXED
+
+
+def count_tensors(structure: Structure) -> int:
+    """Tensors in the file our writer makes: activations, weights, biases, distinct structural constants."""
+    count = len(structure.shapes)
+    constants: set[object] = set()
+    for op in structure.ops:
+        if op.kind in CONVOLUTIONS:
+            count += 1 + op.bias
+        elif op.kind is Kind.PAD:
+            constants.add(("int32 (4, 2)", op.padding))
+        elif op.kind is Kind.MEAN:
+            constants.add("axes")
+        elif op.kind is Kind.RESHAPE:
+            constants.add(structure.shapes[op.output])
+    return count + len(constants)
+
+
+def predict_arena(model: Structure | Int8Model, plan: Plan | None = None) -> ArenaUse:
+    """The arena TFLM will use for the file our writer makes.
+
+    Args:
+        model: a structure (the pruning job's light form) or a finished model.
+        plan: the plan written into the file, if it is not TFLM's own.
+    """
+    structure = structure_of(model) if isinstance(model, Int8Model) else model
+    activations = (plan or plan_activations(structure)).total
+    persistent = predict_persistent(structure)
+    return ArenaUse(activations + persistent, activations, persistent)

@@ -1,0 +1,143 @@
+"""TensorFlow Lite Micro's interpreter as the measuring instrument: arena bytes and reference outputs.
+
+The ``tflite-micro`` wheel exists on Linux only; ``available`` tells, and everything else in mcusweep works without.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from mcu.arena import ArenaUse
+from mcu.errors import InputError
+
+_FIRST_ARENA = 1 << 20
+_LARGEST_ARENA = 1 << 30
+_stderr_lock = threading.Lock()
+
+
+def available() -> bool:
+    """Whether the interpreter is installed."""
+    return "tflite_micro" in sys.modules or importlib.util.find_spec("tflite_micro") is not None
+
+
+def measure_arena(data: bytes, source: str = "model") -> ArenaUse:
+    """Bytes of the arena after one inference, as the interpreter itself records them.
+
+    Args:
+        data: a .tflite file.
+        source: its name, for messages.
+
+    Raises:
+        InputError: if the interpreter is not installed or refuses the file.
+    """
+    interpreter = _interpreter(data, source)
+    with _captured_stderr() as captured:
+        interpreter.print_allocations()
+    found = dict(re.findall(r"Arena allocation (total|head|tail) (\d+) bytes", captured.text))
+    captured.forward(r"^\[RecordingMicroAllocator\].*$")
+    if len(found) != 3:
+        raise InputError(f"{source}: tflite-micro printed no arena figures; allowed is a version that records them")
+    return ArenaUse(int(found["total"]), int(found["head"]), int(found["tail"]))
+
+
+def run(data: bytes, inputs: np.ndarray, source: str = "model") -> np.ndarray:
+    """Run inputs one by one.
+
+    Args:
+        data: a .tflite file.
+        inputs: int8 ``(N, *input shape without batch)``.
+        source: its name, for messages.
+
+    Returns:
+        int8 ``(N, *output shape without batch)``.
+
+    Raises:
+        InputError: if the interpreter is not installed, refuses the file, or the inputs do not fit it.
+    """
+    interpreter = _interpreter(data, source)
+    shape = tuple(int(size) for size in interpreter.get_input_details(0)["shape"])
+    if inputs.dtype != np.int8 or inputs.shape[1:] != shape[1:]:
+        raise InputError(
+            f"{source}: input {inputs.dtype} {inputs.shape[1:]}; allowed is int8 {shape[1:]} for each example"
+        )
+    outputs = []
+    for example in inputs:
+        interpreter.set_input(np.ascontiguousarray(example[None]), 0)
+        interpreter.invoke()
+        outputs.append(interpreter.get_output(0).copy())
+    return np.concatenate(outputs)
+
+
+def _interpreter(data: bytes, source: str) -> Any:
+    """An interpreter that has run once; the arena grows until the model fits."""
+    if not available():
+        raise InputError("tflite-micro is not installed: figures can only be predicted; it has wheels for Linux")
+    runtime = importlib.import_module("tflite_micro.runtime")
+    size = _FIRST_ARENA
+    while True:
+        with _captured_stderr() as captured:
+            try:
+                interpreter = runtime.Interpreter.from_bytes(data, arena_size=size)
+                interpreter.invoke()
+            except Exception as error:
+                failure = captured.read() or str(error)
+            else:
+                return interpreter
+        if size >= _LARGEST_ARENA or not _too_small(failure):
+            raise InputError(f"{source}: TensorFlow Lite Micro refuses it: {_one_line(failure)}")
+        size *= 8
+
+
+def _too_small(failure: str) -> bool:
+    return any(word in failure for word in ("Failed to resize buffer", "Failed to allocate", "allocate", "Arena size"))
+
+
+def _one_line(text: str) -> str:
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())[:300]
+
+
+class _Captured:
+    """What was written to file descriptor 2 meanwhile."""
+
+    def __init__(self, file: Any, stderr: int) -> None:
+        self._file, self._stderr = file, stderr
+        self.text = ""
+
+    def read(self) -> str:
+        self._file.seek(0)
+        self.text = self._file.read().decode("utf-8", "replace")
+        return self.text
+
+    def forward(self, ours: str) -> None:
+        """Write what other threads said meanwhile to the real stderr."""
+        rest = re.sub(ours, "", self.text, flags=re.MULTILINE).strip("\n")
+        if rest:
+            os.write(2, rest.encode() + b"\n")
+
+
+@contextmanager
+def _captured_stderr() -> Iterator[_Captured]:
+    """Redirect file descriptor 2, where the interpreter's C++ writes; one thread at a time, always restored."""
+    with _stderr_lock, tempfile.TemporaryFile() as file:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        kept = os.dup(2)
+        captured = _Captured(file, kept)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield captured
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            captured.read()
