@@ -24,12 +24,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from operator import eq, ge, gt, le, lt, ne
+from typing import Any
 
 import sqlalchemy as sa
 
 from mcu.errors import InputError
 from orchestrator.where_grammar import Check, Column, Compare, Literal, Logic, Node, Where, parse_where
-from orchestrator.where_tokens import fail
+from orchestrator.where_tokens import Scalar, fail
 
 __all__ = ["Where", "check_column", "compile_condition", "compile_where", "parse_where"]
 
@@ -95,7 +96,8 @@ def _compile(node: Node, columns: Columns) -> sa.ColumnElement[bool]:
 
 
 def _compare(node: Compare, columns: Columns) -> sa.ColumnElement[bool]:
-    sides = [_side(side, columns) for side in (node.left, node.right)]
+    written = [side.value for side in (node.left, node.right) if isinstance(side, Literal)]
+    sides = [_side(side, columns, written) for side in (node.left, node.right)]
     if isinstance(node.left, Literal) and isinstance(node.right, Column):
         sides[0] = _bind(node.left, node.right, sides[1])
     elif isinstance(node.right, Literal) and isinstance(node.left, Column):
@@ -107,14 +109,30 @@ def _compare(node: Compare, columns: Columns) -> sa.ColumnElement[bool]:
     return _OPERATORS[node.operator](*sides)
 
 
-def _side(side: Column | Literal, columns: Columns) -> sa.ColumnElement:
+def _side(side: Column | Literal, columns: Columns, written: list[Scalar]) -> sa.ColumnElement:
     if isinstance(side, Column):
-        return check_column(side.name, columns, side.position)
+        return read_as(check_column(side.name, columns, side.position), *written)
     return sa.null()
 
 
+def read_as(column: sa.ColumnElement, *values: Scalar) -> sa.ColumnElement:
+    """A JSON column as what it is compared with: text, truth or (by default) number; others as they are."""
+    if not isinstance(column.type, sa.JSON):
+        return column
+    document: Any = column
+    if values and all(isinstance(value, str) for value in values):
+        return document.as_string()
+    if values and all(isinstance(value, bool) for value in values):
+        return document.as_boolean()
+    return document.as_float()
+
+
 def _test(node: Check, columns: Columns) -> sa.ColumnElement[bool]:
+    written = [choice.value for choice in node.choices]
     column = check_column(node.column.name, columns, node.column.position)
+    if node.operator in ("null", "not null"):
+        written = [""]  # a parameter is there or not, whatever it holds
+    column = read_as(column, *written)
     kind = _kind(column)
     if node.operator == "null":
         return column.is_(None)

@@ -1,0 +1,210 @@
+"""Rows as a table for people, CSV, JSON, JSON lines, Markdown or parquet, to a stream or atomically to a file.
+
+JSON is an array of objects, JSON lines one object a line; keys are the column names, a missing value is ``null``,
+``feasible`` and ``measured`` are true or false, sizes integers, times ISO 8601 texts in UTC.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from mcu.errors import InputError
+
+Row = dict[str, Any]
+
+_SHARES = ("accuracy", "binding_use")
+_SIZES = ("flash", "sram", "budget_flash", "budget_sram", "dense_flash", "dense_sram")
+
+
+class Format(StrEnum):
+    """How rows are written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    JSONL = "jsonl"
+    MARKDOWN = "markdown"
+    PARQUET = "parquet"
+
+
+def find_format(name: str) -> Format:
+    """The format of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    try:
+        return Format(name)
+    except ValueError:
+        raise InputError(f"--format {name!r}: must be one of {', '.join(Format)}") from None
+
+
+def write_rows(columns: Sequence[str], rows: list[Row], style: Format, output: Path | None = None) -> None:
+    """Write rows to ``output`` (whole or not at all) or to standard output.
+
+    Raises:
+        InputError: the folder does not exist, or parquet is asked for without pyarrow or onto a terminal.
+    """
+    if output is None and style is Format.TABLE:
+        _print_table(columns, rows)
+        return
+    if output is None and style is Format.PARQUET and sys.stdout.isatty():
+        raise InputError("--format parquet is binary: give --output FILE")
+    content = encode_rows(columns, rows, style)
+    if output is None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    else:
+        write_atomic(output, content)
+
+
+def encode_rows(columns: Sequence[str], rows: list[Row], style: Format) -> bytes:
+    """Rows as bytes of a file in that format."""
+    if style is Format.PARQUET:
+        return _parquet(columns, rows)
+    encode = {
+        Format.TABLE: _table_text,
+        Format.CSV: _csv,
+        Format.JSON: _json,
+        Format.JSONL: _jsonl,
+        Format.MARKDOWN: _markdown,
+    }[style]
+    return encode(columns, rows).encode("utf-8", errors="replace")
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    Raises:
+        InputError: the folder does not exist or cannot be written.
+    """
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"--output {path}: folder {path.absolute().parent} does not exist")
+    if path.is_dir():
+        raise InputError(f"--output {path}: is a folder; give a file")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise InputError(f"--output {path}: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise InputError(f"--output {path}: {error.strerror}") from None
+
+
+def human(name: str, value: Any) -> str:
+    """A value as people read it: accuracies and uses in percent, sizes in KB, counts in thousands or millions."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float) and name.endswith(_SHARES):
+        return f"{100 * value:.1f} %"
+    if isinstance(value, int | float) and name.endswith(_SIZES):
+        return f"{value / 1024:,.1f} KB"
+    if isinstance(value, int | float) and name.endswith("macs"):
+        return f"{value / 1e6:,.2f} M"
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return printable(json.dumps(value) if isinstance(value, dict | list) else str(value))
+
+
+def printable(text: str) -> str:
+    """The text with control characters written out, so that no name can steer a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _print_table(columns: Sequence[str], rows: list[Row]) -> None:
+    from rich.console import Console
+
+    if not rows:
+        print("no trial matches", file=sys.stderr)
+        return
+    wide = 10_000 if not sys.stdout.isatty() else None
+    Console(highlight=False, width=wide, emoji=False).print(_table(columns, rows))
+
+
+def _table(columns: Sequence[str], rows: list[Row]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        numeric = any(isinstance(row[name], int | float) and not isinstance(row[name], bool) for row in rows)
+        table.add_column(Text(printable(name)), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(human(name, row[name])) for name in columns))
+    return table
+
+
+def _table_text(columns: Sequence[str], rows: list[Row]) -> str:
+    from rich.console import Console
+
+    stream = io.StringIO()
+    Console(file=stream, width=10_000, highlight=False, emoji=False).print(_table(columns, rows))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def _csv(columns: Sequence[str], rows: list[Row]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        values = (row[name] for name in columns)
+        writer.writerow([json.dumps(v) if isinstance(v, dict | list | bool) else v for v in values])
+    return stream.getvalue()
+
+
+def _json(columns: Sequence[str], rows: list[Row]) -> str:
+    lines = ",\n".join(f"  {json.dumps({name: row[name] for name in columns})}" for row in rows)
+    return f"[\n{lines}\n]\n" if rows else "[]\n"
+
+
+def _jsonl(columns: Sequence[str], rows: list[Row]) -> str:
+    return "".join(json.dumps({name: row[name] for name in columns}) + "\n" for row in rows)
+
+
+def _markdown(columns: Sequence[str], rows: list[Row]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |\n"
+
+    body = "".join(line([human(name, row[name]) for name in columns]) for row in rows)
+    return line([printable(name) for name in columns]) + "|" + " --- |" * len(columns) + "\n" + body
+
+
+def _parquet(columns: Sequence[str], rows: list[Row]) -> bytes:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise InputError("--format parquet needs pyarrow: pip install 'mcusweep[parquet]'") from None
+    plain = {
+        name: [json.dumps(row[name]) if isinstance(row[name], dict | list) else row[name] for row in rows]
+        for name in columns
+    }
+    arrays = {name: _arrow(pa, values) for name, values in plain.items()}
+    sink = io.BytesIO()
+    parquet.write_table(pa.table(arrays), sink)
+    return sink.getvalue()
+
+
+def _arrow(pa: Any, values: list[Any]) -> Any:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} or len(kinds) <= 1:
+        return pa.array([float(v) if kinds == {int, float} and v is not None else v for v in values])
+    return pa.array([None if value is None else str(value) for value in values])
