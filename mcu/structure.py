@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from mcu.graph import Graph
 from mcu.int8_model import Activation, Int8Model, Kind, QOp
 
 CONVOLUTIONS = frozenset({Kind.CONV, Kind.DEPTHWISE, Kind.DENSE})
@@ -138,3 +139,24 @@ def structure_of(model: Int8Model) -> Structure:
         model.output,
         tuple(range(len(model.tensors))),
     )
+
+
+def structure_of_graph(graph: Graph) -> Structure:
+    """The structure of the int8 model a graph is quantised to: one operator and one tensor for each of its own.
+
+    ``structure.with_channels(channels)`` then takes one channel count per tensor of the graph, for instance
+    ``graph.channel_matrix() @ [*widths, 1]``.
+    """
+    return Structure(
+        tuple((1, tensor.height, tensor.width, tensor.channels) for tensor in graph.tensors),
+        tuple(
+            OpForm(
+                op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation,
+                source=index,
+            )
+            for index, op in enumerate(graph.ops)
+        ),
+        graph.input,
+        graph.output,
+        tuple(range(len(graph.tensors))),
+    )  # fmt: skip

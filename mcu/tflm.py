@@ -21,8 +21,9 @@ import numpy as np
 from mcu.arena import ArenaUse
 from mcu.errors import InputError
 
-_FIRST_ARENA = 1 << 20
-_LARGEST_ARENA = 1 << 30
+_ARENA = 1 << 28
+"""Bytes reserved for the interpreter; untouched pages cost nothing, and a too small arena can crash TFLM."""
+
 _stderr_lock = threading.Lock()
 
 
@@ -80,27 +81,20 @@ def run(data: bytes, inputs: np.ndarray, source: str = "model") -> np.ndarray:
 
 
 def _interpreter(data: bytes, source: str) -> Any:
-    """An interpreter that has run once; the arena grows until the model fits."""
+    """An interpreter that has run once."""
     if not available():
         raise InputError("tflite-micro is not installed: figures can only be predicted; it has wheels for Linux")
     runtime = importlib.import_module("tflite_micro.runtime")
-    size = _FIRST_ARENA
-    while True:
-        with _captured_stderr() as captured:
-            try:
-                interpreter = runtime.Interpreter.from_bytes(data, arena_size=size)
-                interpreter.invoke()
-            except Exception as error:
-                failure = captured.read() or str(error)
-            else:
-                return interpreter
-        if size >= _LARGEST_ARENA or not _too_small(failure):
-            raise InputError(f"{source}: TensorFlow Lite Micro refuses it: {_one_line(failure)}")
-        size *= 8
-
-
-def _too_small(failure: str) -> bool:
-    return any(word in failure for word in ("Failed to resize buffer", "Failed to allocate", "allocate", "Arena size"))
+    with _captured_stderr() as captured:
+        try:
+            interpreter = runtime.Interpreter.from_bytes(data, arena_size=_ARENA)
+            interpreter.invoke()
+        except Exception as error:
+            failure = str(error)
+        else:
+            return interpreter
+    detail = _one_line(captured.text) or _one_line(failure)
+    raise InputError(f"{source}: TensorFlow Lite Micro refuses it: {detail}")
 
 
 def _one_line(text: str) -> str:
@@ -110,14 +104,13 @@ def _one_line(text: str) -> str:
 class _Captured:
     """What was written to file descriptor 2 meanwhile."""
 
-    def __init__(self, file: Any, stderr: int) -> None:
-        self._file, self._stderr = file, stderr
+    def __init__(self, file: Any) -> None:
+        self._file = file
         self.text = ""
 
-    def read(self) -> str:
+    def read(self) -> None:
         self._file.seek(0)
         self.text = self._file.read().decode("utf-8", "replace")
-        return self.text
 
     def forward(self, ours: str) -> None:
         """Write what other threads said meanwhile to the real stderr."""
@@ -133,7 +126,7 @@ def _captured_stderr() -> Iterator[_Captured]:
         if sys.stderr is not None:
             sys.stderr.flush()
         kept = os.dup(2)
-        captured = _Captured(file, kept)
+        captured = _Captured(file)
         os.dup2(file.fileno(), 2)
         try:
             yield captured
