@@ -1,0 +1,169 @@
+"""Compiles a project and links it: for a device's real memory, and for the emulated board with the same core."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcu.devices import Device
+from mcu.errors import InputError
+from mcu.firmware.cores import Board, Core, core_of
+from mcu.firmware.flags import COMPILE_FLAGS, LINK_FLAGS, RAM_ORIGIN, flash_origin
+from mcu.firmware.project import KERNEL_SOURCES
+from mcu.firmware.stack import stack_bytes
+from mcu.firmware.toolchain import Toolchain, toolchain
+
+APPLICATION = ("main.c", "startup.c")
+SELF_TEST = ("selftest.c", "platform_arm.c", "startup.c")
+SELF_TEST_RAM = 16 * 1024
+"""RAM of a self-test image beyond the arena: its stack, and little else."""
+
+_OVERFLOW = re.compile(r"region `(FLASH|RAM)' overflowed by (\d+) bytes?")
+_MEMORY = {"FLASH": "flash", "RAM": "SRAM"}
+
+
+class FirmwareDoesNotFit(InputError):
+    """The linker refused: ``over`` holds the bytes too many by memory, ``flash`` and/or ``SRAM``."""
+
+    def __init__(self, message: str, over: dict[str, int]) -> None:
+        super().__init__(message)
+        self.over = over
+
+
+@dataclass(frozen=True)
+class FirmwareBuild:
+    """A linked application; bytes.
+
+    Attributes:
+        flash: vector table, code and constants.
+        ram_static: arena and other variables.
+        stack: deepest path of the call graph, reserved behind them.
+    """
+
+    flash: int
+    ram_static: int
+    stack: int
+    elf: Path
+
+    @property
+    def ram(self) -> int:
+        """Static RAM and stack."""
+        return self.ram_static + self.stack
+
+
+@dataclass(frozen=True)
+class _Memory:
+    flash_origin: int
+    flash: int
+    ram_origin: int
+    ram: int
+
+
+def build(folder: Path, device: Device, tools: Toolchain | None = None) -> FirmwareBuild:
+    """Build the application of a project for a device, its flash and its (largest contiguous) SRAM.
+
+    Args:
+        folder: what ``write_project`` wrote; build outputs go to its ``build/`` folder.
+
+    Raises:
+        InputError: if the device is no Cortex-M, a tool is missing (``ToolsMissing``), or the program does not
+            fit (``FirmwareDoesNotFit``).
+    """
+    memory = _Memory(flash_origin(device), device.flash, RAM_ORIGIN, device.sram_bank or device.sram)
+    where = f"firmware {folder.name!r} on {device.name}"
+    return build_for_core(folder, core_of(device), memory, where, tools or toolchain())
+
+
+def build_for_core(folder: Path, core: Core, memory: _Memory, where: str, tools: Toolchain) -> FirmwareBuild:
+    """``build`` with the core and the memory given; ``where`` begins the message if it does not fit."""
+    out = folder / "build" / _directory(core)
+    objects = _compile(folder, out, core, ("model.c", *KERNEL_SOURCES, *APPLICATION), (), tools)
+    stack = -(-stack_bytes(path.with_suffix(".ci") for path in objects) // 8) * 8
+    elf = out / "firmware.elf"
+    _link(folder, elf, core, objects, memory, stack, where, tools)
+    sections = section_sizes(elf, tools)
+    data = sections.get(".data", 0)
+    return FirmwareBuild(
+        flash=sections.get(".text", 0) + sections.get(".ARM.exidx", 0) + data,
+        ram_static=data + sections.get(".bss", 0),
+        stack=stack,
+        elf=elf,
+    )
+
+
+def build_self_test(folder: Path, core: Core, board: Board, arena: int, profile: bool, tools: Toolchain) -> Path:
+    """The same code with the self test as its application, for an emulated board.
+
+    Args:
+        arena: bytes of the model's arena: RAM is limited to that and ``SELF_TEST_RAM``.
+        profile: whether every layer's instructions are counted as well.
+    """
+    out = folder / "build" / f"{_directory(core)}-{board.machine}{'-layers' if profile else ''}"
+    defines = ("-DPRINT_OUTPUTS", *(("-DMODEL_PROFILE",) if profile else ()))
+    defines += ("-DTRAP_UNALIGNED",) if board is core.stand_in else ()
+    objects = _compile(folder, out, core, ("model.c", *KERNEL_SOURCES, *SELF_TEST), defines, tools)
+    memory = _Memory(board.flash_origin, board.flash, board.ram_origin, min(board.ram, arena + SELF_TEST_RAM))
+    elf = out / "selftest.elf"
+    _link(folder, elf, core, objects, memory, 1024, f"self test of {folder.name!r} on {board.machine}", tools)
+    return elf
+
+
+def section_sizes(elf: Path, tools: Toolchain) -> dict[str, int]:
+    """Bytes of every section."""
+    listing = _run([str(tools.size_tool()), "-A", str(elf)]).stdout
+    rows = (line.split() for line in listing.splitlines() if line.startswith("."))
+    return {row[0]: int(row[1]) for row in rows}
+
+
+def _directory(core: Core) -> str:
+    return "-".join([core.name.replace("+", "plus"), *(["nodsp"] if "nodsp" in core.flags[0] else [])])
+
+
+def _compile(
+    folder: Path, out: Path, core: Core, sources: Sequence[str], defines: Sequence[str], tools: Toolchain
+) -> list[Path]:
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [str((folder / source).resolve()) for source in sources]
+    command = [str(tools.compiler()), *core.flags, *COMPILE_FLAGS, *defines, "-c", *paths]
+    result = _run(command, out)
+    if result.returncode:
+        raise RuntimeError(f"the compiler refuses the generated C:\n{result.stderr[-2000:]}")
+    return [(out / source).with_suffix(".o") for source in sources]
+
+
+def _link(
+    folder: Path,
+    elf: Path,
+    core: Core,
+    objects: Sequence[Path],
+    memory: _Memory,
+    stack: int,
+    where: str,
+    tools: Toolchain,
+) -> None:
+    symbols = {
+        "FLASH_ORIGIN": memory.flash_origin,
+        "FLASH_SIZE": memory.flash,
+        "RAM_ORIGIN": memory.ram_origin,
+        "RAM_SIZE": memory.ram,
+        "STACK_SIZE": stack,
+    }
+    defines = [f"-Wl,--defsym={name}={value:#x}" for name, value in symbols.items()]
+    paths = [str(path.resolve()) for path in objects]
+    command = [str(tools.compiler()), *core.flags, *LINK_FLAGS, *defines, *paths, "-o", str(elf.resolve())]
+    result = _run(command, folder)
+    if result.returncode == 0:
+        return
+    over = {_MEMORY[region]: int(count) for region, count in _OVERFLOW.findall(result.stderr)}
+    if not over:
+        raise RuntimeError(f"the linker refuses the generated program:\n{result.stderr[-2000:]}")
+    sizes = {"flash": memory.flash, "SRAM": memory.ram}
+    parts = [f"{name} {sizes[name]:,} bytes, over by {count:,}" for name, count in over.items()]
+    raise FirmwareDoesNotFit(f"{where}: does not fit: {'; '.join(parts)}", over)
+
+
+def _run(command: Sequence[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

@@ -1,0 +1,330 @@
+"""The static call list: every operator of an int8 model as one call of a C kernel with its constant tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mcu.errors import InputError
+from mcu.firmware.exponential import exponential_table
+from mcu.firmware.fixed_point import Multiplier, activation_range, fixed_point
+from mcu.int8_model import Int8Model, Kind, QOp, op_macs
+
+INT16_MAX = 2**15 - 1
+INT32_MAX = 2**31 - 1
+DEPTHWISE_LANES = 4  # fewer channels go through the one-at-a-time kernel
+SOFTMAX_CLASSES = 511  # more overflow the accumulator TensorFlow Lite Micro keeps the sum in
+
+CONVOLUTION, POOL, ADD, RELU, MEAN = "convolution_t", "pool_t", "add_t", "rescale_t", "mean_t"
+PAD, CONCAT, SOFTMAX = "pad_t", "concat_t", "softmax_t"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A constant array of a call: field of the layer's struct, C element type, values."""
+
+    field: str
+    ctype: str
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Call:
+    """One kernel call.
+
+    Attributes:
+        function: the C kernel.
+        struct: C type of its layer description.
+        fields: members of the description, by name.
+        inputs: tensors it reads, ``output`` the one it writes, from ``output_at`` bytes on.
+        macs: multiply-accumulates.
+        name: path of the layer it came from.
+    """
+
+    function: str
+    struct: str
+    fields: dict[str, int]
+    inputs: tuple[int, ...]
+    output: int
+    tables: tuple[Table, ...] = ()
+    output_at: int = 0
+    macs: int = 0
+    name: str = ""
+    kind: Kind = Kind.CONV
+
+
+def calls_of(model: Int8Model) -> tuple[Call, ...]:
+    """All calls in execution order; a reshape needs none, a concatenation one for each input.
+
+    Raises:
+        InputError: if the kernels cannot express an operator exactly.
+    """
+    return tuple(
+        replace(call, kind=op.kind, name=op.name) for op in model.ops for call in _LOWERINGS[op.kind](model, op)
+    )
+
+
+def _convolution(model: Int8Model, op: QOp) -> list[Call]:
+    weights, in_shape, out_shape = _weights_of(op), model.tensors[op.inputs[0]].shape, model.tensors[op.output].shape
+    if weights.shape[3] != in_shape[3]:
+        raise InputError(
+            f"layer {op.name!r}: convolution of {in_shape[3]} channels in groups of {weights.shape[3]}: firmware has "
+            "kernels for ordinary and depthwise convolution"
+        )
+    geometry = _geometry(op, in_shape, out_shape)
+    if op.kernel == (1, 1) and op.stride == (1, 1) and in_shape[1] * in_shape[2] <= INT16_MAX:
+        positions = in_shape[1] * in_shape[2]  # one long row: every position has a neighbour to pair with
+        geometry |= {"in_h": 1, "in_w": positions, "out_h": 1, "out_w": positions}
+    return [_weighted(model, op, "convolution", weights, _narrow_turned(geometry), _conv_multipliers(model, op))]
+
+
+def _dense(model: Int8Model, op: QOp) -> list[Call]:
+    weights = _weights_of(op)
+    shape = (1, 1, 1, weights.shape[1])
+    if model.tensors[op.inputs[0]].bytes != weights.shape[1]:
+        raise InputError(
+            f"layer {op.name!r}: dense layer of {weights.shape[1]} values on a tensor of "
+            f"{model.tensors[op.inputs[0]].bytes}: firmware runs one vector a layer"
+        )
+    geometry = _geometry(replace(op, kernel=(1, 1)), shape, (1, 1, 1, weights.shape[0]))
+    return [
+        _weighted(
+            model, op, "convolution", weights[:, None, None, :], geometry, _dense_multipliers(model, op, len(weights))
+        )
+    ]
+
+
+def _depthwise(model: Int8Model, op: QOp) -> list[Call]:
+    weights, in_shape, out_shape = _weights_of(op), model.tensors[op.inputs[0]].shape, model.tensors[op.output].shape
+    if in_shape[3] == 1:  # every output sees the one channel: an ordinary convolution, and a faster one
+        turned = np.ascontiguousarray(weights.transpose(3, 1, 2, 0))
+        return _convolution(model, replace(op, kind=Kind.CONV, weights=turned))
+    plain = in_shape[3] == out_shape[3] and in_shape[3] >= DEPTHWISE_LANES
+    function = "depthwise" if plain else "depthwise_multiplied"
+    geometry = _narrow_turned(_geometry(op, in_shape, out_shape))
+    return [_weighted(model, op, function, weights, geometry, _conv_multipliers(model, op))]
+
+
+def _pool(model: Int8Model, op: QOp) -> list[Call]:
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    if (source.scale, source.zero_point) != (target.scale, target.zero_point):
+        raise InputError(f"layer {op.name!r}: pooling must keep scale and zero point of its input")
+    low, high = activation_range(op.activation, target.scale, target.zero_point)
+    geometry = _geometry(op, source.shape, target.shape)
+    names = ("in_h", "in_w", "out_h", "out_w", "kernel_h", "kernel_w", "stride_h", "stride_w", "pad_top", "pad_left")
+    fields = {name: geometry[name] for name in names} | {"channels": geometry["in_c"]}
+    function = "max_pool" if op.kind is Kind.MAX_POOL else "average_pool"
+    return [_call(op, function, POOL, fields | {"out_min": low, "out_max": high})]
+
+
+def _add(model: Int8Model, op: QOp) -> list[Call]:
+    a, b, out = (model.tensors[i] for i in (*op.inputs[:2], op.output))
+    if len(op.inputs) != 2 or a.shape != b.shape:
+        raise InputError(f"layer {op.name!r}: addition of {a.shape} and {b.shape}: firmware adds two equal shapes")
+    twice = 2.0 * max(a.scale, b.scale)
+    low, high = activation_range(op.activation, out.scale, out.zero_point)
+    first, second = fixed_point(a.scale / twice), fixed_point(b.scale / twice)
+    last = fixed_point(twice / (2.0**20 * out.scale))
+    fields = {
+        "size": out.bytes,
+        "multiplier_a": first.value,
+        "multiplier_b": second.value,
+        "out_multiplier": last.value,
+        "shift_a": first.shift,
+        "shift_b": second.shift,
+        "out_shift": last.shift,
+        "offset_a": -a.zero_point,
+        "offset_b": -b.zero_point,
+        "out_offset": out.zero_point,
+        "out_min": low,
+        "out_max": high,
+    }
+    return [_call(op, "add", ADD, fields)]
+
+
+def _relu(model: Int8Model, op: QOp) -> list[Call]:
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    low, high = activation_range(op.activation, target.scale, target.zero_point, standalone=True)
+    multiplier = fixed_point(source.scale / target.scale)
+    fields = {
+        "size": target.bytes,
+        "multiplier": multiplier.value,
+        "shift": multiplier.shift,
+        "in_offset": -source.zero_point,
+        "out_offset": target.zero_point,
+        "out_min": low,
+        "out_max": high,
+    }
+    return [_call(op, "relu", RELU, fields)]
+
+
+def _mean(model: Int8Model, op: QOp) -> list[Call]:
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    positions = source.shape[1] * source.shape[2]
+    if target.bytes != source.shape[-1]:
+        raise InputError(f"layer {op.name!r}: mean of {source.shape} to {target.shape}: only over all positions")
+    whole = fixed_point(source.scale / target.scale)
+    bits = min(positions.bit_length() - 1, 32, 31 + whole.shift)  # the division joins the multiplier, as in the reference
+    fields = {
+        "positions": positions,
+        "channels": source.shape[-1],
+        "multiplier": (whole.value << bits) // positions,
+        "shift": whole.shift - bits,
+        "in_offset": -source.zero_point,
+        "out_offset": target.zero_point,
+    }
+    return [_call(op, "mean", MEAN, fields)]
+
+
+def _pad(model: Int8Model, op: QOp) -> list[Call]:
+    source = model.tensors[op.inputs[0]]
+    (top, bottom), (left, right) = op.padding
+    fields = dict(zip(("in_h", "in_w", "channels"), source.shape[1:], strict=True))
+    fields |= {"top": top, "bottom": bottom, "left": left, "right": right, "value": source.zero_point}
+    return [_call(op, "pad", PAD, fields)]
+
+
+def _concat(model: Int8Model, op: QOp) -> list[Call]:
+    out = model.tensors[op.output]
+    calls, at = [], 0
+    for tensor in op.inputs:
+        source = model.tensors[tensor]
+        if (source.scale, source.zero_point) != (out.scale, out.zero_point) or source.shape[:-1] != out.shape[:-1]:
+            raise InputError(f"layer {op.name!r}: concatenation must join channels of one scale and zero point")
+        channels = source.shape[-1]
+        fields = {"positions": source.bytes // channels, "channels": channels, "out_channels": out.shape[-1]}
+        calls.append(replace(_call(op, "concat", CONCAT, fields), inputs=(tensor,), output_at=at))
+        at += channels
+    return calls
+
+
+def _softmax(model: Int8Model, op: QOp) -> list[Call]:
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    classes = source.shape[-1]
+    if classes > SOFTMAX_CLASSES or (target.scale, target.zero_point) != (1.0 / 256.0, -128):
+        raise InputError(
+            f"layer {op.name!r}: softmax over {classes} classes to scale {target.scale:g}, zero point "
+            f"{target.zero_point}: at most {SOFTMAX_CLASSES} classes, scale 1/256 and zero point -128"
+        )
+    table = exponential_table(source.scale)
+    fields = {"count": len(table), "rows": source.bytes // classes, "classes": classes}
+    call = _call(op, "softmax", SOFTMAX, fields)
+    return [replace(call, tables=(Table("exponential", "int32_t", table),))]
+
+
+def _reshape(model: Int8Model, op: QOp) -> list[Call]:
+    return []
+
+
+_LOWERINGS: dict[Kind, Callable[[Int8Model, QOp], list[Call]]] = {
+    Kind.CONV: _convolution,
+    Kind.DEPTHWISE: _depthwise,
+    Kind.DENSE: _dense,
+    Kind.ADD: _add,
+    Kind.CONCAT: _concat,
+    Kind.MAX_POOL: _pool,
+    Kind.AVG_POOL: _pool,
+    Kind.MEAN: _mean,
+    Kind.PAD: _pad,
+    Kind.RESHAPE: _reshape,
+    Kind.RELU: _relu,
+    Kind.SOFTMAX: _softmax,
+}
+
+
+def _call(op: QOp, function: str, struct: str, fields: dict[str, int]) -> Call:
+    for name, value in fields.items():
+        wide = struct in (ADD, RELU, MEAN, CONCAT, SOFTMAX) and not name.startswith(("shift", "out_m", "in_o"))
+        if abs(value) > (INT32_MAX if wide or name == "multiplier" else INT16_MAX):
+            raise InputError(f"layer {op.name!r}: {name} = {value:,} is too large for the firmware's kernels")
+    return Call(function, struct, fields, op.inputs, op.output)
+
+
+def _weights_of(op: QOp) -> np.ndarray:
+    if op.weights is None:
+        raise InputError(f"layer {op.name!r}: {op.kind} without weights")
+    return op.weights
+
+
+def _geometry(op: QOp, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> dict[str, int]:
+    (top, _), (left, _) = op.padding
+    return {
+        "in_h": in_shape[1],
+        "in_w": in_shape[2],
+        "in_c": in_shape[3],
+        "out_h": out_shape[1],
+        "out_w": out_shape[2],
+        "out_c": out_shape[3],
+        "kernel_h": op.kernel[0],
+        "kernel_w": op.kernel[1],
+        "stride_h": op.stride[0],
+        "stride_w": op.stride[1],
+        "dilation_h": op.dilation[0],
+        "dilation_w": op.dilation[1],
+        "pad_top": top,
+        "pad_left": left,
+    }
+
+
+def _narrow_turned(geometry: dict[str, int]) -> dict[str, int]:
+    """A signal of width 1 as one of height 1: the same values in memory, but windows become contiguous runs."""
+    if not (geometry["in_w"] == geometry["out_w"] == geometry["kernel_w"] == 1 and geometry["pad_left"] == 0):
+        return geometry
+    pairs = (("_h", "_w"), ("_top", "_left"))
+    turned = dict(geometry)
+    for first, second in pairs:
+        for name in [key for key in geometry if key.endswith(first)]:
+            other = name.removesuffix(first) + second
+            turned[name], turned[other] = geometry[other], geometry[name]
+    return turned
+
+
+def _weighted(
+    model: Int8Model,
+    op: QOp,
+    function: str,
+    weights: np.ndarray,
+    geometry: dict[str, int],
+    multipliers: list[Multiplier],
+) -> Call:
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    bias = np.zeros(geometry["out_c"], np.int64) if op.bias is None else op.bias.astype(np.int64)
+    axes = (1, 2, 3) if function == "convolution" else (0, 1, 2)
+    reach = max(127 - source.zero_point, 128 + source.zero_point)
+    largest = int((np.abs(weights.astype(np.int64)).sum(axis=axes) * reach + np.abs(bias)).max())
+    if largest > INT32_MAX:
+        raise InputError(f"layer {op.name!r}: sums up to {largest:,} overflow the 32-bit accumulator")
+    low, high = activation_range(op.activation, target.scale, target.zero_point)
+    fields = geometry | {
+        "in_offset": -source.zero_point,
+        "out_offset": target.zero_point,
+        "out_min": low,
+        "out_max": high,
+    }
+    tables = (
+        Table("weights", "int8_t", weights),
+        Table("bias", "int32_t", bias),
+        Table("multiplier", "int32_t", np.array([m.value for m in multipliers])),
+        Table("shift", "int8_t", np.array([m.shift for m in multipliers])),
+    )
+    return replace(_call(op, function, CONVOLUTION, fields), tables=tables, macs=op_macs(model, op))
+
+
+def _scales(op: QOp, channels: int) -> np.ndarray:
+    scales = np.asarray(op.weight_scales, np.float32).reshape(-1)
+    return np.repeat(scales, channels) if len(scales) == 1 else scales
+
+
+def _conv_multipliers(model: Int8Model, op: QOp) -> list[Multiplier]:
+    source, target = model.tensors[op.inputs[0]].scale, model.tensors[op.output].scale
+    channels = model.tensors[op.output].shape[-1]
+    source, target = float(np.float32(source)), float(np.float32(target))
+    return [fixed_point(source * float(scale) / target) for scale in _scales(op, channels)]
+
+
+def _dense_multipliers(model: Int8Model, op: QOp, channels: int) -> list[Multiplier]:
+    """The product of the scales is a float32, unlike in a convolution: so the reference has it."""
+    source, target = np.float32(model.tensors[op.inputs[0]].scale), float(np.float32(model.tensors[op.output].scale))
+    return [fixed_point(float(source * scale) / target) for scale in _scales(op, channels)]

@@ -1,0 +1,102 @@
+"""Runs a project's self test in QEMU: outputs, executed instructions, stack.
+
+QEMU models neither cycles nor caches nor wait states. With ``-icount shift=0`` its clock advances by the same time
+for every executed instruction, so that a board's SysTick counts instructions, and counts the same in every run; how many
+a tick is, the self test finds out by running loops of known length.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mcu.firmware.build import build_self_test
+from mcu.firmware.cores import Board, Core
+from mcu.firmware.toolchain import Toolchain, toolchain
+
+TIMEOUT = 300.0
+_ARENA = re.compile(r"^#define MODEL_ARENA_BYTES (\d+)$", re.MULTILINE)
+_FACT = re.compile(r"^([a-z_]+)((?: -?\d+)*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class EmulatorRun:
+    """What the self test reported.
+
+    Attributes:
+        outputs: int8 ``(N, output bytes)``.
+        instructions: per inference, the largest over the samples, to within one SysTick.
+        layers: per call of the call list, last sample; empty unless asked for.
+        tick: instructions a SysTick: the resolution of the figures.
+        stack: bytes of stack the inference touched, from its top (with the self test's own frames).
+        bit_exact: whether all outputs are the expected ones.
+        board: machine it ran on.
+    """
+
+    outputs: np.ndarray
+    instructions: int
+    layers: tuple[int, ...]
+    tick: float
+    stack: int
+    bit_exact: bool
+    board: str
+
+
+def run_in_qemu(
+    folder: Path, core: Core, *, profile: bool = False, tools: Toolchain | None = None
+) -> EmulatorRun:
+    """Build and run the self test of a project.
+
+    Args:
+        folder: what ``write_project`` wrote.
+        profile: count every layer's instructions as well (the calls of the clock add a few to each).
+
+    Raises:
+        InputError: if a tool is missing (``ToolsMissing``) or no emulated board has room (``FirmwareDoesNotFit``).
+        RuntimeError: if the program faults or does not end.
+    """
+    tools = tools or toolchain()
+    emulator = tools.emulator()
+    found = _ARENA.search((folder / "model.h").read_text(encoding="ascii"))
+    arena = int(found[1]) if found else 0
+    board = _board_for(folder, core, arena)
+    elf = build_self_test(folder, core, board, arena, profile, tools)
+    command = [str(emulator), "-M", board.machine, "-nographic", "-monitor", "none", "-serial", "none"]
+    command += ["-semihosting-config", "enable=on,target=native", "-icount", "shift=0", "-kernel", str(elf)]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"self test on {board.machine} did not end within {TIMEOUT:.0f} s") from None
+    return _read(result.stdout + result.stderr, board)
+
+
+def _board_for(folder: Path, core: Core, arena: int) -> Board:
+    """The core's own board if the model has room there, with some to spare, else its stand-in."""
+    if core.stand_in is None:
+        return core.board
+    constants = (folder / "model.c").stat().st_size // 3  # a byte takes three characters or more
+    vectors = (folder / "vectors.h").stat().st_size // 3
+    fits = arena + 3072 <= core.board.ram and constants + vectors + 16384 <= core.board.flash
+    return core.board if fits else core.stand_in
+
+
+def _read(text: str, board: Board) -> EmulatorRun:
+    facts: dict[str, list[list[int]]] = {}
+    for name, numbers in _FACT.findall(text):
+        facts.setdefault(name, []).append([int(number) for number in numbers.split()])
+    if "wrong" not in facts or "clock_overflow" in facts:
+        raise RuntimeError(f"self test on {board.machine} did not finish: {text[-500:]!r}")
+    tick = facts["calibration_instructions"][0][0] / facts["calibration_ticks"][0][0]
+    return EmulatorRun(
+        outputs=np.array(facts["output"], np.int8),
+        instructions=round(max(row[0] for row in facts["ticks"]) * tick),
+        layers=tuple(round(row[0] * tick) for row in facts.get("layer_ticks", [])),
+        tick=tick,
+        stack=facts["stack"][0][0],
+        bit_exact=facts["wrong"][0][0] == 0,
+        board=board.machine,
+    )

@@ -1,0 +1,37 @@
+"""How the generated C is compiled and linked: one place for the Makefile and for our own builds."""
+
+from __future__ import annotations
+
+from mcu.devices import Device
+
+WARNINGS = (
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wpedantic",
+    "-Wconversion",
+    "-Wsign-conversion",
+    "-Wshadow",
+    "-Wstrict-prototypes",
+    "-Wmissing-prototypes",
+    "-Wcast-qual",
+)
+HOST_FLAGS = ("-std=c11", "-O2", *WARNINGS)
+COMPILE_FLAGS = (*HOST_FLAGS, "-mthumb", "-ffunction-sections", "-fdata-sections", "-fcallgraph-info=su")
+LINK_FLAGS = ("-mthumb", "-nostartfiles", "--specs=nano.specs", "-Wl,--gc-sections", "-T", "link.ld")
+RAM_ORIGIN = 0x20000000
+
+_FLASH_ORIGINS = {
+    "STMicroelectronics": 0x08000000,
+    "GigaDevice": 0x08000000,
+    "Raspberry Pi": 0x10000000,
+    "Analog Devices": 0x10000000,
+}
+
+
+def flash_origin(device: Device) -> int:
+    """Where the vendor's parts map their flash; 0 is what most of the others do.
+
+    Sizes, and so the fit, do not depend on it. Whoever flashes a board checks it against the data sheet.
+    """
+    return _FLASH_ORIGINS.get(device.vendor, 0x00000000)

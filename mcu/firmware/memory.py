@@ -1,0 +1,64 @@
+"""Where the activations lie in the firmware's arena: words, not TFLM's 16 bytes; a reshape shares its input's place."""
+
+from __future__ import annotations
+
+from mcu.arena import Buffer, Plan, greedy_plan, peak_live, place
+from mcu.int8_model import Int8Model, Kind
+from mcu.structure import Structure, structure_of
+
+ALIGNMENT = 4
+
+
+def plan_memory(model: Structure | Int8Model) -> Plan:
+    """Offsets of every activation tensor and the arena's bytes.
+
+    Several placing orders are tried and the smallest plan wins; none can beat the peak of live bytes.
+    """
+    structure = structure_of(model) if isinstance(model, Int8Model) else model
+    roots = _roots(structure)
+    kept = sorted(set(roots))
+    buffers = _buffers(structure, roots, kept)
+    plan = _smallest_plan(buffers)
+    offsets = dict(zip(kept, plan.offsets, strict=True))
+    return Plan(tuple(offsets[root] for root in roots), plan.total)
+
+
+def _roots(structure: Structure) -> list[int]:
+    """For each tensor the one whose memory it is: itself, unless a reshape made it."""
+    roots = list(range(len(structure.shapes)))
+    for op in structure.ops:
+        if op.kind is Kind.RESHAPE:
+            roots[op.output] = roots[op.inputs[0]]
+    return roots
+
+
+def _buffers(structure: Structure, roots: list[int], kept: list[int]) -> list[Buffer]:
+    spans: dict[int, list[int]] = {roots[structure.input]: [0, 0]}
+    for step, op in enumerate(structure.ops, 1):
+        spans.setdefault(roots[op.output], [step, step])
+        for tensor in (*op.inputs, op.output):
+            spans[roots[tensor]][1] = step
+    spans[roots[structure.output]][1] = len(structure.ops)
+    return [(_aligned_bytes(structure.shapes[root]), spans[root][0], spans[root][1]) for root in kept]
+
+
+def _aligned_bytes(shape: tuple[int, ...]) -> int:
+    size = 1
+    for extent in shape:
+        size *= extent
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _smallest_plan(buffers: list[Buffer]) -> Plan:
+    best, bound = greedy_plan(buffers), peak_live(buffers)
+    keys = (
+        lambda i: (-buffers[i][0] * (buffers[i][2] - buffers[i][1] + 1), i),  # most byte-steps first
+        lambda i: (buffers[i][1] - buffers[i][2], -buffers[i][0]),  # longest-lived first
+        lambda i: (buffers[i][1], -buffers[i][0]),  # in order of birth
+    )
+    for key in keys:
+        if best.total == bound:
+            break
+        plan = place(buffers, sorted(range(len(buffers)), key=key))
+        best = min(best, plan, key=lambda candidate: candidate.total)
+    return best

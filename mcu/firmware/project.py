@@ -1,0 +1,170 @@
+"""Writes an int8 model as a complete C project: weights, call list, kernels, start-up, self test, Makefile, README."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from mcu.arena import Plan
+from mcu.devices import Device, catalogue
+from mcu.errors import InputError
+from mcu.firmware.calls import Call, Table, calls_of
+from mcu.firmware.cores import CORES, core_of
+from mcu.firmware.flags import COMPILE_FLAGS, HOST_FLAGS, LINK_FLAGS, flash_origin
+from mcu.firmware.memory import plan_memory
+from mcu.int8_model import Int8Model
+
+KERNEL_SOURCES = ("convolution.c", "depthwise.c", "pooling.c", "elementwise.c", "softmax.c")
+HEADERS = ("kernels.h", "arithmetic.h", "multiply.h", "dsp.h", "window.h", "platform.h")
+PROGRAM_SOURCES = ("main.c", "startup.c", "selftest.c", "platform_arm.c", "platform_host.c")
+RENDERED = ("model.h", "model.c", "vectors.h", "Makefile", "devices.mk", "README.md")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}")
+LINE = 110
+COPIED = (*KERNEL_SOURCES, *HEADERS, *PROGRAM_SOURCES, "link.ld")
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Test vectors: int8 ``inputs (N, input bytes)`` and ``outputs (N, output bytes)``."""
+
+    inputs: np.ndarray
+    outputs: np.ndarray
+
+
+def write_project(
+    model: Int8Model,
+    folder: Path,
+    *,
+    samples: np.ndarray | None = None,
+    expected: np.ndarray | None = None,
+    name: str = "model",
+) -> None:
+    """Write the C project of a model into a folder, which is made if need be.
+
+    Args:
+        samples: int8 ``(N, H, W, C)`` inputs of the self test, None for a single input of zeros.
+        expected: int8 ``(N, ...)`` outputs for them; None takes those of the host twin.
+        name: what the project calls itself; letters, digits, space, ``_ . -``.
+
+    Raises:
+        InputError: if the kernels cannot express an operator exactly, the samples do not fit the model or the
+            name holds other characters.
+    """
+    if not NAME.fullmatch(name):
+        raise InputError(f"firmware name {name!r}: allowed are up to 64 letters, digits, space, '_', '.', '-'")
+    calls, plan = calls_of(model), plan_memory(model)
+    vectors = _vectors(model, samples, expected)
+    values = _values(model, calls, plan, vectors) | {"name": name}
+    environment = jinja2.Environment(  # noqa: S701  (C, not HTML)
+        loader=jinja2.PackageLoader("mcu.firmware", "templates"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in RENDERED:
+        (folder / file).write_text(environment.get_template(f"{file}.j2").render(values), encoding="ascii")
+    for file in COPIED:
+        (folder / file).write_bytes((files("mcu.firmware") / "templates" / file).read_bytes())
+
+
+def _vectors(model: Int8Model, samples: np.ndarray | None, expected: np.ndarray | None) -> Vectors:
+    source, target = model.tensors[model.input], model.tensors[model.output]
+    if samples is None:
+        samples = np.full((1, source.bytes), source.zero_point, np.int8)
+    if samples.dtype != np.int8 or len(samples) == 0 or samples[0].size != source.bytes:
+        raise InputError(f"test vectors: {samples.dtype} {samples.shape}: allowed is int8 (N, {source.shape[1:]})")
+    if expected is None:
+        from mcu.host_twin import run
+
+        expected = run(model, samples.reshape(-1, *source.shape[1:]))
+    if expected.dtype != np.int8 or len(expected) != len(samples) or expected[0].size != target.bytes:
+        raise InputError(f"expected outputs: {expected.dtype} {expected.shape}: allowed is int8 ({len(samples)}, {target.bytes})")
+    return Vectors(samples.reshape(len(samples), -1), expected.reshape(len(samples), -1))
+
+
+def _values(model: Int8Model, calls: tuple[Call, ...], plan: Plan, vectors: Vectors) -> dict[str, Any]:
+    """Everything the templates name."""
+    source, target = model.tensors[model.input], model.tensors[model.output]
+    return {
+        "macs": sum(call.macs for call in calls),
+        "arena_bytes": plan.total,
+        "calls": [_call_values(call, index, plan) for index, call in enumerate(calls)],
+        "input_bytes": source.bytes,
+        "input_shape": _shape_text(source.shape),
+        "input_scale": repr(float(source.scale)),
+        "input_zero_point": source.zero_point,
+        "input_offset": plan.offsets[model.input],
+        "output_bytes": target.bytes,
+        "output_shape": _shape_text(target.shape),
+        "output_scale": repr(float(target.scale)),
+        "output_zero_point": target.zero_point,
+        "output_offset": plan.offsets[model.output],
+        "count": len(vectors.inputs),
+        "inputs": [_numbers(row) for row in vectors.inputs],
+        "outputs": [_numbers(row) for row in vectors.outputs],
+        "kernel_sources": KERNEL_SOURCES,
+        "compile_flags": COMPILE_FLAGS,
+        "host_flags": HOST_FLAGS,
+        "link_flags": LINK_FLAGS,
+        "cores": CORES,
+        "devices": [_device_values(device) for device in catalogue() if device.core in CORES],
+    }
+
+
+def _call_values(call: Call, index: int, plan: Plan) -> dict[str, Any]:
+    """A call as the template prints it: named tables, the struct's members, byte offsets of its arguments."""
+    tables = [
+        {"ctype": table.ctype, "name": _table_name(table, index), "count": table.values.size, "text": _numbers(table.values)}
+        for table in call.tables
+    ]
+    members: dict[str, str | int] = {table.field: _table_name(table, index) for table in call.tables}
+    title = re.sub(r"[^A-Za-z0-9_.\- ]", "_", f"{call.kind} {call.name}").strip()
+    arguments = [plan.offsets[tensor] for tensor in call.inputs]
+    return {
+        "title": f"{index}: {title}",
+        "function": call.function,
+        "struct": call.struct,
+        "tables": tables,
+        "fields": members | call.fields,
+        "arguments": [*arguments, plan.offsets[call.output] + call.output_at],
+    }
+
+
+def _table_name(table: Table, index: int) -> str:
+    return f"{table.field}_{index}"
+
+
+def _device_values(device: Device) -> dict[str, Any]:
+    core = core_of(device)
+    return {
+        "name": device.name,
+        "core": core.name,
+        "flags": " ".join(core.flags),
+        "flash": device.flash,
+        "ram": device.sram_bank or device.sram,
+        "flash_origin": hex(flash_origin(device)),
+    }
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(extent) for extent in shape[1:])
+
+
+def _numbers(values: np.ndarray) -> str:
+    """Comma-separated integers, wrapped. INT32_MIN has no literal in C; the exporter never makes one."""
+    lines, line = [], "   "
+    for value in values.ravel().tolist():
+        text = f" {value},"
+        if len(line) + len(text) > LINE:
+            lines.append(line)
+            line = "   "
+        line += text
+    return "\n".join([*lines, line])

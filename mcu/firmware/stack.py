@@ -1,0 +1,44 @@
+"""Worst-case stack from the compiler's call graphs (``-fcallgraph-info=su``): no recursion, no function pointers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+LIBRARY_FRAME = 32
+"""Bytes charged for a library function the graphs know nothing of (memcpy, 64-bit product of the M0+)."""
+
+_NODE = re.compile(r'node: \{ title: "([^"]+)" label: "([^"]*)"')
+_EDGE = re.compile(r'edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"')
+_BYTES = re.compile(r"(\d+) bytes")
+
+
+def stack_bytes(graphs: Iterable[Path], entry: str = "reset_handler") -> int:
+    """Bytes of stack on the deepest path from ``entry`` through all graphs together.
+
+    Interrupt frames come on top; this program enables no interrupt.
+    """
+    frames: dict[str, int] = {}
+    calls: dict[str, set[str]] = {}
+    for graph in graphs:
+        text = graph.read_text(encoding="utf-8", errors="replace")
+        for title, label in _NODE.findall(text):
+            size = _BYTES.search(label)
+            if size:
+                frames[_plain(title)] = int(size[1])
+        for caller, callee in _EDGE.findall(text):
+            calls.setdefault(_plain(caller), set()).add(_plain(callee))
+    return _deepest(entry, frames, calls, ())
+
+
+def _deepest(function: str, frames: dict[str, int], calls: dict[str, set[str]], above: tuple[str, ...]) -> int:
+    if function in above:
+        raise ValueError(f"recursion through {function}: no bound on the stack")
+    below = (_deepest(callee, frames, calls, (*above, function)) for callee in calls.get(function, ()))
+    return frames.get(function, LIBRARY_FRAME) + max(below, default=0)
+
+
+def _plain(title: str) -> str:
+    """A function's name without the file that local functions carry before it."""
+    return title.rsplit(":", 1)[-1]

@@ -1,0 +1,55 @@
+/* Kernels that look at one value at a time, and those that only move values. */
+#include "kernels.h"
+
+#include <string.h>
+
+#include "arithmetic.h"
+
+#define ADD_SCALE ((int32_t)1 << 20) /* headroom of the common scale, as in TensorFlow Lite */
+
+void add(const add_t *layer, const int8_t *a, const int8_t *b, int8_t *output)
+{
+    for (int32_t i = 0; i < layer->size; ++i) {
+        const int32_t value_a = (a[i] + layer->offset_a) * ADD_SCALE;
+        const int32_t value_b = (b[i] + layer->offset_b) * ADD_SCALE;
+        const int32_t sum = rescale(value_a, layer->multiplier_a, layer->shift_a) +
+                            rescale(value_b, layer->multiplier_b, layer->shift_b);
+        const int32_t value = rescale(sum, layer->out_multiplier, layer->out_shift) + layer->out_offset;
+        output[i] = (int8_t)clamp(value, layer->out_min, layer->out_max);
+    }
+}
+
+void relu(const rescale_t *layer, const int8_t *input, int8_t *output)
+{
+    for (int32_t i = 0; i < layer->size; ++i) {
+        const int32_t value = rescale(input[i] + layer->in_offset, layer->multiplier, layer->shift);
+        output[i] = (int8_t)clamp(value + layer->out_offset, layer->out_min, layer->out_max);
+    }
+}
+
+void pad(const pad_t *layer, const int8_t *input, int8_t *output)
+{
+    const int32_t channels = layer->channels;
+    const size_t row = (size_t)(layer->in_w * channels);
+    const size_t left = (size_t)(layer->left * channels), right = (size_t)(layer->right * channels);
+    const size_t top = (size_t)layer->top * (left + row + right);
+    const size_t bottom = (size_t)layer->bottom * (left + row + right);
+    int8_t *out = output;
+    (void)memset(out, layer->value, top);
+    out = &out[top];
+    for (int32_t y = 0; y < layer->in_h; ++y) {
+        (void)memset(out, layer->value, left);
+        (void)memcpy(&out[left], &input[(size_t)y * row], row);
+        (void)memset(&out[left + row], layer->value, right);
+        out = &out[left + row + right];
+    }
+    (void)memset(out, layer->value, bottom);
+}
+
+void concat(const concat_t *part, const int8_t *input, int8_t *output)
+{
+    for (int32_t position = 0; position < part->positions; ++position) {
+        (void)memcpy(&output[position * part->out_channels], &input[position * part->channels],
+                     (size_t)part->channels);
+    }
+}

@@ -1,0 +1,94 @@
+/* int8 network kernels, bit-exact with the reference kernels of TensorFlow Lite Micro.
+ *
+ * Tensors are NHWC with batch 1. No kernel allocates memory or needs a scratch buffer: windows that hang
+ * over a border are clipped instead of copied. The input and output of a kernel must not overlap.
+ */
+#ifndef KERNELS_H
+#define KERNELS_H
+
+#include <stdint.h>
+
+/* A convolution or dense layer; a dense layer is a 1x1 convolution on a 1x1 map. */
+typedef struct {
+    const int8_t *weights;      /* (out_c, kernel_h, kernel_w, in_c); depthwise: (kernel_h, kernel_w, out_c) */
+    const int32_t *bias;        /* (out_c) */
+    const int32_t *multiplier;  /* (out_c), Q0.31 */
+    const int8_t *shift;        /* (out_c), powers of two, positive shifts left */
+    int16_t in_h, in_w, in_c;
+    int16_t out_h, out_w, out_c;
+    int16_t kernel_h, kernel_w;
+    int16_t stride_h, stride_w;
+    int16_t dilation_h, dilation_w;
+    int16_t pad_top, pad_left;
+    int16_t in_offset;          /* minus the input's zero point */
+    int16_t out_offset;         /* the output's zero point */
+    int16_t out_min, out_max;   /* the fused activation */
+} convolution_t;
+
+typedef struct {
+    int16_t in_h, in_w, channels;
+    int16_t out_h, out_w;
+    int16_t kernel_h, kernel_w;
+    int16_t stride_h, stride_w;
+    int16_t pad_top, pad_left;
+    int16_t out_min, out_max;
+} pool_t;
+
+typedef struct {
+    int32_t size;
+    int32_t multiplier_a, multiplier_b, out_multiplier;
+    int16_t shift_a, shift_b, out_shift;
+    int16_t offset_a, offset_b, out_offset;
+    int16_t out_min, out_max;
+} add_t;
+
+/* Standalone activation, and the scaling half of a mean. */
+typedef struct {
+    int32_t size;
+    int32_t multiplier;
+    int16_t shift;
+    int16_t in_offset, out_offset;
+    int16_t out_min, out_max;
+} rescale_t;
+
+typedef struct {
+    int32_t positions;          /* rows times columns that are averaged */
+    int32_t channels;
+    int32_t multiplier;
+    int16_t shift;
+    int16_t in_offset, out_offset;
+} mean_t;
+
+typedef struct {
+    int16_t in_h, in_w, channels;
+    int16_t top, bottom, left, right;
+    int16_t value;
+} pad_t;
+
+/* One input of a concatenation along the channels. */
+typedef struct {
+    int32_t positions;
+    int32_t channels;           /* of the input */
+    int32_t out_channels;       /* of the output */
+} concat_t;
+
+typedef struct {
+    const int32_t *exponential; /* exp(-i * beta * scale) in Q0.31, i = 0 .. count - 1; zero beyond */
+    int32_t count;
+    int32_t rows;
+    int32_t classes;
+} softmax_t;
+
+void convolution(const convolution_t *layer, const int8_t *input, int8_t *output);
+void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output);
+void depthwise_multiplied(const convolution_t *layer, const int8_t *input, int8_t *output);
+void max_pool(const pool_t *layer, const int8_t *input, int8_t *output);
+void average_pool(const pool_t *layer, const int8_t *input, int8_t *output);
+void mean(const mean_t *layer, const int8_t *input, int8_t *output);
+void add(const add_t *layer, const int8_t *a, const int8_t *b, int8_t *output);
+void relu(const rescale_t *layer, const int8_t *input, int8_t *output);
+void pad(const pad_t *layer, const int8_t *input, int8_t *output);
+void concat(const concat_t *part, const int8_t *input, int8_t *output);
+void softmax(const softmax_t *layer, const int8_t *input, int8_t *output);
+
+#endif

@@ -1,0 +1,111 @@
+/* Runs the test vectors, compares every output value, and reports one line per fact. Exit status 0: all equal. */
+#include "model.h"
+#include "platform.h"
+#include "vectors.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#define CALIBRATION_LOOPS 100000U
+#define DIGITS 12
+
+#if defined(MODEL_PROFILE)
+static uint32_t layer_clock[MODEL_LAYERS + 1];
+
+void model_layer_done(int32_t layer)
+{
+    layer_clock[layer + 1] = platform_clock();
+}
+#endif
+
+static void print_number(int32_t value)
+{
+    char text[DIGITS];
+    int32_t at = DIGITS - 1;
+    uint32_t rest = (value < 0) ? (0U - (uint32_t)value) : (uint32_t)value;
+    text[at] = '\0';
+    do {
+        --at;
+        text[at] = (char)('0' + (char)(rest % 10U));
+        rest /= 10U;
+    } while (rest != 0U);
+    if (value < 0) {
+        --at;
+        text[at] = '-';
+    }
+    platform_print(&text[at]);
+}
+
+static void print_fact(const char *name, int32_t value)
+{
+    platform_print(name);
+    platform_print(" ");
+    print_number(value);
+    platform_print("\n");
+}
+
+static void print_output(const int8_t *values)
+{
+#if defined(PRINT_OUTPUTS)
+    platform_print("output");
+    for (int32_t i = 0; i < MODEL_OUTPUT_BYTES; ++i) {
+        platform_print(" ");
+        print_number(values[i]);
+    }
+    platform_print("\n");
+#else
+    (void)values;
+#endif
+}
+
+/* Ticks of a known number of instructions; the difference of two lengths cancels the calls around them. */
+static void calibrate(void)
+{
+    platform_clock_start();
+    const uint32_t start = platform_clock();
+    platform_busy(CALIBRATION_LOOPS);
+    const uint32_t middle = platform_clock();
+    platform_busy(3U * CALIBRATION_LOOPS);
+    const uint32_t end = platform_clock();
+    print_fact("calibration_instructions", (int32_t)(4U * CALIBRATION_LOOPS));
+    print_fact("calibration_ticks", (int32_t)((end - middle) - (middle - start)));
+}
+
+static int32_t run_sample(int32_t sample)
+{
+    (void)memcpy(model_input(), vectors_input[sample], MODEL_INPUT_BYTES);
+    platform_clock_start();
+    const uint32_t start = platform_clock();
+#if defined(MODEL_PROFILE)
+    layer_clock[0] = start;
+#endif
+    model_run();
+    const uint32_t end = platform_clock();
+    if (end == PLATFORM_CLOCK_OVERFLOW) {
+        print_fact("clock_overflow", sample);
+    }
+    print_fact("ticks", (int32_t)(end - start));
+    print_output(model_output());
+    return (memcmp(model_output(), vectors_output[sample], MODEL_OUTPUT_BYTES) == 0) ? 0 : 1;
+}
+
+int main(void)
+{
+    int32_t wrong = 0;
+    calibrate();
+    platform_stack_paint();
+    model_run();
+    print_fact("stack", (int32_t)platform_stack_used());
+    for (int32_t sample = 0; sample < VECTORS; ++sample) {
+        wrong += run_sample(sample);
+    }
+#if defined(MODEL_PROFILE)
+    for (int32_t layer = 0; layer < MODEL_LAYERS; ++layer) {
+        print_fact("layer_ticks", (int32_t)(layer_clock[layer + 1] - layer_clock[layer]));
+    }
+#endif
+    print_fact("samples", VECTORS);
+    print_fact("wrong", wrong);
+    platform_exit((wrong == 0) ? 0 : 1);
+    return 0;
+}

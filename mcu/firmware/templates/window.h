@@ -1,0 +1,33 @@
+/* Windows that hang over the border of their input: clipped, so that padding costs neither memory nor copies. */
+#ifndef WINDOW_H
+#define WINDOW_H
+
+#include "arithmetic.h"
+#include "kernels.h"
+
+/* The part of a window that lies inside the input: taps [row, row_end) x [column, column_end). */
+typedef struct {
+    int32_t row, row_end;
+    int32_t column, column_end;
+} clip_t;
+
+/* First tap inside an axis of `size` values, for a window that starts at `origin`. */
+static inline int32_t first_tap(int32_t origin, int32_t dilation)
+{
+    return (origin >= 0) ? 0 : (((dilation - 1) - origin) / dilation);
+}
+
+static inline int32_t end_tap(int32_t origin, int32_t dilation, int32_t kernel, int32_t size)
+{
+    const int32_t inside = (size > origin) ? ((((size - origin) + dilation) - 1) / dilation) : 0;
+    return minimum(kernel, inside);
+}
+
+/* Sum of products to output value. */
+static inline int8_t finish(const convolution_t *layer, int32_t channel, int32_t sum)
+{
+    const int32_t value = rescale(sum, layer->multiplier[channel], layer->shift[channel]) + layer->out_offset;
+    return (int8_t)clamp(value, layer->out_min, layer->out_max);
+}
+
+#endif
