@@ -96,7 +96,7 @@ class BudgetsSection(Choice):
             raise InputError(f"{problem}: give exactly one of {FORMS}")
         if not self.ranges():
             for key in ("plan", "count"):
-                if key in self.model_fields_set:
+                if getattr(self, key) != type(self).model_fields[key].default:
                     raise InputError(f"{key} = {getattr(self, key)!r}: only ranges are planned")
         if self.plan == "adaptive":
             raise InputError("plan = 'adaptive' is not supported yet: must be sobol or grid")

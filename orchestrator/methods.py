@@ -1,0 +1,65 @@
+"""The compression methods a sweep may name, and the hyperparameters each of them takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+
+from mcu.errors import InputError
+
+ENTRY_POINTS = "mcusweep.methods"
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """One method.
+
+    Attributes:
+        summary: one line for people.
+        hyperparameters: names it takes from the sweep file; None takes all.
+        reference: ``module:function`` for methods of other packages, empty for ours.
+    """
+
+    name: str
+    summary: str
+    hyperparameters: tuple[str, ...] | None = None
+    reference: str = ""
+
+
+_TRAINING = ("learning_rate", "weight_decay")
+BUILT_IN = (  # kept here so that listing and planning need not import torch; a test holds it against the code
+    MethodEntry(
+        "differentiable",
+        "widths trained by gradient against the budget, landed exactly inside it",
+        (*_TRAINING, "warmup", "pruning"),
+    ),
+    MethodEntry("uniform", "one width multiplier for all layers, trained from scratch", _TRAINING),
+    MethodEntry(
+        "l1", "filters with the smallest L1 norm removed (Torch-Pruning), then fine-tuned", (*_TRAINING, "pretrain")
+    ),
+)
+
+
+def method_entries() -> tuple[MethodEntry, ...]:
+    """Our methods, then those that installed packages add under the entry point ``mcusweep.methods``."""
+    own = {entry.name: entry for entry in BUILT_IN}
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        if point.name not in own:
+            package = point.dist.name if point.dist is not None else point.module
+            own[point.name] = MethodEntry(point.name, f"from {package}", None, point.value)
+    return tuple(own.values())
+
+
+def find_method(name: str) -> MethodEntry:
+    """The method of that name.
+
+    Raises:
+        InputError: if there is none; the message lists those there are.
+    """
+    entries = {entry.name: entry for entry in method_entries()}
+    if name not in entries:
+        close = get_close_matches(name, entries, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise InputError(f"methods.names: unknown method {name!r}; {hint}allowed are {', '.join(entries)}")
+    return entries[name]

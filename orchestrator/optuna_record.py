@@ -1,0 +1,149 @@
+"""Optuna's own tables in the same database, kept so that optuna-dashboard and Optuna's API show the sweep.
+
+Our tables lead: a trial here has the number of ours, and `reconcile` writes what a crash left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import event, exc
+from sqlalchemy.engine import URL
+
+from orchestrator.database import database_errors, set_pragmas
+from orchestrator.outcome import DIRECTIONS, OBJECTIVES, outcome_of
+from orchestrator.sampler import tell
+from orchestrator.spec import TrialResult, TrialSpec
+
+_SHOWN_RESULTS = ("accuracy", "float_accuracy", "violation", "feasible", "binding_use", "duration_s", "reason")
+
+
+class OptunaRecord:
+    """The Optuna study beside one of ours.
+
+    Raises:
+        InputError, StoreError: as `database_errors`.
+    """
+
+    def __init__(self, url: URL, study: str, methods: tuple[str, ...]) -> None:
+        self._url, self._methods = url, methods
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        with self._errors():
+            storage = optuna.storages.RDBStorage(url.render_as_string(hide_password=False))
+            if url.get_backend_name() == "sqlite":
+                event.listen(storage.engine, "connect", lambda connection, _: set_pragmas(connection))
+                storage.engine.dispose()
+            self._storage = storage
+            self._study = optuna.create_study(
+                study_name=study,
+                storage=storage,
+                directions=list(DIRECTIONS),
+                load_if_exists=True,
+                sampler=optuna.samplers.RandomSampler(seed=0),
+            )
+            self._study.set_metric_names(list(OBJECTIVES))
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        with database_errors(self._url):
+            try:
+                yield
+            except optuna.exceptions.StorageInternalError as error:
+                cause = error.__cause__
+                if isinstance(cause, exc.DatabaseError):
+                    raise cause from error
+                raise
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+    def start(
+        self,
+        number: int,
+        spec: TrialSpec,
+        space: Mapping[str, BaseDistribution],
+        index: int,
+        memory: Mapping[str, Any],
+    ) -> None:
+        """Write a running trial, in one transaction, unless it is there."""
+        if number < self._count():
+            return
+        params: dict[str, Any] = {"method": spec.method}
+        distributions: dict[str, BaseDistribution] = {"method": CategoricalDistribution(self._methods)}
+        for name, distribution in space.items():
+            params[name], distributions[name] = spec.hyperparameters[name], distribution
+        fixed = {name: value for name, value in spec.hyperparameters.items() if name not in space}
+        attributes: dict[str, Any] = {
+            "index": index,
+            "network": spec.network.name,
+            "task": spec.task.name,
+            "device": spec.device,
+            "seed": spec.seed,
+            "spec_hash": spec.hash(),
+            **{f"budget_{name}": bound for name, bound in spec.budget.model_dump().items()},
+            **fixed,
+        }
+        template = FrozenTrial(
+            number=number,
+            trial_id=-1,
+            state=TrialState.RUNNING,
+            value=None,
+            datetime_start=datetime.now(),
+            datetime_complete=None,
+            params=params,
+            distributions=distributions,
+            user_attrs=attributes,
+            system_attrs=dict(memory),
+            intermediate_values={},
+        )
+        with self._errors():
+            self._storage.create_new_trial(self._study._study_id, template_trial=template)
+
+    def _count(self) -> int:
+        with self._errors():
+            return self._storage.get_n_trials(self._study._study_id)
+
+    def finish(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
+        """Write how a trial ended, unless it is written."""
+        with self._errors():
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+            if self._storage.get_trial(trial_id).state.is_finished():
+                return
+            for name in _SHOWN_RESULTS:
+                self._storage.set_trial_user_attr(trial_id, name, getattr(result, name))
+            tell(self._study, number, outcome_of(result, spec.budget.budget()))
+
+    def records(self) -> list[tuple[str, int, FrozenTrial]]:
+        """Every trial with its method and index, for a sampler to learn from; ``method`` is taken out."""
+        with self._errors():
+            trials = self._storage.get_all_trials(self._study._study_id)
+        return [_without_method(trial) for trial in trials]
+
+
+def _without_method(trial: FrozenTrial) -> tuple[str, int, FrozenTrial]:
+    method = str(trial.params["method"])
+    params = {name: value for name, value in trial.params.items() if name != "method"}
+    distributions = {name: value for name, value in trial.distributions.items() if name != "method"}
+    bare = FrozenTrial(
+        number=trial.number,
+        trial_id=-1,
+        state=trial.state,
+        value=None,
+        values=trial.values,
+        datetime_start=trial.datetime_start,
+        datetime_complete=trial.datetime_complete,
+        params=params,
+        distributions=distributions,
+        user_attrs={},
+        system_attrs=trial.system_attrs,
+        intermediate_values={},
+    )
+    return method, int(trial.user_attrs["index"]), bare

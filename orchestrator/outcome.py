@@ -1,0 +1,46 @@
+"""A trial's result as the optimiser sees it: four objectives and one relative constraint per bound."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mcu.budget import Budget
+from orchestrator.spec import TrialResult
+
+OBJECTIVES = ("val_accuracy", "flash", "sram", "macs")
+DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize", "minimize")
+NO_RESULT_VIOLATION = 10.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is told to a sampler.
+
+    Attributes:
+        state: ``complete``, ``stopped`` or ``failed``.
+        values: the objectives in the order of `OBJECTIVES`; only of complete trials.
+        constraints: ``(used - bound) / bound`` by bound (samplers add them up, so units must not mix);
+            anything above 0 is infeasible.
+    """
+
+    state: str
+    values: tuple[float, ...] | None = None
+    constraints: dict[str, float] = field(default_factory=dict)
+
+
+def outcome_of(result: TrialResult, budget: Budget) -> Outcome:
+    """Translate a result; a trial without a full result is told as infeasible, so no sampler takes it for good."""
+    values = tuple(getattr(result, name) for name in OBJECTIVES)
+    relative = {
+        name: (used - bound) / bound
+        for name, bound in budget.bounds().items()
+        if (used := getattr(result, name)) is not None
+    }
+    if result.state == "complete" and all(value is not None and math.isfinite(value) for value in values):
+        return Outcome("complete", tuple(float(value) for value in values), relative)
+    if result.state == "stopped":
+        over = sum(max(0.0, value) for value in relative.values())
+        return Outcome("stopped", None, {"stopped": 1.0 + over})
+    return Outcome("failed", None, {"failed": NO_RESULT_VIOLATION})

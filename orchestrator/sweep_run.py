@@ -1,0 +1,186 @@
+"""Running a sweep against a database: begin or continue its study, choose the executor, drive it to its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mcu.errors import InputError
+from orchestrator.database import artifact_root, database_label
+from orchestrator.driver import Driver, Retries, Room
+from orchestrator.executors.attempt import DEFAULT_WORKER, WorkerSetting
+from orchestrator.executors.base import Executor
+from orchestrator.interrupts import Interrupts
+from orchestrator.optuna_record import OptunaRecord
+from orchestrator.plan import Plan
+from orchestrator.provenance import machine, package_versions, usable_cpus
+from orchestrator.sampler import make_sampler
+from orchestrator.stop_rule import NeverStop, StopRule
+from orchestrator.store import Store, Study
+from orchestrator.watcher import Watcher
+from search_spaces.sweep import SweepConfig, WorkersSection
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a sweep is run; nothing here changes its results.
+
+    Attributes:
+        workers, executor: instead of what the sweep file says.
+        address: of a Ray cluster that is already there.
+        worker: ``module:function`` that runs a trial.
+    """
+
+    workers: int | None = None
+    executor: str | None = None
+    address: str | None = None
+    worker: str = DEFAULT_WORKER
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """How a run ended: trials by state, and whether every planned one has its result."""
+
+    study: str
+    counts: dict[str, int]
+    finished: bool
+
+    @property
+    def failed(self) -> int:
+        """Trials without a usable result."""
+        return self.counts.get("failed", 0)
+
+
+MakeExecutor = Callable[[WorkerSetting, WorkersSection, RunOptions, SweepConfig], Executor]
+
+
+def open_study(store: Store, sweep: SweepConfig, sweep_file: str | None) -> Study:
+    """The sweep's study: a new one, or the one there is if it was made from the same sweep.
+
+    Raises:
+        InputError: if a study of that name was made from another sweep; the message shows the difference.
+    """
+    plan = Plan(sweep)
+    dump = json.loads(sweep.canonical())
+    workers = dump.pop("workers")
+    there = store.find_study(sweep.sweep.name)
+    if there is not None:
+        different = differences(there.sweep, dump)
+        if different:
+            shown = "; ".join(different[:4]) + (f"; and {len(different) - 4} more" if len(different) > 4 else "")
+            raise InputError(
+                f"study {there.name!r} in {database_label(store.url)} was made from another sweep: {shown}; "
+                "give this one another [sweep] name or another --storage"
+            )
+        return there
+    planned = len(plan.trials)
+    fresh = Study(0, sweep.sweep.name, dump, sweep_file, workers, planned, package_versions(), machine(), "")
+    return store.create_study(fresh)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Where two sweeps differ: ``key: old -> new``, in order of the keys."""
+    found: list[str] = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key}: {json.dumps(before)} -> {json.dumps(after)}")
+    return found
+
+
+def stored_sweep(study: Study) -> SweepConfig:
+    """The configuration a study was made from."""
+    return SweepConfig.model_validate({**study.sweep, "workers": study.workers})
+
+
+def run_study(
+    store: Store,
+    study: Study,
+    sweep: SweepConfig,
+    options: RunOptions,
+    watcher: Watcher,
+    interrupts: Interrupts,
+    make_executor: MakeExecutor | None = None,
+) -> RunReport:
+    """Run what is left of a study. Signals are taken by ``interrupts`` while it runs.
+
+    Raises:
+        InputError: another driver runs the study; a method is unknown.
+        StoreError, ExecutorError: the database or the executor gave out; `run_study` again takes it up.
+    """
+    plan = Plan(sweep)
+    setting = WorkerSetting(options.worker, str(artifact_root(store.url)), _import_paths(sweep), threads(sweep))
+    with store.lock(study.name) as lock:
+        record = OptunaRecord(store.url, study.name, tuple(sweep.methods.names))
+        try:
+            executor = (make_executor or executor_for)(setting, sweep.workers, options, sweep)
+            with executor, interrupts:
+                room = Room(
+                    store=store,
+                    study=study,
+                    plan=plan,
+                    record=record,
+                    sampler=make_sampler(sweep.sampler.name, plan.spaces, sweep.sweep.seed),
+                    executor=executor,
+                    stop_rule=stop_rule_for(sweep),
+                    watcher=watcher,
+                    interrupts=interrupts,
+                    retries=Retries(sweep.workers.max_attempts),
+                )
+                finished = Driver(room, lock).run()
+        finally:
+            record.close()
+    return RunReport(study.name, store.state_counts(study), finished)
+
+
+def threads(sweep: SweepConfig) -> int:
+    """Torch threads of one trial: as many as it has CPUs."""
+    return sweep.workers.cpus_per_trial
+
+
+def _import_paths(sweep: SweepConfig) -> tuple[str, ...]:
+    bases = (sweep.task.base, sweep.network.base)
+    return tuple(dict.fromkeys(str(Path(base)) for base in bases if base))
+
+
+def executor_for(setting: WorkerSetting, section: WorkersSection, options: RunOptions, sweep: SweepConfig) -> Executor:
+    """The executor that the options, or else the sweep file, name.
+
+    Raises:
+        ExecutorError: if it cannot start.
+    """
+    name = options.executor or section.executor
+    wanted = options.workers or (section.count if isinstance(section.count, int) else None)
+    local_count = wanted or max(1, usable_cpus() // section.cpus_per_trial)
+    if name == "local":
+        from orchestrator.executors.local import LocalExecutor
+
+        return LocalExecutor(setting, local_count)
+    if name == "simulated":
+        from orchestrator.executors.simulated import SimulatedExecutor
+
+        return SimulatedExecutor(seed=sweep.sweep.seed, workers=wanted or 1000)
+    from orchestrator.executors.ray import RayExecutor
+
+    return RayExecutor(
+        setting,
+        wanted if options.address else local_count,
+        cpus_per_trial=section.cpus_per_trial,
+        address=options.address,
+        use_gpu=sweep.training.device != "cpu",
+    )
+
+
+def stop_rule_for(sweep: SweepConfig) -> StopRule:
+    """The rule the sweep file asks for."""
+    return NeverStop()
+
+
+def with_workers(study: Study, sweep: SweepConfig) -> Study:
+    """The study with the worker section of a sweep file that continues it."""
+    return replace(study, workers=json.loads(sweep.canonical())["workers"])

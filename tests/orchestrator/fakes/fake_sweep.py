@@ -1,0 +1,60 @@
+"""Sweeps over the fake worker, and a driver in a process of its own that the tests may kill."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import orchestrator.methods
+from orchestrator.interrupts import Interrupts
+from orchestrator.methods import MethodEntry
+from orchestrator.store import Store
+from orchestrator.sweep_run import RunOptions, RunReport, open_study, run_study, stored_sweep
+from orchestrator.watcher import Watcher
+from search_spaces.sweep import SweepConfig
+
+FAKE_METHODS = (MethodEntry("fake", "for tests"), MethodEntry("other", "for tests"))
+if FAKE_METHODS[0] not in orchestrator.methods.BUILT_IN:
+    orchestrator.methods.BUILT_IN += FAKE_METHODS
+
+OPTIONS = RunOptions(workers=2, executor="local", worker="fake_worker:run_trial")
+
+
+def make_sweep(
+    trials: int = 6, sampler: str = "random", methods: tuple[str, ...] = ("fake",), seed: int = 0, **wishes: Any
+) -> SweepConfig:
+    return SweepConfig.model_validate(
+        {
+            "sweep": {"name": "s", "trials": trials, "seed": seed},
+            "task": {"name": "mnist-5k"},
+            "network": {"name": "resnet8"},
+            "budgets": {"list": [{"flash": 65536}, {"flash": 32768, "sram": 40000}]},
+            "methods": {"names": list(methods)},
+            "hyperparameters": {"quality": {"low": 0.1, "high": 0.9}, "rungs": 1, **wishes},
+            "sampler": {"name": sampler},
+            "stopping": {"enabled": False},
+            "workers": {"executor": "local", "max_attempts": 3},
+        }
+    )
+
+
+def run(storage: str, sweep: SweepConfig, options: RunOptions = OPTIONS, **more: Any) -> RunReport:
+    """Launch, or continue, a sweep in this process."""
+    store = Store(storage, writing=True)
+    try:
+        study = open_study(store, sweep, None)
+        watcher, interrupts = more.pop("watcher", Watcher()), more.pop("interrupts", Interrupts())
+        return run_study(store, study, sweep, options, watcher, interrupts, **more)
+    finally:
+        store.close()
+
+
+def main() -> None:
+    """``fake_sweep.py STORAGE`` continues the study of that database."""
+    store = Store(sys.argv[1], writing=True)
+    study = store.study()
+    run_study(store, study, stored_sweep(study), OPTIONS, Watcher(), Interrupts())
+
+
+if __name__ == "__main__":
+    main()
