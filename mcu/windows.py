@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 Pair = tuple[int, int]
+NO_PADDING: tuple[Pair, Pair] = ((0, 0), (0, 0))
 
 
 def output_size(size: int, kernel: int, stride: int, dilation: int, padding: Pair) -> int:
@@ -22,3 +25,18 @@ def reached_padding(size: int, kernel: int, stride: int, dilation: int, padding:
     positions = output_size(size, kernel, stride, dilation, padding)
     last = (positions - 1) * stride + (kernel - 1) * dilation + 1
     return padding[0], max(last - size - padding[0], 0)
+
+
+def pair_of(value: Any, flat: bool = False, fill: int = 1) -> Pair:
+    """``3 -> (3, 3)``; 1-D values stand along the height: ``(3,) -> (3, 1)``."""
+    if isinstance(value, int):
+        return (value, fill) if flat else (value, value)
+    return (int(value[0]), int(value[1])) if len(value) == 2 else (int(value[0]), fill)
+
+
+def padding_pairs(pad: Any) -> tuple[Pair, Pair]:
+    """torch lists the last axis first: ``(left, right, top, bottom)``; 1-D signals have only one axis."""
+    values = [int(v) for v in pad] if isinstance(pad, (tuple, list)) else [int(pad)] * 4
+    if len(values) == 2:
+        return (values[0], values[1]), (0, 0)
+    return (values[2], values[3]), (values[0], values[1])

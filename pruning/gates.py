@@ -13,6 +13,7 @@ zeros at every operator that writes the channel, so that removing the channel ch
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,7 +57,8 @@ class GateBank:
         groups = self.group_of
         steps = (widths[groups].float() - self.ranks - 0.5) / temperatures[groups].float()
         self._soft = torch.sigmoid(steps)
-        self._soft.retain_grad()
+        if self._soft.requires_grad:
+            self._soft.retain_grad()
         self.values = torch.cat([self._soft, torch.ones(1)])
 
     def watch(self) -> None:
@@ -103,9 +105,9 @@ class GateBank:
 class Gated(nn.Module):
     """A layer whose output channels are scaled by gates of a bank."""
 
-    def __init__(self, layer: nn.Module, bank: GateBank, groups: np.ndarray) -> None:
+    def __init__(self, layer: Any, bank: GateBank, groups: np.ndarray) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer: Any = layer
         self.bank = bank
         self.groups = groups
 

@@ -1,4 +1,4 @@
-"""From real-valued widths to integers: within the budget by exact bytes, then grown until the tightest bound is used."""
+"""From real-valued widths to integers: within the budget by exact bytes, then grown until no channel fits."""
 
 from __future__ import annotations
 
@@ -81,24 +81,22 @@ def grow(
     limit: np.ndarray,
     importance: list[np.ndarray],
 ) -> np.ndarray:
-    """Add channels one by one while every bound holds, most valuable for their price first."""
+    """Add channels one by one while every bound holds, most valuable for their price first, until none fits."""
     landed = landed.copy()
     bounds = np.array([budget.bounds().get(name, np.inf) for name in RESOURCES], dtype=np.float64)
-    open_groups = set(np.flatnonzero(landed < limit).tolist())
-    while open_groups:
-        groups = sorted(open_groups)
-        larger = landed + np.eye(len(landed), dtype=np.int64)[groups]
-        price = ((model.estimate(larger) - model.estimate(landed)) / bounds).max(-1)
-        worth = np.array([importance[g][min(landed[g], len(importance[g]) - 1)] for g in groups])
-        lag = np.maximum(wanted[groups] - landed[groups], 0.0)  # channels the training asked for come first
-        order = np.argsort(-(worth / (worth.max() + 1e-12) + lag + 1e-6) / (price + 1e-6))
-        for position in order:
-            group = groups[position]
+    while True:
+        before = landed.copy()
+        candidates = np.flatnonzero(landed < limit).tolist()
+        while candidates:
+            steps = np.eye(len(landed), dtype=np.int64)[candidates]
+            price = ((model.estimate(landed + steps) - model.estimate(landed)) / bounds).max(-1)
+            worth = np.array([importance[g][min(landed[g], len(importance[g]) - 1)] for g in candidates])
+            lag = np.maximum(wanted[candidates] - landed[candidates], 0.0)  # what the training asked for comes first
+            group = candidates[int(np.argmax((worth / (worth.max() + 1e-12) + lag + 1e-6) / (price + 1e-6)))]
             landed[group] += 1
-            if budget.admits(model.exact(landed)):
-                if landed[group] >= limit[group]:
-                    open_groups.discard(group)
-                break
-            landed[group] -= 1
-            open_groups.discard(group)
-    return landed
+            fits = budget.admits(model.exact(landed))
+            landed[group] -= not fits
+            if not fits or landed[group] >= limit[group]:
+                candidates.remove(group)
+        if (landed == before).all():  # the arena is not monotone: what did not fit before may fit now
+            return landed

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from mcu.float_net import FloatNet
-from mcu.measure import measure_model
-from mcu.quantize import quantise
 from torch import fx
 
 from mcu.budget import Budget, Resources
+from mcu.float_net import FloatNet
+from mcu.measure import measure_model
+from mcu.quantize import quantise
 from mcu.resources import ResourceModel
 from mcu.tflite_writer import write_tflite
 from mcu.trace import trace

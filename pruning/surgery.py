@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,13 +49,13 @@ def shrink(
     return smaller
 
 
-def _layer(module: nn.Module, path: str) -> nn.Module:
+def _layer(module: nn.Module, path: str) -> Any:
     layer = module.get_submodule(path)
     return layer.layer if isinstance(layer, Gated) else layer
 
 
 def _shrink_layer(
-    layer: nn.Module,
+    layer: Any,
     before: np.ndarray,
     after: np.ndarray,
     kernel: tuple[int, int],
@@ -75,7 +76,7 @@ def _shrink_layer(
         _slice(layer.bias, optimizer, after)
 
 
-def _shrink_norm(norm: nn.Module, after: np.ndarray, optimizer: torch.optim.Optimizer | None) -> None:
+def _shrink_norm(norm: Any, after: np.ndarray, optimizer: torch.optim.Optimizer | None) -> None:
     index = torch.as_tensor(after, device=norm.running_mean.device)
     norm.running_mean = norm.running_mean[index].clone()
     norm.running_var = norm.running_var[index].clone()
@@ -85,7 +86,7 @@ def _shrink_norm(norm: nn.Module, after: np.ndarray, optimizer: torch.optim.Opti
         _slice(norm.bias, optimizer, after)
 
 
-def _slice(parameter: nn.Parameter, optimizer: torch.optim.Optimizer | None, *indices: np.ndarray) -> None:
+def _slice(parameter: torch.Tensor, optimizer: torch.optim.Optimizer | None, *indices: np.ndarray) -> None:
     """Keep ``indices`` along the leading axes; the Parameter object, and so the optimiser's key, stays the same."""
     shape = parameter.shape
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -88,7 +89,7 @@ class Trainer:
             low_precision: overrides whether bfloat16 is used.
             rate: factor on the learning rate of the schedule.
         """
-        self.module = module.to(self.device, memory_format=torch.channels_last)
+        self.module = module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.SGD(
             self.module.parameters(), self.learning_rate, MOMENTUM, weight_decay=self.weight_decay, nesterov=True
         )
@@ -141,18 +142,20 @@ class Trainer:
 
     def val_accuracy(self) -> float:
         """Float accuracy on the validation data."""
-        return accuracy(self.module, self.problem, self.problem.x_val, self.problem.y_val, self._autocast)
+        with self._autocast():
+            scores = float_scores(self.module, self.problem.x_val, self.problem)
+        return float((scores.argmax(1) == torch.as_tensor(self.problem.y_val)).float().mean())
 
 
-def accuracy(module: nn.Module, problem: Problem, x: object, y: object, context: object = nullcontext) -> float:
-    """Top-1 accuracy, 0..1, of a float network on raw images."""
-    training, correct = module.training, 0
+def float_scores(module: nn.Module, x: np.ndarray, problem: Problem) -> torch.Tensor:
+    """Class scores ``(N, classes)`` of a float network on raw samples, on the CPU; the training mode is kept."""
+    training = module.training
     module.eval()
     device = next(module.parameters()).device
-    images, labels = torch.as_tensor(x), torch.as_tensor(y)
-    with torch.no_grad(), context():  # type: ignore[operator]
-        for part, wanted in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
-            batch = normalise(part.to(device), problem).contiguous(memory_format=torch.channels_last)
-            correct += int((module(batch).flatten(1).argmax(1).cpu() == wanted).sum())
+    with torch.no_grad():
+        parts = [
+            module(normalise(part.to(device), problem).contiguous(memory_format=torch.channels_last))
+            for part in torch.as_tensor(x).split(EVALUATION_BATCH)
+        ]
     module.train(training)
-    return correct / len(labels)
+    return torch.cat([part.flatten(1).float().cpu() for part in parts])

@@ -1,0 +1,205 @@
+"""The worker side: a pure function from a trial's specification to its result, plus files in its artifact folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mcu.budget import Resources
+from mcu.errors import InputError
+from mcu.host_twin import HostTwin, quantise_input
+from mcu.measure import Measurement, check_against_interpreter, measure_model
+from orchestrator.spec import Artifact, DenseCost, Rung, TrialResult, TrialSpec
+from pruning.methods import method
+from pruning.problem import DivergedError, Infeasible, Outcome, Problem, Progress, Settings, StoppedError
+from pruning.training import float_scores, normalise
+from search_spaces.choices import TaskChoice
+from search_spaces.networks import build_network
+from search_spaces.tasks import Task, load_task
+
+SELF_TEST_SAMPLES = 8
+"""Test samples stored with the model, for the firmware's self test."""
+
+CHECKED_SAMPLES = 16
+"""Test samples on which the host twin is compared with the interpreter, bit by bit."""
+
+
+def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[Rung], bool]) -> TrialResult:
+    """Run one trial.
+
+    Args:
+        spec: everything that determines the result.
+        artifacts: root under which ``<spec hash>/`` is written.
+        report: called after every epoch; False asks the trial to stop.
+
+    Returns:
+        The result. A budget that the method cannot meet is ``infeasible``, a stopped trial ``stopped``, a
+        diverged or out-of-memory one ``failed``, each with its reason; a defect raises.
+    """
+    started = time.monotonic()
+    try:
+        task = _task(spec.task.model_dump_json())
+        problem, settings = _problem(spec, task), _settings(spec)
+        torch.manual_seed(spec.seed)
+        answer = method(spec.method).run(
+            problem, spec.budget.budget(), settings, lambda progress: report(_rung(progress))
+        )
+    except StoppedError as stop:
+        return _ended("stopped", str(stop), started)
+    except DivergedError as error:
+        return _ended("failed", f"diverged: {error}", started)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        return _ended("failed", f"out of memory: {error}", started)
+    if isinstance(answer, Infeasible):
+        used = answer.smallest
+        return _ended("infeasible", answer.reason, started, **_held(spec, used))
+    return _complete(spec, task, problem, answer, artifacts, started)
+
+
+@lru_cache(maxsize=2)
+def _task(choice: str) -> Task:
+    """Loaded tasks are kept: a worker process runs many trials of one sweep."""
+    return load_task(TaskChoice.model_validate_json(choice))
+
+
+def _problem(spec: TrialSpec, task: Task) -> Problem:
+    def network() -> torch.nn.Module:
+        return build_network(spec.network, task.input_shape, len(task.classes), spec.seed)
+
+    mean, std = task.normalise
+    return Problem(
+        network, task.input_shape, len(task.classes),
+        task.x_train, task.y_train, task.x_val, task.y_val, tuple(mean), tuple(std), task.augment,
+    )  # fmt: skip
+
+
+def _settings(spec: TrialSpec) -> Settings:
+    wanted = spec.training.device
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("[training] device = 'cuda': torch sees no GPU here; allowed are 'auto' and 'cpu'")
+    training = spec.training
+    return Settings(training.epochs, training.batch_size, spec.seed, device, hyperparameters=dict(spec.hyperparameters))
+
+
+def _rung(progress: Progress) -> Rung:
+    used = progress.resources
+    return Rung(
+        step=progress.step,
+        epochs_done=progress.epochs_done,
+        val_accuracy=progress.val_accuracy,
+        flash=used.flash,
+        sram=used.sram,
+        macs=used.macs,
+        phase=progress.phase,
+    )
+
+
+def _held(spec: TrialSpec, used: Resources) -> dict[str, Any]:
+    """Resources and how they stand against the budget, as columns."""
+    budget = spec.budget.budget()
+    violation = budget.violation(used)
+    return {
+        "flash": used.flash,
+        "sram": used.sram,
+        "macs": used.macs,
+        "violation": violation,
+        "feasible": violation == 0,
+        "binding_use": budget.binding_use(used),
+    }
+
+
+def _ended(state: Any, reason: str, started: float, **columns: Any) -> TrialResult:
+    return TrialResult(state=state, reason=reason, duration_s=time.monotonic() - started, **columns)
+
+
+def _complete(
+    spec: TrialSpec, task: Task, problem: Problem, outcome: Outcome, artifacts: Path, started: float
+) -> TrialResult:
+    measured = measure_model(outcome.data)
+    twin = HostTwin(outcome.model)
+    test = _inputs(task.x_test, problem, twin)
+    check_against_interpreter(outcome.data, twin, test[:CHECKED_SAMPLES])
+    return TrialResult(
+        state="complete",
+        accuracy=_accuracy(twin, test, task.y_test),
+        val_accuracy=_accuracy(twin, _inputs(task.x_val, problem, twin), task.y_val),
+        float_accuracy=_float_accuracy(outcome, problem, task),
+        sram_activations=measured.sram_activations,
+        measured=measured.measured,
+        duration_s=time.monotonic() - started,
+        dense=DenseCost(flash=outcome.dense.flash, sram=outcome.dense.sram, macs=outcome.dense.macs),
+        widths=outcome.widths,
+        dense_widths=outcome.dense_widths,
+        trajectory=outcome.trajectory,
+        artifacts=_write(spec, task, outcome, measured, twin, test, artifacts),
+        **_held(spec, Resources(measured.flash, measured.sram, measured.macs)),
+    )
+
+
+def _inputs(x: np.ndarray, problem: Problem, twin: HostTwin) -> np.ndarray:
+    """Raw samples ``(N, C, H, W)`` as the int8 input ``(N, H, W, C)`` of the exported model."""
+    parts = [
+        quantise_input(normalise(torch.as_tensor(part), problem).numpy().transpose(0, 2, 3, 1), twin.input)
+        for part in np.array_split(x, max(1, len(x) // 2000))
+    ]
+    return np.concatenate(parts)
+
+
+def _accuracy(twin: HostTwin, inputs: np.ndarray, labels: np.ndarray) -> float:
+    return float(np.mean(twin.run(inputs).reshape(len(inputs), -1).argmax(1) == labels))
+
+
+def _float_accuracy(outcome: Outcome, problem: Problem, task: Task) -> float:
+    return float(np.mean(float_scores(outcome.float_network, task.x_test, problem).argmax(1).numpy() == task.y_test))
+
+
+def _write(
+    spec: TrialSpec,
+    task: Task,
+    outcome: Outcome,
+    measured: Measurement,
+    twin: HostTwin,
+    test: np.ndarray,
+    artifacts: Path,
+) -> dict[str, Artifact]:
+    """Store the model, what a board needs to use it, and a self test; each file appears whole or not at all."""
+    samples = test[:SELF_TEST_SAMPLES]
+    deployment = {
+        "task": task.name,
+        "classes": list(task.classes),
+        "input_shape_nchw": list(task.input_shape),
+        "normalise": {"mean": list(task.normalise[0]), "std": list(task.normalise[1])},
+        "input": {"scale": twin.input.scale, "zero_point": twin.input.zero_point},
+        "self_test": {
+            "inputs_nhwc": samples.tolist(),
+            "outputs": twin.run(samples).reshape(len(samples), -1).tolist(),
+            "labels": task.y_test[:SELF_TEST_SAMPLES].tolist(),
+        },
+        "spec": spec.model_dump(mode="json"),
+        "measured": measured.measured,
+    }
+    files = {"model": ("model.tflite", outcome.data), "deployment": ("deployment.json", _json(deployment))}
+    return {name: _store(artifacts, spec.hash(), file, data) for name, (file, data) in files.items()}
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()
+
+
+def _store(artifacts: Path, folder: str, name: str, data: bytes) -> Artifact:
+    target = artifacts / folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{name}.{os.getpid()}")
+    partial.write_bytes(data)
+    os.replace(partial, target)
+    return Artifact(path=f"{folder}/{name}", sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))

@@ -1,0 +1,55 @@
+"""The resource model: exact where it says so, differentiable everywhere."""
+
+import numpy as np
+import pytest
+import torch
+
+from mcu.resources import ResourceModel
+from mcu.trace import trace
+from search_spaces.choices import NetworkChoice
+from search_spaces.networks import build_network
+
+SHAPE = (1, 28, 28)
+
+
+def model_of(name: str) -> ResourceModel:
+    return ResourceModel(trace(build_network(NetworkChoice(name=name), SHAPE, 10, 0), SHAPE).graph)
+
+
+def random_widths(model: ResourceModel, seed: int) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    return np.array([generator.integers(1, size + 1) for size in model.dense_widths])
+
+
+@pytest.mark.parametrize("name", ["resnet8", "ds-cnn", "mobilenet-v2"])
+def test_smooth_resources_agree_with_the_integers_at_integer_widths(name):
+    model = model_of(name)
+    for seed in range(5):
+        widths = random_widths(model, seed)
+        flash, sram, macs = model.smooth(torch.as_tensor(widths, dtype=torch.float64)).tolist()
+        assert macs == pytest.approx(float(model.macs(widths)), rel=1e-12)
+        estimate = model.estimate(widths)
+        assert flash == pytest.approx(estimate[0], rel=1e-12)
+        # the smooth maximum lies above the maximum by at most log(steps) / sharpness
+        assert estimate[1] <= sram * (1 + 1e-9) <= estimate[1] * (1 + np.log(len(model.graph.ops)) / 30 + 1e-9)
+
+
+@pytest.mark.parametrize("name", ["resnet8", "ds-cnn"])
+def test_gradients_match_finite_differences_of_the_integers(name):
+    model = model_of(name)
+    widths = np.maximum(3, random_widths(model, 1))
+    leaf = torch.as_tensor(widths, dtype=torch.float64).requires_grad_()
+    gradient = torch.autograd.grad(model.smooth(leaf)[2], leaf)[0].numpy()
+    for group, size in enumerate(model.dense_widths):
+        up, down = widths.copy(), widths.copy()
+        up[group], down[group] = widths[group] + 1, widths[group] - 1
+        difference = float(model.macs(up) - model.macs(down)) / 2  # central: exact for a bilinear form up to w^2
+        assert gradient[group] == pytest.approx(difference, rel=1e-9), (group, size)
+
+
+def test_exact_resources_fall_when_channels_go():
+    model = model_of("resnet8")
+    dense, half = model.exact(model.dense_widths), model.exact(model.dense_widths // 2)
+    assert half.flash < dense.flash
+    assert half.sram < dense.sram
+    assert half.macs < dense.macs

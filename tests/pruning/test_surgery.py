@@ -1,0 +1,104 @@
+"""Gates and surgery: a closed gate and a removed channel are the same network."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mcu.trace import trace
+from pruning import gates, surgery
+from search_spaces.choices import NetworkChoice
+from search_spaces.networks import build_network
+
+SHAPE = (1, 28, 28)
+
+
+class Mixed(nn.Module):
+    """No batch normalisation, a concatenation tied by a sum, pre-activation, depth multiplier, flatten before dense."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Conv2d(1, 6, 3, padding=1), nn.Conv2d(1, 10, 1, bias=False)
+        self.norm = nn.BatchNorm2d(16)
+        self.mix = nn.Conv2d(16, 16, 3, padding=1)
+        self.depthwise = nn.Conv2d(16, 32, 3, padding=1, groups=16)
+        self.pool = nn.MaxPool2d(4)
+        self.hidden, self.scores = nn.Linear(32 * 49, 20), nn.Linear(20, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        both = torch.cat([self.left(x).relu(), self.right(x)], 1)
+        both = both + self.mix(self.norm(both).relu())
+        return self.scores(self.hidden(self.pool(self.depthwise(both)).flatten(1)).relu())
+
+
+def network(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    module = Mixed() if name == "mixed" else build_network(NetworkChoice(name=name), SHAPE, 10, 0)
+    module.train()
+    with torch.no_grad():
+        for _ in range(3):
+            module(torch.randn(8, *SHAPE))
+    for child in module.modules():
+        if isinstance(child, nn.BatchNorm2d):
+            nn.init.uniform_(child.weight, 0.5, 1.5)
+            nn.init.uniform_(child.bias, -0.5, 0.5)
+    return module.eval()
+
+
+@pytest.mark.parametrize("name", ["mixed", "resnet8", "ds-cnn", "mobilenet-v2", "plain-cnn"])
+def test_a_shrunken_network_computes_what_the_gated_one_computed(name):
+    traced = trace(network(name), SHAPE)
+    bank = gates.attach(traced.module, traced.graph)
+    generator = np.random.default_rng(0)
+    kept = [
+        np.sort(generator.permutation(group.size)[: generator.integers(1, group.size + 1)])
+        for group in traced.graph.groups
+    ]
+    inputs = torch.randn(4, *SHAPE)
+    bank.set_hard(kept)
+    with torch.no_grad():
+        wanted = traced.module(inputs)
+        smaller = surgery.shrink(traced.module, traced.graph, kept)
+        gates.detach(traced.module)
+        got = traced.module(inputs)
+    assert torch.allclose(got, wanted, atol=1e-4 * float(wanted.abs().max()))
+    again = trace(traced.module, SHAPE).graph
+    assert again.widths.tolist() == smaller.widths.tolist() == [len(members) for members in kept]
+
+
+def test_optimiser_state_is_cut_with_its_parameters():
+    traced = trace(network("resnet8"), SHAPE)
+    optimizer = torch.optim.SGD(traced.module.parameters(), 0.1, momentum=0.9)
+    traced.module(torch.randn(4, *SHAPE)).square().sum().backward()
+    optimizer.step()
+    before = copy.deepcopy(optimizer.state)
+    parameter = next(p for p in traced.module.parameters() if p.dim() == 4)
+    buffer = optimizer.state[parameter]["momentum_buffer"].clone()
+    kept = [np.arange(0, group.size, 2) for group in traced.graph.groups]
+    surgery.shrink(traced.module, traced.graph, kept, optimizer)
+    assert len(before) == len(optimizer.state)
+    assert all(s["momentum_buffer"].shape == p.shape for p, s in optimizer.state.items())
+    assert torch.equal(optimizer.state[parameter]["momentum_buffer"], buffer[::2])
+
+
+def test_soft_gates_sum_to_the_width_and_rank_by_importance():
+    bank = gates.GateBank([32, 8])
+    bank.importance = torch.rand(40, generator=torch.Generator().manual_seed(0))
+    bank.rerank()
+    bank.set_soft(torch.tensor([10.0, 4.0], dtype=torch.float64), torch.tensor([0.5, 0.5]))
+    opened = bank.values[:-1].split([32, 8])
+    assert [round(float(part.sum()), 1) for part in opened] == [10.0, 4.0]
+    best = bank.best(np.array([3, 2]))
+    assert set(best[0]) == set(bank.importance[:32].topk(3).indices.tolist())
+
+
+def test_attaching_open_gates_changes_nothing():
+    module = network("resnet8")
+    inputs = torch.randn(4, *SHAPE)
+    with torch.no_grad():
+        wanted = module(inputs)
+        traced = trace(module, SHAPE)
+        gates.attach(traced.module, traced.graph)
+        assert torch.equal(traced.module(inputs), wanted)
