@@ -84,7 +84,7 @@ def _interpreter(data: bytes, source: str) -> Any:
     """An interpreter that has run once."""
     if not available():
         raise InputError("tflite-micro is not installed: figures can only be predicted; it has wheels for Linux")
-    runtime = importlib.import_module("tflite_micro.runtime")
+    runtime = importlib.import_module("tflite_micro").runtime
     with _captured_stderr() as captured:
         try:
             interpreter = runtime.Interpreter.from_bytes(data, arena_size=_ARENA)
