@@ -10,7 +10,9 @@ from mcu.errors import InputError
 BYTE_UNITS = {"": 1, "B": 1, "kB": 1000, "KB": 1024, "KiB": 1024, "MB": 1024**2, "MiB": 1024**2}
 COUNT_UNITS = {"": 1, "k": 1000, "K": 1000, "M": 1000**2, "G": 1000**3}
 
-_NUMBER_AND_UNIT = re.compile(r"\s*([+-]?[0-9][0-9,_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?)\s*([A-Za-z]*)\s*")
+_NUMBER_AND_UNIT = re.compile(
+    r"\s*([+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9][0-9_]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?)\s*([A-Za-z]*)\s*"
+)
 _BYTES_ALLOWED = "a size is a whole number of bytes or a number with B, kB (1000), KB (1024) or MB (1024 KB)"
 _COUNT_ALLOWED = "a count is a whole number or a number with k, M or G (1000, 1000^2, 1000^3)"
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from mcu.errors import InputError
 from search_spaces.tasks.splits import sample_hashes, stratified_split
-from search_spaces.tasks.task import SPLITS, Task, assemble
+from search_spaces.tasks.task import SPLITS, Task, assemble, check_finite
 
 Splits = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -105,6 +105,7 @@ def _samples(x: np.ndarray, layout: str | None, where: str) -> np.ndarray:
             raise InputError(f"{where}: is {x.dtype}, must be whole or floating numbers")
         with np.errstate(over="ignore"):
             x = x.astype(np.float32, copy=False)
+        check_finite(where, x)
     return np.ascontiguousarray(arrange(x))
 
 

@@ -12,7 +12,7 @@ from mcu.errors import InputError
 from search_spaces.tasks.splits import sample_hashes, without_leaks
 
 SPLITS = ("train", "val", "test")
-AUGMENTATIONS = ("none", "shift", "flip", "shift_flip")
+AUGMENTATIONS = ("none", "shift", "shift_flip", "time_shift")
 CHUNK = 4096
 
 
@@ -56,14 +56,14 @@ class Task:
             raise InputError(
                 f"task {self.name!r}: augment = {self.augment!r}: must be one of {', '.join(AUGMENTATIONS)}"
             )
+        for split, x, y in self.splits():
+            _check_split(f"task {self.name!r}: {split}", self, x, y)
         mean, std = self.normalise
         channels = self.input_shape[0]
         if len(mean) != channels or len(std) != channels or not all(np.isfinite(mean)) or not min(std) > 0:
             raise InputError(
                 f"task {self.name!r}: normalise needs {channels} finite means and {channels} positive deviations"
             )
-        for split, x, y in self.splits():
-            _check_split(f"task {self.name!r}: {split}", self, x, y)
 
     def splits(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """Name, samples and labels of each split."""
@@ -94,11 +94,20 @@ def _check_split(where: str, task: Task, x: np.ndarray, y: np.ndarray) -> None:
     if not counts.all():
         missing = int(np.flatnonzero(counts == 0)[0])
         raise InputError(f"{where}: has no sample of label {missing} ({task.classes[missing]})")
-    if x.dtype == np.float32:
-        for start in range(0, len(x), CHUNK):
-            finite = np.isfinite(x[start : start + CHUNK]).reshape(len(x[start : start + CHUNK]), -1).all(axis=1)
-            if not finite.all():
-                raise InputError(f"{where}: sample {start + int(np.argmin(finite))} holds NaN or infinity")
+    check_finite(where, x)
+
+
+def check_finite(where: str, x: np.ndarray) -> None:
+    """Refuse NaN and infinity in samples ``(n, ...)``, naming the first sample that has one.
+
+    Raises:
+        InputError: starting with ``where``.
+    """
+    for start in range(0, len(x) if x.dtype.kind == "f" else 0, CHUNK):
+        chunk = x[start : start + CHUNK]
+        finite = np.isfinite(chunk).reshape(len(chunk), -1).all(axis=1)
+        if not finite.all():
+            raise InputError(f"{where}: sample {start + int(np.argmin(finite))} holds NaN or infinity")
 
 
 def measured_normalisation(x: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

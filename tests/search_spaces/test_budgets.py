@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from mcu.budget import Budget
+from mcu.devices import find_device
+from search_spaces.budgets import BudgetsSection, budget_name, sobol_points
+
+
+def section(**table):
+    return BudgetsSection.model_validate(table)
+
+
+RANGES = {"flash": ["16KB", "256KB"], "sram": ["8KB", "64KB"], "macs": ["500k", "5M"]}
+
+
+def test_devices_bring_their_budgets_and_names():
+    (named,) = section(devices=["NUCLEO-F446RE"]).named(seed=0)
+    assert (named.name, named.device) == ("stm32f446re", "stm32f446re")
+    assert named.budget == find_device("stm32f446re").budget()
+
+
+def test_a_list_is_taken_as_it_stands():
+    entries = [{"flash": "64KB", "sram": "16KB", "macs": "4M"}, {"sram": "12kB"}, {"flash": 999, "name": "mine"}]
+    named = section(list=entries).named(seed=0)
+    assert [entry.name for entry in named] == ["64KB/16KB/4M", "-/12kB", "mine"]
+    assert [entry.budget for entry in named] == [Budget(65_536, 16_384, 4_000_000), Budget(sram=12_000), Budget(999)]
+
+
+def test_sampled_budgets_cover_the_ranges_evenly_in_the_logarithm():
+    named = section(**RANGES, count=64).named(seed=3)
+    assert len(named) == 64
+    for resource, (low, high) in section(**RANGES).ranges().items():
+        values = np.array([getattr(entry.budget, resource) for entry in named])
+        assert low <= values.min()
+        assert values.max() <= high
+        octiles = np.histogram(np.log(values / low) / np.log(high / low), bins=8, range=(0, 1))[0]
+        assert octiles.min() >= 6
+
+
+def test_the_seed_decides_the_sample():
+    assert section(**RANGES).named(seed=1) == section(**RANGES).named(seed=1)
+    assert section(**RANGES).named(seed=1) != section(**RANGES).named(seed=2)
+
+
+def test_a_grid_holds_the_corners():
+    named = section(flash=["16KB", "64KB"], sram=["8KB", "32KB"], plan="grid", count=9).named(seed=0)
+    assert len(named) == 9
+    assert {entry.name for entry in named} >= {"16KB/8KB", "64KB/32KB", "32KB/16KB", "16KB/32KB"}
+
+
+def test_a_range_of_one_point_is_one_budget():
+    assert [entry.budget for entry in section(flash=["16KB", "16KB"]).named(seed=0)] == [Budget(16_384)]
+
+
+@given(st.integers(1, 200), st.integers(1, 3), st.integers(0, 9))
+def test_there_are_as_many_points_as_asked_for_in_the_unit_cube(count, axes, seed):
+    points = sobol_points(count, axes, seed)
+    assert points.shape == (count, axes)
+    assert points.min() >= 0
+    assert points.max() < 1
+
+
+@given(st.integers(1, 2**24))
+def test_names_tell_budgets_apart(value):
+    assert budget_name(Budget(value)) != budget_name(Budget(value + 1))
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({}, "no form of budgets"),
+        ({"devices": ["rp2040"], "list": [{"flash": 1000}]}, "more than one form"),
+        ({"devices": []}, "at least 1 item"),
+        ({"devices": ["rp2o40"]}, "did you mean rp2040"),
+        ({"devices": ["rp2040", "raspberry-pi-pico"]}, "'rp2040' is there twice"),
+        ({"devices": ["rp2040"], "count": 4}, "count = 4: only ranges"),
+        ({"list": [{}]}, "bounds nothing"),
+        ({"list": [{"flash": "-64KB"}]}, "negative"),
+        ({"list": [{"flash": 0}]}, "must be more than 0"),
+        ({"list": [{"flash": "64QB"}]}, "unknown unit"),
+        ({"list": [{"flash": "64KB"}, {"flash": 65_536}]}, "'64KB/-' is there twice"),
+        ({"flash": ["64KB", "16KB"]}, r"must be \[lowest, highest\]"),
+        ({"flash": ["64KB"]}, "at least 2"),
+        (RANGES | {"plan": "adaptive"}, "not supported yet"),
+        (RANGES | {"count": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_nonsense_is_refused(table, message):
+    with pytest.raises(ValidationError, match=message):
+        section(**table)

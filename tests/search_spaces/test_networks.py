@@ -1,0 +1,236 @@
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from mcu.errors import InputError
+from search_spaces.choices import NetworkChoice
+from search_spaces.networks import build_network, check_network, describe_network, network_names, registry
+from search_spaces.networks.layers import conv_bn, same_padding, scaled
+
+SHAPES = {"tiny-cnn1d": (6, 100, 1)}
+
+
+def build(name, shape=(1, 28, 28), classes=10, seed=0, **choice):
+    return build_network(NetworkChoice(name=name, **choice), shape, classes, seed)
+
+
+def count_macs(network, shape):
+    total = 0
+
+    def count(layer, inputs, output):
+        nonlocal total
+        total += layer.weight.numel() * (output.shape[2] * output.shape[3] if output.ndim == 4 else 1)
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    network.eval()(torch.zeros(1, *shape))
+    return total
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "shape", "classes", "macs"),
+    [
+        ("resnet8", 1.0, (3, 32, 32), 10, 12_501_632),
+        ("ds-cnn", 1.0, (1, 49, 10), 12, 2_656_768),
+        ("mobilenet-v1", 0.25, (3, 96, 96), 2, 7_489_664),
+    ],
+)
+def test_macs_equal_those_of_mlperf_tiny(name, width, shape, classes, macs):
+    assert count_macs(build(name, shape, classes, width=width), shape) == macs
+
+
+def test_sizes_on_garments_are_the_known_ones():
+    def parameters(network):
+        return sum(weight.numel() for weight in network.parameters())
+
+    assert count_macs(build("ds-cnn"), (1, 28, 28)) == 3_776_384
+    assert parameters(build("ds-cnn")) == 21_066
+    assert count_macs(build("plain-cnn"), (1, 28, 28)) == 20_491_584
+
+
+@pytest.mark.parametrize("name", registry.BUILT_IN)
+def test_every_network_traces_and_scores_odd_and_even_inputs(name):
+    shapes = [SHAPES.get(name, (1, 28, 28)), (2, 33, 17), (3, 16, 16)]
+    for shape in shapes:
+        network = build(name, shape, classes=3, width=0.25)
+        torch.fx.symbolic_trace(network)
+        assert network.training
+        assert network(torch.zeros(2, *shape)).shape == (2, 3)
+        assert not any(getattr(layer, "inplace", False) for layer in network.modules())
+
+
+@pytest.mark.parametrize("name", registry.BUILT_IN)
+def test_width_multiplies_the_cost(name):
+    shape = SHAPES.get(name, (1, 28, 28))
+    narrow, wide = (count_macs(build(name, shape, width=width), shape) for width in (0.5, 1.0))
+    assert 0.2 * wide < narrow < 0.5 * wide
+
+
+def test_the_seed_alone_decides_the_weights():
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    first, again, other = build("resnet8"), build("resnet8"), build("resnet8", seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    weights = [network.state_dict()["stem.conv.weight"] for network in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+@given(st.integers(1, 40), st.integers(1, 7), st.integers(1, 3))
+def test_padding_is_tensorflows_same(size, kernel, stride):
+    layer = conv_bn(1, 1, (size, size), kernel, stride).eval()
+    assert layer(torch.zeros(1, 1, size, size)).shape[-1] == -(-size // stride)
+    before, after = same_padding(size, kernel, stride)
+    assert before <= after <= before + 1
+
+
+def test_stride_two_on_an_even_size_pads_below_and_right_only():
+    layer = conv_bn(1, 4, (28, 28), 3, 2)
+    assert layer.pad.padding == (0, 1, 0, 1)
+    assert layer.conv.padding == (0, 0)
+    assert not hasattr(conv_bn(1, 4, (27, 27), 3, 2), "pad")
+
+
+def test_channels_never_fall_below_four():
+    assert [scaled(16, 0.01), scaled(16, 0.5), scaled(24, 1 / 3)] == [4, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"name": "resnet9"}, "did you mean resnet8"),
+        ({"name": "zzz"}, "allowed are resnet8"),
+        ({"name": "resnet8", "options": {"depth": 3}}, "no option 'depth': its options are channels"),
+        ({"name": "a b:c"}, "package.module:factory"),
+        ({"name": "module:"}, "package.module:factory"),
+    ],
+)
+def test_unknown_names_and_options_are_refused(choice, message):
+    with pytest.raises(InputError, match=message):
+        check_network(NetworkChoice(**choice))
+
+
+def test_options_reach_the_network():
+    assert build("resnet8", options={"channels": 8}).head.in_features == 32
+
+
+FACTORY = """
+from torch import nn
+import torch
+
+def good(input_shape, classes, hidden=4):
+    return nn.Sequential(nn.Conv2d(input_shape[0], hidden, 3), nn.Flatten(), nn.LazyLinear(classes))
+
+def bare():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+
+def anything(**given):
+    assert given["width"] == 0.5
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, given["classes"]))
+
+def wrong_scores(classes): return nn.Sequential(nn.Flatten(), nn.Linear(784, classes + 1))
+def wrong_input(classes): return nn.Linear(3, classes)
+def no_module(): return 3
+def raises(): raise RuntimeError("two\\nlines")
+def wants(teacher): return None
+constant = 3
+"""
+
+
+@pytest.fixture
+def beside(tmp_path):
+    (tmp_path / "nets_beside.py").write_text(FACTORY)
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize("factory", ["good", "bare", "anything"])
+def test_a_users_factory_is_given_what_it_takes(beside, factory):
+    path = list(sys.path)
+    network = build(f"nets_beside:{factory}", base=beside, width=0.5)
+    assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    assert sys.path == path
+
+
+def test_a_users_factory_takes_options(beside):
+    assert build("nets_beside:good", base=beside, options={"hidden": 7})[0].out_channels == 7
+    with pytest.raises(InputError, match=r"no option 'depth': its options are hidden"):
+        build("nets_beside:good", base=beside, options={"depth": 7})
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("nets_beside:wrong_scores", r"two inputs gave \(2, 11\), must be scores of shape \(2, 10\)"),
+        ("nets_beside:wrong_input", r"fails on an input of shape \(1, 28, 28\)"),
+        ("nets_beside:no_module", "returned int, must be a torch.nn.Module"),
+        ("nets_beside:raises", r"raised RuntimeError: two lines \(.*nets_beside.py, line \d+\)"),
+        ("nets_beside:wants", "needs 'teacher'"),
+        ("nets_beside:constant", "is a int, must be a function"),
+        ("nets_beside:missing", "has no 'missing'"),
+        ("nets_elsewhere:good", "no module 'nets_elsewhere'"),
+        ("torch.nothing:good", "no module 'torch.nothing'"),
+    ],
+)
+def test_a_users_mistake_is_one_line(beside, factory, message):
+    with pytest.raises(InputError, match=message) as caught:
+        build(factory, base=beside)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_module_that_fails_to_import_says_where(tmp_path):
+    (tmp_path / "nets_broken.py").write_text("import not_there_at_all\n")
+    with pytest.raises(InputError, match=r"importing it raised ModuleNotFoundError.*nets_broken.py, line 1"):
+        build("nets_broken:x", base=str(tmp_path))
+    (tmp_path / "nets_syntax.py").write_text("def x(:\n")
+    with pytest.raises(InputError, match="importing it raised SyntaxError"):
+        build("nets_syntax:x", base=str(tmp_path))
+
+
+def test_two_folders_may_each_have_a_module_of_the_same_name(tmp_path):
+    for name, hidden in (("one", 5), ("two", 6)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "nets_same.py").write_text(FACTORY.replace("hidden=4", f"hidden={hidden}"))
+    widths = [build("nets_same:good", base=str(tmp_path / name))[0].out_channels for name in ("one", "two", "one")]
+    assert widths == [5, 6, 5]
+
+
+def test_a_package_beside_the_sweep_file_may_import_its_own_modules(tmp_path):
+    package = tmp_path / "nets_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "parts.py").write_text(FACTORY)
+    (package / "whole.py").write_text("from nets_package.parts import good as network\n")
+    assert isinstance(build("nets_package.whole:network", base=str(tmp_path)), nn.Module)
+
+
+def test_an_entry_point_adds_a_network(monkeypatch):
+    def factory(classes):
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, classes))
+
+    entry = EntryPoint("plug", "somewhere:factory", registry.ENTRY_POINTS)
+    monkeypatch.setattr(EntryPoint, "load", lambda self: factory)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    assert "plug" in network_names()
+    assert "somewhere:factory" in describe_network("plug")["summary"]
+    assert build("plug")[1].out_features == 10
+
+
+def test_listing_networks_imports_no_torch():
+    code = "import sys; from search_spaces.networks import *; [describe_network(n) for n in network_names()]"
+    code += "; print('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+@pytest.mark.parametrize("name", registry.BUILT_IN)
+def test_listed_options_are_those_of_the_factory(name):
+    shape = SHAPES.get(name, (1, 28, 28))
+    for option in describe_network(name)["options"]:
+        if option != "width":
+            build(name, shape, width=0.25, options={option: 6})
