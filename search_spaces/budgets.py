@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Any, Literal
@@ -103,9 +104,9 @@ class BudgetsSection(Choice):
         for resource, (low, high) in self.ranges().items():
             if low > high:
                 raise InputError(f"{resource} = [{low}, {high}]: must be [lowest, highest]")
-        names = [named.name for named in self.named(seed=0)]
-        for name in names:
-            if names.count(name) > 1:
+        names = [] if self.ranges() else [named.name for named in self.named(seed=0)]
+        for name, times in Counter(names).items():
+            if times > 1:
                 raise InputError(f"budget {name!r} is there twice")
         return self
 
