@@ -163,12 +163,7 @@ def _device(name: str, table: Any, where: str) -> Device:
         raise InputError(f"{place}: must be a table")
     if name != name.lower():
         raise InputError(f"{place}: names are lower case")
-    for key in sorted(table.keys() - _REQUIRED - _OPTIONAL):
-        raise InputError(f"{place}: unknown key {key!r}: allowed are {', '.join(sorted(_REQUIRED | _OPTIONAL))}")
-    for key in sorted(_REQUIRED - table.keys()):
-        raise InputError(f"{place}: {key} is missing")
-    if table["simd"] not in list(Simd):
-        raise InputError(f"{place}: simd = {table['simd']!r}: must be one of {', '.join(Simd)}")
+    _check_table(table, place)
     try:
         flash, sram = parse_bytes(table["flash"]), parse_bytes(table["sram"])
         return Device(
@@ -183,12 +178,26 @@ def _device(name: str, table: Any, where: str) -> Device:
             reserve_sram=parse_bytes(table.get("reserve_sram", default_reserve_sram(sram))),
             source=table["source"],
             sram_bank=parse_bytes(table["sram_bank"]) if "sram_bank" in table else None,
-            external_flash=bool(table.get("external_flash", False)),
+            external_flash=table.get("external_flash", False),
             aliases=tuple(table.get("aliases", ())),
             note=table.get("note", ""),
         )
     except InputError as error:
         raise InputError(f"{place}: {error}") from None
+
+
+def _check_table(table: dict[str, Any], place: str) -> None:
+    for key in sorted(table.keys() - _REQUIRED - _OPTIONAL):
+        raise InputError(f"{place}: unknown key {key!r}: allowed are {', '.join(sorted(_REQUIRED | _OPTIONAL))}")
+    for key in sorted(_REQUIRED - table.keys()):
+        raise InputError(f"{place}: {key} is missing")
+    aliases = table.get("aliases", [])
+    if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
+        raise InputError(f"{place}: aliases = {aliases!r}: must be a list of names")
+    if not isinstance(table.get("external_flash", False), bool):
+        raise InputError(f"{place}: external_flash = {table['external_flash']!r}: must be true or false")
+    if table["simd"] not in list(Simd):
+        raise InputError(f"{place}: simd = {table['simd']!r}: must be one of {', '.join(Simd)}")
 
 
 def _plugin_devices(entry: str, loaded: Any) -> list[Device]:

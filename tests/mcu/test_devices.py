@@ -91,6 +91,8 @@ def test_an_arena_stays_within_one_bank():
         ('reserve_sram = "-1KB"', "negative"),
         ('sram_bank = "256KB"', "sram_bank"),
         ('sram = "1KB"', "not TOML"),
+        ('aliases = "board"', "must be a list of names"),
+        ('external_flash = "no"', "must be true or false"),
     ],
 )
 def test_nonsense_is_refused_with_its_place(more, message):
