@@ -12,12 +12,13 @@ from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.engine import URL, make_url
 
 from mcu.errors import InputError
+from orchestrator.failures import RunFailed
 
 DEFAULT_STORAGE = "sqlite:///mcusweep.db"
 BUSY_SECONDS = 30.0
 
 
-class StoreError(RuntimeError):
+class StoreError(RunFailed):
     """The database stopped working while in use (disk full, read-only, locked); one line that names it."""
 
 

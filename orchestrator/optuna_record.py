@@ -5,6 +5,7 @@ Our tables lead: a trial here has the number of ours, and `reconcile` writes wha
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -47,7 +48,9 @@ class OptunaRecord:
                 load_if_exists=True,
                 sampler=optuna.samplers.RandomSampler(seed=0),
             )
-            self._study.set_metric_names(list(OBJECTIVES))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                self._study.set_metric_names(list(OBJECTIVES))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -1,30 +1,41 @@
-"""What can be refused before any work starts: missing data, networks without int8 kernels, budgets out of reach."""
+"""What can be refused before a sweep begins: missing data, networks that cannot be traced, hopeless budgets."""
 
 from __future__ import annotations
 
 from mcu.errors import InputError
+from mcu.resources import ResourceModel
+from mcu.trace import trace
+from pruning.landing import require_reachable
+from search_spaces.choices import NetworkChoice
+from search_spaces.networks import build_network
 from search_spaces.sweep import SweepConfig
+from search_spaces.tasks import Task, load_task
 
 
-def preflight(sweep: SweepConfig) -> None:
-    """Load the task, build and trace every network, and hold every budget against the smallest it can be.
+def check_sweep(sweep: SweepConfig) -> None:
+    """Load the task, trace every network and hold every budget against the smallest it can become.
+
+    A budget is refused when no network of the sweep can meet it. Bounds that are held against the exported C
+    program are left to the trials, because its size is known only once it is built.
 
     Raises:
-        InputError: naming the data, layer or budget that stands in the way.
+        InputError: one line that names what cannot be used.
     """
-    # torch is loaded here and not with the module: the commands that only read the database do without it
-    from mcu.resources import ResourceModel
-    from mcu.trace import trace
-    from pruning.landing import require_reachable
-    from search_spaces.networks import build_network
-    from search_spaces.tasks import load_task
-
     task = load_task(sweep.task)
-    for choice in sweep.network.choices():
-        network = build_network(choice, task.input_shape, len(task.classes), sweep.sweep.seed)
-        model = ResourceModel(trace(network, task.input_shape).graph)
-        for named in sweep.named_budgets():
+    models = {choice.name: _resources(choice, task) for choice in sweep.network.choices()}
+    if sweep.budgets.runtime != "tflm":
+        return
+    for named in sweep.named_budgets():
+        refusals: list[InputError] = []
+        for name, model in models.items():
             try:
-                require_reachable(model, named.budget, f"network {choice.name!r}")
+                require_reachable(model, named.budget, name)
             except InputError as error:
-                raise InputError(f"[budgets] {named.name}: {error}") from error
+                refusals.append(error)
+        if len(refusals) == len(models):
+            raise InputError(f"budgets: {named.name}: {refusals[0]}")
+
+
+def _resources(choice: NetworkChoice, task: Task) -> ResourceModel:
+    network = build_network(choice, task.input_shape, len(task.classes), seed=0)
+    return ResourceModel(trace(network, task.input_shape).graph)

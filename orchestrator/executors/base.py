@@ -8,6 +8,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
+from orchestrator.failures import RunFailed
 from orchestrator.spec import Rung, TrialResult, TrialSpec
 
 
@@ -58,7 +59,7 @@ class Lost:
 Event = Started | Reported | Finished | Lost
 
 
-class ExecutorError(RuntimeError):
+class ExecutorError(RunFailed):
     """The executor as a whole cannot start or go on; one line that says why."""
 
 

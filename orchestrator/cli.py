@@ -1,0 +1,79 @@
+"""The command line ``mcusweep``: its commands, and the one place where errors become exit statuses.
+
+0 done, 1 the run failed, 2 bad usage or input (one line on stderr), 130 interrupted. Commands import what they
+need when they run, so asking for stored results stays fast and loads neither torch nor Ray.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from mcu.errors import InputError
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    name="mcusweep",
+    help="Sweeps of differentiably pruned networks for microcontrollers, every model measured to fit.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _register() -> None:
+    from orchestrator.commands import asking, catalogues, models, setup, sweeping
+
+    for module in (sweeping, asking, models, catalogues, setup):
+        for command in module.COMMANDS:
+            app.command(command.__name__)(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; returns the exit status, errors are one line on stderr."""
+    if not app.registered_commands:
+        _register()
+    try:
+        status = typer.main.get_command(app)(args=list(arguments), prog_name="mcusweep", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else DONE
+    except InputError as error:
+        return _say(str(error), BAD_INPUT)
+    except (KeyboardInterrupt, typer.Abort):
+        return _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:
+        return _say(*_known(error))
+
+
+def _known(error: Exception) -> tuple[str, int]:
+    """Message and status of an error that is ours or the option parser's; any other is raised again."""
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        return f"{error.format_message()} (see mcusweep --help)", int(error.exit_code)
+    from orchestrator.failures import RunFailed
+
+    if isinstance(error, RunFailed):
+        return str(error), FAILED
+    raise error
+
+
+def _say(message: str, status: int) -> int:
+    lines = message.splitlines() or [""]
+    print(f"mcusweep: {lines[0]}", *lines[1:], sep="\n", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    main()

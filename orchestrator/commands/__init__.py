@@ -1,0 +1,1 @@
+"""The commands of ``mcusweep``, by what they are about."""

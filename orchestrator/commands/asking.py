@@ -1,0 +1,208 @@
+"""``query``, ``best`` and ``show``: questions to the trial database. No torch, no Ray."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mcu.errors import InputError
+from mcu.units import parse_bytes, parse_count
+from orchestrator.commands.options import (
+    STORAGE,
+    DeviceOption,
+    Flash,
+    FormatName,
+    Macs,
+    OutputFile,
+    Sram,
+    Storage,
+    StudyName,
+)
+
+if TYPE_CHECKING:
+    from mcu.budget import Budget
+    from orchestrator.best import Best
+    from orchestrator.store import Store
+
+Where = Annotated[str, typer.Option("--where", metavar="EXPR", help="Such as: method = 'l1' and sram <= 32KB")]
+Columns = Annotated[str | None, typer.Option("--columns", metavar="A,B,...", help="Columns to show.")]
+Sort = Annotated[str | None, typer.Option("--sort", metavar="-A,B", help="Sort by; - for descending.")]
+Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help="At most so many rows.")]
+Front = Annotated[str | None, typer.Option("--front", metavar="A,B", help="Only rows on this Pareto front.")]
+Group = Annotated[str | None, typer.Option("--group", metavar="A,B", help="One row per group.")]
+RowFormat = Annotated[
+    str, typer.Option("--format", metavar="FORMAT", help="table, csv, json, jsonl, markdown or parquet.")
+]
+Reference = Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's number, or best.", show_default=False)]
+_WINNERS = ("budget", "number", "method", "val_accuracy", "accuracy", "flash", "sram", "macs", "binding_use")
+
+
+def query(
+    study: StudyName = None,
+    where: Where = "",
+    columns: Columns = None,
+    sort: Sort = None,
+    limit: Limit = None,
+    format_name: RowFormat = "table",
+    output: OutputFile = None,
+    front: Front = None,
+    group: Group = None,
+    storage: Storage = STORAGE,
+) -> None:
+    """Rows of the trial table, filtered and sorted."""
+    from orchestrator.query import Query, run_query
+    from orchestrator.row_formats import Format, find_format, write_rows
+    from orchestrator.store import Store
+    from orchestrator.trial_columns import SHORT
+
+    style = find_format(format_name)
+    wanted = _names(columns)
+    if not wanted and style is Format.TABLE and not group:
+        wanted = SHORT
+    asked = Query((study,) if study else (), where, wanted, _names(sort), limit, _names(front), _names(group))
+    answer = run_query(Store(storage), asked)
+    write_rows(answer.columns, answer.rows, style, output)
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def best(
+    study: StudyName = None,
+    device: DeviceOption = None,
+    flash: Flash = None,
+    sram: Sram = None,
+    macs: Macs = None,
+    format_name: FormatName = "table",
+    storage: Storage = STORAGE,
+) -> None:
+    """The best model for a device or within bounds; without either, the winner of every budget of the study."""
+    from orchestrator.store import Store
+
+    store = Store(storage)
+    if format_name not in ("table", "json"):
+        raise InputError(f"--format {format_name!r}: must be table or json")
+    if device is None and flash is None and sram is None and macs is None:
+        _print_winners(store, study, format_name)
+        return
+    answer = find(store, study, device, flash, sram, macs)
+    if format_name == "json":
+        print(json.dumps(answer.as_dict(), indent=2))
+        return
+    from orchestrator.row_formats import Format, write_rows
+    from orchestrator.trial_columns import SHORT
+
+    rows = [{name: row[name] for name in SHORT} for row in (answer.trial, *answer.runners_up)]
+    write_rows(SHORT, rows, Format.TABLE)
+    print(answer.reason, file=sys.stderr)
+
+
+def find(
+    store: Store, study: str | None, device: str | None, flash: str | None, sram: str | None, macs: str | None
+) -> Best:
+    """The best trial for what a user wrote.
+
+    Raises:
+        InputError: bounds that do not parse, no bounds, an unknown device, or nothing fits.
+    """
+    from orchestrator.best import bounds_of, find_best
+
+    bounds = [
+        _parsed("--flash", parse_bytes, flash),
+        _parsed("--sram", parse_bytes, sram),
+        _parsed("--macs", parse_count, macs),
+    ]
+    budget = bounds_of(device, *bounds)
+    return find_best(store, budget, device=device, studies=(study,) if study else ())
+
+
+def _parsed(option: str, parse: Any, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(parse(text))
+    except InputError as error:
+        raise InputError(f"{option} {text}: {error}") from None
+
+
+def _print_winners(store: Store, study: str | None, format_name: str) -> None:
+    from orchestrator.best import find_best
+    from orchestrator.row_formats import Format, write_rows
+    from orchestrator.study_budgets import budgets_of
+
+    found = store.study(study)
+    rows: list[dict[str, Any]] = []
+    for name, device, budget in budgets_of(found):
+        try:
+            answer = find_best(store, budget, device=device, studies=(found.name,), runners_up=0)
+        except InputError:
+            rows.append(dict.fromkeys(_WINNERS) | {"budget": name})
+            continue
+        rows.append({key: answer.trial.get(key) for key in _WINNERS} | _use(name, answer, budget))
+    write_rows(_WINNERS, rows, Format(format_name))
+
+
+def _use(name: str, answer: Best, budget: Budget) -> dict[str, Any]:
+    return {"budget": name, "binding_use": max(answer.used.values(), default=None)}
+
+
+def show(
+    trial: Reference,
+    study: StudyName = None,
+    device: DeviceOption = None,
+    flash: Flash = None,
+    sram: Sram = None,
+    macs: Macs = None,
+    format_name: FormatName = "table",
+    storage: Storage = STORAGE,
+) -> None:
+    """Everything about one trial: results, settings, widths, trajectory, attempts, files."""
+    from orchestrator.store import Store
+    from orchestrator.trial_details import details_text, load_trial
+
+    if format_name not in ("table", "json"):
+        raise InputError(f"--format {format_name!r}: must be table or json")
+    store = Store(storage)
+    details = load_trial(store, reference_of(store, trial, study, device, flash, sram, macs), study)
+    print(json.dumps(details.as_dict(), indent=2) if format_name == "json" else details_text(details), end="")
+    if format_name == "json":
+        print()
+
+
+def reference_of(
+    store: Store,
+    trial: str,
+    study: str | None,
+    device: str | None,
+    flash: str | None,
+    sram: str | None,
+    macs: str | None,
+) -> str:
+    """A trial's reference, looked up when the user wrote ``best``."""
+    if trial != "best":
+        if any(value is not None for value in (device, flash, sram, macs)):
+            raise InputError(f"TRIAL {trial}: --device, --flash, --sram and --macs go with `best` only")
+        return trial
+    answer = find(store, study, device, flash, sram, macs)
+    return f"{answer.trial['study']}#{answer.trial['number']}"
+
+
+def output_folder(path: Path) -> Path:
+    """A folder to write into, made if need be.
+
+    Raises:
+        InputError: if it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {path}: cannot make the folder: {error.strerror}") from None
+    return path
+
+
+COMMANDS = (query, best, show)

@@ -1,0 +1,77 @@
+"""``devices``, ``tasks``, ``networks`` and ``methods``: what a sweep file may name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from mcu.errors import InputError
+from orchestrator.commands.options import FormatName
+
+
+def devices(format_name: FormatName = "table") -> None:
+    """The microcontrollers, with what they leave for a model."""
+    from mcu.devices import catalogue
+
+    rows = []
+    for device in catalogue():
+        room = device.budget()
+        rows.append(
+            {
+                "name": device.name,
+                "vendor": device.vendor,
+                "core": device.core,
+                "clock_mhz": device.clock_hz / 1e6,
+                "flash": device.flash,
+                "sram": device.sram,
+                "budget_flash": room.flash,
+                "budget_sram": room.sram,
+                "source": device.source,
+            }
+        )
+    _write(("name", "vendor", "core", "clock_mhz", "flash", "sram", "budget_flash", "budget_sram"), rows, format_name)
+
+
+def tasks(format_name: FormatName = "table") -> None:
+    """The tasks: data sets and your own arrays."""
+    from search_spaces.tasks import describe_task, task_names
+
+    _write(("name", "modality", "summary", "source"), [describe_task(name) for name in task_names()], format_name)
+
+
+def networks(format_name: FormatName = "table") -> None:
+    """The networks, each with a width multiplier."""
+    from search_spaces.networks import describe_network, network_names
+
+    _write(("name", "summary", "citation"), [describe_network(name) for name in network_names()], format_name)
+
+
+def methods(format_name: FormatName = "table") -> None:
+    """The compression methods and their hyperparameters."""
+    from orchestrator.methods import method_entries
+
+    rows = [
+        {
+            "name": entry.name,
+            "summary": entry.summary,
+            "hyperparameters": "any" if entry.hyperparameters is None else ", ".join(entry.hyperparameters),
+        }
+        for entry in method_entries()
+    ]
+    _write(("name", "summary", "hyperparameters"), rows, format_name)
+
+
+def _write(columns: Sequence[str], rows: list[dict[str, Any]], format_name: str) -> None:
+    """A table of the columns, or JSON of everything."""
+    if format_name == "json":
+        print(json.dumps(rows, indent=2))
+        return
+    if format_name != "table":
+        raise InputError(f"--format {format_name!r}: must be table or json")
+    from orchestrator.row_formats import Format, write_rows
+
+    write_rows(columns, [{name: row[name] for name in columns} for row in rows], Format.TABLE)
+
+
+COMMANDS = (devices, tasks, networks, methods)

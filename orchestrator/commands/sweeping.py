@@ -1,0 +1,160 @@
+"""``launch``, ``resume`` and ``status``: running sweeps and looking at them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mcu.errors import InputError
+from orchestrator.commands.options import STORAGE, FormatName, Storage, StudyName
+from orchestrator.failures import RunFailed
+
+if TYPE_CHECKING:
+    from orchestrator.interrupts import Interrupts
+    from orchestrator.store import Store, Study
+    from orchestrator.sweep_run import RunOptions
+    from search_spaces.sweep import SweepConfig
+
+EXECUTORS = ("ray", "local", "simulated")
+
+SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP.toml", help="The sweep file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key of the sweep file; may be repeated."),
+]
+Workers = Annotated[int | None, typer.Option("--workers", metavar="N", min=1, help="Trials at a time.")]
+Address = Annotated[str | None, typer.Option("--address", metavar="RAY", help="Ray cluster to join.")]
+ExecutorName = Annotated[str | None, typer.Option("--executor", metavar="NAME", help="ray, local or simulated.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+
+
+def launch(
+    sweep_file: SweepFile,
+    overrides: Overrides = None,
+    storage: Storage = STORAGE,
+    workers: Workers = None,
+    address: Address = None,
+    executor: ExecutorName = None,
+    quiet: Quiet = False,
+) -> int:
+    """Run a sweep; the same sweep again continues its study."""
+    _check_executor(executor)
+    from search_spaces.sweep import load_sweep
+
+    sweep = load_sweep(sweep_file, overrides or [])
+    from orchestrator.plan import Plan
+    from orchestrator.preflight import check_sweep
+    from orchestrator.store import Store
+    from orchestrator.sweep_run import RunOptions, open_study
+
+    assert Plan(sweep).trials
+    options = RunOptions(workers=workers, executor=executor, address=address)
+    if (executor or sweep.workers.executor) != "simulated":
+        check_sweep(sweep)
+    store = Store(storage, writing=True)
+    try:
+        study = open_study(store, sweep, str(sweep_file))
+        return _run(store, study, sweep, options, quiet)
+    finally:
+        store.close()
+
+
+def resume(
+    study: StudyName = None,
+    storage: Storage = STORAGE,
+    workers: Workers = None,
+    address: Address = None,
+    executor: ExecutorName = None,
+    quiet: Quiet = False,
+) -> int:
+    """Run what is left of a study that was interrupted."""
+    _check_executor(executor)
+    from orchestrator.store import Store
+
+    Store(storage).study(study)  # refuses a missing database or study before anything is written
+    from orchestrator.sweep_run import RunOptions, stored_sweep
+
+    store = Store(storage, writing=True)
+    try:
+        found = store.study(study)
+        options = RunOptions(workers=workers, executor=executor, address=address)
+        return _run(store, found, stored_sweep(found), options, quiet)
+    finally:
+        store.close()
+
+
+def _check_executor(name: str | None) -> None:
+    if name is not None and name not in EXECUTORS:
+        raise InputError(f"--executor {name!r}: must be one of {', '.join(EXECUTORS)}")
+
+
+def _run(store: Store, study: Study, sweep: SweepConfig, options: RunOptions, quiet: bool) -> int:
+    from orchestrator.interrupts import Interrupts
+    from orchestrator.progress import make_watcher
+    from orchestrator.sweep_run import run_study
+
+    interrupts = Interrupts()
+    again = resume_command(store, study, options)
+    try:
+        report = run_study(store, study, sweep, options, make_watcher(quiet), interrupts)
+    except RunFailed as error:
+        raise RunFailed(f"{error}\nresults so far are kept; go on with: {again}") from error
+    if not report.finished:
+        return _interrupted(again, interrupts)
+    failed = f", {report.failed} failed" if report.failed else ""
+    print(f"study {study.name}: {sum(report.counts.values())} trials done{failed}", file=sys.stderr)
+    return 1 if report.failed == sum(report.counts.values()) else 0
+
+
+def _interrupted(again: str, interrupts: Interrupts) -> int:
+    print(f"interrupted; results so far are kept; go on with: {again}", file=sys.stderr)
+    return 130
+
+
+def resume_command(store: Store, study: Study, options: RunOptions) -> str:
+    """The exact command that goes on with a study."""
+    parts = ["mcusweep", "resume", "--study", study.name]
+    address = store.url.render_as_string(hide_password=True)
+    if address != STORAGE:
+        parts += ["--storage", address]
+    for name in ("workers", "executor", "address"):
+        value = getattr(options, name)
+        if value is not None:
+            parts += [f"--{name}", str(value)]
+    return shlex.join(parts)
+
+
+def status(study: StudyName = None, storage: Storage = STORAGE, format_name: FormatName = "table") -> None:
+    """How far a study is, and who runs it."""
+    from orchestrator.store import Store
+
+    if format_name not in ("table", "json"):
+        raise InputError(f"--format {format_name!r}: must be table or json")
+    store = Store(storage)
+    found = store.study(study)
+    counts = store.state_counts(found)
+    holder = store.holder(found.name)
+    done = sum(counts.get(state, 0) for state in ("complete", "failed", "infeasible", "stopped"))
+    runner = None if holder is None else {"host": holder.host, "pid": holder.pid, "since": holder.since}
+    answer = {
+        "study": found.name,
+        "planned": found.planned_trials,
+        "done": done,
+        "states": counts,
+        "created_at": found.created_at,
+        "running": runner,
+    }
+    if format_name == "json":
+        print(json.dumps(answer, indent=2))
+        return
+    by_state = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none begun"
+    print(f"study {found.name}: {done} of {found.planned_trials} trials done ({by_state})")
+    print(f"run by process {holder.pid} on {holder.host} since {holder.since}" if holder else "nobody runs it now")
+
+
+COMMANDS = (launch, resume, status)
