@@ -23,15 +23,16 @@ _START = 8  # allocators and planner, modulo the alignment
 _FIXED = 704  # the rest of them, input and output tensors
 _EVAL_TENSOR = 24
 _NODE = 64
+_SCRATCH_HANDLES = 16  # of MEAN
 _PARAMETERS = {
-    Kind.CONV: 28, Kind.DEPTHWISE: 28, Kind.DENSE: 20, Kind.ADD: 8, Kind.CONCAT: 8, Kind.MAX_POOL: 40,
-    Kind.AVG_POOL: 40, Kind.MEAN: 1, Kind.PAD: 0, Kind.RESHAPE: 36, Kind.RELU: 0, Kind.SOFTMAX: 4,
+    Kind.CONV: 28, Kind.DEPTHWISE: 28, Kind.DENSE: 32, Kind.ADD: 8, Kind.CONCAT: 8, Kind.MAX_POOL: 40,
+    Kind.AVG_POOL: 40, Kind.MEAN: 4, Kind.PAD: 0, Kind.RESHAPE: 36, Kind.RELU: 0, Kind.SOFTMAX: 8,
 }  # fmt: skip
 """Bytes of TFLM's parsed options of each kind (TfLiteConvParams, ...)."""
 
 _KERNEL_DATA = {
-    Kind.CONV: 80, Kind.DEPTHWISE: 80, Kind.DENSE: 64, Kind.ADD: 60, Kind.CONCAT: 80, Kind.MAX_POOL: 32,
-    Kind.AVG_POOL: 32, Kind.MEAN: 48, Kind.PAD: 56, Kind.RESHAPE: 0, Kind.RELU: 28, Kind.SOFTMAX: 48,
+    Kind.CONV: 80, Kind.DEPTHWISE: 80, Kind.DENSE: 72, Kind.ADD: 60, Kind.CONCAT: 80, Kind.MAX_POOL: 32,
+    Kind.AVG_POOL: 32, Kind.MEAN: 44, Kind.PAD: 56, Kind.RESHAPE: 0, Kind.RELU: 28, Kind.SOFTMAX: 80,
 }  # fmt: skip
 """Bytes of each kernel's own data (OpDataConv, ...)."""
 
@@ -54,7 +55,7 @@ class Plan:
 
 
 def lifetimes(structure: Structure | Int8Model) -> list[Buffer]:
-    """The aligned size and lifetime of every activation tensor, as TFLM computes them.
+    """The aligned size and lifetime of every activation tensor, then of scratch buffers, as TFLM computes them.
 
     Step 0 is before the first operator, step i + 1 is operator i; the output lives to the end.
     """
@@ -67,8 +68,16 @@ def lifetimes(structure: Structure | Int8Model) -> list[Buffer]:
         for tensor in op.inputs:
             last[tensor] = step
     last[structure.output] = len(structure.ops)
-    sizes = [-(-_elements(shape) // ALIGNMENT) * ALIGNMENT for shape in structure.shapes]
-    return list(zip(sizes, first, last, strict=True))
+    sizes = [_aligned(_elements(shape)) for shape in structure.shapes]
+    buffers = list(zip(sizes, first, last, strict=True))
+    for step, op in enumerate(structure.ops, 1):
+        if op.kind is Kind.MEAN:  # its kernel asks for two rows of int32 sums
+            buffers += [(_aligned(4 * _elements(structure.shapes[op.output])), step, step)] * 2
+    return buffers
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def _elements(shape: tuple[int, ...]) -> int:
@@ -132,32 +141,23 @@ def predict_persistent(structure: Structure) -> int:
     allocate(_NODE * len(structure.ops), 8)
     for op in structure.ops:
         if _PARAMETERS[op.kind]:
-            allocate(_PARAMETERS[op.kind], 4 if _PARAMETERS[op.kind] > 1 else 1)
+            allocate(_PARAMETERS[op.kind], 4)
     for op in structure.ops:
         if _KERNEL_DATA[op.kind]:
             allocate(_KERNEL_DATA[op.kind], ALIGNMENT)
     for op in structure.ops:
-        if op.kind in (Kind.CONV, Kind.DEPTHWISE):
+        if op.kind in CONVOLUTIONS:
             channels = structure.shapes[op.output][-1]
             allocate(4 * channels, ALIGNMENT)  # multipliers
             allocate(4 * channels, ALIGNMENT)  # shifts
-    return used + _FIXED
+    return used + _FIXED + _SCRATCH_HANDLES * any(op.kind is Kind.MEAN for op in structure.ops)
 
 
 def count_tensors(structure: Structure) -> int:
     """Tensors in the file our writer makes: activations, weights, biases, distinct structural constants."""
-    count = len(structure.shapes)
-    constants: set[object] = set()
-    for op in structure.ops:
-        if op.kind in CONVOLUTIONS:
-            count += 1 + op.bias
-        elif op.kind is Kind.PAD:
-            constants.add(("int32 (4, 2)", op.padding))
-        elif op.kind is Kind.MEAN:
-            constants.add("axes")
-        elif op.kind is Kind.RESHAPE:
-            constants.add(structure.shapes[op.output])
-    return count + len(constants)
+    constants = {constant for op in structure.ops for constant in structure.constants(op)}
+    weighted = sum(1 + op.bias for op in structure.ops if op.kind in CONVOLUTIONS)
+    return len(structure.shapes) + weighted + len(constants)
 
 
 def predict_arena(model: Structure | Int8Model, plan: Plan | None = None) -> ArenaUse:

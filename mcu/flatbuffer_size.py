@@ -15,7 +15,7 @@ from mcu.flatbuffer import HEADER_BYTES, form_of_table, padded, padded_vtable, t
 from mcu.int8_model import Int8Model, Kind
 from mcu.structure import CONVOLUTIONS, OpForm, Structure, structure_of
 from mcu.tflite_schema import METADATA_NAME, OFFLINE_PLAN_NAME
-from mcu.tflite_writer import constants_of, metadata_json, operator_codes, options_key, options_table
+from mcu.tflite_writer import metadata_json, operator_codes, options_key, options_table
 
 Form = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -105,7 +105,7 @@ class _Size:
         inputs = list(op.inputs)
         if op.kind in CONVOLUTIONS:
             inputs += self._weights(op)
-        for constant in constants_of(self.structure, op):
+        for constant in self.structure.constants(op):
             if constant not in self.constants:
                 self.constants[constant] = self._constant(constant[0], 4 * len(constant[1]))
             inputs.append(self.constants[constant])

@@ -19,7 +19,7 @@ from mcu.fixed_point import exp_on_negative_values, high_multiply, quantise_mult
 from mcu.int8_model import Activation, Int8Model, Kind, QOp, QTensor
 
 _EXACT_FLOAT32 = 1 << 24
-_BATCH_ELEMENTS = 1 << 19
+_BATCH_ELEMENTS = 1 << 18
 """Elements of the largest activation of one batch: a few of them stay in the second-level cache."""
 
 Step = Callable[..., torch.Tensor]

@@ -109,6 +109,18 @@ class Structure:
             return (1, *op.kernel, outer)
         return (outer, *op.kernel, inner[-1])
 
+    def constants(self, op: OpForm) -> list[tuple[Shape, tuple[int, ...]]]:
+        """Structural int32 constants an operator reads besides weights: (shape, values) each, shared when equal."""
+        if op.kind is Kind.PAD:
+            (top, bottom), (left, right) = op.padding
+            return [((4, 2), (0, 0, top, bottom, left, right, 0, 0))]
+        if op.kind is Kind.MEAN:
+            return [((2,), (1, 2))]
+        if op.kind is Kind.RESHAPE:
+            shape = self.shapes[op.output]
+            return [((len(shape),), shape)]
+        return []
+
     def macs(self) -> int:
         """Multiply-accumulates of convolution, depthwise and dense operators for one inference."""
         total = 0

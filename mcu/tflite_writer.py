@@ -18,7 +18,7 @@ import numpy as np
 
 from mcu import tflite_schema as schema
 from mcu.flatbuffer import Node, References, Table, Vector, serialise
-from mcu.int8_model import Activation, Int8Model, Kind, QOp
+from mcu.int8_model import Int8Model, Kind, QOp
 from mcu.structure import OpForm, Structure, form_of, structure_of
 from mcu.tflite_schema import (
     ConvSlot,
@@ -94,19 +94,6 @@ def options_table(kind: Kind, key: tuple[int, ...]) -> Table:
     if kind is Kind.CONCAT:
         return Table(((0, 3),), ((1, activation),))  # axis 3: channels
     return Table((), ((0, activation),))
-
-
-def constants_of(structure: Structure, op: OpForm) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Structural int32 constants an operator reads besides weights: (shape, values) each."""
-    if op.kind is Kind.PAD:
-        (top, bottom), (left, right) = op.padding
-        return [((4, 2), (0, 0, top, bottom, left, right, 0, 0))]
-    if op.kind is Kind.MEAN:
-        return [((2,), (1, 2))]
-    if op.kind is Kind.RESHAPE:
-        shape = structure.shapes[op.output]
-        return [((len(shape),), shape)]
-    return []
 
 
 @dataclass
@@ -217,7 +204,7 @@ class _Writer:
             if op.bias is not None:
                 bias = np.ascontiguousarray(op.bias, "<i4")
                 inputs.append(self._constant(bias.shape, bias.tobytes(), schema.INT32))
-        for constant in constants_of(structure, form):
+        for constant in structure.constants(form):
             if constant not in self.constants:
                 data = np.array(constant[1], "<i4").tobytes()
                 self.constants[constant] = self._constant(constant[0], data, schema.INT32)
@@ -272,5 +259,3 @@ def _operator_code(kind: Kind) -> Table:
     words = ((OperatorCodeSlot.VERSION, schema.KIND_VERSION[kind]), (OperatorCodeSlot.CODE, code))
     return Table(words, ((OperatorCodeSlot.DEPRECATED_CODE, code),))
 
-
-__all__ = ["Activation", "constants_of", "metadata_json", "operator_codes", "options_key", "write_tflite"]

@@ -1,0 +1,91 @@
+"""Host twin against TensorFlow Lite Micro: images a second on one core, and equality of every output.
+
+Run: OMP_NUM_THREADS=1 python benchmarks/host_twin.py [images]
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+import torch
+
+from mcu import tflm
+from mcu.host_twin import HostTwin
+from mcu.int8_model import Activation, Int8Model, Kind, QOp, QTensor
+from mcu.tflite_writer import write_tflite
+from mcu.windows import output_size, same_padding
+
+
+def resnet8(size: tuple[int, int, int], width: int, classes: int = 10) -> Int8Model:
+    """ResNet-8 of MLPerf Tiny's shape with random weights."""
+    rng = np.random.default_rng(0)
+    tensors = [QTensor((1, *size), 0.02, -10)]
+    ops: list[QOp] = []
+
+    def conv(x: int, channels: int, kernel: int, stride: int, activation: Activation, same: bool = True) -> int:
+        _, height, wide, inner = tensors[x].shape
+        padding = tuple(same_padding(s, kernel, stride) if same else (0, 0) for s in (height, wide))
+        shape = [output_size(s, kernel, stride, 1, p) for s, p in zip((height, wide), padding, strict=True)]
+        rectified = activation is not Activation.NONE
+        tensors.append(QTensor((1, *shape, channels), 0.02, -128 if rectified else 3))
+        weights = rng.integers(-127, 128, (channels, kernel, kernel, inner), dtype=np.int8)
+        scales = rng.uniform(0.5, 1.5, channels).astype(np.float32) * np.float32(0.014 / kernel / np.sqrt(inner))
+        bias = rng.integers(-3000, 3000, channels).astype(np.int32)
+        pair = (kernel, kernel)
+        ops.append(
+            QOp(
+                Kind.CONV, (x,), len(tensors) - 1, weights, scales, bias, pair, (stride, stride), (1, 1), padding,
+                activation,
+            )
+        )  # fmt: skip
+        return len(tensors) - 1
+
+    x = conv(0, width, 3, 1, Activation.RELU)
+    for stage in range(3):
+        stride = 1 if stage == 0 else 2
+        y = conv(x, width << stage, 3, stride, Activation.RELU)
+        y = conv(y, width << stage, 3, 1, Activation.NONE)
+        skip = x if stage == 0 else conv(x, width << stage, 1, stride, Activation.NONE)
+        tensors.append(QTensor(tensors[y].shape, 0.025, -128))
+        ops.append(QOp(Kind.ADD, (y, skip), len(tensors) - 1, activation=Activation.RELU))
+        x = len(tensors) - 1
+    _, height, wide, channels = tensors[x].shape
+    tensors.append(QTensor((1, 1, 1, channels), tensors[x].scale, tensors[x].zero_point))
+    ops.append(QOp(Kind.AVG_POOL, (x,), len(tensors) - 1, kernel=(height, wide)))
+    conv(len(tensors) - 1, classes, 1, 1, Activation.NONE, same=False)
+    return Int8Model(tuple(tensors), tuple(ops), 0, len(tensors) - 1)
+
+
+def main() -> None:
+    images = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    torch.set_num_threads(1)
+    print("| network | MACs | images | twin, s | twin, images/s | TFLM, images/s | ratio | equal outputs |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, size, width in (
+        ("ResNet-8, 1x28x28, width 8", (28, 28, 1), 8),
+        ("ResNet-8, 1x28x28, width 16", (28, 28, 1), 16),
+        ("ResNet-8, 3x32x32, width 16", (32, 32, 3), 16),
+    ):
+        model = resnet8(size, width)
+        x = np.random.default_rng(1).integers(-128, 128, (images, *size)).astype(np.int8)
+        twin = HostTwin(model)
+        twin.run(x[:256])
+        start = time.perf_counter()
+        ours = twin.run(x)
+        seconds = time.perf_counter() - start
+        sample = x[:100]
+        start = time.perf_counter()
+        theirs = tflm.run(write_tflite(model), sample)
+        rate = len(sample) / (time.perf_counter() - start)
+        equal = np.mean(ours[: len(sample)] == theirs)
+        print(
+            f"| {name} | {model.macs():,} | {images:,} | {seconds:.2f} | {images / seconds:,.0f} | {rate:,.0f} "
+            f"| {images / seconds / rate:.0f} | {equal:.2%} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

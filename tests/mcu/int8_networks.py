@@ -1,0 +1,150 @@
+"""Random int8 models for the tests: every operator the writer knows, odd shapes, all paddings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mcu.int8_model import Activation, Int8Model, Kind, QOp, QTensor
+from mcu.windows import output_size, same_padding
+
+RECTIFIED = (Activation.RELU, Activation.RELU6)
+
+
+@dataclass
+class NetworkBuilder:
+    """Adds operators to a model, quantised as our quantiser would."""
+
+    rng: np.random.Generator
+    tensors: list[QTensor] = field(default_factory=list)
+    ops: list[QOp] = field(default_factory=list)
+
+    def tensor(self, shape: tuple[int, ...], rectified: bool = False, like: int | None = None) -> int:
+        if like is not None:
+            scale, zero = self.tensors[like].scale, self.tensors[like].zero_point
+        else:
+            scale = float(np.float32(self.rng.uniform(0.01, 0.06)))
+            zero = -128 if rectified else int(self.rng.integers(-100, 100))
+        self.tensors.append(QTensor(shape, scale, zero))
+        return len(self.tensors) - 1
+
+    def activation(self) -> Activation:
+        return list(Activation)[self.rng.integers(0, 3)]
+
+    def convolution(
+        self, x: int, channels: int, kernel=(3, 3), stride=(1, 1), dilation=(1, 1), same=True, depthwise=False,
+        activation: Activation | None = None,
+    ) -> int:  # fmt: skip
+        _, height, width, inner = self.tensors[x].shape
+        axes = list(zip((height, width), kernel, stride, dilation, strict=True))
+        padding = tuple(same_padding(*axis) for axis in axes) if same else ((0, 0), (0, 0))
+        size = [output_size(*axis, pair) for axis, pair in zip(axes, padding, strict=True)]
+        outer = inner * channels if depthwise else channels
+        shape = (1, *kernel, outer) if depthwise else (outer, *kernel, inner)
+        weights = self.rng.integers(-127, 128, shape, dtype=np.int8)
+        activation = activation or self.activation()
+        y = self.tensor((1, *size, outer), activation in RECTIFIED)
+        fan = float(np.sqrt(weights[0].size if not depthwise else kernel[0] * kernel[1]))
+        scales = self.rng.uniform(0.3, 1.5, outer) * self.tensors[y].scale / self.tensors[x].scale / (73 * fan) * 0.8
+        bias = self.rng.integers(-6000, 6000, outer).astype(np.int32)
+        kind = Kind.DEPTHWISE if depthwise else Kind.CONV
+        self.ops.append(
+            QOp(
+                kind, (x,), y, weights, scales.astype(np.float32), bias, kernel, stride, dilation, padding, activation
+            )
+        )
+        return y
+
+    def add(self, a: int, b: int) -> int:
+        activation = self.activation()
+        y = self.tensor(self.tensors[a].shape, activation in RECTIFIED)
+        self.ops.append(QOp(Kind.ADD, (a, b), y, activation=activation))
+        return y
+
+    def concat(self, *parts: int) -> int:
+        """Concatenate; the parts must already share one quantisation."""
+        shape = self.tensors[parts[0]].shape
+        y = self.tensor((*shape[:3], sum(self.tensors[p].shape[3] for p in parts)), like=parts[0])
+        self.ops.append(QOp(Kind.CONCAT, parts, y))
+        return y
+
+    def pool(self, x: int, kind: Kind, kernel=(2, 2), stride=(2, 2), same=False) -> int:
+        _, height, width, channels = self.tensors[x].shape
+        axes = list(zip((height, width), kernel, stride, (1, 1), strict=True))
+        padding = tuple(same_padding(*axis) for axis in axes) if same else ((0, 0), (0, 0))
+        size = [output_size(*axis, pair) for axis, pair in zip(axes, padding, strict=True)]
+        y = self.tensor((1, *size, channels), like=x)
+        self.ops.append(QOp(kind, (x,), y, kernel=kernel, stride=stride, padding=padding))
+        return y
+
+    def pad(self, x: int, rows=(1, 0), columns=(1, 1)) -> int:
+        _, height, width, channels = self.tensors[x].shape
+        y = self.tensor((1, height + sum(rows), width + sum(columns), channels), like=x)
+        self.ops.append(QOp(Kind.PAD, (x,), y, padding=(rows, columns)))
+        return y
+
+    def relu(self, x: int) -> int:
+        y = self.tensor(self.tensors[x].shape, True)
+        self.ops.append(QOp(Kind.RELU, (x,), y, activation=Activation.RELU))
+        return y
+
+    def head(self, x: int, classes: int) -> int:
+        _, height, width, _ = self.tensors[x].shape
+        if self.rng.integers(0, 2):
+            x = self.pool(x, Kind.AVG_POOL, (height, width), (1, 1))
+            height = width = 1
+        return self.convolution(x, classes, (height, width), same=False, activation=Activation.NONE)
+
+    def model(self, x: int, y: int, metadata: dict[str, str] | None = None) -> Int8Model:
+        return Int8Model(tuple(self.tensors), tuple(self.ops), x, y, metadata or {})
+
+
+def random_model(seed: int, metadata: dict[str, str] | None = None) -> Int8Model:
+    """A random network of 3 to about 14 operators."""
+    rng = np.random.default_rng(seed)
+    build = NetworkBuilder(rng)
+    size = [int(rng.integers(7, 22)), int(rng.integers(7, 22)) if rng.integers(0, 4) else 1]
+    first = x = build.tensor((1, *size, int(rng.integers(1, 5))))
+    x = build.convolution(x, int(rng.integers(2, 17)), _kernel(rng, size), same=bool(rng.integers(0, 2)))
+    for _ in range(int(rng.integers(1, 5))):
+        x = _block(build, x)
+    return build.model(first, build.head(x, int(rng.integers(2, 12))), metadata)
+
+
+def _kernel(rng: np.random.Generator, size: list[int] | tuple[int, ...]) -> tuple[int, int]:
+    return tuple(int(rng.integers(1, min(5, extent) + 1)) for extent in size)
+
+
+def _block(build: NetworkBuilder, x: int) -> int:
+    rng = build.rng
+    _, height, width, channels = build.tensors[x].shape
+    kernel = _kernel(rng, (height, width))
+    stride = tuple(int(v) for v in rng.integers(1, 3, 2))
+    wide = int(rng.integers(2, 20))
+    match int(rng.integers(0, 9)):
+        case 0:
+            return build.convolution(x, wide, kernel, stride, same=bool(rng.integers(0, 2)))
+        case 1:
+            x = build.convolution(x, int(rng.integers(1, 3)), kernel, stride, depthwise=True)
+            return build.convolution(x, wide, (1, 1))
+        case 2:
+            y = build.convolution(x, channels, kernel)
+            return build.add(build.convolution(y, channels, kernel), x)
+        case 3:
+            left = build.convolution(x, wide, kernel, activation=Activation.RELU)
+            right = build.convolution(x, channels, (1, 1), activation=Activation.RELU)
+            scale = build.tensors[left].scale
+            build.tensors[right] = QTensor(build.tensors[right].shape, scale, -128)
+            return build.concat(left, right)
+        case 4 if min(height, width) >= 2:
+            return build.pool(x, Kind.MAX_POOL, (2, 2), stride, bool(rng.integers(0, 2)))
+        case 5 if min(height, width) >= 3:
+            return build.pool(x, Kind.AVG_POOL, (3, 3), stride, bool(rng.integers(0, 2)))
+        case 6:
+            x = build.pad(x, tuple(int(v) for v in rng.integers(0, 3, 2)), tuple(int(v) for v in rng.integers(0, 3, 2)))
+            return build.convolution(x, wide, kernel, stride, same=False)
+        case 7:
+            return build.relu(x)
+        case _:
+            return build.convolution(x, wide, kernel, dilation=(2, 2), same=True)
