@@ -16,7 +16,7 @@ from torch import fx
 from mcu.budget import Budget, Resources
 from mcu.resources import ResourceModel
 from mcu.trace import trace
-from pruning.landing import smallest
+from pruning.landing import smallest as smallest_of
 from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
 from pruning.run import Run
 from pruning.widths import first_fit
@@ -44,8 +44,9 @@ class UniformWidth:
 
         widths = first_fit(narrowed, run.model.exact, budget)
         if widths is None:
-            return Infeasible("over budget even with one channel in every layer", smallest(run.model))
-        run.keep([np.arange(width) for width in widths])
+            return Infeasible("over budget even with one channel in every layer", smallest_of(run.model))
+        if run.trainer.step == 0:
+            run.keep([np.arange(width) for width in widths])
         for _ in run.train("training", run.float_steps):
             pass
         return run.finish()
@@ -67,12 +68,15 @@ class MagnitudePruning:
         """Pre-train, find the ratio by bisection, prune, fine-tune."""
         run = Run(problem, budget, settings, report, self.name)
         pretrain = float(settings.hyperparameters.get("pretrain", 0.4))
-        for _ in run.train("pre-training", round(pretrain * run.float_steps)):
+        pretrained = round(pretrain * run.float_steps)
+        for _ in run.train("pre-training", pretrained):
             pass
-        network = first_fit(lambda ratio: self._pruned(run, ratio), lambda n: _used(n, problem), budget)
-        if network is None:
-            return Infeasible("over budget at every pruning ratio", _used(self._pruned(run, LARGEST_RATIO), problem))
-        run.replace(network)
+        if run.trainer.step == pretrained:
+            network = first_fit(lambda ratio: self._pruned(run, ratio), lambda n: _used(n, problem), budget)
+            if network is None:
+                smallest = _used(self._pruned(run, LARGEST_RATIO), problem)
+                return Infeasible("over budget at every pruning ratio", smallest)
+            run.replace(network)
         for _ in run.train("fine-tuning", run.float_steps):
             pass
         return run.finish()

@@ -33,6 +33,8 @@ FIRST_TEMPERATURE, LAST_TEMPERATURE = 1.0, 0.15
 SLOWEST_STEP = 2e-3
 """Smallest step in log width, so that groups can still trade channels when little needs to go."""
 
+_STATE = ("log_widths", "pull", "integral", "multipliers", "correction")
+
 
 class WidthController:
     """Drives the gates of ``bank`` from dense to the budget in ``steps`` steps."""
@@ -105,6 +107,16 @@ class WidthController:
         widths = np.maximum(1, np.rint(self.widths))
         exact = torch.tensor([float(v) for v in self.model.exact(widths.astype(np.int64))], dtype=torch.float64)
         self.correction = exact / self.model.smooth(torch.as_tensor(widths, dtype=torch.float64))
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What a checkpoint needs to go on."""
+        return {name: getattr(self, name) for name in _STATE} | {"step": torch.tensor(self.step)}
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on from a checkpoint."""
+        for name in _STATE:
+            setattr(self, name, state[name].clone())
+        self.step = int(state["step"])
 
     def reach(self) -> np.ndarray:
         """Channels worth keeping in each group: those whose gates are not shut for good."""

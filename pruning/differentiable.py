@@ -62,12 +62,14 @@ class DifferentiablePruning:
         """
         run = Run(problem, budget, settings, report, self.name)
         require_reachable(run.model, budget)
-        if not budget.admits(run.dense):
-            phases = Phases.of(settings, run.float_steps)
+        phases = Phases.of(settings, run.float_steps)
+        if not budget.admits(run.dense) and run.trainer.step <= phases.pruning:
             bank = gates.attach(run.module, run.graph)
+            run.part("bank", bank)
             self._warm_up(run, bank, phases)
             self._prune(run, bank, phases)
             gates.detach(run.module)
+            run.parts.clear()
         for _ in run.train("recovery", run.float_steps):
             pass
         return run.finish()
@@ -78,11 +80,13 @@ class DifferentiablePruning:
             pass
         for _ in run.train("warm-up", phases.warm_up, before=bank.watch):
             bank.learn_importance()
-        bank.rerank()
+        if run.trainer.step == phases.warm_up:
+            bank.rerank()
 
     def _prune(self, run: Run, bank: gates.GateBank, phases: Phases) -> None:
         """Let the task loss and the prices of the resources move the widths; remove closed channels on the way."""
-        controller = WidthController(run.model, run.budget, bank, phases.pruning - run.trainer.step)
+        controller = WidthController(run.model, run.budget, bank, phases.pruning - phases.warm_up)
+        run.part("controller", controller)
         for _ in run.train("pruning", phases.pruning, before=controller.open_gates, detail=controller.row):
             bank.learn_importance()
             controller.update()

@@ -93,6 +93,14 @@ class GateBank:
         ranks = self.ranks.split(self.sizes)
         return [np.flatnonzero(rank.numpy() < width) for rank, width in zip(ranks, widths, strict=True)]
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """What a checkpoint needs to go on."""
+        return {"importance": self.importance, "ranks": self.ranks}
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on from a checkpoint of a bank of the same sizes."""
+        self.importance, self.ranks = state["importance"].clone(), state["ranks"].clone()
+
     def keep(self, kept: list[np.ndarray]) -> None:
         """Forget the gates of removed channels."""
         slots = np.concatenate([start + members for start, members in zip(self.starts.tolist(), kept, strict=True)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from torch import nn
@@ -45,6 +46,7 @@ class Settings:
     Attributes:
         epochs: passes over the training data, everything included (pre-training, pruning, fine-tuning, QAT).
         qat_fraction: last part of the steps that trains with simulated int8 arithmetic.
+        checkpoint: folder in which the job keeps its checkpoint and looks for one to go on from, if any.
         hyperparameters: what the sampler chose, by name; each method documents the names it reads.
     """
 
@@ -53,6 +55,7 @@ class Settings:
     seed: int = 0
     device: str = "cpu"
     qat_fraction: float = 0.15
+    checkpoint: Path | None = None
     hyperparameters: Mapping[str, float | int | str | bool] = field(default_factory=dict)
 
 

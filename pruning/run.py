@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from mcu.resources import ResourceModel
 from mcu.tflite_writer import write_tflite
 from mcu.trace import trace
 from pruning import surgery
+from pruning.checkpoint import Checkpoint, named, read_checkpoint, write_checkpoint
 from pruning.problem import Outcome, Problem, Progress, Report, Settings, StoppedError, require_within
 from pruning.training import Trainer, normalise
 
@@ -26,6 +28,16 @@ CALIBRATION_IMAGES = 512
 
 QAT_RATE = 0.5
 """Factor on the learning rate once int8 arithmetic is simulated."""
+
+
+class Stateful(Protocol):
+    """Something with state of its own between epochs."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Tensors by name."""
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Take the state of a checkpoint."""
 
 
 class Run:
@@ -48,6 +60,46 @@ class Run:
         self.dense = self.model.exact(self.model.dense_widths)
         self.trainer = Trainer(self.module, problem, settings)
         self.trajectory: list[dict[str, object]] = []
+        self.network: FloatNet | None = None
+        self.parts: dict[str, Stateful] = {}
+        self.saved = read_checkpoint(settings.checkpoint) if settings.checkpoint else None
+        if self.saved:
+            self._go_on(self.saved)
+
+    def _go_on(self, saved: Checkpoint) -> None:
+        """Take the network, the optimiser and the generators from a checkpoint."""
+        self.keep([np.arange(width) for width in saved.state["widths"]])
+        tensors = surgery.layer_tensors(self.module, self.graph)
+        _copy(tensors, saved.part("network"))
+        _load_momenta(self.trainer.optimizer, tensors, saved.part("momentum"))
+        self.trajectory = list(saved.state["trajectory"])
+        self.trainer.go_on(saved.state["step"], saved.part("random"))
+
+    def part(self, name: str, part: Stateful) -> None:
+        """Keep a method's own state in the checkpoints; if the job goes on from one, load it."""
+        self.parts[name] = part
+        if self.saved and (state := self.saved.part(name)):
+            part.load(state)
+
+    def _save(self) -> None:
+        if self.settings.checkpoint is None:
+            return
+        tensors = surgery.layer_tensors(self.module, self.graph)
+        trained = tensors if self.network is None else dict(self.network.named_parameters())
+        states = self.trainer.optimizer.state
+        momenta = {name: states[t]["momentum_buffer"] for name, t in trained.items() if t in states}
+        groups = {"network": tensors, "momentum": {}, "random": self.trainer.random_state()}
+        groups["momentum" if self.network is None else "int8_momentum"] = momenta
+        groups |= {name: part.state() for name, part in self.parts.items()}
+        if self.network is not None:
+            groups["int8"] = self.network.state_dict()
+        state = {
+            "step": self.trainer.step,
+            "widths": self.graph.widths.tolist(),
+            "trajectory": self.trajectory,
+        }
+        flat = {key: value for name, group in groups.items() for key, value in named(name, group).items()}
+        write_checkpoint(self.settings.checkpoint, Checkpoint(flat, state))
 
     @property
     def resources(self) -> Resources:
@@ -89,6 +141,7 @@ class Run:
             if step % every == 0 or step == until:
                 self.trajectory.append({"step": step, "phase": phase, "loss": round(loss, 4), **self._row(detail)})
             if step % len(self.trainer.batches) == 0:
+                self._save()
                 self._report(phase)
 
     def _row(self, detail: Callable[[], dict[str, object]] | None) -> dict[str, object]:
@@ -112,6 +165,12 @@ class Run:
         if self.trainer.step < self.trainer.steps:
             network.fake_quantise(True)
             self.trainer.adopt(network, low_precision=False, rate=QAT_RATE)
+            self.network = network
+            if self.saved and (state := self.saved.part("int8")):
+                network.load_state_dict(state)
+                _load_momenta(
+                    self.trainer.optimizer, dict(network.named_parameters()), self.saved.part("int8_momentum")
+                )
             for _ in self.train("int8", self.trainer.steps):
                 pass
         network = network.cpu().eval()
@@ -130,3 +189,17 @@ class Run:
             self.dense,
             self.trajectory,
         )
+
+
+def _copy(targets: Mapping[str, torch.Tensor], sources: Mapping[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        for name, target in targets.items():
+            target.copy_(sources[name])
+
+
+def _load_momenta(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, torch.Tensor], momenta: Mapping[str, torch.Tensor]
+) -> None:
+    for name, momentum in momenta.items():
+        parameter = parameters[name]
+        optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)

@@ -49,6 +49,19 @@ def shrink(
     return smaller
 
 
+def layer_tensors(module: nn.Module, graph: Graph) -> dict[str, torch.Tensor]:
+    """Every parameter and running statistic of the network by path, whether gates are attached or not."""
+    found: dict[str, torch.Tensor] = {}
+    for op in graph.ops:
+        for path in filter(None, (op.layer, op.norm)):
+            found |= {
+                f"{path}.{name}": tensor
+                for name, tensor in _layer(module, path).state_dict(keep_vars=True).items()
+                if name != "num_batches_tracked"
+            }
+    return found
+
+
 def _layer(module: nn.Module, path: str) -> Any:
     layer = module.get_submodule(path)
     return layer.layer if isinstance(layer, Gated) else layer

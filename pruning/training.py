@@ -140,6 +140,16 @@ class Trainer:
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.bfloat16) if self.low_precision else nullcontext()
 
+    def random_state(self) -> dict[str, torch.Tensor]:
+        """State of the generators behind shuffling, augmentation and dropout."""
+        return {"batches": self.batches.generator.get_state(), "torch": torch.get_rng_state()}
+
+    def go_on(self, step: int, random_state: dict[str, torch.Tensor]) -> None:
+        """Continue at a checkpoint between epochs."""
+        self.step = step
+        self.batches.generator.set_state(random_state["batches"])
+        torch.set_rng_state(random_state["torch"])
+
     def val_accuracy(self) -> float:
         """Float accuracy on the validation data."""
         with self._autocast():
