@@ -1,0 +1,48 @@
+# make install | sweep | test | lint | clean; everything stays in this folder, Python packages in .venv
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+STAMP := $(VENV)/.installed
+SWEEP ?= examples/quickstart.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help install sweep test lint format clean
+
+help:
+	@echo "make install   Python environment in $(VENV)"
+	@echo "make sweep     run $(SWEEP) (or go on with it), then write report/index.html"
+	@echo "make test      the tests"
+	@echo "make lint      ruff and mypy"
+	@echo "make clean     remove the environment and caches; results stay"
+
+install: $(STAMP)
+
+# torch first and by its pin, so that nothing later picks another build of it
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+sweep: install
+	$(BIN)/mcusweep launch $(SWEEP)
+	@$(BIN)/mcusweep best
+	@echo "report: $$($(BIN)/mcusweep report)"
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
