@@ -25,7 +25,7 @@ _OVERFLOW = re.compile(r"region `(FLASH|RAM)' overflowed by (\d+) bytes?")
 _MEMORY = {"FLASH": "flash", "RAM": "SRAM"}
 
 
-class FirmwareDoesNotFit(InputError):
+class FirmwareDoesNotFit(InputError):  # noqa: N818
     """The linker refused: ``over`` holds the bytes too many by memory, ``flash`` and/or ``SRAM``."""
 
     def __init__(self, message: str, over: dict[str, int]) -> None:

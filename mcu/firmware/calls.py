@@ -8,12 +8,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mcu.errors import InputError
-from mcu.firmware.exponential import exponential_table
-from mcu.firmware.fixed_point import Multiplier, activation_range, fixed_point
-from mcu.int8_model import Int8Model, Kind, QOp, op_macs
+from mcu.firmware.scaling import (
+    activation_range,
+    conv_multipliers,
+    dense_multipliers,
+    exponential_table,
+    float32,
+    mean_multiplier,
+)
+from mcu.fixed_point import quantise_multiplier
+from mcu.int8_model import Activation, Int8Model, Kind, QOp, op_macs
 
 INT16_MAX = 2**15 - 1
 INT32_MAX = 2**31 - 1
+WORDS = frozenset(
+    {"size", "multiplier", "multiplier_a", "multiplier_b", "out_multiplier", "positions", "count", "rows", "classes"}
+)
+"""Members of the C structs that are int32; all others are int16."""
+
 DEPTHWISE_LANES = 4  # fewer channels go through the one-at-a-time kernel
 SOFTMAX_CLASSES = 511  # more overflow the accumulator TensorFlow Lite Micro keeps the sum in
 
@@ -67,7 +79,8 @@ def calls_of(model: Int8Model) -> tuple[Call, ...]:
 
 
 def _convolution(model: Int8Model, op: QOp) -> list[Call]:
-    weights, in_shape, out_shape = _weights_of(op), model.tensors[op.inputs[0]].shape, model.tensors[op.output].shape
+    weights, source, target = _weights_of(op), model.tensors[op.inputs[0]], model.tensors[op.output]
+    in_shape, out_shape = source.shape, target.shape
     if weights.shape[3] != in_shape[3]:
         raise InputError(
             f"layer {op.name!r}: convolution of {in_shape[3]} channels in groups of {weights.shape[3]}: firmware has "
@@ -77,7 +90,7 @@ def _convolution(model: Int8Model, op: QOp) -> list[Call]:
     if op.kernel == (1, 1) and op.stride == (1, 1) and in_shape[1] * in_shape[2] <= INT16_MAX:
         positions = in_shape[1] * in_shape[2]  # one long row: every position has a neighbour to pair with
         geometry |= {"in_h": 1, "in_w": positions, "out_h": 1, "out_w": positions}
-    return [_weighted(model, op, "convolution", weights, _narrow_turned(geometry), _conv_multipliers(model, op))]
+    return [_weighted(model, op, "convolution", weights, _narrow_turned(geometry), conv_multipliers(model, op))]
 
 
 def _dense(model: Int8Model, op: QOp) -> list[Call]:
@@ -89,29 +102,26 @@ def _dense(model: Int8Model, op: QOp) -> list[Call]:
             f"{model.tensors[op.inputs[0]].bytes}: firmware runs one vector a layer"
         )
     geometry = _geometry(replace(op, kernel=(1, 1)), shape, (1, 1, 1, weights.shape[0]))
-    return [
-        _weighted(
-            model, op, "convolution", weights[:, None, None, :], geometry, _dense_multipliers(model, op, len(weights))
-        )
-    ]
+    return [_weighted(model, op, "convolution", weights[:, None, None, :], geometry, dense_multipliers(model, op))]
 
 
 def _depthwise(model: Int8Model, op: QOp) -> list[Call]:
-    weights, in_shape, out_shape = _weights_of(op), model.tensors[op.inputs[0]].shape, model.tensors[op.output].shape
+    weights, source, target = _weights_of(op), model.tensors[op.inputs[0]], model.tensors[op.output]
+    in_shape, out_shape = source.shape, target.shape
     if in_shape[3] == 1:  # every output sees the one channel: an ordinary convolution, and a faster one
         turned = np.ascontiguousarray(weights.transpose(3, 1, 2, 0))
         return _convolution(model, replace(op, kind=Kind.CONV, weights=turned))
     plain = in_shape[3] == out_shape[3] and in_shape[3] >= DEPTHWISE_LANES
     function = "depthwise" if plain else "depthwise_multiplied"
     geometry = _narrow_turned(_geometry(op, in_shape, out_shape))
-    return [_weighted(model, op, function, weights, geometry, _conv_multipliers(model, op))]
+    return [_weighted(model, op, function, weights, geometry, conv_multipliers(model, op))]
 
 
 def _pool(model: Int8Model, op: QOp) -> list[Call]:
     source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
     if (source.scale, source.zero_point) != (target.scale, target.zero_point):
         raise InputError(f"layer {op.name!r}: pooling must keep scale and zero point of its input")
-    low, high = activation_range(op.activation, target.scale, target.zero_point)
+    low, high = activation_range(op.activation, target)
     geometry = _geometry(op, source.shape, target.shape)
     names = ("in_h", "in_w", "out_h", "out_w", "kernel_h", "kernel_w", "stride_h", "stride_w", "pad_top", "pad_left")
     fields = {name: geometry[name] for name in names} | {"channels": geometry["in_c"]}
@@ -123,40 +133,22 @@ def _add(model: Int8Model, op: QOp) -> list[Call]:
     a, b, out = (model.tensors[i] for i in (*op.inputs[:2], op.output))
     if len(op.inputs) != 2 or a.shape != b.shape:
         raise InputError(f"layer {op.name!r}: addition of {a.shape} and {b.shape}: firmware adds two equal shapes")
-    twice = 2.0 * max(a.scale, b.scale)
-    low, high = activation_range(op.activation, out.scale, out.zero_point)
-    first, second = fixed_point(a.scale / twice), fixed_point(b.scale / twice)
-    last = fixed_point(twice / (2.0**20 * out.scale))
-    fields = {
-        "size": out.bytes,
-        "multiplier_a": first.value,
-        "multiplier_b": second.value,
-        "out_multiplier": last.value,
-        "shift_a": first.shift,
-        "shift_b": second.shift,
-        "out_shift": last.shift,
-        "offset_a": -a.zero_point,
-        "offset_b": -b.zero_point,
-        "out_offset": out.zero_point,
-        "out_min": low,
-        "out_max": high,
-    }
+    twice = 2.0 * max(float32(a.scale), float32(b.scale))
+    low, high = activation_range(op.activation, out)
+    fields = {"size": out.bytes, "out_min": low, "out_max": high, "out_offset": out.zero_point}
+    for side, tensor in (("a", a), ("b", b)):
+        fields[f"multiplier_{side}"], fields[f"shift_{side}"] = quantise_multiplier(float32(tensor.scale) / twice)
+        fields[f"offset_{side}"] = -tensor.zero_point
+    fields["out_multiplier"], fields["out_shift"] = quantise_multiplier(twice / (2.0**20 * float32(out.scale)))
     return [_call(op, "add", ADD, fields)]
 
 
 def _relu(model: Int8Model, op: QOp) -> list[Call]:
     source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
-    low, high = activation_range(op.activation, target.scale, target.zero_point, standalone=True)
-    multiplier = fixed_point(source.scale / target.scale)
-    fields = {
-        "size": target.bytes,
-        "multiplier": multiplier.value,
-        "shift": multiplier.shift,
-        "in_offset": -source.zero_point,
-        "out_offset": target.zero_point,
-        "out_min": low,
-        "out_max": high,
-    }
+    low, high = activation_range(Activation.RELU, target)
+    multiplier, shift = quantise_multiplier(float32(source.scale) / float32(target.scale))
+    fields = {"size": target.bytes, "multiplier": multiplier, "shift": shift, "in_offset": -source.zero_point}
+    fields |= {"out_offset": target.zero_point, "out_min": low, "out_max": high}
     return [_call(op, "relu", RELU, fields)]
 
 
@@ -165,16 +157,9 @@ def _mean(model: Int8Model, op: QOp) -> list[Call]:
     positions = source.shape[1] * source.shape[2]
     if target.bytes != source.shape[-1]:
         raise InputError(f"layer {op.name!r}: mean of {source.shape} to {target.shape}: only over all positions")
-    whole = fixed_point(source.scale / target.scale)
-    bits = min(positions.bit_length() - 1, 32, 31 + whole.shift)  # the division joins the multiplier, as in the reference
-    fields = {
-        "positions": positions,
-        "channels": source.shape[-1],
-        "multiplier": (whole.value << bits) // positions,
-        "shift": whole.shift - bits,
-        "in_offset": -source.zero_point,
-        "out_offset": target.zero_point,
-    }
+    multiplier, shift = mean_multiplier(source, target, positions)
+    fields = {"positions": positions, "channels": source.shape[-1], "multiplier": multiplier, "shift": shift}
+    fields |= {"in_offset": -source.zero_point, "out_offset": target.zero_point}
     return [_call(op, "mean", MEAN, fields)]
 
 
@@ -236,8 +221,7 @@ _LOWERINGS: dict[Kind, Callable[[Int8Model, QOp], list[Call]]] = {
 
 def _call(op: QOp, function: str, struct: str, fields: dict[str, int]) -> Call:
     for name, value in fields.items():
-        wide = struct in (ADD, RELU, MEAN, CONCAT, SOFTMAX) and not name.startswith(("shift", "out_m", "in_o"))
-        if abs(value) > (INT32_MAX if wide or name == "multiplier" else INT16_MAX):
+        if abs(value) > (INT32_MAX if name in WORDS else INT16_MAX):
             raise InputError(f"layer {op.name!r}: {name} = {value:,} is too large for the firmware's kernels")
     return Call(function, struct, fields, op.inputs, op.output)
 
@@ -270,7 +254,8 @@ def _geometry(op: QOp, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) ->
 
 def _narrow_turned(geometry: dict[str, int]) -> dict[str, int]:
     """A signal of width 1 as one of height 1: the same values in memory, but windows become contiguous runs."""
-    if not (geometry["in_w"] == geometry["out_w"] == geometry["kernel_w"] == 1 and geometry["pad_left"] == 0):
+    narrow = geometry["in_w"] == geometry["out_w"] == geometry["kernel_w"] == 1 and geometry["pad_left"] == 0
+    if not narrow or geometry["dilation_h"] != 1:
         return geometry
     pairs = (("_h", "_w"), ("_top", "_left"))
     turned = dict(geometry)
@@ -287,7 +272,7 @@ def _weighted(
     function: str,
     weights: np.ndarray,
     geometry: dict[str, int],
-    multipliers: list[Multiplier],
+    multipliers: list[tuple[int, int]],
 ) -> Call:
     source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
     bias = np.zeros(geometry["out_c"], np.int64) if op.bias is None else op.bias.astype(np.int64)
@@ -296,7 +281,7 @@ def _weighted(
     largest = int((np.abs(weights.astype(np.int64)).sum(axis=axes) * reach + np.abs(bias)).max())
     if largest > INT32_MAX:
         raise InputError(f"layer {op.name!r}: sums up to {largest:,} overflow the 32-bit accumulator")
-    low, high = activation_range(op.activation, target.scale, target.zero_point)
+    low, high = activation_range(op.activation, target)
     fields = geometry | {
         "in_offset": -source.zero_point,
         "out_offset": target.zero_point,
@@ -306,25 +291,7 @@ def _weighted(
     tables = (
         Table("weights", "int8_t", weights),
         Table("bias", "int32_t", bias),
-        Table("multiplier", "int32_t", np.array([m.value for m in multipliers])),
-        Table("shift", "int8_t", np.array([m.shift for m in multipliers])),
+        Table("multiplier", "int32_t", np.array([value for value, _ in multipliers])),
+        Table("shift", "int8_t", np.array([shift for _, shift in multipliers])),
     )
     return replace(_call(op, function, CONVOLUTION, fields), tables=tables, macs=op_macs(model, op))
-
-
-def _scales(op: QOp, channels: int) -> np.ndarray:
-    scales = np.asarray(op.weight_scales, np.float32).reshape(-1)
-    return np.repeat(scales, channels) if len(scales) == 1 else scales
-
-
-def _conv_multipliers(model: Int8Model, op: QOp) -> list[Multiplier]:
-    source, target = model.tensors[op.inputs[0]].scale, model.tensors[op.output].scale
-    channels = model.tensors[op.output].shape[-1]
-    source, target = float(np.float32(source)), float(np.float32(target))
-    return [fixed_point(source * float(scale) / target) for scale in _scales(op, channels)]
-
-
-def _dense_multipliers(model: Int8Model, op: QOp, channels: int) -> list[Multiplier]:
-    """The product of the scales is a float32, unlike in a convolution: so the reference has it."""
-    source, target = np.float32(model.tensors[op.inputs[0]].scale), float(np.float32(model.tensors[op.output].scale))
-    return [fixed_point(float(source * scale) / target) for scale in _scales(op, channels)]

@@ -1,8 +1,8 @@
 """Runs a project's self test in QEMU: outputs, executed instructions, stack.
 
 QEMU models neither cycles nor caches nor wait states. With ``-icount shift=0`` its clock advances by the same time
-for every executed instruction, so that a board's SysTick counts instructions, and counts the same in every run; how many
-a tick is, the self test finds out by running loops of known length.
+for every executed instruction, so that a board's SysTick counts instructions, and counts the same in every run; how
+many a tick is, the self test finds out by running loops of known length.
 """
 
 from __future__ import annotations
@@ -46,9 +46,7 @@ class EmulatorRun:
     board: str
 
 
-def run_in_qemu(
-    folder: Path, core: Core, *, profile: bool = False, tools: Toolchain | None = None
-) -> EmulatorRun:
+def run_in_qemu(folder: Path, core: Core, *, profile: bool = False, tools: Toolchain | None = None) -> EmulatorRun:
     """Build and run the self test of a project.
 
     Args:

@@ -11,7 +11,7 @@ from mcu.errors import InputError
 APT_PACKAGES = ("gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "qemu-system-arm")
 
 
-class ToolsMissing(InputError):
+class ToolsMissing(InputError):  # noqa: N818
     """A program that firmware needs is not installed; the message names the packages."""
 
 
@@ -24,9 +24,7 @@ class Toolchain:
 
     def advice(self) -> str | None:
         """What to install, or None if everything is there."""
-        missing = [
-            name for name, path in (("arm-none-eabi-gcc", self.gcc), ("qemu-system-arm", self.qemu)) if not path
-        ]
+        missing = [name for name, path in (("arm-none-eabi-gcc", self.gcc), ("qemu-system-arm", self.qemu)) if not path]
         if not missing:
             return None
         return f"firmware needs {' and '.join(missing)}: apt-get install {' '.join(APT_PACKAGES)}"

@@ -10,58 +10,64 @@
 #define PAIRS 1
 #endif
 
-/* Sums of two output channels over the runs of one window, or of two windows `next` values apart. `origin` is
- * the index of the window's first tap, which may lie outside the input; clipped taps are never formed. */
-static inline void accumulate(const convolution_t *layer, const clip_t *clip, const int8_t *input, int32_t origin,
-                              int32_t next, const int8_t *weights, int32_t other, int32_t *sum)
+/* The clipped window whose first tap has index `origin` in the input (outside it, where padding is). */
+static window_t window_of(const convolution_t *layer, const clip_t *clip, const int8_t *input, int32_t origin)
 {
     const int32_t in_c = layer->in_c;
-    const int32_t taps = (layer->dilation_w == 1) ? (clip->column_end - clip->column) : 1;
-    for (int32_t row = clip->row; row < clip->row_end; ++row) {
-        for (int32_t column = clip->column; column < clip->column_end; column += taps) {
-            const int32_t at = (row * layer->dilation_h * layer->in_w) + (column * layer->dilation_w);
-            const int8_t *const x = &input[origin + (at * in_c)];
-            const int8_t *const w = &weights[((row * layer->kernel_w) + column) * in_c];
-            if (next != 0) {
-                multiply_2x2(x, &x[next], w, &w[other], taps * in_c, layer->in_offset, sum);
-            } else {
-                multiply_1x2(x, w, &w[other], taps * in_c, layer->in_offset, sum);
-            }
-        }
-    }
+    const int32_t rows = clip->row_end - clip->row, columns = clip->column_end - clip->column;
+    const int32_t input_row = (int32_t)layer->dilation_h * layer->in_w * in_c, weight_row = layer->kernel_w * in_c;
+    const int32_t input_column = layer->dilation_w * in_c;
+    const int32_t dilated = (layer->dilation_w > 1) ? 1 : 0;
+    window_t window;
+    window.input = &input[origin + (clip->row * input_row) + (clip->column * input_column)];
+    window.weight = (clip->row * weight_row) + (clip->column * in_c);
+    window.bands = (dilated != 0) ? rows : 1;
+    window.runs = (dilated != 0) ? columns : rows;
+    window.count = (dilated != 0) ? in_c : (columns * in_c);
+    window.input_band = input_row;
+    window.weight_band = weight_row;
+    window.input_run = (dilated != 0) ? input_column : input_row;
+    window.weight_run = (dilated != 0) ? in_c : weight_row;
+    window.offset = layer->in_offset;
+    return window;
 }
 
 /* All output channels at one position. An odd last channel is computed beside itself. */
-static void one_position(const convolution_t *layer, const clip_t *clip, const int8_t *input, int32_t origin,
-                         int8_t *output)
+static void one_position(const convolution_t *layer, const window_t *window, int8_t *output)
 {
+    const int32_t channels = layer->out_c;
     const int32_t size = (int32_t)layer->kernel_h * layer->kernel_w * layer->in_c;
-    for (int32_t channel = 0; channel < layer->out_c; channel += 2) {
-        const int32_t second = minimum(channel + 1, layer->out_c - 1);
+    const int8_t *weights = layer->weights;
+    for (int32_t channel = 0; channel < channels; channel += 2) {
+        const int32_t second = minimum(channel + 1, channels - 1);
         int32_t sum[2] = {layer->bias[channel], layer->bias[second]};
-        accumulate(layer, clip, input, origin, 0, &layer->weights[channel * size], (second - channel) * size, sum);
+        multiply_1x2(window, weights, (second - channel) * size, sum);
         output[channel] = finish(layer, channel, sum[0]);
         output[second] = finish(layer, second, sum[1]);
+        weights = &weights[2 * size];
     }
 }
 
 /* All output channels at two neighbouring positions whose windows are clipped alike. */
-static void two_positions(const convolution_t *layer, const clip_t *clip, const int8_t *input, int32_t origin,
-                          int8_t *output)
+static void two_positions(const convolution_t *layer, const window_t *window, int8_t *output)
 {
+    const int32_t channels = layer->out_c;
     const int32_t size = (int32_t)layer->kernel_h * layer->kernel_w * layer->in_c;
     const int32_t next = (int32_t)layer->stride_w * layer->in_c;
-    int8_t *const output_next = &output[layer->out_c];
-    for (int32_t channel = 0; channel < layer->out_c; channel += 2) {
-        const int32_t second = minimum(channel + 1, layer->out_c - 1);
+    const int8_t *weights = layer->weights;
+    int8_t *const output_next = &output[channels];
+    for (int32_t channel = 0; channel < channels; channel += 2) {
+        const int32_t second = minimum(channel + 1, channels - 1);
         const int32_t bias = layer->bias[channel], bias_second = layer->bias[second];
         int32_t sum[4] = {bias, bias_second, bias, bias_second};
-        accumulate(layer, clip, input, origin, next, &layer->weights[channel * size], (second - channel) * size,
-                   sum);
-        output[channel] = finish(layer, channel, sum[0]);
-        output[second] = finish(layer, second, sum[1]);
-        output_next[channel] = finish(layer, channel, sum[2]);
-        output_next[second] = finish(layer, second, sum[3]);
+        multiply_2x2(window, next, weights, (second - channel) * size, sum);
+        const int8_t value = finish(layer, channel, sum[0]), value_next = finish(layer, channel, sum[2]);
+        const int8_t beside = finish(layer, second, sum[1]), beside_next = finish(layer, second, sum[3]);
+        output[channel] = value;
+        output_next[channel] = value_next;
+        output[second] = beside;
+        output_next[second] = beside_next;
+        weights = &weights[2 * size];
     }
 }
 
@@ -77,15 +83,15 @@ void convolution(const convolution_t *layer, const int8_t *input, int8_t *output
         while (x < layer->out_w) {
             const int32_t left = (x * layer->stride_w) - layer->pad_left;
             const int32_t last_of_next = left + layer->stride_w + ((layer->kernel_w - 1) * layer->dilation_w);
-            const int32_t origin = ((top * layer->in_w) + left) * layer->in_c;
             clip.column = first_tap(left, layer->dilation_w);
             clip.column_end = end_tap(left, layer->dilation_w, layer->kernel_w, layer->in_w);
+            const window_t window = window_of(layer, &clip, input, ((top * layer->in_w) + left) * layer->in_c);
             if ((PAIRS != 0) && ((x + 1) < layer->out_w) && (left >= 0) && (last_of_next < layer->in_w)) {
-                two_positions(layer, &clip, input, origin, out);
+                two_positions(layer, &window, out);
                 out = &out[2 * layer->out_c];
                 x += 2;
             } else {
-                one_position(layer, &clip, input, origin, out);
+                one_position(layer, &window, out);
                 out = &out[layer->out_c];
                 x += 1;
             }

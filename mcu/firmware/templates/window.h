@@ -23,6 +23,17 @@ static inline int32_t end_tap(int32_t origin, int32_t dilation, int32_t kernel, 
     return minimum(kernel, inside);
 }
 
+/* What lies inside one window: bands of runs of contiguous values. A run is a row of taps and there is one band; where
+ * columns are dilated a run is a tap and a band a row of them. */
+typedef struct {
+    const int8_t *input;                /* first value */
+    int32_t weight;                     /* index of its weight among those of a channel */
+    int32_t bands, runs, count;         /* values of a run */
+    int32_t input_band, weight_band;    /* steps from band to band */
+    int32_t input_run, weight_run;      /* steps from run to run */
+    int32_t offset;                     /* added to every value */
+} window_t;
+
 /* Sum of products to output value. */
 static inline int8_t finish(const convolution_t *layer, int32_t channel, int32_t sum)
 {

@@ -1,0 +1,222 @@
+"""Int8 networks with random weights, for checks and benchmarks that need an operator or a shape, not accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mcu.int8_model import Activation, Int8Model, Kind, QOp, QTensor
+
+Pair = tuple[int, int]
+RELU, NONE = Activation.RELU, Activation.NONE
+
+
+@dataclass
+class RandomNet:
+    """Builds a network operator by operator; every method returns the index of the tensor it made.
+
+    Scales are chosen such that values use the int8 range without drowning in saturation.
+    """
+
+    rng: np.random.Generator
+    tensors: list[QTensor] = field(default_factory=list)
+    ops: list[QOp] = field(default_factory=list)
+
+    def input(self, height: int, width: int, channels: int) -> int:
+        """The network's input."""
+        return self._tensor((1, height, width, channels), 0.02)
+
+    def conv(
+        self,
+        source: int,
+        channels: int,
+        kernel: Pair = (3, 3),
+        stride: Pair = (1, 1),
+        *,
+        same: bool = True,
+        dilation: Pair = (1, 1),
+        activation: Activation = RELU,
+    ) -> int:
+        """Convolution, SAME or VALID padding."""
+        in_channels = self.tensors[source].shape[3]
+        weights = self._weights((channels, *kernel, in_channels))
+        return self._weighted(Kind.CONV, source, weights, channels, kernel, stride, same, dilation, activation)
+
+    def depthwise(
+        self,
+        source: int,
+        kernel: Pair = (3, 3),
+        stride: Pair = (1, 1),
+        *,
+        multiplier: int = 1,
+        same: bool = True,
+        dilation: Pair = (1, 1),
+        activation: Activation = RELU,
+    ) -> int:
+        """Depthwise convolution."""
+        channels = self.tensors[source].shape[3] * multiplier
+        weights = self._weights((1, *kernel, channels))
+        return self._weighted(Kind.DEPTHWISE, source, weights, channels, kernel, stride, same, dilation, activation)
+
+    def dense(self, source: int, outputs: int) -> int:
+        """FULLY_CONNECTED on the flattened tensor, one weight scale."""
+        tensor = self.tensors[source]
+        weights = self._weights((outputs, tensor.bytes))
+        target = self._tensor((1, outputs), tensor.scale, 0)
+        scale = 0.7 / (73.0 * np.sqrt(tensor.bytes))
+        return self._op(
+            QOp(Kind.DENSE, (source,), target, weights, np.full(outputs, scale, np.float32), self._bias(outputs))
+        )
+
+    def add(self, a: int, b: int, activation: Activation = RELU) -> int:
+        """Sum of two tensors."""
+        target = self._tensor(self.tensors[a].shape, 1.3 * self.tensors[a].scale)
+        return self._op(QOp(Kind.ADD, (a, b), target, activation=activation))
+
+    def concat(self, *sources: int) -> int:
+        """Channels side by side; the sources are given the first one's quantisation."""
+        first = self.tensors[sources[0]]
+        for source in sources[1:]:
+            self.tensors[source] = QTensor(self.tensors[source].shape, first.scale, first.zero_point)
+        channels = sum(self.tensors[source].shape[3] for source in sources)
+        return self._op(QOp(Kind.CONCAT, sources, self._like(sources[0], (*first.shape[:3], channels))))
+
+    def pool(self, source: int, kind: Kind, kernel: Pair = (2, 2), stride: Pair = (2, 2), *, same: bool = False) -> int:
+        """Max or average pooling."""
+        (height, width), padding = self._window(source, kernel, stride, same, (1, 1))
+        target = self._like(source, (1, height, width, self.tensors[source].shape[3]))
+        return self._op(QOp(kind, (source,), target, kernel=kernel, stride=stride, padding=padding))
+
+    def global_pool(self, source: int) -> int:
+        """Average over all positions."""
+        kernel = (self.tensors[source].shape[1], self.tensors[source].shape[2])
+        return self.pool(source, Kind.AVG_POOL, kernel, kernel)
+
+    def mean(self, source: int) -> int:
+        """MEAN over all positions."""
+        tensor = self.tensors[source]
+        target = self._tensor((1, 1, 1, tensor.shape[3]), 0.8 * tensor.scale)
+        return self._op(QOp(Kind.MEAN, (source,), target))
+
+    def pad(self, source: int, rows: Pair, columns: Pair) -> int:
+        """Rows above and below, columns left and right."""
+        _, height, width, channels = self.tensors[source].shape
+        target = self._like(source, (1, height + sum(rows), width + sum(columns), channels))
+        return self._op(QOp(Kind.PAD, (source,), target, padding=(rows, columns)))
+
+    def relu(self, source: int) -> int:
+        """A ReLU of its own."""
+        target = self._tensor(self.tensors[source].shape, 0.7 * self.tensors[source].scale)
+        return self._op(QOp(Kind.RELU, (source,), target))
+
+    def reshape(self, source: int, shape: tuple[int, ...]) -> int:
+        """The same values under another shape."""
+        return self._op(QOp(Kind.RESHAPE, (source,), self._like(source, shape)))
+
+    def softmax(self, source: int) -> int:
+        """Softmax over the channels."""
+        self.tensors[source] = QTensor(self.tensors[source].shape, 0.1, self.tensors[source].zero_point)
+        self.tensors.append(QTensor(self.tensors[source].shape, 1.0 / 256.0, -128))
+        return self._op(QOp(Kind.SOFTMAX, (source,), len(self.tensors) - 1))
+
+    def model(self, output: int) -> Int8Model:
+        """The finished network; its input is the first tensor."""
+        return Int8Model(tuple(self.tensors), tuple(self.ops), 0, output)
+
+    def _op(self, op: QOp) -> int:
+        self.ops.append(op)
+        return op.output
+
+    def _tensor(self, shape: tuple[int, ...], scale: float, zero_point: int | None = None) -> int:
+        chosen = int(self.rng.integers(-100, 30)) if zero_point is None else zero_point
+        self.tensors.append(QTensor(shape, float(np.float32(scale * self.rng.uniform(0.8, 1.25))), chosen))
+        return len(self.tensors) - 1
+
+    def _like(self, source: int, shape: tuple[int, ...]) -> int:
+        tensor = self.tensors[source]
+        self.tensors.append(QTensor(shape, tensor.scale, tensor.zero_point))
+        return len(self.tensors) - 1
+
+    def _weights(self, shape: tuple[int, ...]) -> np.ndarray:
+        return self.rng.integers(-127, 128, shape).astype(np.int8)
+
+    def _bias(self, channels: int) -> np.ndarray:
+        return self.rng.integers(-3000, 3000, channels).astype(np.int32)
+
+    def _window(
+        self, source: int, kernel: Pair, stride: Pair, same: bool, dilation: Pair
+    ) -> tuple[Pair, tuple[Pair, Pair]]:
+        sizes, padding = [], []
+        for axis in (0, 1):
+            size, reach = self.tensors[source].shape[axis + 1], (kernel[axis] - 1) * dilation[axis] + 1
+            count = -(-size // stride[axis]) if same else (size - reach) // stride[axis] + 1
+            total = max((count - 1) * stride[axis] + reach - size, 0) if same else 0
+            sizes.append(count)
+            padding.append((total // 2, total - total // 2))
+        return (sizes[0], sizes[1]), (padding[0], padding[1])
+
+    def _weighted(
+        self,
+        kind: Kind,
+        source: int,
+        weights: np.ndarray,
+        channels: int,
+        kernel: Pair,
+        stride: Pair,
+        same: bool,
+        dilation: Pair,
+        activation: Activation,
+    ) -> int:
+        (height, width), padding = self._window(source, kernel, stride, same, dilation)
+        target = self._tensor((1, height, width, channels), self.tensors[source].scale)
+        ratio = 0.7 / (73.0 * np.sqrt(weights.size / channels))
+        scales = (ratio * self.rng.uniform(0.4, 1.6, channels)).astype(np.float32)
+        name = f"layers.{len(self.ops)}.{kind}"
+        return self._op(
+            QOp(
+                kind,
+                (source,),
+                target,
+                weights,
+                scales,
+                self._bias(channels),
+                kernel,
+                stride,
+                dilation,
+                padding,
+                activation,
+                name,
+            )
+        )
+
+
+def plain_net(seed: int = 0, width: int = 16, size: int = 32) -> Int8Model:
+    """Four 3x3 convolutions, max pooling between them, a classifier."""
+    net = RandomNet(np.random.default_rng(seed))
+    x = net.conv(net.input(size, size, 3), width)
+    for factor in (1, 2, 4):
+        x = net.pool(net.conv(x, factor * width), Kind.MAX_POOL)
+    return net.model(net.conv(net.global_pool(x), 10, (1, 1), activation=NONE))
+
+
+def residual_net(seed: int = 0, width: int = 16, size: int = 32) -> Int8Model:
+    """The shape of MLPerf Tiny's ResNet-8: three stacks of two convolutions, each with a shortcut."""
+    net = RandomNet(np.random.default_rng(seed))
+    x = net.conv(net.input(size, size, 3), width)
+    for factor, stride in ((1, 1), (2, 2), (4, 2)):
+        inner = net.conv(x, factor * width, stride=(stride, stride))
+        inner = net.conv(inner, factor * width, activation=NONE)
+        if stride > 1:
+            x = net.conv(x, factor * width, (1, 1), (stride, stride), activation=NONE)
+        x = net.add(x, inner)
+    return net.model(net.conv(net.global_pool(x), 10, (1, 1), activation=NONE))
+
+
+def separable_net(seed: int = 0, width: int = 64, blocks: int = 4) -> Int8Model:
+    """The shape of MLPerf Tiny's keyword-spotting DS-CNN: a 10x4 convolution, depthwise-separable blocks."""
+    net = RandomNet(np.random.default_rng(seed))
+    x = net.conv(net.input(49, 10, 1), width, (10, 4), (2, 2))
+    for _ in range(blocks):
+        x = net.conv(net.depthwise(x), width, (1, 1))
+    return net.model(net.conv(net.global_pool(x), 12, (1, 1), activation=NONE))

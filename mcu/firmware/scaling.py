@@ -1,0 +1,65 @@
+"""Multipliers, clamping limits and tables the kernels are given, computed as TensorFlow Lite Micro prepares them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mcu.fixed_point import exp_on_negative_values, high_multiply, quantise_multiplier
+from mcu.int8_model import Activation, Int8Model, QOp, QTensor
+
+SOFTMAX_FRACTION_BITS = 26  # the exponent is a Q5.26
+
+
+def float32(value: float) -> float:
+    """A scale as the file stores it."""
+    return float(np.float32(value))
+
+
+def activation_range(activation: Activation, tensor: QTensor) -> tuple[int, int]:
+    """Codes that a fused activation lets through."""
+    low, high = -128, 127
+    if activation is not Activation.NONE:
+        low = max(low, tensor.zero_point)
+    if activation is Activation.RELU6:
+        six = np.float32(6.0) / np.float32(tensor.scale)
+        high = min(high, tensor.zero_point + int(np.floor(six + np.float32(0.5))))
+    return low, high
+
+
+def conv_multipliers(model: Int8Model, op: QOp) -> list[tuple[int, int]]:
+    """Multiplier and shift of every output channel of a convolution."""
+    source, target = float32(model.tensors[op.inputs[0]].scale), float32(model.tensors[op.output].scale)
+    channels = model.tensors[op.output].shape[-1]
+    return [quantise_multiplier(source * float(scale) / target) for scale in _scales(op, channels)]
+
+
+def dense_multipliers(model: Int8Model, op: QOp) -> list[tuple[int, int]]:
+    """The same of a dense layer, which with one scale for all outputs multiplies the scales in float32."""
+    source, target = np.float32(model.tensors[op.inputs[0]].scale), float32(model.tensors[op.output].scale)
+    scales = _scales(op, model.tensors[op.output].shape[-1])
+    if bool(np.all(scales == scales[0])):
+        return [quantise_multiplier(float(source * scale) / target) for scale in scales]
+    return [quantise_multiplier(float(source) * float(scale) / target) for scale in scales]
+
+
+def mean_multiplier(source: QTensor, target: QTensor, positions: int) -> tuple[int, int]:
+    """Multiplier and shift of a mean: the division by the number of positions joins the multiplier."""
+    multiplier, shift = quantise_multiplier(float32(source.scale) / float32(target.scale))
+    bits = min(positions.bit_length() - 1, 32, 31 + shift)
+    return (multiplier << bits) // positions, shift - bits
+
+
+def exponential_table(scale: float) -> np.ndarray:
+    """``exp(-i * scale)`` in Q0.31 for the differences i = 0, 1, ... of int8 codes that count at all; int64."""
+    one = 1 << SOFTMAX_FRACTION_BITS
+    multiplier, shift = quantise_multiplier(min(float32(scale) * one, (1 << 31) - 1.0))
+    radius = math.floor(31 * one / float(1 << shift))
+    differences = -np.arange(min(radius, 255) + 1, dtype=np.int64)
+    return exp_on_negative_values(high_multiply(differences << shift, multiplier))
+
+
+def _scales(op: QOp, channels: int) -> np.ndarray:
+    scales = np.asarray(op.weight_scales, np.float32).reshape(-1)
+    return np.repeat(scales, channels) if len(scales) == 1 else scales

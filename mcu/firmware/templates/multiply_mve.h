@@ -1,0 +1,84 @@
+/* The loops of multiply.h for the vector extension (Helium): sixteen products an instruction, the rest of a run
+ * predicated. The offset is applied at the end, to the sum of the weights. */
+#ifndef MULTIPLY_MVE_H
+#define MULTIPLY_MVE_H
+
+#include <arm_mve.h>
+
+#define LANES 16
+
+/* To the sums of both channels. */
+static inline void add_products(int8x16_t a, int8x16_t b0, int8x16_t b1, int32_t sums[2])
+{
+    sums[0] = vmladavaq_s8(sums[0], a, b0);
+    sums[1] = vmladavaq_s8(sums[1], a, b1);
+}
+
+static inline void add_weights(int8x16_t b0, int8x16_t b1, int32_t sums[2])
+{
+    sums[0] = vaddvaq_s8(sums[0], b0);
+    sums[1] = vaddvaq_s8(sums[1], b1);
+}
+
+OUTLINE void multiply_2x2(const window_t *window, int32_t next, const int8_t *weights, int32_t other, int32_t sum[4])
+{
+    int32_t here[2] = {sum[0], sum[1]}, there[2] = {sum[2], sum[3]}, total[2] = {0, 0};
+    const int8_t *band_x = window->input, *band_w = &weights[window->weight];
+    for (int32_t band = window->bands; band > 0; --band) {
+        const int8_t *run_x = band_x, *run_w = band_w;
+        for (int32_t run = window->runs; run > 0; --run) {
+            const int8_t *x = run_x, *w = run_w;
+            for (int32_t block = window->count / LANES; block > 0; --block) {
+                const int8x16_t b0 = vldrbq_s8(w), b1 = vldrbq_s8(&w[other]);
+                add_products(vldrbq_s8(x), b0, b1, here);
+                add_products(vldrbq_s8(&x[next]), b0, b1, there);
+                add_weights(b0, b1, total);
+                x += LANES;
+                w += LANES;
+            }
+            if ((window->count % LANES) != 0) {
+                const mve_pred16_t rest = vctp8q((uint32_t)(window->count % LANES));
+                const int8x16_t b0 = vldrbq_z_s8(w, rest), b1 = vldrbq_z_s8(&w[other], rest);
+                add_products(vldrbq_z_s8(x, rest), b0, b1, here);
+                add_products(vldrbq_z_s8(&x[next], rest), b0, b1, there);
+                add_weights(b0, b1, total);
+            }
+            run_x += window->input_run;
+            run_w += window->weight_run;
+        }
+        band_x += window->input_band;
+        band_w += window->weight_band;
+    }
+    sum[0] = here[0] + (window->offset * total[0]);
+    sum[1] = here[1] + (window->offset * total[1]);
+    sum[2] = there[0] + (window->offset * total[0]);
+    sum[3] = there[1] + (window->offset * total[1]);
+}
+
+OUTLINE void multiply_1x2(const window_t *window, const int8_t *weights, int32_t other, int32_t sum[2])
+{
+    int32_t here[2] = {sum[0], sum[1]}, total[2] = {0, 0};
+    const int8_t *band_x = window->input, *band_w = &weights[window->weight];
+    for (int32_t band = window->bands; band > 0; --band) {
+        const int8_t *run_x = band_x, *run_w = band_w;
+        for (int32_t run = window->runs; run > 0; --run) {
+            const int8_t *x = run_x, *w = run_w;
+            for (int32_t left = window->count; left > 0; left -= LANES) {
+                const mve_pred16_t lanes = vctp8q((uint32_t)left);
+                const int8x16_t b0 = vldrbq_z_s8(w, lanes), b1 = vldrbq_z_s8(&w[other], lanes);
+                add_products(vldrbq_z_s8(x, lanes), b0, b1, here);
+                add_weights(b0, b1, total);
+                x += LANES;
+                w += LANES;
+            }
+            run_x += window->input_run;
+            run_w += window->weight_run;
+        }
+        band_x += window->input_band;
+        band_w += window->weight_band;
+    }
+    sum[0] = here[0] + (window->offset * total[0]);
+    sum[1] = here[1] + (window->offset * total[1]);
+}
+
+#endif
