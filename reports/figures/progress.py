@@ -1,0 +1,95 @@
+"""What more trials bought: hypervolume over trials and over compute, and attainment over seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+
+from mcu.budget import RESOURCES
+from reports.figures.scales import accuracy_axis, resource_axis
+from reports.figures.style import INK, Look, legend_below, new_figure
+from reports.fronts import Box, Floats, attained, attainment_surface, box_of, hypervolume_steps
+from reports.trials import RESOURCE_TITLES
+
+SEED_LIMIT = 50  # seeds drawn into one attainment surface
+
+
+def finished_order(table: pd.DataFrame) -> pd.DataFrame:
+    """The trials in the order in which they finished."""
+    return table.sort_values(["finished_at", "number"], na_position="last", kind="stable")
+
+
+def hypervolume_curve(trials: pd.DataFrame, box: Box) -> tuple[Floats, Floats, Floats]:
+    """Counts of finished trials, CPU hours and the hypervolume reached after them; only feasible models add to it."""
+    scaled = box.scale({name: trials[name] for name in RESOURCES}, RESOURCES)
+    accuracy = trials["accuracy"].where(trials["feasible"]).to_numpy(dtype=float)
+    counts, volumes = hypervolume_steps(scaled, accuracy)
+    hours = trials["duration_s"].fillna(0).cumsum().to_numpy(dtype=float) / 3600
+    return counts.astype(float), hours[counts - 1] if len(counts) else np.zeros(0), volumes
+
+
+def hypervolume_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Figure | None:
+    """Hypervolume over finished trials and over CPU hours: a line per method, and the whole sweep in ink."""
+    box = box_of({name: table.loc[table["known"], name] for name in RESOURCES})
+    if box is None or not table["feasible"].any():
+        return None
+    figure = new_figure(width, 3.0)
+    panels = figure.subplots(1, 2, sharey=True)
+    groups = {name: table[table["method"] == name] for name in look.order}
+    ended = table["state"].isin(["complete", "failed", "infeasible", "stopped"])
+    finals = []
+    for name, trials in [*groups.items(), ("all", table)]:
+        counts, hours, volumes = hypervolume_curve(finished_order(trials[ended.loc[trials.index]]), box)
+        finals += [float(volumes[-1])] if len(volumes) and volumes[-1] > 0 else []
+        colour, line = (INK, 2.0) if name == "all" else (look.colour(name), 1.4)
+        for axes, x in zip(panels, (counts, hours), strict=True):
+            axes.step(x, volumes, where="post", color=colour, linewidth=line)
+    if finals:
+        spread = max(max(finals) - min(finals), 0.02)
+        panels[0].set_ylim(max(0.0, min(finals) - 1.5 * spread), min(1.0, max(finals) + 0.3 * spread))
+    panels[0].set_xlabel("finished trials")
+    panels[1].set_xlabel("CPU hours")
+    panels[0].set_ylabel("hypervolume")
+    panels[0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    handles = [Line2D([], [], color=look.colour(name)) for name in look.order] + [
+        Line2D([], [], color=INK, linewidth=2)
+    ]
+    legend_below(figure, handles, [*look.order, "whole sweep"])
+    return figure
+
+
+def attainment_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Figure | None:
+    """Median over seeds of the accuracy reached within a room, between the worst and the best of two seeds or more."""
+    feasible = table[table["feasible"]]
+    drawn = [name for name in look.order if feasible.loc[feasible["method"] == name, "seed"].nunique() >= 2]
+    if not drawn:
+        return None
+    figure = new_figure(width, 3.0)
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, resource in zip(panels, ("flash", "sram"), strict=True):
+        limits = resource_axis(axes, feasible[resource].tolist(), resource)
+        grid = np.geomspace(*limits, 160)
+        for name in drawn:
+            _surface(axes, feasible[feasible["method"] == name], resource, grid, look.colour(name))
+        axes.set_xlabel(RESOURCE_TITLES[resource])
+        axes.tick_params(axis="x", labelsize="small")
+    accuracy_axis(panels[0], feasible["accuracy"].tolist(), [])
+    panels[0].set_ylabel("int8 test accuracy")
+    legend_below(figure, [Line2D([], [], color=look.colour(name)) for name in drawn], drawn)
+    return figure
+
+
+def _surface(axes: Axes, trials: pd.DataFrame, resource: str, grid: Floats, colour: str) -> None:
+    seeds = sorted(trials["seed"].unique())[:SEED_LIMIT]
+    curves = []
+    for seed in seeds:
+        mine = trials[trials["seed"] == seed]
+        curves.append(attained(mine[resource], mine["val_accuracy"], mine["accuracy"], grid))
+    worst, median, best = attainment_surface(curves)
+    there = median > 0
+    axes.fill_between(grid, worst, best, where=there & (worst > 0), color=colour, alpha=0.14, linewidth=0, step="post")
+    axes.step(grid[there], median[there], where="post", color=colour, linewidth=1.6)

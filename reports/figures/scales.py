@@ -1,0 +1,130 @@
+"""Axes people can read: sizes in KB and MB, counts in k and M, accuracies in percent, device limits as lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+
+from reports.figures.style import SOFT
+
+_LABEL_GAP = 0.062  # least distance of two device labels, as a share of the axes' width
+
+
+def short_bytes(value: float) -> str:
+    """``65536`` as ``64 KB``, ``1572864`` as ``1.5 MB``."""
+    if value >= 1024**2:
+        return f"{value / 1024**2:g} MB"
+    return f"{value / 1024:g} KB" if value >= 1024 else f"{value:g} B"
+
+
+def short_count(value: float) -> str:
+    """``2500000`` as ``2.5M``."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+def log_ticks(low: float, high: float, resource: str, most: int = 9) -> list[float]:
+    """Round places on a log axis: powers of two for bytes, 1-2-5 steps for MACs, no more than ``most``."""
+    if resource == "macs":
+        exponents = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+        for steps in ((1, 2, 5), (1, 3), (1,)):
+            ticks = [step * 10.0**power for power in exponents for step in steps]
+            ticks = [tick for tick in ticks if low <= tick <= high]
+            if len(ticks) <= most:
+                break
+        return ticks
+    exponents = range(int(np.ceil(np.log2(low))), int(np.floor(np.log2(high))) + 1)
+    stride = max(1, int(np.ceil(len(exponents) / most)))
+    return [2.0**power for power in exponents if power % stride == 0]
+
+
+def resource_axis(axes: Axes, values: Sequence[float], resource: str) -> tuple[float, float]:
+    """Make x a log axis over ``values`` with readable ticks; returns its limits."""
+    known = [value for value in values if np.isfinite(value) and value > 0]
+    low, high = (min(known), max(known)) if known else (1024.0, 1024.0**2)
+    margin = max((high / low) ** 0.05, 1.15)
+    limits = (low / margin, high * margin)
+    axes.set_xscale("log")
+    axes.set_xlim(*limits)
+    axes.xaxis.set_major_locator(FixedLocator(log_ticks(*limits, resource)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    write = short_count if resource == "macs" else short_bytes
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
+    return limits
+
+
+def accuracy_axis(axes: Axes, values: Sequence[float], keep: Sequence[float]) -> int:
+    """Make y percent; it shows all of ``keep`` and most of ``values``. Returns how many values lie below."""
+    known = np.asarray([value for value in values if np.isfinite(value)])
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    if not len(known):
+        axes.set_ylim(0, 1)
+        return 0
+    kept = np.asarray([value for value in keep if np.isfinite(value)])
+    low = min(float(np.quantile(known, 0.02)), float(kept.min()) if len(kept) else 1.0)
+    high = float(known.max())
+    span = max(high - low, 0.02)
+    axes.set_ylim(max(0.0, low - 0.08 * span), min(1.0, high + 0.08 * span))
+    if span <= 0.1:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1, symbol=" %"))
+    return int((known < low - 0.08 * span).sum())
+
+
+def device_lines(axes: Axes, limits: Mapping[str, float]) -> None:
+    """Vertical lines where devices end, each with its name above the axes; labels are spread until none overlap."""
+    low, high = axes.get_xlim()
+    inside = sorted((limit, name) for name, limit in limits.items() if low <= limit <= high)
+    merged: dict[float, list[str]] = {}
+    for limit, name in inside:
+        merged.setdefault(limit, []).append(name)
+    places = [float(np.log(limit / low) / np.log(high / low)) for limit in merged]
+    for (limit, names), place, label_at in zip(merged.items(), places, spread(places, _LABEL_GAP), strict=True):
+        axes.axvline(limit, color=SOFT, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+        axes.plot(
+            [place, label_at],
+            [1.0, 1.035],
+            transform=axes.transAxes,
+            clip_on=False,
+            color=SOFT,
+            linewidth=0.6,
+            scalex=False,
+            scaley=False,
+        )
+        text = ", ".join(names) if len(names) <= 2 else f"{names[0]} +{len(names) - 1}"
+        axes.text(
+            label_at,
+            1.045,
+            text,
+            transform=axes.transAxes,
+            rotation=38,
+            rotation_mode="anchor",
+            ha="left",
+            va="center",
+            fontsize="x-small",
+            color=SOFT,
+        )
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+    """Sorted places moved as little as needed so that neighbours are ``gap`` apart, kept near 0..1."""
+    moved = list(places)
+    for _ in range(200):
+        shifted = False
+        for at in range(len(moved) - 1):
+            lack = gap - (moved[at + 1] - moved[at])
+            if lack > 1e-6:
+                moved[at] -= lack / 2
+                moved[at + 1] += lack / 2
+                shifted = True
+        overhang = moved[-1] - 1.0 if moved else 0.0
+        if overhang > 1e-6:
+            moved[-1] -= overhang
+            shifted = True
+        if not shifted:
+            break
+    return moved

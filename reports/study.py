@@ -1,0 +1,34 @@
+"""What a report says about where its trials come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class StudyInfo:
+    """Provenance of a study.
+
+    Attributes:
+        sweep: the sweep as canonical JSON; ``sweep_file`` its text as written, where known.
+        machine: what it ran on, such as cpu, cores, memory, system.
+        commands: shell lines that reproduce the study, in order.
+        storage: the database's address, for the commands; passwords left out.
+        test_images: size of the test split, for the intervals of accuracies (None: no intervals).
+        attempts: rows of (number, worker_host, worker_pid, started_at, ended_at, reason) for the timeline.
+        importances: how much each hyperparameter mattered (shares), where known.
+    """
+
+    name: str
+    sweep: str = "{}"
+    sweep_file: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    commands: tuple[str, ...] = ()
+    storage: str | None = None
+    test_images: int | None = None
+    created_at: str | None = None
+    attempts: tuple[Mapping[str, Any], ...] = ()
+    importances: Mapping[str, float] = field(default_factory=dict)
