@@ -18,7 +18,7 @@ from orchestrator.optuna_record import OptunaRecord
 from orchestrator.outcome import outcome_of
 from orchestrator.plan import Plan
 from orchestrator.sampler import Sampler, replay
-from orchestrator.spec import FINAL_STATES, TrialResult, TrialSpec
+from orchestrator.spec import FINAL_STATES, Rung, TrialResult, TrialSpec
 from orchestrator.stop_rule import StopRule
 from orchestrator.store import Store, StoredTrial, Study
 from orchestrator.study_lock import StudyLock
@@ -151,11 +151,21 @@ class Driver:
                 work = Work(trial.id, trial.number, trial.spec, failures.get(trial.number, 0))
                 self._waiting.append(work)
         self._next_number = len(stored)
-        finished = [(trial.spec, trial.result) for trial in stored if trial.result is not None]
-        for trial in stored:
+        self._remind_stop_rule(stored)
+        return [(trial.spec, trial.result) for trial in stored if trial.result is not None]
+
+    def _remind_stop_rule(self, stored: list[StoredTrial]) -> None:
+        """Give the stop rule the rungs and ends of finished trials; unfinished ones report theirs again."""
+        room = self._room
+        finished = {trial.number: trial for trial in stored if trial.result is not None}
+        for row in room.store.rungs(room.study):
+            trial = finished.get(row["number"])
+            if trial is not None:
+                rung = Rung(**{name: row[name] for name in Rung.model_fields})
+                room.stop_rule.report(trial.number, trial.spec, rung)
+        for trial in finished.values():
             if trial.result is not None:
                 room.stop_rule.ended(trial.number, trial.spec, trial.result)
-        return finished
 
     def _complete_record(self, stored: list[StoredTrial]) -> None:
         room = self._room

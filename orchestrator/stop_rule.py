@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 
+from orchestrator.sampler import derive_seed
 from orchestrator.spec import Rung, TrialResult, TrialSpec
+
+USE_WEIGHT = 0.01
+AUGMENTATION = 1e-3  # breaks ties between points of equal Chebyshev distance
 
 
 class StopRule(ABC):
@@ -28,3 +34,126 @@ class NeverStop(StopRule):
 
     def ended(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
         """Nothing to learn."""
+
+
+@dataclass(frozen=True)
+class RungSchedule:
+    """Where trials are judged and how hard.
+
+    Attributes:
+        eta: at each level the best ``1 / eta`` go on; a level judges nobody before ``eta`` trials reached it.
+        levels: shares of the epochs at which trials are judged, ascending.
+        feasible_from: share of the epochs before which violation is not held against a trial: pruning is still
+            on its way to the budget.
+        audit_share: share of the trials that are never stopped, so that false stops can be counted.
+    """
+
+    eta: int = 3
+    levels: tuple[float, ...] = (0.25, 0.5, 0.75)
+    feasible_from: float = 0.6
+    audit_share: float = 0.1
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good a trial looked at a level: less violation first, then the smaller distance to the best corner."""
+
+    violation: float
+    distance: float
+
+    def before(self, other: Score) -> bool:
+        """Whether this is strictly better."""
+        return (self.violation, self.distance) < (other.violation, other.distance)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What became of the trials that were spared: ``false_stops`` of ``spared`` ended best of their budget."""
+
+    spared: int
+    false_stops: int
+
+    @property
+    def rate(self) -> float | None:
+        """Share of the stops that were wrong; None before any trial was spared and ended."""
+        return self.false_stops / self.spared if self.spared else None
+
+
+@dataclass
+class AsyncRungs(StopRule):
+    """Asynchronous successive halving (Li et al., MLSys 2020) for constrained objectives, within each budget.
+
+    Trials are compared only with trials of the same budget, network and method at the same level. Whoever is
+    not among the best ``1 / eta`` there stops. Deb's rule ranks: feasible before infeasible, less violation before
+    more, and then the augmented Chebyshev distance to full accuracy at no cost. Bare Pareto rank says nothing in
+    four dimensions, where most points are non-dominated; and what a trial leaves unused of its own budget is worth
+    little, so use weighs a hundredth of accuracy.
+    """
+
+    schedule: RungSchedule = field(default_factory=RungSchedule)
+    seed: int = 0
+    _seen: dict[tuple[str, int], dict[int, Score]] = field(default_factory=dict)
+    _condemned: dict[int, str] = field(default_factory=dict)
+    _finals: dict[str, dict[int, float]] = field(default_factory=dict)
+
+    def report(self, number: int, spec: TrialSpec, rung: Rung) -> bool:
+        """Judge the trial at the highest level it has reached, once per level."""
+        share = rung.epochs_done / spec.training.epochs
+        level = sum(share >= bound for bound in self.schedule.levels) - 1
+        if level < 0 or rung.val_accuracy is None:
+            return False
+        peers = self._seen.setdefault((stratum(spec), level), {})
+        if number in peers:
+            return False
+        held_to_bounds = share >= self.schedule.feasible_from
+        peers[number] = score(spec, rung, held_to_bounds)
+        if len(peers) <= self.schedule.eta:
+            return False
+        better = sum(other.before(peers[number]) for other in peers.values())
+        if better < len(peers) / self.schedule.eta:
+            return False
+        if self.spared(number):
+            self._condemned[number] = stratum(spec)
+            return False
+        return True
+
+    def spared(self, number: int) -> bool:
+        """Whether a trial belongs to the audit: decided by the seed and its number alone."""
+        return derive_seed(self.seed, "audit", number) < self.schedule.audit_share * 2**31
+
+    def ended(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
+        """Remember final accuracies, for the audit."""
+        if result.state == "complete" and not result.violation and result.val_accuracy is not None:
+            self._finals.setdefault(stratum(spec), {})[number] = result.val_accuracy
+
+    def audit(self) -> Audit:
+        """How many trials that would have been stopped were spared, and how many of those came out best."""
+        ended = {number: key for number, key in self._condemned.items() if number in self._finals.get(key, {})}
+        wrong = sum(self._finals[key][number] >= max(self._finals[key].values()) for number, key in ended.items())
+        return Audit(len(ended), wrong)
+
+
+def stratum(spec: TrialSpec) -> str:
+    """Trials of one stratum may be compared: same task, network, method, budget and length."""
+    return "|".join(
+        (
+            spec.task.model_dump_json(),
+            spec.network.model_dump_json(),
+            spec.method,
+            spec.budget.model_dump_json(),
+            str(spec.training.epochs),
+        )
+    )
+
+
+def score(spec: TrialSpec, rung: Rung, held_to_bounds: bool) -> Score:
+    """The standing of a rung; violation counts only where the trial is held to its bounds."""
+    used = {
+        name: getattr(rung, name) / bound
+        for name, bound in spec.budget.budget().bounds().items()
+        if getattr(rung, name) is not None
+    }
+    violation = sum(max(0.0, share - 1.0) for share in used.values()) if held_to_bounds else 0.0
+    accuracy = rung.val_accuracy if rung.val_accuracy is not None and math.isfinite(rung.val_accuracy) else 0.0
+    mean_use = sum(min(share, 1.0) for share in used.values()) / len(used) if used and held_to_bounds else 0.0
+    return Score(violation, max(1.0 - accuracy, USE_WEIGHT * mean_use) + AUGMENTATION * mean_use)

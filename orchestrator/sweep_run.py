@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from orchestrator.optuna_record import OptunaRecord
 from orchestrator.plan import Plan
 from orchestrator.provenance import machine, package_versions, usable_cpus
 from orchestrator.sampler import make_sampler
-from orchestrator.stop_rule import NeverStop, StopRule
+from orchestrator.stop_rule import AsyncRungs, NeverStop, StopRule
 from orchestrator.store import Store, Study
 from orchestrator.watcher import Watcher
 from search_spaces.sweep import SweepConfig, WorkersSection
@@ -178,9 +178,4 @@ def executor_for(setting: WorkerSetting, section: WorkersSection, options: RunOp
 
 def stop_rule_for(sweep: SweepConfig) -> StopRule:
     """The rule the sweep file asks for."""
-    return NeverStop()
-
-
-def with_workers(study: Study, sweep: SweepConfig) -> Study:
-    """The study with the worker section of a sweep file that continues it."""
-    return replace(study, workers=json.loads(sweep.canonical())["workers"])
+    return AsyncRungs(seed=sweep.sweep.seed) if sweep.stopping.enabled else NeverStop()

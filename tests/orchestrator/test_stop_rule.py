@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.spec import Rung, TrialResult
+from orchestrator.stop_rule import AsyncRungs, NeverStop, RungSchedule, score, stratum
+
+NO_AUDIT = RungSchedule(audit_share=0.0)
+
+
+def rung(share: float, accuracy: float, flash: int = 60_000, sram: int = 30_000) -> Rung:
+    return Rung(step=0, epochs_done=2 * share, val_accuracy=accuracy, flash=flash, sram=sram)
+
+
+def verdicts(rule, make_spec, accuracies, share=0.25, **more):
+    return [rule.report(k, make_spec(seed=k), rung(share, a, **more)) for k, a in enumerate(accuracies)]
+
+
+def test_nobody_is_judged_before_enough_peers(make_spec):
+    assert verdicts(AsyncRungs(NO_AUDIT), make_spec, [0.9, 0.8, 0.7]) == [False, False, False]
+
+
+def test_the_worst_of_enough_peers_stops_and_the_best_goes_on(make_spec):
+    rule = AsyncRungs(NO_AUDIT)
+    verdicts(rule, make_spec, [0.9, 0.8, 0.7])
+    assert rule.report(3, make_spec(seed=3), rung(0.25, 0.1))
+    assert not rule.report(4, make_spec(seed=4), rung(0.25, 0.95))
+
+
+def test_a_trial_is_judged_once_at_each_level(make_spec):
+    rule = AsyncRungs(NO_AUDIT)
+    verdicts(rule, make_spec, [0.9, 0.8, 0.7, 0.95])
+    assert not rule.report(3, make_spec(seed=3), rung(0.3, 0.0))
+
+
+@pytest.mark.parametrize("changed", [{"flash": 30_000}, {"method": "l1"}])
+def test_other_budgets_and_methods_are_no_peers(make_spec, changed):
+    rule = AsyncRungs(NO_AUDIT)
+    verdicts(rule, make_spec, [0.9, 0.8, 0.7, 0.9])
+    assert not rule.report(9, make_spec(seed=9, **changed), rung(0.25, 0.1))
+
+
+def test_violation_is_not_judged_before_the_deadline_and_decides_after_it(make_spec):
+    over = 2 * 65_536
+    early, late = AsyncRungs(NO_AUDIT), AsyncRungs(NO_AUDIT)
+    verdicts(early, make_spec, [0.5, 0.5, 0.5], share=0.5)
+    assert not early.report(3, make_spec(seed=3), rung(0.5, 0.9, flash=over))
+    verdicts(late, make_spec, [0.5, 0.5, 0.5], share=0.75)
+    assert late.report(3, make_spec(seed=3), rung(0.75, 0.9, flash=over))
+
+
+def test_less_violation_is_better_whatever_the_accuracy(make_spec):
+    spec = make_spec()
+    small, large = rung(1, 0.1, flash=66_000), rung(1, 0.9, flash=90_000)
+    assert score(spec, small, True).before(score(spec, large, True))
+    assert score(spec, large, False).before(score(spec, small, False))
+
+
+def test_violation_is_relative_not_in_bytes(make_spec):
+    spec = make_spec(flash=1_000_000)
+    flash_over = score(spec, rung(1, 0.5, flash=1_100_000), True)
+    sram_over = score(spec, rung(1, 0.5, sram=2 * 32_768), True)
+    assert flash_over.violation == pytest.approx(0.1)
+    assert flash_over.before(sram_over)
+
+
+def test_the_audit_spares_a_fixed_share_and_counts_wrong_stops(make_spec):
+    rule = AsyncRungs(RungSchedule(audit_share=0.2), seed=1)
+    spared = [number for number in range(1000) if rule.spared(number)]
+    assert 140 < len(spared) < 260
+    assert spared == [number for number in range(1000) if AsyncRungs(rule.schedule, seed=1).spared(number)]
+    saved = next(number for number in spared if number > 10)
+    verdicts(rule, make_spec, [0.9, 0.8, 0.7])
+    spec = make_spec(seed=saved)
+    assert not rule.report(saved, spec, rung(0.25, 0.1))
+    for number, accuracy in ((0, 0.92), (saved, 0.95)):
+        rule.ended(number, spec, TrialResult(state="complete", val_accuracy=accuracy, violation=0.0))
+    assert (rule.audit().spared, rule.audit().false_stops, rule.audit().rate) == (1, 1, 1.0)
+    rule.ended(1, spec, TrialResult(state="complete", val_accuracy=0.99, violation=0.0))
+    assert rule.audit().rate == 0.0
+
+
+def test_without_figures_nothing_is_judged(make_spec):
+    rule = AsyncRungs(NO_AUDIT)
+    for number in range(9):
+        assert not rule.report(number, make_spec(seed=number), Rung(step=0, epochs_done=1.0))
+    assert AsyncRungs().audit().rate is None
+
+
+def test_never_stop_never_stops(make_spec):
+    assert not any(verdicts(NeverStop(), make_spec, [0.9] * 10 + [0.0] * 10))
+
+
+@given(st.lists(st.floats(0, 1), min_size=8, max_size=40))
+def test_the_best_so_far_is_never_stopped(accuracies):
+    rule = AsyncRungs(NO_AUDIT)
+    spec = _SPEC
+    best = -1.0
+    for number, accuracy in enumerate(accuracies):
+        stopped = rule.report(number, spec, rung(0.25, accuracy))
+        assert not (stopped and accuracy > best)
+        best = max(best, accuracy)
+
+
+@pytest.fixture(autouse=True)
+def _spec_for_hypothesis(make_spec):
+    global _SPEC
+    _SPEC = make_spec()
+
+
+def test_stratum_ignores_seed_and_hyperparameters(make_spec):
+    assert stratum(make_spec(seed=1, learning_rate=0.1)) == stratum(make_spec(seed=2))
+    assert stratum(make_spec(method="l1")) != stratum(make_spec())
