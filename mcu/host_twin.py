@@ -15,7 +15,14 @@ import torch
 from torch.nn import functional
 
 from mcu.errors import InputError
-from mcu.fixed_point import exp_on_negative_values, high_multiply, quantise_multiplier, reciprocal, rescale, rounding_shift
+from mcu.fixed_point import (
+    exp_on_negative_values,
+    high_multiply,
+    quantise_multiplier,
+    reciprocal,
+    rescale,
+    rounding_shift,
+)
 from mcu.int8_model import Activation, Int8Model, Kind, QOp, QTensor
 
 _EXACT_FLOAT32 = 1 << 24

@@ -258,4 +258,3 @@ def _operator_code(kind: Kind) -> Table:
     code = schema.KIND_CODE[kind]
     words = ((OperatorCodeSlot.VERSION, schema.KIND_VERSION[kind]), (OperatorCodeSlot.CODE, code))
     return Table(words, ((OperatorCodeSlot.DEPRECATED_CODE, code),))
-

@@ -50,9 +50,7 @@ class NetworkBuilder:
         bias = self.rng.integers(-6000, 6000, outer).astype(np.int32)
         kind = Kind.DEPTHWISE if depthwise else Kind.CONV
         self.ops.append(
-            QOp(
-                kind, (x,), y, weights, scales.astype(np.float32), bias, kernel, stride, dilation, padding, activation
-            )
+            QOp(kind, (x,), y, weights, scales.astype(np.float32), bias, kernel, stride, dilation, padding, activation)
         )
         return y
 

@@ -1,0 +1,146 @@
+"""What a .tflite file costs, measured where the interpreter is installed, predicted elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mcu import tflm
+from mcu.arena import lifetimes, predict_arena
+from mcu.errors import InputError
+from mcu.host_twin import HostTwin, quantise_input
+from mcu.int8_model import Int8Model, Kind, QOp, op_macs
+from mcu.tflite_reader import read_tflite
+
+SAMPLED_INPUTS = 16
+"""Inputs on which the host twin is compared with the interpreter."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of the per-layer table.
+
+    Attributes:
+        weights: bytes of weights, biases excluded.
+        constants: bytes of weights, biases and scales.
+        live: bytes of all activations alive while it runs, unaligned.
+    """
+
+    name: str
+    kind: Kind
+    output_shape: tuple[int, ...]
+    weights: int
+    constants: int
+    macs: int
+    live: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Bytes and operations of one model.
+
+    Attributes:
+        flash: bytes of the file.
+        sram: bytes of the TFLM arena: activations and persistent structures.
+        sram_activations: the activation part alone.
+        macs: multiply-accumulates of convolution, depthwise and dense operators per inference.
+        measured: whether ``sram`` was measured by the interpreter or predicted.
+        layers: per operator, in execution order.
+    """
+
+    flash: int
+    sram: int
+    sram_activations: int
+    macs: int
+    measured: bool
+    layers: tuple[Layer, ...]
+
+
+def measure_model(data: bytes, source: str = "model") -> Measurement:
+    """Measure a .tflite file.
+
+    Args:
+        data: its bytes.
+        source: its name, for messages.
+
+    Raises:
+        InputError: if the file is damaged, not int8 throughout, or refused by the interpreter.
+    """
+    model = read_tflite(data, source)
+    measured = tflm.available()
+    arena = tflm.measure_arena(data, source) if measured else predict_arena(model)
+    live = live_memory(model)
+    layers = tuple(_layer(model, op, at) for op, at in zip(model.ops, live, strict=True))
+    return Measurement(len(data), arena.total, arena.activations, model.macs(), measured, layers)
+
+
+def live_memory(model: Int8Model) -> list[int]:
+    """Bytes of activations alive while each operator runs: the memory-over-time figure."""
+    spans = lifetimes(model)[: len(model.tensors)]
+    sizes = [tensor.bytes for tensor in model.tensors]
+    return [
+        sum(size for size, (_, first, last) in zip(sizes, spans, strict=True) if first <= step <= last)
+        for step in range(1, len(model.ops) + 1)
+    ]
+
+
+def _layer(model: Int8Model, op: QOp, live: int) -> Layer:
+    weights = 0 if op.weights is None else op.weights.nbytes
+    constants = weights + sum(part.nbytes for part in (op.bias, op.weight_scales) if part is not None)
+    name = op.name or model.tensors[op.output].name or f"{op.kind} {op.output}"
+    return Layer(name, op.kind, model.tensors[op.output].shape, weights, constants, op_macs(model, op), live)
+
+
+def evaluate(data: bytes, x: np.ndarray, y: np.ndarray, source: str = "model") -> float:
+    """Top-1 accuracy of a .tflite file, run by the host twin, a sample of it checked against the interpreter.
+
+    Args:
+        data: the file's bytes.
+        x: real values ``(N, C, H, W)`` or ``(N, C, L)`` normalised as in training, or int8 codes in the model's
+            own layout ``(N, H, W, C)``.
+        y: int64 ``(N,)`` class numbers.
+        source: the file's name, for messages.
+
+    Raises:
+        InputError: if the file cannot be read or the inputs do not fit it.
+        TwinMismatchError: if twin and interpreter differ on any output of the sample.
+    """
+    model = read_tflite(data, source)
+    twin = HostTwin(model)
+    codes = x if x.dtype == np.int8 else model_input(model, x)
+    if len(codes) != len(y) or not len(y):
+        raise InputError(f"{source}: {len(codes)} inputs with {len(y)} labels; allowed are equal numbers, at least 1")
+    check_against_interpreter(data, twin, codes[:SAMPLED_INPUTS])
+    return float(np.mean(twin.predict(codes) == y))
+
+
+def model_input(model: Int8Model, x: np.ndarray) -> np.ndarray:
+    """Real values ``(N, C, H, W)`` or ``(N, C, L)`` as the int8 input ``(N, H, W, C)`` of a model."""
+    planes = x[..., None] if x.ndim == 3 else x
+    if planes.ndim != 4:
+        raise InputError(f"inputs have shape {x.shape}; allowed are (N, C, H, W) and (N, C, L)")
+    return quantise_input(planes.transpose(0, 2, 3, 1), model.tensors[model.input])
+
+
+class TwinMismatchError(RuntimeError):
+    """The host twin and the interpreter disagree: a defect in mcusweep, never a property of a model."""
+
+
+def check_against_interpreter(data: bytes, twin: HostTwin, codes: np.ndarray) -> None:
+    """Compare every output of the host twin with TensorFlow Lite Micro's; does nothing where that is not installed.
+
+    Args:
+        data: the .tflite file the twin's model was written to.
+        twin: the host twin.
+        codes: int8 inputs ``(N, H, W, C)``.
+
+    Raises:
+        TwinMismatchError: if any output differs.
+    """
+    if not tflm.available() or not len(codes):
+        return
+    theirs, ours = tflm.run(data, codes), twin.run(codes)
+    wrong = int(np.count_nonzero(theirs.reshape(len(codes), -1) != ours.reshape(len(codes), -1)))
+    if wrong:
+        raise TwinMismatchError(f"host twin and TensorFlow Lite Micro differ in {wrong} of {theirs.size} outputs")
