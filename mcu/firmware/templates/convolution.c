@@ -10,28 +10,6 @@
 #define PAIRS 1
 #endif
 
-/* The clipped window whose first tap has index `origin` in the input (outside it, where padding is). */
-static window_t window_of(const convolution_t *layer, const clip_t *clip, const int8_t *input, int32_t origin)
-{
-    const int32_t in_c = layer->in_c;
-    const int32_t rows = clip->row_end - clip->row, columns = clip->column_end - clip->column;
-    const int32_t input_row = (int32_t)layer->dilation_h * layer->in_w * in_c, weight_row = layer->kernel_w * in_c;
-    const int32_t input_column = layer->dilation_w * in_c;
-    const int32_t dilated = (layer->dilation_w > 1) ? 1 : 0;
-    window_t window;
-    window.input = &input[origin + (clip->row * input_row) + (clip->column * input_column)];
-    window.weight = (clip->row * weight_row) + (clip->column * in_c);
-    window.bands = (dilated != 0) ? rows : 1;
-    window.runs = (dilated != 0) ? columns : rows;
-    window.count = (dilated != 0) ? in_c : (columns * in_c);
-    window.input_band = input_row;
-    window.weight_band = weight_row;
-    window.input_run = (dilated != 0) ? input_column : input_row;
-    window.weight_run = (dilated != 0) ? in_c : weight_row;
-    window.offset = layer->in_offset;
-    return window;
-}
-
 /* All output channels at one position. An odd last channel is computed beside itself. */
 static void one_position(const convolution_t *layer, const window_t *window, int8_t *output)
 {
@@ -85,7 +63,7 @@ void convolution(const convolution_t *layer, const int8_t *input, int8_t *output
             const int32_t last_of_next = left + layer->stride_w + ((layer->kernel_w - 1) * layer->dilation_w);
             clip.column = first_tap(left, layer->dilation_w);
             clip.column_end = end_tap(left, layer->dilation_w, layer->kernel_w, layer->in_w);
-            const window_t window = window_of(layer, &clip, input, ((top * layer->in_w) + left) * layer->in_c);
+            const window_t window = window_of(layer, &clip, input, top, left, layer->dilation_w > 1);
             if ((PAIRS != 0) && ((x + 1) < layer->out_w) && (left >= 0) && (last_of_next < layer->in_w)) {
                 two_positions(layer, &window, out);
                 out = &out[2 * layer->out_c];

@@ -3,36 +3,31 @@
 
 #include "window.h"
 
+#define OUTLINE static __attribute__((noinline))
+
 #if defined(__ARM_FEATURE_MVE)
 #include <arm_mve.h>
 
 #define LANES 8
 
-static inline int32_t block_start(int32_t channel, int32_t channels)
+/* Sums of up to eight channels: halfword lanes, even and odd ones multiplied into words. */
+OUTLINE void multiply_lanes(const window_t *window, const int8_t *weights, int32_t channel, int32_t sum[LANES])
 {
-    (void)channels;
-    return channel;
-}
-
-/* Sums of up to eight channels: halfword lanes, even and odd lanes multiplied into words. */
-static inline void accumulate(const convolution_t *layer, const clip_t *clip, const int8_t *input, int32_t origin,
-                              int32_t channel, int32_t sum[LANES])
-{
-    const int32_t channels = layer->in_c;
-    const mve_pred16_t lanes = vctp16q((uint32_t)(channels - channel));
+    const mve_pred16_t lanes = vctp16q((uint32_t)(window->count - channel));
+    const int8_t *band_x = &window->input[channel], *band_w = &weights[window->weight + channel];
     int32x4_t even = vdupq_n_s32(0), odd = vdupq_n_s32(0);
-    for (int32_t row = clip->row; row < clip->row_end; ++row) {
-        int32_t at = (row * layer->dilation_h * layer->in_w) + (clip->column * layer->dilation_w);
-        int32_t tap = (row * layer->kernel_w) + clip->column;
-        for (int32_t column = clip->column; column < clip->column_end; ++column) {
-            const int16x8_t x = vldrbq_z_s16(&input[origin + (at * channels) + channel], lanes);
-            const int16x8_t w = vldrbq_z_s16(&layer->weights[(tap * channels) + channel], lanes);
-            const int16x8_t centred = vaddq_n_s16(x, layer->in_offset);
-            even = vaddq_s32(even, vmullbq_int_s16(centred, w));
-            odd = vaddq_s32(odd, vmulltq_int_s16(centred, w));
-            at += layer->dilation_w;
-            ++tap;
+    for (int32_t band = window->bands; band > 0; --band) {
+        const int8_t *x = band_x, *w = band_w;
+        for (int32_t run = window->runs; run > 0; --run) {
+            const int16x8_t a = vaddq_n_s16(vldrbq_z_s16(x, lanes), (int16_t)window->offset);
+            const int16x8_t b = vldrbq_z_s16(w, lanes);
+            even = vaddq_s32(even, vmullbq_int_s16(a, b));
+            odd = vaddq_s32(odd, vmulltq_int_s16(a, b));
+            x += window->input_run;
+            w += window->weight_run;
         }
+        band_x += window->input_band;
+        band_w += window->weight_band;
     }
     const int32x4x2_t both = {{even, odd}};
     vst2q_s32(sum, both);
@@ -44,63 +39,63 @@ static inline void accumulate(const convolution_t *layer, const clip_t *clip, co
 
 #if defined(__ARM_FEATURE_DSP)
 #include "dsp.h"
+#endif
 
-static inline void multiply_lanes(const int8_t *x, const int8_t *w, int32_t offset, int32_t sum[LANES])
+/* Sums of four channels. */
+OUTLINE void multiply_lanes(const window_t *window, const int8_t *weights, int32_t channel, int32_t sum[LANES])
 {
-    const uint32_t a = load_four(x), b = load_four(w);
-    const uint32_t a_even = widen_even_add(pair(offset), a), a_odd = widen_odd_add(pair(offset), a);
-    const uint32_t b_even = widen_even(b), b_odd = widen_odd(b);
-    sum[0] = multiply_low(a_even, b_even, sum[0]);
-    sum[1] = multiply_low(a_odd, b_odd, sum[1]);
-    sum[2] = multiply_high(a_even, b_even, sum[2]);
-    sum[3] = multiply_high(a_odd, b_odd, sum[3]);
-}
-
+    const int8_t *band_x = &window->input[channel], *band_w = &weights[window->weight + channel];
+    const int32_t input_run = window->input_run, weight_run = window->weight_run, offset = window->offset;
+    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    for (int32_t band = window->bands; band > 0; --band) {
+        const int8_t *x = band_x, *w = band_w;
+        for (int32_t run = window->runs; run > 0; --run) {
+#if defined(__ARM_FEATURE_DSP)
+            const uint32_t a = load_four(x), b = load_four(w);
+            const uint32_t a_even = widen_even_add(pair(offset), a), a_odd = widen_odd_add(pair(offset), a);
+            const uint32_t b_even = widen_even(b), b_odd = widen_odd(b);
+            s0 = multiply_low(a_even, b_even, s0);
+            s1 = multiply_low(a_odd, b_odd, s1);
+            s2 = multiply_high(a_even, b_even, s2);
+            s3 = multiply_high(a_odd, b_odd, s3);
 #else
-
-static inline void multiply_lanes(const int8_t *x, const int8_t *w, int32_t offset, int32_t sum[LANES])
-{
-    sum[0] += (x[0] + offset) * w[0];
-    sum[1] += (x[1] + offset) * w[1];
-    sum[2] += (x[2] + offset) * w[2];
-    sum[3] += (x[3] + offset) * w[3];
+            s0 += (x[0] + offset) * w[0];
+            s1 += (x[1] + offset) * w[1];
+            s2 += (x[2] + offset) * w[2];
+            s3 += (x[3] + offset) * w[3];
+#endif
+            x += input_run;
+            w += weight_run;
+        }
+        band_x += window->input_band;
+        band_w += window->weight_band;
+    }
+    sum[0] = s0;
+    sum[1] = s1;
+    sum[2] = s2;
+    sum[3] = s3;
 }
 
 #endif
 
-/* The last block starts early enough to be whole: a few channels are computed twice rather than one by one. */
-static inline int32_t block_start(int32_t channel, int32_t channels)
+/* All channels at one position. Four lanes want whole blocks: there the last starts early enough to be one, so that a
+ * few channels are computed twice rather than one by one; eight lanes are predicated instead. */
+static void one_position(const convolution_t *layer, const window_t *window, int8_t *output)
 {
-    return minimum(channel, channels - LANES);
-}
-
-static inline void accumulate(const convolution_t *layer, const clip_t *clip, const int8_t *input, int32_t origin,
-                              int32_t channel, int32_t sum[LANES])
-{
-    const int32_t channels = layer->in_c;
-    const int32_t step = layer->dilation_w * channels;
-    const int32_t offset = layer->in_offset;
-    int32_t s[LANES] = {0, 0, 0, 0};
-    for (int32_t row = clip->row; row < clip->row_end; ++row) {
-        const int32_t at = (row * layer->dilation_h * layer->in_w) + (clip->column * layer->dilation_w);
-        const int8_t *x = &input[origin + (at * channels) + channel];
-        const int8_t *w = &layer->weights[(((row * layer->kernel_w) + clip->column) * channels) + channel];
-        for (int32_t column = clip->column; column < clip->column_end; ++column) {
-            multiply_lanes(x, w, offset, s);
-            x += step;
-            w += channels;
+    const int32_t channels = layer->out_c;
+    for (int32_t channel = 0; channel < channels; channel += LANES) {
+        const int32_t start = (LANES == 4) ? minimum(channel, channels - LANES) : channel;
+        const int32_t count = minimum(LANES, channels - start);
+        int32_t sum[LANES];
+        multiply_lanes(window, layer->weights, start, sum);
+        for (int32_t lane = 0; lane < count; ++lane) {
+            output[start + lane] = finish(layer, start + lane, layer->bias[start + lane] + sum[lane]);
         }
     }
-    for (int32_t lane = 0; lane < LANES; ++lane) {
-        sum[lane] = s[lane];
-    }
 }
-
-#endif
 
 void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output)
 {
-    const int32_t channels = layer->in_c;
     int8_t *out = output;
     clip_t clip;
     for (int32_t y = 0; y < layer->out_h; ++y) {
@@ -109,19 +104,11 @@ void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output)
         clip.row_end = end_tap(top, layer->dilation_h, layer->kernel_h, layer->in_h);
         for (int32_t x = 0; x < layer->out_w; ++x) {
             const int32_t left = (x * layer->stride_w) - layer->pad_left;
-            const int32_t origin = ((top * layer->in_w) + left) * channels;
             clip.column = first_tap(left, layer->dilation_w);
             clip.column_end = end_tap(left, layer->dilation_w, layer->kernel_w, layer->in_w);
-            for (int32_t channel = 0; channel < channels; channel += LANES) {
-                const int32_t start = block_start(channel, channels);
-                const int32_t end = minimum(start + LANES, channels);
-                int32_t sum[LANES];
-                accumulate(layer, &clip, input, origin, start, sum);
-                for (int32_t c = start; c < end; ++c) {
-                    out[c] = finish(layer, c, layer->bias[c] + sum[c - start]);
-                }
-            }
-            out = &out[channels];
+            const window_t window = window_of(layer, &clip, input, top, left, true);
+            one_position(layer, &window, out);
+            out = &out[layer->out_c];
         }
     }
 }

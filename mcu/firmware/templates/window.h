@@ -2,6 +2,8 @@
 #ifndef WINDOW_H
 #define WINDOW_H
 
+#include <stdbool.h>
+
 #include "arithmetic.h"
 #include "kernels.h"
 
@@ -23,8 +25,8 @@ static inline int32_t end_tap(int32_t origin, int32_t dilation, int32_t kernel, 
     return minimum(kernel, inside);
 }
 
-/* What lies inside one window: bands of runs of contiguous values. A run is a row of taps and there is one band; where
- * columns are dilated a run is a tap and a band a row of them. */
+/* What lies inside one window: bands of runs of contiguous values. Tap by tap, a run is a tap and a band a row of taps;
+ * else a run is a row of taps, and there is one band. */
 typedef struct {
     const int8_t *input;                /* first value */
     int32_t weight;                     /* index of its weight among those of a channel */
@@ -33,6 +35,27 @@ typedef struct {
     int32_t input_run, weight_run;      /* steps from run to run */
     int32_t offset;                     /* added to every value */
 } window_t;
+
+/* The clipped window whose first tap is at row `top` and column `left` of the input, outside it where padding is. */
+static inline window_t window_of(const convolution_t *layer, const clip_t *clip, const int8_t *input, int32_t top,
+                                 int32_t left, bool tap_by_tap)
+{
+    const int32_t in_c = layer->in_c;
+    const int32_t rows = clip->row_end - clip->row, columns = clip->column_end - clip->column;
+    const int32_t in_row = top + (clip->row * layer->dilation_h), in_column = left + (clip->column * layer->dilation_w);
+    window_t window;
+    window.input = &input[((in_row * layer->in_w) + in_column) * in_c];
+    window.weight = ((clip->row * layer->kernel_w) + clip->column) * in_c;
+    window.bands = tap_by_tap ? rows : 1;
+    window.runs = tap_by_tap ? columns : rows;
+    window.count = tap_by_tap ? in_c : (columns * in_c);
+    window.input_band = (int32_t)layer->dilation_h * layer->in_w * in_c;
+    window.weight_band = layer->kernel_w * in_c;
+    window.input_run = tap_by_tap ? (layer->dilation_w * in_c) : window.input_band;
+    window.weight_run = tap_by_tap ? in_c : window.weight_band;
+    window.offset = layer->in_offset;
+    return window;
+}
 
 /* Sum of products to output value. */
 static inline int8_t finish(const convolution_t *layer, int32_t channel, int32_t sum)

@@ -1,0 +1,100 @@
+"""What a model costs as firmware on a device: built for it, linked into its memory, run in an emulator."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mcu.devices import Device
+from mcu.errors import InputError
+from mcu.firmware.build import build
+from mcu.firmware.cores import core_of
+from mcu.firmware.emulator import run_in_qemu
+from mcu.firmware.project import write_project
+from mcu.firmware.toolchain import Toolchain, toolchain
+from mcu.int8_model import Int8Model
+
+
+@dataclass(frozen=True)
+class FirmwareMeasurement:
+    """Bytes are those of the application linked for the device; instructions those QEMU executed.
+
+    Attributes:
+        flash_firmware: vector table, code, weights and tables.
+        sram_firmware: static RAM and stack.
+        stack: deepest path of the call graph, part of ``sram_firmware``; interrupts come on top.
+        stack_measured: what the emulated self test touched of its painted stack, its own frames included.
+        instructions: per inference.
+        instructions_per_mac: None for a model without multiply-accumulates.
+        layers: instructions of each kernel call, in order.
+        latency_ms: ``instructions * cycles_per_instruction / clock_hz``: an estimate; caches and flash wait states
+            are not in it.
+        cycles_per_instruction: the assumption behind it.
+        bit_exact: whether every output value equals the reference.
+        board: emulated machine.
+    """
+
+    flash_firmware: int
+    sram_firmware: int
+    stack: int
+    stack_measured: int
+    instructions: int
+    instructions_per_mac: float | None
+    layers: tuple[int, ...]
+    latency_ms: float
+    cycles_per_instruction: float
+    clock_hz: int
+    bit_exact: bool
+    board: str
+
+
+def measure_firmware(
+    model: Int8Model,
+    device: Device,
+    samples: np.ndarray,
+    expected: np.ndarray | None = None,
+    *,
+    cycles_per_instruction: float | None = None,
+    folder: Path | None = None,
+    tools: Toolchain | None = None,
+) -> FirmwareMeasurement:
+    """Write, build, link and run a model.
+
+    Args:
+        samples: int8 ``(N, H, W, C)``: inputs to run.
+        expected: int8 outputs they must give, such as TFLM's; None compares with the host twin.
+        cycles_per_instruction: None takes the core's assumption (see ``Core``).
+        folder: where to keep the project; None throws it away.
+
+    Raises:
+        InputError: if the device is no Cortex-M, tools are missing (``ToolsMissing``), the model holds what the
+            kernels cannot express, or it does not fit the device (``FirmwareDoesNotFit``).
+    """
+    if len(samples) == 0:
+        raise InputError("firmware measurement: no samples; at least one input is needed")
+    core, tools = core_of(device), tools or toolchain()
+    with tempfile.TemporaryDirectory() as scratch:
+        project = folder or Path(scratch) / "firmware"
+        write_project(model, project, samples=samples, expected=expected)
+        built = build(project, device, tools)
+        run = run_in_qemu(project, core, tools=tools)
+        layers = run_in_qemu(project, core, profile=True, tools=tools).layers
+    cycles = cycles_per_instruction or core.cycles_per_instruction
+    macs = model.macs()
+    return FirmwareMeasurement(
+        flash_firmware=built.flash,
+        sram_firmware=built.ram,
+        stack=built.stack,
+        stack_measured=run.stack,
+        instructions=run.instructions,
+        instructions_per_mac=run.instructions / macs if macs else None,
+        layers=layers,
+        latency_ms=1000.0 * run.instructions * cycles / device.clock_hz,
+        cycles_per_instruction=cycles,
+        clock_hz=device.clock_hz,
+        bit_exact=run.bit_exact,
+        board=run.board,
+    )
