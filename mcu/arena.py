@@ -121,7 +121,7 @@ def _offset(entry: tuple[int, int, int, int]) -> int:
 
 def greedy_plan(buffers: Sequence[Buffer]) -> Plan:
     """TFLM's GreedyMemoryPlanner: largest first, the later of equal ones first."""
-    return place(buffers, sorted(reversed(range(len(buffers))), key=lambda index: -buffers[index][0]))
+    return place(buffers, sorted(range(len(buffers)), key=lambda index: (-buffers[index][0], -index)))
 
 
 def plan_activations(model: Structure | Int8Model) -> Plan:

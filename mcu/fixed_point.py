@@ -72,7 +72,7 @@ def reciprocal(x: Int64) -> tuple[Int64, Int64]:
     zeros = 31 - np.floor(np.log2(x)).astype(np.int64)
     half = (x << zeros) - (1 << 31)
     denominator = (half + (1 << 31) - 1 + 1) >> 1  # rounding half sum of x and 1, Q0.31
-    y = 1515870810 + high_multiply(denominator, np.int64(-1010580540))  # 48/17 - 32/17 d, Q2.29
+    y = 1515870810 + high_multiply(denominator, -1010580540)  # 48/17 - 32/17 d, Q2.29
     for _ in range(3):
         error = (1 << 29) - high_multiply(denominator, y)
         y = y + (high_multiply(y, error) << 2)

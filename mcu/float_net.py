@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import torch
@@ -108,7 +109,7 @@ class FloatNet(nn.Module):
         if observer:
             observer(self.graph.input, values[self.graph.input])
         for index, op in enumerate(self.graph.ops):
-            y = self._apply(index, op, [values[tensor] for tensor in op.inputs])
+            y = self._value(index, op, [values[tensor] for tensor in op.inputs])
             if before:
                 before(index, y)
             y = _activated(y, op.activation)
@@ -120,7 +121,7 @@ class FloatNet(nn.Module):
                     del values[tensor]
         return values[self.graph.output].flatten(1)
 
-    def _apply(self, index: int, op: Op, inputs: list[torch.Tensor]) -> torch.Tensor:
+    def _value(self, index: int, op: Op, inputs: list[torch.Tensor]) -> torch.Tensor:
         x = inputs[0]
         if op.kind in (Kind.CONV, Kind.DEPTHWISE):
             weight, bias = self.weights[str(index)], self.biases[str(index)]
@@ -150,8 +151,8 @@ class FloatNet(nn.Module):
             self._grids = [affine(*ends[root]) for root in self.roots]
         return self._grids
 
-    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
-        super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
         self._grids = None
 
     @torch.no_grad()
@@ -228,23 +229,20 @@ def _average(x: torch.Tensor, op: Op) -> torch.Tensor:
 def _folded(graph: Graph, op: Op, module: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights ``(out, in / groups, kh, kw)`` and bias with the operator's batch normalisation folded in."""
     channels = graph.tensors[op.output].channels
-    norm = module.get_submodule(op.norm) if op.norm else None
-    if op.layer:
-        layer = module.get_submodule(op.layer)
-        weight = layer.weight.detach().reshape(channels, -1, *op.kernel).float()  # type: ignore[union-attr, operator]
-        bias = layer.bias  # type: ignore[union-attr]
-        bias = weight.new_zeros(channels) if bias is None else bias.detach().float()  # type: ignore[union-attr, operator]
+    layer: Any = module.get_submodule(op.layer) if op.layer else None
+    norm: Any = module.get_submodule(op.norm) if op.norm else None
+    if layer is not None:
+        weight = layer.weight.detach().reshape(channels, -1, *op.kernel).float()
+        bias = weight.new_zeros(channels) if layer.bias is None else layer.bias.detach().float()
     else:
-        assert norm is not None
-        reference = norm.running_mean
-        weight = torch.ones(channels, 1, 1, 1, device=reference.device)  # type: ignore[union-attr, arg-type]
-        bias = torch.zeros(channels, device=reference.device)  # type: ignore[union-attr, arg-type]
+        weight = torch.ones(channels, 1, 1, 1, device=norm.running_mean.device)
+        bias = weight.new_zeros(channels)
     if norm is not None:
         gain = 1.0 if norm.weight is None else norm.weight.detach()
         shift = 0.0 if norm.bias is None else norm.bias.detach()
-        factor = gain / torch.sqrt(norm.running_var + norm.eps)  # type: ignore[operator]
-        weight = weight * factor[:, None, None, None]  # type: ignore[index]
-        bias = (bias - norm.running_mean) * factor + shift  # type: ignore[operator]
+        factor = gain / torch.sqrt(norm.running_var + norm.eps)
+        weight = weight * factor[:, None, None, None]
+        bias = (bias - norm.running_mean) * factor + shift
     return weight.clone(), bias.clone()
 
 

@@ -128,14 +128,15 @@ class _Requantiser:
         self._samples = self._borders(np.minimum(bound, (1 << 31) - 1).astype(np.int64))
         scale = self._multiplier.astype(np.float64) * np.exp2(self._shift - 31.0)
         offset = 0.5 + np.exp2(self._shift - 1.0)
-        self._dtype = None
+        self._dtype: type | None = None
         for dtype in (np.float32, np.float64):
             self._scale, self._offset = scale.astype(dtype), offset.astype(dtype)
             exact_sums = bound.max(initial=0) < _EXACT_FLOAT32 or dtype is np.float64
             if exact_sums and self._agrees(dtype):
                 self._dtype = dtype
                 break
-        self.sums = torch.float32 if bound.max(initial=0) < _EXACT_FLOAT32 else torch.float64
+        small = bool(bound.max(initial=0) < _EXACT_FLOAT32)
+        self.sums: torch.dtype = torch.float32 if small else torch.float64
         self._torch_scale = torch.from_numpy(self._scale)[:, None, None]
         self._torch_offset = torch.from_numpy(self._offset)[:, None, None]
 
@@ -154,7 +155,7 @@ class _Requantiser:
         return np.clip(samples, -bound, bound)
 
     def _agrees(self, dtype: type) -> bool:
-        sums = self._samples.astype(dtype)
+        sums: np.ndarray = self._samples.astype(dtype)
         scaled = sums * self._scale
         if self._low == 0:
             fast = np.floor(scaled + self._offset)

@@ -79,7 +79,7 @@ def options_table(kind: Kind, key: tuple[int, ...]) -> Table:
     activation = key[2] if len(key) > 2 else key[1]  # of MEAN: whether it keeps the reduced dimensions
     if kind in (Kind.CONV, Kind.DEPTHWISE):
         slots = ConvSlot if kind is Kind.CONV else DepthwiseSlot
-        words = [(slots.STRIDE_W, key[4]), (slots.STRIDE_H, key[3])]
+        words: list[tuple[int, int | Node]] = [(slots.STRIDE_W, key[4]), (slots.STRIDE_H, key[3])]
         if kind is Kind.DEPTHWISE:
             words.append((DepthwiseSlot.MULTIPLIER, key[5]))
         if len(key) > 6:
@@ -92,7 +92,7 @@ def options_table(kind: Kind, key: tuple[int, ...]) -> Table:
     if kind is Kind.SOFTMAX:
         return Table(((0, struct.unpack("<i", struct.pack("<f", 1.0))[0]),))  # beta
     if kind is Kind.CONCAT:
-        return Table(((0, 3),), ((1, activation),))  # axis 3: channels
+        return Table(((0, -1),), ((1, activation),))  # the last axis: channels
     return Table((), ((0, activation),))
 
 
