@@ -3,7 +3,7 @@
 Every rule is written once, as coefficients of a bilinear form in input and output channels, and evaluated
 either on integers (numpy, exact) or on real-valued widths (torch, differentiable). File size and arena carry
 alignment and planning terms that are not smooth: ``ResourceModel.exact`` has them from the writer and the
-planner, ``ResourceModel.smooth`` follows the main terms and is rescaled to agree at given widths.
+planner, ``ResourceModel.smooth`` follows the terms that depend on widths.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mcu.errors import InputError
 from mcu.flatbuffer_size import predict_flash
 from mcu.graph import Graph, Op
 from mcu.int8_model import Kind
-from mcu.structure import OpForm, Structure
+from mcu.structure import structure_of_graph
 
 BYTES_PER_OUTPUT_CHANNEL = 12
 """int32 bias, float32 scale and an int32 share of alignment and arena bookkeeping."""
@@ -138,18 +138,6 @@ class ResourceModel:
         channels = np.rint(_with_one(widths) @ self._matrix.T).astype(np.int64)
         structure = self._structure.with_channels(channels.tolist())
         return Resources(predict_flash(structure), predict_arena(structure).total, int(self.macs(widths)))
-
-
-def structure_of_graph(graph: Graph) -> Structure:
-    """The exported model's operators and shapes (NHWC); channels can be changed by ``Structure.with_channels``."""
-    shapes = tuple((1, tensor.height, tensor.width, tensor.channels) for tensor in graph.tensors)
-    ops = tuple(
-        OpForm(
-            op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation, source=index
-        )
-        for index, op in enumerate(graph.ops)
-    )
-    return Structure(shapes, ops, graph.input, graph.output, tuple(range(len(shapes))))
 
 
 def _with_one(widths: np.ndarray) -> np.ndarray:

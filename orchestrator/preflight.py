@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mcu.errors import InputError
 from mcu.resources import ResourceModel
 from mcu.trace import trace
@@ -9,22 +11,26 @@ from pruning.landing import require_reachable
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
 from search_spaces.sweep import SweepConfig
-from search_spaces.tasks import Task, load_task
+from search_spaces.tasks import Task, describe_task, load_task
 
 
-def check_sweep(sweep: SweepConfig) -> None:
+def check_sweep(sweep: SweepConfig) -> dict[str, Any]:
     """Load the task, trace every network and hold every budget against the smallest it can become.
 
     A budget is refused when no network of the sweep can meet it. Bounds that are held against the exported C
     program are left to the trials, because its size is known only once it is built.
 
+    Returns:
+        Facts about the task, to be kept with the study.
+
     Raises:
         InputError: one line that names what cannot be used.
     """
     task = load_task(sweep.task)
+    facts = describe_task(sweep.task.name, task)
     models = {choice.name: _resources(choice, task) for choice in sweep.network.choices()}
     if sweep.budgets.runtime != "tflm":
-        return
+        return facts
     for named in sweep.named_budgets():
         refusals: list[InputError] = []
         for name, model in models.items():
@@ -34,6 +40,7 @@ def check_sweep(sweep: SweepConfig) -> None:
                 refusals.append(error)
         if len(refusals) == len(models):
             raise InputError(f"budgets: {named.name}: {refusals[0]}")
+    return facts
 
 
 def _resources(choice: NetworkChoice, task: Task) -> ResourceModel:

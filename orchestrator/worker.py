@@ -16,9 +16,11 @@ import torch
 
 from mcu.budget import Resources
 from mcu.errors import InputError
-from mcu.host_twin import HostTwin, quantise_input
-from mcu.measure import Measurement, check_against_interpreter, measure_model
+from mcu.host_twin import HostTwin
+from mcu.int8_model import QTensor
+from mcu.measure import Measurement, check_against_interpreter, measure_model, model_input
 from orchestrator.spec import Artifact, DenseCost, Rung, TrialResult, TrialSpec
+from pruning.checkpoint import remove_checkpoint
 from pruning.methods import method
 from pruning.problem import DivergedError, Infeasible, Outcome, Problem, Progress, Settings, StoppedError
 from pruning.training import float_scores, normalise
@@ -48,7 +50,7 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[Rung], bool]) 
     started = time.monotonic()
     try:
         task = _task(spec.task.model_dump_json())
-        problem, settings = _problem(spec, task), _settings(spec)
+        problem, settings = _problem(spec, task), _settings(spec, artifacts)
         torch.manual_seed(spec.seed)
         answer = method(spec.method).run(
             problem, spec.budget.budget(), settings, lambda progress: report(_rung(progress))
@@ -59,6 +61,7 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[Rung], bool]) 
         return _ended("failed", f"diverged: {error}", started)
     except (MemoryError, torch.OutOfMemoryError) as error:
         return _ended("failed", f"out of memory: {error}", started)
+    remove_checkpoint(artifacts / spec.hash())
     if isinstance(answer, Infeasible):
         used = answer.smallest
         return _ended("infeasible", answer.reason, started, **_held(spec, used))
@@ -82,7 +85,7 @@ def _problem(spec: TrialSpec, task: Task) -> Problem:
     )  # fmt: skip
 
 
-def _settings(spec: TrialSpec) -> Settings:
+def _settings(spec: TrialSpec, artifacts: Path) -> Settings:
     wanted = spec.training.device
     device = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
     if device == "cuda" and not torch.cuda.is_available():
@@ -149,14 +152,18 @@ def _complete(
 def _inputs(x: np.ndarray, problem: Problem, twin: HostTwin) -> np.ndarray:
     """Raw samples ``(N, C, H, W)`` as the int8 input ``(N, H, W, C)`` of the exported model."""
     parts = [
-        quantise_input(normalise(torch.as_tensor(part), problem).numpy().transpose(0, 2, 3, 1), twin.input)
+        model_input(twin.model, normalise(torch.as_tensor(part), problem).numpy())
         for part in np.array_split(x, max(1, len(x) // 2000))
     ]
     return np.concatenate(parts)
 
 
+def _input(twin: HostTwin) -> QTensor:
+    return twin.model.tensors[twin.model.input]
+
+
 def _accuracy(twin: HostTwin, inputs: np.ndarray, labels: np.ndarray) -> float:
-    return float(np.mean(twin.run(inputs).reshape(len(inputs), -1).argmax(1) == labels))
+    return float(np.mean(twin.predict(inputs) == labels))
 
 
 def _float_accuracy(outcome: Outcome, problem: Problem, task: Task) -> float:
@@ -179,7 +186,7 @@ def _write(
         "classes": list(task.classes),
         "input_shape_nchw": list(task.input_shape),
         "normalise": {"mean": list(task.normalise[0]), "std": list(task.normalise[1])},
-        "input": {"scale": twin.input.scale, "zero_point": twin.input.zero_point},
+        "input": {"scale": _input(twin).scale, "zero_point": _input(twin).zero_point},
         "self_test": {
             "inputs_nhwc": samples.tolist(),
             "outputs": twin.run(samples).reshape(len(samples), -1).tolist(),

@@ -7,8 +7,9 @@ root mean square over the groups and e_bg = dlog R_b / du_g, one step is
     u  <-  u - eta (s + sum_b lambda_b e_b)
 
 and each multiplier follows its constraint as a proportional-integral controller,
-lambda_b = max(0, k_p v_b + k_i sum v_b) with v_b = log(R_b / T_b). All quantities are relative, and eta, k_p, k_i
-are set by how fast the target moves, so the same constants serve every network, task and budget. The idea of
+lambda_b = max(0, k_p v_b + k_i sum v_b) / |e_b|^2 with v_b = log(R_b / T_b): dividing by the squared elasticities
+makes every bound close in on its target at the same pace, however few groups can relieve it. All quantities are
+relative, and eta, k_p, k_i follow from how fast the target moves, so the same constants serve every budget. The idea of
 pricing resources inside training is Liberis & Lane's (IMWUT 2022); this controller is our own.
 """
 
@@ -30,10 +31,13 @@ AIM = 0.99
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 1.0, 0.15
 """Width of the soft step in channels for groups of 16 or fewer; larger groups scale it up."""
 
+LEAST_STIFFNESS = 0.05
+"""Squared elasticities below this do not raise a multiplier further: no group can relieve the bound."""
+
 SLOWEST_STEP = 2e-3
 """Smallest step in log width, so that groups can still trade channels when little needs to go."""
 
-_STATE = ("log_widths", "pull", "integral", "multipliers", "correction")
+_STATE = ("log_widths", "pull", "integral", "multipliers", "offset")
 
 
 class WidthController:
@@ -51,7 +55,7 @@ class WidthController:
         self.pull = torch.zeros_like(self.log_widths)
         self.integral = torch.zeros(len(bounds), dtype=torch.float64)
         self.multipliers = torch.zeros(len(bounds), dtype=torch.float64)
-        self.correction = torch.ones(3, dtype=torch.float64)
+        self.offset = torch.zeros(3, dtype=torch.float64)
         self.step = 0
         pace = float(torch.log(self.start / self.bounds).max()) / (ANNEAL_PART * self.steps)
         self.eta = max(2 * pace, SLOWEST_STEP)
@@ -87,7 +91,8 @@ class WidthController:
         slope = self.pull / (self.pull.square().mean().sqrt() + 1e-12)
         excess, elasticity = self._excess()
         self.integral = torch.clamp(self.integral + excess, min=0.0)
-        self.multipliers = torch.clamp(self.gain * (excess + self.integral / 20), min=0.0)
+        stiffness = elasticity.square().sum(1).clamp(min=LEAST_STIFFNESS)
+        self.multipliers = torch.clamp(self.gain * (excess + self.integral / 20) / stiffness, min=0.0)
         step = self.eta * (slope + self.multipliers @ elasticity)
         step = torch.clamp(step, -4 * self.eta, 4 * self.eta)
         ceiling = torch.log(torch.tensor(self.bank.sizes, dtype=torch.float64))
@@ -97,16 +102,24 @@ class WidthController:
     def _excess(self) -> tuple[torch.Tensor, torch.Tensor]:
         """log(R / target) per bound, and its derivatives by the log-widths ``(bounds, groups)``."""
         leaf = self.log_widths.clone().requires_grad_()
-        used = torch.log(self.model.smooth(torch.exp(leaf)) * self.correction)[self.rows]
+        used = torch.log(self._used(torch.exp(leaf)))[self.rows]
         rows = [torch.autograd.grad(value, leaf, retain_graph=True)[0] for value in used]
         elasticity = torch.stack(rows) if rows else torch.zeros(0, len(leaf), dtype=torch.float64)
         return used.detach() - torch.log(self.target()), elasticity
 
     def calibrate(self) -> None:
-        """Rescale the smooth model to agree with the exact one at the present widths."""
+        """Shift the smooth model to agree with the exact one at the present widths.
+
+        A shift and not a factor: what the smooth model leaves out (headers, structures of the interpreter, gaps in
+        the arena) hardly depends on the widths, and a factor would promise relief that narrowing cannot give.
+        """
         widths = np.maximum(1, np.rint(self.widths))
         exact = torch.tensor([float(v) for v in self.model.exact(widths.astype(np.int64))], dtype=torch.float64)
-        self.correction = exact / self.model.smooth(torch.as_tensor(widths, dtype=torch.float64))
+        self.offset = exact - self.model.smooth(torch.as_tensor(widths, dtype=torch.float64))
+
+    def _used(self, widths: torch.Tensor) -> torch.Tensor:
+        """Flash, sram and MACs at real-valued widths: smooth, and right where it was last calibrated."""
+        return torch.clamp(self.model.smooth(widths) + self.offset, min=1.0)
 
     def state(self) -> dict[str, torch.Tensor]:
         """What a checkpoint needs to go on."""
@@ -129,7 +142,7 @@ class WidthController:
 
     def row(self) -> dict[str, object]:
         """Resources, targets, multipliers and real-valued widths, for the trajectory."""
-        used = self.model.smooth(torch.exp(self.log_widths)) * self.correction
+        used = self._used(torch.exp(self.log_widths))
         return {
             **{name: round(float(value)) for name, value in zip(RESOURCES, used, strict=True)},
             **{f"target_{n}": round(float(v)) for n, v in zip(self.names, self.target(), strict=True)},
