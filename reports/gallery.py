@@ -27,7 +27,7 @@ KINDS = ("png", "svg", "pdf")
 CAPTIONS = {
     **{
         f"accuracy_{name}": f"int8 test accuracy against {RESOURCE_TITLES[name]}. Filled: within its budget; "
-        "hollow: over it. Step lines: the model one would choose by validation accuracy as the room grows."
+        "hollow: over it. Step lines: the model one would choose by validation accuracy as the limit grows."
         for name in RESOURCES
     },
     "methods": "Test accuracy at each budget. Small dots: feasible trials; bars: their mean with a 95 % bootstrap "
@@ -35,7 +35,7 @@ CAPTIONS = {
     "budget_use": "Measured use as a share of each bound. The bar is the median; past the red line a budget is broken.",
     "hypervolume": "Hypervolume of feasible models over finished trials and over CPU hours: the mean, over budgets "
     "drawn log-uniformly from the box of all measurements, of the accuracy of the best model that fits.",
-    "attainment": "Accuracy reached within a room: median over seeds, shaded from the worst to the best seed.",
+    "attainment": "Accuracy of the best model within a limit: median over seeds, shaded from worst to best.",
     "trajectories": "Training of the winners. Above: flash, SRAM and MACs as multiples of their bounds (dotted: of the "
     "dense network, where there is no bound). Below: validation accuracy.",
     "widths": "Channels the winners kept, layer by layer, shaded by their share of the dense network.",

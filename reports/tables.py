@@ -116,13 +116,13 @@ def methods_table(cells: Sequence[Cell]) -> Table:
 
 
 def cell_text(cell: Cell) -> str:
-    """``95.1 % (94.8 ± 0.3, 6 of 6)``: best by validation, mean and spread over trials, feasible of tried."""
+    """``95.1 % (94.8 ± 0.3, 6/6)``: best by validation, mean and spread over trials, feasible of tried."""
     if not cell.tried:
         return "not run"
     if cell.best is None or cell.mean is None:
-        return f"does not fit (0 of {cell.tried})"
+        return f"does not fit (0/{cell.tried})"
     spread = "" if cell.spread is None else f" ± {100 * cell.spread:.1f}"
-    return f"{percent(cell.best)} ({100 * cell.mean:.1f}{spread}, {cell.feasible} of {cell.tried})"
+    return f"{percent(cell.best)} ({100 * cell.mean:.1f}{spread}, {cell.feasible}/{cell.tried})"
 
 
 def duels_table(duels: Sequence[Duel]) -> Table:

@@ -35,7 +35,7 @@ def methods_figure(table: pd.DataFrame, cells: Sequence[Cell], look: Look, width
     for edge in range(1, len(labels)):
         axes.axvline(edge - 0.5, color=SOFT, linewidth=0.4, alpha=0.5)
     axes.set_xticks(range(len(labels)), [label.replace(", ", "\n") for label in labels])
-    axes.tick_params(axis="x", length=0, labelrotation=0 if len(labels) <= 7 else 30)
+    axes.tick_params(axis="x", length=0, pad=8, labelrotation=0 if len(labels) <= 7 else 30)
     axes.set_xlim(-0.5, len(labels) - 0.5)
     axes.grid(axis="x", visible=False)
     axes.set_ylabel("int8 test accuracy")

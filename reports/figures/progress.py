@@ -49,8 +49,10 @@ def hypervolume_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> F
         for axes, x in zip(panels, (counts, hours), strict=True):
             axes.step(x, volumes, where="post", color=colour, linewidth=line)
     if finals:
-        spread = max(max(finals) - min(finals), 0.02)
-        panels[0].set_ylim(max(0.0, min(finals) - 1.5 * spread), min(1.0, max(finals) + 0.3 * spread))
+        top = max(finals)
+        low = min(value for value in finals if value >= 0.5 * top)  # a method that hardly fits anything lies below
+        spread = max(top - low, 0.02)
+        panels[0].set_ylim(max(0.0, low - 1.5 * spread), min(1.0, top + 0.3 * spread))
     panels[0].set_xlabel("finished trials")
     panels[1].set_xlabel("CPU hours")
     panels[0].set_ylabel("hypervolume")
@@ -63,7 +65,7 @@ def hypervolume_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> F
 
 
 def attainment_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Figure | None:
-    """Median over seeds of the accuracy reached within a room, between the worst and the best of two seeds or more."""
+    """Median over seeds of the accuracy within a limit, between the worst and the best of two seeds or more."""
     feasible = table[table["feasible"]]
     drawn = [name for name in look.order if feasible.loc[feasible["method"] == name, "seed"].nunique() >= 2]
     if not drawn:
