@@ -1,10 +1,12 @@
-"""Random int8 models for the tests: every operator the writer knows, odd shapes, all paddings."""
+"""Random int8 models as fixtures: every operator the writer knows, odd shapes, all paddings."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pytest
 
 from mcu.int8_model import Activation, Int8Model, Kind, QOp, QTensor
 from mcu.windows import output_size, same_padding
@@ -87,6 +89,34 @@ class NetworkBuilder:
         self.ops.append(QOp(Kind.RELU, (x,), y, activation=Activation.RELU))
         return y
 
+    def mean(self, x: int, keep: bool) -> int:
+        _, height, width, channels = self.tensors[x].shape
+        y = self.tensor((1, 1, 1, channels) if keep else (1, channels), like=x)
+        scale = float(np.float32(self.tensors[x].scale * self.rng.uniform(0.3, 1.2)))
+        self.tensors[y] = replace(self.tensors[y], scale=scale)
+        self.ops.append(QOp(Kind.MEAN, (x,), y, kernel=(height, width)))
+        return y
+
+    def reshape(self, x: int) -> int:
+        y = self.tensor((1, self.tensors[x].bytes), like=x)
+        self.ops.append(QOp(Kind.RESHAPE, (x,), y))
+        return y
+
+    def dense(self, x: int, outputs: int, bias: bool) -> int:
+        count = self.tensors[x].bytes
+        y = self.tensor((1, outputs))
+        weights = self.rng.integers(-127, 128, (outputs, count), dtype=np.int8)
+        scale = self.rng.uniform(0.5, 2) * self.tensors[y].scale / self.tensors[x].scale / 73 / np.sqrt(count)
+        biases = self.rng.integers(-2000, 2000, outputs).astype(np.int32) if bias else None
+        scales = np.full(outputs, scale, np.float32)
+        self.ops.append(QOp(Kind.DENSE, (x,), y, weights, scales, biases, activation=self.activation()))
+        return y
+
+    def softmax(self, x: int) -> int:
+        self.tensors.append(QTensor(self.tensors[x].shape, 1 / 256, -128))
+        self.ops.append(QOp(Kind.SOFTMAX, (x,), len(self.tensors) - 1))
+        return len(self.tensors) - 1
+
     def head(self, x: int, classes: int) -> int:
         _, height, width, _ = self.tensors[x].shape
         if self.rng.integers(0, 2):
@@ -98,7 +128,47 @@ class NetworkBuilder:
         return Int8Model(tuple(self.tensors), tuple(self.ops), x, y, metadata or {})
 
 
-def random_model(seed: int, metadata: dict[str, str] | None = None) -> Int8Model:
+@pytest.fixture(scope="session")
+def random_model() -> Callable[..., Int8Model]:
+    """``random_model(seed)``: a network such as our quantiser makes."""
+    return make_model
+
+
+@pytest.fixture(scope="session")
+def foreign_model() -> Callable[[int], Int8Model]:
+    """``foreign_model(seed)``: a network with operators that only other converters write."""
+    return make_foreign_model
+
+
+@pytest.fixture(scope="session")
+def codes() -> Callable[..., np.ndarray]:
+    """``codes(model, count)``: random int8 inputs of a model."""
+
+    def draw(model: Int8Model, count: int = 8, seed: int = 0) -> np.ndarray:
+        shape = (count, *model.tensors[model.input].shape[1:])
+        return np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8)
+
+    return draw
+
+
+def make_foreign_model(seed: int) -> Int8Model:
+    """Convolution, then any of MEAN and RESHAPE, one or two dense layers, perhaps a softmax."""
+    rng = np.random.default_rng(seed)
+    build = NetworkBuilder(rng)
+    first = x = build.tensor((1, int(rng.integers(4, 9)), int(rng.integers(4, 9)), 3))
+    x = build.convolution(x, int(rng.integers(2, 9)), (3, 3))
+    if seed % 2:
+        x = build.mean(x, keep=bool(seed // 2 % 2))
+    if seed // 4 % 2:
+        x = build.reshape(x)
+    for _ in range(1 + seed // 8 % 2):
+        x = build.dense(x, int(rng.integers(2, 13)), bias=bool(rng.integers(0, 3)))
+    if seed % 3 == 0:
+        x = build.softmax(x)
+    return build.model(first, x)
+
+
+def make_model(seed: int, metadata: dict[str, str] | None = None) -> Int8Model:
     """A random network of 3 to about 14 operators."""
     rng = np.random.default_rng(seed)
     build = NetworkBuilder(rng)

@@ -1,0 +1,139 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from mcu.errors import InputError
+from mcu.float_net import Calibration, FloatNet, affine
+from mcu.trace import trace
+
+
+class Branched(nn.Module):
+    """Batch norms, depthwise with multiplier, residual, concat, pools, lone batch norm, lone relu6, dense on 2x2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU())
+        self.wide = nn.Sequential(nn.Conv2d(6, 12, 3, 2, 1, groups=6, bias=False), nn.BatchNorm2d(12), nn.ReLU6())
+        self.skip = nn.Conv2d(6, 12, 1, 2)
+        self.pool = nn.AvgPool2d(3, 2, 1, count_include_pad=False)
+        self.norm = nn.BatchNorm2d(12)
+        self.left = nn.Conv2d(12, 4, (3, 1), padding=(1, 0), dilation=1)
+        self.right = nn.Conv2d(12, 5, 3, padding=2, dilation=2)
+        self.head = nn.Linear(9 * 2 * 2, 7)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        x = torch.relu(self.wide(x) + self.skip(x))
+        x = self.norm(self.pool(x))
+        x = torch.cat([self.left(x), torch.relu(self.right(x))], 1)
+        x = nn.functional.max_pool2d(nn.functional.relu6(x), 2)
+        return self.head(x.flatten(1))
+
+
+def trained(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
+    torch.manual_seed(0)
+    network.train()
+    for _ in range(5):
+        network(torch.randn(16, *shape))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.5, 0.5)
+    return network.eval()
+
+
+@pytest.fixture
+def branched() -> tuple[nn.Module, FloatNet]:
+    network = trained(Branched(), (3, 13, 13))
+    traced = trace(network, (3, 13, 13))
+    return network, FloatNet(traced.graph, traced.module)
+
+
+def test_folding_changes_no_output(branched):
+    network, folded = branched
+    x = torch.randn(8, 3, 13, 13)
+    assert torch.allclose(folded(x), network(x), atol=1e-5)
+
+
+def test_one_dimensional_signals_run_as_images():
+    network = nn.Sequential(
+        nn.Conv1d(2, 4, 5, 2, 2), nn.BatchNorm1d(4), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+    network = trained(network, (2, 31))
+    traced = trace(network, (2, 31))
+    x = torch.randn(4, 2, 31)
+    assert torch.allclose(FloatNet(traced.graph, traced.module)(x), network(x), atol=1e-5)
+
+
+def test_fake_quantisation_needs_calibration_and_can_be_switched_off(branched):
+    _, folded = branched
+    x = torch.randn(8, 3, 13, 13)
+    with pytest.raises(InputError, match="calibrate"):
+        folded.fake_quantise(True)
+    exact = folded(x)
+    folded.calibrate(x)
+    folded.fake_quantise(True)
+    assert 0 < (folded(x) - exact).abs().max() < 0.2 * exact.abs().max()
+    folded.fake_quantise(False)
+    assert torch.equal(folded(x), exact)
+
+
+def test_gradients_pass_straight_through(branched):
+    _, folded = branched
+    x, y = torch.randn(32, 3, 13, 13), torch.randint(0, 7, (32,))
+    folded.calibrate(x)
+    folded.fake_quantise(True)
+    optimiser = torch.optim.Adam(folded.parameters(), 0.02)
+    losses = []
+    for _ in range(20):
+        loss = nn.functional.cross_entropy(folded(x), y)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert all(parameter.grad is not None for parameter in folded.parameters())
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("method", list(Calibration))
+def test_ranges_hold_zero_and_start_there_after_a_relu(branched, method):
+    _, folded = branched
+    folded.calibrate(torch.randn(64, 3, 13, 13), method)
+    for tensor, (scale, zero_point) in enumerate(folded.grids()):
+        assert scale > 0
+        assert -128 <= zero_point <= 127
+        if folded.roots[tensor] in folded.rectified:
+            assert zero_point == -128
+
+
+def test_an_outlier_widens_minmax_but_not_percentile(branched):
+    _, folded = branched
+    x = torch.randn(256, 3, 13, 13)
+    x[0, 0, 0, 0] = 1000.0
+    scales = {}
+    for method in Calibration:
+        folded.calibrate(x, method)
+        scales[method] = folded.grids()[folded.graph.input][0]
+    assert scales[Calibration.MINMAX] > 3.9
+    assert scales[Calibration.PERCENTILE] < 0.1
+
+
+def test_ranges_travel_with_the_state_and_the_network_moves_types(branched):
+    _, folded = branched
+    folded.calibrate(torch.randn(16, 3, 13, 13))
+    other = copy.deepcopy(folded)
+    other.ranges.zero_()
+    other._grids = None
+    other.load_state_dict(folded.state_dict())
+    assert other.grids() == folded.grids()
+    assert folded.double().cpu().weights["0"].dtype is torch.float64
+
+
+def test_affine_represents_zero_exactly():
+    assert affine(0.0, 2.55) == (pytest.approx(0.01), -128)
+    scale, zero_point = affine(-1.0, 1.0)
+    assert abs(zero_point) <= 1
+    assert affine(0.5, 1.0)[1] == -128
+    assert affine(0.0, 0.0)[0] > 0
