@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mcu.arena import predict_arena
 from mcu.budget import Resources
+from mcu.deployment import predict_deployment
 from mcu.errors import InputError
-from mcu.flatbuffer_size import predict_flash
 from mcu.graph import Graph, Op
 from mcu.int8_model import Kind
 from mcu.structure import structure_of_graph
@@ -133,11 +132,12 @@ class ResourceModel:
         return torch.stack([flash, scale * torch.logsumexp(steps / scale, 0), macs])
 
     def exact(self, widths: np.ndarray) -> Resources:
-        """Bytes of the file the writer makes, bytes of the TFLM arena, and MACs, at integer widths ``(groups,)``."""
+        """Bytes of the deployed file, bytes of its TFLM arena, and MACs, at integer widths ``(groups,)``."""
         widths = np.asarray(widths, dtype=np.int64)
         channels = np.rint(_with_one(widths) @ self._matrix.T).astype(np.int64)
         structure = self._structure.with_channels(channels.tolist())
-        return Resources(predict_flash(structure), predict_arena(structure).total, int(self.macs(widths)))
+        deployed = predict_deployment(structure)
+        return Resources(deployed.flash, deployed.arena.total, int(self.macs(widths)))
 
 
 def _with_one(widths: np.ndarray) -> np.ndarray:

@@ -10,11 +10,11 @@ import torch
 from torch import fx
 
 from mcu.budget import Budget, Resources
+from mcu.deployment import write_deployment
 from mcu.float_net import FloatNet
 from mcu.measure import measure_model
 from mcu.quantize import quantise
 from mcu.resources import ResourceModel
-from mcu.tflite_writer import write_tflite
 from mcu.trace import trace
 from pruning import surgery
 from pruning.checkpoint import Checkpoint, named, read_checkpoint, write_checkpoint
@@ -175,7 +175,7 @@ class Run:
                 pass
         network = network.cpu().eval()
         model = quantise(network)
-        data = write_tflite(model)
+        data = write_deployment(model)
         measured = measure_model(data)
         require_within(self.budget, Resources(measured.flash, measured.sram, measured.macs), self.method)
         network.fake_quantise(False)
