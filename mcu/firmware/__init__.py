@@ -1,0 +1,30 @@
+"""Firmware: an int8 model as a C program, built for a device, run in an emulator, predicted from shapes."""
+
+from mcu.firmware.build import FirmwareBuild, FirmwareDoesNotFit, build
+from mcu.firmware.cores import CORES, Board, Core, core_of, find_core
+from mcu.firmware.emulator import EmulatorRun, run_in_qemu
+from mcu.firmware.measurement import FirmwareMeasurement, measure_firmware
+from mcu.firmware.prediction import FirmwarePrediction, predict_firmware
+from mcu.firmware.project import write_project
+from mcu.firmware.toolchain import Toolchain, ToolsMissing, toolchain
+
+__all__ = [
+    "CORES",
+    "Board",
+    "Core",
+    "EmulatorRun",
+    "FirmwareBuild",
+    "FirmwareDoesNotFit",
+    "FirmwareMeasurement",
+    "FirmwarePrediction",
+    "Toolchain",
+    "ToolsMissing",
+    "build",
+    "core_of",
+    "find_core",
+    "measure_firmware",
+    "predict_firmware",
+    "run_in_qemu",
+    "toolchain",
+    "write_project",
+]

@@ -111,10 +111,17 @@ def _depthwise(model: Int8Model, op: QOp) -> list[Call]:
     if in_shape[3] == 1:  # every output sees the one channel: an ordinary convolution, and a faster one
         turned = np.ascontiguousarray(weights.transpose(3, 1, 2, 0))
         return _convolution(model, replace(op, kind=Kind.CONV, weights=turned))
-    plain = in_shape[3] == out_shape[3] and in_shape[3] >= DEPTHWISE_LANES
-    function = "depthwise" if plain else "depthwise_multiplied"
+    function = depthwise_kernel(in_shape[3], out_shape[3])
     geometry = _narrow_turned(_geometry(op, in_shape, out_shape))
     return [_weighted(model, op, function, weights, geometry, conv_multipliers(model, op))]
+
+
+def depthwise_kernel(in_channels: int, out_channels: int) -> str:
+    """The kernel that runs a depthwise layer of these channel counts."""
+    if in_channels == 1:
+        return "convolution"
+    whole_blocks = in_channels == out_channels and in_channels >= DEPTHWISE_LANES
+    return "depthwise" if whole_blocks else "depthwise_multiplied"
 
 
 def _pool(model: Int8Model, op: QOp) -> list[Call]:

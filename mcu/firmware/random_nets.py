@@ -64,7 +64,7 @@ class RandomNet:
         tensor = self.tensors[source]
         weights = self._weights((outputs, tensor.bytes))
         target = self._tensor((1, outputs), tensor.scale, 0)
-        scale = 0.7 / (73.0 * np.sqrt(tensor.bytes))
+        scale = 1.4 / (73.0 * np.sqrt(tensor.bytes))
         return self._op(
             QOp(Kind.DENSE, (source,), target, weights, np.full(outputs, scale, np.float32), self._bias(outputs))
         )
@@ -170,7 +170,7 @@ class RandomNet:
     ) -> int:
         (height, width), padding = self._window(source, kernel, stride, same, dilation)
         target = self._tensor((1, height, width, channels), self.tensors[source].scale)
-        ratio = 0.7 / (73.0 * np.sqrt(weights.size / channels))
+        ratio = 1.4 / (73.0 * np.sqrt(weights.size / channels))
         scales = (ratio * self.rng.uniform(0.4, 1.6, channels)).astype(np.float32)
         name = f"layers.{len(self.ops)}.{kind}"
         return self._op(
@@ -220,3 +220,51 @@ def separable_net(seed: int = 0, width: int = 64, blocks: int = 4) -> Int8Model:
     for _ in range(blocks):
         x = net.conv(net.depthwise(x), width, (1, 1))
     return net.model(net.conv(net.global_pool(x), 12, (1, 1), activation=NONE))
+
+
+def every_operator_net(seed: int = 0, *, head: bool = True) -> Int8Model:
+    """Every operator once or more: odd channel counts, clipped and dilated windows, strides, a depth multiplier.
+
+    Args:
+        head: whether it ends in mean, dense and softmax; else the output is a whole map, which hides nothing.
+    """
+    net = RandomNet(np.random.default_rng(seed))
+    stem = net.conv(net.input(11, 9, 3), 13)
+    deep = net.depthwise(net.depthwise(stem), (5, 3), dilation=(1, 2))
+    total = net.add(deep, net.conv(stem, 13, dilation=(2, 2), activation=NONE))
+    padded = net.pad(total, (1, 0), (2, 1))
+    largest = net.pool(padded, Kind.MAX_POOL, (3, 2), same=True)
+    joined = net.concat(largest, net.pool(largest, Kind.AVG_POOL, (3, 3), (1, 1), same=True))
+    narrow = net.conv(net.relu(joined), 6, (3, 2), (2, 1), same=False, activation=Activation.RELU6)
+    wide = net.depthwise(narrow, (2, 2), multiplier=3)
+    if not head:
+        return net.model(net.relu(wide))
+    scores = net.dense(net.reshape(net.mean(wide), (1, 18)), 11)
+    return net.model(net.softmax(scores))
+
+
+def random_net(seed: int) -> Int8Model:
+    """A few convolutions, depthwise convolutions, pools and additions of random shape; the output is a map."""
+    rng = np.random.default_rng(seed)
+    net = RandomNet(rng)
+    height, width = int(rng.integers(5, 20)), int(rng.choice([1, int(rng.integers(5, 16))]))
+    x = net.input(height, width, int(rng.integers(1, 9)))
+    for _ in range(int(rng.integers(3, 7))):
+        x = _random_operator(net, x, rng)
+    return net.model(x)
+
+
+def _random_operator(net: RandomNet, x: int, rng: np.random.Generator) -> int:
+    _, height, width, _ = net.tensors[x].shape
+    kernel = (int(rng.integers(1, min(height, 5) + 1)), int(rng.integers(1, min(width, 4) + 1)))
+    stride = (int(rng.integers(1, 3)), 1 if width == 1 else int(rng.integers(1, 3)))
+    same, choice = bool(rng.integers(2)), int(rng.integers(5))
+    if choice == 0:
+        return net.depthwise(x, kernel, stride, same=same)
+    if choice == 1 and min(height, width) > 2:
+        return net.pool(x, Kind.MAX_POOL if same else Kind.AVG_POOL, (2, 2), same=same)
+    if choice == 2:
+        return net.add(x, net.conv(x, net.tensors[x].shape[3], kernel, activation=NONE))
+    if choice == 3:
+        return net.conv(x, int(rng.integers(1, 20)), kernel, dilation=(2, 1 if width == 1 else 2))
+    return net.conv(x, int(rng.integers(1, 20)), kernel, stride, same=same)

@@ -1,0 +1,114 @@
+"""Flash and stack of our C code on each core, from Debian's GCC 12.2 at -O2.
+
+``measure_code`` makes the figures anew; ``python benchmarks/firmware.py --code-sizes`` prints the table below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcu.firmware.build import FirmwareBuild, section_sizes
+from mcu.firmware.stack import stack_bytes
+from mcu.firmware.toolchain import Toolchain
+
+KERNELS = {
+    "convolution": ("convolution", ("convolution", "multiply_1x2", "multiply_2x2")),
+    "depthwise": ("depthwise", ("depthwise", "multiply_lanes")),
+    "depthwise_multiplied": ("depthwise", ("depthwise_multiplied",)),
+    "max_pool": ("pooling", ("max_pool",)),
+    "average_pool": ("pooling", ("average_pool",)),
+    "mean": ("pooling", ("mean",)),
+    "add": ("elementwise", ("add",)),
+    "relu": ("elementwise", ("relu",)),
+    "pad": ("elementwise", ("pad",)),
+    "concat": ("elementwise", ("concat",)),
+    "softmax": ("softmax", ("softmax",)),
+}
+"""Object file and functions of every kernel."""
+
+
+@dataclass(frozen=True)
+class KernelCode:
+    """Bytes of a kernel's code, and of stack below its caller."""
+
+    flash: int
+    stack: int
+
+
+@dataclass(frozen=True)
+class CoreCode:
+    """Bytes on one core.
+
+    Attributes:
+        base: flash of vector table, start-up, application and library functions.
+        stack: of the application down to the call of a kernel.
+        kernels: by name.
+    """
+
+    base: int
+    stack: int
+    kernels: Mapping[str, KernelCode]
+
+
+def measure_code(built: FirmwareBuild, tables: int, tools: Toolchain) -> CoreCode:
+    """The figures of a core from a program that uses every kernel.
+
+    Args:
+        built: that program, its objects beside the ELF.
+        tables: bytes of its tables, layer descriptions and calls.
+    """
+    folder = built.elf.parent
+    graphs = sorted(folder.glob("*.ci"))
+    kernels = {
+        name: KernelCode(_code_bytes(folder / f"{stem}.o", functions, tools), stack_bytes(graphs, name))
+        for name, (stem, functions) in KERNELS.items()
+    }
+    deepest = max(kernel.stack for kernel in kernels.values())
+    flash = sum(kernel.flash for kernel in kernels.values())
+    return CoreCode(built.flash - tables - flash, stack_bytes(graphs) - deepest, kernels)
+
+
+def _code_bytes(item: Path, functions: tuple[str, ...], tools: Toolchain) -> int:
+    sizes = section_sizes(item, tools)
+    return sum(-(-sizes.get(f".text.{function}", 0) // 4) * 4 for function in functions)
+
+
+def _core(base: int, stack: int, *figures: int) -> CoreCode:
+    pairs = zip(figures[::2], figures[1::2], strict=True)
+    return CoreCode(base, stack, {name: KernelCode(*pair) for name, pair in zip(KERNELS, pairs, strict=True)})
+
+
+# fmt: off
+CODE: Mapping[str, CoreCode] = {
+    "cortex-m0": _core(
+        1084, 48,
+        976, 216, 828, 200, 664, 128, 396, 72, 444, 120, 176, 64, 348, 88, 164, 72, 180, 80, 44, 56, 732, 168),
+    "cortex-m0+": _core(
+        1084, 48,
+        976, 216, 828, 200, 664, 128, 396, 72, 444, 120, 176, 64, 348, 88, 164, 72, 180, 80, 44, 56, 732, 168),
+    "cortex-m3": _core(
+        604, 40,
+        1620, 272, 744, 208, 540, 88, 316, 72, 372, 80, 168, 36, 296, 56, 144, 36, 160, 80, 44, 56, 504, 64),
+    "cortex-m4": _core(
+        680, 40,
+        1888, 296, 728, 208, 552, 88, 316, 72, 372, 80, 168, 36, 296, 56, 144, 36, 160, 80, 44, 56, 508, 64),
+    "cortex-m4f": _core(
+        704, 40,
+        1896, 296, 732, 208, 552, 88, 316, 72, 372, 80, 168, 36, 296, 56, 144, 36, 160, 80, 44, 56, 508, 64),
+    "cortex-m7": _core(
+        680, 40,
+        1924, 296, 736, 208, 548, 88, 312, 72, 376, 80, 160, 36, 304, 56, 148, 36, 160, 80, 44, 56, 508, 64),
+    "cortex-m7f": _core(
+        704, 40,
+        1928, 296, 736, 208, 548, 88, 312, 72, 376, 80, 160, 36, 304, 56, 148, 36, 160, 80, 44, 56, 512, 64),
+    "cortex-m33": _core(
+        612, 40,
+        1892, 296, 724, 208, 540, 88, 316, 72, 372, 80, 168, 36, 296, 56, 144, 36, 160, 80, 44, 56, 504, 64),
+    "cortex-m55": _core(
+        644, 40,
+        2092, 360, 752, 256, 548, 88, 328, 72, 388, 80, 180, 48, 348, 72, 164, 48, 160, 80, 44, 56, 540, 80),
+}
+"""Base flash and stack, then flash and stack of every kernel in the order of KERNELS."""
+# fmt: on

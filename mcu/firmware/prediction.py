@@ -1,0 +1,131 @@
+"""Flash and RAM of the firmware, predicted from shapes alone: what budgets are held against while pruning.
+
+flash = start-up, library and application + code of the kernels that occur + for each call its description and some
+instructions + weights and 9 bytes an output channel (bias, multiplier, shift), every table in whole words.
+RAM = arena + stack. The code and stack figures are those of GCC 12.2 (``code_sizes``); another compiler moves
+them by a few percent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from mcu.firmware.calls import depthwise_kernel
+from mcu.firmware.code_sizes import CODE, KernelCode
+from mcu.firmware.cores import find_core
+from mcu.firmware.memory import plan_memory
+from mcu.int8_model import Int8Model, Kind
+from mcu.structure import OpForm, Structure, structure_of
+
+CALL_BYTES = 17
+"""Instructions and addresses of one call in ``model_run``, on average."""
+
+SLACK = 16
+"""Added to the flash, so that a prediction errs on the side that fits."""
+
+APPLICATION_RAM = 4
+"""The variable ``main.c`` keeps its decision in."""
+
+DESCRIPTIONS = {
+    "convolution": 52,
+    "depthwise": 52,
+    "depthwise_multiplied": 52,
+    "max_pool": 28,
+    "average_pool": 28,
+    "mean": 20,
+    "add": 32,
+    "relu": 20,
+    "pad": 16,
+    "concat": 12,
+    "softmax": 16,
+}
+"""Bytes of the layer structs in kernels.h, by kernel."""
+
+CHANNEL_TABLES = (4, 4, 1)  # bias, multiplier, shift
+SOFTMAX_TABLE = 4 * 256  # at most: small input scales need it all
+
+_PLAIN = {
+    Kind.CONV: "convolution",
+    Kind.DENSE: "convolution",
+    Kind.ADD: "add",
+    Kind.CONCAT: "concat",
+    Kind.MAX_POOL: "max_pool",
+    Kind.AVG_POOL: "average_pool",
+    Kind.MEAN: "mean",
+    Kind.PAD: "pad",
+    Kind.RELU: "relu",
+    Kind.SOFTMAX: "softmax",
+}
+
+
+@dataclass(frozen=True)
+class FirmwarePrediction:
+    """Bytes: ``flash``, and ``ram`` = ``arena`` + ``stack`` + the application's own variable."""
+
+    flash: int
+    arena: int
+    stack: int
+
+    @property
+    def ram(self) -> int:
+        """Static RAM and stack."""
+        return self.arena + self.stack + APPLICATION_RAM
+
+
+def predict_firmware(model: Structure | Int8Model, core: str, arena: int | None = None) -> FirmwarePrediction:
+    """What the firmware of a model will take on a core.
+
+    Args:
+        model: a structure (the pruning job's light form, shapes only) or a finished model.
+        core: as in the device catalogue, such as ``cortex-m4f``.
+        arena: bytes of activations where they are known; None plans them.
+
+    Raises:
+        InputError: if the core is no Cortex-M.
+    """
+    code = CODE[find_core(core).name]
+    structure = structure_of(model) if isinstance(model, Int8Model) else model
+    kernels: set[str] = set()
+    flash = code.base + SLACK
+    for op in structure.ops:
+        if op.kind is Kind.RESHAPE:
+            continue
+        kernel = _kernel(structure, op)
+        kernels.add(kernel)
+        calls = len(op.inputs) if op.kind is Kind.CONCAT else 1
+        flash += calls * (CALL_BYTES + DESCRIPTIONS[kernel]) + _tables(structure, op)
+    flash += sum(code.kernels[kernel].flash for kernel in kernels)
+    stack = code.stack + max((code.kernels[kernel].stack for kernel in kernels), default=0)
+    memory = plan_memory(structure).total if arena is None else arena
+    return FirmwarePrediction(flash=_words(flash), arena=memory, stack=-(-stack // 8) * 8)
+
+
+def kernel_code(core: str, kernel: str) -> KernelCode:
+    """Flash and stack of one kernel on a core. Raises InputError if the core is no Cortex-M."""
+    return CODE[find_core(core).name].kernels[kernel]
+
+
+def _kernel(structure: Structure, op: OpForm) -> str:
+    if op.kind is Kind.DEPTHWISE:
+        return depthwise_kernel(structure.shapes[op.inputs[0]][-1], structure.shapes[op.output][-1])
+    return _PLAIN[op.kind]
+
+
+def _tables(structure: Structure, op: OpForm) -> int:
+    if op.kind is Kind.SOFTMAX:
+        return SOFTMAX_TABLE
+    if op.kind not in (Kind.CONV, Kind.DEPTHWISE, Kind.DENSE):
+        return 0
+    source, channels = structure.shapes[op.inputs[0]], structure.shapes[op.output][-1]
+    if op.kind is Kind.DENSE:
+        weights = prod(source) * channels
+    elif op.kind is Kind.DEPTHWISE:
+        weights = prod(op.kernel) * channels
+    else:
+        weights = prod(op.kernel) * source[-1] * channels
+    return _words(weights) + sum(_words(size * channels) for size in CHANNEL_TABLES)
+
+
+def _words(size: int) -> int:
+    return -(-size // 4) * 4
