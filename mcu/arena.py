@@ -7,7 +7,7 @@ their sizes below are those of the x86-64 build that ``tflite-micro`` wheels car
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mcu.int8_model import Int8Model, Kind
@@ -93,15 +93,17 @@ def peak_live(buffers: Sequence[Buffer]) -> int:
     return max((sum(size for size, first, last in buffers if first <= step <= last) for step in steps), default=0)
 
 
-def place(buffers: Sequence[Buffer], order: Sequence[int]) -> Plan:
-    """First fit: each buffer in turn at the lowest offset free during its lifetime."""
+def place(buffers: Sequence[Buffer], order: Sequence[int], fixed: Mapping[int, int] | None = None) -> Plan:
+    """First fit: each buffer in turn at the lowest offset free during its lifetime, or where ``fixed`` says."""
     offsets = [0] * len(buffers)
     placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last
     total = 0
     for index in order:
         size, first, last = buffers[index]
-        offset = 0
+        offset = fixed[index] if fixed and index in fixed else 0
         for low, high, begin, end in placed:
+            if fixed and index in fixed:
+                break
             if begin > last or first > end:
                 continue
             if low - offset >= size:
@@ -122,6 +124,12 @@ def _offset(entry: tuple[int, int, int, int]) -> int:
 def greedy_plan(buffers: Sequence[Buffer]) -> Plan:
     """TFLM's GreedyMemoryPlanner: largest first, the later of equal ones first."""
     return place(buffers, sorted(range(len(buffers)), key=lambda index: (-buffers[index][0], -index)))
+
+
+def plan_around(buffers: Sequence[Buffer], offsets: Mapping[int, int]) -> Plan:
+    """TFLM's plan when the file fixes some offsets: those first, the rest greedily around them."""
+    rest = [index for index in range(len(buffers)) if index not in offsets]
+    return place(buffers, [*offsets, *sorted(rest, key=lambda index: (-buffers[index][0], -index))], offsets)
 
 
 def plan_activations(model: Structure | Int8Model) -> Plan:

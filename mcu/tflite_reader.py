@@ -56,6 +56,20 @@ def read_tflite(data: bytes, source: str = "model") -> Int8Model:
         raise InputError(f"{source}: not a readable .tflite file ({error})") from error
 
 
+def read_arena_plan(data: bytes, source: str = "model") -> dict[int, int] | None:
+    """Arena offsets that the file carries for its interpreter, by tensor of the model ``read_tflite`` gives.
+
+    Returns:
+        None where the file leaves planning to the interpreter; tensors it leaves out are missing.
+
+    Raises:
+        InputError: as ``read_tflite``, or if the plan does not fit the file's tensors.
+    """
+    reader = _Reader(data, source)
+    reader.model()
+    return reader.plan()
+
+
 class _Reader:
     """One pass over the first subgraph; ``activations`` maps the file's tensor numbers to ours."""
 
@@ -90,20 +104,36 @@ class _Reader:
             written.add(op.output)
             ops.append(op)
         last = self._activation(ends[1][0])
+        self.plan()
         if not ops or last not in written:
             self._refuse("no operator writes its output")
         return Int8Model(tuple(self.tensors), tuple(ops), first, last, self._metadata())
 
     def _metadata(self) -> dict[str, str]:
+        raw = self._metadata_buffer(schema.METADATA_NAME)
+        try:
+            found = json.loads(raw) if raw else {}
+        except ValueError:
+            self._refuse("its mcusweep metadata is damaged")
+        return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+
+    def _metadata_buffer(self, name: str) -> bytes | None:
         for entry in self.root.tables(ModelSlot.METADATA):
-            if entry.text(0).rstrip("\0") == schema.METADATA_NAME:
-                raw = self._data(entry.integer(1, "<I"))
-                try:
-                    found = json.loads(raw)
-                except ValueError:
-                    self._refuse("its mcusweep metadata is damaged")
-                return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
-        return {}
+            if entry.text(0) == name:
+                return self._data(entry.integer(1, "<I"))
+        return None
+
+    def plan(self) -> dict[int, int] | None:
+        raw = self._metadata_buffer(schema.OFFLINE_PLAN_NAME)
+        if raw is None:
+            return None
+        words = np.frombuffer(raw[: len(raw) // 4 * 4], "<i4")
+        if len(words) != 3 + len(self.views) or words[2] != len(self.views) or np.any(words[3:] < -1):
+            self._refuse(
+                f"its {schema.OFFLINE_PLAN_NAME} does not give one offset for each of {len(self.views)} tensors"
+            )
+        offsets = {self.activations[index]: int(words[3 + index]) for index in self.activations}
+        return {tensor: offset for tensor, offset in offsets.items() if offset >= 0}
 
     # --- tensors -------------------------------------------------------------------------------------------
 

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 
 from mcu import measure, tflm
+from mcu.arena import greedy_plan, lifetimes
 from mcu.errors import InputError
 from mcu.host_twin import HostTwin
 from mcu.measure import TwinMismatchError, check_against_interpreter, evaluate, live_memory, measure_model
+from mcu.tflite_reader import read_arena_plan
 from mcu.tflite_writer import write_tflite
 
 needs_interpreter = pytest.mark.skipif(not tflm.available(), reason="tflite-micro is not installed")
@@ -22,6 +24,20 @@ def test_measured_and_predicted_figures_are_equal_for_our_files(seed, random_mod
     assert (measured.flash, measured.sram, measured.sram_activations, measured.macs) == (
         predicted.flash, predicted.sram, predicted.sram_activations, predicted.macs,
     )  # fmt: skip
+
+
+@needs_interpreter
+def test_a_plan_in_the_file_is_obeyed_and_predicted(random_model, monkeypatch):
+    for seed in range(6):
+        model = random_model(seed)
+        plan = greedy_plan(lifetimes(model))
+        shifted = {tensor: offset + 64 for tensor, offset in enumerate(plan.offsets) if tensor % 2}
+        data = write_tflite(model, shifted)
+        assert read_arena_plan(data) == shifted
+        measured = measure_model(data)
+        with monkeypatch.context() as hidden:
+            hidden.setattr(tflm, "available", lambda: False)
+            assert measure_model(data).sram == measured.sram
 
 
 def test_the_layer_table_adds_up(random_model):
