@@ -19,10 +19,10 @@ from sqlalchemy.engine import URL
 
 from orchestrator.database import database_errors, set_pragmas
 from orchestrator.outcome import DIRECTIONS, OBJECTIVES, outcome_of
-from orchestrator.sampler import tell
+from orchestrator.sampler import write_outcome
 from orchestrator.spec import TrialResult, TrialSpec
 
-_SHOWN_RESULTS = ("accuracy", "float_accuracy", "violation", "feasible", "binding_use", "duration_s", "reason")
+_SHOWN_RESULTS = ("accuracy", "violation", "binding_use", "duration_s", "reason")
 
 
 class OptunaRecord:
@@ -32,7 +32,7 @@ class OptunaRecord:
         InputError, StoreError: as `database_errors`.
     """
 
-    def __init__(self, url: URL, study: str, methods: tuple[str, ...]) -> None:
+    def __init__(self, url: URL, study_name: str, methods: tuple[str, ...]) -> None:
         self._url, self._methods = url, methods
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with self._errors():
@@ -41,16 +41,17 @@ class OptunaRecord:
                 event.listen(storage.engine, "connect", lambda connection, _: set_pragmas(connection))
                 storage.engine.dispose()
             self._storage = storage
-            self._study = optuna.create_study(
-                study_name=study,
+            study = optuna.create_study(
+                study_name=study_name,
                 storage=storage,
                 directions=list(DIRECTIONS),
                 load_if_exists=True,
-                sampler=optuna.samplers.RandomSampler(seed=0),
             )
+            self._study_id = storage.get_study_id_from_name(study_name)
+            self._written = storage.get_n_trials(self._study_id)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                self._study.set_metric_names(list(OBJECTIVES))
+                study.set_metric_names(list(OBJECTIVES))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -77,7 +78,7 @@ class OptunaRecord:
         memory: Mapping[str, Any],
     ) -> None:
         """Write a running trial, in one transaction, unless it is there."""
-        if number < self._count():
+        if number < self._written:
             return
         params: dict[str, Any] = {"method": spec.method}
         distributions: dict[str, BaseDistribution] = {"method": CategoricalDistribution(self._methods)}
@@ -108,26 +109,22 @@ class OptunaRecord:
             intermediate_values={},
         )
         with self._errors():
-            self._storage.create_new_trial(self._study._study_id, template_trial=template)
-
-    def _count(self) -> int:
-        with self._errors():
-            return self._storage.get_n_trials(self._study._study_id)
+            self._storage.create_new_trial(self._study_id, template_trial=template)
+        self._written += 1
 
     def finish(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
-        """Write how a trial ended, unless it is written."""
+        """Write how a running trial ended."""
+        shown = {name: value for name in _SHOWN_RESULTS if (value := getattr(result, name)) is not None}
         with self._errors():
-            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
-            if self._storage.get_trial(trial_id).state.is_finished():
-                return
-            for name in _SHOWN_RESULTS:
-                self._storage.set_trial_user_attr(trial_id, name, getattr(result, name))
-            tell(self._study, number, outcome_of(result, spec.budget.budget()))
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+            for name, value in shown.items():
+                self._storage.set_trial_user_attr(trial_id, name, value)
+            write_outcome(self._storage, trial_id, outcome_of(result, spec.budget.budget()))
 
     def records(self) -> list[tuple[str, int, FrozenTrial]]:
         """Every trial with its method and index, for a sampler to learn from; ``method`` is taken out."""
         with self._errors():
-            trials = self._storage.get_all_trials(self._study._study_id)
+            trials = self._storage.get_all_trials(self._study_id)
         return [_without_method(trial) for trial in trials]
 
 

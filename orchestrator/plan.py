@@ -52,10 +52,10 @@ class Plan:
         """All planned trials by number.
 
         Raises:
-            InputError: for an unknown method, or a hyperparameter that no method takes.
+            InputError: as `check`.
         """
         methods = self.sweep.methods.names
-        self._check_hyperparameters()
+        self.check()
         counts = {method: self.sweep.trials_of(method) for method in methods}
         planned: list[PlannedTrial] = []
         for index in range(max(counts.values())):
@@ -71,7 +71,12 @@ class Plan:
         """What is searched, by method: only hyperparameters the method takes."""
         return {method: distributions(self._taken(method)) for method in self.sweep.methods.names}
 
-    def _check_hyperparameters(self) -> None:
+    def check(self) -> None:
+        """Refuse what no trial could use.
+
+        Raises:
+            InputError: for an unknown method, or a hyperparameter that no method takes.
+        """
         taken = {name for method in self.sweep.methods.names for name in self._taken(method)}
         for name in self.sweep.hyperparameters:
             if name not in taken:

@@ -19,6 +19,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from mcu.errors import InputError
@@ -209,7 +210,9 @@ class ModelSampler(Sampler):
         """Tell the model of the method; trials it did not suggest are ignored."""
         number = self._trials.pop((method, index), None)
         if number is not None:
-            tell(self._studies[method], number, outcome)
+            study = self._studies[method]
+            trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+            write_outcome(study._storage, trial_id, outcome)
 
     def restore(self, method: str, index: int, record: FrozenTrial) -> None:
         """Add a trial of the database's record; one still running is told later."""
@@ -223,15 +226,14 @@ class ModelSampler(Sampler):
         self._trials[method, index] = study._storage.get_trial_number_from_id(trial_id)
 
 
-def tell(study: optuna.Study, number: int, outcome: Outcome) -> None:
-    """Finish a trial of an Optuna study: its constraints first (they can be set once), then its values."""
-    storage = study._storage
-    trial = optuna.Trial(study, storage.get_trial_id_from_study_id_trial_number(study._study_id, number))
+STATES = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+def write_outcome(storage: BaseStorage, trial_id: int, outcome: Outcome) -> None:
+    """Finish a trial of an Optuna storage: its constraints first, where `optuna.Trial.constraints` reads them."""
     for name, value in outcome.constraints.items():
-        if name not in trial.constraints:
-            trial.set_constraint(name, value)
-    state = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED}.get(outcome.state, TrialState.FAIL)
-    study.tell(number, values=outcome.values, state=state)
+        storage.set_trial_system_attr(trial_id, f"constraints:{name}", value)
+    storage.set_trial_state_values(trial_id, STATES[outcome.state], outcome.values)
 
 
 def replay(sampler: Sampler, records: Iterable[tuple[str, int, FrozenTrial]]) -> None:

@@ -42,6 +42,7 @@ STUDIES = Table(
     Column("planned_trials", Integer, nullable=False),
     Column("versions_json", Text, nullable=False),
     Column("machine_json", Text, nullable=False),
+    Column("task_json", Text, nullable=False),
     Column("created_at", String(32), nullable=False),
 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -38,7 +38,13 @@ _NUMBERS = tuple(column.name for column in RESULT_NUMBERS)
 
 @dataclass(frozen=True)
 class Study:
-    """One sweep in the database."""
+    """One sweep in the database.
+
+    Attributes:
+        sweep: its configuration without the section on workers, which ``workers`` holds.
+        sweep_file: the text of the file it was launched from, where there was one.
+        task: what was known of the data when it began (shape, classes, counts).
+    """
 
     id: int
     name: str
@@ -49,6 +55,12 @@ class Study:
     versions: dict[str, str]
     machine: dict[str, Any]
     created_at: str
+    task: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its results come from the simulated executor and mean nothing outside it."""
+        return bool(self.workers.get("executor") == "simulated")
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,7 @@ class Store:
                     planned_trials=study.planned_trials,
                     versions_json=canonical_json(study.versions),
                     machine_json=canonical_json(study.machine),
+                    task_json=canonical_json(study.task),
                     created_at=study.created_at or iso(self._clock()),
                 )
             )
@@ -301,13 +314,17 @@ class Store:
         return closed.rowcount
 
     def equal_result(self, spec_hash: str) -> tuple[str, TrialResult] | None:
-        """A completed or infeasible trial of the same spec in any study: its ``study#number`` and result."""
+        """A completed or infeasible trial of the same spec in any study: its ``study#number`` and result.
+
+        Simulated studies are left out: they measured nothing.
+        """
         reusable = (TrialState.COMPLETE.value, TrialState.INFEASIBLE.value)
         query = (
             select(TRIALS, STUDIES.c.name.label("study"), TRAJECTORIES.c.trajectory_json)
             .join(STUDIES, STUDIES.c.id == TRIALS.c.study_id)
             .outerjoin(TRAJECTORIES, TRAJECTORIES.c.trial_id == TRIALS.c.id)
             .where((TRIALS.c.spec_hash == spec_hash) & TRIALS.c.state.in_(reusable))
+            .where(STUDIES.c.workers_json.not_like('%"executor":"simulated"%'))
             .order_by(TRIALS.c.id)
             .limit(1)
         )
@@ -366,6 +383,7 @@ def _study(row: Mapping[Any, Any]) -> Study:
         versions=json.loads(row["versions_json"]),
         machine=json.loads(row["machine_json"]),
         created_at=row["created_at"],
+        task=json.loads(row["task_json"]),
     )
 
 

@@ -57,8 +57,21 @@ class RunReport:
 MakeExecutor = Callable[[WorkerSetting, WorkersSection, RunOptions, SweepConfig], Executor]
 
 
-def open_study(store: Store, sweep: SweepConfig, sweep_file: str | None) -> Study:
+def simulated(sweep: SweepConfig) -> SweepConfig:
+    """The sweep as a study of its own for the simulated executor, which must not pass for a real one."""
+    section = sweep.workers.model_copy(update={"executor": "simulated"})
+    name = sweep.sweep.model_copy(update={"name": f"{sweep.sweep.name}-simulated"})
+    return sweep.model_copy(update={"workers": section, "sweep": name})
+
+
+def open_study(
+    store: Store, sweep: SweepConfig, sweep_file: str | None = None, task: Mapping[str, Any] | None = None
+) -> Study:
     """The sweep's study: a new one, or the one there is if it was made from the same sweep.
+
+    Args:
+        sweep_file: text of the sweep file, kept with a new study.
+        task: what is known of the data, kept as well.
 
     Raises:
         InputError: if a study of that name was made from another sweep; the message shows the difference.
@@ -77,7 +90,9 @@ def open_study(store: Store, sweep: SweepConfig, sweep_file: str | None) -> Stud
             )
         return there
     planned = len(plan.trials)
-    fresh = Study(0, sweep.sweep.name, dump, sweep_file, workers, planned, package_versions(), machine(), "")
+    fresh = Study(
+        0, sweep.sweep.name, dump, sweep_file, workers, planned, package_versions(), machine(), "", dict(task or {})
+    )
     return store.create_study(fresh)
 
 
@@ -152,9 +167,12 @@ def executor_for(setting: WorkerSetting, section: WorkersSection, options: RunOp
     """The executor that the options, or else the sweep file, name.
 
     Raises:
+        InputError: if a real study were to be simulated, or the other way round.
         ExecutorError: if it cannot start.
     """
     name = options.executor or section.executor
+    if (name == "simulated") != (section.executor == "simulated"):
+        raise InputError(f"--executor {name}: this study was begun with {section.executor}; the two do not mix")
     wanted = options.workers or (section.count if isinstance(section.count, int) else None)
     local_count = wanted or max(1, usable_cpus() // section.cpus_per_trial)
     if name == "local":

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mcu.errors import InputError
 from orchestrator.commands.asking import Reference, reference_of
 from orchestrator.commands.options import STORAGE, DeviceOption, Flash, FormatName, Macs, Sram, Storage, StudyName
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store, Study
+    from reports.study import StudyInfo
 
 ReportFolder = Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of the report.")]
 ExportFolder = Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write.", show_default=False)]
@@ -29,10 +34,33 @@ def report(study: StudyName = None, output: ReportFolder = Path("report"), stora
     frame = trials_frame(store, found)
     if frame["state"].isin(("planned", "running")).all():
         raise InputError(f"study {found.name!r} has no finished trial yet; nothing to report")
+    from mcu.devices import catalogue
     from reports.page import write_report
 
-    provenance = {"sweep": found.sweep, "versions": found.versions, "machine": found.machine, "file": found.sweep_file}
-    print(write_report(frame, output, provenance=provenance))
+    devices = [{"name": part.name, "core": part.core, "clock_hz": part.clock_hz} for part in catalogue()]
+    print(write_report(frame, output, study=study_info(store, found), devices=devices))
+
+
+def study_info(store: Store, study: Study) -> StudyInfo:
+    """What a report says of where its numbers come from."""
+    from orchestrator.spec import canonical_json
+    from reports.study import StudyInfo
+
+    address = store.url.render_as_string(hide_password=True)
+    option = "" if address == STORAGE else f" --storage {shlex.quote(address)}"
+    tested = study.task.get("counts", {}).get("test")
+    return StudyInfo(
+        name=study.name,
+        sweep=canonical_json({**study.sweep, "workers": study.workers}),
+        sweep_file=study.sweep_file,
+        versions=study.versions,
+        machine=study.machine,
+        commands=(f"mcusweep launch sweep.toml{option}", f"mcusweep report{option}"),
+        storage=address,
+        test_images=sum(tested) if tested else None,
+        created_at=study.created_at,
+        attempts=tuple(store.attempts(study)),
+    )
 
 
 def export(

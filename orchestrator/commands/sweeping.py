@@ -48,17 +48,21 @@ def launch(
 
     sweep = load_sweep(sweep_file, overrides or [])
     from orchestrator.plan import Plan
-    from orchestrator.preflight import check_sweep
     from orchestrator.store import Store
-    from orchestrator.sweep_run import RunOptions, open_study
+    from orchestrator.sweep_run import RunOptions, open_study, simulated
 
-    assert Plan(sweep).trials
+    Plan(sweep).check()
     options = RunOptions(workers=workers, executor=executor, address=address)
-    if (executor or sweep.workers.executor) != "simulated":
-        check_sweep(sweep)
+    facts = {}
+    if (executor or sweep.workers.executor) == "simulated":
+        sweep = simulated(sweep)
+    else:
+        from orchestrator.preflight import check_sweep
+
+        facts = check_sweep(sweep)
     store = Store(storage, writing=True)
     try:
-        study = open_study(store, sweep, str(sweep_file))
+        study = open_study(store, sweep, sweep_file.read_text(encoding="utf-8"), facts)
         return _run(store, study, sweep, options, quiet)
     finally:
         store.close()
