@@ -106,7 +106,7 @@ def draw_all(
         with styled(style):
             figure = make()
             if figure is not None:
-                files = {kind: encode(figure, kind) for kind in KINDS}
+                files = encode(figure, KINDS)
                 drawn[name] = Drawing(name, CAPTIONS[name], files, themed=name != "widths")
     return drawn
 

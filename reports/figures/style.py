@@ -110,16 +110,27 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def encode(figure: Figure, kind: str, dpi: int = 200) -> bytes:
-    """The figure as bytes of ``png``, ``svg`` or ``pdf``; equal figures give equal bytes (no dates, fixed ids)."""
-    empty: dict[str, dict[str, Any]] = {
-        "png": {"Software": None},
-        "svg": {"Date": None, "Creator": None},
-        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    }
-    stream = io.BytesIO()
-    figure.savefig(stream, format=kind, dpi=dpi, metadata=empty[kind], bbox_inches="tight", pad_inches=0.06)
-    return stream.getvalue()
+def encode(figure: Figure, kinds: Sequence[str], dpi: int = 200) -> dict[str, bytes]:
+    """The figure as bytes of each kind (``png``, ``svg``, ``pdf``); equal figures give equal bytes (no dates).
+
+    The layout is computed once and then kept: it takes longer than drawing.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)
+    outline = figure.get_tightbbox().padded(0.06)
+    found = {}
+    for kind in kinds:
+        stream = io.BytesIO()
+        figure.savefig(stream, format=kind, dpi=dpi, metadata=_NO_DATES[kind], bbox_inches=outline)
+        found[kind] = stream.getvalue()
+    return found
+
+
+_NO_DATES: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
 
 
 def rasterise(points: int) -> bool:

@@ -206,8 +206,8 @@ def test_one_trial_of_one_method_is_enough(tmp_path):
     assert 'href="#trial-0"' in text
 
 
-def test_a_new_report_replaces_the_old_one_and_leaves_other_files(tmp_path):
-    write_report(sample_trials(30), tmp_path, study=StudyInfo("a"))
+def test_a_new_report_replaces_the_old_one_and_leaves_other_files(report, tmp_path):
+    shutil.copytree(report.parent, tmp_path, dirs_exist_ok=True)
     (tmp_path / "mine.txt").write_text("keep")
     write_report(sample_trials(3).query("state == 'failed'"), tmp_path, study=StudyInfo("b"))
     assert (tmp_path / "mine.txt").read_text() == "keep"
@@ -265,7 +265,8 @@ seen.descending = accuracy();
 const filter = document.getElementById("filter");
 filter.value = "uniform NRF52832";
 filter.dispatchEvent(new Event("input"));
-seen.filtered = rows().filter((row) => !row.hidden).map((row) => row.cells[1].textContent + " " + row.cells[2].textContent);
+const place = (row) => row.cells[1].textContent + " " + row.cells[2].textContent;
+seen.filtered = rows().filter((row) => !row.hidden).map(place);
 seen.count = document.getElementById("count").textContent;
 const hiddenOne = rows().find((row) => row.hidden && row.cells[3].textContent === "complete").id;
 const point = document.querySelector(`#scatter-plot a[href="#${hiddenOne}"]`);
