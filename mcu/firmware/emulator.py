@@ -58,12 +58,16 @@ def run_in_qemu(folder: Path, core: Core, *, profile: bool = False, tools: Toolc
         RuntimeError: if the program faults or does not end.
     """
     tools = tools or toolchain()
-    emulator = tools.emulator()
+    tools.emulator()  # says what is missing before anything is built
     found = _ARENA.search((folder / "model.h").read_text(encoding="ascii"))
     arena = int(found[1]) if found else 0
     board = _board_for(folder, core, arena)
-    elf = build_self_test(folder, core, board, arena, profile, tools)
-    command = [str(emulator), "-M", board.machine, "-nographic", "-monitor", "none", "-serial", "none"]
+    return emulate(build_self_test(folder, core, board, arena, profile, tools), board, tools)
+
+
+def emulate(elf: Path, board: Board, tools: Toolchain) -> EmulatorRun:
+    """Run a self test that is built. Errors as ``run_in_qemu``."""
+    command = [str(tools.emulator()), "-M", board.machine, "-nographic", "-monitor", "none", "-serial", "none"]
     command += ["-semihosting-config", "enable=on,target=native", "-icount", "shift=0", "-kernel", str(elf)]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)

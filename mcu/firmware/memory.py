@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from mcu.arena import Buffer, Plan, greedy_plan, peak_live, place
+from mcu.arena import Buffer, Plan
 from mcu.int8_model import Int8Model, Kind
+from mcu.planner import best_plan
 from mcu.structure import Structure, structure_of
 
 ALIGNMENT = 4
 
 
 def plan_memory(model: Structure | Int8Model) -> Plan:
-    """Offsets of every activation tensor and the arena's bytes.
-
-    Several placing orders are tried and the smallest plan wins; none can beat the peak of live bytes.
-    """
+    """Offsets of every activation tensor and the arena's bytes."""
     structure = structure_of(model) if isinstance(model, Int8Model) else model
     roots = _roots(structure)
     kept = sorted(set(roots))
     buffers = _buffers(structure, roots, kept)
-    plan = _smallest_plan(buffers)
+    plan = best_plan(buffers)
     offsets = dict(zip(kept, plan.offsets, strict=True))
     return Plan(tuple(offsets[root] for root in roots), plan.total)
 
@@ -47,18 +45,3 @@ def _aligned_bytes(shape: tuple[int, ...]) -> int:
     for extent in shape:
         size *= extent
     return -(-size // ALIGNMENT) * ALIGNMENT
-
-
-def _smallest_plan(buffers: list[Buffer]) -> Plan:
-    best, bound = greedy_plan(buffers), peak_live(buffers)
-    keys = (
-        lambda i: (-buffers[i][0] * (buffers[i][2] - buffers[i][1] + 1), i),  # most byte-steps first
-        lambda i: (buffers[i][1] - buffers[i][2], -buffers[i][0]),  # longest-lived first
-        lambda i: (buffers[i][1], -buffers[i][0]),  # in order of birth
-    )
-    for key in keys:
-        if best.total == bound:
-            break
-        plan = place(buffers, sorted(range(len(buffers)), key=key))
-        best = min(best, plan, key=lambda candidate: candidate.total)
-    return best

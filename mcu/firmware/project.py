@@ -48,7 +48,7 @@ def write_project(
     """Write the C project of a model into a folder, which is made if need be.
 
     Args:
-        samples: int8 ``(N, H, W, C)`` inputs of the self test, None for a single input of zeros.
+        samples: int8 ``(N, H, W, C)`` inputs of the self test, None for two made-up ones.
         expected: int8 ``(N, ...)`` outputs for them; None takes those of the host twin.
         name: what the project calls itself; letters, digits, space, ``_ . -``.
 
@@ -78,7 +78,8 @@ def write_project(
 def _vectors(model: Int8Model, samples: np.ndarray | None, expected: np.ndarray | None) -> Vectors:
     source, target = model.tensors[model.input], model.tensors[model.output]
     if samples is None:
-        samples = np.full((1, source.bytes), source.zero_point, np.int8)
+        codes = (np.arange(2 * source.bytes) * 7919 // 64) % 256 - 128  # every code, in no order the network expects
+        samples = codes.astype(np.int8).reshape(2, -1)
     if samples.dtype != np.int8 or len(samples) == 0 or samples[0].size != source.bytes:
         raise InputError(f"test vectors: {samples.dtype} {samples.shape}: allowed is int8 (N, {source.shape[1:]})")
     if expected is None:
