@@ -21,6 +21,7 @@ from mcu.int8_model import QTensor
 from mcu.measure import Measurement, check_against_interpreter, measure_model, model_input
 from orchestrator.spec import Artifact, DenseCost, Rung, TrialResult, TrialSpec
 from pruning.checkpoint import remove_checkpoint
+from pruning.landing import UnreachableBudgetError
 from pruning.methods import method
 from pruning.problem import DivergedError, Infeasible, Outcome, Problem, Progress, Settings, StoppedError
 from pruning.training import float_scores, normalise
@@ -55,6 +56,8 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[Rung], bool]) 
         answer = method(spec.method).run(
             problem, spec.budget.budget(), settings, lambda progress: report(_rung(progress))
         )
+    except UnreachableBudgetError as error:
+        return _ended("infeasible", str(error), started, **_held(spec, error.smallest))
     except StoppedError as stop:
         return _ended("stopped", str(stop), started)
     except DivergedError as error:

@@ -58,7 +58,7 @@ class DifferentiablePruning:
         """Warm up, prune, land, recover, export.
 
         Raises:
-            InputError: before training, if no widths can meet the budget.
+            UnreachableBudgetError: before training, if no widths can meet the budget.
         """
         run = Run(problem, budget, settings, report, self.name)
         require_reachable(run.model, budget)
@@ -67,9 +67,10 @@ class DifferentiablePruning:
             bank = gates.attach(run.module, run.graph)
             run.part("bank", bank)
             self._warm_up(run, bank, phases)
-            self._prune(run, bank, phases)
+            controller = self._prune(run, bank, phases)
             gates.detach(run.module)
             run.parts.clear()
+            self._land(run, bank, controller)
         for _ in run.train("recovery", run.float_steps):
             pass
         return run.finish()
@@ -83,7 +84,7 @@ class DifferentiablePruning:
         if run.trainer.step == phases.warm_up:
             bank.rerank()
 
-    def _prune(self, run: Run, bank: gates.GateBank, phases: Phases) -> None:
+    def _prune(self, run: Run, bank: gates.GateBank, phases: Phases) -> WidthController:
         """Let the task loss and the prices of the resources move the widths; remove closed channels on the way."""
         controller = WidthController(run.model, run.budget, bank, phases.pruning - phases.warm_up)
         run.part("controller", controller)
@@ -96,6 +97,12 @@ class DifferentiablePruning:
                 controller.calibrate()
                 run.keep(bank.best(controller.reach()))
         bank.rerank()
+        bank.open()
+        return controller
+
+    def _land(self, run: Run, bank: gates.GateBank, controller: WidthController) -> None:
+        """Integer widths on exact bytes; channels that were removed too early come back."""
         importance = [np.sort(part.numpy())[::-1] for part in bank.importance.split(bank.sizes)]
-        widths = land(run.model, run.budget, controller.widths, np.array(bank.sizes), importance)
-        run.keep(bank.best(widths))
+        widths = land(run.model, run.budget, controller.widths, run.model.dense_widths, importance)
+        run.keep(bank.best(np.minimum(widths, bank.sizes)))
+        run.widen(widths)

@@ -10,6 +10,14 @@ from mcu.resources import ResourceModel
 from mcu.units import format_bytes, format_count
 
 
+class UnreachableBudgetError(InputError):
+    """No widths can meet the budget; ``smallest`` is the least the network can use."""
+
+    def __init__(self, message: str, smallest: Resources) -> None:
+        super().__init__(message)
+        self.smallest = smallest
+
+
 def smallest(model: ResourceModel) -> Resources:
     """Resources with one channel in every group: no network of this shape uses less."""
     return model.exact(np.ones(len(model.graph.groups), dtype=np.int64))
@@ -19,7 +27,7 @@ def require_reachable(model: ResourceModel, budget: Budget, network: str = "netw
     """Refuse a budget that no widths can meet.
 
     Raises:
-        InputError: with the smallest reachable figure of each bound that is below it.
+        UnreachableBudgetError: with the smallest reachable figure of each bound that is below it.
     """
     floor = smallest(model)
     below = [
@@ -28,7 +36,9 @@ def require_reachable(model: ResourceModel, budget: Budget, network: str = "netw
         if getattr(floor, name) > bound
     ]
     if below:
-        raise InputError(f"budget cannot be met by {network} at any width: {', '.join(below)}, the smallest it can be")
+        raise UnreachableBudgetError(
+            f"budget cannot be met by {network} at any width: {', '.join(below)}, the smallest it can be", floor
+        )
 
 
 def _print(name: str, value: int) -> str:
@@ -44,8 +54,8 @@ def land(
         model: exact resources.
         budget: bounds that must hold.
         widths: real-valued widths ``(groups,)``.
-        limit: channels that exist, per group.
-        importance: per group, importances of its channels in descending order.
+        limit: most channels a group may have.
+        importance: per group, importances of the channels that exist, in descending order.
 
     Returns:
         int64 ``(groups,)``, maximal: no single channel can be added without breaking a bound.

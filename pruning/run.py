@@ -16,7 +16,7 @@ from mcu.measure import measure_model
 from mcu.quantize import quantise
 from mcu.resources import ResourceModel
 from mcu.trace import trace
-from pruning import surgery
+from pruning import surgery, widening
 from pruning.checkpoint import Checkpoint, named, read_checkpoint, write_checkpoint
 from pruning.problem import Outcome, Problem, Progress, Report, Settings, StoppedError, require_within
 from pruning.training import Trainer, normalise
@@ -114,6 +114,10 @@ class Run:
     def keep(self, kept: list[np.ndarray]) -> None:
         """Remove all but these members of each group, for real."""
         self.graph = surgery.shrink(self.module, self.graph, kept, self.trainer.optimizer)
+
+    def widen(self, widths: np.ndarray) -> None:
+        """Add channels until every group has its width; the network computes the same."""
+        self.graph = widening.widen(self.module, self.graph, widths, self.trainer.optimizer)
 
     def replace(self, module: fx.GraphModule) -> None:
         """Go on with another network of the same kind (a peer library pruned a copy)."""

@@ -39,13 +39,13 @@ def shrink(
     for op in graph.ops:
         before, after = positions[op.inputs[0]], positions[op.output]
         if op.layer:
-            _shrink_layer(_layer(module, op.layer), before, after, op.kernel, optimizer)
+            _shrink_layer(layer_of(module, op.layer), before, after, op.kernel, optimizer)
         if op.norm:
-            _shrink_norm(_layer(module, op.norm), after, optimizer)
+            _shrink_norm(layer_of(module, op.norm), after, optimizer)
     smaller = _renumber(graph, positions, kept)
     for bank in {id(wrapper.bank): wrapper.bank for _, wrapper in gated(module)}.values():
         bank.keep(kept)
-    _rebind(module, smaller)
+    rebind(module, smaller)
     return smaller
 
 
@@ -56,13 +56,14 @@ def layer_tensors(module: nn.Module, graph: Graph) -> dict[str, torch.Tensor]:
         for path in filter(None, (op.layer, op.norm)):
             found |= {
                 f"{path}.{name}": tensor
-                for name, tensor in _layer(module, path).state_dict(keep_vars=True).items()
+                for name, tensor in layer_of(module, path).state_dict(keep_vars=True).items()
                 if name != "num_batches_tracked"
             }
     return found
 
 
-def _layer(module: nn.Module, path: str) -> Any:
+def layer_of(module: nn.Module, path: str) -> Any:
+    """The layer at a path, without its gate."""
     layer = module.get_submodule(path)
     return layer.layer if isinstance(layer, Gated) else layer
 
@@ -132,7 +133,7 @@ def _renumber(graph: Graph, positions: list[np.ndarray], kept: list[np.ndarray])
     return replace(graph, tensors=tensors, groups=groups)
 
 
-def _rebind(module: nn.Module, graph: Graph) -> None:
+def rebind(module: nn.Module, graph: Graph) -> None:
     """Point the wrappers at the shrunken bank."""
     wrappers = dict(gated(module))
     for op in graph.ops:

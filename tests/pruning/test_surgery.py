@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mcu.trace import trace
-from pruning import gates, surgery
+from pruning import gates, surgery, widening
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
 
@@ -102,3 +102,28 @@ def test_attaching_open_gates_changes_nothing():
         traced = trace(module, SHAPE)
         gates.attach(traced.module, traced.graph)
         assert torch.equal(traced.module(inputs), wanted)
+
+
+@pytest.mark.parametrize("name", ["mixed", "resnet8", "ds-cnn", "mobilenet-v2"])
+def test_a_widened_network_computes_the_same_and_can_learn_with_its_new_channels(name):
+    traced = trace(network(name), SHAPE)
+    generator = np.random.default_rng(1)
+    kept = [np.arange(generator.integers(1, group.size + 1)) for group in traced.graph.groups]
+    smaller = surgery.shrink(traced.module, traced.graph, kept)
+    inputs = torch.randn(4, *SHAPE)
+    with torch.no_grad():
+        wanted = traced.module(inputs)
+    widths = np.minimum(smaller.widths + 3, traced.graph.widths)
+    wider = widening.widen(traced.module, smaller, widths)
+    with torch.no_grad():
+        got = traced.module(inputs)
+    assert torch.allclose(got, wanted, atol=1e-4 * float(wanted.abs().max()))
+    assert trace(traced.module, SHAPE).graph.widths.tolist() == wider.widths.tolist() == widths.tolist()
+    traced.module(inputs).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in traced.module.parameters())
+
+
+def test_narrowing_is_not_widening():
+    traced = trace(network("resnet8"), SHAPE)
+    with pytest.raises(ValueError, match="below"):
+        widening.widen(traced.module, traced.graph, traced.graph.widths - 1)

@@ -1,0 +1,140 @@
+"""Channels that come back: groups grow again without changing what the network computes.
+
+A channel that was removed too early, or that rounding took, returns with fresh filters; the layers that read it
+start with zero weights on it, so the function is the same and training decides what it is good for
+(Chen et al., "Net2Net", ICLR 2016, keep the function with copies instead).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from mcu.graph import Graph, Group, Tensor
+from pruning.surgery import layer_of, rebind
+
+NEW = -1
+
+
+def widen(
+    module: fx.GraphModule, graph: Graph, widths: np.ndarray, optimizer: torch.optim.Optimizer | None = None
+) -> Graph:
+    """Add channels in place until every group has its width.
+
+    Args:
+        module: traced network without gates.
+        graph: its present graph.
+        widths: int ``(groups,)``, none below the present width.
+        optimizer: its state for new weights is zero.
+
+    Returns:
+        The graph of the wider network.
+    """
+    if (widths < graph.widths).any():
+        raise ValueError(f"widths {widths.tolist()} are below the present {graph.widths.tolist()}")
+    wider = [_widened(tensor, graph.widths, widths) for tensor in graph.tensors]
+    for op in graph.ops:
+        (_, before), (_, after) = wider[op.inputs[0]], wider[op.output]
+        if op.layer:
+            _widen_layer(layer_of(module, op.layer), before, after, op.kernel, optimizer)
+        if op.norm:
+            _widen_norm(layer_of(module, op.norm), after, optimizer)
+    groups = tuple(Group(g.name, int(width), g.producers) for g, width in zip(graph.groups, widths, strict=True))
+    grown = replace(graph, tensors=tuple(tensor for tensor, _ in wider), groups=groups)
+    rebind(module, grown)
+    return grown
+
+
+def _widened(tensor: Tensor, present: np.ndarray, widths: np.ndarray) -> tuple[Tensor, np.ndarray]:
+    """The tensor with new members behind each block of a group, and where each channel comes from (or ``NEW``)."""
+    groups: list[int] = []
+    members: list[int] = []
+    sources: list[int] = []
+    count, position = tensor.channels, 0
+    while position < count:
+        group, member = int(tensor.groups[position]), int(tensor.members[position])
+        end = position + 1
+        while group >= 0 and end < count and (tensor.groups[end], tensor.members[end]) == (group, member):
+            end += 1
+        repeat = end - position
+        groups += [group] * repeat
+        members += [member] * repeat
+        sources += range(position, end)
+        if group >= 0 and member == present[group] - 1:
+            for new in range(int(present[group]), int(widths[group])):
+                groups += [group] * repeat
+                members += [new] * repeat
+                sources += [NEW] * repeat
+        position = end
+    return replace(tensor, groups=np.array(groups), members=np.array(members)), np.array(sources)
+
+
+def _widen_layer(
+    layer: Any, before: np.ndarray, after: np.ndarray, kernel: tuple[int, int], optimizer: torch.optim.Optimizer | None
+) -> None:
+    if isinstance(layer, nn.Linear):
+        taps = kernel[0] * kernel[1]
+        features = np.where(before[:, None] == NEW, NEW, before[:, None] * taps + np.arange(taps)).ravel()
+        _extend(layer.weight, optimizer, after, features)
+        layer.in_features, layer.out_features = len(features), len(after)
+    elif layer.groups > 1:
+        _extend(layer.weight, optimizer, after)
+        layer.in_channels = layer.groups = len(before)
+        layer.out_channels = len(after)
+    else:
+        _extend(layer.weight, optimizer, after, before)
+        layer.in_channels, layer.out_channels = len(before), len(after)
+    if layer.bias is not None:
+        _extend(layer.bias, optimizer, after, fresh=0.0)
+
+
+def _widen_norm(norm: Any, after: np.ndarray, optimizer: torch.optim.Optimizer | None) -> None:
+    with torch.no_grad():
+        norm.running_mean = _gathered(norm.running_mean, after, 0.0)
+        norm.running_var = _gathered(norm.running_var, after, 1.0)
+    norm.num_features = len(after)
+    if norm.affine:
+        _extend(norm.weight, optimizer, after, fresh=float(norm.weight.detach().abs().mean()))
+        _extend(norm.bias, optimizer, after, fresh=0.0)
+
+
+def _extend(
+    parameter: torch.Tensor,
+    optimizer: torch.optim.Optimizer | None,
+    outputs: np.ndarray,
+    inputs: np.ndarray | None = None,
+    fresh: float | None = None,
+) -> None:
+    """Add rows (``fresh``, or random like the present ones) and, for new inputs, columns of zeros."""
+
+    def grown(tensor: torch.Tensor, row: float | None) -> torch.Tensor:
+        larger = _gathered(tensor, outputs, row)
+        if inputs is not None:
+            larger = _gathered(larger.transpose(0, 1), inputs, 0.0).transpose(0, 1)
+        layout = torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
+        return larger.clone(memory_format=layout)
+
+    shape = parameter.shape
+    state = optimizer.state.get(parameter, {}) if optimizer else {}
+    for key, value in state.items():
+        if isinstance(value, torch.Tensor) and value.shape == shape:
+            state[key] = grown(value, 0.0)
+    with torch.no_grad():
+        parameter.grad = None
+        parameter.data = grown(parameter.data, fresh)
+
+
+def _gathered(tensor: torch.Tensor, sources: np.ndarray, fresh: float | None) -> torch.Tensor:
+    """Rows of ``tensor`` by source; new rows hold ``fresh``, or noise of the tensor's own spread if None."""
+    index = torch.as_tensor(np.maximum(sources, 0), device=tensor.device)
+    rows = tensor.index_select(0, index).clone()
+    new = torch.as_tensor(sources == NEW, device=tensor.device)
+    if bool(new.any()):
+        spread = float(tensor.float().std(unbiased=False))
+        noise = torch.randn(rows[new].shape).to(rows) * spread
+        rows[new] = noise if fresh is None else torch.full_like(rows[new], fresh)
+    return rows
