@@ -52,7 +52,7 @@ def weight_scales(weights: torch.Tensor) -> torch.Tensor:
 class FloatNet(nn.Module):
     """A trained module, folded.
 
-    Takes inputs ``(N, C, H, W)`` (or ``(N, C, L)``) and gives scores ``(N, classes)``.
+    Takes inputs ``(N, C, H, W)`` (or ``(N, C, L)`` or ``(N, C)``) and gives scores ``(N, classes)``.
 
     Attributes:
         graph: the operators it runs.
@@ -102,7 +102,7 @@ class FloatNet(nn.Module):
             observer: called with each tensor's index and final value.
             before: called with each operator's index and its value before the activation.
         """
-        first = x.unsqueeze(-1) if x.ndim == 3 else x
+        first = x.reshape(*x.shape, *(1,) * (4 - x.ndim))
         grids = self.grids() if self._fake else None
         values = {self.graph.input: _on_grid(first, grids, self.graph.input)}
         last_use = {tensor: index for index, op in enumerate(self.graph.ops) for tensor in op.inputs}
@@ -156,8 +156,11 @@ class FloatNet(nn.Module):
         self._grids = None
 
     @torch.no_grad()
-    def calibrate(self, x: torch.Tensor, method: Calibration = Calibration.MINMAX, batch: int = 256) -> None:
+    def calibrate(self, x: torch.Tensor, method: Calibration = Calibration.MSE, batch: int = 256) -> None:
         """Choose the range of every activation.
+
+        Scores keep their full range whatever the method: clipped ones would tie. All methods come within half a
+        percentage point of float accuracy on the built-in tasks; only MINMAX is at the mercy of one odd input.
 
         Args:
             x: representative inputs, normalised as for training.
@@ -184,7 +187,9 @@ class FloatNet(nn.Module):
         for part in parts:
             self.run(part, observe)
         for root, (low, high) in ends.items():
-            if method is Calibration.PERCENTILE:
+            if root == self.roots[self.graph.output]:
+                pass
+            elif method is Calibration.PERCENTILE:
                 low, high = _percentile(torch.cat(values[root]), low, high)
             elif method is Calibration.MSE:
                 low, high = _least_error(torch.cat(values[root]), low, high)

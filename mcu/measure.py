@@ -121,10 +121,10 @@ def evaluate(data: bytes, x: np.ndarray, y: np.ndarray, source: str = "model") -
 
 
 def model_input(model: Int8Model, x: np.ndarray) -> np.ndarray:
-    """Real values ``(N, C, H, W)`` or ``(N, C, L)`` as the int8 input ``(N, H, W, C)`` of a model."""
-    planes = x[..., None] if x.ndim == 3 else x
-    if planes.ndim != 4:
-        raise InputError(f"inputs have shape {x.shape}; allowed are (N, C, H, W) and (N, C, L)")
+    """Real values ``(N, C, H, W)``, ``(N, C, L)`` or ``(N, C)`` as the int8 input ``(N, H, W, C)`` of a model."""
+    if not 2 <= x.ndim <= 4:
+        raise InputError(f"inputs have shape {x.shape}; allowed are (N, C, H, W), (N, C, L) and (N, C)")
+    planes = x.reshape(*x.shape, *(1,) * (4 - x.ndim))
     return quantise_input(planes.transpose(0, 2, 3, 1), model.tensors[model.input])
 
 

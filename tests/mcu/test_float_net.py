@@ -118,6 +118,7 @@ def test_an_outlier_widens_minmax_but_not_percentile(branched):
         scales[method] = folded.grids()[folded.graph.input][0]
     assert scales[Calibration.MINMAX] > 3.9
     assert scales[Calibration.PERCENTILE] < 0.1
+    assert scales[Calibration.MSE] < scales[Calibration.MINMAX]
 
 
 def test_ranges_travel_with_the_state_and_the_network_moves_types(branched):
