@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from mcu.budget import Resources
-from mcu.deployment import predict_deployment
 from mcu.errors import InputError
 from mcu.graph import Graph, Op
 from mcu.int8_model import Kind
+from mcu.runtime import Runtime
 from mcu.structure import structure_of_graph
 
 BYTES_PER_OUTPUT_CHANNEL = 12
@@ -69,10 +69,11 @@ RULES: dict[Kind, Callable[[Op, int], Terms]] = {
 
 
 class ResourceModel:
-    """Resources of ``graph`` at any widths of its groups."""
+    """Resources of ``graph`` at any widths of its groups, on one runtime."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, runtime: Runtime | None = None) -> None:
         self.graph = graph
+        self.runtime = runtime or Runtime()
         self.dense_widths = graph.widths
         channels = graph.channel_matrix()
         terms = [self._terms(op) for op in graph.ops]
@@ -132,12 +133,12 @@ class ResourceModel:
         return torch.stack([flash, scale * torch.logsumexp(steps / scale, 0), macs])
 
     def exact(self, widths: np.ndarray) -> Resources:
-        """Bytes of the deployed file, bytes of its TFLM arena, and MACs, at integer widths ``(groups,)``."""
+        """Bytes of flash and SRAM on the runtime, and MACs, at integer widths ``(groups,)``."""
         widths = np.asarray(widths, dtype=np.int64)
         channels = np.rint(_with_one(widths) @ self._matrix.T).astype(np.int64)
         structure = self._structure.with_channels(channels.tolist())
-        deployed = predict_deployment(structure)
-        return Resources(deployed.flash, deployed.arena.total, int(self.macs(widths)))
+        flash, sram = self.runtime.predict(structure)
+        return Resources(flash, sram, int(self.macs(widths)))
 
 
 def _with_one(widths: np.ndarray) -> np.ndarray:

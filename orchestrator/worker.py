@@ -15,10 +15,13 @@ import numpy as np
 import torch
 
 from mcu.budget import Resources
+from mcu.devices import find_device
 from mcu.errors import InputError
+from mcu.firmware import measure_firmware
 from mcu.host_twin import HostTwin
 from mcu.int8_model import QTensor
 from mcu.measure import Measurement, check_against_interpreter, measure_model, model_input
+from mcu.runtime import Runtime, RuntimeName
 from orchestrator.spec import Artifact, DenseCost, Rung, TrialResult, TrialSpec
 from pruning.checkpoint import remove_checkpoint
 from pruning.landing import UnreachableBudgetError
@@ -31,6 +34,9 @@ from search_spaces.tasks import Task, load_task
 
 SELF_TEST_SAMPLES = 8
 """Test samples stored with the model, for the firmware's self test."""
+
+FIRMWARE_SAMPLES = 2
+"""Test samples that the firmware runs in the emulator."""
 
 CHECKED_SAMPLES = 16
 """Test samples on which the host twin is compared with the interpreter, bit by bit."""
@@ -85,6 +91,7 @@ def _problem(spec: TrialSpec, task: Task) -> Problem:
     return Problem(
         network, task.input_shape, len(task.classes),
         task.x_train, task.y_train, task.x_val, task.y_val, tuple(mean), tuple(std), task.augment,
+        Runtime(RuntimeName(spec.runtime), spec.device),
     )  # fmt: skip
 
 
@@ -110,6 +117,25 @@ def _rung(progress: Progress) -> Rung:
     )
 
 
+def _firmware(spec: TrialSpec, outcome: Outcome, test: np.ndarray) -> dict[str, Any]:
+    """Columns of our C program on the trial's device, where it is a Cortex-M and the tools are installed."""
+    if spec.device is None:
+        return {}
+    try:
+        measured = measure_firmware(outcome.model, find_device(spec.device), test[:FIRMWARE_SAMPLES])
+    except InputError:
+        return {}
+    if not measured.bit_exact:
+        raise RuntimeError(
+            f"the firmware of trial {spec.hash()[:12]} disagrees with the interpreter on {measured.board}"
+        )
+    return {
+        "flash_firmware": measured.flash_firmware,
+        "sram_firmware": measured.sram_firmware,
+        "instructions": measured.instructions,
+    }
+
+
 def _held(spec: TrialSpec, used: Resources) -> dict[str, Any]:
     """Resources and how they stand against the budget, as columns."""
     budget = spec.budget.budget()
@@ -132,6 +158,8 @@ def _complete(
     spec: TrialSpec, task: Task, problem: Problem, outcome: Outcome, artifacts: Path, started: float
 ) -> TrialResult:
     measured = measure_model(outcome.data)
+    used = problem.runtime.measure(outcome.model, outcome.data)
+    budget = spec.budget.budget()
     twin = HostTwin(outcome.model)
     test = _inputs(task.x_test, problem, twin)
     check_against_interpreter(outcome.data, twin, test[:CHECKED_SAMPLES])
@@ -140,7 +168,13 @@ def _complete(
         accuracy=_accuracy(twin, test, task.y_test),
         val_accuracy=_accuracy(twin, _inputs(task.x_val, problem, twin), task.y_val),
         float_accuracy=_float_accuracy(outcome, problem, task),
+        flash=measured.flash,
+        sram=measured.sram,
         sram_activations=measured.sram_activations,
+        macs=measured.macs,
+        violation=budget.violation(used),
+        feasible=budget.admits(used),
+        binding_use=budget.binding_use(used),
         measured=measured.measured,
         duration_s=time.monotonic() - started,
         dense=DenseCost(flash=outcome.dense.flash, sram=outcome.dense.sram, macs=outcome.dense.macs),
@@ -148,7 +182,7 @@ def _complete(
         dense_widths=outcome.dense_widths,
         trajectory=outcome.trajectory,
         artifacts=_write(spec, task, outcome, measured, twin, test, artifacts),
-        **_held(spec, Resources(measured.flash, measured.sram, measured.macs)),
+        **_firmware(spec, outcome, test),
     )
 
 

@@ -105,5 +105,5 @@ class MagnitudePruning:
 
 
 def _used(network: fx.GraphModule, problem: Problem) -> Resources:
-    model = ResourceModel(trace(network, problem.input_shape).graph)
+    model = ResourceModel(trace(network, problem.input_shape).graph, problem.runtime)
     return model.exact(model.dense_widths)

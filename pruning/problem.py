@@ -11,6 +11,7 @@ from torch import nn
 
 from mcu.budget import Budget, Resources
 from mcu.int8_model import Int8Model
+from mcu.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Problem:
         x_train, x_val: ``(N, C, H, W)``, uint8 or float32.
         y_train, y_val: int64 ``(N,)``.
         mean, std: per channel, subtracted and divided after uint8 samples were scaled to 0..1.
+        runtime: what the budget is held against.
         augment: name of a batch augmentation in ``pruning.augment``.
     """
 
@@ -37,6 +39,7 @@ class Problem:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     augment: str = "none"
+    runtime: Runtime = field(default_factory=Runtime)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from torch import fx
 from mcu.budget import Budget, Resources
 from mcu.deployment import write_deployment
 from mcu.float_net import FloatNet
-from mcu.measure import measure_model
 from mcu.quantize import quantise
 from mcu.resources import ResourceModel
 from mcu.trace import trace
@@ -56,7 +55,7 @@ class Run:
         traced = trace(problem.network(), problem.input_shape)
         self.module: fx.GraphModule = traced.module
         self.graph = traced.graph
-        self.model = ResourceModel(traced.graph)
+        self.model = ResourceModel(traced.graph, problem.runtime)
         self.dense = self.model.exact(self.model.dense_widths)
         self.trainer = Trainer(self.module, problem, settings)
         self.trajectory: list[dict[str, object]] = []
@@ -180,8 +179,7 @@ class Run:
         network = network.cpu().eval()
         model = quantise(network)
         data = write_deployment(model)
-        measured = measure_model(data)
-        require_within(self.budget, Resources(measured.flash, measured.sram, measured.macs), self.method)
+        require_within(self.budget, self.problem.runtime.measure(model, data), self.method)
         network.fake_quantise(False)
         names = [group.name for group in self.graph.groups]
         return Outcome(

@@ -1,0 +1,68 @@
+"""What a budget is held against: the file and arena of TensorFlow Lite Micro, or our own C program."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from mcu.budget import Resources
+from mcu.deployment import predict_deployment
+from mcu.devices import Device, find_device
+from mcu.errors import InputError
+from mcu.firmware import ToolsMissing, build, core_of, predict_firmware, write_project
+from mcu.int8_model import Int8Model
+from mcu.measure import measure_model
+from mcu.structure import Structure
+
+
+class RuntimeName(StrEnum):
+    """``tflm``: bytes of the .tflite and of the arena; ``firmware``: flash and RAM of the linked C program."""
+
+    TFLM = "tflm"
+    FIRMWARE = "firmware"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A runtime, on a device where it matters.
+
+    Raises:
+        InputError: if firmware is asked for without a device, or for one that is no Cortex-M.
+    """
+
+    name: RuntimeName = RuntimeName.TFLM
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.name is RuntimeName.FIRMWARE:
+            core_of(self._device())
+
+    def _device(self) -> Device:
+        if self.device is None:
+            raise InputError("[budgets] runtime = 'firmware': the budgets name no device; allowed with devices = [...]")
+        return find_device(self.device)
+
+    def predict(self, structure: Structure) -> tuple[int, int]:
+        """Bytes of flash and SRAM the model will take."""
+        if self.name is RuntimeName.FIRMWARE:
+            firmware = predict_firmware(structure, core_of(self._device()).name)
+            return firmware.flash, firmware.ram
+        deployed = predict_deployment(structure)
+        return deployed.flash, deployed.arena.total
+
+    def measure(self, model: Int8Model, data: bytes) -> Resources:
+        """What the finished model takes: by the interpreter, or by the linker (predicted without its tools)."""
+        if self.name is RuntimeName.TFLM:
+            measured = measure_model(data)
+            return Resources(measured.flash, measured.sram, measured.macs)
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                project = Path(scratch) / "firmware"
+                write_project(model, project)
+                built = build(project, self._device())
+            return Resources(built.flash, built.ram_static + built.stack, model.macs())
+        except ToolsMissing:
+            firmware = predict_firmware(model, core_of(self._device()).name)
+            return Resources(firmware.flash, firmware.ram, model.macs())
