@@ -17,7 +17,7 @@ from orchestrator.executors.attempt import WorkerSetting, extend_path, limit_thr
 from orchestrator.executors.base import Event, Executor, ExecutorError, Finished, LossReason, Lost, Reported, Started
 from orchestrator.spec import Rung, TrialResult, TrialSpec
 
-GRACE_SECONDS = 2.0
+GRACE_SECONDS = 5.0
 _SPAWN = multiprocessing.get_context("spawn")  # a forked torch hangs
 
 
@@ -119,17 +119,18 @@ class LocalExecutor(Executor):
                 worker.connection.send(("stop", attempt, ""))
 
     def shutdown(self) -> None:
-        """End all processes now."""
-        workers = [*self._idle, *self._busy.values()]
+        """End all processes now: idle ones by closing their pipe, so that they clean up; busy ones by force."""
+        idle, busy = self._idle, list(self._busy.values())
         self._idle, self._busy = [], {}
-        for worker in workers:
+        for worker in busy:
             worker.process.terminate()
-        for worker in workers:
+        for worker in [*idle, *busy]:
+            worker.connection.close()
+        for worker in [*idle, *busy]:
             worker.process.join(GRACE_SECONDS)
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
-            worker.connection.close()
 
 
 def _memory_is_short() -> bool:

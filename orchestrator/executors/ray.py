@@ -20,6 +20,7 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_TASK_MAX_RETRIES": "0",
+    "RAY_BACKEND_LOG_LEVEL": "error",
 }
 for _name, _value in _QUIET.items():  # Ray reads them on import
     os.environ.setdefault(_name, _value)
@@ -42,6 +43,7 @@ from orchestrator.spec import Rung, TrialResult, TrialSpec  # noqa: E402
 
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 MOST_EVENTS = 1000  # of one poll: a trial that reports without pause must not hold the driver
+CONNECT_SECONDS = 5.0
 STOP_BOARD = "mcusweep-stops"
 _NAMESPACE = "mcusweep"
 
@@ -205,6 +207,8 @@ def start_ray(workers: int | None, cpus_per_trial: int, address: str | None) -> 
     Raises:
         ExecutorError: if both tries fail.
     """
+    if address is not None:
+        _check_reachable(address)
     quiet = {"logging_level": "ERROR", "log_to_driver": False, "namespace": _NAMESPACE}
     if address is not None:
         options: dict[str, Any] = {"address": address}
@@ -226,6 +230,19 @@ def start_ray(workers: int | None, cpus_per_trial: int, address: str | None) -> 
                 where = f"join the Ray cluster at {address}" if address else "start Ray on this machine"
                 raise ExecutorError(f"cannot {where}: {_line(error)}; `--executor local` does without Ray") from error
             time.sleep(1.0)
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse a ``host:port`` nobody listens at: Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # "auto" and the like
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ExecutorError(
+            f"--address {address}: no Ray cluster answers there ({error}); start one with `ray start --head`"
+        ) from None
 
 
 def _line(error: BaseException) -> str:

@@ -178,3 +178,21 @@ def test_json_columns_are_canonical(store, study):
     with store.engine.connect() as connection:
         stored = connection.scalar(text("select sweep_json from mcusweep_studies"))
     assert stored == json.dumps({"a": 1}, separators=(",", ":"))
+
+
+def test_a_locked_database_is_one_line_that_names_it(store, study, make_spec, storage, monkeypatch):
+    monkeypatch.setattr("orchestrator.database.BUSY_SECONDS", 0.2)
+    impatient = Store(storage, writing=True)
+    with sqlite3.connect(storage.removeprefix("sqlite:///")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError, match=r"sweep\.db: database is locked; another program holds it") as caught:
+            impatient.add_trial(study, 0, make_spec())
+    assert "\n" not in str(caught.value)
+    impatient.add_trial(study, 0, make_spec())
+
+
+def test_a_read_only_database_is_one_line_that_names_it(store, study, make_spec):
+    event.listen(store.engine, "connect", lambda connection, _: connection.execute("PRAGMA query_only = ON"))
+    store.engine.dispose()
+    with pytest.raises(StoreError, match=r"sweep\.db: attempt to write a readonly database; make the file"):
+        store.add_trial(study, 0, make_spec())
