@@ -19,6 +19,7 @@ _COMPARED = (
     *("val_accuracy", "accuracy", "float_accuracy", "flash", "sram", "sram_activations", "macs"),
     *("flash_firmware", "sram_firmware", "instructions", "violation", "binding_use", "duration_s"),
 )
+_STEP_COLUMNS: tuple[str, ...] = ("step", "epochs_done", "phase", "val_accuracy", "flash", "sram", "macs")
 
 
 @dataclass(frozen=True)
@@ -146,9 +147,7 @@ def _widths(trial: TrialDetails) -> list[str]:
 
 
 def _trajectory(steps: list[dict[str, Any]]) -> list[str]:
-    names = [
-        name for name in ("step", "epochs_done", "phase", "val_accuracy", "flash", "sram", "macs") if name in steps[0]
-    ]
+    names = [name for name in _STEP_COLUMNS if name in steps[0]]
     shown = steps if len(steps) <= 16 else [steps[round(i * (len(steps) - 1) / 15)] for i in range(16)]
     lines: list[list[str]] = [names]
     lines += [[human(name, step.get(name)) for name in names] for step in shown]

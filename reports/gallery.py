@@ -13,6 +13,7 @@ from mcu.budget import RESOURCES
 from reports.comparison import Cell
 from reports.figures.accuracy import accuracy_figure
 from reports.figures.methods import methods_figure, outcomes_figure, use_figure
+from reports.figures.objectives import objectives_figure, slices_figure
 from reports.figures.progress import attainment_figure, hypervolume_figure
 from reports.figures.scales import short_bytes, short_count
 from reports.figures.style import BAD, GRID, INK, PALETTE, SOFT, Look, Style, encode, styled
@@ -32,6 +33,9 @@ CAPTIONS = {
     },
     "methods": "Test accuracy at each budget. Small dots: feasible trials; bars: their mean with a 95 % bootstrap "
     "interval; large markers: the trial with the highest validation accuracy.",
+    "objectives": "All four objectives at once: a line per feasible model, strong where no other model is at least as "
+    "good in everything. Up is better on every axis.",
+    "slices": "Validation accuracy over each hyperparameter. Line: median over eighths of the trials.",
     "budget_use": "Measured use as a share of each bound. The bar is the median; past the red line a budget is broken.",
     "hypervolume": "Hypervolume of feasible models over finished trials and over CPU hours: the mean, over budgets "
     "drawn log-uniformly from the box of all measurements, of the accuracy of the best model that fits.",
@@ -90,7 +94,9 @@ def draw_all(
         f"accuracy_{name}": _accuracy_maker(table, name, look) for name in RESOURCES
     } | {
         "methods": lambda: methods_figure(table, cells, look),
+        "objectives": lambda: objectives_figure(table, look),
         "budget_use": lambda: use_figure(table, look),
+        "slices": lambda: slices_figure(table, look),
         "hypervolume": lambda: hypervolume_figure(table, look),
         "attainment": lambda: attainment_figure(table, look),
         "trajectories": lambda: trajectory_figure(table, winners),

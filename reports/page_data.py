@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -82,7 +83,7 @@ def _use(trial: pd.Series, bounds: Mapping[str, float], name: str) -> dict[str, 
 
 def export_command(number: int, budget: str, study: StudyInfo) -> str:
     """The shell command that exports one trial, quoted for any name."""
-    folder = "".join(c if c.isalnum() or c in "-_" else "-" for c in budget.split(" ")[0])[:40] or "model"
+    folder = re.sub(r"[^A-Za-z0-9_]+", "-", budget).strip("-")[:48] or "model"
     words = ["mcusweep", "export", str(number), "--study", study.name]
     words += ["--storage", study.storage] if study.storage else []
     return shlex.join([*words, "--output", f"export/{folder}"])

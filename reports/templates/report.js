@@ -100,9 +100,10 @@
   }
 
   function yRange() {
-    const all = points.acc.filter((_, at) => points.ok[at]).concat(data.resources.flatMap((r) => r.overall.map((p) => p[1])));
+    const all = points.acc.filter((_, at) => points.ok[at]);
     const sorted = (all.length ? all : points.acc).slice().sort((a, b) => a - b);
-    const low = sorted[Math.floor(sorted.length * 0.02)] ?? 0, high = sorted[sorted.length - 1] ?? 1;
+    const fronts = data.resources.flatMap((r) => r.fronts.flat().map((p) => p[1]));
+    const low = Math.min(sorted[Math.floor(sorted.length * 0.02)] ?? 0, ...fronts), high = sorted[sorted.length - 1] ?? 1;
     const span = Math.max(high - low, 0.02);
     return [Math.max(0, low - 0.08 * span), Math.min(1, high + 0.08 * span)];
   }

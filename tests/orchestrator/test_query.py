@@ -311,3 +311,19 @@ def test_query_path_imports_nothing_heavy(database):
     done = subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)) == 2
+
+
+def test_three_lines_of_python_reach_the_trials(database, frame):
+    from orchestrator import open_study
+
+    study = open_study("sample", database)
+    small = study.trials("feasible and sram <= 32KB")
+    expected = frame[frame["feasible"].fillna(False) & (frame["sram"] <= 32 * 1024)]
+    assert small["number"].tolist() == expected["number"].tolist()
+    assert str(small["flash"].dtype) == "Int64"
+    assert str(small["feasible"].dtype) == "boolean"
+    assert len(study.trials()) == 300
+    assert 0 < len(study.trials(front=("flash", "accuracy"))) < 50
+    assert study.best("nrf52840").trial["number"] == study.best(flash="768KB", sram="208KB").trial["number"]
+    with pytest.raises(InputError, match="'nope'"):
+        open_study("nope", database)

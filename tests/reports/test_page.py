@@ -13,7 +13,10 @@ import pandas as pd
 import pytest
 
 from mcu.errors import InputError
-from reports.page import embedded_json, write_report
+from reports.comparison import compare_methods
+from reports.figures.methods import methods_figure
+from reports.figures.style import Look, Style, encode, styled
+from reports.page import embedded_json, fronts_document, write_report
 from reports.page_data import MOST_ROWS, export_command, shown_rows
 from reports.sample import sample_trials
 from reports.study import StudyInfo
@@ -35,7 +38,7 @@ STUDY = StudyInfo(
 SECTIONS = ("answer", "fronts", "methods", "progress", "winners", "failures", "trials", "provenance")
 FIGURES = (
     *("accuracy_flash", "accuracy_sram", "accuracy_macs", "methods", "budget_use", "hypervolume", "attainment"),
-    *("trajectories", "widths", "timeline", "outcomes"),
+    *("objectives", "trajectories", "widths", "timeline", "outcomes", "slices"),
 )
 
 
@@ -173,11 +176,16 @@ def test_csv_and_fronts_hold_the_measured_values(report):
     assert len(document["winners"]) == 6
 
 
-def test_equal_studies_give_equal_bytes(report, tmp_path):
-    again = write_report(hostile_trials(), tmp_path / "again", study=STUDY)
-    for name in ("index.html", "fronts.json", "figures/methods.svg", "figures/accuracy_sram.png"):
-        assert (again.parent / name).read_bytes() == (report.parent / name).read_bytes(), name
-    assert b"<dc:date>" not in (again.parent / "figures/methods.svg").read_bytes()
+def test_equal_studies_give_equal_bytes(report):
+    table = tidy(hostile_trials())
+    cells, look = compare_methods(table), Look(dict.fromkeys(table["method"]))
+    with styled(Style.SCREEN):
+        drawn = encode(methods_figure(table, cells, look), ("png", "svg", "pdf"))
+    for kind, content in drawn.items():
+        assert (report.parent / f"figures/methods.{kind}").read_bytes() == content, kind
+    assert b"<dc:date>" not in drawn["svg"]
+    document = fronts_document(table, winners(table), STUDY)
+    assert json.loads((report.parent / "fronts.json").read_text()) == document
 
 
 @pytest.mark.parametrize(
@@ -222,20 +230,23 @@ def test_output_that_is_a_file_is_refused(tmp_path):
 
 
 def test_large_studies_are_thinned_openly_and_lose_no_winner():
-    frame = sample_trials(4000)
-    table = tidy(frame)
+    table = tidy(sample_trials(1200))
     found = winners(table)
-    rows = shown_rows(table, found)
-    assert len(rows) <= MOST_ROWS
+    assert shown_rows(table, found) == list(range(1200))
+    most = 400
+    rows = shown_rows(table, found, most)
+    assert len(rows) <= most < MOST_ROWS
     assert {winner.row for winner in found} <= set(rows)
     assert len(rows) == len(set(rows))
     assert rows == sorted(rows)
-    assert len(rows) > 0.9 * MOST_ROWS
+    assert len(rows) > 0.9 * most
+    failed = set(table.index[table["state"] == "failed"])
+    assert failed <= set(rows)
 
 
 def test_commands_are_quoted_for_the_shell():
     command = export_command(3, "a b", StudyInfo("x; rm -rf ~", storage="sqlite:///a b.db"))
-    assert command == "mcusweep export 3 --study 'x; rm -rf ~' --storage 'sqlite:///a b.db' --output export/a"
+    assert command == "mcusweep export 3 --study 'x; rm -rf ~' --storage 'sqlite:///a b.db' --output export/a-b"
 
 
 def test_embedded_json_cannot_close_its_element():
