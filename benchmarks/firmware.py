@@ -169,7 +169,7 @@ def report(tested: list[Subject], command: str) -> str:
         f"Made by `{command}`. Compiled by arm-none-eabi-gcc -O2, run in QEMU, which counts",
         "instructions and models neither cycles nor caches. Every output value of "
         f"{SAMPLES} random inputs is compared with {reference}.",
-        "Flash holds vector table, start-up, kernels, weights and tables; RAM the arena and the stack (deepest call path).",
+        "Flash holds vector table, start-up, kernels, weights and tables; RAM the arena and the deepest stack.",
         "M0+ code too large for the micro:bit runs on a Cortex-M3 board with unaligned accesses trapped: the same",
         "instructions execute. The last column is the error of the prediction made from shapes alone.",
         "",
@@ -182,7 +182,7 @@ def report(tested: list[Subject], command: str) -> str:
     if version is not None:
         lines += ["", "## Beside CMSIS-NN on the Cortex-M4", ""]
         lines += [
-            f"CMSIS-NN 4.0 as bakenn {version} generates calls to it; same compiler, flags and self test. Layers without",
+            f"CMSIS-NN 4.0 as bakenn {version} calls it; same compiler, flags and self test. Layers without",
             "a CMSIS-NN kernel run its portable C, so only rows where all layers are CMSIS-NN's compare the kernels.",
             "",
         ]

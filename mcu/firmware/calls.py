@@ -21,6 +21,9 @@ from mcu.int8_model import Activation, Int8Model, Kind, QOp, op_macs
 
 INT16_MAX = 2**15 - 1
 INT32_MAX = 2**31 - 1
+LARGEST_SUM = 2**30
+ADD_HEADROOM = 2**20  # the common scale of an addition
+SPREAD = 255  # greatest distance of a code from its zero point
 WORDS = frozenset(
     {"size", "multiplier", "multiplier_a", "multiplier_b", "out_multiplier", "positions", "count", "rows", "classes"}
 )
@@ -146,7 +149,8 @@ def _add(model: Int8Model, op: QOp) -> list[Call]:
     for side, tensor in (("a", a), ("b", b)):
         fields[f"multiplier_{side}"], fields[f"shift_{side}"] = quantise_multiplier(float32(tensor.scale) / twice)
         fields[f"offset_{side}"] = -tensor.zero_point
-    fields["out_multiplier"], fields["out_shift"] = quantise_multiplier(twice / (2.0**20 * float32(out.scale)))
+    fields["out_multiplier"], fields["out_shift"] = quantise_multiplier(twice / (ADD_HEADROOM * float32(out.scale)))
+    _check_sums(op, (SPREAD * ADD_HEADROOM) << max(fields["out_shift"], 0))
     return [_call(op, "add", ADD, fields)]
 
 
@@ -154,6 +158,7 @@ def _relu(model: Int8Model, op: QOp) -> list[Call]:
     source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
     low, high = activation_range(Activation.RELU, target)
     multiplier, shift = quantise_multiplier(float32(source.scale) / float32(target.scale))
+    _check_sums(op, SPREAD << max(shift, 0))
     fields = {"size": target.bytes, "multiplier": multiplier, "shift": shift, "in_offset": -source.zero_point}
     fields |= {"out_offset": target.zero_point, "out_min": low, "out_max": high}
     return [_call(op, "relu", RELU, fields)]
@@ -165,6 +170,7 @@ def _mean(model: Int8Model, op: QOp) -> list[Call]:
     if target.bytes != source.shape[-1]:
         raise InputError(f"layer {op.name!r}: mean of {source.shape} to {target.shape}: only over all positions")
     multiplier, shift = mean_multiplier(source, target, positions)
+    _check_sums(op, (SPREAD * positions) << max(shift, 0))
     fields = {"positions": positions, "channels": source.shape[-1], "multiplier": multiplier, "shift": shift}
     fields |= {"in_offset": -source.zero_point, "out_offset": target.zero_point}
     return [_call(op, "mean", MEAN, fields)]
@@ -233,6 +239,12 @@ def _call(op: QOp, function: str, struct: str, fields: dict[str, int]) -> Call:
     return Call(function, struct, fields, op.inputs, op.output)
 
 
+def _check_sums(op: QOp, largest: int) -> None:
+    """Refuse what the kernels' rescaling cannot take: sums, shifted left where their multiplier asks for it."""
+    if largest >= LARGEST_SUM:
+        raise InputError(f"layer {op.name!r}: sums up to {largest:,} overflow the kernels, which take {LARGEST_SUM:,}")
+
+
 def _weights_of(op: QOp) -> np.ndarray:
     if op.weights is None:
         raise InputError(f"layer {op.name!r}: {op.kind} without weights")
@@ -285,9 +297,8 @@ def _weighted(
     bias = np.zeros(geometry["out_c"], np.int64) if op.bias is None else op.bias.astype(np.int64)
     axes = (1, 2, 3) if function == "convolution" else (0, 1, 2)
     reach = max(127 - source.zero_point, 128 + source.zero_point)
-    largest = int((np.abs(weights.astype(np.int64)).sum(axis=axes) * reach + np.abs(bias)).max())
-    if largest > INT32_MAX:
-        raise InputError(f"layer {op.name!r}: sums up to {largest:,} overflow the 32-bit accumulator")
+    sums = np.abs(weights.astype(np.int64)).sum(axis=axes) * reach + np.abs(bias)
+    _check_sums(op, int((sums << np.array([max(shift, 0) for _, shift in multipliers])).max()))
     low, high = activation_range(op.activation, target)
     fields = geometry | {
         "in_offset": -source.zero_point,

@@ -21,8 +21,9 @@ from mcu.structure import OpForm, Structure, structure_of
 CALL_BYTES = 17
 """Instructions and addresses of one call in ``model_run``, on average."""
 
-SLACK = 16
-"""Added to the flash, so that a prediction errs on the side that fits."""
+SLACK = 32
+STACK_SLACK = 8
+"""Added to flash and stack, so that a prediction errs on the side that fits: ``model_run`` grows with the model."""
 
 APPLICATION_RAM = 4
 """The variable ``main.c`` keeps its decision in."""
@@ -96,7 +97,7 @@ def predict_firmware(model: Structure | Int8Model, core: str, arena: int | None 
         calls = len(op.inputs) if op.kind is Kind.CONCAT else 1
         flash += calls * (CALL_BYTES + DESCRIPTIONS[kernel]) + _tables(structure, op)
     flash += sum(code.kernels[kernel].flash for kernel in kernels)
-    stack = code.stack + max((code.kernels[kernel].stack for kernel in kernels), default=0)
+    stack = code.stack + STACK_SLACK + max((code.kernels[kernel].stack for kernel in kernels), default=0)
     memory = plan_memory(structure).total if arena is None else arena
     return FirmwarePrediction(flash=_words(flash), arena=memory, stack=-(-stack // 8) * 8)
 

@@ -13,6 +13,7 @@ import pytest
 
 from mcu.errors import InputError
 from mcu.firmware import write_project
+from mcu.firmware.calls import calls_of
 from mcu.firmware.flags import HOST_FLAGS
 from mcu.firmware.memory import ALIGNMENT, plan_memory
 from mcu.firmware.project import KERNEL_SOURCES
@@ -138,8 +139,27 @@ def test_accumulators_that_could_overflow_are_refused(tmp_path: Path) -> None:
     net = RandomNet(np.random.default_rng(0))
     net.conv(net.input(6, 6, 4), 4)
     op = replace(net.ops[0], bias=np.full(4, 2**31 - 1, np.int32))
-    with pytest.raises(InputError, match="overflow the 32-bit accumulator"):
+    with pytest.raises(InputError, match="overflow the kernels"):
         write_project(replace(net.model(1), ops=(op,)), tmp_path)
+
+
+@needs_compiler
+def test_multipliers_above_one_are_exact(tmp_path: Path) -> None:
+    net = RandomNet(np.random.default_rng(0))
+    net.conv(net.input(6, 6, 4), 8)
+    factors = np.array([4e1, 9e1, 2e2, 3e2, 5e2, 1e3, 2e3, 4e3], np.float32)
+    scales, weights = net.ops[0].weight_scales, net.ops[0].weights
+    assert scales is not None
+    assert weights is not None
+    small = np.sign(weights) * (np.abs(weights) > 120)
+    op = replace(
+        net.ops[0], weight_scales=scales * factors, weights=small.astype(np.int8), bias=np.arange(8, dtype=np.int32)
+    )
+    model = replace(net.model(1), ops=(op,))
+    x = inputs(model)
+    write_project(model, tmp_path, samples=x)
+    assert any(shift >= 0 for shift in calls_of(model)[0].tables[3].values)
+    assert run_on_host(tmp_path, *SANITISERS).returncode == 0
 
 
 @pytest.mark.parametrize("seed", range(12))

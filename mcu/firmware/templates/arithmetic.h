@@ -8,6 +8,10 @@
 
 #include <stdint.h>
 
+#if defined(__ARM_FEATURE_DSP)
+#include "dsp.h"
+#endif
+
 static inline int32_t clamp(int32_t value, int32_t low, int32_t high)
 {
     const int32_t raised = (value < low) ? low : value;
@@ -38,13 +42,29 @@ static inline int32_t divide_by_power(int32_t value, int32_t exponent)
     return (value >> exponent) + (((value & mask) > threshold) ? 1 : 0);
 }
 
-/* value * multiplier * 2^(shift - 31). */
+/* 2 * value * multiplier / 2^32, the high product of a value below 2^30 in magnitude. */
+static inline int32_t high_product_small(int32_t value, int32_t multiplier)
+{
+#if defined(__ARM_FEATURE_DSP)
+    return multiply_high_word(value * 2, multiplier);
+#else
+    return high_product(value, multiplier);
+#endif
+}
+
+/* value * multiplier * 2^(shift - 31), shift -31 to 30. The exporter makes sure that |value| * 2^max(shift, 0) stays
+ * below 2^30. */
 static inline int32_t rescale(int32_t value, int32_t multiplier, int32_t shift)
 {
-    const int32_t left = maximum(shift, 0);
-    const int32_t right = left - shift;
-    const int32_t shifted = (int32_t)((uint32_t)value << (uint32_t)left);
-    return divide_by_power(high_product(shifted, multiplier), right);
+    int32_t result;
+    if (shift < 0) {
+        const int32_t product = high_product_small(value, multiplier);
+        const int32_t lowered = product + (product >> 31); /* halves of negative values then round away */
+        result = ((lowered >> (-shift - 1)) + 1) >> 1;
+    } else {
+        result = high_product_small((int32_t)((uint32_t)value << (uint32_t)shift), multiplier);
+    }
+    return result;
 }
 
 #endif

@@ -14,14 +14,15 @@
 static void one_position(const convolution_t *layer, const window_t *window, int8_t *output)
 {
     const int32_t channels = layer->out_c;
+    const finish_t rule = finish_of(layer);
     const int32_t size = (int32_t)layer->kernel_h * layer->kernel_w * layer->in_c;
     const int8_t *weights = layer->weights;
     for (int32_t channel = 0; channel < channels; channel += 2) {
         const int32_t second = minimum(channel + 1, channels - 1);
         int32_t sum[2] = {layer->bias[channel], layer->bias[second]};
         multiply_1x2(window, weights, (second - channel) * size, sum);
-        output[channel] = finish(layer, channel, sum[0]);
-        output[second] = finish(layer, second, sum[1]);
+        output[channel] = finish(&rule, channel, sum[0]);
+        output[second] = finish(&rule, second, sum[1]);
         weights = &weights[2 * size];
     }
 }
@@ -30,6 +31,7 @@ static void one_position(const convolution_t *layer, const window_t *window, int
 static void two_positions(const convolution_t *layer, const window_t *window, int8_t *output)
 {
     const int32_t channels = layer->out_c;
+    const finish_t rule = finish_of(layer);
     const int32_t size = (int32_t)layer->kernel_h * layer->kernel_w * layer->in_c;
     const int32_t next = (int32_t)layer->stride_w * layer->in_c;
     const int8_t *weights = layer->weights;
@@ -39,8 +41,8 @@ static void two_positions(const convolution_t *layer, const window_t *window, in
         const int32_t bias = layer->bias[channel], bias_second = layer->bias[second];
         int32_t sum[4] = {bias, bias_second, bias, bias_second};
         multiply_2x2(window, next, weights, (second - channel) * size, sum);
-        const int8_t value = finish(layer, channel, sum[0]), value_next = finish(layer, channel, sum[2]);
-        const int8_t beside = finish(layer, second, sum[1]), beside_next = finish(layer, second, sum[3]);
+        const int8_t value = finish(&rule, channel, sum[0]), value_next = finish(&rule, channel, sum[2]);
+        const int8_t beside = finish(&rule, second, sum[1]), beside_next = finish(&rule, second, sum[3]);
         output[channel] = value;
         output_next[channel] = value_next;
         output[second] = beside;

@@ -83,13 +83,14 @@ OUTLINE void multiply_lanes(const window_t *window, const int8_t *weights, int32
 static void one_position(const convolution_t *layer, const window_t *window, int8_t *output)
 {
     const int32_t channels = layer->out_c;
+    const finish_t rule = finish_of(layer);
     for (int32_t channel = 0; channel < channels; channel += LANES) {
         const int32_t start = (LANES == 4) ? minimum(channel, channels - LANES) : channel;
         const int32_t count = minimum(LANES, channels - start);
         int32_t sum[LANES];
         multiply_lanes(window, layer->weights, start, sum);
         for (int32_t lane = 0; lane < count; ++lane) {
-            output[start + lane] = finish(layer, start + lane, layer->bias[start + lane] + sum[lane]);
+            output[start + lane] = finish(&rule, start + lane, layer->bias[start + lane] + sum[lane]);
         }
     }
 }
@@ -118,6 +119,7 @@ void depthwise_multiplied(const convolution_t *layer, const int8_t *input, int8_
 {
     const int32_t in_c = layer->in_c, out_c = layer->out_c;
     const int32_t multiplier = out_c / in_c;
+    const finish_t rule = finish_of(layer);
     int8_t *out = output;
     clip_t clip;
     for (int32_t y = 0; y < layer->out_h; ++y) {
@@ -139,7 +141,7 @@ void depthwise_multiplied(const convolution_t *layer, const int8_t *input, int8_
                         sum += (value + layer->in_offset) * layer->weights[(tap * out_c) + channel];
                     }
                 }
-                out[channel] = finish(layer, channel, sum);
+                out[channel] = finish(&rule, channel, sum);
             }
             out = &out[out_c];
         }

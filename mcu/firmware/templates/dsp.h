@@ -72,4 +72,12 @@ static inline int32_t multiply_high(uint32_t a, uint32_t b, int32_t sum)
     return result;
 }
 
+/* a * b / 2^32 to the nearest, halves upwards. */
+static inline int32_t multiply_high_word(int32_t a, int32_t b)
+{
+    int32_t result;
+    __asm("smmulr %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+    return result;
+}
+
 #endif

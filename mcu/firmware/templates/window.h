@@ -57,11 +57,23 @@ static inline window_t window_of(const convolution_t *layer, const clip_t *clip,
     return window;
 }
 
-/* Sum of products to output value. */
-static inline int8_t finish(const convolution_t *layer, int32_t channel, int32_t sum)
+/* How a layer's sums become output values. A copy: the compiler need not fear that writing an output changes it. */
+typedef struct {
+    const int32_t *multiplier;
+    const int8_t *shift;
+    int32_t offset, low, high;
+} finish_t;
+
+static inline finish_t finish_of(const convolution_t *layer)
 {
-    const int32_t value = rescale(sum, layer->multiplier[channel], layer->shift[channel]) + layer->out_offset;
-    return (int8_t)clamp(value, layer->out_min, layer->out_max);
+    const finish_t rule = {layer->multiplier, layer->shift, layer->out_offset, layer->out_min, layer->out_max};
+    return rule;
+}
+
+static inline int8_t finish(const finish_t *rule, int32_t channel, int32_t sum)
+{
+    const int32_t value = rescale(sum, rule->multiplier[channel], rule->shift[channel]) + rule->offset;
+    return (int8_t)clamp(value, rule->low, rule->high);
 }
 
 #endif
