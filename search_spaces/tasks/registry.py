@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from mcu.errors import InputError
 from search_spaces.choices import Scalar, TaskChoice
 from search_spaces.factories import call_factory, call_reference, check_reference, is_reference
 from search_spaces.tasks.arrays import from_arrays
+from search_spaces.tasks.cache import cached_task
+from search_spaces.tasks.digest import Source, content_digest, digest_of
 from search_spaces.tasks.task import SPLITS, Task, limited
 
 ENTRY_POINTS = "mcusweep.tasks"
@@ -21,7 +24,11 @@ LIMITS = tuple(f"{split}_limit" for split in SPLITS)
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """A registered task: where its loader is, what it holds, and where its data come from."""
+    """A registered task: where its loader is, what it holds, and where its data come from.
+
+    ``loader`` is called with those of ``data``, ``path`` and the options that its signature takes; the function of
+    the same name with ``_source`` behind it takes them too and says what the loader would read.
+    """
 
     name: str
     loader: str
@@ -48,7 +55,8 @@ BUILT_IN = {
             "inside the scikit-learn wheel: nothing to download",
         ),
         TaskEntry(
-            "arrays", "search_spaces.tasks.arrays:arrays", "any", "your own .npz: x and y, or splits of your own",
+            "arrays", "search_spaces.tasks.arrays:arrays", "any",
+            "your own .npz or folder of .npy: x and y, groups if you have them, or splits of your own",
             "task.path", ("layout", "augment", "name"),
         ),
     )
@@ -116,14 +124,73 @@ def load_task(choice: TaskChoice) -> Task:
     """The task with its data, checked, its splits disjoint, limited as the choice says.
 
     A factory of the user's returns a :class:`Task` or a mapping of arrays as the task ``arrays`` reads them;
-    it is given ``data`` and ``path`` when its signature takes them.
+    it is given ``data`` and ``path`` when its signature takes them. A built-in task is made once and kept in the
+    cache folder by the content of its data, as memory-mapped arrays.
 
     Raises:
         InputError: for an unknown task or option, missing or damaged data, or data that break a rule of Task.
     """
     check_task(choice)
-    options: dict[str, Scalar] = {key: value for key, value in choice.options.items() if key not in LIMITS}
-    offered = {"data": choice.data, "path": choice.path}
+    limits = {
+        split: int(choice.options[key]) for split, key in zip(SPLITS, LIMITS, strict=True) if key in choice.options
+    }
+    if choice.name not in BUILT_IN:
+        return limited(_made(choice), limits)
+    digest = task_digest(choice)
+    if not limits:
+        return cached_task(digest, lambda: _made(choice))
+    return cached_task(
+        digest_of(digest, sorted(limits.items())),
+        lambda: limited(cached_task(digest, lambda: _made(choice)), limits),
+    )
+
+
+def task_digest(choice: TaskChoice) -> str:
+    """32 hexadecimal digits of what the task's samples depend on: its data's content, its options, how it is made.
+
+    Limits are left out. For ``module:factory`` it is the factory's file and whatever ``data`` and ``path`` name; for
+    an entry point the version of its distribution takes the place of the file.
+
+    Raises:
+        InputError: for an unknown task or option, or when data are missing.
+    """
+    check_task(choice)
+    source = _source(choice)
+    try:
+        contents = [content_digest(path) for path in source.paths]
+    except OSError as error:
+        raise InputError(f"task {choice.name!r}: {error.filename}: cannot be read: {error.strerror}") from None
+    return digest_of(choice.name, sorted(_options(choice).items()), source.recipe, contents)
+
+
+def _source(choice: TaskChoice) -> Source:
+    if choice.name in BUILT_IN:
+        source = call_factory(
+            _named(f"{BUILT_IN[choice.name].loader}_source"), choice.name, _offered(choice), _options(choice)
+        )
+        assert isinstance(source, Source)
+        return source
+    named = [Path(place).expanduser() for place in (choice.data, choice.path) if place]
+    for place in named:
+        if not place.exists():
+            raise InputError(f"task {choice.name!r}: {str(place)!r}: no such file or folder")
+    if not is_reference(choice.name):
+        distribution = _plugins()[choice.name].dist
+        return Source(f"{distribution.name} {distribution.version}" if distribution else "", tuple(named))
+    code = Path(choice.base or ".", *check_reference(choice.name)[0].split(".")).with_suffix(".py")
+    return Source("factory", (*([code] if code.is_file() else []), *named))
+
+
+def _offered(choice: TaskChoice) -> dict[str, str | None]:
+    return {"data": choice.data, "path": choice.path}
+
+
+def _options(choice: TaskChoice) -> dict[str, Scalar]:
+    return {key: value for key, value in choice.options.items() if key not in LIMITS}
+
+
+def _made(choice: TaskChoice) -> Task:
+    offered, options = _offered(choice), _options(choice)
     if is_reference(choice.name):
         loaded = call_reference(choice.name, choice.base, offered, options)
     else:
@@ -132,15 +199,17 @@ def load_task(choice: TaskChoice) -> Task:
         loaded = from_arrays(loaded, choice.name, name=choice.name)
     if not isinstance(loaded, Task):
         raise InputError(f"task {choice.name!r}: returned {type(loaded).__name__}, must be a Task or a dict of arrays")
-    return limited(
-        loaded, {split: int(choice.options[f"{split}_limit"]) for split in SPLITS if f"{split}_limit" in choice.options}
-    )
+    return loaded
 
 
 def _loader(name: str) -> Any:
     if name not in BUILT_IN:
         return _plugins()[name].load()
-    module, _, attribute = BUILT_IN[name].loader.partition(":")
+    return _named(BUILT_IN[name].loader)
+
+
+def _named(place: str) -> Any:
+    module, _, attribute = place.partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 

@@ -8,13 +8,18 @@ from hashlib import blake2b
 import numpy as np
 
 from mcu.errors import InputError
+from search_spaces.tasks.rows import Rows, chunks
 
 HASH_BYTES = 16
 
 
-def sample_hashes(x: np.ndarray) -> np.ndarray:
+def sample_hashes(x: np.ndarray | Rows) -> np.ndarray:
     """BLAKE2b of each sample's bytes, as ``(n,)`` of 16-byte strings (``S``-free void type, comparable)."""
-    digests = b"".join(blake2b(np.ascontiguousarray(sample).tobytes(), digest_size=HASH_BYTES).digest() for sample in x)
+    digests = b"".join(
+        blake2b(np.ascontiguousarray(sample).tobytes(), digest_size=HASH_BYTES).digest()
+        for chunk in chunks(x)
+        for sample in chunk
+    )
     return np.frombuffer(digests, dtype=np.dtype([("high", ">u8"), ("low", ">u8")]))
 
 
@@ -60,6 +65,56 @@ def stratified_split(y: np.ndarray, hashes: np.ndarray, sizes: Sequence[int]) ->
         for part, of_part in zip(parts, chosen, strict=True):
             part.extend(members[starts[unit] : starts[unit + 1]] for unit in of_part)
     return [np.sort(np.concatenate(part)) for part in parts]
+
+
+def grouped_split(y: np.ndarray, groups: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
+    """Sorted indices of parts of about ``sizes`` samples and of the rest, no group in two parts.
+
+    Each part in turn takes the group that brings its class counts nearest to its share of every class, until no
+    group brings them nearer; among equals the order is that of the groups' hashes.
+
+    Args:
+        y: labels ``(n,)``.
+        groups: who or what each sample comes from ``(n,)``, texts or whole numbers.
+        sizes: of all parts but the last.
+
+    Raises:
+        InputError: when there are fewer groups than parts, or a part would lack a class.
+    """
+    labels, label_of = np.unique(y, return_inverse=True)
+    names, group_of = np.unique(groups.astype(str), return_inverse=True)
+    if len(names) <= len(sizes):
+        raise InputError(f"{len(names)} groups cannot make {len(sizes) + 1} splits: needs one group for each at least")
+    counts = np.zeros((len(names), len(labels)), np.int64)
+    np.add.at(counts, (group_of, label_of), 1)
+    left = sorted(range(len(names)), key=lambda group: blake2b(str(names[group]).encode()).digest())
+    chosen: list[list[int]] = []
+    for place, size in enumerate(sizes):
+        wanted = counts.sum(0) * (size / len(y))
+        spare = len(left) - (len(sizes) - place)
+        chosen.append(_nearest_groups(counts, wanted, left, spare))
+        left = [group for group in left if group not in chosen[-1]]
+    chosen.append(left)
+    parts = [np.flatnonzero(np.isin(group_of, part)) for part in chosen]
+    for part in parts:
+        lacking = np.setdiff1d(labels, y[part])
+        if len(lacking):
+            raise InputError(f"groups cannot be split so that every split has label {lacking[0]}: it is in too few")
+    return parts
+
+
+def _nearest_groups(counts: np.ndarray, wanted: np.ndarray, left: Sequence[int], most: int) -> list[int]:
+    """Groups, at least one and at most ``most``, whose class counts add up to about ``wanted``."""
+    part: list[int] = []
+    missing = wanted.astype(np.float64)
+    while len(part) < most:
+        rest = [group for group in left if group not in part]
+        distance, best = min((float(np.abs(missing - counts[group]).sum()), at) for at, group in enumerate(rest))
+        if part and distance >= np.abs(missing).sum():
+            break
+        part.append(rest[best])
+        missing = missing - counts[rest[best]]
+    return part
 
 
 def stratified_subset(y: np.ndarray, hashes: np.ndarray, size: int) -> np.ndarray:

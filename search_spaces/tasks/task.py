@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from mcu.errors import InputError
-from search_spaces.tasks.splits import sample_hashes, without_leaks
+from mcu.front_end import FrontEnd
+from search_spaces.tasks.rows import Rows, chunks
+from search_spaces.tasks.splits import sample_hashes, stratified_subset, without_leaks
+from search_spaces.tasks.store import kept_rows
 
 SPLITS = ("train", "val", "test")
 AUGMENTATIONS = ("none", "shift", "shift_flip", "time_shift")
-CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,10 @@ class Task:
         normalise: mean and standard deviation of each channel, for uint8 samples those of ``x / 255``.
         augment: how training batches are varied, one of ``AUGMENTATIONS``.
         dropped: samples left out of a split because they occur in a later one.
+        groups_test: texts ``(n,)``, who or what each test sample comes from (speaker, subject), where known; no
+            group of the test split is in another split.
+        front_end: how sound became the samples, for tasks of sound.
+        verified: the samples were looked at when they were stored, and are not looked at again.
 
     Raises:
         InputError: when a shape, type, range or label does not hold, or a class is missing from a split.
@@ -48,6 +54,9 @@ class Task:
     citation: str = ""
     licence: str = ""
     dropped: int = 0
+    groups_test: np.ndarray | None = None
+    front_end: FrontEnd | None = None
+    verified: bool = False
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -58,6 +67,8 @@ class Task:
             )
         for split, x, y in self.splits():
             _check_split(f"task {self.name!r}: {split}", self, x, y)
+        if self.groups_test is not None and self.groups_test.shape != self.y_test.shape:
+            raise InputError(f"task {self.name!r}: groups_test must have shape {self.y_test.shape}, one text a sample")
         mean, std = self.normalise
         channels = self.input_shape[0]
         if len(mean) != channels or len(std) != channels or not all(np.isfinite(mean)) or not min(std) > 0:
@@ -94,20 +105,24 @@ def _check_split(where: str, task: Task, x: np.ndarray, y: np.ndarray) -> None:
     if not counts.all():
         missing = int(np.flatnonzero(counts == 0)[0])
         raise InputError(f"{where}: has no sample of label {missing} ({task.classes[missing]})")
-    check_finite(where, x)
+    if not task.verified:
+        check_finite(where, x)
 
 
-def check_finite(where: str, x: np.ndarray) -> None:
+def check_finite(where: str, x: np.ndarray | Rows) -> None:
     """Refuse NaN and infinity in samples ``(n, ...)``, naming the first sample that has one.
 
     Raises:
         InputError: starting with ``where``.
     """
-    for start in range(0, len(x) if x.dtype.kind == "f" else 0, CHUNK):
-        chunk = x[start : start + CHUNK]
+    start = 0
+    for chunk in chunks(x):
+        if chunk.dtype.kind != "f":
+            return
         finite = np.isfinite(chunk).reshape(len(chunk), -1).all(axis=1)
         if not finite.all():
             raise InputError(f"{where}: sample {start + int(np.argmin(finite))} holds NaN or infinity")
+        start += len(chunk)
 
 
 def measured_normalisation(x: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -115,12 +130,16 @@ def measured_normalisation(x: np.ndarray) -> tuple[tuple[float, ...], tuple[floa
 
     A channel that never changes gets deviation 1. Works in chunks: ``x`` may be larger than memory.
     """
-    scale = 1 / 255 if x.dtype == np.uint8 else 1.0
     total, squares = np.zeros(x.shape[1]), np.zeros(x.shape[1])
-    for start in range(0, len(x), CHUNK):
-        chunk = x[start : start + CHUNK].astype(np.float64) * scale
-        total += chunk.sum(axis=(0, 2, 3))
-        squares += (chunk**2).sum(axis=(0, 2, 3))
+    for chunk in chunks(x):
+        if x.dtype == np.uint8:
+            values = np.arange(256) / 255
+            counts = np.stack([np.bincount(plane.ravel(), minlength=256) for plane in chunk.swapaxes(0, 1)])
+            total += counts @ values
+            squares += counts @ values**2
+        else:
+            total += chunk.sum(axis=(0, 2, 3), dtype=np.float64)
+            squares += np.square(chunk, dtype=np.float64).sum(axis=(0, 2, 3))
     count = max(x.size // x.shape[1], 1)
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
@@ -130,17 +149,19 @@ def measured_normalisation(x: np.ndarray) -> tuple[tuple[float, ...], tuple[floa
 
 def assemble(
     name: str,
-    splits: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    splits: Mapping[str, tuple[np.ndarray | Rows, np.ndarray]],
     classes: tuple[str, ...],
     normalise: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+    groups_test: np.ndarray | None = None,
     **described: Any,
 ) -> Task:
     """A task of three splits; a sample that recurs in a later split is dropped from the earlier one.
 
     Args:
-        splits: samples and labels by split name.
+        splits: samples and labels by split name; large ``Rows`` end up in a mapped file of the cache.
         normalise: measured on the training split when absent.
-        described: ``augment``, ``citation``, ``licence``.
+        groups_test: who or what each test sample comes from.
+        described: ``augment``, ``citation``, ``licence``, ``front_end``.
     """
     hashes = [sample_hashes(splits[split][0]) for split in SPLITS]
     kept = without_leaks(hashes)
@@ -148,8 +169,9 @@ def assemble(
     fields: dict[str, Any] = {}
     for split, index in zip(SPLITS, kept, strict=True):
         x, y = splits[split]
-        whole = len(index) == len(x)
-        fields |= {f"x_{split}": x if whole else x[index], f"y_{split}": y if whole else y[index]}
+        rows = x if isinstance(x, Rows) else Rows(x)
+        whole = len(index) == len(rows)
+        fields |= {f"x_{split}": kept_rows(rows if whole else rows.take(index)), f"y_{split}": y if whole else y[index]}
     x = fields["x_train"]
     return Task(
         name=name,
@@ -157,6 +179,7 @@ def assemble(
         classes=classes,
         normalise=normalise or measured_normalisation(x),
         dropped=dropped,
+        groups_test=None if groups_test is None else groups_test.astype(str)[kept[-1]],
         **fields,
         **described,
     )
@@ -168,8 +191,6 @@ def limited(task: Task, limits: Mapping[str, int]) -> Task:
     Raises:
         InputError: when a limit does not leave a sample for every class.
     """
-    from search_spaces.tasks.splits import stratified_subset
-
     fields: dict[str, Any] = {}
     for split, x, y in task.splits():
         limit = limits.get(split)
@@ -180,5 +201,7 @@ def limited(task: Task, limits: Mapping[str, int]) -> Task:
                 f"task {task.name!r}: {split}_limit = {limit}: must be at least {len(task.classes)}, one a class"
             )
         index = stratified_subset(y, sample_hashes(x), limit)
-        fields |= {f"x_{split}": x[index], f"y_{split}": y[index]}
+        fields |= {f"x_{split}": kept_rows(Rows(x).take(index)), f"y_{split}": y[index]}
+        if split == "test" and task.groups_test is not None:
+            fields["groups_test"] = task.groups_test[index]
     return replace(task, **fields) if fields else task

@@ -1,0 +1,89 @@
+"""What a task's data are, as one short text: changed data never pass for the old ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from search_spaces.tasks.store import cache_folder, write_whole
+
+CHUNK = 2**20
+SETTLED_S = 2.0
+"""A file changed within the last seconds may change again without its time stamp moving."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a loader makes its samples of.
+
+    Attributes:
+        recipe: changes whenever the loader makes other samples of the same files.
+        paths: files and folders it reads.
+    """
+
+    recipe: str
+    paths: tuple[Path, ...] = ()
+
+
+def digest_of(*parts: object) -> str:
+    """32 hexadecimal digits of parts that have an exact JSON form."""
+    return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def content_digest(path: Path) -> str:
+    """Digest of a file's bytes, or of the names and bytes of all files below a folder.
+
+    Names that begin with a dot are left out. It is remembered in the cache folder with every file's size and time
+    of change, so that it costs no reading as long as nothing moved.
+
+    Raises:
+        OSError: if something cannot be read.
+    """
+    files = list(_files(path))
+    stamp = digest_of(
+        [(name, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino) for name, _, state in files]
+    )
+    memory = cache_folder() / "digests" / f"{digest_of(str(path.resolve()))}.json"
+    remembered = _remembered(memory, stamp)
+    if remembered is not None:
+        return remembered
+    digest = digest_of([(name, _bytes_digest(file)) for name, file, _ in files])
+    newest = max((max(state.st_mtime, state.st_ctime) for _, _, state in files), default=0.0)
+    if time.time() - newest > SETTLED_S:
+        try:
+            write_whole(memory, json.dumps({"stamp": stamp, "digest": digest}).encode())
+        except OSError:
+            return digest
+    return digest
+
+
+def _files(path: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
+    if not path.is_dir():
+        yield "", path, path.stat()
+        return
+    for folder, folders, names in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(name for name in names if not name.startswith(".")):
+            file = Path(folder, name)
+            yield file.relative_to(path).as_posix(), file, file.stat()
+
+
+def _remembered(memory: Path, stamp: str) -> str | None:
+    try:
+        entry = json.loads(memory.read_text(encoding="ascii"))
+        return str(entry["digest"]) if entry["stamp"] == stamp else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _bytes_digest(file: Path) -> str:
+    digest = blake2b(digest_size=16)
+    with file.open("rb") as stream:
+        while content := stream.read(CHUNK):
+            digest.update(content)
+    return digest.hexdigest()

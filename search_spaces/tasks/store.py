@@ -1,0 +1,88 @@
+"""Arrays too large or too dear to make twice: memory-mapped files named by their content, in the cache folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from search_spaces.tasks.rows import Rows, as_they_are, chunks, mapping_of
+
+LARGE = 64 * 2**20
+"""Chosen rows of more bytes than this are kept in a file and not in memory."""
+
+
+def cache_folder() -> Path:
+    """Where data are kept between runs: ``MCUSWEEP_CACHE``, ``XDG_CACHE_HOME``/mcusweep or ~/.cache/mcusweep.
+
+    The folder may be removed at any time: everything in it is made again.
+    """
+    if chosen := os.environ.get("MCUSWEEP_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mcusweep"
+
+
+def kept_rows(rows: Rows) -> np.ndarray:
+    """The rows as one array: in memory, or in a mapped file of the cache when they are large and it can be written."""
+    if rows.nbytes > LARGE and (rows.index is not None or rows.convert is not as_they_are):
+        try:
+            return mapped(stored(rows))
+        except OSError:
+            return rows.array()
+    return rows.array()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it appears whole or not at all, its folders made if need be."""
+    write_parts(path, iter([content]))
+
+
+def write_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """``write_whole`` for content that comes in parts."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        with partial.open("wb") as file:
+            for part in parts:
+                file.write(part)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def mapped(path: Path) -> np.ndarray:
+    """A stored array, mapped. Copy-on-write, so that nothing a caller does reaches the file."""
+    return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
+
+
+def stored(x: np.ndarray | Rows) -> Path:
+    """Write an array under the hash of its content, unless it lies there already."""
+    folder = cache_folder() / "arrays"
+    if isinstance(x, np.ndarray):
+        lies = mapping_of(x)
+        if lies is not None and lies.shape == x.shape and Path(str(lies.filename)).parent == folder.resolve():
+            return Path(str(lies.filename))
+    folder.mkdir(parents=True, exist_ok=True)
+    pattern = x.pattern if isinstance(x, Rows) else x[:0]
+    header = {
+        "descr": np.lib.format.dtype_to_descr(pattern.dtype),
+        "fortran_order": False,
+        "shape": (len(x), *pattern.shape[1:]),
+    }
+    digest = blake2b(repr(sorted(header.items())).encode(), digest_size=16)
+    partial = folder / f".partial.{os.getpid()}.{os.urandom(4).hex()}"
+    try:
+        with partial.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for chunk in chunks(x):
+                content = np.ascontiguousarray(chunk).tobytes()
+                digest.update(content)
+                file.write(content)
+        target = folder / f"{digest.hexdigest()}.npy"
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return target

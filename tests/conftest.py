@@ -1,0 +1,10 @@
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_this_run(tmp_path_factory):
+    """Loaded tasks are kept apart from the user's own, for every process the tests start."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("MCUSWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()
