@@ -24,6 +24,9 @@ _FIXED = 704  # the rest of them, input and output tensors
 _EVAL_TENSOR = 24
 _NODE = 64
 _SCRATCH_HANDLES = 16  # of MEAN
+_REQUESTS, _NOTE, _PLANNED = 200, 32, 40  # while planning: in all, per tensor of the file, per planned buffer
+_AFTER_PLANNING = 224  # the part of the tail that is allocated only then
+_PREPARING = 624  # while the last convolution is prepared, beside one zero point per channel
 _PARAMETERS = {
     Kind.CONV: 28, Kind.DEPTHWISE: 28, Kind.DENSE: 32, Kind.ADD: 8, Kind.CONCAT: 8, Kind.MAX_POOL: 40,
     Kind.AVG_POOL: 40, Kind.MEAN: 4, Kind.PAD: 0, Kind.RESHAPE: 36, Kind.RELU: 0, Kind.SOFTMAX: 8,
@@ -179,3 +182,17 @@ def predict_arena(model: Structure | Int8Model, plan: Plan | None = None) -> Are
     activations = (plan or plan_activations(structure)).total
     persistent = predict_persistent(structure)
     return ArenaUse(activations + persistent, activations, persistent)
+
+
+def smallest_arena(model: Structure | Int8Model, plan: Plan | None = None) -> int:
+    """Bytes the arena must have for TFLM to start, on the build that is predicted here.
+
+    While TFLM plans, its notes on every tensor take the place the activations will have. With activations under
+    about 2 KB these notes are the larger, and an arena of ``predict_arena(model).total`` bytes is refused.
+    """
+    structure = structure_of(model) if isinstance(model, Int8Model) else model
+    use = predict_arena(structure, plan)
+    notes = _aligned(_REQUESTS + _NOTE * count_tensors(structure)) + _PLANNED * len(lifetimes(structure))
+    channels = [structure.shapes[op.output][-1] for op in structure.ops if op.kind in CONVOLUTIONS]
+    preparing = _PREPARING + 4 * channels[-1] if channels else 0
+    return use.persistent + max(use.activations, _aligned(notes - _AFTER_PLANNING), _aligned(preparing))

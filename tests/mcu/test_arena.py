@@ -1,9 +1,12 @@
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mcu import tflm
-from mcu.arena import greedy_plan, lifetimes, peak_live, plan_activations, predict_arena
+from mcu.arena import greedy_plan, lifetimes, peak_live, plan_activations, predict_arena, smallest_arena
 from mcu.structure import structure_of
 from mcu.tflite_writer import write_tflite
 
@@ -32,6 +35,36 @@ def test_predicted_arena_is_the_measured_arena(seed, random_model):
     model = random_model(seed)
     measured = tflm.measure_arena(write_tflite(model))
     assert predict_arena(model) == predict_arena(structure_of(model)) == measured
+
+
+STARTS = """
+import os, sys
+from tflite_micro import runtime
+data = open(sys.argv[1], "rb").read()
+os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+for size in map(int, sys.argv[2:]):
+    child = os.fork()
+    if child == 0:
+        try:
+            runtime.Interpreter.from_bytes(data, arena_size=size).invoke()
+        except Exception:
+            os._exit(1)
+        os._exit(0)
+    print(int(os.waitpid(child, 0)[1] == 0))
+"""
+
+
+@needs_interpreter
+@pytest.mark.parametrize("seed", [1, 11, 25, 28, 34, 36])
+def test_the_smallest_arena_starts_and_sixteen_bytes_less_does_not(seed, random_model, tmp_path):
+    model = random_model(seed)
+    size = smallest_arena(model)
+    assert size >= predict_arena(model).total
+    file = tmp_path / "model.tflite"
+    file.write_bytes(write_tflite(model))
+    command = [sys.executable, "-c", STARTS, str(file), str(size), str(size - 16)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["1", "0"]
 
 
 @given(buffers)
