@@ -191,7 +191,7 @@ def test_a_damaged_mapped_array_is_refused(tmp_path, small_is_large):
     content = bytearray((tmp_path / "a.npz").read_bytes())
     content[1000] ^= 1
     (tmp_path / "a.npz").write_bytes(content)
-    with pytest.raises(InputError, match="is not a readable .npz.*damaged") as caught:
+    with pytest.raises(InputError, match=r"is not a readable \.npz.*damaged") as caught:
         read_arrays(tmp_path / "a.npz")
     assert "\n" not in str(caught.value)
 
@@ -239,7 +239,7 @@ def peak_memory_of_loading(tmp_path, count):
 
 
 def test_an_npz_larger_than_the_memory_used_is_loaded(tmp_path):
-    assert peak_memory_of_loading(tmp_path, 4096) < 160 * 2**20  # 256 MB of samples
+    assert peak_memory_of_loading(tmp_path, 4096) < 200 * 2**20  # 256 MB of samples
 
 
 @pytest.mark.slow
