@@ -13,6 +13,7 @@ from mcu import tflite_schema as schema
 from mcu.errors import InputError
 from mcu.flatbuffer import FlatbufferError, TableView
 from mcu.int8_model import Activation, Int8Model, Kind, QOp, QTensor
+from mcu.operator_shape import output_shape
 from mcu.tflite_schema import (
     ConvSlot,
     DepthwiseSlot,
@@ -24,7 +25,7 @@ from mcu.tflite_schema import (
     SubGraphSlot,
     TensorSlot,
 )
-from mcu.windows import output_size, same_padding
+from mcu.windows import same_padding
 
 _KIND_OF_CODE = {code: kind for kind, code in schema.KIND_CODE.items()}
 _ACTIVATION_OF_CODE = {code: activation for activation, code in schema.ACTIVATION_CODE.items()}
@@ -330,7 +331,7 @@ class _Reader:
         """The output shape must be what the operator makes of its inputs."""
         shapes = [self.tensors[index].shape for index in op.inputs]
         output = self.tensors[op.output].shape
-        expected = _output_shape(op, shapes, output)
+        expected = output_shape(op, shapes, output)
         if expected is None or (expected != output and op.kind is not Kind.DENSE) or prod(expected) != prod(output):
             self._refuse(f"operator '{op.name}' makes shape {output} of {', '.join(map(str, shapes))}")
         if op.kind is Kind.CONCAT:
@@ -338,37 +339,6 @@ class _Reader:
             for tensor in (self.tensors[index] for index in op.inputs):
                 if (tensor.scale, tensor.zero_point) != (like.scale, like.zero_point):
                     self._refuse(f"operator '{op.name}' concatenates tensors of unequal quantisation; allowed is one")
-
-
-def _output_shape(op: QOp, shapes: list[tuple[int, ...]], output: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The shape an operator makes, None where its inputs cannot be."""
-    first = shapes[0]
-    if op.kind in (Kind.CONV, Kind.DEPTHWISE, Kind.MAX_POOL, Kind.AVG_POOL):
-        channels = first[3]
-        if op.weights is not None:
-            channels = op.weights.shape[0] if op.kind is Kind.CONV else op.weights.shape[3]
-            fits = op.weights.shape[3] == first[3] if op.kind is Kind.CONV else channels % first[3] == 0
-            if not fits or (op.kind is Kind.DEPTHWISE and op.weights.shape[0] != 1):
-                return None
-        axes = zip(first[1:3], op.kernel, op.stride, op.dilation, op.padding, strict=True)
-        return (1, *(output_size(*axis) for axis in axes), channels)
-    if op.kind is Kind.DENSE:
-        assert op.weights is not None
-        if op.weights.ndim != 2 or prod(first) != op.weights.shape[1]:
-            return None
-        return (1, op.weights.shape[0])
-    if op.kind is Kind.ADD:
-        return first if len(shapes) == 2 and shapes[0] == shapes[1] else None
-    if op.kind is Kind.CONCAT:
-        if any(shape[:-1] != first[:-1] for shape in shapes):
-            return None
-        return (*first[:-1], sum(shape[-1] for shape in shapes))
-    if op.kind is Kind.PAD:
-        (top, bottom), (left, right) = op.padding
-        return (1, first[1] + top + bottom, first[2] + left + right, first[3]) if len(first) == 4 else None
-    if op.kind is Kind.MEAN:
-        return (1, 1, 1, first[3]) if len(output) == 4 else (1, first[3])
-    return output if prod(first) == prod(output) else None
 
 
 _RULES: dict[Kind, Callable[[_Reader, list[int], int, TableView | None], dict[str, Any]]] = {
