@@ -86,11 +86,13 @@ static void one_position(const convolution_t *layer, const window_t *window, int
     const finish_t rule = finish_of(layer);
     for (int32_t channel = 0; channel < channels; channel += LANES) {
         const int32_t start = (LANES == 4) ? minimum(channel, channels - LANES) : channel;
-        const int32_t count = minimum(LANES, channels - start);
+        const int32_t count = (LANES == 4) ? LANES : minimum(LANES, channels - start);
         int32_t sum[LANES];
         multiply_lanes(window, layer->weights, start, sum);
+        const int32_t *const bias = &layer->bias[start];
+        int8_t *const out = &output[start];
         for (int32_t lane = 0; lane < count; ++lane) {
-            output[start + lane] = finish(&rule, start + lane, layer->bias[start + lane] + sum[lane]);
+            out[lane] = finish(&rule, start + lane, bias[lane] + sum[lane]);
         }
     }
 }
