@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 
 from mcu.errors import InputError
 
@@ -44,11 +45,17 @@ BUILT_IN = (  # kept here so that listing and planning need not import torch; a 
 def method_entries() -> tuple[MethodEntry, ...]:
     """Our methods, then those that installed packages add under the entry point ``mcusweep.methods``."""
     own = {entry.name: entry for entry in BUILT_IN}
-    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+    for point in _plugins():
         if point.name not in own:
             package = point.dist.name if point.dist is not None else point.module
             own[point.name] = MethodEntry(point.name, f"from {package}", None, point.value)
     return tuple(own.values())
+
+
+@cache
+def _plugins() -> tuple[EntryPoint, ...]:
+    """Reading what is installed takes milliseconds, and is asked for every trial."""
+    return tuple(sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name))
 
 
 def find_method(name: str) -> MethodEntry:

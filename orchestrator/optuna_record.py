@@ -92,7 +92,7 @@ class OptunaRecord:
             "device": spec.device,
             "seed": spec.seed,
             "spec_hash": spec.hash(),
-            **{f"budget_{name}": bound for name, bound in spec.budget.model_dump().items()},
+            **{f"budget_{name}": bound for name, bound in spec.budget.budget().bounds().items()},
             **fixed,
         }
         template = FrozenTrial(

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -22,57 +20,19 @@ from orchestrator.schema import (
     ATTEMPTS,
     META,
     METADATA,
-    RESULT_NUMBERS,
     RUNGS,
     SCHEMA_VERSION,
     STUDIES,
     TRAJECTORIES,
     TRIALS,
 )
-from orchestrator.spec import FINAL_STATES, DenseCost, Rung, TrialResult, TrialSpec, TrialState, canonical_json
+from orchestrator.spec import Rung, TrialResult, TrialSpec, TrialState, canonical_json
+from orchestrator.stored import RESULT_NAMES, StoredTrial, Study, result_of, study_of, trial_of
 from orchestrator.study_lock import Clock, Holder, StudyLock, iso, read_holder, utc_now
 
+__all__ = ["Store", "StoredTrial", "Study"]
+
 LEASE = timedelta(minutes=10)
-_NUMBERS = tuple(column.name for column in RESULT_NUMBERS)
-
-
-@dataclass(frozen=True)
-class Study:
-    """One sweep in the database.
-
-    Attributes:
-        sweep: its configuration without the section on workers, which ``workers`` holds.
-        sweep_file: the text of the file it was launched from, where there was one.
-        task: what was known of the data when it began (shape, classes, counts).
-    """
-
-    id: int
-    name: str
-    sweep: dict[str, Any]
-    sweep_file: str | None
-    workers: dict[str, Any]
-    planned_trials: int
-    versions: dict[str, str]
-    machine: dict[str, Any]
-    created_at: str
-    task: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def simulated(self) -> bool:
-        """Whether its results come from the simulated executor and mean nothing outside it."""
-        return bool(self.workers.get("executor") == "simulated")
-
-
-@dataclass(frozen=True)
-class StoredTrial:
-    """One trial as its row says."""
-
-    id: int
-    number: int
-    state: TrialState
-    attempts: int
-    spec: TrialSpec
-    result: TrialResult | None
 
 
 class Store:
@@ -141,13 +101,13 @@ class Store:
         """All studies, oldest first."""
         with transaction(self.engine, self.url) as connection:
             rows = connection.execute(select(STUDIES).order_by(STUDIES.c.id)).mappings().all()
-        return [_study(row) for row in rows]
+        return [study_of(row) for row in rows]
 
     def find_study(self, name: str) -> Study | None:
         """The study of that name, or None."""
         with transaction(self.engine, self.url) as connection:
             row = connection.execute(select(STUDIES).where(STUDIES.c.name == name)).mappings().first()
-        return _study(row) if row is not None else None
+        return study_of(row) if row is not None else None
 
     def study(self, name: str | None = None) -> Study:
         """The study of that name; the latest one without a name.
@@ -271,7 +231,7 @@ class Store:
     def _write_result(
         self, connection: Connection, trial_id: int, result: TrialResult, reused_from: str | None
     ) -> None:
-        values: dict[str, Any] = {name: getattr(result, name) for name in _NUMBERS}
+        values: dict[str, Any] = {name: getattr(result, name) for name in RESULT_NAMES}
         if result.dense is not None:
             values |= {f"dense_{name}": value for name, value in result.dense.model_dump().items()}
         artifacts = {name: artifact.model_dump() for name, artifact in result.artifacts.items()}
@@ -295,7 +255,7 @@ class Store:
         """All trials of a study by number, results without their trajectories."""
         with transaction(self.engine, self.url) as connection:
             query = select(TRIALS).where(TRIALS.c.study_id == study.id).order_by(TRIALS.c.number)
-            return [_trial(row) for row in connection.execute(query).mappings()]
+            return [trial_of(row) for row in connection.execute(query).mappings()]
 
     def give_up_open_attempts(self, study: Study, reason: str) -> int:
         """Close the attempts a dead driver left open and plan their trials again; returns how many."""
@@ -332,7 +292,7 @@ class Store:
             row = connection.execute(query).mappings().first()
         if row is None:
             return None
-        result = _result(row).model_copy(update={"trajectory": json.loads(row["trajectory_json"] or "[]")})
+        result = result_of(row).model_copy(update={"trajectory": json.loads(row["trajectory_json"] or "[]")})
         return f"{row['study']}#{row['number']}", result
 
     def attempts(self, study: Study) -> list[dict[str, Any]]:
@@ -370,44 +330,3 @@ class Store:
             return "ok"
         with transaction(self.engine, self.url) as connection:
             return str(connection.scalar(text("PRAGMA integrity_check")))
-
-
-def _study(row: Mapping[Any, Any]) -> Study:
-    return Study(
-        id=row["id"],
-        name=row["name"],
-        sweep=json.loads(row["sweep_json"]),
-        sweep_file=row["sweep_file"],
-        workers=json.loads(row["workers_json"]),
-        planned_trials=row["planned_trials"],
-        versions=json.loads(row["versions_json"]),
-        machine=json.loads(row["machine_json"]),
-        created_at=row["created_at"],
-        task=json.loads(row["task_json"]),
-    )
-
-
-def _result(row: Mapping[Any, Any]) -> TrialResult:
-    values = {name: row[name] for name in _NUMBERS} | {"measured": bool(row["measured"])}
-    dense = {name: row[f"dense_{name}"] for name in ("flash", "sram", "macs")}
-    return TrialResult(
-        state=row["state"],
-        reason=row["reason"],
-        dense=DenseCost(**dense) if any(value is not None for value in dense.values()) else None,
-        widths=json.loads(row["widths_json"] or "{}"),
-        dense_widths=json.loads(row["dense_widths_json"] or "{}"),
-        artifacts=json.loads(row["artifacts_json"] or "{}"),
-        **values,
-    )
-
-
-def _trial(row: Mapping[Any, Any]) -> StoredTrial:
-    state = TrialState(row["state"])
-    return StoredTrial(
-        id=row["id"],
-        number=row["number"],
-        state=state,
-        attempts=row["attempts"],
-        spec=TrialSpec.model_validate_json(row["spec_json"]),
-        result=_result(row) if state in FINAL_STATES else None,
-    )
