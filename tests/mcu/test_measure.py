@@ -40,6 +40,33 @@ def test_a_plan_in_the_file_is_obeyed_and_predicted(random_model, monkeypatch):
             assert measure_model(data).sram == measured.sram
 
 
+@needs_interpreter
+def test_a_file_from_elsewhere_is_measured_in_a_process_of_its_own(random_model, monkeypatch):
+    data = write_tflite(random_model(3))
+    foreign = data + b"\0\0\0\0"
+    apart = []
+    monkeypatch.setattr(measure.tflm, "measure_arena_apart", lambda *args: apart.append(args) or _apart(*args))
+    assert measure_model(foreign, "theirs.tflite").sram == measure_model(data).sram
+    assert [args[1] for args in apart] == ["theirs.tflite"]
+
+
+_apart = tflm.measure_arena_apart
+
+
+@needs_interpreter
+def test_a_crash_of_the_interpreter_is_one_clear_error(monkeypatch):
+    monkeypatch.setattr(tflm, "_CHILD", "import os; os.kill(os.getpid(), 11)")
+    with pytest.raises(InputError, match=r"^theirs\.tflite: TensorFlow Lite Micro crashes on it"):
+        tflm.measure_arena_apart(b"", "theirs.tflite")
+
+
+@needs_interpreter
+def test_a_refusal_in_the_other_process_comes_back_as_one_line():
+    with pytest.raises(InputError, match=r"^theirs\.tflite: TensorFlow Lite Micro refuses it: ") as error:
+        tflm.measure_arena_apart(b"\x1c\0\0\0TFL3" + bytes(64), "theirs.tflite")
+    assert "\n" not in str(error.value)
+
+
 def test_the_layer_table_adds_up(random_model):
     model = random_model(4)
     measured = measure_model(write_tflite(model))

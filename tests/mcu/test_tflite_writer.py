@@ -25,6 +25,7 @@ def reference_outputs(data: bytes, x: np.ndarray) -> np.ndarray:
     return np.concatenate(outputs)
 
 
+@pytest.mark.skipif(not tflm.available(), reason="tflite-micro is not installed")
 @pytest.mark.parametrize("seed", range(40))
 def test_both_interpreters_run_the_file_with_equal_outputs(seed, random_model, codes):
     data = write_tflite(random_model(seed))
