@@ -12,6 +12,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from mcu.errors import InputError
 from mcu.graph import Graph
 from mcu.lowering import Lowering
+from mcu.schedule import schedule
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], frozen: Iterable[str]
                 "allowed are networks without data-dependent control flow"
             ) from error
     _propagate_shapes(traced, input_shape)
-    return Traced(traced, Lowering(traced, set(frozen)).build())
+    return Traced(traced, schedule(Lowering(traced, set(frozen)).build()))
 
 
 def _first_line(error: BaseException) -> str:

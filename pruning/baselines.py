@@ -88,7 +88,8 @@ class MagnitudePruning:
     def _pruned(self, run: Run, ratio: float) -> fx.GraphModule:
         """A copy of the network without ``ratio`` of its channels, chosen across all layers together."""
         network = copy.deepcopy(run.module)
-        scores = network.get_submodule(str(run.graph.ops[-1].layer))
+        last = next(op for op in run.graph.ops if op.output == run.graph.output)
+        scores = network.get_submodule(str(last.layer))
         example = torch.zeros(1, *run.problem.input_shape, device=run.trainer.device)
         pruner = tp.pruner.BasePruner(
             network,
