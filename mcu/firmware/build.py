@@ -73,7 +73,7 @@ def build(folder: Path, device: Device, tools: Toolchain | None = None) -> Firmw
             fit (``FirmwareDoesNotFit``).
     """
     memory = _Memory(flash_origin(device), device.flash, RAM_ORIGIN, device.sram_bank or device.sram)
-    where = f"firmware {folder.name!r} on {device.name}"
+    where = f"firmware on {device.name}"
     return build_for_core(folder, core_of(device), memory, where, tools or toolchain())
 
 
@@ -107,7 +107,7 @@ def build_self_test(folder: Path, core: Core, board: Board, arena: int, profile:
     objects = _compile(folder, out, core, ("model.c", *KERNEL_SOURCES, *SELF_TEST), defines, tools)
     memory = _Memory(board.flash_origin, board.flash, board.ram_origin, min(board.ram, arena + SELF_TEST_RAM))
     elf = out / "selftest.elf"
-    _link(folder, elf, core, objects, memory, 1024, f"self test of {folder.name!r} on {board.machine}", tools)
+    _link(folder, elf, core, objects, memory, 1024, f"self test on {board.machine}", tools)
     return elf
 
 
