@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ def autoencoder() -> nn.Module:
     """640-128-128-128-128-8-128-128-128-128-640, batch normalisation and ReLU between."""
     sizes = [640, 128, 128, 128, 128, 8, 128, 128, 128, 128]
     layers: list[nn.Module] = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(128, 640))
 
@@ -81,8 +82,8 @@ def main() -> None:
         "",
         "Command: `python benchmarks/mlperf_tiny.py docs/results/mlperf_tiny.md`",
         "",
-        "Built in torch with random weights, exported by mcusweep, measured by TensorFlow Lite Micro. The published files",
-        "carry tensor names, softmax and per-operator options that ours leave out.",
+        "Built in torch with random weights, exported by mcusweep, measured by TensorFlow Lite Micro. The published",
+        "files carry tensor names, softmax and per-operator options that ours leave out.",
         "",
         "| model | MACs published | ours | file published, bytes | ours | peak of live activations published | ours "
         "| arena measured | of it activations |",
