@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,11 @@ def read_artifact(trial: TrialDetails, name: str, root: Path) -> bytes:
     return data
 
 
-def export_trial(trial: TrialDetails, root: Path, output: Path) -> list[str]:
+def export_trial(trial: TrialDetails, root: Path, output: Path, metadata: bool = False) -> list[str]:
     """Write a trial's model and what goes with it into a folder; returns the names of what was written.
+
+    With ``metadata`` also ``model_with_metadata.tflite``: the same model with labels, input normalisation and where
+    it comes from inside the file, which the model card says how many bytes cost.
 
     Everything is made beside the folder first, so an error leaves nothing half-written.
 
@@ -64,10 +68,30 @@ def export_trial(trial: TrialDetails, root: Path, output: Path) -> list[str]:
             if deployment is not None:
                 (stage / "deployment.json").write_bytes(deployment)
             note = _write_firmware(model, deployment, stage / "firmware")
+            if metadata and deployment is not None:
+                larger = with_metadata(trial, model, deployment)
+                (stage / "model_with_metadata.tflite").write_bytes(larger)
+                note += f"\n\n`model_with_metadata.tflite` says what it is in {len(larger) - len(model):,} more bytes."
             (stage / "MODEL_CARD.md").write_text(model_card(trial, model, note), encoding="utf-8")
             return _move_all(stage, output)
     except OSError as error:
         raise InputError(f"--output {output}: {error.strerror or error}") from None
+
+
+def with_metadata(trial: TrialDetails, model: bytes, deployment: bytes) -> bytes:
+    """The model with labels, input normalisation and provenance as one JSON metadata buffer."""
+    from mcu.deployment import write_deployment
+    from mcu.tflite_reader import read_tflite
+
+    facts = json.loads(deployment)
+    told = {
+        "labels": ",".join(facts["classes"]),
+        "mean": ",".join(f"{value:.6g}" for value in facts["normalise"]["mean"]),
+        "std": ",".join(f"{value:.6g}" for value in facts["normalise"]["std"]),
+        "task": str(trial.row["task"]),
+        "made": f"mcusweep {trial.row['study']}#{trial.row['number']} {str(trial.row['spec_hash'])[:12]}",
+    }
+    return write_deployment(replace(read_tflite(model), metadata=told))
 
 
 def _move_all(stage: Path, output: Path) -> list[str]:
@@ -134,7 +158,8 @@ def model_card(trial: TrialDetails, model: bytes, firmware: str) -> str:
     }
     lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in facts.items()]
     lines += ["", "`accuracy` is the int8 top-1 on test data that chose nothing; `flash` is the .tflite file and"]
-    lines += ["`sram` the TensorFlow Lite Micro arena, both measured.", "", firmware, ""]
+    word = "measured" if row["measured"] else "predicted (tflite-micro was not installed)"
+    lines += [f"`sram` the TensorFlow Lite Micro arena, {word}.", "", firmware, ""]
     return "\n".join(lines)
 
 

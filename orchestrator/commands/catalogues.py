@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
 
 from mcu.errors import InputError
 from orchestrator.commands.options import FormatName
 
+FitsModel = Annotated[
+    Path | None, typer.Option("--fits", metavar="MODEL.tflite", help="Only the boards that can hold this model.")
+]
 
-def devices(format_name: FormatName = "table") -> None:
-    """The microcontrollers, with what they leave for a model."""
+
+def devices(fits: FitsModel = None, format_name: FormatName = "table") -> None:
+    """The microcontrollers, with what they leave for a model; those that can hold one, tightest first."""
     from mcu.devices import catalogue
 
+    if fits is not None:
+        _write(("name", "core", "clock_mhz", "budget_flash", "budget_sram", "binding_use"), _holders(fits), format_name)
+        return
     rows = []
     for device in catalogue():
         room = device.budget()
@@ -31,6 +41,32 @@ def devices(format_name: FormatName = "table") -> None:
             }
         )
     _write(("name", "vendor", "core", "clock_mhz", "flash", "sram", "budget_flash", "budget_sram"), rows, format_name)
+
+
+def _holders(model: Path) -> list[dict[str, Any]]:
+    """Boards that can hold a model: the one it fills most comes first, it is the cheapest that will do."""
+    from mcu.budget import Resources
+    from mcu.devices import catalogue
+    from mcu.measure import measure_model
+
+    try:
+        measured = measure_model(model.read_bytes(), str(model))
+    except OSError as error:
+        raise InputError(f"--fits {model}: cannot be read: {error.strerror}") from None
+    used = Resources(measured.flash, measured.sram, measured.macs)
+    rows = [
+        {
+            "name": device.name,
+            "core": device.core,
+            "clock_mhz": device.clock_hz / 1e6,
+            "budget_flash": device.budget().flash,
+            "budget_sram": device.budget().sram,
+            "binding_use": device.budget().binding_use(used),
+        }
+        for device in catalogue()
+        if device.budget().admits(used)
+    ]
+    return sorted(rows, key=lambda row: -row["binding_use"])
 
 
 def tasks(format_name: FormatName = "table") -> None:

@@ -20,7 +20,6 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_TASK_MAX_RETRIES": "0",
-    "RAY_BACKEND_LOG_LEVEL": "error",
 }
 for _name, _value in _QUIET.items():  # Ray reads them on import
     os.environ.setdefault(_name, _value)

@@ -7,6 +7,7 @@ import pytest
 
 from mcu import tflm
 from mcu.measure import measure_model
+from mcu.tflite_reader import read_tflite
 from orchestrator import cli
 
 SWEEP = """
@@ -87,6 +88,25 @@ def test_the_exported_model_is_what_was_stored_and_runs_the_same_elsewhere(study
         interpreter.invoke()
         theirs.append(interpreter.get_tensor(sink["index"]).ravel())
     assert np.array_equal(np.stack(theirs), tflm.run(data, codes).reshape(20, -1))
+
+
+def test_a_model_with_metadata_computes_the_same_and_its_card_says_what_it_costs(study):
+    assert cli.run(["export", "0", "--metadata", "--output", "told"]) == 0
+    plain, told = ((study / "told" / name).read_bytes() for name in ("model.tflite", "model_with_metadata.tflite"))
+    assert read_tflite(told).metadata["labels"] == "0,1,2,3,4,5,6,7,8,9"
+    assert f"in {len(told) - len(plain):,} more bytes" in (study / "told" / "MODEL_CARD.md").read_text()
+    codes = np.random.default_rng(1).integers(-128, 128, (4, 8, 8, 1), dtype=np.int8)
+    assert np.array_equal(tflm.run(plain, codes), tflm.run(told, codes))
+
+
+def test_measuring_the_export_names_every_layer_and_the_boards_that_hold_it(study, capsys):
+    assert cli.run(["export", "0", "--output", "measured"]) == 0
+    facts = asked(["measure", "measured/model.tflite", "--figure", "memory.png", "--format", "json"], capsys)
+    assert sum(layer["macs"] for layer in facts["layers"]) == facts["macs"]
+    assert (study / "memory.png").read_bytes()[:4] == b"\x89PNG"
+    boards = asked(["devices", "--fits", "measured/model.tflite", "--format", "json"], capsys)
+    assert boards == sorted(boards, key=lambda board: -board["binding_use"])
+    assert all(board["budget_sram"] >= facts["sram"] for board in boards)
 
 
 def test_the_report_answers_for_every_budget(study, capsys):
