@@ -159,8 +159,8 @@ class FloatNet(nn.Module):
     def calibrate(self, x: torch.Tensor, method: Calibration = Calibration.MSE, batch: int = 256) -> None:
         """Choose the range of every activation.
 
-        Scores keep their full range whatever the method: clipped ones would tie. All methods come within half a
-        percentage point of float accuracy on the built-in tasks; only MINMAX is at the mercy of one odd input.
+        Scores keep their full range whatever the method: clipped ones would tie. MINMAX is at the mercy of one odd
+        input, which the others survive.
 
         Args:
             x: representative inputs, normalised as for training.
