@@ -35,6 +35,36 @@ def _time_shift(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return _shift(x, generator, reach=max(1, x.shape[2] // 10), across=0)
 
 
+def _spec_augment(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Time shift, then up to a tenth of the frames and up to a fifth of the bands set to the mean.
+
+    Park et al., SpecAugment, arXiv 1904.08779, without the warping.
+    """
+    return _masked(_masked(_time_shift(x, generator), generator, 2, 0.1), generator, 3, 0.2)
+
+
+def _masked(x: torch.Tensor, generator: torch.Generator, axis: int, share: float) -> torch.Tensor:
+    """A run of random place and length along an axis set to 0 in each sample; none may be set, too."""
+    size = x.shape[axis]
+    length = torch.randint(0, max(1, int(share * size)) + 1, (len(x), 1), generator=generator)
+    start = (torch.rand((len(x), 1), generator=generator) * (size - length + 1)).long()
+    place = torch.arange(size)
+    hidden = ((place >= start) & (place < start + length)).to(x.device)
+    shape = [len(x), 1, 1, 1]
+    shape[axis] = size
+    return x.masked_fill(hidden.view(shape), 0.0)
+
+
+def _jitter(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Each channel of each recording stronger or weaker by up to a fifth and off by up to a fifth of a deviation.
+
+    Noise comes on top, its deviation drawn up to a tenth: other people, other straps.
+    """
+    draws = torch.rand((3, len(x), x.shape[1], 1, 1), generator=generator).to(x.device)
+    noise = torch.randn(x.shape, generator=generator).to(x.device)
+    return x * (0.8 + 0.4 * draws[0]) + (0.4 * draws[1] - 0.2) + noise * (0.1 * draws[2])
+
+
 def _none(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return x
 
@@ -48,6 +78,8 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "shift": _shift,
     "shift_flip": _shift_flip,
     "time_shift": _time_shift,
+    "spec_augment": _spec_augment,
+    "jitter": _jitter,
 }
 
 

@@ -55,6 +55,36 @@ BUILT_IN = {
             "inside the scikit-learn wheel: nothing to download",
         ),
         TaskEntry(
+            "cifar10", "search_spaces.tasks.cifar:cifar10", "picture", "60,000 pictures, 3x32x32, 10 classes",
+            "a folder: task.data = cifar-10-batches-py, cifar-10-batches-bin or their archive",
+        ),
+        TaskEntry(
+            "image-folder", "search_spaces.tasks.image_folder:image_folder", "picture",
+            "your own pictures, a folder for each class", "a folder: task.data", ("size", "colour", "augment"),
+        ),
+        TaskEntry(
+            "watch", "search_spaces.tasks.motion:watch", "motion",
+            "4,900 windows of 7 shoulder exercises, 6x100x1, tested on subjects never seen",
+            "inside the seglearn wheel: `pip install 'mcusweep[motion]'`", ("held_out", "window", "stride"),
+        ),
+        TaskEntry(
+            "spoken-digits", "search_spaces.audio.spoken_digits:spoken_digits", "sound",
+            "3,000 digits of 6 speakers, 1x49x10 MFCC, 10 classes, tested on a speaker never heard",
+            "a folder: task.data = the recordings of the Free Spoken Digit Dataset (FSDD)",
+            ("split", "held_out", "features", "copies"),
+        ),
+        TaskEntry(
+            "keywords", "search_spaces.audio.keywords:keywords", "sound",
+            "10 keywords, unknown, silence: 1x49x10 MFCC, 12 classes, by the official lists",
+            "a folder: task.data = Google Speech Commands, unpacked", ("features",),
+        ),
+        TaskEntry(
+            "keywords-synthetic", "search_spaces.audio.keywords:keywords_synthetic", "sound",
+            "31,200 clips in the shape of keywords, splits of different voices",
+            "made here in minutes: `apt-get install espeak-ng`, and flite and festival if wanted",
+            ("features", "engines", "clips", "takes", "voices"),
+        ),
+        TaskEntry(
             "arrays", "search_spaces.tasks.arrays:arrays", "any",
             "your own .npz or folder of .npy: x and y, groups if you have them, or splits of your own",
             "task.path", ("layout", "augment", "name"),

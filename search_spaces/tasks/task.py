@@ -15,7 +15,7 @@ from search_spaces.tasks.splits import sample_hashes, stratified_subset, without
 from search_spaces.tasks.store import kept_rows
 
 SPLITS = ("train", "val", "test")
-AUGMENTATIONS = ("none", "shift", "shift_flip", "time_shift")
+AUGMENTATIONS = ("none", "shift", "shift_flip", "time_shift", "spec_augment", "jitter")
 
 
 @dataclass(frozen=True)

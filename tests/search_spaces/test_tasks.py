@@ -1,5 +1,6 @@
 import gzip
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def labels(count=60, classes=3):
     return np.arange(count) % classes
 
 
-def choices(folder):
+def choices(folder, write):
     write_npz(folder, x=samples(), y=labels())
     (folder / "user_task.py").write_text(
         "import numpy as np\n"
@@ -58,16 +59,39 @@ def choices(folder):
         "digits": TaskChoice(name="digits"),
         "fashion-mnist": TaskChoice(name="fashion-mnist", data=write_fashion(folder / "fashion")),
         "arrays": TaskChoice(name="arrays", path=str(folder / "data.npz")),
+        "spoken-digits": TaskChoice(
+            name="spoken-digits", data=str(write["digits"](folder / "wavs")), options={"copies": 2}
+        ),
+        "keywords": TaskChoice(name="keywords", data=str(write["commands"](folder / "commands"))),
+        "keywords-synthetic": TaskChoice(
+            name="keywords-synthetic", options={"engines": "espeak-ng", "voices": 8, "takes": 1, "clips": 360}
+        ),
+        "watch": TaskChoice(name="watch", data=str(write["watch"](folder / "watch"))),
+        "cifar10": TaskChoice(name="cifar10", data=str(write["cifar"](folder / "cifar", 60, ".bin"))),
+        "image-folder": TaskChoice(name="image-folder", data=str(write["pictures"](folder / "pictures"))),
         "module:factory": TaskChoice(name="user_task:recordings", base=str(folder), options={"count": 80}),
     }
 
 
-CONFORMING = ("mnist-5k", "digits", "fashion-mnist", "arrays", "module:factory")
+CONFORMING = (
+    "mnist-5k", "digits", "fashion-mnist", "arrays", "module:factory", "spoken-digits", "keywords",
+    "keywords-synthetic", "watch", "cifar10", "image-folder",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def choice_of(tmp_path_factory, write):
+    return choices(tmp_path_factory.mktemp("data"), write)
 
 
 @pytest.fixture(scope="module", params=CONFORMING)
-def choice(request, tmp_path_factory):
-    return choices(tmp_path_factory.mktemp("data"))[request.param]
+def choice(request, choice_of):
+    if request.param == "keywords-synthetic" and shutil.which("espeak-ng") is None:
+        pytest.skip("espeak-ng is not installed: apt-get install espeak-ng")
+    patch = pytest.MonkeyPatch()
+    patch.setattr("search_spaces.tasks.cifar.BATCH_ROWS", 60)
+    yield choice_of[request.param]
+    patch.undo()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,71 @@
+/* Raw clips through front end and network: prints the label of each and the instructions of both parts. */
+#include "frontend.h"
+#include "model.h"
+#include "platform.h"
+
+#include <stdint.h>
+
+#define CALIBRATION_LOOPS 100000U
+#define DIGITS 12
+
+extern const int16_t clips[], clips_end[];
+
+__asm(".section .rodata\n"
+      ".balign 4\n"
+      ".global clips\n"
+      "clips:\n"
+      ".incbin \"clips.bin\"\n"
+      ".global clips_end\n"
+      "clips_end:\n"
+      ".text\n");
+
+static void print_fact(const char *name, int32_t value)
+{
+    char text[DIGITS];
+    int32_t at = DIGITS - 1;
+    uint32_t rest = (uint32_t)value;
+    text[at] = '\0';
+    do {
+        --at;
+        text[at] = (char)('0' + (char)(rest % 10U));
+        rest /= 10U;
+    } while (rest != 0U);
+    platform_print(name);
+    platform_print(" ");
+    platform_print(&text[at]);
+    platform_print("\n");
+}
+
+static int32_t best(const int8_t *scores)
+{
+    int32_t found = 0;
+    for (int32_t i = 1; i < MODEL_OUTPUT_BYTES; ++i) {
+        found = (scores[i] > scores[found]) ? i : found;
+    }
+    return found;
+}
+
+int main(void)
+{
+    platform_clock_start();
+    const uint32_t start = platform_clock();
+    platform_busy(CALIBRATION_LOOPS);
+    const uint32_t middle = platform_clock();
+    platform_busy(3U * CALIBRATION_LOOPS);
+    const uint32_t end = platform_clock();
+    print_fact("calibration_instructions", (int32_t)(4U * CALIBRATION_LOOPS));
+    print_fact("calibration_ticks", (int32_t)((end - middle) - (middle - start)));
+    for (const int16_t *clip = clips; clip < clips_end; clip += FRONTEND_SAMPLES) {
+        platform_clock_start();
+        const uint32_t before = platform_clock();
+        frontend_run(clip, model_input());
+        const uint32_t between = platform_clock();
+        model_run();
+        const uint32_t after = platform_clock();
+        print_fact("label", best(model_output()));
+        print_fact("frontend_ticks", (int32_t)(between - before));
+        print_fact("model_ticks", (int32_t)(after - between));
+    }
+    platform_exit(0);
+    return 0;
+}

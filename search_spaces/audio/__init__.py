@@ -1,0 +1,1 @@
+"""Sound: reading, making and mixing recordings, and the features that networks see."""

@@ -1,0 +1,150 @@
+"""Spoken digits: a folder of the Free Spoken Digit Dataset, split by whole speakers or as its authors do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mcu.errors import InputError
+from mcu.front_end import Features, FrontEnd
+from search_spaces.audio import mixing
+from search_spaces.audio.features import features_of
+from search_spaces.audio.wav import read_wav
+from search_spaces.tasks.digest import Source
+from search_spaces.tasks.task import Task, assemble
+
+RATE = 8000
+NAME = re.compile(r"([0-9])_([A-Za-z]+)_([0-9]+)\.wav")
+PLACES = ("~/.cache/mcusweep/fsdd", "data/fsdd", "data/free-spoken-digit-dataset")
+HELP = "a folder of {digit}_{speaker}_{index}.wav files, such as the Free Spoken Digit Dataset's recordings/"
+SPLITS = ("speakers", "official")
+OFFICIAL_TEST = 5  # recordings 0 to 4 of each digit and speaker
+OFFICIAL_VAL = 10  # 5 to 9, ours: the official split has none
+SURROUNDINGS = mixing.Surroundings(
+    snr_db=(5.0, 40.0), level_db=(-36.0, -12.0), speed=0.22, equaliser_db=4.0, reverberation=0.3
+)
+
+
+def spoken_digits(
+    data: str | None = None,
+    split: str = "speakers",
+    held_out: str | None = None,
+    features: str = "mfcc",
+    copies: int = 6,
+) -> Task:
+    """Ten digits from FSDD: 3,000 recordings of six speakers at 8 kHz, as 49 frames of 10 MFCC (or 40 log-mel).
+
+    Args:
+        data: the folder of recordings, or the one above it.
+        split: ``speakers`` tests on one speaker, validates on another and trains on the rest; ``official`` tests
+            on recordings 0 to 4 of every speaker and validates on 5 to 9.
+        held_out: the speaker to test on; the last in alphabetical order when absent. The one before is validated on.
+        features: ``mfcc`` or ``log_mel``.
+        copies: of each training recording at other speeds, levels, places, in other rooms and noises, with the
+            original as the first.
+
+    Raises:
+        InputError: for missing, damaged or unsuitable recordings, each by name.
+    """
+    if split not in SPLITS:
+        raise InputError(f"task 'spoken-digits': split = {split!r}: must be one of {', '.join(SPLITS)}")
+    if isinstance(copies, bool) or not 1 <= copies <= 100:
+        raise InputError(f"task 'spoken-digits': copies = {copies!r}: must be 1 to 100")
+    front_end = front_end_of(features, "spoken-digits", RATE)
+    files = _files(_folder(data))
+    speakers = np.array([speaker for _, _, speaker, _ in files])
+    digits = np.array([digit for _, digit, _, _ in files], np.int64)
+    indices = np.array([index for _, _, _, index in files])
+    places = _by_speaker(speakers, held_out) if split == "speakers" else _official(indices)
+    voices = [read_wav(path, RATE)[0] for path, *_ in files]
+    splits = {}
+    for name, place in places.items():
+        chosen = np.flatnonzero(place)
+        times = copies if name == "train" else 1
+        clips = [_clip(voices[at], files[at][0].name, copy) for copy in range(times) for at in chosen]
+        splits[name] = (features_of(np.stack(clips), front_end), np.tile(digits[chosen], times))
+    return assemble(
+        "spoken-digits",
+        splits,
+        tuple("0123456789"),
+        groups_test=speakers[places["test"]],
+        augment="time_shift",
+        citation="Jackson et al., Free Spoken Digit Dataset, 2018",
+        licence="CC BY-SA 4.0",
+        front_end=front_end,
+    )
+
+
+def spoken_digits_source(data: str | None = None, **_: object) -> Source:
+    """What :func:`spoken_digits` reads."""
+    return Source("1", (_folder(data),))
+
+
+def front_end_of(features: str, task: str, rate: int) -> FrontEnd:
+    """The keyword front end for one-second clips at ``rate``: 40 ms windows every 20 ms.
+
+    Raises:
+        InputError: for features that do not exist.
+    """
+    if features not in tuple(Features):
+        raise InputError(f"task {task!r}: features = {features!r}: must be one of {', '.join(Features)}")
+    window = rate // 25
+    return FrontEnd(
+        sample_rate=rate,
+        samples=rate,
+        window=window,
+        stride=window // 2,
+        fft=1 << (window - 1).bit_length(),
+        kind=Features(features),
+    )
+
+
+def _folder(data: str | None) -> Path:
+    places = [Path(place).expanduser() for place in ([data] if data else PLACES)]
+    for place in places:
+        for folder in (place, place / "recordings"):
+            if folder.is_dir() and any(NAME.fullmatch(file.name) for file in folder.iterdir()):
+                return folder
+    where = f"task.data = {data!r} holds none" if data else "not found on this machine: --set task.data=DIR"
+    raise InputError(f"task 'spoken-digits': {where}: needs {HELP}")
+
+
+def _files(folder: Path) -> list[tuple[Path, int, str, int]]:
+    """Path, digit, speaker and index of every recording, in an order that no file system decides."""
+    found = [(path, NAME.fullmatch(path.name)) for path in folder.iterdir()]
+    return sorted((path, int(match[1]), match[2], int(match[3])) for path, match in found if match)
+
+
+def _by_speaker(speakers: np.ndarray, held_out: str | None) -> dict[str, np.ndarray]:
+    names: Sequence[str] = np.unique(speakers).tolist()
+    if len(names) < 3:
+        raise InputError(f"task 'spoken-digits': {len(names)} speakers: a split by speakers needs at least 3")
+    if held_out is not None and held_out not in names:
+        raise InputError(f"task 'spoken-digits': held_out = {held_out!r}: must be one of {', '.join(names)}")
+    test = names.index(held_out) if held_out is not None else len(names) - 1
+    masks = {"val": speakers == names[test - 1], "test": speakers == names[test]}
+    return {"train": ~masks["val"] & ~masks["test"]} | masks
+
+
+def _official(indices: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        "train": indices >= OFFICIAL_VAL,
+        "val": (indices >= OFFICIAL_TEST) & (indices < OFFICIAL_VAL),
+        "test": indices < OFFICIAL_TEST,
+    }
+
+
+def _clip(voice: np.ndarray, name: str, copy: int) -> np.ndarray:
+    """One second of a recording: copy 0 as it is, in the middle; the others varied by a generator of their own."""
+    if copy == 0:
+        return mixing.placed(voice, RATE)
+    rng = np.random.default_rng([copy, *name.encode()])
+    around = SURROUNDINGS
+    x = mixing.faster(voice.astype(np.float32), float(np.exp(rng.uniform(-around.speed, around.speed))))[:RATE]
+    x = mixing.placed(x, RATE, int(rng.integers(0, RATE - len(x) + 1)))
+    x = mixing.in_a_room(rng, x, RATE, around)
+    noise = mixing.coloured_noise(rng, RATE, RATE)
+    return mixing.as_int16(mixing.at_level(x, noise, rng.uniform(*around.snr_db), rng.uniform(*around.level_db)))
