@@ -20,14 +20,14 @@ from mcu.errors import InputError
 from mcu.firmware import measure_firmware
 from mcu.host_twin import HostTwin
 from mcu.int8_model import QTensor
-from mcu.measure import Measurement, check_against_interpreter, measure_model, model_input
+from mcu.measure import Measurement, check_against_interpreter, measure_model
 from mcu.runtime import Runtime, RuntimeName
 from orchestrator.spec import Artifact, DenseCost, Rung, TrialResult, TrialSpec
 from pruning.checkpoint import remove_checkpoint
+from pruning.evaluation import float_accuracy, int8_accuracy, int8_inputs
 from pruning.landing import UnreachableBudgetError
 from pruning.methods import method
 from pruning.problem import DivergedError, Infeasible, Outcome, Problem, Progress, Settings, StoppedError
-from pruning.training import float_scores, normalise
 from search_spaces.choices import TaskChoice
 from search_spaces.networks import build_network
 from search_spaces.tasks import Task, load_task
@@ -161,13 +161,13 @@ def _complete(
     used = problem.runtime.measure(outcome.model, outcome.data)
     budget = spec.budget.budget()
     twin = HostTwin(outcome.model)
-    test = _inputs(task.x_test, problem, twin)
+    test = int8_inputs(outcome.model, task.x_test, problem)
     check_against_interpreter(outcome.data, twin, test[:CHECKED_SAMPLES])
     return TrialResult(
         state="complete",
-        accuracy=_accuracy(twin, test, task.y_test),
-        val_accuracy=_accuracy(twin, _inputs(task.x_val, problem, twin), task.y_val),
-        float_accuracy=_float_accuracy(outcome, problem, task),
+        accuracy=float(np.mean(twin.predict(test) == task.y_test)),
+        val_accuracy=int8_accuracy(outcome.model, task.x_val, task.y_val, problem),
+        float_accuracy=float_accuracy(outcome.float_network, task.x_test, task.y_test, problem),
         flash=measured.flash,
         sram=measured.sram,
         sram_activations=measured.sram_activations,
@@ -186,25 +186,8 @@ def _complete(
     )
 
 
-def _inputs(x: np.ndarray, problem: Problem, twin: HostTwin) -> np.ndarray:
-    """Raw samples ``(N, C, H, W)`` as the int8 input ``(N, H, W, C)`` of the exported model."""
-    parts = [
-        model_input(twin.model, normalise(torch.as_tensor(part), problem).numpy())
-        for part in np.array_split(x, max(1, len(x) // 2000))
-    ]
-    return np.concatenate(parts)
-
-
 def _input(twin: HostTwin) -> QTensor:
     return twin.model.tensors[twin.model.input]
-
-
-def _accuracy(twin: HostTwin, inputs: np.ndarray, labels: np.ndarray) -> float:
-    return float(np.mean(twin.predict(inputs) == labels))
-
-
-def _float_accuracy(outcome: Outcome, problem: Problem, task: Task) -> float:
-    return float(np.mean(float_scores(outcome.float_network, task.x_test, problem).argmax(1).numpy() == task.y_test))
 
 
 def _write(

@@ -47,7 +47,7 @@ class UniformWidth:
             return Infeasible("over budget even with one channel in every layer", smallest_of(run.model))
         if run.trainer.step == 0:
             run.keep([np.arange(width) for width in widths])
-        for _ in run.train("training", run.float_steps):
+        for _ in run.train("training", run.trainer.float_steps):
             pass
         return run.finish()
 
@@ -68,7 +68,7 @@ class MagnitudePruning:
         """Pre-train, find the ratio by bisection, prune, fine-tune."""
         run = Run(problem, budget, settings, report, self.name)
         pretrain = float(settings.hyperparameters.get("pretrain", 0.4))
-        pretrained = round(pretrain * run.float_steps)
+        pretrained = round(pretrain * run.trainer.float_steps)
         for _ in run.train("pre-training", pretrained):
             pass
         if run.trainer.step == pretrained:
@@ -77,7 +77,7 @@ class MagnitudePruning:
                 smallest = _used(self._pruned(run, LARGEST_RATIO), problem)
                 return Infeasible("over budget at every pruning ratio", smallest)
             run.replace(network)
-        for _ in run.train("fine-tuning", run.float_steps):
+        for _ in run.train("fine-tuning", run.trainer.float_steps):
             pass
         return run.finish()
 

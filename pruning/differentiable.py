@@ -62,7 +62,7 @@ class DifferentiablePruning:
         """
         run = Run(problem, budget, settings, report, self.name)
         require_reachable(run.model, budget)
-        phases = Phases.of(settings, run.float_steps)
+        phases = Phases.of(settings, run.trainer.float_steps)
         if not budget.admits(run.dense) and run.trainer.step <= phases.pruning:
             bank = gates.attach(run.module, run.graph)
             run.part("bank", bank)
@@ -71,7 +71,7 @@ class DifferentiablePruning:
             gates.detach(run.module)
             run.parts.clear()
             self._land(run, bank, controller)
-        for _ in run.train("recovery", run.float_steps):
+        for _ in run.train("recovery", run.trainer.float_steps):
             pass
         return run.finish()
 

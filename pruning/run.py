@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
@@ -12,21 +13,20 @@ from torch import fx
 from mcu.budget import Budget, Resources
 from mcu.deployment import write_deployment
 from mcu.float_net import FloatNet
+from mcu.int8_model import Int8Model
 from mcu.quantize import quantise
 from mcu.resources import ResourceModel
 from mcu.trace import trace
 from pruning import surgery, widening
 from pruning.checkpoint import Checkpoint, named, read_checkpoint, write_checkpoint
+from pruning.evaluation import int8_accuracy, normalise
 from pruning.problem import Outcome, Problem, Progress, Report, Settings, StoppedError, require_within
-from pruning.training import Trainer, normalise
+from pruning.training import Trainer
 
 ROWS = 200
 """About how many rows of the trajectory are kept."""
 
 CALIBRATION_IMAGES = 512
-
-QAT_RATE = 0.5
-"""Factor on the learning rate once int8 arithmetic is simulated."""
 
 
 class Stateful(Protocol):
@@ -105,11 +105,6 @@ class Run:
         """What the network uses with the channels it has now."""
         return self.model.exact(self.graph.widths)
 
-    @property
-    def float_steps(self) -> int:
-        """Steps before the int8 training begins."""
-        return self.trainer.steps - round(self.settings.qat_fraction * self.trainer.steps)
-
     def keep(self, kept: list[np.ndarray]) -> None:
         """Remove all but these members of each group, for real."""
         self.graph = surgery.shrink(self.module, self.graph, kept, self.trainer.optimizer)
@@ -160,37 +155,48 @@ class Run:
             raise StoppedError(f"stopped by the rule after {done:g} of {self.settings.epochs} epochs")
 
     def finish(self) -> Outcome:
-        """Train on with int8 arithmetic simulated, export, and hold the file and its arena against the budget."""
+        """Quantise, train on with int8 arithmetic simulated, and hold the better model against the budget.
+
+        Both the model before and the one after the int8 training are exported; int8 validation accuracy chooses.
+        """
         images = torch.as_tensor(self.problem.x_train[:CALIBRATION_IMAGES]).to(self.trainer.device)
-        calibration = normalise(images, self.problem)
         network = FloatNet(self.graph, self.module)
-        network.calibrate(calibration)
+        network.calibrate(normalise(images, self.problem))
+        before = copy.deepcopy(network).cpu().eval()
+        best, model = before, quantise(before)
         if self.trainer.step < self.trainer.steps:
-            network.fake_quantise(True)
-            self.trainer.adopt(network, low_precision=False, rate=QAT_RATE)
-            self.network = network
-            if self.saved and (state := self.saved.part("int8")):
-                network.load_state_dict(state)
-                _load_momenta(
-                    self.trainer.optimizer, dict(network.named_parameters()), self.saved.part("int8_momentum")
-                )
-            for _ in self.train("int8", self.trainer.steps):
-                pass
-        network = network.cpu().eval()
-        model = quantise(network)
+            self._train_int8(network)
+            trained = network.cpu().eval()
+            again = quantise(trained)
+            if self._val_accuracy(again) >= self._val_accuracy(model):
+                best, model = trained, again
         data = write_deployment(model)
         require_within(self.budget, self.problem.runtime.measure(model, data), self.method)
-        network.fake_quantise(False)
+        best.fake_quantise(False)
         names = [group.name for group in self.graph.groups]
         return Outcome(
             model,
             data,
-            network,
+            best,
             dict(zip(names, self.graph.widths.tolist(), strict=True)),
             dict(zip(names, self.model.dense_widths.tolist(), strict=True)),
             self.dense,
             self.trajectory,
         )
+
+    def _train_int8(self, network: FloatNet) -> None:
+        network.fake_quantise(True)
+        self.trainer.adopt(network, low_precision=False)
+        self.network = network
+        if self.saved and (state := self.saved.part("int8")):
+            network.load_state_dict(state)
+            momenta = self.saved.part("int8_momentum")
+            _load_momenta(self.trainer.optimizer, dict(network.named_parameters()), momenta)
+        for _ in self.train("int8", self.trainer.steps):
+            pass
+
+    def _val_accuracy(self, model: Int8Model) -> float:
+        return int8_accuracy(model, self.problem.x_val, self.problem.y_val, self.problem)
 
 
 def _copy(targets: Mapping[str, torch.Tensor], sources: Mapping[str, torch.Tensor]) -> None:

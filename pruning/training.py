@@ -6,18 +6,19 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from pruning.augment import augmentation
+from pruning.evaluation import float_accuracy, normalise
 from pruning.problem import DivergedError, Problem, Settings
 
 WARM_UP_STEPS = 50
 LABEL_SMOOTHING = 0.05
 MOMENTUM = 0.9
-EVALUATION_BATCH = 500
+INT8_RATE = 0.01
+"""Factor on the learning rate while int8 arithmetic is simulated: without batch normalisation, steps must be small."""
 
 
 class Batches:
@@ -42,13 +43,6 @@ class Batches:
             yield images.contiguous(memory_format=torch.channels_last), self.y[index]
 
 
-def normalise(x: torch.Tensor, problem: Problem) -> torch.Tensor:
-    """Network input from raw images: uint8 to 0..1, then mean and standard deviation."""
-    scaled = x.float() / 255 if x.dtype == torch.uint8 else x.float()
-    mean, std = (torch.tensor(v, device=x.device).view(1, -1, 1, 1) for v in (problem.mean, problem.std))
-    return (scaled - mean) / std
-
-
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether bfloat16 pays: CUDA, or a CPU with native bfloat16 arithmetic."""
     if device.type == "cuda":
@@ -58,12 +52,13 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 class Trainer:
-    """SGD with Nesterov momentum and one cosine from warm-up to zero over the whole job.
+    """SGD with Nesterov momentum; one cosine to zero over the float steps, a small one over the int8 steps.
 
     Attributes:
         module: the network under training; may be replaced on the way (``adopt``).
         step: optimiser steps taken so far.
         steps: optimiser steps of the whole job.
+        float_steps: steps before int8 arithmetic is simulated.
     """
 
     def __init__(self, module: nn.Module, problem: Problem, settings: Settings) -> None:
@@ -71,6 +66,7 @@ class Trainer:
         self.device = torch.device(settings.device)
         self.batches = Batches(problem, settings)
         self.steps = settings.epochs * len(self.batches)
+        self.float_steps = self.steps - round(settings.qat_fraction * self.steps)
         self.step = 0
         self._feed: Iterator[tuple[torch.Tensor, torch.Tensor]] = iter(())
         chosen = settings.hyperparameters
@@ -81,19 +77,17 @@ class Trainer:
         self.distillation = float(chosen.get("distillation", 0.6))
         self.adopt(module)
 
-    def adopt(self, module: nn.Module, *, low_precision: bool | None = None, rate: float = 1.0) -> None:
+    def adopt(self, module: nn.Module, *, low_precision: bool | None = None) -> None:
         """Train this network from here on, with a fresh optimiser.
 
         Args:
             module: the network.
             low_precision: overrides whether bfloat16 is used.
-            rate: factor on the learning rate of the schedule.
         """
         self.module = module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.SGD(
             self.module.parameters(), self.learning_rate, MOMENTUM, weight_decay=self.weight_decay, nesterov=True
         )
-        self.rate = rate
         if low_precision is not None:
             self.low_precision = low_precision and has_fast_bf16(self.device)
 
@@ -135,7 +129,10 @@ class Trainer:
 
     def _scheduled_rate(self) -> float:
         warm_up = min(1.0, (self.step + 1) / min(WARM_UP_STEPS, max(1, self.steps // 10)))
-        return self.rate * self.learning_rate * warm_up * 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
+        if self.step < self.float_steps:
+            return self.learning_rate * warm_up * _cosine(self.step / self.float_steps)
+        into_int8 = (self.step - self.float_steps) / (self.steps - self.float_steps)
+        return INT8_RATE * self.learning_rate * _cosine(into_int8)
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.bfloat16) if self.low_precision else nullcontext()
@@ -153,19 +150,9 @@ class Trainer:
     def val_accuracy(self) -> float:
         """Float accuracy on the validation data."""
         with self._autocast():
-            scores = float_scores(self.module, self.problem.x_val, self.problem)
-        return float((scores.argmax(1) == torch.as_tensor(self.problem.y_val)).float().mean())
+            return float_accuracy(self.module, self.problem.x_val, self.problem.y_val, self.problem)
 
 
-def float_scores(module: nn.Module, x: np.ndarray, problem: Problem) -> torch.Tensor:
-    """Class scores ``(N, classes)`` of a float network on raw samples, on the CPU; the training mode is kept."""
-    training = module.training
-    module.eval()
-    device = next(module.parameters()).device
-    with torch.no_grad():
-        parts = [
-            module(normalise(part.to(device), problem).contiguous(memory_format=torch.channels_last))
-            for part in torch.as_tensor(x).split(EVALUATION_BATCH)
-        ]
-    module.train(training)
-    return torch.cat([part.flatten(1).float().cpu() for part in parts])
+def _cosine(part: float) -> float:
+    """From 1 at 0 to 0 at 1."""
+    return 0.5 * (1 + math.cos(math.pi * part))

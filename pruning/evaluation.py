@@ -1,0 +1,52 @@
+"""Accuracy of float and int8 networks on raw samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from mcu.host_twin import HostTwin
+from mcu.int8_model import Int8Model
+from mcu.measure import model_input
+from pruning.problem import Problem
+
+BATCH = 500
+INT8_BATCH = 2_000
+
+
+def normalise(x: torch.Tensor, problem: Problem) -> torch.Tensor:
+    """Network input from raw samples: uint8 to 0..1, then mean and standard deviation per channel."""
+    scaled = x.float() / 255 if x.dtype == torch.uint8 else x.float()
+    mean, std = (torch.tensor(v, device=x.device).view(1, -1, 1, 1) for v in (problem.mean, problem.std))
+    return (scaled - mean) / std
+
+
+def float_scores(module: nn.Module, x: np.ndarray, problem: Problem) -> torch.Tensor:
+    """Class scores ``(N, classes)`` of a float network on raw samples, on the CPU; the training mode is kept."""
+    training = module.training
+    module.eval()
+    device = next(module.parameters()).device
+    with torch.no_grad():
+        parts = [
+            module(normalise(part.to(device), problem).contiguous(memory_format=torch.channels_last))
+            for part in torch.as_tensor(x).split(BATCH)
+        ]
+    module.train(training)
+    return torch.cat([part.flatten(1).float().cpu() for part in parts])
+
+
+def float_accuracy(module: nn.Module, x: np.ndarray, y: np.ndarray, problem: Problem) -> float:
+    """Top-1 accuracy of a float network, 0..1."""
+    return float(np.mean(float_scores(module, x, problem).argmax(1).numpy() == y))
+
+
+def int8_inputs(model: Int8Model, x: np.ndarray, problem: Problem) -> np.ndarray:
+    """Raw samples ``(N, C, H, W)`` as the int8 input ``(N, H, W, C)`` of an exported model."""
+    parts = np.array_split(x, max(1, len(x) // INT8_BATCH))
+    return np.concatenate([model_input(model, normalise(torch.as_tensor(part), problem).numpy()) for part in parts])
+
+
+def int8_accuracy(model: Int8Model, x: np.ndarray, y: np.ndarray, problem: Problem) -> float:
+    """Top-1 accuracy of an exported model by the host twin, 0..1."""
+    return float(np.mean(HostTwin(model).predict(int8_inputs(model, x, problem)) == y))
