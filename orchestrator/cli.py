@@ -27,9 +27,9 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from orchestrator.commands import asking, catalogues, models, setup, sweeping
+    from orchestrator.commands import asking, catalogues, comparing, measuring, models, reporting, setup, sweeping
 
-    for module in (sweeping, asking, models, catalogues, setup):
+    for module in (sweeping, asking, comparing, reporting, models, measuring, catalogues, setup):
         for command in module.COMMANDS:
             app.command(command.__name__)(command)
 

@@ -48,14 +48,21 @@ def find_format(name: str) -> Format:
         raise InputError(f"--format {name!r}: must be one of {', '.join(Format)}") from None
 
 
-def write_rows(columns: Sequence[str], rows: list[Row], style: Format, output: Path | None = None) -> None:
-    """Write rows to ``output`` (whole or not at all) or to standard output.
+def write_rows(
+    columns: Sequence[str],
+    rows: list[Row],
+    style: Format,
+    output: Path | None = None,
+    *,
+    nothing: str = "no trial matches",
+) -> None:
+    """Write rows to ``output`` (whole or not at all) or to standard output; ``nothing`` is said of an empty table.
 
     Raises:
         InputError: the folder does not exist, or parquet is asked for without pyarrow or onto a terminal.
     """
     if output is None and style is Format.TABLE:
-        _print_table(columns, rows)
+        _print_table(columns, rows, nothing)
         return
     if output is None and style is Format.PARQUET and sys.stdout.isatty():
         raise InputError("--format parquet is binary: give --output FILE")
@@ -128,11 +135,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def _print_table(columns: Sequence[str], rows: list[Row]) -> None:
+def _print_table(columns: Sequence[str], rows: list[Row], nothing: str) -> None:
     from rich.console import Console
 
     if not rows:
-        print("no trial matches", file=sys.stderr)
+        print(nothing, file=sys.stderr)
         return
     wide = 10_000 if not sys.stdout.isatty() else None
     Console(highlight=False, width=wide, emoji=False).print(_table(columns, rows))

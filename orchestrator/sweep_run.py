@@ -20,6 +20,7 @@ from orchestrator.provenance import machine, package_versions, usable_cpus
 from orchestrator.sampler import make_sampler
 from orchestrator.stop_rule import AsyncRungs, NeverStop, StopRule
 from orchestrator.store import Store, Study
+from orchestrator.sweep_difference import differences
 from orchestrator.watcher import Watcher
 from search_spaces.sweep import SweepConfig, WorkersSection
 
@@ -94,18 +95,6 @@ def open_study(
         0, sweep.sweep.name, dump, sweep_file, workers, planned, package_versions(), machine(), "", dict(task or {})
     )
     return store.create_study(fresh)
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Where two sweeps differ: ``key: old -> new``, in order of the keys."""
-    found: list[str] = []
-    for key in sorted({*old, *new}):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            found += differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            found.append(f"{prefix}{key}: {json.dumps(before)} -> {json.dumps(after)}")
-    return found
 
 
 def stored_sweep(study: Study) -> SweepConfig:

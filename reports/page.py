@@ -76,7 +76,12 @@ def _write_files(
     won = winners(table)
     cells = compare_methods(table)
     drawn = draw_all(table, study, won, cells, style)
-    tables = [winners_table(table, won, study), methods_table(cells), duels_table(duels(table)), failures_table(table)]
+    tables = [
+        winners_table(table, won, study, devices),
+        methods_table(cells),
+        duels_table(duels(table)),
+        failures_table(table),
+    ]
     for drawing in drawn.values():
         for kind, content in drawing.files.items():
             _put(folder / "figures" / f"{drawing.name}.{kind}", content)
@@ -85,7 +90,7 @@ def _write_files(
             _put(folder / "tables" / f"{each.name}.{kind}", text.encode("utf-8", "replace"))
     _put(folder / "trials.csv", _trials_csv(frame).encode("utf-8", "replace"))
     _put(folder / "fronts.json", (json.dumps(fronts_document(table, won, study), indent=1) + "\n").encode())
-    page = render_page(table, study, won, drawn, {each.name: each for each in tables}, devices)
+    page = render_page(table, study, won, drawn, {each.name: each for each in tables}, devices, style)
     _put(folder / "index.html", page.encode("utf-8", "replace"))
 
 
@@ -96,6 +101,7 @@ def render_page(
     drawn: Mapping[str, Drawing],
     tables: Mapping[str, Table],
     devices: Sequence[Mapping[str, Any]],
+    style: Style,
 ) -> str:
     """The page as one HTML text that loads nothing from anywhere; every text of the study is escaped."""
     templates = files("reports") / "templates"
@@ -107,6 +113,7 @@ def render_page(
         style=Markup((templates / "report.css").read_text("utf-8")),
         script=Markup((templates / "report.js").read_text("utf-8")),
         facts=_facts(table),
+        kinds=style.kinds,
         answers=answer_rows(table, won, study, devices),
         figures={name: _inline(drawing) for name, drawing in drawn.items()},
         tables=tables,

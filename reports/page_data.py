@@ -14,6 +14,7 @@ from mcu.budget import RESOURCES
 from reports.figures.scales import log_ticks, short_bytes, short_count
 from reports.figures.style import Look
 from reports.gallery import budget_limits
+from reports.latency import latency_text
 from reports.study import StudyInfo
 from reports.tables import WRITE, accuracy_interval, percent
 from reports.trials import RESOURCE_TITLES, bounds_label, budgets
@@ -27,10 +28,13 @@ def answer_rows(
 ) -> list[dict[str, Any]]:
     """One entry per budget for the table that opens the page."""
     known = {str(device.get("name")): device for device in devices}
-    return [_answer(table, winner, study, known.get(winner.device or "")) for winner in winners]
+    return [_answer(table, winner, study, known) for winner in winners]
 
 
-def _answer(table: pd.DataFrame, winner: Winner, study: StudyInfo, device: Mapping[str, Any] | None) -> dict[str, Any]:
+def _answer(
+    table: pd.DataFrame, winner: Winner, study: StudyInfo, known: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    device = known.get(winner.device or "")
     entry: dict[str, Any] = {
         "budget": winner.budget,
         "hint": _device_hint(device) if device else "",
@@ -52,10 +56,21 @@ def _answer(table: pd.DataFrame, winner: Winner, study: StudyInfo, device: Mappi
         "interval": "" if interval is None else f"{100 * interval[0]:.1f} – {100 * interval[1]:.1f} %",
         "validation": percent(trial["val_accuracy"]),
         "used": [_use(trial, winner.bounds, name) for name in RESOURCES],
-        "instructions": f"{trial['instructions'] / 1e6:,.2f} M" if trial["instructions"] > 0 else "",
+        "instructions": _instructions(trial, device, known),
         "runner_up": None if next_one is None else _runner_up(trial, next_one),
         "command": export_command(int(trial["number"]), winner.budget, study),
     }
+
+
+def _instructions(trial: pd.Series, device: Mapping[str, Any] | None, known: Mapping[str, Mapping[str, Any]]) -> str:
+    """Instructions an inference, and the latency where they were counted on the core of the board in question."""
+    if not trial["instructions"] > 0:
+        return ""
+    counted = known.get(str(trial["device"]))
+    core = f" on {counted['core']}" if counted else ""
+    same = device is not None and counted is not None and device.get("core") == counted.get("core")
+    latency = latency_text(float(trial["instructions"]), device) if same else ""
+    return f"{trial['instructions'] / 1e6:,.2f} M instructions an inference{core}" + (latency and f", {latency}")
 
 
 def _runner_up(trial: pd.Series, other: pd.Series) -> dict[str, Any]:

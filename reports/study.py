@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ class StudyInfo:
         storage: the database's address, for the commands; passwords left out.
         test_images: size of the test split, for the intervals of accuracies (None: no intervals).
         attempts: rows of (number, worker_host, worker_pid, started_at, ended_at, reason) for the timeline.
+        rungs: (step, epochs done, validation accuracy) of each report of a trial's last attempt, by trial number.
         importances: how much each hyperparameter mattered (shares), where known.
     """
 
@@ -31,4 +32,5 @@ class StudyInfo:
     test_images: int | None = None
     created_at: str | None = None
     attempts: tuple[Mapping[str, Any], ...] = ()
+    rungs: Mapping[int, Sequence[tuple[int, float | None, float | None]]] = field(default_factory=dict)
     importances: Mapping[str, float] = field(default_factory=dict)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from reports.comparison import Cell, Duel
 from reports.intervals import wilson
+from reports.latency import latency_ms
 from reports.study import StudyInfo
 from reports.winners import Winner
 
@@ -83,20 +85,33 @@ def accuracy_interval(accuracy: float, study: StudyInfo) -> tuple[float, float] 
     return wilson(accuracy, study.test_images) if study.test_images else None
 
 
-def winners_table(table: pd.DataFrame, winners: Sequence[Winner], study: StudyInfo) -> Table:
-    """The winner of each budget with its accuracy, interval, and what it uses of each bound."""
+def winners_table(
+    table: pd.DataFrame, winners: Sequence[Winner], study: StudyInfo, devices: Sequence[Mapping[str, Any]] = ()
+) -> Table:
+    """The winner of each budget with its accuracy, interval, and what it uses of each bound.
+
+    Where firmware was run there are its instructions, and the latency estimated from them for the board they were
+    counted for.
+    """
+    known = {str(device.get("name")): device for device in devices}
+    ran = any(winner.row is not None and table["instructions"].iloc[winner.row] > 0 for winner in winners)
     rows: list[tuple[str, ...]] = []
     for winner in winners:
         if winner.row is None:
-            rows.append((winner.budget, *("–",) * 7))
+            rows.append((winner.budget, *("–",) * (9 if ran else 7)))
             continue
         trial = table.iloc[winner.row]
         interval = accuracy_interval(float(trial["accuracy"]), study)
         spans = "" if interval is None else f" ({100 * interval[0]:.1f}–{100 * interval[1]:.1f})"
         used = [_used(trial, winner, name) for name in ("flash", "sram", "macs")]
-        tail = (percent(trial["val_accuracy"]), percent(trial["accuracy"]) + spans, *used)
+        tail: tuple[str, ...] = (percent(trial["val_accuracy"]), percent(trial["accuracy"]) + spans, *used)
+        if ran:
+            own = known.get(winner.device or "") if trial["device"] == winner.device else None
+            estimate = latency_ms(float(trial["instructions"]), own)
+            tail += (millions(trial["instructions"]), "–" if estimate is None else f"{estimate:,.3g} ms")
         rows.append((winner.budget, str(trial["number"]), str(trial["method"]), *tail))
-    header = ("budget", "trial", "method", "validation", "test (95 %)", "flash", "SRAM", "MACs")
+    header: tuple[str, ...] = ("budget", "trial", "method", "validation", "test (95 %)", "flash", "SRAM", "MACs")
+    header += ("instructions", "latency (estimate)") if ran else ()
     return Table("winners", "Winners", header, tuple(rows))
 
 

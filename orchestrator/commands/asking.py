@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ from orchestrator.commands.options import (
     Sram,
     Storage,
     StudyName,
+    StudyNames,
 )
 
 if TYPE_CHECKING:
@@ -28,12 +30,29 @@ if TYPE_CHECKING:
     from orchestrator.best import Best
     from orchestrator.store import Store
 
-Where = Annotated[str, typer.Option("--where", metavar="EXPR", help="Such as: method = 'l1' and sram <= 32KB")]
+Where = Annotated[str, typer.Option("--where", metavar="EXPR", help="Filter, such as: method = 'l1' and sram <= 32KB.")]
 Columns = Annotated[str | None, typer.Option("--columns", metavar="A,B,...", help="Columns to show.")]
 Sort = Annotated[str | None, typer.Option("--sort", metavar="-A,B", help="Sort by; - for descending.")]
 Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help="At most so many rows.")]
-Front = Annotated[str | None, typer.Option("--front", metavar="A,B", help="Only rows on this Pareto front.")]
-Group = Annotated[str | None, typer.Option("--group", metavar="A,B", help="One row per group.")]
+Front = Annotated[
+    str | None,
+    typer.Option(
+        "--front",
+        metavar="A,B,...",
+        help="Only rows no other dominates in these, such as flash,accuracy (accuracies high, all else low); "
+        "as front(flash, accuracy) in --where.",
+    ),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="A,B",
+        help="One row per budget, method, device, network, task, study, state or seed (or several of them): "
+        "count, feasible, mean and best.",
+    ),
+]
+ListStudies = Annotated[bool, typer.Option("--studies", help="List the studies instead of trials.")]
 RowFormat = Annotated[
     str, typer.Option("--format", metavar="FORMAT", help="table, csv, json, jsonl, markdown or parquet.")
 ]
@@ -42,7 +61,7 @@ _WINNERS = ("budget", "number", "method", "val_accuracy", "accuracy", "flash", "
 
 
 def query(
-    study: StudyName = None,
+    study: StudyNames = None,
     where: Where = "",
     columns: Columns = None,
     sort: Sort = None,
@@ -51,24 +70,42 @@ def query(
     output: OutputFile = None,
     front: Front = None,
     group: Group = None,
+    studies: ListStudies = False,
     storage: Storage = STORAGE,
 ) -> None:
     """Rows of the trial table, filtered and sorted."""
-    from orchestrator.query import Query, run_query
+    from orchestrator.query import Query, list_studies, run_query
     from orchestrator.row_formats import Format, find_format, write_rows
     from orchestrator.store import Store
     from orchestrator.trial_columns import SHORT
 
     style = find_format(format_name)
-    wanted = _names(columns)
+    if studies and any((study, where, columns, sort, limit, front, group)):
+        raise InputError("--studies lists the studies; it goes with --format, --output and --storage only")
+    store = Store(storage)
+    if studies:
+        listed = list_studies(store)
+        write_rows(listed.columns, listed.rows, style, output, nothing="no study yet")
+        return
+    chosen = study_names(store, study)
+    wanted = names_in(columns)
     if not wanted and style is Format.TABLE and not group:
-        wanted = SHORT
-    asked = Query((study,) if study else (), where, wanted, _names(sort), limit, _names(front), _names(group))
-    answer = run_query(Store(storage), asked)
+        wanted = ("study", *SHORT) if len(chosen) > 1 or "*" in chosen else SHORT
+    asked = Query(chosen, where, wanted, names_in(sort), limit, names_in(front), names_in(group))
+    answer = run_query(store, asked)
     write_rows(answer.columns, answer.rows, style, output)
 
 
-def _names(text: str | None) -> tuple[str, ...]:
+def study_names(store: Store, given: Sequence[str] | None) -> tuple[str, ...]:
+    """The studies a user wrote: each a name, or several with commas between; ``*`` is all of them."""
+    found: list[str] = []
+    for text in given or ():
+        found += [text] if store.find_study(text) is not None else names_in(text)
+    return tuple(dict.fromkeys(found))
+
+
+def names_in(text: str | None) -> tuple[str, ...]:
+    """Names with commas between."""
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 

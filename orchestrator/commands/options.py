@@ -11,6 +11,12 @@ from orchestrator.database import DEFAULT_STORAGE
 
 Storage = Annotated[str, typer.Option("--storage", metavar="URL", help="Database: sqlite:///FILE or postgresql://...")]
 StudyName = Annotated[str | None, typer.Option("--study", metavar="NAME", help="Study; the latest by default.")]
+StudyNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--study", metavar="NAME", help="Study, the latest by default; repeat or A,B for several, '*' for all."
+    ),
+]
 FormatName = Annotated[str, typer.Option("--format", metavar="FORMAT", help="table or json.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", metavar="NAME", help="Microcontroller.")]
 Flash = Annotated[str | None, typer.Option("--flash", metavar="SIZE", help="Flash bound, such as 64KB.")]

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from mcu.budget import RESOURCES
 from reports.comparison import Cell
@@ -127,6 +128,7 @@ def outcomes_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Figu
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("trials")
+    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     if handles:
         legend_below(figure, handles, labels)

@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mcu.budget import RESOURCES
-from reports.figures.scales import accuracy_axis, resource_axis
+from reports.figures.scales import accuracy_axis, duration_axis, resource_axis
 from reports.figures.style import INK, Look, legend_below, new_figure
 from reports.fronts import Box, Floats, attained, attainment_surface, box_of, hypervolume_steps
 from reports.trials import RESOURCE_TITLES
@@ -24,16 +24,16 @@ def finished_order(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def hypervolume_curve(trials: pd.DataFrame, box: Box) -> tuple[Floats, Floats, Floats]:
-    """Counts of finished trials, CPU hours and the hypervolume reached after them; only feasible models add to it."""
+    """Counts of finished trials, CPU seconds and the hypervolume reached after them; only feasible models add to it."""
     scaled = box.scale({name: trials[name] for name in RESOURCES}, RESOURCES)
     accuracy = trials["accuracy"].where(trials["feasible"]).to_numpy(dtype=float)
     counts, volumes = hypervolume_steps(scaled, accuracy)
-    hours = trials["duration_s"].fillna(0).cumsum().to_numpy(dtype=float) / 3600
-    return counts.astype(float), hours[counts - 1] if len(counts) else np.zeros(0), volumes
+    spent = trials["duration_s"].fillna(0).cumsum().to_numpy(dtype=float)
+    return counts.astype(float), spent[counts - 1] if len(counts) else np.zeros(0), volumes
 
 
 def hypervolume_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Figure | None:
-    """Hypervolume over finished trials and over CPU hours: a line per method, and the whole sweep in ink."""
+    """Hypervolume over finished trials and over CPU time: a line per method, and the whole sweep in ink."""
     box = box_of({name: table.loc[table["known"], name] for name in RESOURCES})
     if box is None or not table["feasible"].any():
         return None
@@ -41,12 +41,14 @@ def hypervolume_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> F
     panels = figure.subplots(1, 2, sharey=True)
     groups = {name: table[table["method"] == name] for name in look.order}
     ended = table["state"].isin(["complete", "failed", "infeasible", "stopped"])
+    panels[0].xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    size, unit = duration_axis(panels[1], float(table["duration_s"].sum()))
     finals = []
     for name, trials in [*groups.items(), ("all", table)]:
-        counts, hours, volumes = hypervolume_curve(finished_order(trials[ended.loc[trials.index]]), box)
+        counts, spent, volumes = hypervolume_curve(finished_order(trials[ended.loc[trials.index]]), box)
         finals += [float(volumes[-1])] if len(volumes) and volumes[-1] > 0 else []
         colour, line = (INK, 2.0) if name == "all" else (look.colour(name), 1.4)
-        for axes, x in zip(panels, (counts, hours), strict=True):
+        for axes, x in zip(panels, (counts, spent / size), strict=True):
             axes.step(x, volumes, where="post", color=colour, linewidth=line)
     if finals:
         top = max(finals)
@@ -54,7 +56,7 @@ def hypervolume_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> F
         spread = max(top - low, 0.02)
         panels[0].set_ylim(max(0.0, low - 1.5 * spread), min(1.0, top + 0.3 * spread))
     panels[0].set_xlabel("finished trials")
-    panels[1].set_xlabel("CPU hours")
+    panels[1].set_xlabel(f"CPU {unit}")
     panels[0].set_ylabel("hypervolume")
     panels[0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     handles = [Line2D([], [], color=look.colour(name)) for name in look.order] + [
@@ -73,7 +75,7 @@ def attainment_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Fi
     figure = new_figure(width, 3.0)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, resource in zip(panels, ("flash", "sram"), strict=True):
-        limits = resource_axis(axes, feasible[resource].tolist(), resource)
+        limits = resource_axis(axes, feasible[resource].tolist(), resource, 6)
         grid = np.geomspace(*limits, 160)
         for name in drawn:
             _surface(axes, feasible[feasible["method"] == name], resource, grid, look.colour(name))
@@ -86,11 +88,10 @@ def attainment_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Fi
 
 
 def _surface(axes: Axes, trials: pd.DataFrame, resource: str, grid: Floats, colour: str) -> None:
-    seeds = sorted(trials["seed"].unique())[:SEED_LIMIT]
-    curves = []
-    for seed in seeds:
-        mine = trials[trials["seed"] == seed]
-        curves.append(attained(mine[resource], mine["val_accuracy"], mine["accuracy"], grid))
+    seeds = trials["seed"].to_numpy()
+    use, score, shown = (trials[name].to_numpy(dtype=float) for name in (resource, "val_accuracy", "accuracy"))
+    drawn = np.unique(seeds)[:SEED_LIMIT]
+    curves = [attained(use[mine], score[mine], shown[mine], grid) for mine in (seeds == seed for seed in drawn)]
     worst, median, best = attainment_surface(curves)
     there = median > 0
     axes.fill_between(grid, worst, best, where=there & (worst > 0), color=colour, alpha=0.14, linewidth=0, step="post")

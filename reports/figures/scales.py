@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
 from reports.figures.style import SOFT
 
+_DURATIONS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 _LABEL_GAP = 0.062  # least distance of two device labels, as a share of the axes' width
 
 
@@ -29,7 +30,10 @@ def short_count(value: float) -> str:
 
 
 def log_ticks(low: float, high: float, resource: str, most: int = 9) -> list[float]:
-    """Round places on a log axis: powers of two for bytes, 1-2-5 steps for MACs, no more than ``most``."""
+    """Round places on a log axis: powers of two for bytes, 1-2-5 steps for counts, no more than ``most``.
+
+    Where the range is too short for three of those, evenly spaced round numbers instead.
+    """
     if resource == "macs":
         exponents = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
         for steps in ((1, 2, 5), (1, 3), (1,)):
@@ -37,21 +41,41 @@ def log_ticks(low: float, high: float, resource: str, most: int = 9) -> list[flo
             ticks = [tick for tick in ticks if low <= tick <= high]
             if len(ticks) <= most:
                 break
-        return ticks
-    exponents = range(int(np.ceil(np.log2(low))), int(np.floor(np.log2(high))) + 1)
-    stride = max(1, int(np.ceil(len(exponents) / most)))
-    return [2.0**power for power in exponents if power % stride == 0]
+    else:
+        exponents = range(int(np.ceil(np.log2(low))), int(np.floor(np.log2(high))) + 1)
+        stride = max(1, int(np.ceil(len(exponents) / most)))
+        ticks = [2.0**power for power in exponents if power % stride == 0]
+    unit = 1024.0 if resource != "macs" and high >= 1024 else 1.0
+    return ticks if len(ticks) >= 3 else even_ticks(low, high, unit)
 
 
-def resource_axis(axes: Axes, values: Sequence[float], resource: str) -> tuple[float, float]:
-    """Make x a log axis over ``values`` with readable ticks; returns its limits."""
+def even_ticks(low: float, high: float, unit: float = 1.0, most: int = 6) -> list[float]:
+    """Three to ``most`` (6 or more) multiples of a round step (1, 2, 2.5 or 5 times a power of ten) of ``unit``."""
+    power = np.floor(np.log10((high - low) / unit)) - 1
+    for step in (factor * 10.0 ** (power + up) * unit for up in range(4) for factor in (1, 2, 2.5, 5)):
+        first, last = int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9))
+        if last - first < most:
+            return [float(f"{step * k:.12g}") for k in range(first, last + 1)]
+    return []
+
+
+def duration_axis(axes: Axes, seconds: float) -> tuple[float, str]:
+    """Ticks for an x axis up to so many seconds; returns what to divide seconds by, and the name of the unit."""
+    size, unit = next((pair for pair in _DURATIONS if seconds >= 2 * pair[0]), _DURATIONS[-1])
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    return size, unit
+
+
+def resource_axis(axes: Axes, values: Sequence[float], resource: str, most: int = 9) -> tuple[float, float]:
+    """Make x a log axis over ``values`` with about ``most`` readable ticks; returns its limits."""
     known = [value for value in values if np.isfinite(value) and value > 0]
     low, high = (min(known), max(known)) if known else (1024.0, 1024.0**2)
     margin = max((high / low) ** 0.05, 1.15)
     limits = (low / margin, high * margin)
     axes.set_xscale("log")
     axes.set_xlim(*limits)
-    axes.xaxis.set_major_locator(FixedLocator(log_ticks(*limits, resource)))
+    axes.xaxis.set_major_locator(FixedLocator(log_ticks(*limits, resource, most)))
     axes.xaxis.set_minor_locator(NullLocator())
     write = short_count if resource == "macs" else short_bytes
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,70 +11,111 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from reports.figures.style import BAD, INK, SOFT, legend_below, new_figure
 from reports.trials import RESOURCE_TITLES
 from reports.winners import Winner
 
-_LINES = {"flash": "#0072b2", "sram": "#d55e00", "macs": "#009e73"}
+LINES = {"flash": "#0072b2", "sram": "#d55e00", "macs": "#009e73"}
 MOST = 6  # winners drawn side by side
 
+Rungs = Mapping[int, Sequence[tuple[int, float | None, float | None]]]
 
-def trajectory_figure(table: pd.DataFrame, winners: Sequence[Winner], width: float = 7.2) -> Figure | None:
-    """Per winner: above, each resource as a multiple of its bound over the epochs (log scale); below, accuracy."""
-    drawn = [winner for winner in winners if winner.row is not None and _steps(table, winner.row)][:MOST]
+
+def trajectory_figure(
+    table: pd.DataFrame, winners: Sequence[Winner], rungs: Rungs, width: float = 7.2
+) -> Figure | None:
+    """Per winner: above, each resource as a multiple of its bound over the training (log scale); below, accuracy.
+
+    Args:
+        rungs: (step, epochs done, validation accuracy) by trial number; without any the x axis counts steps, and
+            accuracies come from the trajectories.
+    """
+    pairs = [(winner, winner.row) for winner in winners if winner.row is not None]
+    drawn = [(winner, table.iloc[row]) for winner, row in pairs if _has_steps(table, row)][:MOST]
     if not drawn:
         return None
-    figure = new_figure(width, 3.7)
-    panels = figure.subplots(2, len(drawn), sharex=True, sharey="row", squeeze=False)
-    for column, winner in enumerate(drawn):
-        assert winner.row is not None
-        trial = table.iloc[winner.row]
-        steps = _steps(table, winner.row)
-        _use(panels[0][column], steps, trial, winner.bounds)
-        _accuracy(panels[1][column], steps)
+    courses = [course_of(trial, rungs) for _, trial in drawn]
+    judged = any(course.accuracy for course in courses)
+    figure = new_figure(width, 3.7 if judged else 2.5)
+    panels = figure.subplots(2 if judged else 1, len(drawn), sharex="col", sharey="row", squeeze=False)
+    for column, ((winner, trial), course) in enumerate(zip(drawn, courses, strict=True)):
+        draw_use(panels[0][column], course, winner.bounds)
         title = f"{winner.budget.replace(', ', chr(10))}\n{trial['method']}"
         panels[0][column].set_title(title, fontsize="small", fontweight="normal")
+        if judged:
+            draw_accuracy(panels[1][column], course)
+        panels[-1][column].set_xlabel(course.unit)
+        panels[-1][column].xaxis.set_major_locator(MaxNLocator(4, integer=True))
     panels[0][0].set_ylabel("used / bound")
-    panels[1][0].set_ylabel("validation accuracy")
-    panels[1][0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
-    for axes in panels[1]:
-        axes.set_xlabel("epochs")
-    handles = [Line2D([], [], color=colour) for colour in _LINES.values()]
+    if judged:
+        panels[1][0].set_ylabel("validation accuracy")
+    handles = [Line2D([], [], color=colour) for colour in LINES.values()]
     legend_below(figure, [*handles, Line2D([], [], color=BAD)], [*RESOURCE_TITLES.values(), "bound"])
     return figure
 
 
-def _steps(table: pd.DataFrame, row: int) -> list[Mapping[str, Any]]:
+@dataclass(frozen=True)
+class Course:
+    """One training run over time: x in ``unit``, resources and phases by step, accuracy where it was measured."""
+
+    unit: str
+    x: list[float]
+    used: Mapping[str, list[float]]
+    dense: Mapping[str, float]
+    phases: list[str]
+    accuracy: list[tuple[float, float]]
+
+
+def course_of(trial: Mapping[str, Any] | pd.Series, rungs: Rungs) -> Course:
+    """What a trial's trajectory and reports tell; x counts epochs where the reports say how long one is."""
+    steps = [step for step in trial["trajectory"] if isinstance(step, Mapping)]
+    reports = rungs.get(int(trial["number"]), ())
+    a_step = next((epochs / step for step, epochs, _ in reversed(reports) if step and epochs), None)
+    own = all(step.get("epochs_done") is not None for step in steps)
+
+    def place(step: Mapping[str, Any], at: int) -> float:
+        return float(step["epochs_done"]) if own else float(step.get("step", at)) * (a_step or 1.0)
+
+    x = [place(step, at) for at, step in enumerate(steps)]
+    used = {name: [_number(step.get(name)) for step in steps] for name in LINES}
+    judged = [(step * (a_step or 1.0), value) for step, _, value in reports if value is not None]
+    if not judged:
+        judged = [(x[at], float(step["val_accuracy"])) for at, step in enumerate(steps) if step.get("val_accuracy")]
+    dense = {name: float(trial[f"dense_{name}"]) for name in LINES if _number(trial[f"dense_{name}"]) > 0}
+    phases = [str(step.get("phase") or "") for step in steps]
+    return Course("epochs" if own or a_step else "steps", x, used, dense, phases, judged)
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None or value is pd.NA else float(value)
+
+
+def _has_steps(table: pd.DataFrame, row: int) -> bool:
     steps = table["trajectory"].iloc[row]
-    return [step for step in steps if isinstance(step, Mapping)] if isinstance(steps, list | tuple) else []
+    return isinstance(steps, list | tuple) and any(isinstance(step, Mapping) for step in steps)
 
 
-def series(steps: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:
-    """Epochs and values of one quantity over the steps that report it."""
-    pairs = [(step.get("epochs_done", step.get("step", at)), step.get(name)) for at, step in enumerate(steps)]
-    known = [(float(x), float(y)) for x, y in pairs if x is not None and y is not None]
-    return [x for x, _ in known], [y for _, y in known]
-
-
-def _use(axes: Axes, steps: Sequence[Mapping[str, Any]], trial: pd.Series, bounds: Mapping[str, float]) -> None:
-    for name, colour in _LINES.items():
-        x, y = series(steps, name)
-        bound = bounds.get(name)
-        if bound and y:
-            axes.step(x, np.asarray(y) / bound, where="post", color=colour, linewidth=1.5)
-        elif y and trial[f"dense_{name}"] > 0:
-            axes.step(x, np.asarray(y) / trial[f"dense_{name}"], where="post", color=colour, linewidth=1, linestyle=":")
+def draw_use(axes: Axes, course: Course, bounds: Mapping[str, float]) -> None:
+    """Resources as multiples of their bounds (dotted: of the dense network, where there is no bound)."""
+    for name, colour in LINES.items():
+        values, whole = np.asarray(course.used[name]), bounds.get(name) or course.dense.get(name)
+        if whole and np.isfinite(values).any():
+            line, dash = (1.5, "-") if bounds.get(name) else (1.0, ":")
+            axes.step(course.x, values / whole, where="post", color=colour, linewidth=line, linestyle=dash)
     axes.axhline(1.0, color=BAD, linewidth=1)
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}×" if value >= 1 else f"1/{1 / value:g}×")
     axes.minorticks_off()
 
 
-def _accuracy(axes: Axes, steps: Sequence[Mapping[str, Any]]) -> None:
-    x, y = series(steps, "val_accuracy")
-    axes.plot(x, y, color=INK, linewidth=1.3)
+def draw_accuracy(axes: Axes, course: Course) -> None:
+    """Validation accuracy where it was measured."""
+    dots = 3 if len(course.accuracy) <= 30 else 0
+    x, y = [place for place, _ in course.accuracy], [value for _, value in course.accuracy]
+    axes.plot(x, y, color=INK, linewidth=1.3, marker="o", markersize=dots)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
 
 
 def widths_figure(table: pd.DataFrame, winners: Sequence[Winner], width: float = 7.2) -> Figure | None:

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mcu.errors import InputError
 from reports.comparison import compare_methods
 from reports.figures.methods import methods_figure
+from reports.figures.scales import log_ticks
 from reports.figures.style import Look, Style, encode, styled
+from reports.figures.trajectories import course_of
 from reports.page import embedded_json, fronts_document, write_report
 from reports.page_data import MOST_ROWS, export_command, shown_rows
 from reports.sample import sample_trials
@@ -98,11 +102,17 @@ def test_all_files_are_there(report):
     folder = report.parent
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     expected = {"index.html", "trials.csv", "fronts.json"}
-    expected |= {f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg", "pdf")}
+    expected |= {f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
     expected |= {f"tables/{n}.{k}" for n in ("winners", "methods", "duels", "failures") for k in ("csv", "md", "tex")}
     assert found == expected
     assert (folder / "figures/methods.png").read_bytes().startswith(b"\x89PNG")
-    assert (folder / "figures/methods.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_paper_gets_pdf_figures_in_smaller_type(tmp_path):
+    page = write_report(sample_trials(12), tmp_path, study=StudyInfo("paper"), style=Style.PAPER)
+    assert (tmp_path / "figures/methods.pdf").read_bytes().startswith(b"%PDF")
+    assert "figures/methods.pdf" in Page(page.read_text("utf-8")).links
+    assert "8px" in (tmp_path / "figures/methods.svg").read_text()
 
 
 def test_page_holds_every_section_and_figure(text):
@@ -205,6 +215,34 @@ def test_a_study_without_finished_models_says_so(frame, tmp_path):
     text = page.read_text("utf-8")
     assert "No trial has finished with a model that fits yet" in text
     assert set(SECTIONS) <= set(Page(text).ids)
+
+
+def test_latency_is_estimated_for_the_board_the_firmware_ran_for(tmp_path):
+    frame = sample_trials(30).assign(instructions=12_000_000)
+    board = {"name": "stm32f446re", "core": "cortex-m4f", "clock_hz": 180_000_000, "cycles_per_instruction": 1.2}
+    text = write_report(frame, tmp_path, study=StudyInfo("fast"), devices=[board]).read_text("utf-8")
+    assert "about 80 ms at 180 MHz, assuming 1.2 cycles an instruction" in text
+    rows = pd.read_csv(tmp_path / "tables/winners.csv").set_index("budget")
+    assert rows.loc["stm32f446re", "latency (estimate)"] in ("80 ms", "–")
+    assert (rows["instructions"] == "12.00 M").all()
+
+
+def test_training_of_winners_counts_epochs_where_the_reports_say_how_long_one_is():
+    trial = sample_trials(1).iloc[0].to_dict()
+    trial["trajectory"] = [{"step": step, "flash": 9000, "phase": "pruning"} for step in (0, 50, 100)]
+    course = course_of(trial, {0: [(50, 1.0, 0.4), (100, 2.0, 0.8)]})
+    assert (course.unit, course.x, course.accuracy) == ("epochs", [0.0, 1.0, 2.0], [(1.0, 0.4), (2.0, 0.8)])
+    bare = course_of(trial, {})
+    assert (bare.unit, bare.x, bare.accuracy) == ("steps", [0.0, 50.0, 100.0], [])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.floats(1, 1e8), st.floats(1.25, 1e4), st.sampled_from(["flash", "sram", "macs"]))
+def test_axes_have_three_round_ticks_or_more_however_short(low, factor, resource):
+    ticks = log_ticks(low, low * factor, resource)
+    assert 3 <= len(ticks) <= 9
+    assert ticks == sorted(set(ticks))
+    assert all(low * (1 - 1e-9) <= tick <= low * factor * (1 + 1e-9) for tick in ticks)
 
 
 def test_one_trial_of_one_method_is_enough(tmp_path):

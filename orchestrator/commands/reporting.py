@@ -1,0 +1,102 @@
+"""``report``: the page, figures and tables of a study."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mcu.errors import InputError
+from orchestrator.commands.options import STORAGE, Storage, StudyName
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from orchestrator.store import Store, Study
+    from reports.figures.style import Style
+    from reports.study import StudyInfo
+
+ReportFolder = Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of the report.")]
+StyleName = Annotated[
+    str,
+    typer.Option(
+        "--style",
+        metavar="STYLE",
+        help="screen (figures as PNG and SVG) or paper (smaller type, PDF as well).",
+    ),
+]
+
+
+def report(
+    study: StudyName = None,
+    output: ReportFolder = Path("report"),
+    style: StyleName = "screen",
+    storage: Storage = STORAGE,
+) -> None:
+    """Write the HTML report, its figures and tables; prints the path of the page."""
+    look = _style(style)
+    from orchestrator.store import Store
+
+    store = Store(storage)
+    print(write_study(store, store.study(study), output, look))
+
+
+def _style(name: str) -> Style:
+    from reports.figures.style import Style
+
+    try:
+        return Style(name)
+    except ValueError:
+        raise InputError(f"--style {name!r}: must be one of {', '.join(Style)}") from None
+
+
+def write_study(store: Store, study: Study, output: Path, style: Style) -> Path:
+    """Write the report of a study as it stands; returns the path of the page."""
+    from mcu.devices import catalogue
+    from orchestrator.trials_table import trials_frame
+    from reports.page import write_report
+
+    frame = trials_frame(store, study)
+    devices = [
+        {"name": part.name, "core": part.core, "clock_hz": part.clock_hz, "cycles_per_instruction": _cycles(part.core)}
+        for part in catalogue()
+    ]
+    return write_report(frame, output, study=study_info(store, study, frame), devices=devices, style=style)
+
+
+def _cycles(core: str) -> float | None:
+    from mcu.firmware.cores import CORES
+
+    return CORES[core].cycles_per_instruction if core in CORES else None
+
+
+def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
+    """What a report says of where its numbers come from."""
+    from orchestrator.importances import importances
+    from orchestrator.rung_table import last_rungs
+    from orchestrator.spec import canonical_json
+    from reports.study import StudyInfo
+
+    address = store.url.render_as_string(hide_password=True)
+    option = "" if address == STORAGE else f" --storage {shlex.quote(address)}"
+    tested = study.task.get("counts", {}).get("test")
+    name = shlex.quote(study.name)
+    return StudyInfo(
+        name=study.name,
+        sweep=canonical_json({**study.sweep, "workers": study.workers}),
+        sweep_file=study.sweep_file,
+        versions=study.versions,
+        machine=study.machine,
+        commands=(f"mcusweep launch sweep.toml{option}", f"mcusweep report --study {name}{option}"),
+        storage=address,
+        test_images=sum(tested) if tested else None,
+        created_at=study.created_at,
+        attempts=tuple(store.attempts(study)),
+        rungs=last_rungs(store, study),
+        importances=importances(frame),
+    )
+
+
+COMMANDS = (report,)
