@@ -6,26 +6,42 @@ import json
 from dataclasses import dataclass
 
 from mcu.devices import find_device
-from search_spaces.choices import TaskChoice
-from search_spaces.tasks.registry import check_task
+from search_spaces.tasks.registry import describe_task
 
 
 @dataclass(frozen=True)
 class Start:
-    """Settings that make sense for a task: a network, its width, epochs and trials."""
+    """Settings that make sense for a task: a network, its width, epochs, batch size and trials."""
 
     network: str
     width: float
     epochs: int
     trials: int
+    batch_size: int = 128
 
 
 STARTS = {
-    "mnist-5k": Start("resnet8", 0.5, 20, 24),
+    "mnist-5k": Start("resnet8", 0.5, 20, 24, 64),
     "fashion-mnist": Start("resnet8", 1.0, 20, 24),
-    "digits": Start("plain-cnn", 0.5, 30, 24),
+    "digits": Start("plain-cnn", 0.5, 30, 24, 64),
+    "cifar10": Start("resnet8", 1.0, 40, 24),
+    "image-folder": Start("resnet8", 1.0, 30, 24, 64),
+    "watch": Start("tiny-cnn1d", 1.0, 30, 24, 64),
+    "spoken-digits": Start("ds-cnn", 0.5, 15, 24),
+    "keywords": Start("ds-cnn", 1.0, 20, 24),
+    "keywords-synthetic": Start("ds-cnn", 0.5, 16, 24),
 }
+BY_MODALITY = {"sound": Start("ds-cnn", 0.5, 20, 24), "motion": Start("tiny-cnn1d", 1.0, 30, 24, 64)}
 ANY_TASK = Start("plain-cnn", 0.5, 20, 24)
+DATA = {
+    "arrays": 'path = "data.npz"                    # x and y, or x_train, y_train, x_test, y_test',
+    "fashion-mnist": '# data = "folder"                    # where its four idx files are, if not in a usual place',
+    "cifar10": 'data = "data"                        # the folder with cifar-10-batches-py, -bin or their archive',
+    "image-folder": 'data = "pictures"                    # the folder with a folder for each class',
+    "keywords": 'data = "speech_commands"             # Google Speech Commands, unpacked',
+    "spoken-digits": 'data = "fsdd"                        # the recordings of the Free Spoken Digit Dataset',
+}
+NO_DATA = '# data = "folder"                    # for tasks that lie on disk'
 SMALL_BUDGETS = """list = [                             # bounds on the model; flash, sram and macs may each be left out
     {flash = "16KB", sram = "8KB"},
     {flash = "24KB", sram = "12KB"},
@@ -40,21 +56,19 @@ def template(task: str = "mnist-5k", device: str | None = None) -> str:
     Raises:
         InputError: for an unknown task or device.
     """
-    check_task(TaskChoice(name=task))
-    start = STARTS.get(task, ANY_TASK)
-    budgets = SMALL_BUDGETS if device is None else f"devices = [{_text(find_device(device).name)}]"
-    where = {
-        "arrays": 'path = "data.npz"                    # x and y, or x_train, y_train, x_test, y_test',
-        "fashion-mnist": '# data = "folder"                    # where its four idx files are, if not in a usual place',
-    }
+    about = describe_task(task)
+    start = STARTS.get(task) or BY_MODALITY.get(about["modality"], ANY_TASK)
+    part = None if device is None else find_device(device).name
+    name = task.replace(":", "-").replace(".", "-")
     return TEMPLATE.format(
-        study=_text(task.replace(":", "-").replace(".", "-")),
+        study=_text(name if part is None else f"{name}-{part}"),
         task=_text(task),
-        data=where.get(task, '# data = "folder"                    # for tasks that lie on disk'),
+        data=DATA.get(task, NO_DATA),
         network=_text(start.network),
         width=start.width,
-        budgets=budgets,
+        budgets=SMALL_BUDGETS if part is None else f"devices = [{_text(part)}]",
         epochs=start.epochs,
+        batch_size=start.batch_size,
         trials=start.trials,
     )
 
@@ -93,7 +107,7 @@ names = ["differentiable", "uniform", "l1"]
 
 [training]
 epochs = {epochs}
-batch_size = 128
+batch_size = {batch_size}
 device = "auto"                      # "cpu", "cuda", or whichever there is
 
 [hyperparameters]                    # a value fixes it; {{low, high, log or step}} or {{choices}} search it

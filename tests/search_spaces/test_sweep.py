@@ -12,6 +12,7 @@ from search_spaces.hyperparameters import Range
 from search_spaces.networks import build_network
 from search_spaces.sweep import SweepConfig, load_sweep
 from search_spaces.tasks import load_task
+from search_spaces.tasks import task_names
 from search_spaces.template import template
 
 MINIMAL = """
@@ -230,7 +231,7 @@ def test_whatever_stands_in_a_file_is_a_sweep_or_an_input_error(write, monkeypat
     assert "\n" not in refusal
 
 
-@pytest.mark.parametrize("task", ["mnist-5k", "fashion-mnist", "digits", "arrays", "my.module:data"])
+@pytest.mark.parametrize("task", [*task_names(), "my.module:data"])
 @pytest.mark.parametrize("device", [None, "stm32f446re", "nucleo-f446re"])
 def test_the_template_is_a_sweep_that_loads(write, task, device):
     sweep = load_sweep(write(template(task, device)))
