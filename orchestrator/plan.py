@@ -16,6 +16,7 @@ from search_spaces.budgets import NamedBudget
 from search_spaces.choices import NetworkChoice, Scalar
 from search_spaces.hyperparameters import Hyperparameter, distributions, fixed_values
 from search_spaces.sweep import SweepConfig
+from search_spaces.tasks import task_digest
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,17 @@ class Plan:
         given = self.sweep.hyperparameters
         return {name: value for name, value in given.items() if takes is None or name in takes}
 
+    @cached_property
+    def data(self) -> str:
+        """Digest of the task's data: the same file name with other content makes other trials."""
+        return task_digest(self.sweep.task)
+
     def spec(self, trial: PlannedTrial, suggested: dict[str, Scalar]) -> TrialSpec:
         """The full specification of a planned trial with its suggested hyperparameters."""
         bounds = trial.budget.budget
         return TrialSpec(
             task=self.sweep.task,
+            data=self.data,
             network=trial.network,
             method=trial.method,
             device=trial.budget.device,

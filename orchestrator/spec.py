@@ -53,9 +53,13 @@ class Bounds(_Frozen):
 
 
 class TrialSpec(_Frozen):
-    """Everything that determines a trial's result: same spec on the same machine type, same result."""
+    """Everything that determines a trial's result: same spec on the same machine type, same result.
+
+    ``data`` is the digest of the task's data, so that a file that changed does not pass for the old one.
+    """
 
     task: TaskChoice
+    data: str | None = None
     network: NetworkChoice
     method: str
     device: str | None = None

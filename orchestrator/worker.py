@@ -30,7 +30,7 @@ from pruning.methods import method
 from pruning.problem import DivergedError, Infeasible, Outcome, Problem, Progress, Settings, StoppedError
 from search_spaces.choices import TaskChoice
 from search_spaces.networks import build_network
-from search_spaces.tasks import Task, load_task
+from search_spaces.tasks import Task, load_task, task_digest
 
 SELF_TEST_SAMPLES = 8
 """Test samples stored with the model, for the firmware's self test."""
@@ -55,6 +55,8 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[Rung], bool]) 
         diverged or out-of-memory one ``failed``, each with its reason; a defect raises.
     """
     started = time.monotonic()
+    if spec.data is not None and spec.data != task_digest(spec.task):
+        raise InputError(f"task {spec.task.name!r}: its data changed since this trial was planned; launch a new study")
     try:
         task = _task(spec.task.model_dump_json())
         problem, settings = _problem(spec, task), _settings(spec, artifacts)

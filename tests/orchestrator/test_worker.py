@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mcu import tflm
+from mcu.errors import InputError
 from mcu.measure import measure_model
 from orchestrator.spec import Bounds, TrialSpec
 from orchestrator.worker import run_trial
@@ -69,6 +70,11 @@ def test_the_same_spec_gives_the_same_result(finished, tmp_path):
     result, _, _ = finished
     again = run_trial(spec(), tmp_path, lambda rung: True)
     assert again.model_dump(exclude={"duration_s"}) == result.model_dump(exclude={"duration_s"})
+
+
+def test_data_that_changed_since_the_plan_are_refused(tmp_path):
+    with pytest.raises(InputError, match="changed"):
+        run_trial(spec(data="0" * 32), tmp_path, lambda rung: True)
 
 
 def test_a_stopped_trial_says_so(tmp_path):
