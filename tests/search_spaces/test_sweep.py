@@ -11,8 +11,7 @@ from mcu.errors import InputError
 from search_spaces.hyperparameters import Range
 from search_spaces.networks import build_network
 from search_spaces.sweep import SweepConfig, load_sweep
-from search_spaces.tasks import load_task
-from search_spaces.tasks import task_names
+from search_spaces.tasks import load_task, task_names
 from search_spaces.template import template
 
 MINIMAL = """
