@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -54,7 +53,7 @@ BENCHES = (
         "spoken-digits", "ds-cnn", 0.5, 12,
         people=tuple(("held_out", speaker) for speaker in SPEAKERS[:-1]),
     ),
-    Bench("keywords-synthetic", "ds-cnn", 0.5, 16),
+    Bench("keywords-synthetic", "ds-cnn", 0.75, 10),
     Bench("fashion-mnist", "resnet8", 1.0, 16),
 )  # fmt: skip
 
@@ -98,7 +97,7 @@ def _spec(bench: Bench, data: str | None, method: str, bounds: dict[str, Any], *
     )
 
 
-def run(case: Case) -> dict[str, Any]:
+def run(case: Case, artifacts: Path) -> dict[str, Any]:
     """Train and measure one case, telling the standard error how it goes."""
     label = f"{case.bench.task} {case.kind}"
 
@@ -106,8 +105,7 @@ def run(case: Case) -> dict[str, Any]:
         print(f"{label}: epoch {rung.epochs_done:g} of {case.bench.epochs}: {rung.val_accuracy}", file=sys.stderr)
         return True
 
-    with tempfile.TemporaryDirectory() as artifacts:
-        result: TrialResult = run_trial(case.spec, Path(artifacts), report)
+    result: TrialResult = run_trial(case.spec, artifacts, report)
     values = result.model_dump()
     return {name: values[name] for name in COLUMNS} | {"dense": values["dense"]}
 
@@ -178,6 +176,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=[bench.task for bench in BENCHES])
     parser.add_argument("--data", nargs="*", default=[], metavar="TASK=DIR")
+    parser.add_argument(
+        "--artifacts", type=Path, default=Path("mcusweep-artifacts/tasks"), help="where models are kept"
+    )
     parser.add_argument("--people", choices=("yes", "no"), default="yes")
     parser.add_argument("--output", type=Path, default=Path("docs/results"))
     arguments = parser.parse_args()
@@ -198,7 +199,7 @@ def main() -> None:
             if (person and arguments.people == "no") or results.get(name, {}).get("key") == case.key:
                 continue
             started = time.monotonic()
-            results[name] = run(case) | {"key": case.key}
+            results[name] = run(case, arguments.artifacts) | {"key": case.key}
             print(f"{name}: {results[name]['accuracy']} in {time.monotonic() - started:.0f} s", file=sys.stderr)
             store.parent.mkdir(parents=True, exist_ok=True)
             store.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")

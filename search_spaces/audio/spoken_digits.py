@@ -54,7 +54,7 @@ def spoken_digits(
     if isinstance(copies, bool) or not 1 <= copies <= 100:
         raise InputError(f"task 'spoken-digits': copies = {copies!r}: must be 1 to 100")
     front_end = front_end_of(features, "spoken-digits", RATE)
-    files = _files(_folder(data))
+    files = recordings(data)
     speakers = np.array([speaker for _, _, speaker, _ in files])
     digits = np.array([digit for _, digit, _, _ in files], np.int64)
     indices = np.array([index for _, _, _, index in files])
@@ -81,6 +81,15 @@ def spoken_digits(
 def spoken_digits_source(data: str | None = None, **_: object) -> Source:
     """What :func:`spoken_digits` reads."""
     return Source("1", (_folder(data),))
+
+
+def recordings(data: str | None = None) -> list[tuple[Path, int, str, int]]:
+    """Path, digit, speaker and index of every recording, in an order that no file system decides.
+
+    Raises:
+        InputError: when there are none.
+    """
+    return _files(_folder(data))
 
 
 def front_end_of(features: str, task: str, rate: int) -> FrontEnd:
@@ -113,7 +122,6 @@ def _folder(data: str | None) -> Path:
 
 
 def _files(folder: Path) -> list[tuple[Path, int, str, int]]:
-    """Path, digit, speaker and index of every recording, in an order that no file system decides."""
     found = [(path, NAME.fullmatch(path.name)) for path in folder.iterdir()]
     return sorted((path, int(match[1]), match[2], int(match[3])) for path, match in found if match)
 
