@@ -1,4 +1,8 @@
 import pytest
+from hypothesis import settings
+
+settings.register_profile("unhurried", deadline=None)  # other work on the machine must not fail a test
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session", autouse=True)

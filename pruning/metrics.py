@@ -1,0 +1,82 @@
+"""Scores of a classifier beyond top-1, and class weights for data that are not balanced. Pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mcu.errors import InputError
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How one class fares; a ratio without anything to count is 0.
+
+    Attributes:
+        precision: of what was called this class, the share that is.
+        recall: of what is this class, the share that was called so.
+        f1: their harmonic mean.
+        samples: of this class.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    samples: int
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Counts ``(classes, classes)``: row is the label, column the prediction.
+
+    Raises:
+        InputError: when the lengths differ or a value is no class.
+    """
+    if labels.shape != predicted.shape or labels.ndim != 1:
+        raise InputError(f"scores: {labels.shape} labels and {predicted.shape} predictions: must be two equal lengths")
+    both = np.concatenate([labels, predicted])
+    if len(both) and (both.min() < 0 or both.max() >= classes):
+        raise InputError(f"scores: classes go from {both.min()} to {both.max()}, must be 0 to {classes - 1}")
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def class_scores(counts: np.ndarray) -> list[ClassScore]:
+    """Precision, recall and F1 of every class from a confusion matrix."""
+    right, called, there = np.diag(counts), counts.sum(axis=0), counts.sum(axis=1)
+    return [
+        ClassScore(_ratio(hit, of_called), _ratio(hit, of_there), _ratio(2 * hit, of_called + of_there), int(of_there))
+        for hit, of_called, of_there in zip(right, called, there, strict=True)
+    ]
+
+
+def accuracy(counts: np.ndarray) -> float:
+    """Top-1: the share of all samples on the diagonal of a confusion matrix."""
+    return _ratio(np.trace(counts), counts.sum())
+
+
+def macro_f1(counts: np.ndarray) -> float:
+    """Mean F1 of the classes, each counting the same however rare (Sokolova & Lapalme, 2009)."""
+    return float(np.mean([score.f1 for score in class_scores(counts)]))
+
+
+def class_weights(labels: np.ndarray, classes: int, strength: float = 1.0) -> np.ndarray:
+    """Weight of each class in the loss, float32 ``(classes,)``, mean 1 over the samples.
+
+    Args:
+        strength: 1 makes every class count the same in all, 0 every sample, between them the weights are
+            ``count ** -strength``.
+
+    Raises:
+        InputError: when a class has no sample or the strength is not in 0..1.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    if len(counts) > classes or not counts.all():
+        raise InputError(f"class weights: every one of {classes} classes needs a sample, counts are {counts.tolist()}")
+    if not 0 <= strength <= 1:
+        raise InputError(f"class weights: strength = {strength}: must be 0 to 1")
+    weights = counts.astype(np.float64) ** -strength
+    return np.asarray(weights * (counts.sum() / (weights * counts).sum()), np.float32)
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part) / float(whole) if whole else 0.0
