@@ -196,3 +196,13 @@ def smallest_arena(model: Structure | Int8Model, plan: Plan | None = None) -> in
     channels = [structure.shapes[op.output][-1] for op in structure.ops if op.kind in CONVOLUTIONS]
     preparing = _PREPARING + 4 * channels[-1] if channels else 0
     return use.persistent + max(use.activations, _aligned(notes - _AFTER_PLANNING), _aligned(preparing))
+
+
+def live_memory(model: Int8Model) -> list[int]:
+    """Bytes of activations alive while each operator runs: the memory-over-time figure."""
+    spans = lifetimes(model)[: len(model.tensors)]
+    sizes = [tensor.bytes for tensor in model.tensors]
+    return [
+        sum(size for size, (_, first, last) in zip(sizes, spans, strict=True) if first <= step <= last)
+        for step in range(1, len(model.ops) + 1)
+    ]

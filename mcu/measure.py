@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcu import tflm
-from mcu.arena import ArenaUse, Plan, lifetimes, plan_around, predict_arena
+from mcu.arena import ArenaUse, Plan, lifetimes, live_memory, plan_around, predict_arena
 from mcu.errors import InputError
 from mcu.host_twin import HostTwin, quantise_input
 from mcu.int8_model import Int8Model, Kind, QOp, op_macs
@@ -85,16 +85,6 @@ def _measured_arena(data: bytes, model: Int8Model, source: str) -> ArenaUse:
 def _plan_in_file(data: bytes, model: Int8Model) -> Plan | None:
     offsets = read_arena_plan(data)
     return None if offsets is None else plan_around(lifetimes(model), offsets)
-
-
-def live_memory(model: Int8Model) -> list[int]:
-    """Bytes of activations alive while each operator runs: the memory-over-time figure."""
-    spans = lifetimes(model)[: len(model.tensors)]
-    sizes = [tensor.bytes for tensor in model.tensors]
-    return [
-        sum(size for size, (_, first, last) in zip(sizes, spans, strict=True) if first <= step <= last)
-        for step in range(1, len(model.ops) + 1)
-    ]
 
 
 def _layer(model: Int8Model, op: QOp, live: int) -> Layer:

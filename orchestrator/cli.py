@@ -27,11 +27,24 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from orchestrator.commands import asking, catalogues, comparing, measuring, models, reporting, setup, sweeping
+    from orchestrator.commands import (
+        asking,
+        catalogues,
+        comparing,
+        dashboard,
+        measuring,
+        models,
+        reporting,
+        setup,
+        showing,
+        studies,
+        sweeping,
+    )
 
-    for module in (sweeping, asking, comparing, reporting, models, measuring, catalogues, setup):
+    for module in (sweeping, asking, showing, comparing, reporting, dashboard, models, measuring, catalogues, setup):
         for command in module.COMMANDS:
             app.command(command.__name__)(command)
+    app.add_typer(studies.app, name="study")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -144,7 +144,8 @@ class Driver:
         failures: dict[int, int] = {}
         for attempt in room.store.attempts(room.study):
             failures[attempt["number"]] = failures.get(attempt["number"], 0) + (attempt["reason"] in COUNTED_LOSSES)
-        stored = room.store.trials(room.study)
+        planned = len(room.plan.trials)  # trials merged in from another database lie behind the plan
+        stored = [trial for trial in room.store.trials(room.study) if trial.number < planned]
         self._complete_record(stored)
         for trial in stored:
             if trial.state not in FINAL_STATES:

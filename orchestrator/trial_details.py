@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,8 +109,15 @@ def _settings(trial: TrialDetails) -> dict[str, Any]:
     }
 
 
-def details_text(trial: TrialDetails) -> str:
-    """A trial as plain text for a terminal: results, settings, widths before and after, trajectory, attempts."""
+def details_text(
+    trial: TrialDetails, memory: Sequence[Mapping[str, Any]] = (), latency: Mapping[str, Any] | None = None
+) -> str:
+    """A trial as plain text for a terminal: results, settings, widths before and after, trajectory, attempts.
+
+    Args:
+        memory: rows of (layer, kind, live) of its model.
+        latency: ``latency_ms`` and ``latency_assumes``, where it can be estimated.
+    """
     row = trial.row
     title = f"Trial {row['number']} of {row['study']}: {row['method']}, {row['state']}"
     lines = [printable(title), *([f"  {printable(row['reason'])}"] if row["reason"] else []), ""]
@@ -117,9 +125,13 @@ def details_text(trial: TrialDetails) -> str:
     lines += [
         f"  {name:18} {human(name, row[name])}" for name in COLUMNS if name not in skipped and row[name] is not None
     ]
+    if latency:
+        lines.append(f"  {'latency_ms':18} {latency['latency_ms']:,.3g}, an estimate: {latency['latency_assumes']}")
     lines += [f"  {'param.' + printable(name):18} {human(name, value)}" for name, value in trial.parameters.items()]
     if trial.widths:
         lines += ["", "Channels kept, per layer", *_widths(trial)]
+    if memory:
+        lines += ["", "Activations alive while each operator runs", *_memory(memory)]
     if trial.trajectory:
         lines += ["", "Trajectory", *_trajectory(trial.trajectory)]
     if trial.attempts:
@@ -144,6 +156,14 @@ def _widths(trial: TrialDetails) -> list[str]:
         of = f"{kept:4} of {dense:4}" if dense else f"{kept:4}        "
         lines.append(f"  {printable(name):24} {of}  {bar}")
     return lines
+
+
+def _memory(memory: Sequence[Mapping[str, Any]]) -> list[str]:
+    peak = max(row["live"] for row in memory) or 1
+    return [
+        printable(f"  {row['layer'][:40]:40} {row['live']:>9,} B  ") + "█" * max(1, round(20 * row["live"] / peak))
+        for row in memory
+    ]
 
 
 def _trajectory(steps: list[dict[str, Any]]) -> list[str]:

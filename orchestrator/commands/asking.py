@@ -1,4 +1,4 @@
-"""``query``, ``best`` and ``show``: questions to the trial database. No torch, no Ray."""
+"""``query`` and ``best``: questions to the trial database. No torch, no Ray."""
 
 from __future__ import annotations
 
@@ -188,29 +188,6 @@ def _use(name: str, answer: Best, budget: Budget) -> dict[str, Any]:
     return {"budget": name, "binding_use": max(answer.used.values(), default=None)}
 
 
-def show(
-    trial: Reference,
-    study: StudyName = None,
-    device: DeviceOption = None,
-    flash: Flash = None,
-    sram: Sram = None,
-    macs: Macs = None,
-    format_name: FormatName = "table",
-    storage: Storage = STORAGE,
-) -> None:
-    """Everything about one trial: results, settings, widths, trajectory, attempts, files."""
-    from orchestrator.store import Store
-    from orchestrator.trial_details import details_text, load_trial
-
-    if format_name not in ("table", "json"):
-        raise InputError(f"--format {format_name!r}: must be table or json")
-    store = Store(storage)
-    details = load_trial(store, reference_of(store, trial, study, device, flash, sram, macs), study)
-    print(json.dumps(details.as_dict(), indent=2) if format_name == "json" else details_text(details), end="")
-    if format_name == "json":
-        print()
-
-
 def reference_of(
     store: Store,
     trial: str,
@@ -242,4 +219,4 @@ def output_folder(path: Path) -> Path:
     return path
 
 
-COMMANDS = (query, best, show)
+COMMANDS = (query, best)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import sys
+import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,18 +32,47 @@ StyleName = Annotated[
 ]
 
 
+Live = Annotated[bool, typer.Option("--live", help="Serve the page on this machine and follow the sweep.")]
+Port = Annotated[int, typer.Option("--port", metavar="N", help="Port of --live; 0 for any.")]
+Every = Annotated[float, typer.Option("--every", metavar="SECONDS", min=1, help="Least pause of --live.")]
+
+
 def report(
     study: StudyName = None,
     output: ReportFolder = Path("report"),
     style: StyleName = "screen",
+    live: Live = False,
+    port: Port = 8765,
+    every: Every = 10.0,
     storage: Storage = STORAGE,
 ) -> None:
-    """Write the HTML report, its figures and tables; prints the path of the page."""
+    """Write the HTML report, its figures and tables; prints the path of the page, with --live its address."""
     look = _style(style)
     from orchestrator.store import Store
 
     store = Store(storage)
-    print(write_study(store, store.study(study), output, look))
+    found = store.study(study)
+    if live:
+        _serve(store, found, output, look, port, every)
+    else:
+        print(write_study(store, found, output, look))
+
+
+def _serve(store: Store, study: Study, output: Path, style: Style, port: int, every: float) -> None:
+    """Serve the report until Ctrl-C, which is how it is meant to end."""
+    from orchestrator.live_report import Page, be_modest, follow, serving
+
+    be_modest()
+    page, stop = Page(output), threading.Event()
+    try:
+        write_study(store, study, output, style)
+        with serving(page, port) as address:
+            print(address, flush=True)
+            print("follows the sweep; Ctrl-C ends it", file=sys.stderr)
+            write = partial(write_study, store, study, output, style)
+            follow(page, lambda: store.state_counts(study), write, every=every, stop=stop)
+    except KeyboardInterrupt:
+        print(f"stopped; the page stays in {output / 'index.html'}", file=sys.stderr)
 
 
 def _style(name: str) -> Style:
