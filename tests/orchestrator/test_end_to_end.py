@@ -141,3 +141,19 @@ def test_what_cannot_work_is_refused_before_any_work(study, tmp_path, capsys, ov
     assert says in error
     assert len(error.splitlines()) == 1
     assert not storage.exists()
+
+
+def test_a_network_with_an_unsupported_layer_is_refused_by_its_path(study, tmp_path, capsys):
+    (study / "theirs.py").write_text(
+        "from torch import nn\n\n\ndef build(input_shape, classes):\n"
+        "    return nn.Sequential(nn.Conv2d(input_shape[0], 8, 3), nn.GELU(), nn.Flatten(), nn.Linear(288, classes))\n"
+    )
+    capsys.readouterr()
+    storage = tmp_path / "fresh.db"
+    arguments = ["launch", "sweep.toml", "--set", "network.name='theirs:build'", "--storage", f"sqlite:///{storage}"]
+    assert cli.run(arguments) == 2
+    error = capsys.readouterr().err.strip()
+    assert "'1' (GELU)" in error
+    assert "use ReLU or ReLU6 instead" in error
+    assert len(error.splitlines()) == 1
+    assert not storage.exists()
