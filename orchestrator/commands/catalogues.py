@@ -12,6 +12,8 @@ import typer
 from mcu.errors import InputError
 from orchestrator.commands.options import FormatName
 
+TaskName = Annotated[str | None, typer.Option("--describe", metavar="TASK", help="Load this task and describe it.")]
+TaskData = Annotated[str | None, typer.Option("--data", metavar="PATH", help="Its data, as task.data or task.path.")]
 FitsModel = Annotated[
     Path | None, typer.Option("--fits", metavar="MODEL.tflite", help="Only the boards that can hold this model.")
 ]
@@ -69,10 +71,18 @@ def _holders(model: Path) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -row["binding_use"])
 
 
-def tasks(format_name: FormatName = "table") -> None:
-    """The tasks: data sets and your own arrays."""
-    from search_spaces.tasks import describe_task, task_names
+def tasks(format_name: FormatName = "table", describe: TaskName = None, data: TaskData = None) -> None:
+    """The tasks: data sets and your own arrays; with --describe one of them, loaded, as JSON."""
+    from search_spaces.tasks import describe_task, load_task, task_digest, task_names
 
+    if describe is not None:
+        from search_spaces.choices import TaskChoice
+
+        at_path = describe == "arrays"
+        choice = TaskChoice(name=describe, base=".", data=None if at_path else data, path=data if at_path else None)
+        about = describe_task(describe, load_task(choice)) | {"digest": task_digest(choice)}
+        print(json.dumps(about, indent=2))
+        return
     _write(("name", "modality", "summary", "source"), [describe_task(name) for name in task_names()], format_name)
 
 
