@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
@@ -47,6 +48,13 @@ def _register() -> None:
     app.add_typer(studies.app, name="study")
 
 
+def command_group() -> Any:
+    """The whole command line as click sees it, for documentation."""
+    if not app.registered_commands:
+        _register()
+    return typer.main.get_command(app)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
@@ -54,10 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; returns the exit status, errors are one line on stderr."""
-    if not app.registered_commands:
-        _register()
     try:
-        status = typer.main.get_command(app)(args=list(arguments), prog_name="mcusweep", standalone_mode=False)
+        status = command_group()(args=list(arguments), prog_name="mcusweep", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else DONE
     except InputError as error:
