@@ -89,7 +89,9 @@ def _known(error: Exception) -> tuple[str, int]:
 
 
 def _say(message: str, status: int) -> int:
-    lines = message.splitlines() or [""]
+    from orchestrator.row_formats import printable  # what a user wrote must not steer the terminal
+
+    lines = [printable(line) for line in message.splitlines()] or [""]
     print(f"mcusweep: {lines[0]}", *lines[1:], sep="\n", file=sys.stderr)
     return status
 
