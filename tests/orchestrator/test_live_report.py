@@ -111,7 +111,14 @@ def test_ctrl_c_ends_it_cleanly_and_leaves_the_page(store, study, make_spec, tmp
     store.add_trial(study, 0, make_spec())
     command = [sys.executable, "-m", "orchestrator.cli", "report", "--live", "--port", "0", "--every", "1"]
     command += ["--storage", store.url.render_as_string(), "--output", str(tmp_path / "page")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a suite that runs in the background has Ctrl-C ignored, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdout is not None
     address = process.stdout.readline().strip()
     status, text = ask(address, "/")
