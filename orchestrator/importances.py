@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 FEWEST = 10  # trials; below, the shares say nothing
-MOST = 2000  # trials looked at, evenly spread: more change little and take long
+MOST = 1000  # trials looked at, evenly spread: more change little and take long
 _MOST_CHOICES = 64  # of a text; more are names of things, not settings
 _FEW_VALUES = 12  # of a number: so few are choices, which the method weighs better than a range
 
@@ -18,8 +18,8 @@ def importances(frame: pd.DataFrame) -> dict[str, float]:
     """Share by hyperparameter (``method`` among them) in what separates good trials from the rest, largest first.
 
     A trial is judged by its validation accuracy less the median of its budget, as budgets differ more than settings
-    do. Watanabe et al., "PED-ANOVA", IJCAI 2023. Empty where there are fewer than ten finished trials or nothing
-    varies.
+    do. Watanabe et al., "PED-ANOVA", IJCAI 2023. Empty where there are fewer than ten finished trials or fewer
+    than two things vary.
 
     Args:
         frame: the trials as `orchestrator.trials_table.trials_frame` gives them.
@@ -33,7 +33,7 @@ def importances(frame: pd.DataFrame) -> dict[str, float]:
         for name in ("method", *names)
         if (distribution := _distribution(trials[name].tolist())) is not None
     }
-    if len(trials) < FEWEST or not varied:
+    if len(trials) < FEWEST or len(varied) < 2:
         return {}
     import optuna
     from optuna.importance import PedAnovaImportanceEvaluator

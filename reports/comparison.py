@@ -17,7 +17,7 @@ TIE = 0.001  # accuracies closer than this count as equal: a tenth of a percenta
 
 @dataclass(frozen=True)
 class Cell:
-    """One method at one budget: trials run and feasible, test accuracy of its winner, mean and spread over seeds."""
+    """One method at one budget: trials finished and feasible, its winner's test accuracy, mean and spread over seeds."""
 
     budget: str
     method: str
@@ -34,7 +34,7 @@ class Cell:
 class Duel:
     """``method`` against ``reference``: the difference in test accuracy over pairs of equal budget and seed.
 
-    ``wins`` counts budgets where the reference's winner is better, or fits where the other does not.
+    ``wins`` counts budgets where the reference's winner is better, or fits where the other was run and does not.
     ``difference`` is reference minus method in accuracy (0..1), with a bootstrap interval from three pairs on.
     """
 
@@ -82,7 +82,7 @@ def _cell(table: pd.DataFrame, budget: str, method: str, generator: np.random.Ge
     return Cell(
         budget=budget,
         method=method,
-        tried=int(mine.sum()),
+        tried=int((mine & table["finished"]).sum()),
         feasible=len(accuracies),
         best=None if row is None else float(table["accuracy"].iloc[row]),
         best_row=row,
@@ -100,7 +100,11 @@ def _duel(
     generator: np.random.Generator,
 ) -> Duel:
     score = {"win": 0, "tie": 0, "loss": 0}
+    judged = table[table["finished"] & (table["state"] != "failed")]  # a crash says nothing of what a method can
+    ran = judged.groupby("budget")["method"].agg(set).to_dict()
     for budget in budgets(table)["budget"]:
+        if not {reference, method} <= ran.get(budget, set()):
+            continue
         outcome = _outcome(*(_winner_accuracy(table, budget, name) for name in (reference, method)))
         if outcome is not None:
             score[outcome] += 1

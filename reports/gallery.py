@@ -66,7 +66,7 @@ class Drawing:
         return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
 
 
-_NEEDED = {*NUMBERS, *TIMES, "method", "device", "state", "number", "seed", "budget", "known", "feasible"}
+_NEEDED = {*NUMBERS, *TIMES, "method", "device", "state", "number", "seed", "budget", "known", "feasible", "finished"}
 _THEME = {
     **{colour: f"c{position}" for position, colour in enumerate(PALETTE)},
     **{INK: "ink", SOFT: "soft", GRID: "grid", BAD: "bad", "#ffffff": "card"},

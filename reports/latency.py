@@ -22,10 +22,16 @@ def latency_ms(instructions: float | None, device: Mapping[str, Any] | None) -> 
     return 1000.0 * instructions * cycles / clock if cycles and clock else None
 
 
+def milliseconds(value: float) -> str:
+    """``21.4 ms``, ``1.24 s``."""
+    return f"{value / 1000:.3g} s" if value >= 1000 else f"{value:.3g} ms"
+
+
 def latency_text(instructions: float | None, device: Mapping[str, Any] | None) -> str:
     """``about 21.4 ms at 168 MHz, assuming 1.2 cycles an instruction``; empty where it is not known."""
     estimate = latency_ms(instructions, device)
     if estimate is None or device is None:
         return ""
     clock = f"{device['clock_hz'] / 1e6:g} MHz"
-    return f"about {estimate:,.3g} ms at {clock}, assuming {device['cycles_per_instruction']:g} cycles an instruction"
+    assumed = f"assuming {device['cycles_per_instruction']:g} cycles an instruction"
+    return f"about {milliseconds(estimate)} at {clock}, {assumed}"

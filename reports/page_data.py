@@ -100,7 +100,7 @@ def export_command(number: int, budget: str, study: StudyInfo) -> str:
     """The shell command that exports one trial, quoted for any name."""
     folder = re.sub(r"[^A-Za-z0-9_]+", "-", budget).strip("-")[:48] or "model"
     words = ["mcusweep", "export", str(number), "--study", study.name]
-    words += ["--storage", study.storage] if study.storage else []
+    words += ["--storage", study.storage] if study.storage and study.storage_option else []
     return shlex.join([*words, "--output", f"export/{folder}"])
 
 

@@ -15,7 +15,8 @@ class StudyInfo:
         sweep: the sweep as canonical JSON; ``sweep_file`` its text as written, where known.
         machine: what it ran on, such as cpu, cores, memory, system.
         commands: shell lines that reproduce the study, in order.
-        storage: the database's address, for the commands; passwords left out.
+        storage: the database's address; passwords left out.
+        storage_option: whether commands have to name it.
         test_images: size of the test split, for the intervals of accuracies (None: no intervals).
         attempts: rows of (number, worker_host, worker_pid, started_at, ended_at, reason) for the timeline.
         rungs: (step, epochs done, validation accuracy) of each report of a trial's last attempt, by trial number.
@@ -29,6 +30,7 @@ class StudyInfo:
     machine: Mapping[str, Any] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
     storage: str | None = None
+    storage_option: bool = True
     test_images: int | None = None
     created_at: str | None = None
     attempts: tuple[Mapping[str, Any], ...] = ()

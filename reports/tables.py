@@ -13,7 +13,7 @@ import pandas as pd
 
 from reports.comparison import Cell, Duel
 from reports.intervals import wilson
-from reports.latency import latency_ms
+from reports.latency import latency_ms, milliseconds
 from reports.study import StudyInfo
 from reports.winners import Winner
 
@@ -108,7 +108,7 @@ def winners_table(
         if ran:
             own = known.get(winner.device or "") if trial["device"] == winner.device else None
             estimate = latency_ms(float(trial["instructions"]), own)
-            tail += (millions(trial["instructions"]), "–" if estimate is None else f"{estimate:,.3g} ms")
+            tail += (millions(trial["instructions"]), "–" if estimate is None else milliseconds(estimate))
         rows.append((winner.budget, str(trial["number"]), str(trial["method"]), *tail))
     header: tuple[str, ...] = ("budget", "trial", "method", "validation", "test (95 %)", "flash", "SRAM", "MACs")
     header += ("instructions", "latency (estimate)") if ran else ()
@@ -135,7 +135,7 @@ def cell_text(cell: Cell) -> str:
     if not cell.tried:
         return "not run"
     if cell.best is None or cell.mean is None:
-        return f"does not fit (0/{cell.tried})"
+        return f"none fits (0/{cell.tried})"
     spread = "" if cell.spread is None else f" ± {100 * cell.spread:.1f}"
     return f"{percent(cell.best)} ({100 * cell.mean:.1f}{spread}, {cell.feasible}/{cell.tried})"
 

@@ -18,6 +18,7 @@ NUMBERS = (
 TEXTS = ("method", "network", "task", "device", "state", "reason", "study", "runtime", "spec_hash")
 TIMES = ("started_at", "finished_at")
 NESTED = ("widths", "dense_widths", "trajectory", "artifacts")
+FINISHED = ("complete", "failed", "infeasible", "stopped")
 RESOURCE_TITLES = {"flash": "Flash", "sram": "SRAM", "macs": "MACs"}
 
 
@@ -25,7 +26,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     """A copy of the trials with every expected column, plain types and the column ``budget``.
 
     Numbers become floats with NaN for missing, texts become ``str`` or None, times UTC timestamps, ``feasible``
-    and ``known`` booleans. A ``known`` trial has an accuracy and all three resources, feasible or not.
+    ``known`` and ``finished`` booleans. A ``known`` trial has an accuracy and all three resources, feasible or not.
     Nothing is dropped.
     """
     table = frame.reset_index(drop=True).copy()
@@ -49,6 +50,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     feasible = table["feasible"] if "feasible" in table else table["violation"] == 0
     table["feasible"] = feasible.map(lambda value: False if _missing(value) else bool(value)).astype(bool)
     table["feasible"] &= known & (table["state"] == "complete")
+    table["finished"] = table["state"].isin(FINISHED)
     table["budget"] = _budget_labels(table)
     return table
 

@@ -71,7 +71,7 @@ def winners(table: pd.DataFrame, runners_up: int = 3) -> list[Winner]:
                 row=row,
                 runners_up=tuple(order[1 : 1 + runners_up]),
                 fitting=len(order),
-                tried=int(mine.sum()),
+                tried=int((mine & table["finished"]).sum()),
                 elsewhere=row is not None and not bool(mine.iloc[row]),
             )
         )

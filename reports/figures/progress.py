@@ -40,12 +40,11 @@ def hypervolume_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> F
     figure = new_figure(width, 3.0)
     panels = figure.subplots(1, 2, sharey=True)
     groups = {name: table[table["method"] == name] for name in look.order}
-    ended = table["state"].isin(["complete", "failed", "infeasible", "stopped"])
     panels[0].xaxis.set_major_locator(MaxNLocator(6, integer=True))
     size, unit = duration_axis(panels[1], float(table["duration_s"].sum()))
     finals = []
     for name, trials in [*groups.items(), ("all", table)]:
-        counts, spent, volumes = hypervolume_curve(finished_order(trials[ended.loc[trials.index]]), box)
+        counts, spent, volumes = hypervolume_curve(finished_order(trials[trials["finished"]]), box)
         finals += [float(volumes[-1])] if len(volumes) and volumes[-1] > 0 else []
         colour, line = (INK, 2.0) if name == "all" else (look.colour(name), 1.4)
         for axes, x in zip(panels, (counts, spent / size), strict=True):
@@ -67,8 +66,11 @@ def hypervolume_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> F
 
 
 def attainment_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Figure | None:
-    """Median over seeds of the accuracy within a limit, between the worst and the best of two seeds or more."""
-    feasible = table[table["feasible"]]
+    """Median over seeds of the accuracy within a limit, between the worst and the best of two seeds or more.
+
+    Only seeds that a method ran at every budget it ran at all count: others differ by their budgets, not by chance.
+    """
+    feasible = table[table["feasible"] & _whole_seeds(table[table["finished"]]).reindex(table.index, fill_value=False)]
     drawn = [name for name in look.order if feasible.loc[feasible["method"] == name, "seed"].nunique() >= 2]
     if not drawn:
         return None
@@ -85,6 +87,12 @@ def attainment_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Fi
     panels[0].set_ylabel("int8 test accuracy")
     legend_below(figure, [Line2D([], [], color=look.colour(name)) for name in drawn], drawn)
     return figure
+
+
+def _whole_seeds(finished: pd.DataFrame) -> pd.Series:
+    """Which finished trials are of a seed that its method ran at every budget."""
+    per_seed = finished.groupby(["method", "seed"])["budget"].transform("nunique")
+    return per_seed == finished.groupby("method")["budget"].transform("nunique")
 
 
 def _surface(axes: Axes, trials: pd.DataFrame, resource: str, grid: Floats, colour: str) -> None:

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 from reports.comparison import compare_methods, duels
+from reports.figures.progress import attainment_figure
+from reports.figures.style import Look
 from reports.intervals import bootstrap_mean, wilson
 from reports.trials import budgets, tidy
 from reports.winners import accuracy_front, winners
@@ -96,3 +98,27 @@ def test_bootstrap_needs_three_values_and_brackets_the_mean():
     low, high = bootstrap_mean(list(np.linspace(0, 1, 50)), generator)
     assert low < 0.5 < high
     assert high - low == pytest.approx(2 * 1.96 * 0.294 / np.sqrt(50), rel=0.15)
+
+
+def test_trials_that_have_not_finished_and_crashes_win_and_lose_nothing():
+    rows = [
+        trial(0, "differentiable", 15_000, 0.90, 0.88),
+        trial(1, "l1", None, None, None, state="running", feasible=None),
+        trial(2, "differentiable", 19_000, 0.95, 0.94, **LARGE),
+        trial(3, "l1", None, None, None, state="failed", feasible=None, **LARGE),
+    ]
+    table = tidy(pd.DataFrame(rows))
+    cells = {(cell.budget, cell.method): cell for cell in compare_methods(table)}
+    assert cells["small", "l1"].tried == 0
+    assert cells["large", "l1"].tried == 1
+    assert [winner.tried for winner in winners(table)] == [1, 2]
+    (duel,) = duels(table)
+    assert (duel.wins, duel.ties, duel.losses, duel.pairs) == (0, 0, 0, 0)
+
+
+def test_attainment_is_drawn_over_seeds_that_ran_at_every_budget_only():
+    alone = [trial(seed, "l1", 15_000 + seed, 0.9, 0.9, seed=seed, **(LARGE if seed else {})) for seed in (0, 1)]
+    look = Look(["l1"])
+    assert attainment_figure(tidy(pd.DataFrame(alone)), look) is None
+    whole = [trial(at, "l1", 15_000 + at, 0.9, 0.9, seed=at % 2, **(LARGE if at > 1 else {})) for at in range(4)]
+    assert attainment_figure(tidy(pd.DataFrame(whole)), look) is not None
