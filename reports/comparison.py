@@ -17,7 +17,7 @@ TIE = 0.001  # accuracies closer than this count as equal: a tenth of a percenta
 
 @dataclass(frozen=True)
 class Cell:
-    """One method at one budget: finished and feasible trials, its winner's test accuracy, mean and spread over seeds."""
+    """One method at one budget: finished and feasible trials, the winner's test accuracy, mean and spread of all."""
 
     budget: str
     method: str
