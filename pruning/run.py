@@ -159,7 +159,9 @@ class Run:
 
         Both the model before and the one after the int8 training are exported; int8 validation accuracy chooses.
         """
-        images = torch.as_tensor(self.problem.x_train[:CALIBRATION_IMAGES]).to(self.trainer.device)
+        stride = max(1, len(self.problem.x_train) // CALIBRATION_IMAGES)  # data may come sorted by class
+        samples = np.ascontiguousarray(self.problem.x_train[::stride][:CALIBRATION_IMAGES])
+        images = torch.as_tensor(samples).to(self.trainer.device)
         network = FloatNet(self.graph, self.module)
         network.calibrate(normalise(images, self.problem))
         before = copy.deepcopy(network).cpu().eval()
