@@ -8,13 +8,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from fake_sweep import make_sweep, run
 
 from mcu.errors import InputError
 from orchestrator import cli
 from orchestrator.database import artifact_root
 from orchestrator.spec import Artifact, Rung
 from orchestrator.store import Store, Study
-from orchestrator.study_bundle import bundle_of, read_zip, write_zip
+from orchestrator.study_bundle import StudyBundle, bundle_of, read_zip, write_zip
 from orchestrator.study_diff import diff_studies
 from orchestrator.study_merge import bring_in, delete_study
 from orchestrator.study_prune import find_waste, prune
@@ -242,3 +243,19 @@ def test_the_commands_do_it_from_a_shell(make_store, tmp_path, monkeypatch, caps
     assert "would remove 0 stray files" in capsys.readouterr().out
     assert cli.run(["study", "merge", "a.db", "--storage", a]) == 2
     assert "is the same database" in capsys.readouterr().err
+
+
+def test_a_merged_study_goes_on_where_it_stands(tmp_path, make_store):
+    a, b = f"sqlite:///{tmp_path}/first.db", f"sqlite:///{tmp_path}/second.db"
+    run(a, make_sweep(trials=4))
+    whole = bundle_of(Store(a), Store(a).study("s"))
+    alien = bundle_of(other := make_store("c", seeds=(7,)), other.study("s")).trials
+    half = StudyBundle(whole.study, [*whole.trials[:2], *(row | {"number": 9} for row in alien)], lambda path: None)
+    there = Store(b, writing=True)
+    assert bring_in(there, half, new=True).added == 3
+    assert run(b, make_sweep(trials=4)).finished
+    assert [trial.number for trial in there.trials(there.study("s"))] == [0, 1, 2, 3, 4]
+    assert [row["number"] for row in there.attempts(there.study("s"))].count(0) == 1
+    assert run(b, make_sweep(trials=4)).counts == {"complete": 5}
+    answer = diff_studies((Store(a), Store(a).study("s")), (there, there.study("s")))
+    assert (answer.shared, answer.only_second, answer.disagreeing) == (4, 1, [])
