@@ -1,4 +1,4 @@
-"""Accuracy of float and int8 networks on raw samples."""
+"""Scores of float and int8 networks on raw samples, by the metric the problem names."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import nn
 from mcu.host_twin import HostTwin
 from mcu.int8_model import Int8Model
 from mcu.measure import model_input
+from pruning.metrics import score
 from pruning.problem import Problem
 
 BATCH = 500
@@ -37,8 +38,8 @@ def float_scores(module: nn.Module, x: np.ndarray, problem: Problem) -> torch.Te
 
 
 def float_accuracy(module: nn.Module, x: np.ndarray, y: np.ndarray, problem: Problem) -> float:
-    """Top-1 accuracy of a float network, 0..1."""
-    return float(np.mean(float_scores(module, x, problem).argmax(1).numpy() == y))
+    """Score of a float network by ``problem.metric`` (top-1 accuracy unless it says otherwise), 0..1."""
+    return score(y, float_scores(module, x, problem).argmax(1).numpy(), problem.classes, problem.metric)
 
 
 def int8_inputs(model: Int8Model, x: np.ndarray, problem: Problem) -> np.ndarray:
@@ -48,5 +49,5 @@ def int8_inputs(model: Int8Model, x: np.ndarray, problem: Problem) -> np.ndarray
 
 
 def int8_accuracy(model: Int8Model, x: np.ndarray, y: np.ndarray, problem: Problem) -> float:
-    """Top-1 accuracy of an exported model by the host twin, 0..1."""
-    return float(np.mean(HostTwin(model).predict(int8_inputs(model, x, problem)) == y))
+    """Score of an exported model, run by the host twin, by ``problem.metric``, 0..1."""
+    return score(y, HostTwin(model).predict(int8_inputs(model, x, problem)), problem.classes, problem.metric)

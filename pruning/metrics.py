@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
 from mcu.errors import InputError
+
+
+class Metric(StrEnum):
+    """What a job is judged by: the share of all samples that is right, or the mean F1 of the classes."""
+
+    ACCURACY = "accuracy"
+    MACRO_F1 = "macro_f1"
+
+    @property
+    def title(self) -> str:
+        """As people write it."""
+        return "accuracy" if self is Metric.ACCURACY else "macro-F1"
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,12 @@ def accuracy(counts: np.ndarray) -> float:
 def macro_f1(counts: np.ndarray) -> float:
     """Mean F1 of the classes, each counting the same however rare (Sokolova & Lapalme, 2009)."""
     return float(np.mean([score.f1 for score in class_scores(counts)]))
+
+
+def score(labels: np.ndarray, predicted: np.ndarray, classes: int, metric: Metric) -> float:
+    """Predictions judged by a metric, 0..1. Errors as :func:`confusion`."""
+    counts = confusion(labels, predicted, classes)
+    return accuracy(counts) if metric is Metric.ACCURACY else macro_f1(counts)
 
 
 def class_weights(labels: np.ndarray, classes: int, strength: float = 1.0) -> np.ndarray:

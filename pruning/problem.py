@@ -12,6 +12,7 @@ from torch import nn
 from mcu.budget import Budget, Resources
 from mcu.int8_model import Int8Model
 from mcu.runtime import Runtime
+from pruning.metrics import Metric
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Problem:
         mean, std: per channel, subtracted and divided after uint8 samples were scaled to 0..1.
         runtime: what the budget is held against.
         augment: name of a batch augmentation in ``pruning.augment``.
+        metric: what validation scores, and so every choice a method makes, are measured by.
+        class_weights: how far rare classes weigh more in the loss: 0 not at all, 1 until all weigh the same.
     """
 
     network: Callable[[], nn.Module]
@@ -40,6 +43,8 @@ class Problem:
     std: tuple[float, ...] = (1.0,)
     augment: str = "none"
     runtime: Runtime = field(default_factory=Runtime)
+    metric: Metric = Metric.ACCURACY
+    class_weights: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import nn
 
 from pruning.augment import augmentation
 from pruning.evaluation import float_accuracy, normalise
+from pruning.metrics import class_weights
 from pruning.problem import DivergedError, Problem, Settings
 
 WARM_UP_STEPS = 50
@@ -74,6 +75,7 @@ class Trainer:
         self.weight_decay = float(chosen.get("weight_decay", 5e-4))
         self.low_precision = has_fast_bf16(self.device)
         self.teacher: nn.Module | None = None
+        self.class_weights = _loss_weights(problem, self.device)
         self.distillation = float(chosen.get("distillation", 0.6))
         self.adopt(module)
 
@@ -118,7 +120,7 @@ class Trainer:
         return value
 
     def _loss(self, scores: torch.Tensor, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        loss = F.cross_entropy(scores, labels, label_smoothing=LABEL_SMOOTHING)
+        loss = F.cross_entropy(scores, labels, self.class_weights, label_smoothing=LABEL_SMOOTHING)
         if self.teacher is None:
             return loss
         with torch.no_grad(), self._autocast():
@@ -151,6 +153,12 @@ class Trainer:
         """Float accuracy on the validation data."""
         with self._autocast():
             return float_accuracy(self.module, self.problem.x_val, self.problem.y_val, self.problem)
+
+
+def _loss_weights(problem: Problem, device: torch.device) -> torch.Tensor | None:
+    if not problem.class_weights:
+        return None
+    return torch.from_numpy(class_weights(problem.y_train, problem.classes, problem.class_weights)).to(device)
 
 
 def _cosine(part: float) -> float:
