@@ -8,6 +8,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from mcu.errors import InputError
+from pruning.recipe import TRAINING
 
 ENTRY_POINTS = "mcusweep.methods"
 
@@ -28,16 +29,15 @@ class MethodEntry:
     reference: str = ""
 
 
-_TRAINING = ("learning_rate", "weight_decay")
 BUILT_IN = (  # kept here so that listing and planning need not import torch; a test holds it against the code
     MethodEntry(
         "differentiable",
         "widths trained by gradient against the budget, landed exactly inside it",
-        (*_TRAINING, "warmup", "pruning"),
+        (*TRAINING, "warmup", "pruning"),
     ),
-    MethodEntry("uniform", "one width multiplier for all layers, trained from scratch", _TRAINING),
+    MethodEntry("uniform", "one width multiplier for all layers, trained from scratch", TRAINING),
     MethodEntry(
-        "l1", "filters with the smallest L1 norm removed (Torch-Pruning), then fine-tuned", (*_TRAINING, "pretrain")
+        "l1", "filters with the smallest L1 norm removed (Torch-Pruning), then fine-tuned", (*TRAINING, "pretrain")
     ),
 )
 

@@ -17,7 +17,9 @@ from mcu.budget import Budget, Resources
 from mcu.resources import ResourceModel
 from mcu.trace import trace
 from pruning.landing import smallest as smallest_of
+from pruning.parent import begin
 from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.recipe import TRAINING
 from pruning.run import Run
 from pruning.widths import first_fit
 
@@ -28,16 +30,16 @@ LARGEST_RATIO = 0.95
 class UniformWidth:
     """Every layer narrowed by one factor, trained from scratch (Howard et al., MobileNets, 2017).
 
-    Hyperparameters: ``learning_rate``, ``weight_decay``.
+    Hyperparameters: those of ``pruning.recipe``.
     """
 
     name = "uniform"
     summary = "one width multiplier for all layers, trained from scratch"
-    hyperparameters = ("learning_rate", "weight_decay")
+    hyperparameters = TRAINING
 
     def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
         """Pick the largest factor that fits, then train for all epochs."""
-        run = Run(problem, budget, settings, report, self.name)
+        run = begin(problem, budget, settings, report, self.name)
 
         def narrowed(compression: float) -> np.ndarray:
             return np.maximum(1, np.floor((1 - compression) * run.model.dense_widths + 1e-9)).astype(np.int64)
@@ -47,8 +49,7 @@ class UniformWidth:
             return Infeasible("over budget even with one channel in every layer", smallest_of(run.model))
         if run.trainer.step == 0:
             run.keep([np.arange(width) for width in widths])
-        for _ in run.train("training", run.trainer.float_steps):
-            pass
+        run.recover("training")
         return run.finish()
 
 
@@ -56,17 +57,17 @@ class MagnitudePruning:
     """Filters with the smallest L1 norm go (Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017).
 
     Pre-trains dense, prunes once with the Torch-Pruning library at the smallest ratio that fits, fine-tunes.
-    Hyperparameters: ``learning_rate``, ``weight_decay``, ``pretrain`` (part of all steps).
+    Hyperparameters: those of ``pruning.recipe`` and ``pretrain`` (part of the float steps).
     """
 
     name = "l1"
     summary = "L1-norm filter pruning by Torch-Pruning: pre-train, prune once, fine-tune"
-    hyperparameters = ("learning_rate", "weight_decay", "pretrain")
+    hyperparameters = (*TRAINING, "pretrain")
     order = 1
 
     def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
         """Pre-train, find the ratio by bisection, prune, fine-tune."""
-        run = Run(problem, budget, settings, report, self.name)
+        run = begin(problem, budget, settings, report, self.name)
         pretrain = float(settings.hyperparameters.get("pretrain", 0.4))
         pretrained = round(pretrain * run.trainer.float_steps)
         for _ in run.train("pre-training", pretrained):
@@ -77,8 +78,7 @@ class MagnitudePruning:
                 smallest = _used(self._pruned(run, LARGEST_RATIO), problem)
                 return Infeasible("over budget at every pruning ratio", smallest)
             run.replace(network)
-        for _ in run.train("fine-tuning", run.trainer.float_steps):
-            pass
+        run.recover("fine-tuning")
         return run.finish()
 
     def importance(self) -> Any:

@@ -15,7 +15,9 @@ from mcu.budget import Budget
 from pruning import gates
 from pruning.controller import WidthController
 from pruning.landing import land, require_reachable
+from pruning.parent import begin
 from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.recipe import TRAINING
 from pruning.run import Run
 
 SHRINKS = 12
@@ -47,12 +49,12 @@ class Phases:
 class DifferentiablePruning:
     """Prunes while training until every bound holds on exact bytes.
 
-    Hyperparameters: ``learning_rate``, ``weight_decay``, ``warmup`` and ``pruning`` (parts of all steps).
+    Hyperparameters: those of ``pruning.recipe``, ``warmup`` and ``pruning`` (parts of the float steps).
     """
 
     name = "differentiable"
     summary = "differentiable structured pruning under budgets, while training"
-    hyperparameters = ("learning_rate", "weight_decay", "warmup", "pruning")
+    hyperparameters = (*TRAINING, "warmup", "pruning")
 
     def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
         """Warm up, prune, land, recover, export.
@@ -60,7 +62,7 @@ class DifferentiablePruning:
         Raises:
             UnreachableBudgetError: before training, if no widths can meet the budget.
         """
-        run = Run(problem, budget, settings, report, self.name)
+        run = begin(problem, budget, settings, report, self.name)
         require_reachable(run.model, budget)
         phases = Phases.of(settings, run.trainer.float_steps)
         if not budget.admits(run.dense) and run.trainer.step <= phases.pruning:
@@ -71,8 +73,7 @@ class DifferentiablePruning:
             gates.detach(run.module)
             run.parts.clear()
             self._land(run, bank, controller)
-        for _ in run.train("recovery", run.trainer.float_steps):
-            pass
+        run.recover("recovery")
         return run.finish()
 
     def _warm_up(self, run: Run, bank: gates.GateBank, phases: Phases) -> None:

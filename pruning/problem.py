@@ -30,6 +30,8 @@ class Problem:
         augment: name of a batch augmentation in ``pruning.augment``.
         metric: what validation scores, and so every choice a method makes, are measured by.
         class_weights: how far rare classes weigh more in the loss: 0 not at all, 1 until all weigh the same.
+        identity: digest of the data and of the initialised network; equal problems have equal ones, and only
+            problems with one share a dense parent.
     """
 
     network: Callable[[], nn.Module]
@@ -45,6 +47,7 @@ class Problem:
     runtime: Runtime = field(default_factory=Runtime)
     metric: Metric = Metric.ACCURACY
     class_weights: float = 0.0
+    identity: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,17 +56,17 @@ class Settings:
 
     Attributes:
         epochs: passes over the training data, everything included (pre-training, pruning, fine-tuning, QAT).
-        qat_fraction: last part of the steps that trains with simulated int8 arithmetic.
         checkpoint: folder in which the job keeps its checkpoint and looks for one to go on from, if any.
-        hyperparameters: what the sampler chose, by name; each method documents the names it reads.
+        parents: folder in which dense parents are shared between jobs, if any.
+        hyperparameters: what the sampler chose, by name: those of ``pruning.recipe.Recipe`` and the method's own.
     """
 
     epochs: int = 20
     batch_size: int = 128
     seed: int = 0
     device: str = "cpu"
-    qat_fraction: float = 0.15
     checkpoint: Path | None = None
+    parents: Path | None = None
     hyperparameters: Mapping[str, float | int | str | bool] = field(default_factory=dict)
 
 
@@ -109,6 +112,7 @@ class Outcome:
         widths, dense_widths: channels per group after and before, by group name.
         dense: resources of the dense network.
         trajectory: one row per few steps: step, phase, resources, multipliers, widths, loss.
+        shared_seconds: training time of a dense parent that another job had trained.
     """
 
     model: Int8Model
@@ -118,6 +122,7 @@ class Outcome:
     dense_widths: dict[str, int]
     dense: Resources
     trajectory: list[dict[str, object]]
+    shared_seconds: float = 0.0
 
 
 class BudgetMissedError(RuntimeError):

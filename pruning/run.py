@@ -18,6 +18,7 @@ from mcu.quantize import quantise
 from mcu.resources import ResourceModel
 from mcu.trace import trace
 from pruning import surgery, widening
+from pruning.averaging import WeightAverage, recalibrate
 from pruning.checkpoint import Checkpoint, named, read_checkpoint, write_checkpoint
 from pruning.evaluation import int8_accuracy, normalise
 from pruning.problem import Outcome, Problem, Progress, Report, Settings, StoppedError, require_within
@@ -58,6 +59,7 @@ class Run:
         self.model = ResourceModel(traced.graph, problem.runtime)
         self.dense = self.model.exact(self.model.dense_widths)
         self.trainer = Trainer(self.module, problem, settings)
+        self.shared_seconds = 0.0
         self.trajectory: list[dict[str, object]] = []
         self.network: FloatNet | None = None
         self.parts: dict[str, Stateful] = {}
@@ -69,7 +71,7 @@ class Run:
         """Take the network, the optimiser and the generators from a checkpoint."""
         self.keep([np.arange(width) for width in saved.state["widths"]])
         tensors = surgery.layer_tensors(self.module, self.graph)
-        _copy(tensors, saved.part("network"))
+        surgery.fill(tensors, saved.part("network"))
         _load_momenta(self.trainer.optimizer, tensors, saved.part("momentum"))
         self.trajectory = list(saved.state["trajectory"])
         self.trainer.go_on(saved.state["step"], saved.part("random"))
@@ -149,10 +151,44 @@ class Run:
         return {"flash": used.flash, "sram": used.sram, "macs": used.macs, "widths": self.graph.widths.tolist()}
 
     def _report(self, phase: str) -> None:
-        done = self.trainer.step / len(self.trainer.batches)
-        progress = Progress(self.trainer.step, done, phase, self.trainer.val_accuracy(), self.resources)
-        if not self.report(progress):
+        epoch, before = len(self.trainer.batches), self.trainer.recipe.parent_epochs
+        done = before + self.trainer.step / epoch
+        step = before * epoch + self.trainer.step
+        if not self.report(Progress(step, done, phase, self.trainer.val_accuracy(), self.resources)):
             raise StoppedError(f"stopped by the rule after {done:g} of {self.settings.epochs} epochs")
+
+    def recover(self, phase: str) -> None:
+        """Train the network as it is now to the end of the float steps; the mean of its weights, if better, stays."""
+        if self.saved_int8 is not None:
+            return  # the checkpoint's network has been through all this
+        recipe = self.trainer.recipe
+        average = self._average(recipe.averaging) if recipe.averaging else None
+        for _ in self.train(phase, self.trainer.float_steps):
+            if average:
+                average.update()
+        if average:
+            self._choose(average)
+            del self.parts["average"]
+        if recipe.recalibration:
+            recalibrate(self.module, self.problem)
+
+    def _average(self, epochs: float) -> WeightAverage:
+        tensors = surgery.layer_tensors(self.module, self.graph)
+        average = WeightAverage(tensors, epochs * len(self.trainer.batches))
+        self.part("average", average)
+        return average
+
+    def _choose(self, average: WeightAverage) -> None:
+        """The last weights or their mean, by validation accuracy."""
+        last = self.trainer.val_accuracy()
+        average.swap()
+        if self.trainer.val_accuracy() < last:
+            average.swap()
+
+    @property
+    def saved_int8(self) -> dict[str, torch.Tensor] | None:
+        """The network in int8 training of the checkpoint this job goes on from, if it got that far."""
+        return (self.saved.part("int8") or None) if self.saved else None
 
     def finish(self) -> Outcome:
         """Quantise, train on with int8 arithmetic simulated, and hold the better model against the budget.
@@ -184,13 +220,14 @@ class Run:
             dict(zip(names, self.model.dense_widths.tolist(), strict=True)),
             self.dense,
             self.trajectory,
+            self.shared_seconds,
         )
 
     def _train_int8(self, network: FloatNet) -> None:
         network.fake_quantise(True)
         self.trainer.adopt(network, low_precision=False)
         self.network = network
-        if self.saved and (state := self.saved.part("int8")):
+        if self.saved and (state := self.saved_int8):
             network.load_state_dict(state)
             momenta = self.saved.part("int8_momentum")
             _load_momenta(self.trainer.optimizer, dict(network.named_parameters()), momenta)
@@ -199,12 +236,6 @@ class Run:
 
     def _val_accuracy(self, model: Int8Model) -> float:
         return int8_accuracy(model, self.problem.x_val, self.problem.y_val, self.problem)
-
-
-def _copy(targets: Mapping[str, torch.Tensor], sources: Mapping[str, torch.Tensor]) -> None:
-    with torch.no_grad():
-        for name, target in targets.items():
-            target.copy_(sources[name])
 
 
 def _load_momenta(

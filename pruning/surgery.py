@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -60,6 +61,13 @@ def layer_tensors(module: nn.Module, graph: Graph) -> dict[str, torch.Tensor]:
                 if name != "num_batches_tracked"
             }
     return found
+
+
+def fill(targets: Mapping[str, torch.Tensor], sources: Mapping[str, torch.Tensor]) -> None:
+    """Copy values into a network's tensors by path."""
+    with torch.no_grad():
+        for name, target in targets.items():
+            target.copy_(sources[name])
 
 
 def layer_of(module: nn.Module, path: str) -> Any:

@@ -14,9 +14,9 @@ from pruning.augment import augmentation
 from pruning.evaluation import float_accuracy, normalise
 from pruning.metrics import class_weights
 from pruning.problem import DivergedError, Problem, Settings
+from pruning.recipe import Recipe
 
 WARM_UP_STEPS = 50
-LABEL_SMOOTHING = 0.05
 MOMENTUM = 0.9
 INT8_RATE = 0.01
 """Factor on the learning rate while int8 arithmetic is simulated: without batch normalisation, steps must be small."""
@@ -56,7 +56,9 @@ class Trainer:
     """SGD with Nesterov momentum; one cosine to zero over the float steps, a small one over the int8 steps.
 
     Attributes:
+        recipe: optimiser, schedule and recovery.
         module: the network under training; may be replaced on the way (``adopt``).
+        teacher: network whose scores are imitated, if any.
         step: optimiser steps taken so far.
         steps: optimiser steps of the whole job.
         float_steps: steps before int8 arithmetic is simulated.
@@ -65,18 +67,15 @@ class Trainer:
     def __init__(self, module: nn.Module, problem: Problem, settings: Settings) -> None:
         self.problem, self.settings = problem, settings
         self.device = torch.device(settings.device)
+        self.recipe = Recipe.of(settings.hyperparameters, settings.epochs)
         self.batches = Batches(problem, settings)
-        self.steps = settings.epochs * len(self.batches)
-        self.float_steps = self.steps - round(settings.qat_fraction * self.steps)
+        self.steps = (settings.epochs - self.recipe.parent_epochs) * len(self.batches)
+        self.float_steps = self.steps - round(self.recipe.int8_part * self.steps)
         self.step = 0
         self._feed: Iterator[tuple[torch.Tensor, torch.Tensor]] = iter(())
-        chosen = settings.hyperparameters
-        self.learning_rate = float(chosen.get("learning_rate", 0.1))
-        self.weight_decay = float(chosen.get("weight_decay", 5e-4))
         self.low_precision = has_fast_bf16(self.device)
         self.teacher: nn.Module | None = None
         self.class_weights = _loss_weights(problem, self.device)
-        self.distillation = float(chosen.get("distillation", 0.6))
         self.adopt(module)
 
     def adopt(self, module: nn.Module, *, low_precision: bool | None = None) -> None:
@@ -88,7 +87,11 @@ class Trainer:
         """
         self.module = module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.SGD(
-            self.module.parameters(), self.learning_rate, MOMENTUM, weight_decay=self.weight_decay, nesterov=True
+            self.module.parameters(),
+            self.recipe.learning_rate,
+            MOMENTUM,
+            weight_decay=self.recipe.weight_decay,
+            nesterov=True,
         )
         if low_precision is not None:
             self.low_precision = low_precision and has_fast_bf16(self.device)
@@ -120,24 +123,25 @@ class Trainer:
         return value
 
     def _loss(self, scores: torch.Tensor, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        loss = F.cross_entropy(scores, labels, self.class_weights, label_smoothing=LABEL_SMOOTHING)
-        if self.teacher is None:
+        loss = F.cross_entropy(scores, labels, self.class_weights, label_smoothing=self.recipe.label_smoothing)
+        if self.teacher is None or not self.recipe.distillation:
             return loss
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad(), self._autocast(always=True):
             wanted = self.teacher(images).flatten(1).float()
-        # temperature 3: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015
-        soft = F.kl_div(F.log_softmax(scores / 3, 1), F.softmax(wanted / 3, 1), reduction="batchmean") * 9
-        return (1 - self.distillation) * loss + self.distillation * soft
+        heat = self.recipe.distillation_temperature
+        soft = F.kl_div(F.log_softmax(scores / heat, 1), F.softmax(wanted / heat, 1), reduction="batchmean") * heat**2
+        return (1 - self.recipe.distillation) * loss + self.recipe.distillation * soft
 
     def _scheduled_rate(self) -> float:
         warm_up = min(1.0, (self.step + 1) / min(WARM_UP_STEPS, max(1, self.steps // 10)))
         if self.step < self.float_steps:
-            return self.learning_rate * warm_up * _cosine(self.step / self.float_steps)
+            return self.recipe.learning_rate * warm_up * _cosine(self.step / self.float_steps)
         into_int8 = (self.step - self.float_steps) / (self.steps - self.float_steps)
-        return INT8_RATE * self.learning_rate * _cosine(into_int8)
+        return INT8_RATE * self.recipe.learning_rate * _cosine(into_int8)
 
-    def _autocast(self) -> AbstractContextManager[object]:
-        return torch.autocast(self.device.type, torch.bfloat16) if self.low_precision else nullcontext()
+    def _autocast(self, *, always: bool = False) -> AbstractContextManager[object]:
+        low = self.low_precision or (always and has_fast_bf16(self.device))
+        return torch.autocast(self.device.type, torch.bfloat16) if low else nullcontext()
 
     def random_state(self) -> dict[str, torch.Tensor]:
         """State of the generators behind shuffling, augmentation and dropout."""

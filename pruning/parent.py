@@ -1,0 +1,112 @@
+"""Dense parents: trained once per (data, network, seed, schedule) and shared by every job that wants the same one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+
+from mcu.budget import Budget
+from mcu.float_net import FloatNet
+from mcu.trace import trace
+from pruning import surgery
+from pruning.checkpoint import Checkpoint, named, read_checkpoint, remove_checkpoint, write_checkpoint
+from pruning.problem import Problem, Report, Settings
+from pruning.recipe import Recipe
+from pruning.run import Run
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A trained dense network.
+
+    Attributes:
+        tensors: every parameter and running statistic by path.
+        seconds: how long its training took, wherever that was.
+        shared: whether another job had trained it.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    seconds: float
+    shared: bool
+
+
+def begin(problem: Problem, budget: Budget, settings: Settings, report: Report, method: str) -> Run:
+    """A run of a method with the dense parent its recipe asks for: as teacher, as first weights, or both.
+
+    Epochs of the parent count as epochs of the job, whether it was trained here or by a job before.
+    """
+    recipe = Recipe.of(settings.hyperparameters, settings.epochs)
+    if not recipe.parent_epochs:
+        return Run(problem, budget, settings, report, method)
+    parent = _parent(problem, settings, report, recipe)
+    teacher = _teacher(problem, settings, parent) if recipe.distillation else None
+    run = Run(problem, budget, settings, report, method)
+    run.shared_seconds = parent.seconds if parent.shared else 0.0
+    run.trainer.teacher = teacher
+    if recipe.start == "parent" and run.saved is None:
+        surgery.fill(surgery.layer_tensors(run.module, run.graph), parent.tensors)
+    return run
+
+
+def _teacher(problem: Problem, settings: Settings, parent: Parent) -> FloatNet:
+    """The parent with its batch normalisation folded: the cheapest form to ask for scores."""
+    traced = trace(problem.network(), problem.input_shape)
+    surgery.fill(surgery.layer_tensors(traced.module, traced.graph), parent.tensors)
+    return FloatNet(traced.graph, traced.module).to(settings.device).requires_grad_(False).eval()
+
+
+def _parent(problem: Problem, settings: Settings, report: Report, recipe: Recipe) -> Parent:
+    """The parent out of the folder, or trained now; jobs that want the same one wait for the first."""
+    plain = {"learning_rate": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    schedule = replace(settings, epochs=recipe.parent_epochs, hyperparameters=plain | {"int8_part": 0.0})
+    folder = _folder(problem, schedule)
+    with _locked(folder):
+        if folder and (stored := read_checkpoint(folder / "trained")):
+            return Parent(stored.part("network"), float(stored.state["seconds"]), shared=True)
+        parent = _train(problem, replace(schedule, checkpoint=folder), report)
+        if folder:
+            saved = Checkpoint(named("network", parent.tensors), {"seconds": parent.seconds})
+            write_checkpoint(folder / "trained", saved)
+            remove_checkpoint(folder)
+    return parent
+
+
+def _train(problem: Problem, schedule: Settings, report: Report) -> Parent:
+    started = time.process_time()
+    run = Run(problem, Budget(), schedule, report, "parent")
+    for _ in run.train("parent", run.trainer.steps):
+        pass
+    tensors = surgery.layer_tensors(run.module, run.graph)
+    return Parent({n: t.detach().clone() for n, t in tensors.items()}, time.process_time() - started, shared=False)
+
+
+def _folder(problem: Problem, schedule: Settings) -> Path | None:
+    """Where this parent belongs: a hash of everything that decides its weights."""
+    if schedule.parents is None or not problem.identity:
+        return None
+    decisive = asdict(replace(schedule, parents=None, checkpoint=None)) | {
+        "problem": problem.identity,
+        "augment": problem.augment,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+    return schedule.parents / hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@contextmanager
+def _locked(folder: Path | None) -> Iterator[None]:
+    if folder is None:
+        yield
+        return
+    os.makedirs(folder, exist_ok=True)
+    with FileLock(folder / "lock"):
+        yield

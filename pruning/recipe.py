@@ -1,0 +1,77 @@
+"""How a job trains: every switch of the schedule in one place, read from the hyperparameters. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from mcu.errors import InputError
+
+Scalar = float | int | str | bool
+
+TRAINING = (
+    "learning_rate", "weight_decay", "label_smoothing", "int8_part", "averaging", "recalibration",
+    "parent_epochs", "start", "distillation", "distillation_temperature",
+)  # fmt: skip
+"""Hyperparameters that every method takes, because every method trains with the same loop."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Optimiser, schedule and recovery of one job.
+
+    Attributes:
+        learning_rate, weight_decay: of SGD with Nesterov momentum; one cosine to zero over the float steps.
+        label_smoothing: part of the label spread over all classes (Szegedy et al., CVPR 2016).
+        int8_part: last part of all steps, trained with int8 arithmetic simulated.
+        averaging: window of an exponential average of the weights, in epochs; 0 keeps the last weights.
+        recalibration: whether batch statistics are taken anew before quantisation.
+        parent_epochs: epochs, out of the job's own, that train the dense parent; 0 is no parent.
+        start: "scratch", or "parent" to begin with the parent's weights.
+        distillation: weight of the parent's scores in the loss, 0..1 (Hinton et al., 2015).
+        distillation_temperature: both scores are divided by it.
+    """
+
+    learning_rate: float = 0.1
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.05
+    int8_part: float = 0.15
+    averaging: float = 0.0
+    recalibration: bool = False
+    parent_epochs: int = 0
+    start: str = "scratch"
+    distillation: float = 0.0
+    distillation_temperature: float = 3.0
+
+    @classmethod
+    def of(cls, hyperparameters: Mapping[str, Scalar], epochs: int) -> Recipe:
+        """The recipe of a job of ``epochs`` epochs; names that are not of the recipe are left to the method.
+
+        Raises:
+            InputError: for a value that is not allowed, or distillation without a parent.
+        """
+        chosen = {field.name: hyperparameters[field.name] for field in fields(cls) if field.name in hyperparameters}
+        recipe = cls(**chosen)  # type: ignore[arg-type]
+        recipe._check(epochs)
+        return recipe
+
+    def _check(self, epochs: int) -> None:
+        parts = ("label_smoothing", "int8_part", "distillation")
+        for name in parts:
+            _require(name, getattr(self, name), 0 <= getattr(self, name) < 1 + (name == "distillation"), "0 to 1")
+        for name in ("learning_rate", "distillation_temperature"):
+            _require(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
+        for name in ("weight_decay", "averaging"):
+            _require(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+        whole = float(self.parent_epochs).is_integer()
+        allowed = f"a whole number from 0 to {epochs - 1}, one less than the epochs of the trial"
+        _require("parent_epochs", self.parent_epochs, whole and 0 <= self.parent_epochs < epochs, allowed)
+        _require("start", self.start, self.start in ("scratch", "parent"), "'scratch' or 'parent'")
+        if not self.parent_epochs and (self.distillation or self.start == "parent"):
+            name = "distillation" if self.distillation else "start"
+            raise InputError(f"hyperparameters.{name} = {getattr(self, name)}: needs parent_epochs of 1 or more")
+
+
+def _require(name: str, value: object, holds: bool, allowed: str) -> None:
+    if not holds:
+        raise InputError(f"hyperparameters.{name} = {value}: allowed is {allowed}")
