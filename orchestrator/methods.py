@@ -29,16 +29,53 @@ class MethodEntry:
     reference: str = ""
 
 
+_PEER = (*TRAINING, "pretrain", "rounds", "scope")
 BUILT_IN = (  # kept here so that listing and planning need not import torch; a test holds it against the code
     MethodEntry(
         "differentiable",
         "widths trained by gradient against the budget, landed exactly inside it",
         (*TRAINING, "warmup", "pruning"),
     ),
-    MethodEntry("uniform", "one width multiplier for all layers, trained from scratch", TRAINING),
     MethodEntry(
-        "l1", "filters with the smallest L1 norm removed (Torch-Pruning), then fine-tuned", (*TRAINING, "pretrain")
+        "differentiable-no-sram",
+        "the differentiable job blind to SRAM while it trains, landed on the whole budget",
+        (*TRAINING, "warmup", "pruning"),
     ),
+    MethodEntry(
+        "differentiable-macs-only",
+        "the differentiable job that sees MACs only while it trains, landed on the whole budget",
+        (*TRAINING, "warmup", "pruning"),
+    ),
+    MethodEntry("uniform", "one width multiplier for all layers, trained from scratch", TRAINING),
+    MethodEntry("distilled-uniform", "one width multiplier for all layers, taught by the dense network", TRAINING),
+    MethodEntry("random", "random channels removed by Torch-Pruning", _PEER),
+    MethodEntry("l1", "filters with the smallest L1 norm removed by Torch-Pruning", _PEER),
+    MethodEntry("l2", "filters with the smallest L2 norm removed by Torch-Pruning", _PEER),
+    MethodEntry("fpgm", "filters nearest to their layer's geometric median removed by Torch-Pruning", _PEER),
+    MethodEntry("taylor", "channels of the least first-order effect on the loss removed by Torch-Pruning", _PEER),
+    MethodEntry(
+        "slimming",
+        "network slimming by Torch-Pruning: L1 on batch-norm scales, then the smallest removed",
+        (*_PEER, "slimming_penalty"),
+    ),
+    MethodEntry(
+        "group-norm",
+        "channels with the smallest norm over all coupled layers removed by Torch-Pruning (DepGraph)",
+        _PEER,
+    ),
+    MethodEntry("group-norm-sparse", "DepGraph with its sparse learning, by Torch-Pruning", (*_PEER, "group_penalty")),
+    MethodEntry("low-rank", "convolutions factorised by truncated SVD, then fine-tuned", (*TRAINING, "pretrain")),
+    MethodEntry(
+        "magnitude",
+        "single weights zeroed by magnitude; flash charged with their places, SRAM does not move",
+        (*TRAINING, "pretrain", "rounds"),
+    ),
+    MethodEntry(
+        "evolution",
+        "aging evolution over widths inside the budget (uNAS-style), at the compute of one job",
+        (*TRAINING, "candidates", "search"),
+    ),
+    MethodEntry("dense-ptq", "the whole network in int8: a reference, infeasible where it does not fit", TRAINING),
 )
 
 

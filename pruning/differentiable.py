@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcu.budget import Budget
+from mcu.resources import ResourceModel
 from pruning import gates
 from pruning.controller import WidthController
 from pruning.landing import land, require_reachable
@@ -76,6 +77,10 @@ class DifferentiablePruning:
         run.recover("recovery")
         return run.finish()
 
+    def priced(self, model: ResourceModel, budget: Budget) -> Budget:
+        """The bounds that training sees; landing always meets the whole budget."""
+        return budget
+
     def _warm_up(self, run: Run, bank: gates.GateBank, phases: Phases) -> None:
         """Train dense; towards the end, learn which channels matter."""
         for _ in run.train("warm-up", phases.unwatched):
@@ -87,7 +92,9 @@ class DifferentiablePruning:
 
     def _prune(self, run: Run, bank: gates.GateBank, phases: Phases) -> WidthController:
         """Let the task loss and the prices of the resources move the widths; remove closed channels on the way."""
-        controller = WidthController(run.model, run.budget, bank, phases.pruning - phases.warm_up)
+        controller = WidthController(
+            run.model, self.priced(run.model, run.budget), bank, phases.pruning - phases.warm_up
+        )
         run.part("controller", controller)
         for _ in run.train("pruning", phases.pruning, before=controller.open_gates, detail=controller.row):
             bank.learn_importance()

@@ -21,7 +21,7 @@ from pruning import surgery
 from pruning.checkpoint import Checkpoint, named, read_checkpoint, remove_checkpoint, write_checkpoint
 from pruning.problem import Problem, Report, Settings
 from pruning.recipe import Recipe
-from pruning.run import Run
+from pruning.run import Rebuild, Run
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,25 @@ class Parent:
     shared: bool
 
 
-def begin(problem: Problem, budget: Budget, settings: Settings, report: Report, method: str) -> Run:
+def begin(
+    problem: Problem,
+    budget: Budget,
+    settings: Settings,
+    report: Report,
+    method: str,
+    rebuild: Rebuild | None = None,
+) -> Run:
     """A run of a method with the dense parent its recipe asks for: as teacher, as first weights, or both.
 
-    Epochs of the parent count as epochs of the job, whether it was trained here or by a job before.
+    Epochs of the parent count as epochs of the job, whether it was trained here or by a job before. ``rebuild`` is for
+    methods that change the structure of the network: see ``Run``.
     """
     recipe = Recipe.of(settings.hyperparameters, settings.epochs)
     if not recipe.parent_epochs:
-        return Run(problem, budget, settings, report, method)
+        return Run(problem, budget, settings, report, method, rebuild)
     parent = _parent(problem, settings, report, recipe)
     teacher = _teacher(problem, settings, parent) if recipe.distillation else None
-    run = Run(problem, budget, settings, report, method)
+    run = Run(problem, budget, settings, report, method, rebuild)
     run.shared_seconds = parent.seconds if parent.shared else 0.0
     run.trainer.teacher = teacher
     if recipe.start == "parent" and run.saved is None:
@@ -96,6 +104,7 @@ def _folder(problem: Problem, schedule: Settings) -> Path | None:
     decisive = asdict(replace(schedule, parents=None, checkpoint=None)) | {
         "problem": problem.identity,
         "augment": problem.augment,
+        "class_weights": problem.class_weights,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }

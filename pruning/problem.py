@@ -30,6 +30,8 @@ class Problem:
         augment: name of a batch augmentation in ``pruning.augment``.
         metric: what validation scores, and so every choice a method makes, are measured by.
         class_weights: how far rare classes weigh more in the loss: 0 not at all, 1 until all weigh the same.
+        frozen: paths of layers that keep all their channels.
+        multiple: channels that stay or go together, in every group that divides into such units.
         identity: digest of the data and of the initialised network; equal problems have equal ones, and only
             problems with one share a dense parent.
     """
@@ -47,6 +49,8 @@ class Problem:
     runtime: Runtime = field(default_factory=Runtime)
     metric: Metric = Metric.ACCURACY
     class_weights: float = 0.0
+    frozen: tuple[str, ...] = ()
+    multiple: int = 1
     identity: str = ""
 
 
@@ -113,6 +117,7 @@ class Outcome:
         dense: resources of the dense network.
         trajectory: one row per few steps: step, phase, resources, multipliers, widths, loss.
         shared_seconds: training time of a dense parent that another job had trained.
+        shortfall: why the file itself is over the budget, for the one method whose flash is charged and not measured.
     """
 
     model: Int8Model
@@ -123,6 +128,7 @@ class Outcome:
     dense: Resources
     trajectory: list[dict[str, object]]
     shared_seconds: float = 0.0
+    shortfall: str | None = None
 
 
 class BudgetMissedError(RuntimeError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -30,6 +30,11 @@ ROWS = 200
 CALIBRATION_IMAGES = 512
 
 
+Charge = Callable[[Int8Model, Resources], Resources]
+Rebuild = Callable[[fx.GraphModule, Mapping[str, Any]], fx.GraphModule]
+"""Gives the dense network the structure it had in a checkpoint, by the checkpoint's notes; weights do not matter."""
+
+
 class Stateful(Protocol):
     """Something with state of its own between epochs."""
 
@@ -48,9 +53,19 @@ class Run:
         model: resources as a function of the dense network's widths.
         dense: what the dense network uses.
         trainer: takes the optimiser steps.
+        notes: what a method keeps in the checkpoints besides tensors, as plain JSON.
+        charge: what is held against the budget, given the finished model and its measured resources; those by default.
     """
 
-    def __init__(self, problem: Problem, budget: Budget, settings: Settings, report: Report, method: str) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        budget: Budget,
+        settings: Settings,
+        report: Report,
+        method: str,
+        rebuild: Rebuild | None = None,
+    ) -> None:
         self.problem, self.budget, self.settings, self.report, self.method = problem, budget, settings, report, method
         torch.manual_seed(settings.seed)
         traced = trace(problem.network(), problem.input_shape)
@@ -63,12 +78,17 @@ class Run:
         self.trajectory: list[dict[str, object]] = []
         self.network: FloatNet | None = None
         self.parts: dict[str, Stateful] = {}
+        self.notes: dict[str, Any] = {}
+        self.charge: Charge | None = None
         self.saved = read_checkpoint(settings.checkpoint) if settings.checkpoint else None
         if self.saved:
-            self._go_on(self.saved)
+            self._go_on(self.saved, rebuild)
 
-    def _go_on(self, saved: Checkpoint) -> None:
+    def _go_on(self, saved: Checkpoint, rebuild: Rebuild | None) -> None:
         """Take the network, the optimiser and the generators from a checkpoint."""
+        self.notes = dict(saved.state.get("notes", {}))
+        if rebuild:
+            self.replace(rebuild(self.module, self.notes))
         self.keep([np.arange(width) for width in saved.state["widths"]])
         tensors = surgery.layer_tensors(self.module, self.graph)
         surgery.fill(tensors, saved.part("network"))
@@ -98,6 +118,7 @@ class Run:
             "step": self.trainer.step,
             "widths": self.graph.widths.tolist(),
             "trajectory": self.trajectory,
+            "notes": self.notes,
         }
         flat = {key: value for name, group in groups.items() for key, value in named(name, group).items()}
         write_checkpoint(self.settings.checkpoint, Checkpoint(flat, state))
@@ -116,8 +137,10 @@ class Run:
         self.graph = widening.widen(self.module, self.graph, widths, self.trainer.optimizer)
 
     def replace(self, module: fx.GraphModule) -> None:
-        """Go on with another network of the same kind (a peer library pruned a copy)."""
+        """Go on with another network: with fewer channels, or with other layers (its resources are new then, too)."""
         traced = trace(module, self.problem.input_shape)
+        if [group.name for group in traced.graph.groups] != [group.name for group in self.graph.groups]:
+            self.model = ResourceModel(traced.graph, self.problem.runtime)
         self.module, self.graph = traced.module, traced.graph
         self.trainer.adopt(self.module)
 
@@ -209,7 +232,8 @@ class Run:
             if self._val_accuracy(again) >= self._val_accuracy(model):
                 best, model = trained, again
         data = write_deployment(model)
-        require_within(self.budget, self.problem.runtime.measure(model, data), self.method)
+        used = self.problem.runtime.measure(model, data)
+        require_within(self.budget, self.charge(model, used) if self.charge else used, self.method)
         best.fake_quantise(False)
         names = [group.name for group in self.graph.groups]
         return Outcome(

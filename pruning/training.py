@@ -59,6 +59,8 @@ class Trainer:
         recipe: optimiser, schedule and recovery.
         module: the network under training; may be replaced on the way (``adopt``).
         teacher: network whose scores are imitated, if any.
+        adjust: called with the module between the backward pass and the step, to change gradients; any method's own.
+        span: float steps over which the learning rate falls to zero once; all of them unless a method trains in stages.
         step: optimiser steps taken so far.
         steps: optimiser steps of the whole job.
         float_steps: steps before int8 arithmetic is simulated.
@@ -75,6 +77,8 @@ class Trainer:
         self._feed: Iterator[tuple[torch.Tensor, torch.Tensor]] = iter(())
         self.low_precision = has_fast_bf16(self.device)
         self.teacher: nn.Module | None = None
+        self.adjust: Callable[[nn.Module], None] | None = None
+        self.span = (0, self.float_steps)
         self.class_weights = _loss_weights(problem, self.device)
         self.adopt(module)
 
@@ -118,6 +122,8 @@ class Trainer:
             raise DivergedError(f"the loss became {value} at step {self.step} of {self.steps}")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self.adjust:
+            self.adjust(self.module)
         self.optimizer.step()
         self.step += 1
         return value
@@ -133,9 +139,10 @@ class Trainer:
         return (1 - self.recipe.distillation) * loss + self.recipe.distillation * soft
 
     def _scheduled_rate(self) -> float:
-        warm_up = min(1.0, (self.step + 1) / min(WARM_UP_STEPS, max(1, self.steps // 10)))
         if self.step < self.float_steps:
-            return self.recipe.learning_rate * warm_up * _cosine(self.step / self.float_steps)
+            start, end = self.span
+            warm_up = min(1.0, (self.step - start + 1) / min(WARM_UP_STEPS, max(1, (end - start) // 10)))
+            return self.recipe.learning_rate * warm_up * _cosine((self.step - start) / (end - start))
         into_int8 = (self.step - self.float_steps) / (self.steps - self.float_steps)
         return INT8_RATE * self.recipe.learning_rate * _cosine(into_int8)
 

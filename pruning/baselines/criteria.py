@@ -1,0 +1,72 @@
+"""Channel pruning by criteria on a trained network, each as Torch-Pruning implements it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch_pruning as tp
+
+from pruning.baselines.peer import Gradients, PeerPruning, loss_gradients
+from pruning.run import Run
+
+
+class RandomChannels(PeerPruning):
+    """Channels drawn at random: what any criterion has to beat.
+
+    Mittal et al., "Studying the plasticity in deep convolutional neural networks using random pruning", 2019.
+    """
+
+    name = "random"
+    summary = "random channels removed by Torch-Pruning"
+
+    def importance(self) -> Any:
+        """A uniform draw per channel."""
+        return tp.importance.RandomImportance()
+
+
+class L1Filters(PeerPruning):
+    """Filters with the smallest L1 norm go (Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017)."""
+
+    name = "l1"
+    summary = "filters with the smallest L1 norm removed by Torch-Pruning"
+
+    def importance(self) -> Any:
+        """Norm of the filter that writes the channel, over the mean of its layer."""
+        return tp.importance.MagnitudeImportance(p=1, group_reduction="first")
+
+
+class L2Filters(PeerPruning):
+    """Filters with the smallest L2 norm go (as Li et al., ICLR 2017, with the other norm they compare)."""
+
+    name = "l2"
+    summary = "filters with the smallest L2 norm removed by Torch-Pruning"
+
+    def importance(self) -> Any:
+        """Squared norm of the filter that writes the channel, over the mean of its layer."""
+        return tp.importance.MagnitudeImportance(p=2, group_reduction="first")
+
+
+class GeometricMedian(PeerPruning):
+    """Filters nearest to the others of their layer go: FPGM (He et al., CVPR 2019)."""
+
+    name = "fpgm"
+    summary = "filters nearest to their layer's geometric median removed by Torch-Pruning"
+
+    def importance(self) -> Any:
+        """Sum of distances to the other filters."""
+        return tp.importance.FPGMImportance()
+
+
+class TaylorChannels(PeerPruning):
+    """Channels whose removal changes the loss least, to first order (Molchanov et al., CVPR 2019)."""
+
+    name = "taylor"
+    summary = "channels of the least first-order effect on the loss removed by Torch-Pruning"
+
+    def importance(self) -> Any:
+        """Sum of |weight x gradient| over the coupled layers."""
+        return tp.importance.TaylorImportance()
+
+    def gradients(self, run: Run) -> Gradients:
+        """Gradients on a few training batches."""
+        return loss_gradients(run)

@@ -1,0 +1,35 @@
+"""A narrow network that imitates the dense one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mcu.budget import Budget
+from pruning.baselines.uniform import UniformWidth
+from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
+
+TEACHER_PART = 0.4
+"""Part of all epochs that trains the teacher, unless ``parent_epochs`` says how many."""
+
+IMITATION = 0.6
+"""Weight of the teacher's scores in the loss, unless ``distillation`` says so."""
+
+
+class DistilledUniform(UniformWidth):
+    """The uniform width multiplier, taught by the dense network (Hinton et al., "Distilling the Knowledge", 2015).
+
+    The teacher's epochs are epochs of this job: the student gets what is left. Hyperparameters: those of
+    ``pruning.recipe``, of which ``parent_epochs`` and ``distillation`` have defaults of their own here.
+    """
+
+    name = "distilled-uniform"
+    summary = "one width multiplier for all layers, taught by the dense network"
+
+    def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
+        """Train the dense teacher, then the largest student that fits."""
+        teacher = max(1, round(TEACHER_PART * settings.epochs))
+        own = {"parent_epochs": min(teacher, settings.epochs - 1), "distillation": IMITATION}
+        if settings.epochs == 1:  # nothing to share between two networks
+            own = {}
+        chosen = {**own, **settings.hyperparameters}
+        return super().run(problem, budget, replace(settings, hyperparameters=chosen), report)

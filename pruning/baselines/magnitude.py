@@ -1,0 +1,123 @@
+"""Unstructured pruning: single weights become zero, layers keep their shapes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from mcu.budget import Budget, Resources
+from mcu.int8_model import Int8Model
+from mcu.units import format_bytes
+from pruning.baselines.floor import dense_model
+from pruning.baselines.packing import saved_by_packing, saved_bytes
+from pruning.baselines.peer import Rounds
+from pruning.parent import begin
+from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.recipe import TRAINING
+from pruning.widths import first_fit
+
+
+class UnstructuredMagnitude:
+    """The smallest weights of the whole network become zero, one-shot or in rounds.
+
+    Han et al., "Learning both Weights and Connections", NeurIPS 2015; Zhu and Gupta, "To prune, or not to prune", 2017.
+    Flash is charged with the non-zero weights and a bit for each weight's place, as if a runtime could use them so.
+    None here can: TensorFlow Lite Micro stores and runs the zeros, so a trial counts as feasible only where the dense
+    network is, and its reason says what the charged size is. SRAM and multiply-accumulates do not move.
+    Hyperparameters: those of ``pruning.recipe``, ``pretrain`` and ``rounds``.
+    """
+
+    name = "magnitude"
+    summary = "single weights zeroed by magnitude; flash charged with their places, SRAM does not move"
+    hyperparameters: tuple[str, ...] = (*TRAINING, "pretrain", "rounds")
+
+    def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
+        """Pre-train, zero weights in rounds until the charged size fits, fine-tune."""
+        model = dense_model(problem)
+        dense = model.exact(model.dense_widths)
+        if refusal := _out_of_reach(problem, dense, budget):
+            return refusal
+        run = begin(problem, budget, settings, report, self.name)
+        run.charge = charged
+        rounds = Rounds.of(settings, run.trainer.float_steps)
+        for step, share in zip(rounds.steps, rounds.shares, strict=True):
+            run.trainer.adjust = keep_zeros if run.trainer.step > rounds.steps[0] else None
+            for _ in run.train("pre-training" if step == rounds.steps[0] else "pruning", step):
+                pass
+            if run.trainer.step == step:
+                zero_smallest(run.module, _least_sparsity(run.module, rounds.target(share, dense, budget), dense))
+                run.trainer.adopt(run.module)
+        run.trainer.adjust = keep_zeros
+        run.recover("fine-tuning")
+        outcome = run.finish()
+        return outcome if budget.admits(dense) else replace(outcome, shortfall=_shortfall(outcome, dense))
+
+
+def _out_of_reach(problem: Problem, dense: Resources, budget: Budget) -> Infeasible | None:
+    """The answer where zeros cannot help: the bounds on SRAM and MACs, or on flash with every weight gone."""
+    sizes = [weight.numel() for weight in weights_of(problem.network())]
+    least = replace(dense, flash=dense.flash - sum(saved_bytes(size, 0) for size in sizes))
+    if budget.admits(least):
+        return None
+    return Infeasible(
+        f"zeroing weights moves neither SRAM ({format_bytes(dense.sram)}) nor multiply-accumulates ({dense.macs:,}), "
+        f"and flash no further than {format_bytes(least.flash)}",
+        least,
+    )
+
+
+def weights_of(module: nn.Module) -> list[nn.Parameter]:
+    """The tensors that are pruned: weights of convolutions and dense layers."""
+    return [layer.weight for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Conv1d | nn.Linear)]
+
+
+def _least_sparsity(module: nn.Module, target: Budget, dense: Resources) -> float:
+    """The least part of all weights to zero with which the charged size meets the target."""
+    magnitudes = [weight.detach().abs().flatten() for weight in weights_of(module)]
+
+    def used(sparsity: float) -> Resources:
+        threshold = _threshold(magnitudes, sparsity)
+        saved = sum(saved_bytes(len(part), int((part > threshold).sum())) for part in magnitudes)
+        return replace(dense, flash=dense.flash - saved)
+
+    found = first_fit(lambda cut: cut, used, target)
+    return 1.0 if found is None else found
+
+
+def _threshold(magnitudes: list[torch.Tensor], sparsity: float) -> float:
+    """Magnitude that a part ``sparsity`` of all weights does not exceed."""
+    ordered = torch.cat(magnitudes).sort().values
+    count = round(sparsity * len(ordered))
+    return float(ordered[count - 1]) if count else -1.0
+
+
+@torch.no_grad()
+def zero_smallest(module: nn.Module, sparsity: float) -> None:
+    """Zero a part of all weights, the smallest ones."""
+    weights = weights_of(module)
+    threshold = _threshold([weight.abs().flatten() for weight in weights], sparsity)
+    for weight in weights:
+        weight.mul_(weight.abs() > threshold)
+
+
+@torch.no_grad()
+def keep_zeros(module: nn.Module) -> None:
+    """Take the gradient off every weight that is exactly zero; without momentum of its own it stays so."""
+    for parameter in module.parameters():
+        if parameter.grad is not None and parameter.dim() > 1:
+            parameter.grad.mul_(parameter != 0)
+
+
+def charged(model: Int8Model, measured: Resources) -> Resources:
+    """What a finished model would use if its weights were stored packed and used so."""
+    return replace(measured, flash=measured.flash - saved_by_packing(model))
+
+
+def _shortfall(outcome: Outcome, dense: Resources) -> str:
+    size = format_bytes(len(outcome.data) - saved_by_packing(outcome.model))
+    return (
+        f"with the places of its weights stored it would take {size} of flash, but no kernel of the runtime uses "
+        f"packed weights: the file takes {format_bytes(len(outcome.data))}; SRAM stays at {format_bytes(dense.sram)}"
+    )

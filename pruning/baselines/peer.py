@@ -1,0 +1,189 @@
+"""Channel pruning by the Torch-Pruning library: pre-train, prune in one or several rounds, fine-tune."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torch_pruning as tp
+from torch import fx
+
+from mcu.budget import Budget, Resources
+from mcu.errors import InputError
+from mcu.resources import ResourceModel
+from mcu.trace import trace
+from pruning.baselines.floor import below_floor
+from pruning.evaluation import normalise
+from pruning.parent import begin
+from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.recipe import TRAINING
+from pruning.run import Run
+from pruning.widths import first_fit
+
+LARGEST_RATIO = 0.95
+"""Beyond it Torch-Pruning refuses to empty layers and prunes less, not more."""
+
+PRETRAIN = 0.4
+"""Part of the float steps before the first pruning, unless ``pretrain`` says so."""
+
+PRUNING_PART = 0.5
+"""Several rounds are spread over this part of the steps after pre-training; what is left fine-tunes."""
+
+GRADIENT_BATCHES = 8
+"""Batches whose gradients are summed for criteria that need them; no optimiser step is taken on them."""
+
+SCOPES = ("global", "local")
+
+Gradients = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """When to prune, and how far.
+
+    Attributes:
+        steps: optimiser step of each round, ascending.
+        shares: part of the way (in log resources) from dense to the budget that each round goes; the last is 1.
+    """
+
+    steps: tuple[int, ...]
+    shares: tuple[float, ...]
+
+    @classmethod
+    def of(cls, settings: Settings, float_steps: int) -> Rounds:
+        """Rounds by the hyperparameters ``pretrain`` (part of the float steps) and ``rounds`` (1 is one-shot).
+
+        Raises:
+            InputError: for values that are not allowed.
+        """
+        pretrain = float(settings.hyperparameters.get("pretrain", PRETRAIN))
+        count = int(settings.hyperparameters.get("rounds", 1))
+        if not 0 <= pretrain < 1:
+            raise InputError(f"hyperparameters.pretrain = {pretrain}: allowed is 0 to less than 1")
+        if not 1 <= count <= 100:
+            raise InputError(f"hyperparameters.rounds = {count}: allowed is 1 (one-shot) to 100")
+        first = pretrain * float_steps
+        last = first + (PRUNING_PART * (float_steps - first) if count > 1 else 0)
+        steps = np.rint(np.linspace(first, last, count)).astype(int)
+        return cls(tuple(steps.tolist()), tuple(((np.arange(count) + 1) / count).tolist()))
+
+    def target(self, share: float, dense: Resources, budget: Budget) -> Budget:
+        """Bounds of a round: geometrically between what the dense network uses and the budget."""
+        bounds = budget.bounds()
+        start = {name: max(getattr(dense, name), bound) for name, bound in bounds.items()}
+        exact = {name: start[name] ** (1 - share) * bound**share for name, bound in bounds.items()}
+        return budget if share == 1 else Budget(**{name: max(1, round(value)) for name, value in exact.items()})
+
+
+class PeerPruning:
+    """Structured pruning with a Torch-Pruning criterion, at the smallest ratio that fits.
+
+    Hyperparameters: those of ``pruning.recipe``; ``pretrain`` (part of the float steps before pruning), ``rounds`` (1
+    is one-shot, more is iterative), ``scope`` (``global``: channels of all layers compete; ``local``: every layer gives
+    up the same part). With ``parent_epochs`` and ``start = "parent"`` the network to prune is the converged parent.
+    """
+
+    name = ""
+    summary = ""
+    hyperparameters: tuple[str, ...] = (*TRAINING, "pretrain", "rounds", "scope")
+
+    def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
+        """Pre-train, find the ratio of each round by bisection, prune, fine-tune."""
+        if refusal := below_floor(problem, budget):
+            return refusal
+        scope = str(settings.hyperparameters.get("scope", "global"))
+        if scope not in SCOPES:
+            raise InputError(f"hyperparameters.scope = {scope!r}: allowed are {', '.join(SCOPES)}")
+        run = begin(problem, budget, settings, report, self.name)
+        rounds = Rounds.of(settings, run.trainer.float_steps)
+        if run.trainer.step < rounds.steps[0]:
+            self.sparsify(run)
+        for step, share in zip(rounds.steps, rounds.shares, strict=True):
+            for _ in run.train("pre-training" if step == rounds.steps[0] else "pruning", step):
+                pass
+            run.trainer.adjust = None
+            if run.trainer.step == step:
+                refusal = self._prune(run, rounds.target(share, run.dense, budget), scope, last=share == 1)
+                if refusal:
+                    return refusal
+        run.recover("fine-tuning")
+        return run.finish()
+
+    def importance(self) -> Any:
+        """Torch-Pruning's importance criterion."""
+        raise NotImplementedError
+
+    def pruner(self, network: fx.GraphModule, run: Run, ratio: float, scope: str) -> Any:
+        """Torch-Pruning's pruner for a network, which it changes in place."""
+        return tp.pruner.BasePruner(network, **self.pruner_options(network, run, ratio, scope))
+
+    def pruner_options(self, network: fx.GraphModule, run: Run, ratio: float, scope: str) -> dict[str, Any]:
+        """What every pruner of the library is given."""
+        last = next(op for op in run.graph.ops if op.output == run.graph.output)
+        return {
+            "example_inputs": torch.zeros(1, *run.problem.input_shape, device=run.trainer.device),
+            "importance": self.importance(),
+            "pruning_ratio": ratio,
+            "max_pruning_ratio": 1.0,
+            "ignored_layers": [network.get_submodule(str(last.layer))],
+            "global_pruning": scope == "global",
+        }
+
+    def sparsify(self, run: Run) -> None:
+        """Prepare pre-training; methods that learn sparsity regularise it."""
+
+    def gradients(self, run: Run) -> Gradients:
+        """Gradients the criterion needs, by parameter; none by default."""
+        return {}
+
+    def _prune(self, run: Run, target: Budget, scope: str, *, last: bool) -> Infeasible | None:
+        """Prune to a target; an answer if the last target cannot be met (an earlier one is then left out)."""
+        gradients = self.gradients(run)
+        network = first_fit(
+            lambda ratio: self._pruned(run, ratio, scope, gradients), lambda n: _used(n, run.problem), target
+        )
+        if network is not None:
+            run.replace(network)
+        elif last:
+            least = _used(self._pruned(run, LARGEST_RATIO, scope, gradients), run.problem)
+            return Infeasible("over budget at every pruning ratio", least)
+        return None
+
+    def _pruned(self, run: Run, ratio: float, scope: str, gradients: Gradients) -> fx.GraphModule:
+        """A copy of the network without ``ratio`` of its channels."""
+        network = copy.deepcopy(run.module)
+        for name, parameter in network.named_parameters():
+            parameter.grad = gradients[name].clone() if name in gradients else None
+        network.eval()
+        with torch.random.fork_rng(devices=[]):  # criteria that draw do so alike at every ratio, or bisection would err
+            torch.manual_seed(run.settings.seed)
+            self.pruner(network, run, ratio, scope).step()
+        return network
+
+
+def loss_gradients(run: Run) -> Gradients:
+    """Gradients of the loss on a few training batches, with batch statistics at rest, by parameter."""
+    module, problem, size = run.module, run.problem, run.trainer.batches.size
+    training = module.training
+    module.eval()
+    module.zero_grad(set_to_none=True)
+    stride = max(1, len(problem.x_train) // (GRADIENT_BATCHES * size))  # data may come sorted by class
+    images = torch.as_tensor(np.ascontiguousarray(problem.x_train[::stride][: GRADIENT_BATCHES * size]))
+    labels = torch.as_tensor(problem.y_train[::stride][: GRADIENT_BATCHES * size])
+    for x, y in zip(images.split(size), labels.split(size), strict=True):
+        x, y = x.to(run.trainer.device), y.to(run.trainer.device)
+        scores = module(normalise(x, problem).contiguous(memory_format=torch.channels_last)).flatten(1)
+        F.cross_entropy(scores, y).backward()
+    found = {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+    module.zero_grad(set_to_none=True)
+    module.train(training)
+    return found
+
+
+def _used(network: fx.GraphModule, problem: Problem) -> Resources:
+    model = ResourceModel(trace(network, problem.input_shape).graph, problem.runtime)
+    return model.exact(model.dense_widths)

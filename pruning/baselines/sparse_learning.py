@@ -1,0 +1,87 @@
+"""Channel pruning that first trains the network towards sparsity, with Torch-Pruning's own regularisers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch_pruning as tp
+from torch import fx
+
+from pruning.baselines.peer import PeerPruning
+from pruning.run import Run
+
+
+class SparsePeerPruning(PeerPruning):
+    """Pre-training adds Torch-Pruning's sparsity gradients to those of the loss; pruning and fine-tuning as ever.
+
+    Hyperparameters: those of ``PeerPruning`` and the regulariser's weight, whose name and default are the method's.
+    """
+
+    penalty = ""
+    default = 0.0
+
+    def sparsify(self, run: Run) -> None:
+        """Regularise from here to the first pruning."""
+        scope = str(run.settings.hyperparameters.get("scope", "global"))
+        run.trainer.adjust = self.pruner(run.module, run, 0.5, scope).regularize
+
+    def weight(self, run: Run) -> float:
+        """The regulariser's weight."""
+        return float(run.settings.hyperparameters.get(self.penalty, self.default))
+
+
+class Slimming(SparsePeerPruning):
+    """An L1 penalty on batch-normalisation scales, then channels with the smallest scales go.
+
+    Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017. Without the penalty
+    fresh scales are all 1 and the criterion says nothing. Its weight is ``slimming_penalty``.
+    """
+
+    name = "slimming"
+    summary = "network slimming by Torch-Pruning: L1 on batch-norm scales, then the smallest removed"
+    hyperparameters = (*PeerPruning.hyperparameters, "slimming_penalty")
+    penalty, default = "slimming_penalty", 1e-4
+
+    def importance(self) -> Any:
+        """Batch-normalisation scale."""
+        return tp.importance.BNScaleImportance()
+
+    def pruner(self, network: fx.GraphModule, run: Run, ratio: float, scope: str) -> Any:
+        """Torch-Pruning's network slimming."""
+        options = self.pruner_options(network, run, ratio, scope)
+        return tp.pruner.BNScalePruner(network, reg=self.weight(run), **options)
+
+
+class GroupNorm(PeerPruning):
+    """Coupled layers are judged by the norm of all their weights: DepGraph without sparse learning.
+
+    Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023.
+    """
+
+    name = "group-norm"
+    summary = "channels with the smallest norm over all coupled layers removed by Torch-Pruning (DepGraph)"
+
+    def importance(self) -> Any:
+        """Squared norm over the coupled layers."""
+        return tp.importance.GroupMagnitudeImportance(p=2)
+
+
+class SparseGroupNorm(SparsePeerPruning):
+    """DepGraph with sparse learning: weights of weak groups decay faster while pre-training.
+
+    Fang et al., CVPR 2023. The weight of the decay is ``group_penalty``.
+    """
+
+    name = "group-norm-sparse"
+    summary = "DepGraph with its sparse learning, by Torch-Pruning"
+    hyperparameters = (*PeerPruning.hyperparameters, "group_penalty")
+    penalty, default = "group_penalty", 5e-4
+
+    def importance(self) -> Any:
+        """Squared norm over the coupled layers."""
+        return tp.importance.GroupMagnitudeImportance(p=2)
+
+    def pruner(self, network: fx.GraphModule, run: Run, ratio: float, scope: str) -> Any:
+        """Torch-Pruning's group-norm pruner."""
+        options = self.pruner_options(network, run, ratio, scope)
+        return tp.pruner.GroupNormPruner(network, reg=self.weight(run), **options)
