@@ -17,6 +17,7 @@ from orchestrator.schema import TRIALS
 from orchestrator.spec import TrialState
 from orchestrator.store import Store
 from orchestrator.trial_columns import COLUMNS, SOURCE, trial_columns
+from reports.metric import TITLES
 
 MEASURED = (TrialState.COMPLETE.value, TrialState.INFEASIBLE.value)
 
@@ -72,7 +73,7 @@ def find_best(
     Ties go to the smaller flash, then to the earlier trial.
 
     Raises:
-        InputError: no trial fits; the message gives the closest one.
+        InputError: no trial fits; the message gives the closest one. Or those that fit are measured by two metrics.
     """
     suffix = "_firmware" if runtime == "firmware" else ""
     used = {"flash": TRIALS.c[f"flash{suffix}"], "sram": TRIALS.c[f"sram{suffix}"], "macs": TRIALS.c.macs}
@@ -97,10 +98,18 @@ def find_best(
             raise InputError(_nothing_fits(budget, _row(closest) if closest else None, suffix))
         counted = sa.select(sa.func.count()).select_from(SOURCE).where(condition & fits)
         fitting = int(connection.scalar(counted) or 0)
+        if "*" in studies or len(studies) > 1:
+            _require_one_metric(connection, sa.select(columns["metric"]).select_from(SOURCE).where(condition & fits))
     shares = {name: rows[0][_used_name(name, suffix)] / bound for name, bound in budget.bounds().items()}
     return Best(
         device, budget.bounds(), rows[0], tuple(rows[1:]), fitting, shares, _reason(rows, budget, device, fitting)
     )
+
+
+def _require_one_metric(connection: sa.Connection, metrics: sa.Select) -> None:
+    found = sorted(connection.scalars(metrics.distinct()))
+    if len(found) > 1:
+        raise InputError(f"the trials that fit are measured by {' and '.join(found)}: name studies of one metric")
 
 
 def _row(row: Any) -> dict[str, Any]:
@@ -120,7 +129,7 @@ def describe_bounds(budget: Budget) -> str:
 def _reason(rows: Sequence[dict[str, Any]], budget: Budget, device: str | None, fitting: int) -> str:
     best = rows[0]
     count = "the only measured model that fits" if fitting == 1 else f"the best of {fitting:,} measured models that fit"
-    parts = [f"validation accuracy {best['val_accuracy']:.2%}, {count} {describe_bounds(budget)}"]
+    parts = [f"validation {TITLES[best['metric']]} {best['val_accuracy']:.2%}, {count} {describe_bounds(budget)}"]
     if len(rows) > 1:
         behind = 100 * (best["val_accuracy"] - rows[1]["val_accuracy"])
         parts.append(f"the next, trial {rows[1]['number']}, is {behind:.2f} points behind")

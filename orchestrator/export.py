@@ -16,6 +16,7 @@ from mcu.errors import InputError
 from mcu.units import format_bytes, format_count
 from orchestrator.row_formats import human, printable
 from orchestrator.trial_details import TrialDetails
+from reports.metric import TITLES
 
 _CARD_RESULTS = (
     *("accuracy", "val_accuracy", "float_accuracy", "flash", "sram", "sram_activations", "macs"),
@@ -157,7 +158,8 @@ def model_card(trial: TrialDetails, model: bytes, firmware: str) -> str:
         "specification": row["spec_hash"],
     }
     lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in facts.items()]
-    lines += ["", "`accuracy` is the int8 top-1 on test data that chose nothing; `flash` is the .tflite file and"]
+    measure = "top-1" if row["metric"] == "accuracy" else TITLES[row["metric"]]
+    lines += ["", f"`accuracy` is the int8 {measure} on test data that chose nothing; `flash` is the .tflite file and"]
     word = "measured" if row["measured"] else "predicted (tflite-micro was not installed)"
     lines += [f"`sram` the TensorFlow Lite Micro arena, {word}.", "", firmware, ""]
     return "\n".join(lines)

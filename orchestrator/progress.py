@@ -20,6 +20,7 @@ from orchestrator.plan import Plan
 from orchestrator.row_formats import printable
 from orchestrator.spec import Rung, TrialResult, TrialSpec
 from orchestrator.watcher import Watcher
+from reports.metric import TITLES
 
 Clock = Callable[[], float]
 REFRESH_SECONDS = 0.5
@@ -122,7 +123,7 @@ def describe(number: int, spec: TrialSpec, result: TrialResult, name: str) -> st
     use = f", {result.binding_use:.0%} of the tightest bound" if result.binding_use is not None else ""
     over = "" if not result.violation else f", over budget by {result.violation:.1%}"
     seconds = f" in {duration(result.duration_s)}" if result.duration_s is not None else ""
-    return f"{where}: {accuracy} validation accuracy{use}{over}{seconds}"
+    return f"{where}: {accuracy} validation {TITLES[spec.training.metric]}{use}{over}{seconds}"
 
 
 class LineWatcher(QuietWatcher):
@@ -198,7 +199,7 @@ class LiveWatcher(LineWatcher):
     def picture(self) -> Group:
         """The table per budget, what runs, and the headline."""
         table = Table(box=None, pad_edge=False)
-        for name in ("budget", "best accuracy", "tightest bound used", "trials left"):
+        for name in ("budget", "best so far", "tightest bound used", "trials left"):
             table.add_column(name, justify="left" if name == "budget" else "right")
         for name, left in self._tally.left.items():
             held = self._tally.best.get(name)

@@ -35,6 +35,11 @@ class Study:
     task: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def metric(self) -> str:
+        """What the accuracies of its trials are measured by: ``accuracy`` (top-1) or ``macro_f1``."""
+        return str(self.sweep.get("training", {}).get("metric", "accuracy"))
+
+    @property
     def simulated(self) -> bool:
         """Whether its results come from the simulated executor and mean nothing outside it."""
         return bool(self.workers.get("executor") == "simulated")

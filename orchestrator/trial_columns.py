@@ -12,7 +12,7 @@ from orchestrator.schema import STUDIES, TRIALS
 COLUMNS = (
     *("study", "number", "state", "reason", "method", "network", "task", "device", "runtime", "seed"),
     *("budget_flash", "budget_sram", "budget_macs", "accuracy", "float_accuracy", "val_accuracy"),
-    *("flash", "sram", "sram_activations", "macs", "flash_firmware", "sram_firmware", "instructions"),
+    *("metric", "flash", "sram", "sram_activations", "macs", "flash_firmware", "sram_firmware", "instructions"),
     *("violation", "feasible", "binding_use", "measured", "duration_s", "attempts", "started_at", "finished_at"),
     *("dense_flash", "dense_sram", "dense_macs", "spec_hash", "reused_from"),
 )
@@ -31,8 +31,19 @@ def trial_columns(dialect: str, parameters: Iterable[str] = ()) -> dict[str, sa.
     Parameters have no type of their own, or JSON: the filter reads them as what they are compared with.
     """
     found: dict[str, sa.ColumnElement] = {"study": STUDIES.c.name}
-    found |= {name: TRIALS.c[name] for name in COLUMNS if name != "study"}
+    found |= {name: TRIALS.c[name] for name in COLUMNS if name in TRIALS.c}
+    found["metric"] = metric_column(dialect)
     return found | {f"param.{name}": _parameter(dialect, name) for name in parameters}
+
+
+def metric_column(dialect: str) -> sa.ColumnElement:
+    """What a trial's accuracies are measured by; trials of before there was a choice have top-1 accuracy."""
+    stored = TRIALS.c.spec_json
+    if dialect == "sqlite":
+        named: Any = sa.func.json_extract(stored, "$.training.metric", type_=sa.String())
+    else:
+        named = sa.cast(stored, sa.JSON)[("training", "metric")].as_string()
+    return sa.func.coalesce(named, "accuracy", type_=sa.String())
 
 
 def _parameter(dialect: str, name: str) -> sa.ColumnElement:

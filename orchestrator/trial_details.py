@@ -14,7 +14,8 @@ from orchestrator.database import transaction
 from orchestrator.row_formats import human, printable
 from orchestrator.schema import ATTEMPTS, STUDIES, TRAJECTORIES, TRIALS
 from orchestrator.store import Store
-from orchestrator.trial_columns import COLUMNS, HIGH_IS_GOOD, NESTED, SOURCE
+from orchestrator.trial_columns import COLUMNS, HIGH_IS_GOOD, NESTED, SOURCE, metric_column
+from orchestrator.trial_scores import score_lines
 
 _COMPARED = (
     *("val_accuracy", "accuracy", "float_accuracy", "flash", "sram", "sram_activations", "macs"),
@@ -56,7 +57,8 @@ def load_trial(store: Store, reference: str, study: str | None = None) -> TrialD
     if not number.isdecimal() or len(number) > 15:
         raise InputError(f"TRIAL {reference!r}: must be a trial's number, such as 12 or STUDY#12")
     found = store.study(name if mark else study)
-    columns = [STUDIES.c.name.label("study"), *TRIALS.c, TRAJECTORIES.c.trajectory_json]
+    metric = metric_column(store.engine.dialect.name).label("metric")
+    columns = [STUDIES.c.name.label("study"), metric, *TRIALS.c, TRAJECTORIES.c.trajectory_json]
     source = SOURCE.outerjoin(TRAJECTORIES, TRAJECTORIES.c.trial_id == TRIALS.c.id)
     mine = TRIALS.c.study_id == found.id
     query = sa.select(*columns).select_from(source).where(mine & (TRIALS.c.number == int(number)))
@@ -110,13 +112,17 @@ def _settings(trial: TrialDetails) -> dict[str, Any]:
 
 
 def details_text(
-    trial: TrialDetails, memory: Sequence[Mapping[str, Any]] = (), latency: Mapping[str, Any] | None = None
+    trial: TrialDetails,
+    memory: Sequence[Mapping[str, Any]] = (),
+    latency: Mapping[str, Any] | None = None,
+    scores: Mapping[str, Any] | None = None,
 ) -> str:
     """A trial as plain text for a terminal: results, settings, widths before and after, trajectory, attempts.
 
     Args:
         memory: rows of (layer, kind, live) of its model.
         latency: ``latency_ms`` and ``latency_assumes``, where it can be estimated.
+        scores: how each class fares, see ``trial_scores.scores_of``.
     """
     row = trial.row
     title = f"Trial {row['number']} of {row['study']}: {row['method']}, {row['state']}"
@@ -128,6 +134,8 @@ def details_text(
     if latency:
         lines.append(f"  {'latency_ms':18} {latency['latency_ms']:,.3g}, an estimate: {latency['latency_assumes']}")
     lines += [f"  {'param.' + printable(name):18} {human(name, value)}" for name, value in trial.parameters.items()]
+    if scores:
+        lines += ["", *score_lines(scores)]
     if trial.widths:
         lines += ["", "Channels kept, per layer", *_widths(trial)]
     if memory:

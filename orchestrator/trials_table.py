@@ -11,6 +11,7 @@ from sqlalchemy import select
 from orchestrator.database import transaction
 from orchestrator.schema import RESULT_NUMBERS, STUDIES, TRAJECTORIES, TRIALS
 from orchestrator.store import Store, Study
+from orchestrator.trial_columns import metric_column
 
 _PLAIN = (
     "number",
@@ -62,6 +63,7 @@ def trials_frame(store: Store, study: Study | None = None, *, trajectories: bool
     without ``trajectories``, which saves reading the longest texts). Absent integers are ``<NA>``.
     """
     columns: list[Any] = [STUDIES.c.name.label("study"), *(TRIALS.c[name] for name in _PLAIN)]
+    columns.append(metric_column(store.engine.dialect.name).label("metric"))
     columns += [TRIALS.c.hyperparameters_json, *(TRIALS.c[name] for name in _JSON.values())]
     source = TRIALS.join(STUDIES, STUDIES.c.id == TRIALS.c.study_id)
     if trajectories:

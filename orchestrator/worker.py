@@ -24,9 +24,10 @@ from mcu.measure import Measurement, check_against_interpreter, measure_model
 from mcu.runtime import Runtime, RuntimeName
 from orchestrator.spec import Artifact, DenseCost, Rung, TrialResult, TrialSpec
 from pruning.checkpoint import remove_checkpoint
-from pruning.evaluation import float_accuracy, int8_accuracy, int8_inputs
+from pruning.evaluation import float_accuracy, int8_inputs
 from pruning.landing import UnreachableBudgetError
 from pruning.methods import method
+from pruning.metrics import Metric, confusion, score, score_card
 from pruning.problem import DivergedError, Infeasible, Outcome, Problem, Progress, Settings, StoppedError
 from search_spaces.choices import TaskChoice
 from search_spaces.networks import build_network
@@ -94,6 +95,7 @@ def _problem(spec: TrialSpec, task: Task) -> Problem:
         network, task.input_shape, len(task.classes),
         task.x_train, task.y_train, task.x_val, task.y_val, tuple(mean), tuple(std), task.augment,
         Runtime(RuntimeName(spec.runtime), spec.device),
+        Metric(spec.training.metric), spec.training.class_weights,
     )  # fmt: skip
 
 
@@ -165,10 +167,11 @@ def _complete(
     twin = HostTwin(outcome.model)
     test = int8_inputs(outcome.model, task.x_test, problem)
     check_against_interpreter(outcome.data, twin, test[:CHECKED_SAMPLES])
+    called = {"test": twin.predict(test), "val": twin.predict(int8_inputs(outcome.model, task.x_val, problem))}
     return TrialResult(
         state="complete",
-        accuracy=float(np.mean(twin.predict(test) == task.y_test)),
-        val_accuracy=int8_accuracy(outcome.model, task.x_val, task.y_val, problem),
+        accuracy=score(task.y_test, called["test"], problem.classes, problem.metric),
+        val_accuracy=score(task.y_val, called["val"], problem.classes, problem.metric),
         float_accuracy=float_accuracy(outcome.float_network, task.x_test, task.y_test, problem),
         flash=measured.flash,
         sram=measured.sram,
@@ -183,9 +186,19 @@ def _complete(
         widths=outcome.widths,
         dense_widths=outcome.dense_widths,
         trajectory=outcome.trajectory,
-        artifacts=_write(spec, task, outcome, measured, twin, test, artifacts),
+        artifacts=_write(spec, task, outcome, measured, twin, test, artifacts)
+        | {"scores": _store(artifacts, spec.hash(), "scores.json", _json(_scores(task, called)))},
         **_firmware(spec, outcome, test),
     )
+
+
+def _scores(task: Task, called: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Class by class how the int8 model fares in validation and test."""
+    truth = {"test": task.y_test, "val": task.y_val}
+    return {
+        split: score_card(confusion(truth[split], found, len(task.classes)), task.classes)
+        for split, found in called.items()
+    }
 
 
 def _input(twin: HostTwin) -> QTensor:

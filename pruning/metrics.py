@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
 from mcu.errors import InputError
+
+SHOWN_CLASSES = 100
+"""With more classes than these the confusion matrix is left out of a score card."""
 
 
 class Metric(StrEnum):
@@ -15,11 +20,6 @@ class Metric(StrEnum):
 
     ACCURACY = "accuracy"
     MACRO_F1 = "macro_f1"
-
-    @property
-    def title(self) -> str:
-        """As people write it."""
-        return "accuracy" if self is Metric.ACCURACY else "macro-F1"
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,17 @@ def class_weights(labels: np.ndarray, classes: int, strength: float = 1.0) -> np
         raise InputError(f"class weights: strength = {strength}: must be 0 to 1")
     weights = counts.astype(np.float64) ** -strength
     return np.asarray(weights * (counts.sum() / (weights * counts).sum()), np.float32)
+
+
+def score_card(counts: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """A confusion matrix and everything read off it, as plain values: both metrics, then class by class."""
+    scores = class_scores(counts)
+    return {
+        "accuracy": accuracy(counts),
+        "macro_f1": macro_f1(counts),
+        "classes": [{"name": name, **asdict(of_class)} for name, of_class in zip(classes, scores, strict=True)],
+        **({"confusion": counts.tolist()} if len(classes) <= SHOWN_CLASSES else {}),
+    }
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -19,6 +19,7 @@ from reports.figures.scales import short_bytes, short_count
 from reports.figures.style import BAD, GRID, INK, PALETTE, SOFT, Look, Style, encode, styled
 from reports.figures.timeline import timeline_figure
 from reports.figures.trajectories import trajectory_figure, widths_figure
+from reports.metric import metric_title
 from reports.study import StudyInfo
 from reports.trials import NUMBERS, RESOURCE_TITLES, TIMES, budgets
 from reports.winners import Winner
@@ -66,7 +67,8 @@ class Drawing:
         return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
 
 
-_NEEDED = {*NUMBERS, *TIMES, "method", "device", "state", "number", "seed", "budget", "known", "feasible", "finished"}
+_NEEDED = {*NUMBERS, *TIMES, "method", "device", "state", "number", "seed", "metric"}
+_NEEDED |= {"budget", "known", "feasible", "finished"}
 _THEME = {
     **{colour: f"c{position}" for position, colour in enumerate(PALETTE)},
     **{INK: "ink", SOFT: "soft", GRID: "grid", BAD: "bad", "#ffffff": "card"},
@@ -114,8 +116,13 @@ def draw_all(
             figure = make()
             if figure is not None:
                 files = encode(figure, style.kinds)
-                drawn[name] = Drawing(name, CAPTIONS[name], files, themed=name != "widths")
+                drawn[name] = Drawing(name, _caption(name, metric_title(whole)), files, themed=name != "widths")
     return drawn
+
+
+def _caption(name: str, metric: str) -> str:
+    """What a figure shows, in the words of the study's metric."""
+    return CAPTIONS[name].replace("accuracy", metric).replace("Accuracy", f"{metric[0].upper()}{metric[1:]}")
 
 
 def _accuracy_maker(table: pd.DataFrame, resource: str, look: Look) -> Callable[[], Figure]:

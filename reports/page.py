@@ -23,6 +23,7 @@ from reports.comparison import compare_methods, duels
 from reports.figures.style import Look, Style
 from reports.fronts import box_of
 from reports.gallery import Drawing, draw_all
+from reports.metric import metric_of, metric_title
 from reports.page_data import answer_rows, scatter_data, shown_rows, trial_header, trial_rows
 from reports.study import StudyInfo
 from reports.tables import Table, duels_table, failures_table, methods_table, winners_table
@@ -121,6 +122,7 @@ def render_page(
         header=trial_header(table),
         trials=trial_rows(table, rows),
         sweep=_pretty(study.sweep),
+        metric=metric_title(table),
     )
 
 
@@ -136,6 +138,7 @@ def fronts_document(table: pd.DataFrame, won: Sequence[Winner], study: StudyInfo
     return {
         "study": study.name,
         "chosen_by": "val_accuracy",
+        "metric": metric_of(table),
         "hypervolume_box": None if box is None else {"low": dict(box.low), "high": dict(box.high), "accuracy": 0},
         "fronts": {
             name: {

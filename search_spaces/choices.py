@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 Scalar = bool | int | float | str
 TrainingDevice = Literal["auto", "cpu", "cuda"]
+MetricName = Literal["accuracy", "macro_f1"]
 
 
 class Choice(BaseModel):
@@ -49,8 +50,24 @@ class NetworkChoice(Choice):
 
 
 class TrainingChoice(Choice):
-    """How long and where a trial trains; ``auto`` takes a GPU when torch sees one."""
+    """How long and where a trial trains, and what it is judged by.
+
+    Attributes:
+        device: ``auto`` takes a GPU when torch sees one.
+        metric: what the accuracies of a trial are measured by, and so what the sweep optimises: ``accuracy`` (the
+            share of all samples that is right) or ``macro_f1`` (the mean F1 of the classes, however rare).
+        class_weights: weight in the loss of rare classes: 0 as often as they come, 1 all classes alike.
+    """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 20
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     device: TrainingDevice = "auto"
+    metric: MetricName = "accuracy"
+    class_weights: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    @model_serializer(mode="wrap")
+    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without metric and weights where they say nothing: trials of before those existed keep their hashes."""
+        fields: dict[str, Any] = handler(self)
+        defaults = {"metric": "accuracy", "class_weights": 0.0}
+        return {name: value for name, value in fields.items() if name not in defaults or value != defaults[name]}

@@ -124,7 +124,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
         commands=(f"mcusweep launch sweep.toml{option}", f"mcusweep report --study {name}{option}"),
         storage=address,
         storage_option=bool(option),
-        test_images=sum(tested) if tested else None,
+        test_images=sum(tested) if tested and study.metric == "accuracy" else None,
         created_at=study.created_at,
         attempts=tuple(store.attempts(study)),
         rungs=last_rungs(store, study),

@@ -39,11 +39,12 @@ def show(
     format_name: FormatName = "table",
     storage: Storage = STORAGE,
 ) -> None:
-    """Everything about one trial: results, settings, widths, memory, trajectory, attempts, files."""
+    """Everything about one trial: results, scores by class, settings, widths, memory, trajectory, attempts, files."""
     from orchestrator.database import artifact_root
     from orchestrator.store import Store
     from orchestrator.trial_details import details_text, load_trial
     from orchestrator.trial_memory import latency_of, memory_of
+    from orchestrator.trial_scores import scores_of
 
     if format_name not in ("table", "json"):
         raise InputError(f"--format {format_name!r}: must be table or json")
@@ -52,7 +53,8 @@ def show(
     store = Store(storage)
     details = load_trial(store, reference_of(store, trial, study, device, flash, sram, macs), study)
     memory = memory_of(details, artifact_root(store.url))
-    everything = details.as_dict() | latency_of(details) | {"memory": memory}
+    scores = scores_of(details, artifact_root(store.url))
+    everything = details.as_dict() | latency_of(details) | {"memory": memory, "scores": scores}
     if figure is not None:
         _write_figures(store, details, memory, {figure.suffix[1:]: figure})
     if output is not None:
@@ -60,7 +62,7 @@ def show(
     if format_name == "json":
         print(json.dumps(everything, indent=2))
     else:
-        print(details_text(details, memory, latency_of(details)), end="")
+        print(details_text(details, memory, latency_of(details), scores), end="")
 
 
 def _write_figures(store: Store, details: TrialDetails, memory: list[dict[str, Any]], files: dict[str, Path]) -> None:

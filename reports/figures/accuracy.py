@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from reports.figures.scales import accuracy_axis, device_lines, resource_axis
 from reports.figures.style import INK, SOFT, Look, legend_below, new_figure, plain_note, rasterise
+from reports.metric import metric_title
 from reports.trials import RESOURCE_TITLES, methods
 from reports.winners import accuracy_front
 
@@ -40,7 +41,7 @@ def accuracy_figure(
     below = accuracy_axis(axes, known["accuracy"].tolist(), on_fronts)
     device_lines(axes, limits)
     axes.set_xlabel(f"{RESOURCE_TITLES[resource]} ({UNITS[resource]})")
-    axes.set_ylabel("int8 test accuracy")
+    axes.set_ylabel(f"int8 test {metric_title(table)}")
     axes.grid(axis="x", visible=False)
     if below:
         plain_note(axes, f"{below} trials lie below the axis")

@@ -14,6 +14,7 @@ from mcu.budget import RESOURCES
 from reports.figures.scales import log_ticks, short_bytes, short_count
 from reports.figures.style import SOFT, Look, legend_below, new_figure, rasterise
 from reports.fronts import Floats, nondominated
+from reports.metric import metric_title
 from reports.trials import RESOURCE_TITLES
 
 MOST_SLICES = 6  # hyperparameters drawn
@@ -44,7 +45,7 @@ def objectives_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Fi
         _upright(axes, at, low[at], high[at])
     axes.set_xlim(-0.15, 3.35)
     axes.set_ylim(-0.03, 1.03)
-    axes.set_xticks(range(4), ["int8 test accuracy", *(RESOURCE_TITLES[name] for name in RESOURCES)])
+    axes.set_xticks(range(4), [f"int8 test {metric_title(table)}", *(RESOURCE_TITLES[name] for name in RESOURCES)])
     axes.tick_params(length=0, pad=6)
     axes.set_yticks([])
     axes.grid(visible=False)
@@ -101,7 +102,7 @@ def slices_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Figure
     for axes in list(panels.flat)[len(names) :]:
         axes.set_visible(False)
     for line in panels:
-        line[0].set_ylabel("validation accuracy")
+        line[0].set_ylabel(f"validation {metric_title(table)}")
     panels[0][0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None, symbol=" %"))
     shown = [name for name in look.order if (trials["method"] == name).any()]
     handles = [Line2D([], [], linestyle="", marker="o", markersize=4, color=look.colour(name)) for name in shown]

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from reports.figures.style import BAD, INK, SOFT, legend_below, new_figure
+from reports.metric import metric_title
 from reports.trials import RESOURCE_TITLES
 from reports.winners import Winner
 
@@ -50,7 +51,7 @@ def trajectory_figure(
         panels[-1][column].xaxis.set_major_locator(MaxNLocator(4, integer=True))
     panels[0][0].set_ylabel("used / bound")
     if judged:
-        panels[1][0].set_ylabel("validation accuracy")
+        panels[1][0].set_ylabel(f"validation {metric_title(table)}")
     handles = [Line2D([], [], color=colour) for colour in LINES.values()]
     legend_below(figure, [*handles, Line2D([], [], color=BAD)], [*RESOURCE_TITLES.values(), "bound"])
     return figure

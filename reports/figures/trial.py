@@ -14,6 +14,7 @@ from mcu.budget import RESOURCES
 from reports.figures.scales import even_ticks, short_bytes
 from reports.figures.style import BAD, GRID, INK, SOFT, new_figure
 from reports.figures.trajectories import LINES, Rungs, course_of, draw_accuracy, draw_use
+from reports.metric import TITLES
 from reports.trials import RESOURCE_TITLES
 
 MOST_LAYERS = 40
@@ -36,7 +37,7 @@ def trial_figure(
     bounds = {name: float(bound) for name in RESOURCES if (bound := trial[f"budget_{name}"])}
     _use_panel(figure.add_subplot(grid[0, 0]), course, bounds)
     accuracy = figure.add_subplot(grid[0, 1])
-    accuracy.set_title("Validation accuracy")
+    accuracy.set_title(f"Validation {TITLES[trial.get('metric') or 'accuracy']}")
     draw_accuracy(accuracy, course)
     accuracy.set_xlabel(course.unit)
     _note_if_empty(accuracy, course.accuracy, "no accuracy was reported")

@@ -131,7 +131,7 @@
 
   function draw() {
     const holder = $("scatter-plot");
-    const svg = make("svg", { viewBox: `0 0 ${W} ${H}`, role: "group", "aria-label": `Test accuracy against ${current.title}` });
+    const svg = make("svg", { viewBox: `0 0 ${W} ${H}`, role: "group", "aria-label": `Test results against ${current.title}` });
     const [yLow, yHigh] = yRange();
     const x = (value) => LEFT + (W - LEFT - RIGHT) * Math.log(value / current.low) / Math.log(current.high / current.low);
     const y = (value) => H - BOTTOM - (H - TOP - BOTTOM) * (Math.max(value, yLow) - yLow) / (yHigh - yLow);

@@ -1,11 +1,15 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
 from mcu.errors import InputError
-from pruning.metrics import accuracy, class_scores, class_weights, confusion, macro_f1
+from pruning.evaluation import float_scores
+from pruning.metrics import Metric, accuracy, class_scores, class_weights, confusion, macro_f1
+from pruning.problem import Problem, Settings
+from pruning.training import Trainer
 
 pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
 
@@ -45,3 +49,36 @@ def test_weights_average_one_over_the_samples(labels, strength):
 def test_what_cannot_be_scored_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def rare_problem(weights):
+    """Two classes that overlap, one of them in one sample of ten."""
+    rng = np.random.default_rng(0)
+    y = (np.arange(400) % 10 == 0).astype(np.int64)
+    x = (rng.normal(size=(400, 1, 4, 4)) + 0.5 * y[:, None, None, None]).astype(np.float32)
+
+    def network():
+        torch.manual_seed(0)
+        return torch.nn.Sequential(
+            torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(16, 2)
+        )
+
+    return Problem(network, (1, 4, 4), 2, x, y, x, y, metric=Metric.MACRO_F1, class_weights=weights)
+
+
+def trained_counts(weights):
+    problem = rare_problem(weights)
+    trainer = Trainer(problem.network(), problem, Settings(epochs=6, batch_size=40))
+    for _ in trainer.run(trainer.steps):
+        pass
+    predicted = float_scores(trainer.module, problem.x_val, problem).argmax(1).numpy()
+    counts = confusion(problem.y_val, predicted, 2)
+    assert trainer.val_accuracy() == pytest.approx(macro_f1(counts), abs=0.05)  # bfloat16 may flip a sample
+    return counts
+
+
+def test_weights_make_a_rare_class_heard():
+    plain, weighed = trained_counts(0.0), trained_counts(1.0)
+    assert class_scores(plain)[1].recall < 0.5
+    assert class_scores(weighed)[1].recall > 0.6
+    assert macro_f1(weighed) > macro_f1(plain)
