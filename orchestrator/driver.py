@@ -17,7 +17,7 @@ from orchestrator.interrupts import Interrupts, Wish
 from orchestrator.optuna_record import OptunaRecord
 from orchestrator.outcome import outcome_of
 from orchestrator.plan import Plan
-from orchestrator.sampler import Sampler, replay
+from orchestrator.sampler import Context, Sampler, replay
 from orchestrator.spec import FINAL_STATES, Rung, TrialResult, TrialSpec
 from orchestrator.stop_rule import StopRule
 from orchestrator.store import Store, StoredTrial, Study
@@ -175,7 +175,7 @@ class Driver:
             planned = room.plan.trials[trial.number]
             room.record.start(trial.number, trial.spec, room.plan.spaces[planned.method], planned.index, {})
         for trial in stored:
-            known = trial.number < len(records) and records[trial.number][2].state.is_finished()
+            known = trial.number < len(records) and records[trial.number].trial.state.is_finished()
             if trial.result is not None and not known:
                 room.record.finish(trial.number, trial.spec, trial.result)
         replay(room.sampler, room.record.records())
@@ -208,7 +208,8 @@ class Driver:
         """Write the next planned trial; None if an equal one gave its result already."""
         room = self._room
         planned = room.plan.trials[self._next_number]
-        suggestion = room.sampler.suggest(planned.method, planned.index, len(room.plan.cells))
+        context = Context(planned.budget.budget, planned.network.name, len(room.plan.cells))
+        suggestion = room.sampler.suggest(planned.method, planned.index, context)
         spec = room.plan.spec(planned, suggestion.params)
         trial_id = room.store.add_trial(room.study, planned.number, spec)
         self._next_number += 1

@@ -17,9 +17,11 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event, exc
 from sqlalchemy.engine import URL
 
+from mcu.budget import RESOURCES, Budget
 from orchestrator.database import database_errors, set_pragmas
+from orchestrator.optuna_sampler import write_outcome
 from orchestrator.outcome import DIRECTIONS, OBJECTIVES, outcome_of
-from orchestrator.sampler import write_outcome
+from orchestrator.sampler import Context, Record
 from orchestrator.spec import TrialResult, TrialSpec
 
 _SHOWN_RESULTS = ("accuracy", "violation", "binding_use", "duration_s", "reason")
@@ -121,14 +123,14 @@ class OptunaRecord:
                 self._storage.set_trial_user_attr(trial_id, name, value)
             write_outcome(self._storage, trial_id, outcome_of(result, spec.budget.budget()))
 
-    def records(self) -> list[tuple[str, int, FrozenTrial]]:
-        """Every trial with its method and index, for a sampler to learn from; ``method`` is taken out."""
+    def records(self) -> list[Record]:
+        """Every trial with its method, index and budget, for a sampler to learn from; ``method`` is taken out."""
         with self._errors():
             trials = self._storage.get_all_trials(self._study_id)
         return [_without_method(trial) for trial in trials]
 
 
-def _without_method(trial: FrozenTrial) -> tuple[str, int, FrozenTrial]:
+def _without_method(trial: FrozenTrial) -> Record:
     method = str(trial.params["method"])
     params = {name: value for name, value in trial.params.items() if name != "method"}
     distributions = {name: value for name, value in trial.distributions.items() if name != "method"}
@@ -146,4 +148,6 @@ def _without_method(trial: FrozenTrial) -> tuple[str, int, FrozenTrial]:
         system_attrs=trial.system_attrs,
         intermediate_values={},
     )
-    return method, int(trial.user_attrs["index"]), bare
+    bounds = {name: trial.user_attrs.get(f"budget_{name}") for name in RESOURCES}
+    context = Context(Budget(**bounds), str(trial.user_attrs["network"]))
+    return Record(method, int(trial.user_attrs["index"]), context, bare)

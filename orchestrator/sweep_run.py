@@ -17,7 +17,7 @@ from orchestrator.interrupts import Interrupts
 from orchestrator.optuna_record import OptunaRecord
 from orchestrator.plan import Plan
 from orchestrator.provenance import machine, package_versions, usable_cpus
-from orchestrator.sampler import make_sampler
+from orchestrator.sampler_catalogue import make_sampler
 from orchestrator.stop_rule import AsyncRungs, NeverStop, StopRule
 from orchestrator.store import Store, Study
 from orchestrator.sweep_difference import differences

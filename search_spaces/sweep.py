@@ -83,9 +83,22 @@ class MethodsSection(Choice):
 
 
 class SamplerSection(Choice):
-    """``[sampler]``: an Optuna sampler by its short name."""
+    """``[sampler]``: how hyperparameters are chosen.
 
-    name: Literal["tpe", "nsga2", "nsga3", "qmc", "random", "grid"] = "tpe"
+    Attributes:
+        name: ``tpe`` learns across budgets and networks; ``optuna-tpe``, ``nsga2`` and ``nsga3`` are Optuna's and do
+            not know of budgets; ``qmc`` (scrambled Sobol), ``random`` and ``grid`` do not learn.
+        warm_start: whether ``tpe`` begins with what earlier studies on the same task in the same database found.
+    """
+
+    name: Literal["tpe", "optuna-tpe", "nsga2", "nsga3", "qmc", "random", "grid"] = "tpe"
+    warm_start: bool = False
+
+    @model_validator(mode="after")
+    def _learns(self) -> SamplerSection:
+        if self.warm_start and self.name != "tpe":
+            raise InputError(f"warm_start = true: {self.name!r} cannot begin with earlier studies; allowed with 'tpe'")
+        return self
 
 
 class StoppingSection(Choice):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import optuna
 import pytest
 from hypothesis import given
@@ -9,11 +11,14 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from mcu.budget import Budget
 from mcu.errors import InputError
 from orchestrator.outcome import Outcome, outcome_of
-from orchestrator.sampler import SAMPLERS, axis_values, derive_seed, make_sampler
+from orchestrator.sampler import Context, Record, derive_seed
+from orchestrator.sampler_catalogue import SAMPLERS, make_sampler
+from orchestrator.sequence_sampler import axis_values
 from orchestrator.spec import TrialResult
 
 SPACE = {"rate": FloatDistribution(0.01, 1.0, log=True), "kind": CategoricalDistribution(["a", "b"])}
 SPACES = {"one": SPACE, "two": SPACE, "fixed": {}}
+CONTEXT = Context(Budget(flash=65536), "net", cells=2)
 
 
 def good(value: float) -> Outcome:
@@ -24,41 +29,52 @@ def good(value: float) -> Outcome:
 def test_every_sampler_stays_in_its_space_and_copes_with_an_empty_one(name):
     sampler = make_sampler(name, SPACES, 0)
     for index in range(15):
-        params = sampler.suggest("one", index, 2).params
+        params = sampler.suggest("one", index, CONTEXT).params
         assert 0.01 <= params["rate"] <= 1.0
         assert params["kind"] in ("a", "b")
         sampler.learn("one", index, good(params["rate"]))
-    assert sampler.suggest("fixed", 0).params == {}
+    assert sampler.suggest("fixed", 0, CONTEXT).params == {}
     sampler.learn("fixed", 0, good(1.0))
 
 
 @pytest.mark.parametrize("name", ["random", "qmc", "grid"])
 def test_sequences_depend_on_the_index_alone(name):
     forward, backward = make_sampler(name, SPACES, 3), make_sampler(name, SPACES, 3)
-    points = [forward.suggest("one", index).params for index in range(8)]
-    assert points == [backward.suggest("one", index).params for index in reversed(range(8))][::-1]
-    assert points == [forward.suggest("two", index).params for index in range(8)]
+    points = [forward.suggest("one", index, Context()).params for index in range(8)]
+    assert points == [backward.suggest("one", index, Context()).params for index in reversed(range(8))][::-1]
+    assert points == [forward.suggest("two", index, Context()).params for index in range(8)]
     assert len({point["rate"] for point in points}) > 3
 
 
 def test_a_grid_shows_every_point_to_every_budget():
     sampler = make_sampler("grid", {"one": {"kind": CategoricalDistribution(["a", "b"])}}, 0)
-    assert [sampler.suggest("one", index, 3).params["kind"] for index in range(6)] == ["a"] * 3 + ["b"] * 3
+    context = Context(cells=3)
+    assert [sampler.suggest("one", index, context).params["kind"] for index in range(6)] == ["a"] * 3 + ["b"] * 3
 
 
-def test_tpe_learns_where_the_good_results_are():
-    sampler = make_sampler("tpe", SPACES, 0)
+def test_every_budget_gets_sobol_points_of_the_whole_range():
+    sampler = make_sampler("qmc", SPACES, 0)
+    context = Context(cells=8)
+    for cell in range(8):
+        rates = [float(sampler.suggest("one", cell + 8 * turn, context).params["rate"]) for turn in range(8)]
+        assert sorted(int(4 * (1 + math.log10(rate) / 2)) for rate in rates) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize("name", ["tpe", "optuna-tpe"])
+def test_tpe_learns_where_the_good_results_are(name):
+    sampler = make_sampler(name, SPACES, 0)
     rates = []
     for index in range(80):
-        rates.append(float(sampler.suggest("one", index).params["rate"]))
+        rates.append(float(sampler.suggest("one", index, CONTEXT).params["rate"]))
         sampler.learn("one", index, good(rates[-1]))
     assert sum(rate > 0.3 for rate in rates[40:]) >= 20  # a random sampler's share is a quarter
 
 
-def test_a_restored_sampler_goes_on_as_the_first_would_have():
-    first, second = make_sampler("tpe", SPACES, 0), make_sampler("tpe", SPACES, 0)
+@pytest.mark.parametrize("name", ["tpe", "optuna-tpe"])
+def test_a_restored_sampler_goes_on_as_the_first_would_have(name):
+    first, second = make_sampler(name, SPACES, 0), make_sampler(name, SPACES, 0)
     for index in range(20):
-        suggestion = first.suggest("one", index)
+        suggestion = first.suggest("one", index, CONTEXT)
         first.learn("one", index, good(float(suggestion.params["rate"])))
         record = optuna.trial.create_trial(
             params=suggestion.params,
@@ -66,12 +82,12 @@ def test_a_restored_sampler_goes_on_as_the_first_would_have():
             values=good(float(suggestion.params["rate"])).values,
             system_attrs={**suggestion.memory, "constraints:flash": -0.1},
         )
-        second.restore("one", index, record)
-    assert first.suggest("one", 20).params == second.suggest("one", 20).params
+        second.restore(Record("one", index, CONTEXT, record))
+    assert first.suggest("one", 20, CONTEXT).params == second.suggest("one", 20, CONTEXT).params
 
 
 def test_an_unknown_sampler_is_refused():
-    with pytest.raises(InputError, match="allowed: tpe, nsga2"):
+    with pytest.raises(InputError, match="allowed: tpe, optuna-tpe"):
         make_sampler("magic", SPACES, 0)
 
 
