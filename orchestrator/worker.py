@@ -169,7 +169,8 @@ def _complete(
     check_against_interpreter(outcome.data, twin, test[:CHECKED_SAMPLES])
     called = {"test": twin.predict(test), "val": twin.predict(int8_inputs(outcome.model, task.x_val, problem))}
     return TrialResult(
-        state="complete",
+        state="infeasible" if outcome.shortfall else "complete",
+        reason=outcome.shortfall,
         accuracy=score(task.y_test, called["test"], problem.classes, problem.metric),
         val_accuracy=score(task.y_val, called["val"], problem.classes, problem.metric),
         float_accuracy=float_accuracy(outcome.float_network, task.x_test, task.y_test, problem),
