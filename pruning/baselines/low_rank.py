@@ -12,7 +12,7 @@ from torch import fx, nn
 from mcu.budget import Budget, Resources
 from mcu.resources import ResourceModel
 from mcu.trace import trace
-from pruning.baselines.peer import PRETRAIN
+from pruning.baselines.peer import pretrained_steps
 from pruning.parent import begin
 from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
 from pruning.recipe import TRAINING
@@ -42,7 +42,7 @@ class LowRank:
             least = _used(factorised(dense, ranks_at(dense, 0.0)), problem)
             return Infeasible("over budget even at rank 1 in every convolution", least)
         run = begin(problem, budget, settings, report, self.name, rebuild=_rebuilt)
-        pretrained = round(float(settings.hyperparameters.get("pretrain", PRETRAIN)) * run.trainer.float_steps)
+        pretrained = pretrained_steps(settings, run.trainer.float_steps)
         for _ in run.train("pre-training", pretrained):
             pass
         if run.trainer.step == pretrained:
@@ -77,15 +77,8 @@ def _pair(layer: nn.Conv2d, rank: int) -> nn.Sequential:
     """The best approximation of a convolution by ``rank`` filters and a 1x1 convolution (Eckart and Young)."""
     left, values, right = torch.linalg.svd(layer.weight.flatten(1).double(), full_matrices=False)
     root = values[:rank].sqrt()
-    first = nn.Conv2d(
-        layer.in_channels,
-        rank,
-        layer.kernel_size,
-        layer.stride,
-        layer.padding,
-        layer.dilation,
-        bias=False,  # type: ignore[arg-type]
-    )
+    shape: Any = {name: getattr(layer, name) for name in ("kernel_size", "stride", "padding", "dilation")}
+    first = nn.Conv2d(layer.in_channels, rank, **shape, bias=False)
     second = nn.Conv2d(rank, layer.out_channels, 1, bias=layer.bias is not None)
     first.weight.copy_((root[:, None] * right[:rank]).view_as(first.weight))
     second.weight.copy_((left[:, :rank] * root).view_as(second.weight))

@@ -68,7 +68,7 @@ def _out_of_reach(problem: Problem, dense: Resources, budget: Budget) -> Infeasi
     )
 
 
-def weights_of(module: nn.Module) -> list[nn.Parameter]:
+def weights_of(module: nn.Module) -> list[torch.Tensor]:
     """The tensors that are pruned: weights of convolutions and dense layers."""
     return [layer.weight for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Conv1d | nn.Linear)]
 

@@ -60,13 +60,10 @@ class Rounds:
         Raises:
             InputError: for values that are not allowed.
         """
-        pretrain = float(settings.hyperparameters.get("pretrain", PRETRAIN))
         count = int(settings.hyperparameters.get("rounds", 1))
-        if not 0 <= pretrain < 1:
-            raise InputError(f"hyperparameters.pretrain = {pretrain}: allowed is 0 to less than 1")
         if not 1 <= count <= 100:
             raise InputError(f"hyperparameters.rounds = {count}: allowed is 1 (one-shot) to 100")
-        first = pretrain * float_steps
+        first = pretrained_steps(settings, float_steps)
         last = first + (PRUNING_PART * (float_steps - first) if count > 1 else 0)
         steps = np.rint(np.linspace(first, last, count)).astype(int)
         return cls(tuple(steps.tolist()), tuple(((np.arange(count) + 1) / count).tolist()))
@@ -77,6 +74,18 @@ class Rounds:
         start = {name: max(getattr(dense, name), bound) for name, bound in bounds.items()}
         exact = {name: start[name] ** (1 - share) * bound**share for name, bound in bounds.items()}
         return budget if share == 1 else Budget(**{name: max(1, round(value)) for name, value in exact.items()})
+
+
+def pretrained_steps(settings: Settings, float_steps: int) -> int:
+    """Steps before the first compression, by the hyperparameter ``pretrain``.
+
+    Raises:
+        InputError: for a part that is not allowed.
+    """
+    part = float(settings.hyperparameters.get("pretrain", PRETRAIN))
+    if not 0 <= part < 1:
+        raise InputError(f"hyperparameters.pretrain = {part}: allowed is 0 to less than 1")
+    return round(part * float_steps)
 
 
 class PeerPruning:
