@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from mcu.errors import InputError
+from orchestrator import supervision, supervisor
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -56,8 +57,18 @@ def command_group() -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its status."""
-    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+    """Run the command line and exit with its status; what runs a sweep gets a supervisor."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    supervision.attach()
+    if words and words[0] in supervisor.COMMANDS and not supervision.supervised():
+        sys.exit(supervisor.supervise(words))
+    status = FAILED
+    try:
+        status = run(words)
+    finally:
+        if status != supervision.GO_ON_STATUS:
+            supervision.tell_end()
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -84,7 +95,7 @@ def _known(error: Exception) -> tuple[str, int]:
     from orchestrator.failures import RunFailed
 
     if isinstance(error, RunFailed):
-        return str(error), FAILED
+        return str(error), supervision.GO_ON_STATUS if error.passing and supervision.supervised() else FAILED
     raise error
 
 

@@ -8,7 +8,7 @@ specification and seed, and results of attempts that were given up are refused.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.database import StoreError
@@ -67,6 +67,7 @@ class Room:
     watcher: Watcher = field(default_factory=Watcher)
     interrupts: Interrupts = field(default_factory=Interrupts)
     retries: Retries = field(default_factory=Retries)
+    on_result: Callable[[], None] = lambda: None
 
 
 class Driver:
@@ -259,6 +260,7 @@ class Driver:
         room.record.finish(work.number, work.spec, result)
         room.sampler.learn(planned.method, planned.index, outcome_of(result, work.spec.budget.budget()))
         room.stop_rule.ended(work.number, work.spec, result)
+        room.on_result()
         room.watcher.finished(work.number, work.spec, result, reused_from)
 
     def _retry(self, attempt: str, work: Work, reason: LossReason, detail: str) -> None:

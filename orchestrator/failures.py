@@ -4,4 +4,10 @@ from __future__ import annotations
 
 
 class RunFailed(RuntimeError):  # noqa: N818  (it reads as what happened)
-    """A run could not go on; the message is one line for the user."""
+    """A run could not go on; the message is one line for the user.
+
+    Attributes:
+        passing: whether the same command may well succeed if it is started again at once.
+    """
+
+    passing = False

@@ -8,13 +8,13 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from sqlalchemy import Connection, Engine, delete, select, update
 from sqlalchemy.engine import URL
 
 from mcu.errors import InputError
 from orchestrator.database import database_label, transaction
+from orchestrator.processes import process_alive, process_start
 from orchestrator.schema import LOCKS
 
 REMOTE_PATIENCE = timedelta(seconds=120)  # a holder on another host is judged by its heartbeat alone
@@ -29,32 +29,6 @@ def utc_now() -> datetime:
 def iso(moment: datetime) -> str:
     """ISO 8601 in UTC with milliseconds, as stored."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def process_start(pid: int) -> float | None:
-    """Start time of a local process in clock ticks since boot; None where the system does not tell.
-
-    Together with the pid it tells a process from a later one that was given the same number.
-    """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    return float(stat.rpartition(")")[2].split()[19])
-
-
-def process_alive(pid: int) -> bool:
-    """Whether a local process exists and is not a zombie."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except OSError:
-        return True
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,14 @@ from orchestrator.driver import Driver, Retries, Room
 from orchestrator.executors.attempt import DEFAULT_WORKER, WorkerSetting
 from orchestrator.executors.base import Executor
 from orchestrator.interrupts import Interrupts
+from orchestrator.lent_task import lent_task
 from orchestrator.optuna_record import OptunaRecord
 from orchestrator.plan import Plan
 from orchestrator.provenance import machine, package_versions, usable_cpus
 from orchestrator.sampler_catalogue import make_sampler
 from orchestrator.stop_rule import AsyncRungs, NeverStop, StopRule
 from orchestrator.store import Store, Study
+from orchestrator.supervision import tell_progress
 from orchestrator.sweep_difference import differences
 from orchestrator.watcher import Watcher
 from search_spaces.sweep import SweepConfig, WorkersSection
@@ -135,6 +137,7 @@ def run_study(
                     watcher=watcher,
                     interrupts=interrupts,
                     retries=Retries(sweep.workers.max_attempts),
+                    on_result=tell_progress,
                 )
                 finished = Driver(room, lock).run()
         finally:
@@ -180,6 +183,8 @@ def executor_for(setting: WorkerSetting, section: WorkersSection, options: RunOp
         cpus_per_trial=section.cpus_per_trial,
         address=options.address,
         use_gpu=sweep.training.device != "cpu",
+        gpus_per_trial=section.gpus_per_trial,
+        lent=lent_task(sweep.task) if setting.worker == DEFAULT_WORKER else None,
     )
 
 

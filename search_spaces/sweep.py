@@ -8,9 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from mcu.errors import InputError
+from mcu.units import parse_bytes
 from search_spaces.budgets import BudgetsSection, NamedBudget
 from search_spaces.choices import Choice, NetworkChoice, Scalar, TaskChoice, TrainingChoice
 from search_spaces.factories import is_reference
@@ -29,11 +38,23 @@ Searched = Annotated[Range | Choices | Scalar, BeforeValidator(parse_hyperparame
 
 
 class SweepSection(Choice):
-    """``[sweep]``: ``trials`` is the number for each method, unless ``methods.trials`` says otherwise."""
+    """``[sweep]``: ``trials`` is the number for each method, unless ``methods.trials`` says otherwise.
+
+    Attributes:
+        seeds: run every budget with the same so many seeds, round by round; when all had their round the first comes
+            again, with other hyperparameters. Without it every trial of a method has a seed of its own.
+    """
 
     name: Name
     seed: Seed = 0
     trials: Trials = 48
+    seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+    @model_serializer(mode="wrap")
+    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without ``seeds`` where there are none: studies of before it existed stay equal."""
+        fields: dict[str, Any] = handler(self)
+        return {name: value for name, value in fields.items() if name != "seeds" or value is not None}
 
 
 class NetworkSection(Choice):
@@ -114,12 +135,19 @@ def _worker_count(value: Any) -> Any:
 
 
 class WorkersSection(Choice):
-    """``[workers]``: where trials run, how many at once, and how often one is tried."""
+    """``[workers]``: where trials run, how many at once, and how often one is tried.
+
+    Attributes:
+        gpus_per_trial: a share of a GPU, such as 0.25; by default those there are shared evenly by the workers.
+        min_free: no more trials are handed out when less than this is free where results are written.
+    """
 
     executor: Literal["ray", "local", "simulated"] = "ray"
     cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = 1
+    gpus_per_trial: Annotated[float, Field(ge=0, le=64)] | None = None
     count: Annotated[int | Literal["auto"], BeforeValidator(_worker_count)] = "auto"
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    min_free: Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)] = 256 * 2**20
 
 
 def _default_hyperparameters() -> dict[str, Range | Choices | Scalar]:

@@ -100,6 +100,7 @@ def _check_executor(name: str | None) -> None:
 def _run(store: Store, study: Study, sweep: SweepConfig, options: RunOptions, quiet: bool) -> int:
     from orchestrator.interrupts import Interrupts
     from orchestrator.progress import make_watcher
+    from orchestrator.supervision import supervised
     from orchestrator.sweep_run import run_study
 
     interrupts = Interrupts()
@@ -107,6 +108,8 @@ def _run(store: Store, study: Study, sweep: SweepConfig, options: RunOptions, qu
     try:
         report = run_study(store, study, sweep, options, make_watcher(quiet), interrupts)
     except RunFailed as error:
+        if error.passing and supervised():
+            raise  # the supervisor goes on by itself
         raise RunFailed(f"{error}\nresults so far are kept; go on with: {again}") from error
     if not report.finished:
         return _interrupted(again, interrupts)

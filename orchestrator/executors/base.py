@@ -63,6 +63,12 @@ class ExecutorError(RunFailed):
     """The executor as a whole cannot start or go on; one line that says why."""
 
 
+class ExecutorLost(ExecutorError):  # noqa: N818  (it reads as what happened)
+    """The executor ran and is gone, as when Ray's head dies; another one may go on."""
+
+    passing = True
+
+
 class Executor(ABC):
     """Runs attempts of trials; a context manager that leaves no process behind.
 

@@ -15,36 +15,25 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-_QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing leaves the machine
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DISABLE_IMPORT_WARNING": "1",
-    "RAY_TASK_MAX_RETRIES": "0",
-}
-for _name, _value in _QUIET.items():  # Ray reads them on import
-    os.environ.setdefault(_name, _value)
+import ray.exceptions
 
-import ray  # noqa: E402
-import ray.exceptions  # noqa: E402
-
-from orchestrator.executors.attempt import WorkerSetting, run_attempt  # noqa: E402
-from orchestrator.executors.base import (  # noqa: E402
+from orchestrator.executors.attempt import WorkerSetting, run_attempt
+from orchestrator.executors.base import (
     Event,
     Executor,
-    ExecutorError,
+    ExecutorLost,
     Finished,
     LossReason,
     Lost,
     Reported,
     Started,
 )
-from orchestrator.spec import Rung, TrialResult, TrialSpec  # noqa: E402
+from orchestrator.executors.ray_cluster import OBJECT_STORE_BYTES, RayCluster, one_line
+from orchestrator.lent_task import LentTask, borrow
+from orchestrator.spec import Rung, TrialResult, TrialSpec
 
-OBJECT_STORE_BYTES = 256 * 1024 * 1024
 MOST_EVENTS = 1000  # of one poll: a trial that reports without pause must not hold the driver
-CONNECT_SECONDS = 5.0
 STOP_BOARD = "mcusweep-stops"
-_NAMESPACE = "mcusweep"
 
 
 class _StopBoard:
@@ -67,8 +56,12 @@ def _should_stop(board: str, attempt: str) -> bool:
         return False
 
 
-def _attempt(setting: WorkerSetting, board: str, attempt: str, spec_json: str) -> Iterator[tuple[str, Any]]:
+def _attempt(
+    setting: WorkerSetting, board: str, attempt: str, spec_json: str, lent: LentTask | None
+) -> Iterator[tuple[str, Any]]:
     """The body of the Ray task: yields ``started``, each ``rung``, then ``done``."""
+    if lent is not None:
+        borrow(lent)
     messages: queue.Queue[tuple[str, Any]] = queue.Queue()
     cancelled = threading.Event()
 
@@ -98,6 +91,11 @@ def _attempt(setting: WorkerSetting, board: str, attempt: str, spec_json: str) -
 class RayExecutor(Executor):
     """Attempts as Ray tasks of ``cpus_per_trial`` CPUs each; ``workers`` of them, or as many as there is room for.
 
+    Args:
+        address: of a cluster that is there already; our packages and the user's modules are sent to it.
+        gpus_per_trial: a share of a GPU, such as 0.25; None shares those there are evenly among the workers.
+        lent: the task's data, put into the object store once and seen by all workers without a copy.
+
     Raises:
         ExecutorError: if Ray does not start, or no cluster answers at ``address``.
     """
@@ -110,14 +108,19 @@ class RayExecutor(Executor):
         cpus_per_trial: int = 1,
         address: str | None = None,
         use_gpu: bool = False,
+        gpus_per_trial: float | None = None,
+        lent: LentTask | None = None,
     ) -> None:
         self._setting = setting
-        self._own_cluster = address is None
-        start_ray(workers, cpus_per_trial, address)
+        cpus = workers * cpus_per_trial if workers is not None else None
+        store = OBJECT_STORE_BYTES + (lent.bytes if lent is not None else 0)
+        self._cluster = RayCluster(cpus, address, object_store=store, code=setting.paths)
+        self._lent = ray.put(lent) if lent is not None else None
         resources = ray.cluster_resources()
         room = max(1, int(resources.get("CPU", 1)) // cpus_per_trial)
         self._capacity = min(workers, room) if workers is not None else room
-        gpus = min(1.0, resources.get("GPU", 0) / self._capacity) if use_gpu else 0.0
+        share = min(1.0, resources.get("GPU", 0) / self._capacity)
+        gpus = (share if gpus_per_trial is None else gpus_per_trial) if use_gpu else 0.0
         self._board_name = f"{STOP_BOARD}-{os.getpid()}-{time.monotonic_ns()}"
         self._board: Any = None
         task = ray.remote(_attempt)
@@ -134,12 +137,19 @@ class RayExecutor(Executor):
     def submit(self, attempt: str, spec: TrialSpec) -> None:
         """Start an attempt."""
         try:
-            self._running[attempt] = self._task.remote(self._setting, self._board_name, attempt, spec.model_dump_json())
+            self._running[attempt] = self._task.remote(
+                self._setting, self._board_name, attempt, spec.model_dump_json(), self._lent
+            )
         except ray.exceptions.RayError as error:
-            raise ExecutorError(f"Ray takes no more trials: {_line(error)}") from error
+            raise ExecutorLost(f"Ray takes no more trials: {one_line(error)}") from error
 
     def poll(self, timeout: float) -> list[Event]:
-        """Events since the last call; waits up to ``timeout`` seconds for the first."""
+        """Events since the last call; waits up to ``timeout`` seconds for the first.
+
+        Raises:
+            ExecutorLost: if Ray is gone.
+        """
+        self._cluster.check()
         if not self._running:
             time.sleep(timeout)
             return []
@@ -155,18 +165,18 @@ class RayExecutor(Executor):
         try:
             ready, _ = ray.wait(list(self._running.values()), timeout=timeout, num_returns=1)
         except (ray.exceptions.RayError, ConnectionError) as error:
-            raise ExecutorError(f"Ray is gone: {_line(error)}") from error
+            raise ExecutorLost(f"Ray is gone: {one_line(error)}") from error
         return [names[id(generator)] for generator in ready]
 
     def _next(self, attempt: str) -> Event:
         try:
             kind, content = ray.get(next(self._running[attempt]))
         except ray.exceptions.OutOfMemoryError as error:
-            return self._lose(attempt, LossReason.OUT_OF_MEMORY, _line(error))
+            return self._lose(attempt, LossReason.OUT_OF_MEMORY, one_line(error))
         except ray.exceptions.WorkerCrashedError as error:
-            return self._lose(attempt, LossReason.WORKER_DIED, _line(error))
+            return self._lose(attempt, LossReason.WORKER_DIED, one_line(error))
         except (ray.exceptions.RayError, StopIteration) as error:
-            return self._lose(attempt, LossReason.EXECUTOR_LOST, _line(error))
+            return self._lose(attempt, LossReason.EXECUTOR_LOST, one_line(error))
         if kind == "started":
             host, pid = content
             return Started(attempt, host, pid)
@@ -189,61 +199,10 @@ class RayExecutor(Executor):
 
     def shutdown(self) -> None:
         """End the trials now, and Ray itself where this executor started it."""
-        if not ray.is_initialized():
-            return
-        if not self._own_cluster:
+        if not self._cluster.own and ray.is_initialized():
             for generator in self._running.values():
                 with suppress(ray.exceptions.RayError):
                     ray.cancel(generator, force=True)
         self._running = {}
         self._board = None
-        ray.shutdown()
-
-
-def start_ray(workers: int | None, cpus_per_trial: int, address: str | None) -> None:
-    """Start Ray on this machine, or join the cluster at ``address``; one more try when the first fails.
-
-    Raises:
-        ExecutorError: if both tries fail.
-    """
-    if address is not None:
-        _check_reachable(address)
-    quiet = {"logging_level": "ERROR", "log_to_driver": False, "namespace": _NAMESPACE}
-    if address is not None:
-        options: dict[str, Any] = {"address": address}
-    else:
-        cpus = workers * cpus_per_trial if workers is not None else None
-        options = {
-            "address": "local",
-            "num_cpus": cpus,
-            "include_dashboard": False,
-            "object_store_memory": OBJECT_STORE_BYTES,
-        }
-    for last in (False, True):
-        try:
-            ray.init(**options, **quiet)
-            return
-        except Exception as error:  # Ray raises whatever its parts raise
-            ray.shutdown()
-            if last:
-                where = f"join the Ray cluster at {address}" if address else "start Ray on this machine"
-                raise ExecutorError(f"cannot {where}: {_line(error)}; `--executor local` does without Ray") from error
-            time.sleep(1.0)
-
-
-def _check_reachable(address: str) -> None:
-    """Refuse a ``host:port`` nobody listens at: Ray itself would try for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdecimal():
-        return  # "auto" and the like
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise ExecutorError(
-            f"--address {address}: no Ray cluster answers there ({error}); start one with `ray start --head`"
-        ) from None
-
-
-def _line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+        self._cluster.close()

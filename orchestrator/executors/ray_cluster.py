@@ -1,0 +1,181 @@
+"""Ray itself: started on this machine or joined, watched while it runs, and gone without a trace afterwards."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import ray
+
+import orchestrator
+from orchestrator.executors.base import ExecutorError, ExecutorLost
+from orchestrator.processes import LocalProcess, descendants
+from orchestrator.reaper import Reaper
+
+OBJECT_STORE_BYTES = 256 * 1024 * 1024
+CONNECT_SECONDS = 5.0
+CHECK_SECONDS = 1.0
+MOST_MISSES = 5  # of an own head none is forgiven; a head elsewhere may be slow to answer
+ROOMS = ("mcu", "pruning", "search_spaces", "reports", "orchestrator")
+_ESSENTIAL = ("gcs_server", "raylet")
+_NAMESPACE = "mcusweep"
+
+
+class RayCluster:
+    """Ray on this machine, ended with this object; or the cluster at ``address``, which is only left.
+
+    Args:
+        cpus: of an own cluster; None for as many as the machine has.
+        object_store: bytes of an own cluster's object store.
+        code: folders with the user's modules, sent to a cluster elsewhere together with our packages.
+
+    Raises:
+        ExecutorError: if it does not start, or nobody answers at ``address``; after a second try.
+    """
+
+    def __init__(
+        self,
+        cpus: int | None,
+        address: str | None = None,
+        *,
+        object_store: int = OBJECT_STORE_BYTES,
+        code: tuple[str, ...] = (),
+    ) -> None:
+        self.own = address is None
+        self._misses = 0
+        self._checked = 0.0
+        self._others = set(descendants(os.getpid()))
+        self._reaper = Reaper() if self.own else None
+        self._roots: list[LocalProcess] | None = None
+        starting = threading.Event()
+        threading.Thread(target=self._watch_until, args=(starting,), daemon=True).start()
+        try:
+            options = own_options(cpus, object_store) if address is None else joined_options(address, code)
+            _start(options, address)
+        except BaseException:
+            self._bury()
+            raise
+        finally:
+            starting.set()
+        self._roots = self._new()
+        self._essential = [process for process in self._roots if process.name in _ESSENTIAL] if self.own else []
+        self._head = None if self.own else _gcs_address()
+
+    def _watch_until(self, started: threading.Event) -> None:
+        while not started.wait(0.3):  # a driver killed while Ray starts leaves nothing behind either
+            self._watch()
+
+    def _new(self) -> list[LocalProcess]:
+        """Descendants of this process that came after Ray was to start; those of Ray once that has started."""
+        if self._roots is not None:
+            return [*self._roots, *descendants(*(root.pid for root in self._roots))]
+        reaper = self._reaper.pid if self._reaper is not None else 0
+        return [
+            process for process in descendants(os.getpid()) if process not in self._others and process.pid != reaper
+        ]
+
+    def _watch(self) -> None:
+        if self._reaper is not None:
+            self._reaper.watch(self._new())
+
+    def check(self) -> None:
+        """Look after the cluster, at most once a second.
+
+        Raises:
+            ExecutorLost: if its head, or on this machine its raylet, is gone. Ray itself would end this process
+                about a minute later, without an exception.
+        """
+        now = time.monotonic()
+        if now - self._checked < CHECK_SECONDS:
+            return
+        self._checked = now
+        self._watch()
+        for process in self._essential:
+            if not process.alive:
+                raise ExecutorLost(f"Ray is gone: one of its processes on this machine, {process.pid}, died")
+        if self._head is not None:
+            self._misses = 0 if answers(self._head) else self._misses + 1
+            if self._misses >= MOST_MISSES:
+                raise ExecutorLost(f"Ray is gone: its head at {self._head} does not answer")
+
+    def close(self) -> None:
+        """Leave the cluster; an own one ends, with every process it started."""
+        self._watch()
+        if any(not process.alive for process in self._essential):  # the others would hold us up for long
+            for process in self._new():
+                process.kill()
+        if ray.is_initialized():
+            ray.shutdown()
+        self._bury()
+
+    def _bury(self) -> None:
+        if self._reaper is not None:
+            self._reaper.close()
+
+
+def own_options(cpus: int | None, object_store: int) -> dict[str, Any]:
+    """How Ray is started on this machine: no dashboard."""
+    return {"address": "local", "num_cpus": cpus, "include_dashboard": False, "object_store_memory": object_store}
+
+
+def joined_options(address: str, code: tuple[str, ...]) -> dict[str, Any]:
+    """How a cluster is joined: our packages and the user's modules go with the sweep."""
+    _check_reachable(address)
+    house = Path(orchestrator.__file__).resolve().parents[1]
+    environment: dict[str, Any] = {
+        "py_modules": [str(house / room) for room in ROOMS],
+        "excludes": ["**/__pycache__/**"],
+        "env_vars": {"RAY_USAGE_STATS_ENABLED": "0"},
+    }
+    if code:
+        environment["working_dir"] = code[0]
+    return {"address": address, "runtime_env": environment}
+
+
+def _start(options: dict[str, Any], address: str | None) -> None:
+    for last in (False, True):
+        try:
+            ray.init(**options, logging_level="ERROR", log_to_driver=False, namespace=_NAMESPACE)
+            return
+        except Exception as error:  # Ray raises whatever its parts raise
+            ray.shutdown()
+            if last:
+                where = f"join the Ray cluster at {address}" if address else "start Ray on this machine"
+                raise ExecutorError(
+                    f"cannot {where}, tried twice: {one_line(error)}; `--executor local` does without Ray"
+                ) from error
+            time.sleep(1.0)
+
+
+def _gcs_address() -> str | None:
+    with suppress(Exception):  # a client connection does not know it
+        return str(ray.get_runtime_context().gcs_address)
+    return None
+
+
+def answers(address: str, seconds: float = 2.0) -> bool:
+    """Whether somebody listens at ``host:port``."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=seconds).close()
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse a ``host:port`` nobody listens at: Ray itself would try for minutes."""
+    target = address.removeprefix("ray://")
+    if target.rpartition(":")[2].isdecimal() and ":" in target and not answers(target, CONNECT_SECONDS):
+        raise ExecutorError(f"--address {address}: no Ray cluster answers there; start one with `ray start --head`")
+
+
+def one_line(error: BaseException) -> str:
+    """Kind and first line of an error."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

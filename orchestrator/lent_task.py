@@ -1,0 +1,67 @@
+"""A sweep's data, loaded once by the driver and lent to the workers of this or another machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from mcu.errors import InputError
+from search_spaces.choices import TaskChoice
+from search_spaces.tasks import Task, load_task, task_digest
+
+
+@dataclass(frozen=True)
+class LentTask:
+    """A loaded task, and what it was loaded from.
+
+    Attributes:
+        digest: of the data, as in the specifications of trials.
+    """
+
+    choice: TaskChoice
+    digest: str
+    task: Task
+
+    @property
+    def bytes(self) -> int:
+        """Of its arrays."""
+        return sum(x.nbytes + y.nbytes for _, x, y in self.task.splits())
+
+
+MOST_LENT = 2**30
+"""Bytes of a task above which workers map its cached files instead: they share one copy on a machine either way."""
+
+_LENT: dict[str, LentTask] = {}
+
+
+def lent_task(choice: TaskChoice) -> LentTask | None:
+    """The task to lend; None if it is too large, or the data are not on the driver's machine."""
+    try:
+        lent = LentTask(choice, task_digest(choice), load_task(choice))
+    except InputError:
+        return None
+    return lent if lent.bytes <= MOST_LENT else None
+
+
+def borrow(lent: LentTask) -> None:
+    """Use a lent task in this process from now on."""
+    _LENT.clear()  # a process works for one sweep at a time
+    _LENT[lent.choice.model_dump_json()] = lent
+
+
+def digest_here(choice: TaskChoice) -> str:
+    """Digest of a task's data as this process would use them."""
+    lent = _LENT.get(choice.model_dump_json())
+    return task_digest(choice) if lent is None else lent.digest
+
+
+def task_here(choice: TaskChoice) -> Task:
+    """The task: lent, loaded before, or loaded now."""
+    lent = _LENT.get(choice.model_dump_json())
+    return _loaded(choice.model_dump_json()) if lent is None else lent.task
+
+
+@lru_cache(maxsize=2)
+def _loaded(choice: str) -> Task:
+    """Loaded tasks are kept: a worker process runs many trials of one sweep."""
+    return load_task(TaskChoice.model_validate_json(choice))
