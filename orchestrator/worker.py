@@ -7,7 +7,6 @@ import json
 import os
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from mcu.host_twin import HostTwin
 from mcu.int8_model import QTensor
 from mcu.measure import Measurement, check_against_interpreter, measure_model
 from mcu.runtime import Runtime, RuntimeName
+from orchestrator.lent_task import digest_here, task_here
 from orchestrator.spec import Artifact, DenseCost, Rung, TrialResult, TrialSpec
 from pruning.checkpoint import remove_checkpoint
 from pruning.evaluation import float_accuracy, int8_inputs
@@ -29,9 +29,8 @@ from pruning.landing import UnreachableBudgetError
 from pruning.methods import method
 from pruning.metrics import Metric, confusion, score, score_card
 from pruning.problem import DivergedError, Infeasible, Outcome, Problem, Progress, Settings, StoppedError
-from search_spaces.choices import TaskChoice
 from search_spaces.networks import build_network
-from search_spaces.tasks import Task, load_task, task_digest
+from search_spaces.tasks import Task
 
 SELF_TEST_SAMPLES = 8
 """Test samples stored with the model, for the firmware's self test."""
@@ -56,10 +55,10 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[Rung], bool]) 
         diverged or out-of-memory one ``failed``, each with its reason; a defect raises.
     """
     started = time.monotonic()
-    if spec.data is not None and spec.data != task_digest(spec.task):
+    if spec.data is not None and spec.data != digest_here(spec.task):
         raise InputError(f"task {spec.task.name!r}: its data changed since this trial was planned; launch a new study")
     try:
-        task = _task(spec.task.model_dump_json())
+        task = task_here(spec.task)
         problem, settings = _problem(spec, task), _settings(spec, artifacts)
         torch.manual_seed(spec.seed)
         answer = method(spec.method).run(
@@ -78,12 +77,6 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[Rung], bool]) 
         used = answer.smallest
         return _ended("infeasible", answer.reason, started, **_held(spec, used))
     return _complete(spec, task, problem, answer, artifacts, started)
-
-
-@lru_cache(maxsize=2)
-def _task(choice: str) -> Task:
-    """Loaded tasks are kept: a worker process runs many trials of one sweep."""
-    return load_task(TaskChoice.model_validate_json(choice))
 
 
 def _problem(spec: TrialSpec, task: Task) -> Problem:
