@@ -61,11 +61,18 @@ class Plan:
         planned: list[PlannedTrial] = []
         for index in range(max(counts.values())):
             network, budget = self.cells[index % len(self.cells)]
-            seed = derive_seed(self.sweep.sweep.seed, "trial", index)
+            seed = self._seed(index)
             for method in methods:
                 if index < counts[method]:
                     planned.append(PlannedTrial(len(planned), method, index, network, budget, seed))
         return tuple(planned)
+
+    def _seed(self, index: int) -> int:
+        """Seed of a method's trials of this index: one of its own, or with ``sweep.seeds`` one for the whole round."""
+        section = self.sweep.sweep
+        if section.seeds is None:
+            return derive_seed(section.seed, "trial", index)
+        return derive_seed(section.seed, "round", index // len(self.cells) % section.seeds)
 
     @cached_property
     def spaces(self) -> dict[str, dict[str, BaseDistribution]]:

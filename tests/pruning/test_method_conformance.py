@@ -159,7 +159,7 @@ def test_methods_see_no_test_data():
 
 
 def test_the_list_for_planning_is_what_the_methods_say_themselves():
-    assert {entry.name for entry in BUILT_IN} <= set(METHODS)
+    assert {entry.name for entry in BUILT_IN if entry.summary != "for tests"} <= set(METHODS)
     for name in METHODS:
         entry, found = find_method(name), method(name)
         assert found.name == name
