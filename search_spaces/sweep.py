@@ -156,7 +156,11 @@ def _default_hyperparameters() -> dict[str, Range | Choices | Scalar]:
 
 
 class SweepConfig(Choice):
-    """A whole sweep file; see :func:`load_sweep`."""
+    """A whole sweep file; see :func:`load_sweep`.
+
+    Attributes:
+        grown_from: what it was before it was extended; never in a file.
+    """
 
     sweep: SweepSection
     task: TaskChoice
@@ -168,6 +172,7 @@ class SweepConfig(Choice):
     sampler: SamplerSection = SamplerSection()
     stopping: StoppingSection = StoppingSection()
     workers: WorkersSection = WorkersSection()
+    grown_from: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _checked(self) -> SweepConfig:
@@ -258,6 +263,8 @@ def _absolute(text: str, folder: Path) -> str:
 
 
 def _refuse_base(table: dict[str, Any], where: str) -> None:
+    if "grown_from" in table:
+        raise InputError(f"{where}: unknown key grown_from")
     for section in ("task", "network"):
         if isinstance(table.get(section), dict) and "base" in table[section]:
             raise InputError(f"{where}: unknown key {section}.base: factories are looked up beside the sweep file")
