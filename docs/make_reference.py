@@ -46,6 +46,8 @@ def sweep_file() -> str:
         '(64,000), counts numbers or texts such as `"4.4M"`.\n'
     ]
     for section, entry in schema["properties"].items():
+        if section == "grown_from":
+            continue
         body = schema["$defs"].get(_reference(entry), entry)
         if section == "hyperparameters":
             parts.append(f"\n## [hyperparameters]\n\n{_hyperparameters()}")

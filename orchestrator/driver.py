@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.database import StoreError
+from orchestrator.disk_guard import DiskGuard, DiskShort
 from orchestrator.executors.base import Event, Executor, Finished, LossReason, Lost, Reported, Started
 from orchestrator.interrupts import Interrupts, Wish
 from orchestrator.optuna_record import OptunaRecord
@@ -68,6 +69,7 @@ class Room:
     interrupts: Interrupts = field(default_factory=Interrupts)
     retries: Retries = field(default_factory=Retries)
     on_result: Callable[[], None] = lambda: None
+    disk: DiskGuard = field(default_factory=DiskGuard)
 
 
 class Driver:
@@ -76,6 +78,7 @@ class Driver:
     Raises (from `run`):
         StoreError: the database gave out; nothing that was stored is lost.
         ExecutorError: nothing can run any more.
+        DiskShort: too little space is left to begin another trial.
     """
 
     def __init__(self, room: Room, lock: StudyLock) -> None:
@@ -85,6 +88,7 @@ class Driver:
         self._next_number = 0
         self._last_heartbeat = 0.0
         self._noted_wish = Wish.GO_ON
+        self._shortage: str | None = None
 
     def run(self) -> bool:
         """Run until every planned trial has a result; False if the user interrupted."""
@@ -107,7 +111,7 @@ class Driver:
         self._tell_wish(wish)
         if wish is Wish.STOP_NOW:
             return False
-        if wish is Wish.GO_ON:
+        if wish is Wish.GO_ON and not self._disk_is_short():
             self._fill()
         if not self._running and (wish is not Wish.GO_ON or not self._unfinished()):
             return False
@@ -116,6 +120,16 @@ class Driver:
         self._heartbeat()
         room.watcher.tick()
         return True
+
+    def _disk_is_short(self) -> bool:
+        """Whether no trial may begin for want of space; the line is told once, and ends the run once nothing runs."""
+        shortage = self._room.disk.shortage()
+        if shortage is not None and not self._running and self._unfinished():
+            raise DiskShort(shortage)
+        if shortage is not None and self._shortage is None:
+            self._room.watcher.note(f"{shortage}; finishing {len(self._running)} running trials")
+        self._shortage = shortage
+        return shortage is not None
 
     def _unfinished(self) -> bool:
         return bool(self._waiting or self._running or self._next_number < len(self._room.plan.trials))

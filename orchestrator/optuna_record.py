@@ -12,9 +12,10 @@ from datetime import datetime
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
+from optuna.storages._rdb.models import TrialModel, TrialParamModel
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import event, exc
+from sqlalchemy import event, exc, select, update
 from sqlalchemy.engine import URL
 
 from mcu.budget import RESOURCES, Budget
@@ -51,9 +52,23 @@ class OptunaRecord:
             )
             self._study_id = storage.get_study_id_from_name(study_name)
             self._written = storage.get_n_trials(self._study_id)
+            self._widen_methods()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 study.set_metric_names(list(OBJECTIVES))
+
+    def _widen_methods(self) -> None:
+        """Rewrite the choices of ``method`` where an extension added some behind the old ones.
+
+        Optuna refuses a parameter whose choices change; the values are positions among them, and stay right.
+        """
+        wide = distribution_to_json(CategoricalDistribution(self._methods))
+        ours = select(TrialModel.trial_id).where(TrialModel.study_id == self._study_id)
+        old = (TrialParamModel.param_name == "method") & (TrialParamModel.distribution_json != wide)
+        with self._storage.engine.begin() as connection:
+            connection.execute(
+                update(TrialParamModel).where(old & TrialParamModel.trial_id.in_(ours)).values(distribution_json=wide)
+            )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 
@@ -55,24 +56,71 @@ class Plan:
         Raises:
             InputError: as `check`.
         """
-        methods = self.sweep.methods.names
         self.check()
-        counts = {method: self.sweep.trials_of(method) for method in methods}
-        planned: list[PlannedTrial] = []
-        for index in range(max(counts.values())):
-            network, budget = self.cells[index % len(self.cells)]
-            seed = self._seed(index)
-            for method in methods:
-                if index < counts[method]:
-                    planned.append(PlannedTrial(len(planned), method, index, network, budget, seed))
-        return tuple(planned)
+        earlier = self._earlier.trials if self._earlier is not None else ()
+        return (*earlier, *self._added(earlier))
 
-    def _seed(self, index: int) -> int:
-        """Seed of a method's trials of this index: one of its own, or with ``sweep.seeds`` one for the whole round."""
+    @cached_property
+    def _earlier(self) -> Plan | None:
+        """The plan this one grew from."""
+        grown_from = self.sweep.grown_from
+        return Plan(SweepConfig.model_validate(grown_from)) if grown_from is not None else None
+
+    def _added(self, earlier: tuple[PlannedTrial, ...]) -> list[PlannedTrial]:
+        """What the sweep asks for beyond earlier trials: every method gets its trials, budgets taking turns.
+
+        Trials of one index have one budget and one seed in all methods, also in those that came later.
+        """
+        slots = {trial.index: trial for trial in earlier}
+        turns = Counter(self._cell_of(slot) for slot in slots.values())
+        taken = {(trial.method, trial.index) for trial in earlier}
+        missing = self._missing(earlier)
+        left = sum(cells.total() for cells in missing.values())
+        planned: list[PlannedTrial] = []
+        index = at = 0
+        while len(planned) < left:
+            if index not in slots:
+                while not any(cells[at % len(self.cells)] for cells in missing.values()):
+                    at += 1
+                cell = at % len(self.cells)
+                slots[index] = PlannedTrial(-1, "", index, *self.cells[cell], self._seed(index, turns[cell]))
+                turns[cell] += 1
+                at += 1
+            cell = self._cell_of(slots[index])
+            for method, cells in missing.items():
+                if (method, index) not in taken and cells[cell]:
+                    cells[cell] -= 1
+                    planned.append(replace(slots[index], number=len(earlier) + len(planned), method=method))
+            index += 1
+        return planned
+
+    def _missing(self, earlier: tuple[PlannedTrial, ...]) -> dict[str, Counter[int]]:
+        """How many trials of each cell each method lacks."""
+        there = Counter((trial.method, self._cell_of(trial)) for trial in earlier)
+        missing: dict[str, Counter[int]] = {}
+        for method in self.sweep.methods.names:
+            wanted = Counter(index % len(self.cells) for index in range(self.sweep.trials_of(method)))
+            missing[method] = Counter(
+                {cell: count - there[method, cell] for cell, count in wanted.items() if count > there[method, cell]}
+            )
+        return missing
+
+    def _cell_of(self, trial: PlannedTrial) -> int:
+        return self._positions[trial.network.model_dump_json(), trial.budget]
+
+    @cached_property
+    def _positions(self) -> dict[tuple[str, NamedBudget], int]:
+        return {(network.model_dump_json(), budget): at for at, (network, budget) in enumerate(self.cells)}
+
+    def _seed(self, index: int, turn: int) -> int:
+        """Seed of a method's trials of this index: one of its own, or with ``sweep.seeds`` one for the whole round.
+
+        ``turn`` counts the trials the budget had before.
+        """
         section = self.sweep.sweep
         if section.seeds is None:
             return derive_seed(section.seed, "trial", index)
-        return derive_seed(section.seed, "round", index // len(self.cells) % section.seeds)
+        return derive_seed(section.seed, "round", turn % section.seeds)
 
     @cached_property
     def spaces(self) -> dict[str, dict[str, BaseDistribution]]:

@@ -97,6 +97,15 @@ class Store:
             )
         return self.study(study.name)
 
+    def extend_study(self, study: Study, sweep: dict[str, Any], sweep_file: str | None, planned: int) -> Study:
+        """Give a study a longer sweep; what it has so far stays as it is."""
+        values: dict[str, Any] = {"sweep_json": canonical_json(sweep), "planned_trials": planned}
+        if sweep_file is not None:
+            values["sweep_file"] = sweep_file
+        with transaction(self.engine, self.url) as connection:
+            connection.execute(update(STUDIES).where(STUDIES.c.id == study.id).values(values))
+        return self.study(study.name)
+
     def studies(self) -> list[Study]:
         """All studies, oldest first."""
         with transaction(self.engine, self.url) as connection:

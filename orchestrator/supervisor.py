@@ -52,8 +52,8 @@ class Supervisor:
         try:
             return self._until_it_ends()
         finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+            for known, handler in previous.items():
+                signal.signal(known, handler)
 
     def _until_it_ends(self) -> int:
         fruitless = 0

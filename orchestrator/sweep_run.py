@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mcu.errors import InputError
-from orchestrator.database import artifact_root, database_label
+from orchestrator.database import artifact_root, database_file, database_label
+from orchestrator.disk_guard import DiskGuard
 from orchestrator.driver import Driver, Retries, Room
 from orchestrator.executors.attempt import DEFAULT_WORKER, WorkerSetting
 from orchestrator.executors.base import Executor
+from orchestrator.extension import bare, grown
 from orchestrator.interrupts import Interrupts
 from orchestrator.lent_task import lent_task
 from orchestrator.optuna_record import OptunaRecord
@@ -68,13 +70,19 @@ def simulated(sweep: SweepConfig) -> SweepConfig:
 
 
 def open_study(
-    store: Store, sweep: SweepConfig, sweep_file: str | None = None, task: Mapping[str, Any] | None = None
+    store: Store,
+    sweep: SweepConfig,
+    sweep_file: str | None = None,
+    task: Mapping[str, Any] | None = None,
+    *,
+    extend: bool = False,
 ) -> Study:
     """The sweep's study: a new one, or the one there is if it was made from the same sweep.
 
     Args:
         sweep_file: text of the sweep file, kept with a new study.
         task: what is known of the data, kept as well.
+        extend: let the sweep add trials, seeds, budgets, networks and methods to the study there is.
 
     Raises:
         InputError: if a study of that name was made from another sweep; the message shows the difference.
@@ -82,14 +90,17 @@ def open_study(
     plan = Plan(sweep)
     dump = json.loads(sweep.canonical())
     workers = dump.pop("workers")
+    dump = bare(dump)
     there = store.find_study(sweep.sweep.name)
     if there is not None:
-        different = differences(there.sweep, dump)
+        different = differences(bare(there.sweep), dump)
+        if different and extend:
+            return _extended(store, there, sweep, sweep_file)
         if different:
             shown = "; ".join(different[:4]) + (f"; and {len(different) - 4} more" if len(different) > 4 else "")
             raise InputError(
                 f"study {there.name!r} in {database_label(store.url)} was made from another sweep: {shown}; "
-                "give this one another [sweep] name or another --storage"
+                "give this one another [sweep] name or another --storage, or --extend the study"
             )
         return there
     planned = len(plan.trials)
@@ -97,6 +108,21 @@ def open_study(
         0, sweep.sweep.name, dump, sweep_file, workers, planned, package_versions(), machine(), "", dict(task or {})
     )
     return store.create_study(fresh)
+
+
+def _extended(store: Store, there: Study, sweep: SweepConfig, sweep_file: str | None) -> Study:
+    longer = grown(stored_sweep(there), sweep)
+    planned = len(Plan(longer).trials)
+    behind = [trial.number for trial in store.trials(there) if trial.number >= there.planned_trials]
+    if behind:
+        raise InputError(
+            f"--extend: study {there.name!r} has {len(behind)} trials merged in from elsewhere behind its plan; "
+            "extend before merging, or give the sweep another name"
+        )
+    dump = json.loads(longer.canonical())
+    del dump["workers"]
+    with store.lock(there.name):
+        return store.extend_study(there, dump, sweep_file, planned)
 
 
 def stored_sweep(study: Study) -> SweepConfig:
@@ -138,6 +164,7 @@ def run_study(
                     interrupts=interrupts,
                     retries=Retries(sweep.workers.max_attempts),
                     on_result=tell_progress,
+                    disk=disk_guard(store, sweep),
                 )
                 finished = Driver(room, lock).run()
         finally:
@@ -148,6 +175,13 @@ def run_study(
 def threads(sweep: SweepConfig) -> int:
     """Torch threads of one trial: as many as it has CPUs."""
     return sweep.workers.cpus_per_trial
+
+
+def disk_guard(store: Store, sweep: SweepConfig) -> DiskGuard:
+    """Watches where the database and the trials' files are."""
+    file = database_file(store.url)
+    folders = [artifact_root(store.url)] + ([file.absolute().parent] if file is not None else [])
+    return DiskGuard(tuple(folders), 0 if sweep.workers.executor == "simulated" else sweep.workers.min_free)
 
 
 def _import_paths(sweep: SweepConfig) -> tuple[str, ...]:

@@ -30,6 +30,10 @@ Overrides = Annotated[
 Workers = Annotated[int | None, typer.Option("--workers", metavar="N", min=1, help="Trials at a time.")]
 Address = Annotated[str | None, typer.Option("--address", metavar="RAY", help="Ray cluster to join.")]
 ExecutorName = Annotated[str | None, typer.Option("--executor", metavar="NAME", help="ray, local or simulated.")]
+Extend = Annotated[
+    bool,
+    typer.Option("--extend", help="Add the trials, seeds, budgets, networks or methods that the file has gained."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
 
@@ -40,6 +44,7 @@ def launch(
     workers: Workers = None,
     address: Address = None,
     executor: ExecutorName = None,
+    extend: Extend = False,
     quiet: Quiet = False,
 ) -> int:
     """Run a sweep; the same sweep again continues its study."""
@@ -49,7 +54,7 @@ def launch(
     sweep = load_sweep(sweep_file, overrides or [])
     from orchestrator.plan import Plan
     from orchestrator.store import Store
-    from orchestrator.sweep_run import RunOptions, open_study, simulated
+    from orchestrator.sweep_run import RunOptions, open_study, simulated, stored_sweep
 
     Plan(sweep).check()
     options = RunOptions(workers=workers, executor=executor, address=address)
@@ -62,7 +67,8 @@ def launch(
         facts = check_sweep(sweep)
     store = Store(storage, writing=True)
     try:
-        study = open_study(store, sweep, sweep_file.read_text(encoding="utf-8"), facts)
+        study = open_study(store, sweep, sweep_file.read_text(encoding="utf-8"), facts, extend=extend)
+        sweep = stored_sweep(study).model_copy(update={"workers": sweep.workers})
         return _run(store, study, sweep, options, quiet)
     finally:
         store.close()

@@ -7,80 +7,26 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from pathlib import Path
 
 import fake_sweep
 import optuna
 import pytest
 from fake_sweep import make_sweep, run
+from scripted import ScriptedExecutor, frame_of, good, scripted
 from sqlalchemy import event, text
 
 from mcu.errors import InputError
 from orchestrator.database import StoreError
+from orchestrator.disk_guard import DiskGuard, DiskShort
 from orchestrator.driver import Retries
-from orchestrator.executors.base import Event, Executor, ExecutorError, Finished, LossReason, Lost, Reported
+from orchestrator.executors.base import Event, ExecutorError, Finished, LossReason, Lost, Reported
 from orchestrator.interrupts import Interrupts, Wish
-from orchestrator.spec import Rung, TrialResult, TrialSpec
+from orchestrator.spec import Rung, TrialResult
 from orchestrator.store import Store
 from orchestrator.sweep_run import open_study, stored_sweep
-from orchestrator.trials_table import trials_frame
 from orchestrator.watcher import Watcher
-
-
-class ScriptedExecutor(Executor):
-    """Ends attempts in the driver's own process as ``script`` says; its clock jumps so that no test waits."""
-
-    def __init__(self, script=None, capacity: int = 2) -> None:
-        self.script = script or (lambda attempt, spec, nth: [Finished(attempt, good(spec))])
-        self.room = capacity
-        self.seen: list[TrialSpec] = []
-        self.stopped: list[str] = []
-        self.queue: deque[Event] = deque()
-        self.clock = 0.0
-
-    @property
-    def capacity(self) -> int:
-        return self.room
-
-    def submit(self, attempt: str, spec: TrialSpec) -> None:
-        self.seen.append(spec)
-        nth = sum(other == spec for other in self.seen)
-        self.queue.extend(self.script(attempt, spec, nth))
-
-    def poll(self, timeout: float) -> list[Event]:
-        self.clock += timeout
-        events, self.queue = list(self.queue), deque()
-        return events
-
-    def stop(self, attempt: str) -> None:
-        self.stopped.append(attempt)
-
-    def shutdown(self) -> None:
-        pass
-
-    def now(self) -> float:
-        return self.clock
-
-
-def good(spec: TrialSpec) -> TrialResult:
-    quality = float(spec.hyperparameters["quality"])
-    return TrialResult(
-        state="complete", val_accuracy=quality, accuracy=quality, flash=30000, sram=30000, macs=10**6, violation=0.0
-    )
-
-
-def scripted(storage: str, sweep, script=None, **more):
-    executor = ScriptedExecutor(script)
-    report = run(storage, sweep, make_executor=lambda *_: executor, **more)
-    return report, executor
-
-
-def frame_of(storage: str):
-    store = Store(storage)
-    frame = trials_frame(store, store.study())
-    store.close()
-    return frame
 
 
 def test_every_planned_trial_is_run_once_and_mirrored_to_optuna(storage):
@@ -258,6 +204,29 @@ def test_a_full_disk_stops_the_driver_and_keeps_every_stored_result(storage):
     after = frame_of(storage).set_index("number")["accuracy"].to_dict()
     assert {number: after[number] for number in done} == done
     assert len(executor.seen) == 40 - len(done)
+
+
+def test_too_little_free_space_begins_no_more_trials_and_says_so_once(storage, tmp_path, monkeypatch):
+    free = {"bytes": 10**9}
+    monkeypatch.setattr(
+        "orchestrator.sweep_run.disk_guard", lambda *_: DiskGuard((tmp_path,), 10**8, lambda _: free["bytes"])
+    )
+
+    def script(attempt, spec, nth):
+        if len(executors[0].seen) == 3:
+            free["bytes"] = 10**7
+        return [Finished(attempt, good(spec))]
+
+    executors = [ScriptedExecutor(script)]
+    with pytest.raises(DiskShort, match=r"only 10,000,000 B are free in .*no more trials are begun$"):
+        run(storage, make_sweep(trials=9), make_executor=lambda *_: executors[0])
+    begun = len(executors[0].seen)
+    assert 3 <= begun <= 4
+    assert list(frame_of(storage)["state"]) == ["complete"] * begun
+    free["bytes"] = 10**9
+    report, rest = scripted(storage, make_sweep(trials=9))
+    assert report.counts == {"complete": 9}
+    assert len(rest.seen) == 9 - begun
 
 
 def test_a_second_driver_on_the_same_study_is_refused(storage):
