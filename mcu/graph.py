@@ -6,7 +6,7 @@ exported int8 model, so one ``Op`` here becomes one TensorFlow Lite operator. Ba
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -73,12 +73,16 @@ class Op:
 class Group:
     """Channels that live and die together: the i-th channel of every producer is one removable unit.
 
-    ``producers`` are the names of the convolution-like operators that write these channels.
+    Attributes:
+        size: removable units.
+        producers: names of the convolution-like operators that write these channels.
+        channels: channels that every producer writes for one unit.
     """
 
     name: str
     size: int
     producers: tuple[str, ...]
+    channels: int = 1
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,11 @@ class Graph:
     def widths(self) -> np.ndarray:
         """Present width of every group; int64 ``(groups,)``."""
         return np.array([group.size for group in self.groups], dtype=np.int64)
+
+    @property
+    def channels(self) -> np.ndarray:
+        """Present channels of every group, as its producers write them; int64 ``(groups,)``."""
+        return self.widths * np.array([group.channels for group in self.groups], dtype=np.int64)
 
     def last_uses(self) -> list[tuple[int, int]]:
         """For each tensor the operator that writes it (-1: the input) and the last that reads it."""
@@ -118,3 +127,21 @@ class Graph:
             for index, group in enumerate(self.groups):
                 row[index] = np.count_nonzero(tensor.groups == index) / group.size
         return matrix
+
+
+def bundle(graph: Graph, count: int) -> Graph:
+    """Make ``count`` neighbouring channels one removable unit in every group that divides into such units.
+
+    Kernels that work on several channels at once gain nothing from channels in between.
+    """
+    sizes = {index: group.size // count for index, group in enumerate(graph.groups) if group.size % count == 0}
+    bundled = np.isin(np.arange(len(graph.groups)), list(sizes))
+    tensors = []
+    for tensor in graph.tensors:
+        inside = (tensor.groups != FIXED) & bundled[tensor.groups]
+        tensors.append(replace(tensor, members=np.where(inside, tensor.members // count, tensor.members)))
+    groups = tuple(
+        replace(group, size=sizes[index], channels=group.channels * count) if index in sizes else group
+        for index, group in enumerate(graph.groups)
+    )
+    return replace(graph, tensors=tuple(tensors), groups=groups)

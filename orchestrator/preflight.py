@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
 from mcu.errors import InputError
+from mcu.graph import bundle
 from mcu.resources import ResourceModel
 from mcu.trace import trace
 from pruning.landing import require_reachable
-from search_spaces.choices import NetworkChoice
+from pruning.recipe import check_parent, check_value
+from search_spaces.choices import NetworkChoice, Scalar
+from search_spaces.hyperparameters import Choices, Hyperparameter, Range
 from search_spaces.networks import build_network
 from search_spaces.sweep import SweepConfig
 from search_spaces.tasks import Task, describe_task, load_task
@@ -26,6 +30,7 @@ def check_sweep(sweep: SweepConfig) -> dict[str, Any]:
     Raises:
         InputError: one line that names what cannot be used.
     """
+    check_recipe(sweep)
     task = load_task(sweep.task)
     facts = describe_task(sweep.task.name, task)
     models = {choice.name: _resources(choice, task) for choice in sweep.network.choices()}
@@ -43,6 +48,39 @@ def check_sweep(sweep: SweepConfig) -> dict[str, Any]:
     return facts
 
 
+def check_recipe(sweep: SweepConfig) -> None:
+    """Refuse hyperparameters of training that no trial could use, at either end of their ranges.
+
+    Raises:
+        InputError: naming the hyperparameter, its value and what is allowed.
+    """
+    most: dict[str, Scalar] = {}
+    for name, given in sweep.hyperparameters.items():
+        values = _values(given)
+        for value in values:
+            check_value(name, value, sweep.training.epochs)
+        most[name] = values[-1]
+    starts = _values(sweep.hyperparameters.get("start", "scratch"))
+    start = "parent" if "parent" in starts else "scratch"
+    check_parent(float(most.get("parent_epochs", 0)), float(most.get("distillation", 0)), start)
+
+
+def _values(given: Hyperparameter) -> list[Scalar]:
+    if isinstance(given, Range):
+        return [given.low, given.high]
+    if isinstance(given, Choices):
+        return sorted(given.choices, key=lambda value: (isinstance(value, str), value))
+    return [given]
+
+
 def _resources(choice: NetworkChoice, task: Task) -> ResourceModel:
     network = build_network(choice, task.input_shape, len(task.classes), seed=0)
-    return ResourceModel(trace(network, task.input_shape).graph)
+    for path in choice.frozen:
+        if path not in dict(network.named_modules()):
+            close = get_close_matches(path, [name for name, _ in network.named_modules()], n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise InputError(
+                f"network.frozen: {path!r} is no layer of {choice.name}; {hint}allowed are paths of layers"
+            )
+    graph = trace(network, task.input_shape, choice.frozen).graph
+    return ResourceModel(bundle(graph, choice.multiple) if choice.multiple > 1 else graph)

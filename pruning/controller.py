@@ -45,6 +45,7 @@ class WidthController:
 
     def __init__(self, model: ResourceModel, budget: Budget, bank: GateBank, steps: int) -> None:
         self.model, self.bank, self.steps = model, bank, max(1, steps)
+        self._channels = np.array([group.channels for group in model.graph.groups])
         bounds = budget.bounds()
         self.names = list(bounds)
         self.rows = torch.tensor([RESOURCES.index(name) for name in bounds])
@@ -147,7 +148,7 @@ class WidthController:
             **{name: round(float(value)) for name, value in zip(RESOURCES, used, strict=True)},
             **{f"target_{n}": round(float(v)) for n, v in zip(self.names, self.target(), strict=True)},
             **{f"multiplier_{n}": round(float(v), 4) for n, v in zip(self.names, self.multipliers, strict=True)},
-            "widths": [round(float(v), 2) for v in self.widths],
+            "widths": [round(float(v), 2) for v in self.widths * self._channels],
         }
 
     @property

@@ -56,15 +56,18 @@ class GateBank:
         """Open the gates softly: float64 widths ``(groups,)`` with gradient, temperatures ``(groups,)`` in channels."""
         groups = self.group_of
         steps = (widths[groups].float() - self.ranks - 0.5) / temperatures[groups].float()
-        self._soft = torch.sigmoid(steps)
-        if self._soft.requires_grad:
-            self._soft.retain_grad()
-        self.values = torch.cat([self._soft, torch.ones(1)])
+        self.set_gates(torch.sigmoid(steps))
+
+    def set_gates(self, gates: torch.Tensor) -> None:
+        """Every gate by itself: float32 ``(slots,)`` with gradient."""
+        self._soft = gates
+        if gates.requires_grad:
+            gates.retain_grad()
+        self.values = torch.cat([gates, torch.ones(1)])
 
     def watch(self) -> None:
         """All gates at 1, with gradients: importances are learned before anything closes."""
-        self._soft = torch.ones(len(self.importance), requires_grad=True)
-        self.values = torch.cat([self._soft, torch.ones(1)])
+        self.set_gates(torch.ones(len(self.importance), requires_grad=True))
 
     def set_hard(self, kept: list[np.ndarray]) -> None:
         """Gates exactly 1 for the kept members of each group and 0 for the others."""

@@ -46,7 +46,13 @@ def _print(name: str, value: int) -> str:
 
 
 def land(
-    model: ResourceModel, budget: Budget, widths: np.ndarray, limit: np.ndarray, importance: list[np.ndarray]
+    model: ResourceModel,
+    budget: Budget,
+    widths: np.ndarray,
+    limit: np.ndarray,
+    importance: list[np.ndarray],
+    *,
+    growing: bool = True,
 ) -> np.ndarray:
     """Integer widths within the budget, close to ``widths`` and not above ``limit``.
 
@@ -56,14 +62,15 @@ def land(
         widths: real-valued widths ``(groups,)``.
         limit: most channels a group may have.
         importance: per group, importances of the channels that exist, in descending order.
+        growing: whether channels come back while every bound holds.
 
     Returns:
-        int64 ``(groups,)``, maximal: no single channel can be added without breaking a bound.
+        int64 ``(groups,)``; when growing maximal: no single channel can be added without breaking a bound.
     """
     landed = np.clip(np.rint(widths), 1, limit).astype(np.int64)
     while not budget.admits(model.exact(landed)):
         landed[_cheapest_loss(model, budget, landed, importance)] -= 1
-    return grow(model, budget, landed, widths, limit, importance)
+    return grow(model, budget, landed, widths, limit, importance) if growing else landed
 
 
 def _cheapest_loss(model: ResourceModel, budget: Budget, widths: np.ndarray, importance: list[np.ndarray]) -> int:

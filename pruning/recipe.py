@@ -35,7 +35,7 @@ class Recipe:
     learning_rate: float = 0.1
     weight_decay: float = 5e-4
     label_smoothing: float = 0.05
-    int8_part: float = 0.15
+    int8_part: float = 0.05
     averaging: float = 0.0
     recalibration: bool = False
     parent_epochs: int = 0
@@ -51,27 +51,48 @@ class Recipe:
             InputError: for a value that is not allowed, or distillation without a parent.
         """
         chosen = {field.name: hyperparameters[field.name] for field in fields(cls) if field.name in hyperparameters}
+        for name, value in chosen.items():
+            check_value(name, value, epochs)
         recipe = cls(**chosen)  # type: ignore[arg-type]
-        recipe._check(epochs)
+        check_parent(recipe.parent_epochs, recipe.distillation, recipe.start)
         return recipe
 
-    def _check(self, epochs: int) -> None:
-        parts = ("label_smoothing", "int8_part", "distillation")
-        for name in parts:
-            _require(name, getattr(self, name), 0 <= getattr(self, name) < 1 + (name == "distillation"), "0 to 1")
-        for name in ("learning_rate", "distillation_temperature"):
-            _require(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
-        for name in ("weight_decay", "averaging"):
-            _require(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
-        whole = float(self.parent_epochs).is_integer()
+
+def check_value(name: str, value: Scalar, epochs: int) -> None:
+    """Refuse a value a recipe cannot have; names that are not of the recipe pass.
+
+    Raises:
+        InputError: naming what is allowed.
+    """
+    if name not in Recipe.__dataclass_fields__:
+        return
+    if name == "start":
+        holds, allowed = value in ("scratch", "parent"), "'scratch' or 'parent'"
+    elif name == "recalibration":
+        holds, allowed = isinstance(value, bool), "true or false"
+    elif isinstance(value, bool | str):
+        holds, allowed = False, "a number"
+    elif name == "parent_epochs":
         allowed = f"a whole number from 0 to {epochs - 1}, one less than the epochs of the trial"
-        _require("parent_epochs", self.parent_epochs, whole and 0 <= self.parent_epochs < epochs, allowed)
-        _require("start", self.start, self.start in ("scratch", "parent"), "'scratch' or 'parent'")
-        if not self.parent_epochs and (self.distillation or self.start == "parent"):
-            name = "distillation" if self.distillation else "start"
-            raise InputError(f"hyperparameters.{name} = {getattr(self, name)}: needs parent_epochs of 1 or more")
-
-
-def _require(name: str, value: object, holds: bool, allowed: str) -> None:
+        holds = float(value).is_integer() and 0 <= value < epochs
+    elif name in ("label_smoothing", "int8_part"):
+        holds, allowed = 0 <= value < 1, "0 to less than 1"
+    elif name == "distillation":
+        holds, allowed = 0 <= value <= 1, "0 to 1"
+    elif name in ("weight_decay", "averaging"):
+        holds, allowed = value >= 0, "0 or more"
+    else:
+        holds, allowed = value > 0, "more than 0"
     if not holds:
         raise InputError(f"hyperparameters.{name} = {value}: allowed is {allowed}")
+
+
+def check_parent(parent_epochs: float, distillation: float, start: str) -> None:
+    """Refuse what needs a parent where there is none.
+
+    Raises:
+        InputError: saying what to set.
+    """
+    if not parent_epochs and (distillation or start == "parent"):
+        name, value = ("distillation", distillation) if distillation else ("start", start)
+        raise InputError(f"hyperparameters.{name} = {value}: needs parent_epochs of 1 or more")

@@ -8,11 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import fx
+from torch import fx, nn
 
 from mcu.budget import Budget, Resources
 from mcu.deployment import write_deployment
 from mcu.float_net import FloatNet
+from mcu.graph import Graph, bundle
 from mcu.int8_model import Int8Model
 from mcu.quantize import quantise
 from mcu.resources import ResourceModel
@@ -33,6 +34,13 @@ CALIBRATION_IMAGES = 512
 Charge = Callable[[Int8Model, Resources], Resources]
 Rebuild = Callable[[fx.GraphModule, Mapping[str, Any]], fx.GraphModule]
 """Gives the dense network the structure it had in a checkpoint, by the checkpoint's notes; weights do not matter."""
+
+
+def prepared(problem: Problem, module: nn.Module) -> tuple[fx.GraphModule, Graph]:
+    """A network traced, with the layers that are frozen and the channels that go together as the problem says."""
+    traced = trace(module, problem.input_shape, problem.frozen)
+    graph = bundle(traced.graph, problem.multiple) if problem.multiple > 1 else traced.graph
+    return traced.module, graph
 
 
 class Stateful(Protocol):
@@ -68,10 +76,8 @@ class Run:
     ) -> None:
         self.problem, self.budget, self.settings, self.report, self.method = problem, budget, settings, report, method
         torch.manual_seed(settings.seed)
-        traced = trace(problem.network(), problem.input_shape)
-        self.module: fx.GraphModule = traced.module
-        self.graph = traced.graph
-        self.model = ResourceModel(traced.graph, problem.runtime)
+        self.module, self.graph = prepared(problem, problem.network())
+        self.model = ResourceModel(self.graph, problem.runtime)
         self.dense = self.model.exact(self.model.dense_widths)
         self.trainer = Trainer(self.module, problem, settings)
         self.shared_seconds = 0.0
@@ -138,10 +144,10 @@ class Run:
 
     def replace(self, module: fx.GraphModule) -> None:
         """Go on with another network: with fewer channels, or with other layers (its resources are new then, too)."""
-        traced = trace(module, self.problem.input_shape)
-        if [group.name for group in traced.graph.groups] != [group.name for group in self.graph.groups]:
-            self.model = ResourceModel(traced.graph, self.problem.runtime)
-        self.module, self.graph = traced.module, traced.graph
+        before = self.graph.groups
+        self.module, self.graph = prepared(self.problem, module)
+        if [group.name for group in self.graph.groups] != [group.name for group in before]:
+            self.model = ResourceModel(self.graph, self.problem.runtime)
         self.trainer.adopt(self.module)
 
     def train(
@@ -171,7 +177,7 @@ class Run:
         if detail:
             return detail()
         used = self.resources
-        return {"flash": used.flash, "sram": used.sram, "macs": used.macs, "widths": self.graph.widths.tolist()}
+        return {"flash": used.flash, "sram": used.sram, "macs": used.macs, "widths": self.graph.channels.tolist()}
 
     def _report(self, phase: str) -> None:
         epoch, before = len(self.trainer.batches), self.trainer.recipe.parent_epochs
@@ -240,8 +246,8 @@ class Run:
             model,
             data,
             best,
-            dict(zip(names, self.graph.widths.tolist(), strict=True)),
-            dict(zip(names, self.model.dense_widths.tolist(), strict=True)),
+            dict(zip(names, self.graph.channels.tolist(), strict=True)),
+            dict(zip(names, self.model.graph.channels.tolist(), strict=True)),
             self.dense,
             self.trajectory,
             self.shared_seconds,

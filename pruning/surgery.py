@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from mcu.graph import FIXED, Graph, Group, Tensor
+from mcu.graph import FIXED, Graph, Tensor
 from pruning.gates import Gated, gated
 
 
@@ -137,7 +137,7 @@ def _renumber(graph: Graph, positions: list[np.ndarray], kept: list[np.ndarray])
         return replace(tensor, groups=groups, members=members)
 
     tensors = tuple(smaller(tensor, stays) for tensor, stays in zip(graph.tensors, positions, strict=True))
-    groups = tuple(Group(g.name, len(members), g.producers) for g, members in zip(graph.groups, kept, strict=True))
+    groups = tuple(replace(g, size=len(members)) for g, members in zip(graph.groups, kept, strict=True))
     return replace(graph, tensors=tensors, groups=groups)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from mcu.graph import Graph, Group, Tensor
+from mcu.graph import Graph, Tensor
 from pruning.surgery import layer_of, rebind
 
 NEW = -1
@@ -43,7 +43,7 @@ def widen(
             _widen_layer(layer_of(module, op.layer), before, after, op.kernel, optimizer)
         if op.norm:
             _widen_norm(layer_of(module, op.norm), after, optimizer)
-    groups = tuple(Group(g.name, int(width), g.producers) for g, width in zip(graph.groups, widths, strict=True))
+    groups = tuple(replace(g, size=int(width)) for g, width in zip(graph.groups, widths, strict=True))
     grown = replace(graph, tensors=tuple(tensor for tensor, _ in wider), groups=groups)
     rebind(module, grown)
     return grown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -12,9 +12,21 @@ MetricName = Literal["accuracy", "macro_f1"]
 
 
 class Choice(BaseModel):
-    """Base of all choices: immutable, unknown keys refused."""
+    """Base of all choices: immutable, unknown keys refused.
+
+    Attributes:
+        later: fields that came later; they are not written where they say nothing, so that trials of before keep
+            their hashes.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        unsaid = {name for name in self.later if getattr(self, name) == type(self).model_fields[name].default}
+        return {name: value for name, value in fields.items() if name not in unsaid}
 
 
 class TaskChoice(Choice):
@@ -41,12 +53,18 @@ class NetworkChoice(Choice):
         width: multiplier on the channels of registered networks.
         options: keyword arguments of the network.
         base: folder in which ``module:factory`` is looked up first.
+        frozen: paths of layers that keep all their channels.
+        multiple: channels stay or go in units of so many, in every group that divides into such units.
     """
+
+    later = frozenset({"frozen", "multiple"})
 
     name: Annotated[str, Field(min_length=1)]
     width: Annotated[float, Field(gt=0, le=16)] = 1.0
     options: dict[str, Scalar] = {}
     base: str | None = None
+    frozen: tuple[str, ...] = ()
+    multiple: Annotated[int, Field(ge=1, le=64)] = 1
 
 
 class TrainingChoice(Choice):
@@ -59,15 +77,10 @@ class TrainingChoice(Choice):
         class_weights: weight in the loss of rare classes: 0 as often as they come, 1 all classes alike.
     """
 
+    later = frozenset({"metric", "class_weights"})
+
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 20
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     device: TrainingDevice = "auto"
     metric: MetricName = "accuracy"
     class_weights: Annotated[float, Field(ge=0, le=1)] = 0.0
-
-    @model_serializer(mode="wrap")
-    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without metric and weights where they say nothing: trials of before those existed keep their hashes."""
-        fields: dict[str, Any] = handler(self)
-        defaults = {"metric": "accuracy", "class_weights": 0.0}
-        return {name: value for name, value in fields.items() if name not in defaults or value != defaults[name]}

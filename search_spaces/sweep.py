@@ -58,13 +58,22 @@ class SweepSection(Choice):
 
 
 class NetworkSection(Choice):
-    """``[network]``: one ``name`` or several ``names``, a width multiplier and the network's options."""
+    """``[network]``: one ``name`` or several ``names``, a width multiplier and the network's options.
+
+    Attributes:
+        frozen: paths of layers, such as ``"stem.conv"``, that keep all their channels.
+        multiple: channels stay or go in units of so many: 4 where kernels work on four at once.
+    """
+
+    later = frozenset({"frozen", "multiple"})
 
     name: Name | None = None
     names: Annotated[list[Name], Field(min_length=1)] | None = None
     width: Annotated[float, Field(gt=0, le=16)] = 1.0
     options: dict[str, Scalar] = Field(default_factory=dict)
     base: str | None = None
+    frozen: tuple[Name, ...] = ()
+    multiple: Annotated[int, Field(ge=1, le=64)] = 1
 
     @model_validator(mode="after")
     def _named_once(self) -> NetworkSection:
@@ -81,7 +90,12 @@ class NetworkSection(Choice):
         names = self.names if self.names is not None else [self.name or ""]
         return tuple(
             NetworkChoice(
-                name=name, width=self.width, options=self.options, base=self.base if is_reference(name) else None
+                name=name,
+                width=self.width,
+                options=self.options,
+                base=self.base if is_reference(name) else None,
+                frozen=self.frozen,
+                multiple=self.multiple,
             )
             for name in names
         )
@@ -111,6 +125,8 @@ class SamplerSection(Choice):
             not know of budgets; ``qmc`` (scrambled Sobol), ``random`` and ``grid`` do not learn.
         warm_start: whether ``tpe`` begins with what earlier studies on the same task in the same database found.
     """
+
+    later = frozenset({"warm_start"})
 
     name: Literal["tpe", "optuna-tpe", "nsga2", "nsga3", "qmc", "random", "grid"] = "tpe"
     warm_start: bool = False

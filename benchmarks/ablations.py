@@ -1,0 +1,252 @@
+"""What each part of the differentiable job is worth: the job without it, on the same budgets, epochs and seeds.
+
+    OMP_NUM_THREADS=1 python benchmarks/ablations.py FOLDER --table docs/results/ablations.md
+
+Jobs that are in FOLDER already are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mcu.budget import Budget
+from orchestrator.spec import Bounds, TrialSpec
+from orchestrator.worker import problem_of
+from pruning import surgery
+from pruning.baselines.single_resource import DifferentiableWithoutSram
+from pruning.controller import WidthController
+from pruning.differentiable import DifferentiablePruning
+from pruning.evaluation import int8_accuracy
+from pruning.gates import GateBank
+from pruning.problem import Outcome, Settings
+from pruning.run import Run
+from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
+from search_spaces.tasks import load_task, task_digest
+
+
+class FixedTarget(WidthController):
+    """The target is the budget from the first step."""
+
+    def target(self) -> torch.Tensor:
+        """The bounds."""
+        return self.bounds
+
+
+class SigmoidGates(WidthController):
+    """One trained logit per channel and no ranks: the gates other differentiable pruners use.
+
+    A group's width is the sum of its gates; prices reach a gate through it. Needs a job that does not shrink.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.logits = torch.full((sum(self.bank.sizes),), 3.0, dtype=torch.float64)
+        self._gate_pull = torch.zeros_like(self.logits)
+        self._sum()
+
+    def _gates(self) -> torch.Tensor:
+        return torch.sigmoid(self.logits / self._softness())
+
+    def _softness(self) -> float:
+        return 1.0 - 0.8 * min(1.0, self.step / self.steps)
+
+    def _sum(self) -> None:
+        widths = torch.zeros(len(self.bank.sizes), dtype=torch.float64)
+        widths.index_add_(0, self.bank.group_of, self._gates())
+        self.log_widths = torch.log(widths.clamp(min=1.0))
+
+    def open_gates(self) -> None:
+        """Set the gates for one training step."""
+        self._leaf = self._gates().float().requires_grad_()
+        self.bank.set_gates(self._leaf)
+
+    def update(self) -> None:
+        """Move every logit by the task's gradient and the prices of its group."""
+        if self._leaf.grad is not None:
+            self._gate_pull.mul_(0.9).add_(self._leaf.grad.double(), alpha=0.1)
+        excess, elasticity = self._excess()
+        self.integral = torch.clamp(self.integral + excess, min=0.0)
+        stiffness = elasticity.square().sum(1).clamp(min=0.05)
+        self.multipliers = torch.clamp(self.gain * (excess + self.integral / 20) / stiffness, min=0.0)
+        pull = self._gate_pull / (self._gate_pull.square().mean().sqrt() + 1e-12)
+        price = (self.multipliers @ elasticity)[self.bank.group_of]
+        self.logits = torch.clamp(self.logits - 4 * self.eta * torch.clamp(pull + price, -4, 4), -6.0, 6.0)
+        self.step += 1
+        self._sum()
+
+
+class SigmoidJob(DifferentiablePruning):
+    """Plain sigmoid gates; channels with the largest gates stay."""
+
+    controller = SigmoidGates
+    shrinking = False
+
+    def rank(self, run: Run, bank: GateBank) -> None:
+        """By gate."""
+        if bank.values is not None:
+            bank.importance = bank.values[:-1].detach().float().clone()
+        bank.rerank()
+
+
+class MagnitudeJob(DifferentiablePruning):
+    """Rank gates over channels ordered by the L1 norm of their filters."""
+
+    def rank(self, run: Run, bank: GateBank) -> None:
+        """By the summed L1 norm of the filters that write a channel."""
+        norms = torch.zeros(len(bank.importance))
+        for op in run.graph.ops:
+            tensor = run.graph.tensors[op.output]
+            inside = tensor.groups >= 0
+            if op.layer and inside.any():
+                weight = surgery.layer_of(run.module, op.layer).weight.detach().float()
+                slots = bank.starts[tensor.groups[inside]] + torch.as_tensor(tensor.members[inside])
+                norms.index_add_(0, slots, weight.abs().flatten(1).mean(1)[torch.as_tensor(inside)])
+        bank.importance = norms
+        bank.rerank()
+
+
+class AtOnceJob(DifferentiablePruning):
+    """No annealing of the target."""
+
+    controller = FixedTarget
+
+
+class WithoutShrinking(DifferentiablePruning):
+    """Channels leave at landing only."""
+
+    shrinking = False
+
+
+class WithoutGrowth(DifferentiablePruning):
+    """Landing cuts, and gives nothing back."""
+
+    growing = False
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A job and what its recipe changes."""
+
+    job: type[DifferentiablePruning]
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+VARIANTS = {
+    "as it is": Variant(DifferentiablePruning),
+    "plain sigmoid gates": Variant(SigmoidJob),
+    "ranked by magnitude": Variant(MagnitudeJob),
+    "without SRAM term": Variant(DifferentiableWithoutSram),
+    "without annealing": Variant(AtOnceJob),
+    "without shrinking": Variant(WithoutShrinking),
+    "without growth": Variant(WithoutGrowth),
+    "without int8 epochs": Variant(DifferentiablePruning, {"int8_part": 0.0}),
+    "with weight averaging": Variant(DifferentiablePruning, {"averaging": 1.0}),
+    "with recalibration": Variant(DifferentiablePruning, {"recalibration": True}),
+    "from a parent": Variant(DifferentiablePruning, {"parent_epochs": 0.3, "start": "parent"}),
+    "distilled": Variant(DifferentiablePruning, {"parent_epochs": 0.3, "distillation": 0.6}),
+    "from a parent, distilled": Variant(
+        DifferentiablePruning, {"parent_epochs": 0.3, "start": "parent", "distillation": 0.6}
+    ),
+}
+"""``parent_epochs`` here is a part of all epochs: the parent is paid for by the job."""
+
+BUDGETS = {"12 KB, 4 KB, 300 k": (12 * 1024, 4 * 1024, 300_000), "24 KB, 8 KB, 1 M": (24 * 1024, 8 * 1024, 1_000_000)}
+
+
+def run(label: str, bounds: str, seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
+    """One job, or its stored figures."""
+    target = chosen.folder / f"{label}-{bounds}-{seed}.json".replace(" ", "_").replace(",", "")
+    if target.exists():
+        return dict(json.loads(target.read_text()))
+    choice = TaskChoice(name=chosen.task)
+    task = load_task(choice)
+    spec = TrialSpec(
+        task=choice, network=NetworkChoice(name=chosen.network, width=chosen.width), method="differentiable",
+        budget=Bounds(), seed=seed, training=TrainingChoice(epochs=chosen.epochs, device="cpu", batch_size=64),
+        data=task_digest(choice),
+    )  # fmt: skip
+    problem, variant = problem_of(spec, task), VARIANTS[label]
+    changes = dict(variant.changes)
+    if "parent_epochs" in changes:
+        changes["parent_epochs"] = round(changes["parent_epochs"] * chosen.epochs)
+    started = time.process_time()
+    settings = Settings(chosen.epochs, 64, seed, hyperparameters=changes)
+    outcome = variant.job().run(problem, Budget(*BUDGETS[bounds]), settings, lambda progress: True)
+    seconds = time.process_time() - started
+    assert isinstance(outcome, Outcome)
+    used = problem.runtime.measure(outcome.model, outcome.data)
+    row = {
+        "variant": label, "bounds": bounds, "seed": seed, "seconds": seconds,
+        "accuracy": int8_accuracy(outcome.model, task.x_test, task.y_test, problem),
+        "binding_use": Budget(*BUDGETS[bounds]).binding_use(used),
+    }  # fmt: skip
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(row))
+    print(row, flush=True)
+    return row
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Mean and standard deviation over seeds per variant and budget, with the paired difference to the job as it is."""
+    lines = [
+        "| job | " + " | ".join(f"{bounds}: int8 test | difference | bound used" for bounds in BUDGETS) + " | time |",
+        "|---|" + "---|---|---|" * len(BUDGETS) + "---|",
+    ]
+    full = [row for row in rows if row["variant"] == "as it is"]
+    for label in dict.fromkeys(row["variant"] for row in rows):
+        mine = [row for row in rows if row["variant"] == label]
+        cells = [part for bounds in BUDGETS for part in _cells(mine, full, bounds)]
+        ratio = statistics.mean(row["seconds"] for row in mine) / statistics.mean(row["seconds"] for row in full)
+        lines.append(f"| {label} | " + " | ".join(cells) + f" | {ratio:.2f} x |")
+    return "\n".join(lines) + "\n"
+
+
+def _cells(mine: list[dict[str, Any]], full: list[dict[str, Any]], bounds: str) -> tuple[str, str, str]:
+    scores, base = ({r["seed"]: 100 * r["accuracy"] for r in rows if r["bounds"] == bounds} for rows in (mine, full))
+    if not scores:
+        return "", "", ""
+    differences = np.array([scores[seed] - base[seed] for seed in scores if seed in base])
+    used = min(row["binding_use"] for row in mine if row["bounds"] == bounds)
+    return (
+        f"{_mean_and_spread(np.array(list(scores.values())))} %",
+        _mean_and_spread(differences, "+.2f"),
+        f"{100 * used:.1f} %",
+    )
+
+
+def _mean_and_spread(values: np.ndarray, form: str = ".2f") -> str:
+    spread = f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else ""
+    return f"{values.mean():{form}}{spread}"
+
+
+def main() -> None:
+    """Run what is missing, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--task", default="mnist-5k")
+    parser.add_argument("--network", default="resnet8")
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--table", type=Path)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = [run(label, bounds, seed, chosen) for seed in chosen.seeds for label in chosen.only for bounds in BUDGETS]
+    print(table(rows))
+    if chosen.table:
+        chosen.table.write_text(table(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""One pruning job against the published result of an MCU-specific architecture search, on Fashion-MNIST.
+
+The bounds are 1.4x below that of uNAS (Liberis, Dudziak & Lane, 2021) on each resource, in its counting convention:
+constants of the model without container, live activations without the input buffer, multiply-accumulates.
+
+    OMP_NUM_THREADS=1 python benchmarks/mcu_search.py FOLDER --seeds 0 1 2 --table docs/results/mcu_search.md
+
+Each seed is one job on one core; one that was interrupted goes on from its last epoch. FOLDER keeps models and logs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mcu.budget import Budget, Resources
+from mcu.host_twin import HostTwin
+from mcu.int8_model import Int8Model
+from mcu.measure import check_against_interpreter, measure_model
+from mcu.runtime import Runtime
+from mcu.structure import CONVOLUTIONS, Structure, structure_of
+from orchestrator.spec import Bounds, TrialSpec
+from orchestrator.worker import problem_of
+from pruning.differentiable import DifferentiablePruning
+from pruning.evaluation import float_accuracy, int8_accuracy, int8_inputs
+from pruning.problem import Outcome, Progress, Settings
+from search_spaces.choices import NetworkChoice, Scalar, TaskChoice, TrainingChoice
+from search_spaces.tasks import load_task, task_digest
+
+PUBLISHED = {"accuracy": 93.22, "flash": 63_600, "sram": 12_600, "macs": 4_400_000}
+BUDGETS = {
+    "1.4x less": Budget(45_000, 9_000, 3_100_000),
+    "2x less": Budget(31_800, 6_300, 2_200_000),
+    "published": Budget(63_600, 12_600, 4_400_000),
+}
+EPOCHS = 90
+RECIPE: dict[str, Scalar] = {
+    "parent_epochs": 15,
+    "start": "parent",
+    "distillation": 0.7,
+    "label_smoothing": 0.0,
+    "averaging": 2.0,
+    "int8_part": 0.06,
+    "warmup": 0.02,
+    "pruning": 0.2,
+    "weight_decay": 2e-4,
+}
+
+
+@dataclass(frozen=True)
+class LiveBytes(Runtime):
+    """The counting convention of architecture searches: no container, no interpreter, no input buffer."""
+
+    def predict(self, structure: Structure) -> tuple[int, int]:
+        """Bytes of weights, biases and scales; most bytes of activations alive together, the input left out."""
+        constants = 0
+        for op in structure.ops:
+            if op.kind in CONVOLUTIONS:
+                shape = structure.weight_shape(op)
+                constants += math.prod(shape) + 8 * structure.shapes[op.output][-1]
+        return constants, _peak(structure)
+
+    def measure(self, model: Int8Model, data: bytes) -> Resources:
+        """The same of the finished model."""
+        structure = structure_of(model)
+        return Resources(*self.predict(structure), structure.macs())
+
+
+def _peak(structure: Structure) -> int:
+    last = {tensor: index for index, op in enumerate(structure.ops) for tensor in op.inputs}
+    last[structure.output] = len(structure.ops)
+    alive: dict[int, int] = {}
+    peak = 0
+    for index, op in enumerate(structure.ops):
+        alive[op.output] = math.prod(structure.shapes[op.output])
+        peak = max(peak, sum(alive.values()))
+        for tensor in [tensor for tensor in alive if last.get(tensor, index) <= index]:
+            del alive[tensor]
+    return peak
+
+
+def run(seed: int, name: str, network: NetworkChoice, epochs: int, changes: dict[str, Scalar], folder: Path) -> None:
+    """One job; its figures go to ``<folder>/<name>-<seed>.json``."""
+    target = folder / f"{name.replace(' ', '_')}-{network.name}-{seed}"
+    if target.with_suffix(".json").exists():
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    choice = TaskChoice(name="fashion-mnist")
+    task = load_task(choice)
+    spec = TrialSpec(
+        task=choice, data=task_digest(choice), network=network, method="differentiable", budget=Bounds(),
+        seed=seed, training=TrainingChoice(epochs=epochs, device="cpu"),
+    )  # fmt: skip
+    problem = replace(problem_of(spec, task), runtime=LiveBytes())
+    settings = Settings(
+        epochs, 128, seed, checkpoint=target / "job", parents=folder / "parents", hyperparameters=RECIPE | changes
+    )
+    clock = target / "core_seconds"
+    spent, started = (float(clock.read_text()) if clock.exists() else 0.0), time.process_time()
+
+    def report(progress: Progress) -> bool:
+        clock.write_text(str(spent + time.process_time() - started))
+        used = progress.resources
+        print(
+            f"{name} seed {seed} epoch {progress.epochs_done:g} {progress.phase}: {100 * progress.val_accuracy:.2f} % "
+            f"{used.flash} B {used.sram} B {used.macs} MACs, {float(clock.read_text()):.0f} core seconds",
+            flush=True,
+        )
+        return True
+
+    outcome = DifferentiablePruning().run(problem, BUDGETS[name], settings, report)
+    assert isinstance(outcome, Outcome)
+    seconds = spent + time.process_time() - started + outcome.shared_seconds
+    measured = measure_model(outcome.data)
+    twin = HostTwin(outcome.model)
+    check_against_interpreter(outcome.data, twin, int8_inputs(outcome.model, task.x_test[:16], problem))
+    used = problem.runtime.measure(outcome.model, outcome.data)
+    target.with_suffix(".tflite").write_bytes(outcome.data)
+    row = {
+        "name": name, "network": network.name, "seed": seed, "epochs": epochs, "core_seconds": seconds,
+        "val_accuracy": int8_accuracy(outcome.model, task.x_val, task.y_val, problem),
+        "float_accuracy": float_accuracy(outcome.float_network, task.x_test, task.y_test, problem),
+        "accuracy": float(np.mean(twin.predict(int8_inputs(outcome.model, task.x_test, problem)) == task.y_test)),
+        "flash": used.flash, "sram": used.sram, "macs": used.macs,
+        "file": measured.flash, "arena": measured.sram, "measured": measured.measured,
+        "dense": [outcome.dense.flash, outcome.dense.sram, outcome.dense.macs], "widths": outcome.widths,
+    }  # fmt: skip
+    target.with_suffix(".json").write_text(json.dumps(row, indent=1))
+    print(json.dumps(row), flush=True)
+
+
+def table(folder: Path) -> str:
+    """The figures of all finished jobs as Markdown."""
+    rows = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    lines = [
+        "| budget | network | seed | int8 test | float test | constants | live bytes | MACs | .tflite | arena | min |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['name']} | {row['network']} | {row['seed']} | {100 * row['accuracy']:.2f} % | "
+        f"{100 * row['float_accuracy']:.2f} % | {row['flash']:,} B | {row['sram']:,} B | {row['macs']:,} | "
+        f"{row['file']:,} B | {row['arena']:,} B | {row['core_seconds'] / 60:.0f} |"
+        for row in rows
+    ]
+    for name in dict.fromkeys(row["name"] for row in rows):
+        scores = [100 * row["accuracy"] for row in rows if row["name"] == name]
+        spread = statistics.stdev(scores) if len(scores) > 1 else float("nan")
+        lines += [
+            "",
+            f"{name}: mean {statistics.mean(scores):.2f} %, standard deviation {spread:.2f}, {len(scores)} seeds.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run what is missing, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--budget", choices=list(BUDGETS), default="1.4x less")
+    parser.add_argument("--network", default="plain-cnn")
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--table", type=Path)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    changes = {key: json.loads(value) for key, _, value in (item.partition("=") for item in chosen.set)}
+    network = NetworkChoice(name=chosen.network, width=chosen.width)
+    for seed in chosen.seeds:
+        run(seed, chosen.budget, network, chosen.epochs, changes, chosen.folder)
+    print(table(chosen.folder))
+    if chosen.table:
+        chosen.table.write_text(table(chosen.folder))
+
+
+if __name__ == "__main__":
+    main()

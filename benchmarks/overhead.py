@@ -1,0 +1,152 @@
+"""What the differentiable job costs against training the dense network for the same epochs.
+
+    OMP_NUM_THREADS=1 python benchmarks/overhead.py --table docs/results/overhead.md
+
+The dense training and the jobs at several budgets take turns, one epoch each, so that whatever else the machine does
+falls on all of them. Dense is float training only; a job is everything: gates, prices, landing, int8 epochs, export.
+"""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from mcu.budget import RESOURCES, Budget
+from mcu.units import format_bytes, format_count
+from orchestrator.spec import Bounds, TrialSpec
+from orchestrator.worker import problem_of
+from pruning.differentiable import DifferentiablePruning
+from pruning.landing import smallest
+from pruning.problem import Outcome, Problem, Settings
+from pruning.run import Run
+from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
+from search_spaces.tasks import load_task, task_digest
+
+NETWORKS = (
+    NetworkChoice(name="resnet8"),
+    NetworkChoice(name="vgg-small"),
+    NetworkChoice(name="mobilenet-v2", width=0.5),
+)
+PARTS = (0.9, 0.5, 0.25, 0.1, 0.04)
+ROOM = 1.1
+"""No bound is below this times what one channel per group takes."""
+
+
+@dataclass
+class Turns:
+    """Lets threads work one at a time, in order; counts the seconds each has worked."""
+
+    names: list[str]
+    seconds: dict[str, float] = field(default_factory=dict)
+    _started: float = 0.0
+    _condition: threading.Condition = field(default_factory=threading.Condition)
+
+    def pass_on(self, name: str) -> bool:
+        """End a turn, wait for the next, and go on (True)."""
+        self._end(name, leave=False)
+        self._wait(name)
+        return True
+
+    @contextmanager
+    def taking_part(self, name: str) -> Iterator[None]:
+        """From the first turn to the end of the last."""
+        self._wait(name)
+        try:
+            yield
+        finally:
+            self._end(name, leave=True)
+
+    def _wait(self, name: str) -> None:
+        with self._condition:
+            self._condition.wait_for(lambda: self.names[0] == name)
+            self._started = time.perf_counter()
+
+    def _end(self, name: str, *, leave: bool) -> None:
+        with self._condition:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - self._started
+            self.names.pop(0)
+            if not leave:
+                self.names.append(name)
+            self._condition.notify_all()
+
+
+def dense(problem: Problem, settings: Settings, after_epoch: Callable[[], bool]) -> None:
+    """Float training of the dense network."""
+    run = Run(problem, Budget(), settings, lambda progress: after_epoch(), "dense")
+    for _ in run.train("training", run.trainer.steps):
+        pass
+
+
+def compare(problem: Problem, epochs: int) -> tuple[dict[str, float], dict[str, str]]:
+    """Seconds of each competitor, and what it used of the budget."""
+    run = Run(problem, Budget(), Settings(epochs), lambda progress: True, "dense")
+    reference, floor = run.dense, smallest(run.model)
+    names = ["dense", *(f"{part:g}" for part in PARTS)]
+    turns, notes = Turns(list(names)), {}
+
+    def train_dense() -> None:
+        with turns.taking_part("dense"):
+            settings = Settings(epochs, hyperparameters={"int8_part": 0.0})
+            dense(problem, settings, lambda: turns.pass_on("dense"))
+
+    def prune(name: str) -> None:
+        part = float(name)
+        bounds = {n: int(max(part * getattr(reference, n), ROOM * getattr(floor, n))) for n in RESOURCES}
+        budget = Budget(**bounds)
+        with turns.taking_part(name):
+            answer = DifferentiablePruning().run(
+                problem, budget, Settings(epochs), lambda progress: turns.pass_on(name)
+            )
+        assert isinstance(answer, Outcome)
+        used = problem.runtime.measure(answer.model, answer.data)
+        notes[name] = f"{format_bytes(used.flash)}, {format_bytes(used.sram)}, {format_count(used.macs)}"
+
+    threads = [threading.Thread(target=train_dense)]
+    threads += [threading.Thread(target=prune, args=(name,)) for name in names[1:]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return turns.seconds, notes
+
+
+def main() -> None:
+    """Compare on every network, print and store the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--table", type=Path)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    lines = [
+        f"Fashion-MNIST, {chosen.images:,} images, {chosen.epochs} epochs, one core; wall seconds and ratio to dense.",
+        "",
+        "| network | part of dense flash, SRAM and MACs | seconds | ratio | used |",
+        "|---|---|---|---|---|",
+    ]
+    choice = TaskChoice(name="fashion-mnist", options={"train_limit": chosen.images, "val_limit": 500})
+    task = load_task(choice)
+    for network in NETWORKS:
+        spec = TrialSpec(
+            task=choice, data=task_digest(choice), network=network, method="differentiable", budget=Bounds(), seed=0,
+            training=TrainingChoice(epochs=chosen.epochs, device="cpu"),
+        )  # fmt: skip
+        seconds, notes = compare(problem_of(spec, task), chosen.epochs)
+        for name, value in seconds.items():
+            ratio = value / seconds["dense"]
+            lines.append(f"| {network.name} | {name} | {value:.1f} | {ratio:.2f} | {notes.get(name, '')} |")
+            print(lines[-1], flush=True)
+    text = "\n".join(lines) + "\n"
+    if chosen.table:
+        chosen.table.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

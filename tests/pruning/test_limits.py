@@ -1,0 +1,67 @@
+"""Layers that are frozen, channels that come in multiples, and how long pruning takes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mcu.budget import Budget, Resources
+from mcu.graph import bundle
+from mcu.resources import ResourceModel
+from mcu.trace import trace
+from pruning import surgery
+from pruning.differentiable import DifferentiablePruning, Phases, compression
+from pruning.problem import Settings
+
+BUDGET = Budget(flash=5_600, macs=200_000)
+
+
+def test_a_frozen_layer_keeps_all_its_channels(problem, settings):
+    frozen = replace(problem, frozen=("down.1",))
+    outcome = DifferentiablePruning().run(frozen, BUDGET, settings, lambda progress: True)
+    assert list(outcome.widths) == ["stem.0"]
+    weights = [op.weights for op in outcome.model.ops if op.weights is not None and op.weights.shape[1:3] == (3, 3)]
+    assert weights[-1].shape[0] == 24
+
+
+@pytest.mark.parametrize("multiple", [2, 4])
+def test_widths_come_in_multiples(problem, settings, multiple):
+    outcome = DifferentiablePruning().run(replace(problem, multiple=multiple), BUDGET, settings, lambda progress: True)
+    assert all(width % multiple == 0 for width in outcome.widths.values())
+    assert sum(outcome.widths.values()) < sum(outcome.dense_widths.values()) == 36
+    assert BUDGET.admits(problem.runtime.measure(outcome.model, outcome.data))
+
+
+def test_bundles_cost_what_their_channels_cost_and_shrink_whole(problem):
+    traced = trace(problem.network(), problem.input_shape)
+    single = ResourceModel(traced.graph)
+    bundled = bundle(traced.graph, 4)
+    model = ResourceModel(bundled)
+    assert bundled.widths.tolist() == [3, 6]
+    assert model.exact(np.array([2, 5])) == single.exact(np.array([8, 20]))
+    smaller = surgery.shrink(traced.module, bundled, [np.array([0, 2]), np.array([1])])
+    assert smaller.channels.tolist() == [8, 4]
+    assert traced.module(torch.zeros(2, 1, 12, 12)).shape == (2, 4)
+
+
+def test_a_group_that_does_not_divide_stays_as_it_is(problem):
+    graph = bundle(trace(problem.network(), problem.input_shape).graph, 8)
+    assert graph.widths.tolist() == [12, 3]
+    assert graph.channels.tolist() == [12, 24]
+
+
+def test_mild_budgets_are_pruned_sooner():
+    parts = [Phases.of(Settings(), 1000, factor) for factor in (1.2, 2, 4, 8, 80)]
+    lengths = [phases.pruning - phases.warm_up for phases in parts]
+    assert lengths == sorted(lengths)
+    assert lengths[0] < 100
+    assert lengths[-2] == lengths[-1] == 350
+    chosen = Settings(hyperparameters={"pruning": 0.5})
+    assert Phases.of(chosen, 1000, 1.2).pruning == 600
+
+
+def test_compression_is_that_of_the_tightest_bound():
+    dense = Resources(flash=1000, sram=100, macs=10)
+    assert compression(dense, Budget(flash=500, sram=10)) == 10
+    assert compression(dense, Budget(flash=5000)) == 1
