@@ -22,6 +22,7 @@ from mcu.int8_model import QTensor
 from mcu.measure import Measurement, check_against_interpreter, measure_model
 from mcu.runtime import Runtime, RuntimeName
 from orchestrator.lent_task import digest_here, task_here
+from orchestrator.sound_front_end import front_end_facts
 from orchestrator.spec import Artifact, DenseCost, Rung, TrialResult, TrialSpec
 from pruning.checkpoint import remove_checkpoint
 from pruning.evaluation import float_accuracy, int8_inputs
@@ -59,7 +60,7 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[Rung], bool]) 
         raise InputError(f"task {spec.task.name!r}: its data changed since this trial was planned; launch a new study")
     try:
         task = task_here(spec.task)
-        problem, settings = _problem(spec, task), _settings(spec, artifacts)
+        problem, settings = problem_of(spec, task), _settings(spec, artifacts)
         torch.manual_seed(spec.seed)
         answer = method(spec.method).run(
             problem, spec.budget.budget(), settings, lambda progress: report(_rung(progress))
@@ -67,8 +68,10 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[Rung], bool]) 
     except UnreachableBudgetError as error:
         return _ended("infeasible", str(error), started, **_held(spec, error.smallest))
     except StoppedError as stop:
+        remove_checkpoint(artifacts / spec.hash())
         return _ended("stopped", str(stop), started)
     except DivergedError as error:
+        remove_checkpoint(artifacts / spec.hash())  # a retry starts again
         return _ended("failed", f"diverged: {error}", started)
     except (MemoryError, torch.OutOfMemoryError) as error:
         return _ended("failed", f"out of memory: {error}", started)
@@ -79,7 +82,9 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[Rung], bool]) 
     return _complete(spec, task, problem, answer, artifacts, started)
 
 
-def _problem(spec: TrialSpec, task: Task) -> Problem:
+def problem_of(spec: TrialSpec, task: Task) -> Problem:
+    """What the trial's method is given: network, training and validation data, runtime."""
+
     def network() -> torch.nn.Module:
         return build_network(spec.network, task.input_shape, len(task.classes), spec.seed)
 
@@ -89,6 +94,7 @@ def _problem(spec: TrialSpec, task: Task) -> Problem:
         task.x_train, task.y_train, task.x_val, task.y_val, tuple(mean), tuple(std), task.augment,
         Runtime(RuntimeName(spec.runtime), spec.device),
         Metric(spec.training.metric), spec.training.class_weights,
+        spec.network.frozen, spec.network.multiple, _identity(spec),
     )  # fmt: skip
 
 
@@ -98,7 +104,22 @@ def _settings(spec: TrialSpec, artifacts: Path) -> Settings:
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("[training] device = 'cuda': torch sees no GPU here; allowed are 'auto' and 'cpu'")
     training = spec.training
-    return Settings(training.epochs, training.batch_size, spec.seed, device, hyperparameters=dict(spec.hyperparameters))
+    return Settings(
+        training.epochs, training.batch_size, spec.seed, device,
+        checkpoint=artifacts / spec.hash(), parents=artifacts / "parents",
+        hyperparameters=dict(spec.hyperparameters),
+    )  # fmt: skip
+
+
+def _identity(spec: TrialSpec) -> str:
+    """Digest of the data and the initialised network, for sharing dense parents; empty where they are unknown."""
+    if spec.data is None:
+        return ""
+    network = spec.network.model_copy(update={"frozen": (), "multiple": 1})  # the dense parent is the same
+    decisive = spec.model_copy(update={"network": network}).model_dump(
+        mode="json", include={"task", "network", "seed", "data"}
+    )
+    return hashlib.sha256(_json(decisive)).hexdigest()
 
 
 def _rung(progress: Progress) -> Rung:
@@ -175,7 +196,7 @@ def _complete(
         feasible=budget.admits(used),
         binding_use=budget.binding_use(used),
         measured=measured.measured,
-        duration_s=time.monotonic() - started,
+        duration_s=time.monotonic() - started + outcome.shared_seconds,
         dense=DenseCost(flash=outcome.dense.flash, sram=outcome.dense.sram, macs=outcome.dense.macs),
         widths=outcome.widths,
         dense_widths=outcome.dense_widths,
@@ -223,6 +244,7 @@ def _write(
         },
         "spec": spec.model_dump(mode="json"),
         "measured": measured.measured,
+        **front_end_facts(task.front_end, spec.device),
     }
     files = {"model": ("model.tflite", outcome.data), "deployment": ("deployment.json", _json(deployment))}
     return {name: _store(artifacts, spec.hash(), file, data) for name, (file, data) in files.items()}
