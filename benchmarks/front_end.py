@@ -16,7 +16,8 @@ from tasks import BENCHES, cases
 
 from mcu.devices import find_device
 from mcu.firmware import build, core_of, write_project
-from mcu.firmware.front_end import CODE_TOLERANCE, FrontEndRun, InputCode, classify_in_qemu, write_front_end
+from mcu.firmware.front_end import CODE_TOLERANCE, write_sound_project
+from mcu.firmware.front_end_run import FrontEndRun, classify_in_qemu, measure_front_end
 from mcu.host_twin import HostTwin
 from mcu.measure import model_input
 from mcu.tflite_reader import read_tflite
@@ -67,12 +68,12 @@ def compare(task: str, data: str | None, artifacts: Path, scratch: Path) -> dict
     twin = HostTwin(model)
     python = twin.predict(model_input(model, loaded.prepare(features)))
     (mean,), (std,) = loaded.normalise
-    source = model.tensors[model.input]
     device = find_device(DEVICE)
-    write_project(model, scratch, name=task)
-    write_front_end(loaded.front_end, InputCode(mean, std, source.scale, source.zero_point), scratch)
-    board: FrontEndRun = classify_in_qemu(scratch, clips, core_of(device))
-    network = build(scratch, device)
+    write_sound_project(model, loaded.front_end, (mean, std), scratch / "listening", name=task)
+    board: FrontEndRun = classify_in_qemu(scratch / "listening", clips, core_of(device))
+    cost = measure_front_end(loaded.front_end, core_of(device))
+    write_project(model, scratch / "network", name=task)
+    network = build(scratch / "network", device)
     return {
         "clips": len(clips),
         "same_labels": int((board.labels == python).sum()),
@@ -80,8 +81,8 @@ def compare(task: str, data: str | None, artifacts: Path, scratch: Path) -> dict
         "right_board": int((board.labels == labels).sum()),
         "frontend_instructions": board.frontend_instructions,
         "model_instructions": board.model_instructions,
-        "frontend_flash": board.flash,
-        "frontend_ram": board.ram,
+        "frontend_flash": cost.flash,
+        "frontend_ram": cost.ram,
         "model_flash": network.flash,
         "model_ram": network.ram,
         "device": DEVICE,

@@ -127,18 +127,23 @@ def _write_firmware(model: bytes, deployment: bytes | None, folder: Path) -> str
     """The C project of the model; returns a line for the model card, which says so where it cannot be made."""
     from mcu.firmware.project import write_project
     from mcu.tflite_reader import read_tflite
+    from orchestrator.sound_front_end import write_listening_project
 
     samples = expected = None
-    if deployment is not None:
-        test = json.loads(deployment)["self_test"]
-        samples = np.array(test["inputs_nhwc"], dtype=np.int8)
-        expected = np.array(test["outputs"], dtype=np.int8)
+    facts = json.loads(deployment) if deployment is not None else {}
+    if facts:
+        samples = np.array(facts["self_test"]["inputs_nhwc"], dtype=np.int8)
+        expected = np.array(facts["self_test"]["outputs"], dtype=np.int8)
     try:
-        write_project(read_tflite(model), folder, samples=samples, expected=expected)
+        if facts.get("front_end"):
+            note = write_listening_project(read_tflite(model), facts, folder, samples=samples, expected=expected)
+        else:
+            write_project(read_tflite(model), folder, samples=samples, expected=expected)
+            note = ""
     except InputError as error:
         shutil.rmtree(folder, ignore_errors=True)
         return f"No C project: {printable(str(error))}"
-    return "`firmware/` is a C project that needs no library; its self test compares with stored outputs."
+    return f"`firmware/` is a C project that needs no library; its self test compares with stored outputs.{note}"
 
 
 def model_card(trial: TrialDetails, model: bytes, firmware: str) -> str:

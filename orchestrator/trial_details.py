@@ -13,6 +13,7 @@ from mcu.errors import InputError
 from orchestrator.database import transaction
 from orchestrator.row_formats import human, printable
 from orchestrator.schema import ATTEMPTS, STUDIES, TRAJECTORIES, TRIALS
+from orchestrator.sound_front_end import front_end_line
 from orchestrator.store import Store
 from orchestrator.trial_columns import COLUMNS, HIGH_IS_GOOD, NESTED, SOURCE, metric_column
 from orchestrator.trial_scores import score_lines
@@ -121,7 +122,7 @@ def details_text(
 
     Args:
         memory: rows of (layer, kind, live) of its model.
-        latency: ``latency_ms`` and ``latency_assumes``, where it can be estimated.
+        latency: ``latency_ms`` and ``latency_assumes``, where it can be estimated, and the ``front_end`` before it.
         scores: how each class fares, see ``trial_scores.scores_of``.
     """
     row = trial.row
@@ -131,9 +132,11 @@ def details_text(
     lines += [
         f"  {name:18} {human(name, row[name])}" for name in COLUMNS if name not in skipped and row[name] is not None
     ]
-    if latency:
+    if latency and "latency_ms" in latency:
         lines.append(f"  {'latency_ms':18} {latency['latency_ms']:,.3g}, an estimate: {latency['latency_assumes']}")
     lines += [f"  {'param.' + printable(name):18} {human(name, value)}" for name, value in trial.parameters.items()]
+    if latency and "front_end" in latency:
+        lines += ["", front_end_line(latency["front_end"])]
     if scores:
         lines += ["", *score_lines(scores)]
     if trial.widths:

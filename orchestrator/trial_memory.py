@@ -1,7 +1,8 @@
-"""A stored trial's memory while its model runs, and the latency estimated from its instructions."""
+"""A stored trial's memory while its model runs, the front end before it, and the latency from its instructions."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,17 @@ def memory_of(trial: TrialDetails, root: Path) -> list[dict[str, Any]]:
         {"layer": name, "kind": str(op.kind), "live": size}
         for name, op, size in zip(names, model.ops, live, strict=True)
     ]
+
+
+def front_end_of(trial: TrialDetails, root: Path) -> dict[str, Any]:
+    """``front_end`` with its parameters and its cost beside the network; empty where the trial has none."""
+    from orchestrator.export import read_artifact
+
+    try:
+        entry = json.loads(read_artifact(trial, "deployment", root)).get("front_end")
+    except InputError:
+        return {}
+    return {"front_end": entry} if entry else {}
 
 
 def latency_of(trial: TrialDetails) -> dict[str, Any]:

@@ -80,7 +80,8 @@ def build(folder: Path, device: Device, tools: Toolchain | None = None) -> Firmw
 def build_for_core(folder: Path, core: Core, memory: _Memory, where: str, tools: Toolchain) -> FirmwareBuild:
     """``build`` with the core and the memory given; ``where`` begins the message if it does not fit."""
     out = folder / "build" / _directory(core)
-    objects = _compile(folder, out, core, ("model.c", *KERNEL_SOURCES, *APPLICATION), (), tools)
+    sound = ("frontend.c",) if (folder / "frontend.c").is_file() else ()
+    objects = _compile(folder, out, core, ("model.c", *KERNEL_SOURCES, *sound, *APPLICATION), (), tools)
     stack = -(-stack_bytes(path.with_suffix(".ci") for path in objects) // 8) * 8
     elf = out / "firmware.elf"
     _link(folder, elf, core, objects, memory, stack, where, tools)

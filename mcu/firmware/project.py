@@ -22,6 +22,7 @@ from mcu.int8_model import Int8Model
 
 KERNEL_SOURCES = ("convolution.c", "depthwise.c", "pooling.c", "elementwise.c", "softmax.c")
 HEADERS = ("kernels.h", "arithmetic.h", "multiply.h", "multiply_mve.h", "dsp.h", "window.h", "platform.h")
+PLATFORM = ("platform_arm.c", "startup.c")
 PROGRAM_SOURCES = ("main.c", "startup.c", "selftest.c", "platform_arm.c", "platform_host.c")
 RENDERED = ("model.h", "model.c", "vectors.h", "Makefile", "devices.mk", "README.md")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}")
@@ -44,6 +45,7 @@ def write_project(
     samples: np.ndarray | None = None,
     expected: np.ndarray | None = None,
     name: str = "model",
+    sound: bool = False,
 ) -> None:
     """Write the C project of a model into a folder, which is made if need be.
 
@@ -51,6 +53,7 @@ def write_project(
         samples: int8 ``(N, H, W, C)`` inputs of the self test, None for two made-up ones.
         expected: int8 ``(N, ...)`` outputs for them; None takes those of the host twin.
         name: what the project calls itself; letters, digits, space, ``_ . -``.
+        sound: whether the application listens through a front end, which ``write_front_end`` puts beside it.
 
     Raises:
         InputError: if the kernels cannot express an operator exactly, the samples do not fit the model or the
@@ -60,7 +63,7 @@ def write_project(
         raise InputError(f"firmware name {name!r}: allowed are up to 64 letters, digits, space, '_', '.', '-'")
     calls, plan = calls_of(model), plan_memory(model)
     vectors = _vectors(model, samples, expected)
-    values = _values(model, calls, plan, vectors) | {"name": name}
+    values = _values(model, calls, plan, vectors) | {"name": name, "sound": sound}
     environment = jinja2.Environment(  # C, not HTML: nothing to escape
         loader=jinja2.PackageLoader("mcu.firmware", "templates"),
         trim_blocks=True,
@@ -71,8 +74,14 @@ def write_project(
     folder.mkdir(parents=True, exist_ok=True)
     for file in RENDERED:
         (folder / file).write_text(environment.get_template(f"{file}.j2").render(values), encoding="ascii")
+    copy_sources(folder, sound)
+
+
+def copy_sources(folder: Path, sound: bool = False) -> None:
+    """The files of a project that are the same for every model."""
     for file in COPIED:
-        (folder / file).write_bytes((files("mcu.firmware") / "templates" / file).read_bytes())
+        source = "main_sound.c" if sound and file == "main.c" else file
+        (folder / file).write_bytes((files("mcu.firmware") / "templates" / source).read_bytes())
 
 
 def _vectors(model: Int8Model, samples: np.ndarray | None, expected: np.ndarray | None) -> Vectors:

@@ -43,7 +43,7 @@ def show(
     from orchestrator.database import artifact_root
     from orchestrator.store import Store
     from orchestrator.trial_details import details_text, load_trial
-    from orchestrator.trial_memory import latency_of, memory_of
+    from orchestrator.trial_memory import front_end_of, latency_of, memory_of
     from orchestrator.trial_scores import scores_of
 
     if format_name not in ("table", "json"):
@@ -54,7 +54,8 @@ def show(
     details = load_trial(store, reference_of(store, trial, study, device, flash, sram, macs), study)
     memory = memory_of(details, artifact_root(store.url))
     scores = scores_of(details, artifact_root(store.url))
-    everything = details.as_dict() | latency_of(details) | {"memory": memory, "scores": scores}
+    front_end = front_end_of(details, artifact_root(store.url))
+    everything = details.as_dict() | latency_of(details) | {"memory": memory, "scores": scores} | front_end
     if figure is not None:
         _write_figures(store, details, memory, {figure.suffix[1:]: figure})
     if output is not None:
@@ -62,7 +63,7 @@ def show(
     if format_name == "json":
         print(json.dumps(everything, indent=2))
     else:
-        print(details_text(details, memory, latency_of(details), scores), end="")
+        print(details_text(details, memory, latency_of(details) | front_end, scores), end="")
 
 
 def _write_figures(store: Store, details: TrialDetails, memory: list[dict[str, Any]], files: dict[str, Path]) -> None:

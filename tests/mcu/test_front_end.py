@@ -1,15 +1,18 @@
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from mcu.devices import find_device
 from mcu.errors import InputError
+from mcu.firmware import build, write_project
 from mcu.firmware.cores import find_core
 from mcu.firmware.flags import HOST_FLAGS
-from mcu.firmware.front_end import CODE_TOLERANCE, FLOAT_TOLERANCE, InputCode, classify_in_qemu, write_front_end
-from mcu.firmware.project import write_project
+from mcu.firmware.front_end import CODE_TOLERANCE, FLOAT_TOLERANCE, InputCode, write_front_end, write_sound_project
+from mcu.firmware.front_end_run import classify_in_qemu, measure_front_end
 from mcu.firmware.toolchain import toolchain
 from mcu.float_net import FloatNet
 from mcu.front_end import Features, FrontEnd
@@ -105,26 +108,99 @@ def test_a_scale_of_zero_is_refused(tmp_path):
         write_front_end(FrontEnd(), InputCode(0.0, 1.0, 0.0, 0), tmp_path)
 
 
-@needs_board
-def test_a_board_labels_raw_clips_as_the_host_does(tmp_path):
-    front_end = FRONT_ENDS["8 kHz"]
-    clips = clips_of(front_end, 8)
+def listening_model(front_end, clips):
+    """A network for these features that gives the clips different labels."""
     prepared = torch.from_numpy((features_of(clips, front_end) - CODE.mean) / CODE.std).float()
     module = build_network(NetworkChoice(name="ds-cnn", width=0.125), (1, 49, 10), 5, 0).eval()
     head = [layer for layer in module.modules() if isinstance(layer, torch.nn.Linear)][-1]
     with torch.no_grad():
-        head.bias -= module(prepared).mean(0)  # so that the clips get different labels
+        head.bias -= module(prepared).mean(0)
     traced = trace(module, (1, 49, 10))
     network = FloatNet(traced.graph, traced.module)
     network.calibrate(prepared)
-    model = quantise(network)
+    return quantise(network)
+
+
+def code_of(model):
     source = model.tensors[model.input]
-    write_project(model, tmp_path)
-    _, codes = run_on_host(front_end, clips, tmp_path, InputCode(CODE.mean, CODE.std, source.scale, source.zero_point))
+    return InputCode(CODE.mean, CODE.std, source.scale, source.zero_point)
+
+
+@needs_board
+def test_a_board_labels_raw_clips_as_the_host_does(tmp_path):
+    front_end = FRONT_ENDS["8 kHz"]
+    clips = clips_of(front_end, 8)
+    model = listening_model(front_end, clips)
+    write_sound_project(model, front_end, (CODE.mean, CODE.std), tmp_path)
+    _, codes = run_on_host(front_end, clips, tmp_path, code_of(model))
     run = classify_in_qemu(tmp_path, clips, find_core("cortex-m4f"))
     assert run.labels.tolist() == HostTwin(model).predict(codes.reshape(-1, 49, 10, 1)).tolist()
     assert len(set(run.labels.tolist())) > 1
     assert run.frontend_instructions > 1_000_000
     assert run.model_instructions > 100_000
-    assert 0 < run.ram < 8192
-    assert 2000 < run.flash < 16384
+
+
+@needs_board
+def test_a_front_end_costs_more_where_floats_are_software():
+    front_end = FRONT_ENDS["8 kHz"]
+    hard, soft = (measure_front_end(front_end, find_core(name)) for name in ("cortex-m4f", "cortex-m0+"))
+    assert 1_000_000 < hard.instructions < soft.instructions / 5
+    assert 2000 < hard.flash < soft.flash < 16384
+    assert hard.ram == soft.ram == 4 * (512 + 40 + 2)
+
+
+@needs_board
+def test_the_application_holds_front_end_and_network(tmp_path):
+    front_end = FRONT_ENDS["8 kHz"]
+    model = listening_model(front_end, clips_of(front_end, 8))
+    write_project(model, tmp_path / "network")
+    write_sound_project(model, front_end, (CODE.mean, CODE.std), tmp_path / "both")
+    part = find_device("stm32f446re")
+    network, both = build(tmp_path / "network", part), build(tmp_path / "both", part)
+    cost = measure_front_end(front_end, find_core("cortex-m4f"))
+    window = 2 * front_end.window
+    assert both.ram_static - network.ram_static == cost.ram + window
+    assert abs(both.flash - network.flash - cost.flash) < 400  # the application's own code differs
+
+
+STUBS = """
+#include "model.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+static int8_t codes[MODEL_INPUT_BYTES];
+
+int8_t *model_input(void) { return codes; }
+void model_run(void) { (void)fwrite(codes, sizeof codes, 1, stdout); }
+const int8_t *model_output(void) { return codes; }
+"""
+
+
+@needs_cc
+@pytest.mark.parametrize("name", ["8 kHz", "strides apart"])
+def test_the_application_hears_the_sound_frame_by_frame_as_whole_clips(tmp_path, name):
+    front_end = FRONT_ENDS["8 kHz"]
+    if name == "strides apart":
+        front_end = replace(front_end, samples=160 + 48 * 330, window=160, stride=330, fft=256)
+    clips = clips_of(front_end, 8)
+    model = listening_model(front_end, clips)
+    write_sound_project(model, front_end, (CODE.mean, CODE.std), tmp_path)
+    (tmp_path / "stubs.c").write_text(STUBS)
+    program = (tmp_path / "main.c").read_text()
+    read = "if (fread(&samples[i], sizeof samples[i], 1, stdin) != 1) { exit(0); }"
+    heard = program.replace("samples[i] = 0;", read).replace(
+        "#include <stdint.h>", "#include <stdio.h>\n#include <stdlib.h>"
+    )
+    assert heard.count("fread") == 1
+    (tmp_path / "heard.c").write_text(heard)
+    subprocess.run(["cc", *HOST_FLAGS, "frontend.c", "heard.c", "stubs.c", "-o", "heard"], cwd=tmp_path, check=True)
+    sound = subprocess.run([tmp_path / "heard"], input=clips.tobytes(), capture_output=True, check=True).stdout
+    _, codes = run_on_host(front_end, clips, tmp_path / "clips", code_of(model))
+    assert np.array_equal(np.frombuffer(sound, np.int8).reshape(len(clips), -1), codes)
+
+
+def test_a_network_for_other_features_is_refused(tmp_path):
+    front_end = FRONT_ENDS["8 kHz"]
+    model = listening_model(front_end, clips_of(front_end, 8))
+    with pytest.raises(InputError, match=r"gives 49 x 20 features, the network takes \(49, 10, 1\)"):
+        write_sound_project(model, replace(front_end, coefficients=20), (0.0, 1.0), tmp_path)
