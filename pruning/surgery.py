@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,12 @@ from torch import fx, nn
 
 from mcu.graph import FIXED, Graph, Tensor
 from pruning.gates import Gated, gated
+
+NEW = -1
+"""Source of a channel that was not there before."""
+
+Change = Callable[[torch.Tensor, np.ndarray, np.ndarray | None, float | None], None]
+"""Makes a parameter anew from the sources of its outputs, of its inputs if it has any, and the value of fresh rows."""
 
 
 def kept_channels(tensor: Tensor, kept: list[np.ndarray]) -> np.ndarray:
@@ -37,12 +44,13 @@ def shrink(
         The graph of the smaller network (same groups in the same order).
     """
     positions = [kept_channels(tensor, kept) for tensor in graph.tensors]
+    change = partial(_slice, optimizer)
     for op in graph.ops:
         before, after = positions[op.inputs[0]], positions[op.output]
         if op.layer:
-            _shrink_layer(layer_of(module, op.layer), before, after, op.kernel, optimizer)
+            resize_layer(layer_of(module, op.layer), before, after, op.kernel, change)
         if op.norm:
-            _shrink_norm(layer_of(module, op.norm), after, optimizer)
+            _shrink_norm(layer_of(module, op.norm), after, change)
     smaller = _renumber(graph, positions, kept)
     for bank in {id(wrapper.bank): wrapper.bank for _, wrapper in gated(module)}.values():
         bank.keep(kept)
@@ -76,44 +84,53 @@ def layer_of(module: nn.Module, path: str) -> Any:
     return layer.layer if isinstance(layer, Gated) else layer
 
 
-def _shrink_layer(
-    layer: Any,
-    before: np.ndarray,
-    after: np.ndarray,
-    kernel: tuple[int, int],
-    optimizer: torch.optim.Optimizer | None,
-) -> None:
+def resize_layer(layer: Any, before: np.ndarray, after: np.ndarray, kernel: tuple[int, int], change: Change) -> None:
+    """Give a layer other channels.
+
+    Args:
+        layer: convolution, depthwise convolution or dense layer.
+        before, after: where each input and output channel comes from, or ``NEW``.
+        kernel: positions that a dense layer reads per channel.
+        change: makes one parameter anew.
+    """
     if isinstance(layer, nn.Linear):
-        features = (before[:, None] * (kernel[0] * kernel[1]) + np.arange(kernel[0] * kernel[1])).ravel()
-        _slice(layer.weight, optimizer, after, features)
+        taps = kernel[0] * kernel[1]
+        features = np.where(before[:, None] == NEW, NEW, before[:, None] * taps + np.arange(taps)).ravel()
+        change(layer.weight, after, features, None)
         layer.in_features, layer.out_features = len(features), len(after)
     elif layer.groups > 1:
-        _slice(layer.weight, optimizer, after)
+        change(layer.weight, after, None, None)
         layer.in_channels = layer.groups = len(before)
         layer.out_channels = len(after)
     else:
-        _slice(layer.weight, optimizer, after, before)
+        change(layer.weight, after, before, None)
         layer.in_channels, layer.out_channels = len(before), len(after)
     if layer.bias is not None:
-        _slice(layer.bias, optimizer, after)
+        change(layer.bias, after, None, 0.0)
 
 
-def _shrink_norm(norm: Any, after: np.ndarray, optimizer: torch.optim.Optimizer | None) -> None:
+def _shrink_norm(norm: Any, after: np.ndarray, change: Change) -> None:
     index = torch.as_tensor(after, device=norm.running_mean.device)
     norm.running_mean = norm.running_mean[index].clone()
     norm.running_var = norm.running_var[index].clone()
     norm.num_features = len(after)
     if norm.affine:
-        _slice(norm.weight, optimizer, after)
-        _slice(norm.bias, optimizer, after)
+        change(norm.weight, after, None, None)
+        change(norm.bias, after, None, None)
 
 
-def _slice(parameter: torch.Tensor, optimizer: torch.optim.Optimizer | None, *indices: np.ndarray) -> None:
-    """Keep ``indices`` along the leading axes; the Parameter object, and so the optimiser's key, stays the same."""
+def _slice(
+    optimizer: torch.optim.Optimizer | None,
+    parameter: torch.Tensor,
+    outputs: np.ndarray,
+    inputs: np.ndarray | None,
+    fresh: float | None,
+) -> None:
+    """Keep some outputs and inputs; the Parameter object, and so the optimiser's key, stays the same."""
     shape = parameter.shape
 
     def cut(tensor: torch.Tensor) -> torch.Tensor:
-        for axis, index in enumerate(indices):
+        for axis, index in enumerate([outputs] if inputs is None else [outputs, inputs]):
             tensor = tensor.index_select(axis, torch.as_tensor(index, device=tensor.device))
         # index_select may leave strides that the fast convolution kernels do not take as channels_last
         layout = torch.channels_last if tensor.dim() == 4 else torch.contiguous_format

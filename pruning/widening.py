@@ -8,16 +8,15 @@ start with zero weights on it, so the function is the same and training decides 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import fx, nn
+from torch import fx
 
 from mcu.graph import Graph, Tensor
-from pruning.surgery import layer_of, rebind
-
-NEW = -1
+from pruning.surgery import NEW, Change, layer_of, rebind, resize_layer
 
 
 def widen(
@@ -36,13 +35,14 @@ def widen(
     """
     if (widths < graph.widths).any():
         raise ValueError(f"widths {widths.tolist()} are below the present {graph.widths.tolist()}")
+    change = partial(_extend, optimizer)
     wider = [_widened(tensor, graph.widths, widths) for tensor in graph.tensors]
     for op in graph.ops:
         (_, before), (_, after) = wider[op.inputs[0]], wider[op.output]
         if op.layer:
-            _widen_layer(layer_of(module, op.layer), before, after, op.kernel, optimizer)
+            resize_layer(layer_of(module, op.layer), before, after, op.kernel, change)
         if op.norm:
-            _widen_norm(layer_of(module, op.norm), after, optimizer)
+            _widen_norm(layer_of(module, op.norm), after, change)
     groups = tuple(replace(g, size=int(width)) for g, width in zip(graph.groups, widths, strict=True))
     grown = replace(graph, tensors=tuple(tensor for tensor, _ in wider), groups=groups)
     rebind(module, grown)
@@ -73,41 +73,22 @@ def _widened(tensor: Tensor, present: np.ndarray, widths: np.ndarray) -> tuple[T
     return replace(tensor, groups=np.array(groups), members=np.array(members)), np.array(sources)
 
 
-def _widen_layer(
-    layer: Any, before: np.ndarray, after: np.ndarray, kernel: tuple[int, int], optimizer: torch.optim.Optimizer | None
-) -> None:
-    if isinstance(layer, nn.Linear):
-        taps = kernel[0] * kernel[1]
-        features = np.where(before[:, None] == NEW, NEW, before[:, None] * taps + np.arange(taps)).ravel()
-        _extend(layer.weight, optimizer, after, features)
-        layer.in_features, layer.out_features = len(features), len(after)
-    elif layer.groups > 1:
-        _extend(layer.weight, optimizer, after)
-        layer.in_channels = layer.groups = len(before)
-        layer.out_channels = len(after)
-    else:
-        _extend(layer.weight, optimizer, after, before)
-        layer.in_channels, layer.out_channels = len(before), len(after)
-    if layer.bias is not None:
-        _extend(layer.bias, optimizer, after, fresh=0.0)
-
-
-def _widen_norm(norm: Any, after: np.ndarray, optimizer: torch.optim.Optimizer | None) -> None:
+def _widen_norm(norm: Any, after: np.ndarray, change: Change) -> None:
     with torch.no_grad():
         norm.running_mean = _gathered(norm.running_mean, after, 0.0)
         norm.running_var = _gathered(norm.running_var, after, 1.0)
     norm.num_features = len(after)
     if norm.affine:
-        _extend(norm.weight, optimizer, after, fresh=float(norm.weight.detach().abs().mean()))
-        _extend(norm.bias, optimizer, after, fresh=0.0)
+        change(norm.weight, after, None, float(norm.weight.detach().abs().mean()))
+        change(norm.bias, after, None, 0.0)
 
 
 def _extend(
-    parameter: torch.Tensor,
     optimizer: torch.optim.Optimizer | None,
+    parameter: torch.Tensor,
     outputs: np.ndarray,
-    inputs: np.ndarray | None = None,
-    fresh: float | None = None,
+    inputs: np.ndarray | None,
+    fresh: float | None,
 ) -> None:
     """Add rows (``fresh``, or random like the present ones) and, for new inputs, columns of zeros."""
 

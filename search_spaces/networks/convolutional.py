@@ -6,6 +6,9 @@ from torch import nn
 
 from search_spaces.networks.layers import Size, conv_bn, network, same_size, scaled, separable
 
+VGG_STAGES = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))
+"""Channels relative to the first stage, and convolutions."""
+
 
 def ds_cnn(
     input_shape: tuple[int, int, int], classes: int, width: float = 1.0, channels: int = 64, blocks: int = 4
@@ -33,18 +36,21 @@ def plain_cnn(input_shape: tuple[int, int, int], classes: int, width: float = 1.
 
 
 def vgg_small(input_shape: tuple[int, int, int], classes: int, width: float = 1.0, channels: int = 32) -> nn.Module:
-    """Three pairs of 3x3 convolutions with max pooling between them (after Simonyan & Zisserman, arXiv 1409.1556)."""
+    """VGG-16 for small pictures (arXiv 1409.1556) with half its channels, batch normalisation and a pooled head.
+
+    13 convolutions of 3x3, maxima over 2x2 between the stages: 3.7 M weights.
+    """
     inputs, height, breadth = input_shape
     size: Size = (height, breadth)
     layers: list[nn.Module] = []
-    for stage in range(3):
-        outputs = scaled(channels * 2**stage, width)
-        for _ in range(2):
-            layers.append(conv_bn(inputs, outputs, size))
-            inputs = outputs
-        if stage < 2 and min(size) >= 2:
+    for stage, (factor, depth) in enumerate(VGG_STAGES):
+        if stage and min(size) >= 2:
             layers.append(nn.MaxPool2d(2))
             size = (size[0] // 2, size[1] // 2)
+        for _ in range(depth):
+            outputs = scaled(channels * factor, width)
+            layers.append(conv_bn(inputs, outputs, size))
+            inputs = outputs
     return network(layers, inputs, classes)
 
 

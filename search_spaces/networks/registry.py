@@ -50,8 +50,8 @@ BUILT_IN = {
         ),
         NetworkEntry("plain-cnn", f"{_CONVOLUTIONAL}:plain_cnn", "7 convolutions in a row", "", ("channels",)),
         NetworkEntry(
-            "vgg-small", f"{_CONVOLUTIONAL}:vgg_small", "6 convolutions with max pooling",
-            "after Simonyan & Zisserman, arXiv 1409.1556", ("channels",),
+            "vgg-small", f"{_CONVOLUTIONAL}:vgg_small", "VGG-16 at half its channels: 13 convolutions, max pooling",
+            "Simonyan & Zisserman, arXiv 1409.1556", ("channels",),
         ),
         NetworkEntry(
             "tiny-cnn1d", f"{_CONVOLUTIONAL}:tiny_cnn1d", "5 convolutions along time, for motion and other sequences",

@@ -12,6 +12,7 @@ from mcu.resources import ResourceModel
 from mcu.trace import trace
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
+from search_spaces.networks.registry import BUILT_IN
 
 
 def network(name: str, shape: tuple[int, int, int], classes: int = 10) -> nn.Module:
@@ -89,14 +90,13 @@ def test_one_dimensional_signals_become_columns():
     assert (graph.tensors[0].height, graph.tensors[0].width, graph.ops[0].kernel) == (100, 1, (5, 1))
 
 
-@pytest.mark.parametrize(
-    "name", ["resnet8", "resnet20", "ds-cnn", "plain-cnn", "vgg-small", "mobilenet-v1", "mobilenet-v2"]
-)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_groups_agree_with_the_dependency_groups_of_torch_pruning(name):
     tp = pytest.importorskip("torch_pruning")
-    module = network(name, (1, 28, 28))
-    graph = trace(module, (1, 28, 28)).graph
-    dependencies = tp.DependencyGraph().build_dependency(module, torch.zeros(1, 1, 28, 28))
+    shape = (6, 100, 1) if name == "tiny-cnn1d" else (1, 28, 28)
+    module = network(name, shape)
+    graph = trace(module, shape).graph
+    dependencies = tp.DependencyGraph().build_dependency(module, torch.zeros(1, *shape))
     paths = {child: path for path, child in module.named_modules()}
     theirs = set()
     for group in dependencies.get_all_groups(ignored_layers=[module.get_submodule(graph.ops[-1].layer)]):
