@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.database import StoreError
 from orchestrator.disk_guard import DiskGuard, DiskShort
 from orchestrator.executors.base import Event, Executor, Finished, LossReason, Lost, Reported, Started
+from orchestrator.budget_plan import BudgetPlan
 from orchestrator.interrupts import Interrupts, Wish
 from orchestrator.optuna_record import OptunaRecord
 from orchestrator.outcome import outcome_of
@@ -65,6 +66,7 @@ class Room:
     sampler: Sampler
     executor: Executor
     stop_rule: StopRule
+    budgets: BudgetPlan = field(default_factory=BudgetPlan)
     watcher: Watcher = field(default_factory=Watcher)
     interrupts: Interrupts = field(default_factory=Interrupts)
     retries: Retries = field(default_factory=Retries)
@@ -167,6 +169,8 @@ class Driver:
                 work = Work(trial.id, trial.number, trial.spec, failures.get(trial.number, 0))
                 self._waiting.append(work)
         self._next_number = len(stored)
+        for trial in stored:
+            room.budgets.restore(room.plan.trials[trial.number], trial.spec, trial.result)
         self._remind_stop_rule(stored)
         return [(trial.spec, trial.result) for trial in stored if trial.result is not None]
 
@@ -223,6 +227,7 @@ class Driver:
         """Write the next planned trial; None if an equal one gave its result already."""
         room = self._room
         planned = room.plan.trials[self._next_number]
+        planned = replace(planned, budget=room.budgets.of(planned))
         context = Context(planned.budget.budget, planned.network.name, len(room.plan.cells))
         suggestion = room.sampler.suggest(planned.method, planned.index, context)
         spec = room.plan.spec(planned, suggestion.params)
@@ -273,6 +278,7 @@ class Driver:
         planned = room.plan.trials[work.number]
         room.record.finish(work.number, work.spec, result)
         room.sampler.learn(planned.method, planned.index, outcome_of(result, work.spec.budget.budget()))
+        room.budgets.ended(planned, work.spec, result)
         room.stop_rule.ended(work.number, work.spec, result)
         room.on_result()
         room.watcher.finished(work.number, work.spec, result, reused_from)

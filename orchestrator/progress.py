@@ -24,6 +24,8 @@ from reports.metric import TITLES
 
 Clock = Callable[[], float]
 REFRESH_SECONDS = 0.5
+CHOSEN_LATER = "other budgets"
+"""How displays call the budgets that are chosen as results come."""
 
 
 def make_watcher(quiet: bool, stream: IO[str] | None = None) -> Watcher:
@@ -66,14 +68,16 @@ class Tally:
         """Start from the plan and what earlier runs finished."""
         self.planned, self.capacity, self.began = len(plan.trials), capacity, self.clock()
         self.names = {named.budget: named.name for _, named in plan.cells}
+        adaptive = plan.sweep.budgets.plan == "adaptive"
         for trial in plan.trials:
-            self.left[trial.budget.name] = self.left.get(trial.budget.name, 0) + 1
+            name = CHOSEN_LATER if adaptive and trial.index >= len(plan.cells) else trial.budget.name
+            self.left[name] = self.left.get(name, 0) + 1
         for spec, result in finished:
             self.end(spec, result)
 
     def name(self, spec: TrialSpec) -> str:
         """The budget of a trial as reports call it."""
-        return self.names.get(spec.budget.budget(), "?")
+        return self.names.get(spec.budget.budget(), CHOSEN_LATER)
 
     def end(self, spec: TrialSpec, result: TrialResult) -> None:
         """Take in a result."""

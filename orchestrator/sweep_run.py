@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mcu.errors import InputError
+from orchestrator.budget_plan import budget_plan_for
 from orchestrator.database import artifact_root, database_file, database_label
 from orchestrator.disk_guard import DiskGuard
 from orchestrator.driver import Driver, Retries, Room
@@ -20,11 +21,11 @@ from orchestrator.lent_task import lent_task
 from orchestrator.optuna_record import OptunaRecord
 from orchestrator.plan import Plan
 from orchestrator.provenance import machine, package_versions, usable_cpus
-from orchestrator.sampler_catalogue import make_sampler
 from orchestrator.stop_rule import AsyncRungs, NeverStop, StopRule
 from orchestrator.store import Store, Study
 from orchestrator.supervision import tell_progress
 from orchestrator.sweep_difference import differences
+from orchestrator.warm_start import sampler_for
 from orchestrator.watcher import Watcher
 from search_spaces.sweep import SweepConfig, WorkersSection
 
@@ -157,9 +158,10 @@ def run_study(
                     study=study,
                     plan=plan,
                     record=record,
-                    sampler=make_sampler(sweep.sampler.name, plan.spaces, sweep.sweep.seed),
+                    sampler=sampler_for(store, study, sweep, plan.spaces),
                     executor=executor,
                     stop_rule=stop_rule_for(sweep),
+                    budgets=budget_plan_for(plan),
                     watcher=watcher,
                     interrupts=interrupts,
                     retries=Retries(sweep.workers.max_attempts),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Any, Literal
@@ -76,7 +77,8 @@ class BudgetsSection(Choice):
     Attributes:
         flash, sram, macs: lowest and highest bound.
         count: how many budgets are sampled from the ranges; for a grid at most so many, at least two an axis.
-        plan: ``sobol`` (scrambled Sobol points, uniform in the logarithm) or ``grid``.
+        plan: ``sobol`` (scrambled Sobol points, uniform in the logarithm), ``grid``, or ``adaptive``: ``count`` Sobol
+            points first, then each budget where the front found so far has its largest gap or is least known.
         runtime: what bounds are held against: the .tflite file and TFLM's arena, or our exported C program.
     """
 
@@ -99,8 +101,6 @@ class BudgetsSection(Choice):
             for key in ("plan", "count"):
                 if getattr(self, key) != type(self).model_fields[key].default:
                     raise InputError(f"{key} = {getattr(self, key)!r}: only ranges are planned")
-        if self.plan == "adaptive":
-            raise InputError("plan = 'adaptive' is not supported yet: must be sobol or grid")
         for resource, (low, high) in self.ranges().items():
             if low > high:
                 raise InputError(f"{resource} = [{low}, {high}]: must be [lowest, highest]")
@@ -116,14 +116,14 @@ class BudgetsSection(Choice):
         return {resource: (pair[0], pair[1]) for resource, pair in given.items() if pair is not None}
 
     def named(self, seed: int) -> tuple[NamedBudget, ...]:
-        """The budgets of the sweep; ``seed`` scrambles the Sobol points."""
+        """The budgets known before the sweep begins; ``seed`` scrambles the Sobol points."""
         if self.devices:
             return tuple(NamedBudget(name, name, find_device(name).budget()) for name in self.devices)
         if self.list:
             budgets = [(entry.name, entry.budget()) for entry in self.list]
             return tuple(NamedBudget(name or budget_name(budget), None, budget) for name, budget in budgets)
-        units = sobol_points(self.count, len(self.ranges()), seed) if self.plan == "sobol" else self._grid()
-        sampled = dict.fromkeys(_between(self.ranges(), unit) for unit in units)
+        units = self._grid() if self.plan == "grid" else sobol_points(self.count, len(self.ranges()), seed)
+        sampled = dict.fromkeys(budget_at(self.ranges(), unit) for unit in units)
         return tuple(NamedBudget(budget_name(budget), None, budget) for budget in sampled)
 
     def _grid(self) -> np.ndarray:
@@ -147,7 +147,8 @@ def budget_name(budget: Budget) -> str:
     return f"{flash}/{sram}{macs}"
 
 
-def _between(ranges: dict[str, tuple[int, int]], unit: np.ndarray) -> Budget:
+def budget_at(ranges: Mapping[str, tuple[int, int]], unit: np.ndarray) -> Budget:
+    """The budget at a point of the unit cube, log-uniform between the ranges, in whole steps."""
     bounds = {}
     for (resource, (low, high)), share in zip(ranges.items(), unit, strict=True):
         exact = low * (high / low) ** float(share)

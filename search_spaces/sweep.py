@@ -128,6 +128,8 @@ class SamplerSection(Choice):
 
     later = frozenset({"warm_start"})
 
+    later = frozenset({"warm_start"})
+
     name: Literal["tpe", "optuna-tpe", "nsga2", "nsga3", "qmc", "random", "grid"] = "tpe"
     warm_start: bool = False
 

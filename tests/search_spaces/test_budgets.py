@@ -84,7 +84,7 @@ def test_names_tell_budgets_apart(value):
         ({"list": [{"flash": "64KB"}, {"flash": 65_536}]}, "'64KB/-' is there twice"),
         ({"flash": ["64KB", "16KB"]}, r"must be \[lowest, highest\]"),
         ({"flash": ["64KB"]}, "at least 2"),
-        (RANGES | {"plan": "adaptive"}, "not supported yet"),
+        ({"list": [{"flash": "64KB"}], "plan": "adaptive"}, "plan = 'adaptive': only ranges are planned"),
         (RANGES | {"count": 0}, "greater than or equal to 1"),
     ],
 )

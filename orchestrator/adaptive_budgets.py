@@ -1,0 +1,108 @@
+"""Where the next budget should be: at the largest gap or uncertainty of the front so far. Pure; no optimiser.
+
+The value of a budget is how much the hypervolume could grow there: the mean, over the budgets that have at least its
+room, of what a trial might reach there beyond the best model that fits already. What might be reached is the mean and
+two standard deviations of a Gaussian process through the front, so that budgets far from any model count as promising.
+Trials already spent nearby, running ones too, divide the value: where many tries left a gap, it is likely real.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcu.budget import Budget
+from reports.fronts import nondominated
+from search_spaces.budgets import budget_at, sobol_points
+
+Floats = NDArray[np.float64]
+
+CANDIDATES = 256
+FRONT = 200
+"""Points of the front that the process is fitted to at most, evenly taken along it."""
+
+LENGTH = 1.5
+"""Octaves over which accuracies along the front resemble each other."""
+
+NOISE = 0.01
+"""Standard deviation of an accuracy on the front."""
+
+DEVIATIONS = 2.0
+"""How optimistic the planner is about budgets it knows little of."""
+
+NEARBY = 0.5
+"""Octaves within which a trial counts as spent at a budget."""
+
+
+class AdaptiveBudgets:
+    """Chooses budgets within ranges from what trials have found; told of every budget in use and every model found.
+
+    Args:
+        ranges: lowest and highest bound by resource.
+        seed: of the scrambled Sobol points that are considered.
+    """
+
+    def __init__(self, ranges: Mapping[str, tuple[int, int]], seed: int) -> None:
+        self._names = tuple(ranges)
+        units = sobol_points(CANDIDATES, len(ranges), seed)
+        self._budgets = tuple(dict.fromkeys(budget_at(ranges, unit) for unit in units))
+        self._octaves = np.array([self._position(budget.bounds()) for budget in self._budgets])
+        self._has_room = (self._octaves[None] >= self._octaves[:, None] - 1e-9).all(axis=2)
+        self._visits = np.zeros(len(self._budgets))
+        self._best = np.zeros(len(self._budgets))
+        self._hopeless = np.zeros(len(self._budgets), dtype=bool)
+        self._front = np.empty((0, len(ranges) + 1))
+
+    def _position(self, resources: Mapping[str, float]) -> Floats:
+        return np.array([math.log2(max(float(resources[name]), 1.0)) for name in self._names])
+
+    def spend(self, budget: Budget) -> None:
+        """Note that a trial is, or was, given this budget."""
+        apart = ((self._octaves - self._position(budget.bounds())) ** 2).sum(axis=1)
+        self._visits += np.exp(-0.5 * apart / NEARBY**2)
+
+    def found(self, used: Mapping[str, float], accuracy: float) -> None:
+        """Note a model that keeps its bounds, by its measured resources and validation accuracy."""
+        position = self._position(used)
+        fits = (position <= self._octaves + 1e-9).all(axis=1)
+        self._best[fits] = np.maximum(self._best[fits], accuracy)
+        front = np.vstack([self._front, [*position, accuracy]])
+        self._front = front[nondominated(front, [False] * len(self._names) + [True])]
+
+    def unreachable(self, budget: Budget) -> None:
+        """Note that no width of a network meets this budget, nor any with less room."""
+        self._hopeless |= (self._octaves <= self._position(budget.bounds()) + 1e-9).all(axis=1)
+
+    def next(self) -> Budget:
+        """The budget of the next trial; the same findings give the same budget."""
+        missing = np.maximum(0.0, self._promise()[:, None] - self._best[None]) * self._has_room
+        values = missing.mean(axis=1) / (1.0 + self._visits)
+        return self._budgets[int(np.argmax(np.where(self._hopeless, -1.0, values)))]
+
+    def _promise(self) -> Floats:
+        """The accuracy that a trial at each candidate might reach."""
+        if not len(self._front):
+            return np.ones(len(self._budgets))
+        some = np.unique(np.linspace(0, len(self._front) - 1, min(len(self._front), FRONT)).round().astype(int))
+        mean, deviation = _process(self._front[some, :-1], self._front[some, -1], self._octaves)
+        promise: Floats = np.minimum(1.0, mean + DEVIATIONS * deviation)
+        return promise
+
+
+def _process(points: Floats, values: Floats, wanted: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of a Gaussian process with a squared exponential kernel (Rasmussen 2006, 2.25)."""
+    spread = max(float(values.std()), 2 * NOISE)
+
+    def kernel(left: Floats, right: Floats) -> Floats:
+        apart = ((left[:, None] - right[None]) ** 2).sum(axis=2)
+        return spread**2 * np.exp(-0.5 * apart / LENGTH**2)
+
+    covariance = kernel(points, points) + NOISE**2 * np.eye(len(points))
+    across = kernel(wanted, points)
+    weights = np.linalg.solve(covariance, np.column_stack([values - values.mean(), across.T]))
+    mean = values.mean() + across @ weights[:, 0]
+    variance = spread**2 - (across * weights[:, 1:].T).sum(axis=1)
+    return mean, np.sqrt(np.maximum(variance, 0.0))
