@@ -1,0 +1,162 @@
+"""How far a network can shrink: int8 accuracy on Fashion-MNIST from 2 to 200 times less flash than the dense network.
+
+    OMP_NUM_THREADS=1 python benchmarks/compression.py FOLDER --output docs/results/compression
+
+Dense network and pruned ones train for the same epochs on the same images; the dense one is quantised, too. Only
+flash is bounded. Jobs that are in FOLDER already are not run again, one that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+
+from mcu.budget import RESOURCES, Budget
+from mcu.units import format_bytes
+from orchestrator.spec import Bounds, TrialSpec
+from orchestrator.worker import problem_of
+from pruning.differentiable import DifferentiablePruning
+from pruning.evaluation import int8_accuracy
+from pruning.landing import UnreachableBudgetError
+from pruning.problem import Outcome, Settings
+from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
+from search_spaces.tasks import load_task, task_digest
+
+NETWORKS = ("vgg-small", "mobilenet-v2")
+FACTORS = (1, 80, 200, 20, 40, 120, 10, 5, 2)
+"""1 is the dense network; the claim's own point comes next."""
+
+ALLOWED_LOSS = 1.0
+CLAIMED = 80
+
+
+def run(network: str, factor: float, seed: int, chosen: argparse.Namespace, dense_flash: int) -> dict[str, Any]:
+    """One job, or its stored figures."""
+    target = chosen.folder / f"{network}-{factor:g}-{seed}"
+    if target.with_suffix(".json").exists():
+        return dict(json.loads(target.with_suffix(".json").read_text()))
+    target.mkdir(parents=True, exist_ok=True)
+    choice = TaskChoice(name="fashion-mnist", options={"train_limit": chosen.images} if chosen.images else {})
+    task = load_task(choice)
+    spec = TrialSpec(
+        task=choice, data=task_digest(choice), network=NetworkChoice(name=network), method="differentiable",
+        budget=Bounds(), seed=seed, training=TrainingChoice(epochs=chosen.epochs, device="cpu"),
+    )  # fmt: skip
+    problem = problem_of(spec, task)
+    budget = Budget(flash=int(dense_flash / factor)) if factor > 1 else Budget()
+    started, clock = time.process_time(), target / "core_seconds"
+    spent = float(clock.read_text()) if clock.exists() else 0.0
+
+    def report(progress: Any) -> bool:
+        clock.write_text(str(spent + time.process_time() - started))
+        used, accuracy = progress.resources, 100 * progress.val_accuracy
+        print(network, factor, seed, f"{progress.epochs_done:g}", progress.phase, f"{accuracy:.2f} %", used, flush=True)
+        return True
+
+    settings = Settings(chosen.epochs, 128, seed, checkpoint=target)
+    row: dict[str, Any] = {"network": network, "factor": factor, "seed": seed, "epochs": chosen.epochs}
+    try:
+        outcome = DifferentiablePruning().run(problem, budget, settings, report)
+        assert isinstance(outcome, Outcome)
+        used = problem.runtime.measure(outcome.model, outcome.data)
+        row |= {name: getattr(used, name) for name in RESOURCES}
+        row["accuracy"] = int8_accuracy(outcome.model, task.x_test, task.y_test, problem)
+        row["dense"] = [getattr(outcome.dense, name) for name in RESOURCES]
+    except UnreachableBudgetError as error:
+        row["refused"] = str(error)
+    row["core_seconds"] = spent + time.process_time() - started
+    target.with_suffix(".json").write_text(json.dumps(row))
+    print(row, flush=True)
+    return row
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Every point with mean and spread over seeds, and whether the claim holds."""
+    lines = [
+        "| network | less flash | seeds | int8 test | loss | flash | SRAM | MACs | core min |",
+        "|---|" + "---|" * 8,
+    ]
+    claims = []
+    for network in dict.fromkeys(row["network"] for row in rows):
+        base = {r["seed"]: r for r in rows if r["network"] == network and r["factor"] == 1}
+        for factor in sorted({row["factor"] for row in rows if row["network"] == network}):
+            mine = [r for r in rows if r["network"] == network and r["factor"] == factor]
+            if "refused" in mine[0]:
+                lines.append(f"| {network} | {factor:g}x | {len(mine)} | refused: {mine[0]['refused']} | | | | | |")
+                continue
+            scores = 100 * np.array([r["accuracy"] for r in mine])
+            losses = 100 * np.array([base[r["seed"]]["accuracy"] - r["accuracy"] for r in mine if r["seed"] in base])
+            spread = f" ± {scores.std(ddof=1):.2f}" if len(scores) > 1 else ""
+            used = {name: int(np.mean([r[name] for r in mine])) for name in RESOURCES}
+            minutes = np.mean([r["core_seconds"] for r in mine]) / 60
+            lines.append(
+                f"| {network} | {base[min(base)]['flash'] / used['flash']:.1f}x | {len(mine)} | "
+                f"{scores.mean():.2f}{spread} % | {losses.mean():+.2f} | {format_bytes(used['flash'])} | "
+                f"{format_bytes(used['sram'])} | {used['macs']:,} | {minutes:.0f} |"
+            )
+            if factor == CLAIMED:
+                holds = "holds" if losses.mean() <= ALLOWED_LOSS else "does not hold"
+                claims.append(f"- {network}, {CLAIMED}x less flash within {ALLOWED_LOSS} points: {holds}")
+    return "\n".join([*lines, "", *claims]) + "\n"
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Accuracy against the factor, one line per network, every seed a point."""
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    for network in dict.fromkeys(row["network"] for row in rows):
+        mine = [row for row in rows if row["network"] == network and "accuracy" in row]
+        dense = np.mean([row["flash"] for row in mine if row["factor"] == 1])
+        factors = sorted({row["factor"] for row in mine})
+        x = [dense / np.mean([r["flash"] for r in mine if r["factor"] == factor]) for factor in factors]
+        y = [100 * np.mean([r["accuracy"] for r in mine if r["factor"] == factor]) for factor in factors]
+        [line] = axes.plot(x, y, label=f"{network}, dense {format_bytes(int(dense))}")
+        axes.scatter(
+            [dense / r["flash"] for r in mine], [100 * r["accuracy"] for r in mine], s=14, color=line.get_color()
+        )
+        axes.axhline(y[0] - ALLOWED_LOSS, color=line.get_color(), linestyle=":", linewidth=1)
+    axes.axvline(CLAIMED, color="grey", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_xticks([1, 2, 5, 10, 20, 40, 80, 200], [f"{f}x" for f in (1, 2, 5, 10, 20, 40, 80, 200)])
+    axes.set_xlabel("times less flash than the dense int8 network")
+    axes.set_ylabel("int8 test accuracy, %")
+    axes.set_title("Fashion-MNIST; dotted: dense less one point", fontsize=10)
+    axes.legend()
+    figure.savefig(path, dpi=160)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Run what is missing, write table and figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
+    parser.add_argument("--factors", nargs="+", type=float, default=list(FACTORS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--images", type=int, help="training images; all by default")
+    parser.add_argument("--output", type=Path)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for network in chosen.networks:
+        for seed in chosen.seeds:
+            dense = run(network, 1, seed, chosen, 0)
+            rows += [dense, *(run(network, f, seed, chosen, dense["flash"]) for f in chosen.factors if f > 1)]
+    print(table(rows))
+    if chosen.output:
+        chosen.output.with_suffix(".md").write_text(table(rows))
+        draw(rows, chosen.output.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
