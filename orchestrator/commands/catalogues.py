@@ -14,6 +14,9 @@ from orchestrator.commands.options import FormatName
 
 TaskName = Annotated[str | None, typer.Option("--describe", metavar="TASK", help="Load this task and describe it.")]
 TaskData = Annotated[str | None, typer.Option("--data", metavar="PATH", help="Its data, as task.data or task.path.")]
+DownloadTask = Annotated[
+    str | None, typer.Option("--download", metavar="TASK", help="Fetch this task's public data, or go on fetching.")
+]
 FitsModel = Annotated[
     Path | None, typer.Option("--fits", metavar="MODEL.tflite", help="Only the boards that can hold this model.")
 ]
@@ -71,9 +74,15 @@ def _holders(model: Path) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -row["binding_use"])
 
 
-def tasks(format_name: FormatName = "table", describe: TaskName = None, data: TaskData = None) -> None:
-    """The tasks: data sets and your own arrays; with --describe one of them, loaded, as JSON."""
+def tasks(
+    format_name: FormatName = "table", describe: TaskName = None, data: TaskData = None, download: DownloadTask = None
+) -> None:
+    """The tasks: data sets and your own arrays; with --describe one of them, loaded, as JSON; --download gets one."""
     from search_spaces.tasks import describe_task, load_task, task_digest, task_names
+
+    if download is not None:
+        _download(download)
+        return
 
     if describe is not None:
         from search_spaces.choices import TaskChoice
@@ -84,6 +93,29 @@ def tasks(format_name: FormatName = "table", describe: TaskName = None, data: Ta
         print(json.dumps(about, indent=2))
         return
     _write(("name", "modality", "summary", "source"), [describe_task(name) for name in task_names()], format_name)
+
+
+def _download(task: str) -> None:
+    """Fetch with a progress bar on the standard error; the folder goes to the standard output."""
+    import sys
+
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from search_spaces.tasks.download import download
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    console = Console(file=sys.stderr)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        shown: dict[str, Any] = {}
+
+        def progress(name: str, here: int, total: int | None) -> None:
+            if name not in shown:
+                shown[name] = bar.add_task(name)
+            bar.update(shown[name], completed=here, total=total)
+
+        folder = download(task, progress)
+    print(folder)
 
 
 def networks(format_name: FormatName = "table") -> None:

@@ -18,6 +18,7 @@ from search_spaces.audio.synthesis import CLASSES, KEYWORDS, RATE, Plan
 from search_spaces.audio.voices import ENGINES, engine_version, engines, split_of, voices
 from search_spaces.audio.wav import read_wav
 from search_spaces.tasks.digest import Source, digest_of
+from search_spaces.tasks.download import downloaded
 from search_spaces.tasks.store import cache_folder
 from search_spaces.tasks.task import SPLITS, Task, assemble
 
@@ -166,14 +167,17 @@ def _shown() -> Iterator[synthesis.Progress]:
 
 def _folder(data: str | None) -> Path:
     need = f"a folder of Google Speech Commands with {', '.join(LISTS.values())} and a folder for each word"
-    if data is None:
-        raise InputError(f"task 'keywords': --set task.data=DIR is missing: {need}; or take keywords-synthetic")
-    folder = Path(data).expanduser()
+    if data is None and not downloaded("keywords").is_dir():
+        raise InputError(
+            f"task 'keywords': `mcusweep tasks --download keywords` or --set task.data=DIR is missing: {need}; or take "
+            "keywords-synthetic"
+        )
+    folder = downloaded("keywords") if data is None else Path(data).expanduser()
     if not folder.is_dir():
-        raise InputError(f"task 'keywords': task.data = {data!r} is not a folder: needs {need}")
+        raise InputError(f"task 'keywords': task.data = {str(folder)!r} is not a folder: needs {need}")
     for name in (*LISTS.values(), *KEYWORDS, NOISE):
         if not (folder / name).exists():
-            raise InputError(f"task 'keywords': task.data = {data!r} lacks {name}: needs {need}")
+            raise InputError(f"task 'keywords': task.data = {str(folder)!r} lacks {name}: needs {need}")
     return folder
 
 

@@ -14,6 +14,7 @@ from search_spaces.audio import mixing
 from search_spaces.audio.features import features_of
 from search_spaces.audio.wav import read_wav
 from search_spaces.tasks.digest import Source
+from search_spaces.tasks.download import downloaded
 from search_spaces.tasks.task import Task, assemble
 
 RATE = 8000
@@ -112,12 +113,17 @@ def front_end_of(features: str, task: str, rate: int) -> FrontEnd:
 
 
 def _folder(data: str | None) -> Path:
-    places = [Path(place).expanduser() for place in ([data] if data else PLACES)]
+    usual = [*PLACES, str(downloaded("spoken-digits"))]
+    places = [Path(place).expanduser() for place in ([data] if data else usual)]
     for place in places:
         for folder in (place, place / "recordings"):
             if folder.is_dir() and any(NAME.fullmatch(file.name) for file in folder.iterdir()):
                 return folder
-    where = f"task.data = {data!r} holds none" if data else "not found on this machine: --set task.data=DIR"
+    where = (
+        f"task.data = {data!r} holds none"
+        if data
+        else "not found here: `mcusweep tasks --download spoken-digits` or --set task.data=DIR"
+    )
     raise InputError(f"task 'spoken-digits': {where}: needs {HELP}")
 
 

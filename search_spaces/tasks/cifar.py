@@ -11,6 +11,7 @@ import numpy as np
 
 from mcu.errors import InputError
 from search_spaces.tasks.digest import Source
+from search_spaces.tasks.download import downloaded
 from search_spaces.tasks.pickled import read_pickle
 from search_spaces.tasks.splits import sample_hashes, stratified_split
 from search_spaces.tasks.task import Task, assemble
@@ -76,7 +77,7 @@ def cifar10_source(data: str | None = None, **_: object) -> Source:
 
 def _place(data: str | None) -> Path:
     """The folder of batches or the archive; each name is looked for in every place before the next."""
-    roots = [Path(place).expanduser() for place in ([data] if data else PLACES)]
+    roots = [Path(place).expanduser() for place in ([data] if data else [*PLACES, str(downloaded("cifar10"))])]
     if data and roots[0].is_dir() and (roots[0] / BATCHES[0]).is_file():
         return roots[0]
     if data and roots[0].is_dir() and (roots[0] / f"{BATCHES[0]}.bin").is_file():
@@ -88,7 +89,11 @@ def _place(data: str | None) -> Path:
         for archive in ("cifar-10-python.tar.gz", "cifar-10-binary.tar.gz"):
             if (root / archive).is_file():
                 return root / archive
-    where = f"task.data = {data!r} is not it" if data else "not found on this machine: --set task.data=DIR"
+    where = (
+        f"task.data = {data!r} is not it"
+        if data
+        else "not found here: `mcusweep tasks --download cifar10` or --set task.data=DIR"
+    )
     raise InputError(f"task 'cifar10': {where}: needs {NEED}")
 
 

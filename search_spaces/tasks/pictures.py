@@ -13,6 +13,7 @@ import numpy as np
 
 from mcu.errors import InputError
 from search_spaces.tasks.digest import Source
+from search_spaces.tasks.download import downloaded
 from search_spaces.tasks.splits import sample_hashes, stratified_split
 from search_spaces.tasks.task import Task, assemble
 
@@ -33,7 +34,10 @@ FASHION_PLACES = (
     "~/data/FashionMNIST/raw",
     "data/FashionMNIST/raw",
 )
-FASHION_HELP = "`apt-get install dataset-fashion-mnist`, or put the four idx files of Fashion-MNIST there"
+FASHION_HELP = (
+    "`apt-get install dataset-fashion-mnist`, `mcusweep tasks --download fashion-mnist`, "
+    "or put the four idx files of Fashion-MNIST there"
+)
 
 
 def mnist_5k() -> Task:
@@ -145,7 +149,8 @@ def packaged_file(package: str, path: str, task: str) -> Path:
 
 
 def _fashion_folder(data: str | None) -> Path:
-    places = [Path(data).expanduser()] if data else [Path(place).expanduser() for place in FASHION_PLACES]
+    usual = [*(Path(place).expanduser() for place in FASHION_PLACES), downloaded("fashion-mnist")]
+    places = [Path(data).expanduser()] if data else usual
     for place in places:
         if all(_idx_candidates(place, name) for name in FASHION_FILES):
             return place
