@@ -23,7 +23,8 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">")
 _KNOWN = (
     *("differentiable", "uniform", "l1", "taylor", "dense-ptq", "random", "fpgm", "slimming", "evolution"),
-    *("group-norm", "l2", "low-rank", "magnitude", "differentiable-no-sram"),
+    *("group-norm", "l2", "low-rank", "magnitude", "differentiable-no-sram", "differentiable-macs-only"),
+    *("distilled-uniform", "group-norm-sparse"),
 )
 
 

@@ -1,0 +1,44 @@
+"""What each method reached in each (task, budget, seed): the sample that comparisons are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from mcu.budget import RESOURCES
+from reports.trials import budgets, methods
+
+KEYS = ["task", "budget", "method", "seed"]
+
+
+def seed_scores(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """One row per task, budget, method and seed that finished, in this order, budgets from the smallest.
+
+    Of the trials a method was given there (its tuning) the feasible one of highest validation accuracy counts; its test
+    accuracy is the score. Without a feasible one ``accuracy`` is NaN: a miss. Trials that crashed are left out, as they
+    say nothing about what a method can do.
+
+    Args:
+        tables: a tidy table of trials per task.
+
+    Returns:
+        The columns of ``KEYS``, ``accuracy``, ``val_accuracy``, the three resources, ``trials`` and ``duration_s`` of
+        all trials together.
+    """
+    parts = [_of_task(task, table) for task, table in tables.items()]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=KEYS)
+
+
+def _of_task(task: str, table: pd.DataFrame) -> pd.DataFrame:
+    judged = table[table["finished"] & (table["state"] != "failed")]
+    spent = judged.groupby(KEYS[1:], as_index=False).agg(trials=("number", "size"), duration_s=("duration_s", "sum"))
+    good = judged[judged["feasible"] & judged["val_accuracy"].notna()]
+    ordered = good.sort_values(["val_accuracy", "flash"], ascending=[False, True], kind="stable")
+    best = ordered.drop_duplicates(KEYS[1:])[[*KEYS[1:], "accuracy", "val_accuracy", *RESOURCES]]
+    scores = spent.merge(best, on=KEYS[1:], how="left")
+    scores.insert(0, "task", task)
+    order = {label: at for at, label in enumerate(budgets(table)["budget"])}
+    names = {name: at for at, name in enumerate(methods(table))}
+    places = pd.DataFrame({"a": scores["budget"].map(order), "b": scores["method"].map(names), "c": scores["seed"]})
+    return scores.loc[places.sort_values(["a", "b", "c"]).index].reset_index(drop=True)
