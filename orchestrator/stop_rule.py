@@ -7,10 +7,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 from orchestrator.sampler import derive_seed
-from orchestrator.spec import Rung, TrialResult, TrialSpec
+from orchestrator.spec import Bounds, Rung, TrialResult, TrialSpec
 
 USE_WEIGHT = 0.01
 AUGMENTATION = 1e-3  # breaks ties between points of equal Chebyshev distance
+NEIGHBOURS = 2.0
+"""Sampled budgets are compared with those that have between half their room and all of it."""
 
 
 class StopRule(ABC):
@@ -43,15 +45,19 @@ class RungSchedule:
     Attributes:
         eta: at each level the best ``1 / eta`` go on; a level judges nobody before ``eta`` trials reached it.
         levels: shares of the epochs at which trials are judged, ascending.
-        feasible_from: share of the epochs before which violation is not held against a trial: pruning is still
-            on its way to the budget.
+        feasible_from: share of the epochs before which violation is not held against a trial: pruning is still on its
+            way to the budget, and the accuracy of a network that is not the final one says little, so that the trial
+            is not judged at all.
         audit_share: share of the trials that are never stopped, so that false stops can be counted.
+        reach: trials are compared with trials of budgets that give no more room and at least ``1 / reach`` of it;
+            with 1, of the same budget only.
     """
 
     eta: int = 3
-    levels: tuple[float, ...] = (0.25, 0.5, 0.75)
-    feasible_from: float = 0.6
+    levels: tuple[float, ...] = (0.25, 0.4, 0.55, 0.75)
+    feasible_from: float = 0.8
     audit_share: float = 0.1
+    reach: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -83,16 +89,18 @@ class Audit:
 class AsyncRungs(StopRule):
     """Asynchronous successive halving (Li et al., MLSys 2020) for constrained objectives, within each budget.
 
-    Trials are compared only with trials of the same budget, network and method at the same level. Whoever is
-    not among the best ``1 / eta`` there stops. Deb's rule ranks: feasible before infeasible, less violation before
-    more, and then the augmented Chebyshev distance to full accuracy at no cost. Bare Pareto rank says nothing in
-    four dimensions, where most points are non-dominated; and what a trial leaves unused of its own budget is worth
-    little, so use weighs a hundredth of accuracy.
+    Trials are compared only with trials of the same task, network, method and length, at the same level and at the
+    same budget or, where budgets are sampled from ranges, at slightly smaller ones. Whoever is not among the best
+    ``1 / eta`` there stops. Deb's rule ranks: feasible before infeasible, less violation before more, and then the
+    augmented Chebyshev distance to full accuracy at no cost. Bare Pareto rank says nothing in four dimensions, where
+    most points are non-dominated; and what a trial leaves unused of its own budget is worth little, so use weighs a
+    hundredth of accuracy.
     """
 
     schedule: RungSchedule = field(default_factory=RungSchedule)
     seed: int = 0
-    _seen: dict[tuple[str, int], dict[int, Score]] = field(default_factory=dict)
+    _seen: dict[tuple[str, int], dict[Bounds, dict[int, Score]]] = field(default_factory=dict)
+    _judged: dict[int, int] = field(default_factory=dict)
     _condemned: dict[int, str] = field(default_factory=dict)
     _finals: dict[str, dict[int, float]] = field(default_factory=dict)
 
@@ -100,16 +108,23 @@ class AsyncRungs(StopRule):
         """Judge the trial at the highest level it has reached, once per level."""
         share = rung.epochs_done / spec.training.epochs
         level = sum(share >= bound for bound in self.schedule.levels) - 1
-        if level < 0 or rung.val_accuracy is None:
+        if level <= self._judged.get(number, -1) or rung.val_accuracy is None:
             return False
-        peers = self._seen.setdefault((stratum(spec), level), {})
-        if number in peers:
+        own = score(spec, rung)
+        if own.violation > 0 and share < self.schedule.feasible_from:
             return False
-        held_to_bounds = share >= self.schedule.feasible_from
-        peers[number] = score(spec, rung, held_to_bounds)
+        self._judged[number] = level
+        reached = self._seen.setdefault((family(spec), level), {})
+        reached.setdefault(spec.budget, {})[number] = own
+        peers = [
+            other
+            for bounds, there in reached.items()
+            if no_more_room(bounds, spec.budget, self.schedule.reach)
+            for other in there.values()
+        ]
         if len(peers) <= self.schedule.eta:
             return False
-        better = sum(other.before(peers[number]) for other in peers.values())
+        better = sum(other.before(own) for other in peers)
         if better < len(peers) / self.schedule.eta:
             return False
         if self.spared(number):
@@ -133,27 +148,35 @@ class AsyncRungs(StopRule):
         return Audit(len(ended), wrong)
 
 
+def family(spec: TrialSpec) -> str:
+    """Trials of one family train alike: same task, network, method and length."""
+    task, network = spec.task.model_dump_json(), spec.network.model_dump_json()
+    return f"{task}|{network}|{spec.method}|{spec.training.epochs}"
+
+
 def stratum(spec: TrialSpec) -> str:
-    """Trials of one stratum may be compared: same task, network, method, budget and length."""
-    return "|".join(
-        (
-            spec.task.model_dump_json(),
-            spec.network.model_dump_json(),
-            spec.method,
-            spec.budget.model_dump_json(),
-            str(spec.training.epochs),
-        )
+    """A family at one budget."""
+    return f"{family(spec)}|{spec.budget.model_dump_json()}"
+
+
+def no_more_room(bounds: Bounds, than: Bounds, reach: float) -> bool:
+    """Whether each bound is at most the other's, and at least ``1 / reach`` of it."""
+    if bounds == than:
+        return True
+    held, wanted = bounds.budget().bounds(), than.budget().bounds()
+    return held.keys() == wanted.keys() and all(
+        wanted[name] / reach <= bound <= wanted[name] for name, bound in held.items()
     )
 
 
-def score(spec: TrialSpec, rung: Rung, held_to_bounds: bool) -> Score:
-    """The standing of a rung; violation counts only where the trial is held to its bounds."""
+def score(spec: TrialSpec, rung: Rung) -> Score:
+    """The standing of a rung: relative violation, then distance."""
     used = {
         name: getattr(rung, name) / bound
         for name, bound in spec.budget.budget().bounds().items()
         if getattr(rung, name) is not None
     }
-    violation = sum(max(0.0, share - 1.0) for share in used.values()) if held_to_bounds else 0.0
+    violation = sum(max(0.0, share - 1.0) for share in used.values())
     accuracy = rung.val_accuracy if rung.val_accuracy is not None and math.isfinite(rung.val_accuracy) else 0.0
-    mean_use = sum(min(share, 1.0) for share in used.values()) / len(used) if used and held_to_bounds else 0.0
+    mean_use = sum(min(share, 1.0) for share in used.values()) / len(used) if used else 0.0
     return Score(violation, max(1.0 - accuracy, USE_WEIGHT * mean_use) + AUGMENTATION * mean_use)

@@ -141,9 +141,19 @@ class SamplerSection(Choice):
 
 
 class StoppingSection(Choice):
-    """``[stopping]``: whether hopeless trials end early."""
+    """``[stopping]``: whether hopeless trials end early.
+
+    Attributes:
+        eta: at each level the best ``1 / eta`` of the trials of a method at a budget go on.
+        audit_share: part of the trials that are never stopped; ``mcusweep status`` says how many of those that would
+            have been stopped came out best.
+    """
+
+    later = frozenset({"eta", "audit_share"})
 
     enabled: bool = True
+    eta: Annotated[int, Field(ge=2, le=100)] = 3
+    audit_share: Annotated[float, Field(ge=0, le=1)] = 0.1
 
 
 def _worker_count(value: Any) -> Any:

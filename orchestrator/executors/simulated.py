@@ -159,9 +159,9 @@ def synthetic_trial(spec: TrialSpec, levels: int = 8) -> SimulatedTrial:
                 step=level,
                 epochs_done=share * spec.training.epochs,
                 val_accuracy=max(0.1, peak * (1 - math.exp(-4 * share)) + 0.01 * float(luck.standard_normal())),
-                flash=int(full.flash * max(1.0, 3 - 4 * share)),
-                sram=int(full.sram * max(1.0, 3 - 4 * share)),
-                macs=int(full.macs * max(1.0, 3 - 4 * share)),
+                flash=int(full.flash * max(1.0, 3 - 5.5 * share)),
+                sram=int(full.sram * max(1.0, 3 - 5.5 * share)),
+                macs=int(full.macs * max(1.0, 3 - 5.5 * share)),
                 phase="simulated",
             )
             for level, share in enumerate(shares)

@@ -42,26 +42,52 @@ def test_other_budgets_and_methods_are_no_peers(make_spec, changed):
     assert not rule.report(9, make_spec(seed=9, **changed), rung(0.25, 0.1))
 
 
-def test_violation_is_not_judged_before_the_deadline_and_decides_after_it(make_spec):
+def test_a_trial_over_its_bounds_is_not_judged_before_the_deadline_and_loses_after_it(make_spec):
     over = 2 * 65_536
     early, late = AsyncRungs(NO_AUDIT), AsyncRungs(NO_AUDIT)
     verdicts(early, make_spec, [0.5, 0.5, 0.5], share=0.5)
-    assert not early.report(3, make_spec(seed=3), rung(0.5, 0.9, flash=over))
-    verdicts(late, make_spec, [0.5, 0.5, 0.5], share=0.75)
-    assert late.report(3, make_spec(seed=3), rung(0.75, 0.9, flash=over))
+    assert not early.report(3, make_spec(seed=3), rung(0.5, 0.1, flash=over))
+    verdicts(late, make_spec, [0.5, 0.5, 0.5], share=0.8)
+    assert late.report(3, make_spec(seed=3), rung(0.8, 0.9, flash=over))
+
+
+def test_a_trial_on_its_way_to_the_budget_is_no_peer(make_spec):
+    rule = AsyncRungs(NO_AUDIT)
+    verdicts(rule, make_spec, [0.9] * 8, flash=2 * 65_536)
+    assert not rule.report(8, make_spec(seed=8), rung(0.25, 0.1))
+
+
+def test_it_is_judged_at_the_level_where_it_first_keeps_its_bounds(make_spec):
+    rule = AsyncRungs(NO_AUDIT)
+    verdicts(rule, make_spec, [0.9, 0.8, 0.7], share=0.4)
+    assert not rule.report(3, make_spec(seed=3), rung(0.25, 0.9, flash=2 * 65_536))
+    assert rule.report(3, make_spec(seed=3), rung(0.4, 0.2))
+
+
+def test_budgets_of_a_range_are_compared_with_slightly_smaller_ones(make_spec):
+    schedule = RungSchedule(audit_share=0.0, reach=2.0)
+
+    def stopped(peers: int, own: int) -> bool:
+        rule = AsyncRungs(schedule)
+        for number, accuracy in enumerate((0.9, 0.8, 0.7)):
+            rule.report(number, make_spec(seed=number, flash=peers), rung(0.25, accuracy, flash=1_000))
+        return rule.report(3, make_spec(seed=3, flash=own), rung(0.25, 0.1, flash=1_000))
+
+    assert stopped(40_000, 60_000)
+    assert not stopped(60_000, 40_000)  # peers with more room are no measure
+    assert not stopped(20_000, 60_000)
 
 
 def test_less_violation_is_better_whatever_the_accuracy(make_spec):
     spec = make_spec()
     small, large = rung(1, 0.1, flash=66_000), rung(1, 0.9, flash=90_000)
-    assert score(spec, small, True).before(score(spec, large, True))
-    assert score(spec, large, False).before(score(spec, small, False))
+    assert score(spec, small).before(score(spec, large))
 
 
 def test_violation_is_relative_not_in_bytes(make_spec):
     spec = make_spec(flash=1_000_000)
-    flash_over = score(spec, rung(1, 0.5, flash=1_100_000), True)
-    sram_over = score(spec, rung(1, 0.5, sram=2 * 32_768), True)
+    flash_over = score(spec, rung(1, 0.5, flash=1_100_000))
+    sram_over = score(spec, rung(1, 0.5, sram=2 * 32_768))
     assert flash_over.violation == pytest.approx(0.1)
     assert flash_over.before(sram_over)
 
