@@ -1,4 +1,4 @@
-# make install | sweep | test | lint | clean; everything stays in this folder, Python packages in .venv
+# make install | sweep | compare | test | lint | clean; everything stays in this folder, Python packages in .venv
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,11 +8,12 @@ STAMP := $(VENV)/.installed
 SWEEP ?= examples/quickstart.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help install sweep test lint format clean
+.PHONY: help install sweep compare test lint format clean
 
 help:
 	@echo "make install   Python environment in $(VENV)"
 	@echo "make sweep     run $(SWEEP) (or go on with it), then write report/index.html"
+	@echo "make compare   all methods on three tasks (hours; goes on where it stopped), then docs/results/comparison"
 	@echo "make test      the tests"
 	@echo "make lint      ruff and mypy"
 	@echo "make clean     remove the environment and caches; results stay"
@@ -30,6 +31,10 @@ sweep: install
 	$(BIN)/mcusweep launch $(SWEEP)
 	@$(BIN)/mcusweep best
 	@echo "report: $$($(BIN)/mcusweep report)"
+
+compare: install
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[motion]'
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/comparison.py
 
 test: install
 	$(BIN)/python -m pytest

@@ -1,0 +1,126 @@
+"""The comparison of all methods: run the sweeps of a folder, or go on with them, then write one report.
+
+    python benchmarks/comparison.py                  examples/compare -> compare.db -> docs/results/comparison
+    python benchmarks/comparison.py --report-only    the report of what has finished so far
+    python benchmarks/comparison.py --estimate       CPU hours left to go, from the trials that have finished
+
+Every sweep is an ordinary study: interrupted ones go on where they stopped, equal trials are not run twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from mcu.errors import InputError
+from orchestrator import open_study
+from orchestrator.plan import Plan
+from reports.comparison_page import write_comparison
+from search_spaces.sweep import SweepConfig, load_sweep
+
+HEADING = """# Comparison of all methods
+
+Protocol: [docs/protocol.md](../../protocol.md). Sweeps: [examples/compare](../../../examples/compare).
+Made by `make compare`, which goes on where it stopped and runs nothing twice.
+"""
+ALL = 0, 1  # exit status of a launch: done, or done with every trial failed
+
+
+def main() -> int:
+    options = _options()
+    files = sorted(options.sweeps.glob("*.toml"))
+    if not files:
+        print(f"--sweeps {options.sweeps}: holds no sweep file", file=sys.stderr)
+        return 2
+    sweeps = {path: load_sweep(path, options.set) for path in files}
+    if not options.report_only and not options.estimate:
+        for path in files:
+            status = _launch(path, options)
+            if status not in ALL:
+                return status
+    tables = {
+        sweep.task.name: table for sweep in sweeps.values() if (table := _trials(sweep, options.storage)) is not None
+    }
+    _print_cost(sweeps, tables)
+    if options.estimate:
+        return 0
+    page = write_comparison(tables, options.output, heading=HEADING + _what_ran(sweeps, tables))
+    print(page)
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sweeps", type=Path, default=Path("examples/compare"))
+    parser.add_argument("--storage", default="sqlite:///compare.db")
+    parser.add_argument("--output", type=Path, default=Path("docs/results/comparison"))
+    parser.add_argument("--workers", type=int, default=None)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as `mcusweep launch --set`")
+    parser.add_argument("--report-only", action="store_true")
+    parser.add_argument("--estimate", action="store_true")
+    return parser.parse_args()
+
+
+def _launch(path: Path, options: argparse.Namespace) -> int:
+    command = [sys.executable, "-m", "orchestrator.cli", "launch", str(path), "--storage", options.storage]
+    command += ["--workers", str(options.workers)] if options.workers else []
+    command += [word for override in options.set for word in ("--set", override)]
+    print("$", " ".join(command[2:]), file=sys.stderr)
+    return subprocess.run(command, check=False).returncode
+
+
+def _trials(sweep: SweepConfig, storage: str) -> pd.DataFrame | None:
+    try:
+        return open_study(sweep.sweep.name, storage).trials()
+    except InputError:
+        return None  # not begun
+
+
+def _print_cost(sweeps: dict[Path, SweepConfig], tables: dict[str, pd.DataFrame]) -> None:
+    """Per task: trials done, CPU hours spent, and what is left at the mean of each method so far."""
+    total = 0.0
+    for sweep in sweeps.values():
+        planned = len(Plan(sweep).trials)
+        table = tables.get(sweep.task.name)
+        if table is None or not (table["duration_s"].fillna(0) > 0).any():
+            print(f"{sweep.task.name}: 0 of {planned} trials done", file=sys.stderr)
+            continue
+        done = table[table["duration_s"].notna()]
+        left = sum(_left(sweep, method, done) for method in sweep.methods.names)
+        spent = float(done["duration_s"].sum()) / 3600
+        total += left
+        print(f"{sweep.task.name}: {len(done)} of {planned} trials done in {spent:.2f} h of one core, "
+              f"about {left:.2f} h to go", file=sys.stderr)  # fmt: skip
+    print(f"to go: about {total:.1f} h of one core", file=sys.stderr)
+
+
+def _left(sweep: SweepConfig, method: str, done: pd.DataFrame) -> float:
+    mine = done.loc[done["method"] == method, "duration_s"]
+    each = float(mine.mean()) if len(mine) else float(done["duration_s"].mean())
+    return (sweep.trials_of(method) - len(mine)) * each / 3600
+
+
+def _what_ran(sweeps: dict[Path, SweepConfig], tables: dict[str, pd.DataFrame]) -> str:
+    lines: list[str] = [""]
+    for path, sweep in sweeps.items():
+        table = tables.get(sweep.task.name)
+        if table is None:
+            continue
+        limits = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in sweep.task.options.items())
+        done = int(table["duration_s"].notna().sum())
+        hours = float(table["duration_s"].fillna(0).sum()) / 3600
+        networks: Sequence[str] = [choice.name for choice in sweep.network.choices()]
+        lines.append(
+            f"- {sweep.task.name} ({limits or 'all data'}): {', '.join(networks)}, {sweep.training.epochs} epochs, "
+            f"{done} of {len(Plan(sweep).trials)} trials done, {hours:.1f} h of one core; {path.name}"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
