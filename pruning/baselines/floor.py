@@ -1,8 +1,10 @@
-"""Budgets that are out of reach, found before any training."""
+"""What networks use, and budgets that are out of reach, before any training."""
 
 from __future__ import annotations
 
-from mcu.budget import Budget
+from torch import nn
+
+from mcu.budget import Budget, Resources
 from mcu.resources import ResourceModel
 from mcu.trace import trace
 from pruning.landing import smallest
@@ -11,7 +13,17 @@ from pruning.problem import Infeasible, Problem
 
 def dense_model(problem: Problem) -> ResourceModel:
     """Resources of the problem's network as a function of its widths."""
-    return ResourceModel(trace(problem.network(), problem.input_shape).graph, problem.runtime)
+    return _model(problem.network(), problem)
+
+
+def used_by(network: nn.Module, problem: Problem) -> Resources:
+    """What a network would use as it is."""
+    model = _model(network, problem)
+    return model.exact(model.dense_widths)
+
+
+def _model(network: nn.Module, problem: Problem) -> ResourceModel:
+    return ResourceModel(trace(network, problem.input_shape).graph, problem.runtime)
 
 
 def below_floor(problem: Problem, budget: Budget) -> Infeasible | None:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from mcu.budget import Budget, Resources
-from mcu.resources import ResourceModel
+from mcu.budget import Budget
 from mcu.trace import trace
+from pruning.baselines.floor import used_by
 from pruning.baselines.peer import pretrained_steps
 from pruning.parent import begin
 from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
@@ -37,9 +37,11 @@ class LowRank:
     def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
         """Find the ranks that fit (they depend on shapes alone), pre-train, factorise, fine-tune."""
         dense = trace(problem.network(), problem.input_shape).module
-        ranks = first_fit(lambda cut: ranks_at(dense, 1 - cut), lambda r: _used(factorised(dense, r), problem), budget)
+        ranks = first_fit(
+            lambda cut: ranks_at(dense, 1 - cut), lambda r: used_by(factorised(dense, r), problem), budget
+        )
         if ranks is None:
-            least = _used(factorised(dense, ranks_at(dense, 0.0)), problem)
+            least = used_by(factorised(dense, ranks_at(dense, 0.0)), problem)
             return Infeasible("over budget even at rank 1 in every convolution", least)
         run = begin(problem, budget, settings, report, self.name, rebuild=_rebuilt)
         pretrained = pretrained_steps(settings, run.trainer.float_steps)
@@ -90,8 +92,3 @@ def _pair(layer: nn.Conv2d, rank: int) -> nn.Sequential:
 def _rebuilt(module: fx.GraphModule, notes: Mapping[str, Any]) -> fx.GraphModule:
     """The network of a checkpoint, with any weights."""
     return factorised(module, notes["ranks"]) if "ranks" in notes else module
-
-
-def _used(network: fx.GraphModule, problem: Problem) -> Resources:
-    model = ResourceModel(trace(network, problem.input_shape).graph, problem.runtime)
-    return model.exact(model.dense_widths)

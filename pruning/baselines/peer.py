@@ -14,9 +14,7 @@ from torch import fx
 
 from mcu.budget import Budget, Resources
 from mcu.errors import InputError
-from mcu.resources import ResourceModel
-from mcu.trace import trace
-from pruning.baselines.floor import below_floor
+from pruning.baselines.floor import below_floor, used_by
 from pruning.evaluation import normalise
 from pruning.parent import begin
 from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
@@ -153,12 +151,12 @@ class PeerPruning:
         """Prune to a target; an answer if the last target cannot be met (an earlier one is then left out)."""
         gradients = self.gradients(run)
         network = first_fit(
-            lambda ratio: self._pruned(run, ratio, scope, gradients), lambda n: _used(n, run.problem), target
+            lambda ratio: self._pruned(run, ratio, scope, gradients), lambda n: used_by(n, run.problem), target
         )
         if network is not None:
             run.replace(network)
         elif last:
-            least = _used(self._pruned(run, LARGEST_RATIO, scope, gradients), run.problem)
+            least = used_by(self._pruned(run, LARGEST_RATIO, scope, gradients), run.problem)
             return Infeasible("over budget at every pruning ratio", least)
         return None
 
@@ -191,8 +189,3 @@ def loss_gradients(run: Run) -> Gradients:
     module.zero_grad(set_to_none=True)
     module.train(training)
     return found
-
-
-def _used(network: fx.GraphModule, problem: Problem) -> Resources:
-    model = ResourceModel(trace(network, problem.input_shape).graph, problem.runtime)
-    return model.exact(model.dense_widths)
