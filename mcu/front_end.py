@@ -34,6 +34,8 @@ class FrontEnd:
         fft: points of the Fourier transform, a power of 2.
         mels: number of bands between ``low_hz`` and ``high_hz``.
         coefficients: kept of the DCT; with log-mel features unused.
+        centred: whether each feature loses its mean over the clip, and so most of what microphone, room and level
+            do to all frames alike (cepstral mean normalisation, Atal, J. Acoust. Soc. Am. 55, 1974).
 
     Raises:
         InputError: naming the parameter that does not fit the others.
@@ -49,6 +51,7 @@ class FrontEnd:
     high_hz: float = 4000.0
     coefficients: int = 10
     kind: Features = Features.MFCC
+    centred: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", Features(self.kind))

@@ -93,6 +93,7 @@ def _values(front_end: FrontEnd, code: InputCode) -> dict[str, Any]:
     first, lines = int(used[0]), len(used)
     quarter = np.sin(2 * np.pi * np.arange(front_end.fft // 4 + 1) / front_end.fft)
     mfcc = front_end.kind is Features.MFCC
+    kept = front_end.frames * front_end.values if front_end.centred else 0
     tables = {
         "sine": quarter,
         "hann": front_end.hann()[: front_end.window // 2 + 1],
@@ -104,7 +105,8 @@ def _values(front_end: FrontEnd, code: InputCode) -> dict[str, Any]:
         **{name: getattr(front_end, name) for name in ("sample_rate", "samples", "window", "stride", "fft", "mels")},
         **{name: _listed([_literal(value) for value in table]) for name, table in tables.items()},
         "line_band": _listed([str(int(value)) for value in np.floor(position[used])]),
-        "kind": "MFCC" if mfcc else "log-mel",
+        "kind": f"{'centred ' if front_end.centred else ''}{'MFCC' if mfcc else 'log-mel'}",
+        "centred": front_end.centred,
         "frames": front_end.frames,
         "values": front_end.values,
         "first_line": first,
@@ -114,7 +116,7 @@ def _values(front_end: FrontEnd, code: InputCode) -> dict[str, Any]:
         "gain": repr(float(np.float32(1 / (code.std * code.scale)))),
         "offset": repr(float(np.float32(code.zero_point - code.mean / (code.std * code.scale)))),
         "table_bytes": 4 * (sum(map(len, tables.values())) + dct.size) + lines,
-        "ram_bytes": 4 * (front_end.fft + front_end.mels + 2),
+        "ram_bytes": 4 * (front_end.fft + front_end.mels + 2 + kept),
     }
 
 

@@ -27,7 +27,7 @@ NOISE = "_background_noise_"
 RECIPE = "1"
 
 
-def keywords(data: str | None = None, features: str = "mfcc") -> Task:
+def keywords(data: str | None = None, features: str = "mfcc", centred: bool = False) -> Task:
     """Google Speech Commands (arXiv 1804.03209): ten keywords, unknown words and silence, by its own lists.
 
     Of the unknown words, and of cuts out of the background noise for silence, each split gets as many as it has
@@ -37,12 +37,13 @@ def keywords(data: str | None = None, features: str = "mfcc") -> Task:
         data: the unpacked folder: one folder a word, ``validation_list.txt``, ``testing_list.txt`` and
             ``_background_noise_``.
         features: ``mfcc`` or ``log_mel``.
+        centred: whether features lose their mean over the clip.
 
     Raises:
         InputError: naming the folder, list or recording that is missing or unsuitable.
     """
     folder = _folder(data)
-    front_end = front_end_of(features, "keywords", RATE)
+    front_end = front_end_of(features, "keywords", RATE, centred)
     tracks = [read_wav(path, RATE)[0] for path in sorted((folder / NOISE).glob("*.wav"))]
     if not tracks or any(len(track) <= RATE for track in tracks):
         raise InputError(f"{folder / NOISE}: must hold .wav files of more than a second, for the class silence")
@@ -73,7 +74,12 @@ def keywords_source(data: str | None = None, **_: object) -> Source:
 
 
 def keywords_synthetic(
-    features: str = "mfcc", engines: str = "auto", clips: int = 24_000, takes: int = 6, voices: int = 0
+    features: str = "mfcc",
+    engines: str = "auto",
+    clips: int = 24_000,
+    takes: int = 6,
+    voices: int = 0,
+    centred: bool = False,
 ) -> Task:
     """Ten keywords, unknown words and silence in the shape of Speech Commands, spoken by synthesisers.
 
@@ -86,11 +92,12 @@ def keywords_synthetic(
         clips: of the training split; validation has a tenth, test a fifth.
         takes: times each voice says each word.
         voices: how many voices of espeak-ng; 0 for all, about 85.
+        centred: whether features lose their mean over the clip.
 
     Raises:
         InputError: when espeak-ng is missing, saying how to install it.
     """
-    front_end = front_end_of(features, "keywords-synthetic", RATE)
+    front_end = front_end_of(features, "keywords-synthetic", RATE, centred)
     chosen = _plan(engines, clips, takes, voices)
     splits = {}
     for split, (files, labels) in synthetic_clips(chosen).items():

@@ -35,6 +35,7 @@ def spoken_digits(
     held_out: str | None = None,
     features: str = "mfcc",
     copies: int = 6,
+    centred: bool = True,
 ) -> Task:
     """Ten digits from FSDD: 3,000 recordings of six speakers at 8 kHz, as 49 frames of 10 MFCC (or 40 log-mel).
 
@@ -46,6 +47,7 @@ def spoken_digits(
         features: ``mfcc`` or ``log_mel``.
         copies: of each training recording at other speeds, levels, places, in other rooms and noises, with the
             original as the first.
+        centred: whether features lose their mean over the clip: speakers were recorded with different microphones.
 
     Raises:
         InputError: for missing, damaged or unsuitable recordings, each by name.
@@ -54,7 +56,7 @@ def spoken_digits(
         raise InputError(f"task 'spoken-digits': split = {split!r}: must be one of {', '.join(SPLITS)}")
     if isinstance(copies, bool) or not 1 <= copies <= 100:
         raise InputError(f"task 'spoken-digits': copies = {copies!r}: must be 1 to 100")
-    front_end = front_end_of(features, "spoken-digits", RATE)
+    front_end = front_end_of(features, "spoken-digits", RATE, centred)
     files = recordings(data)
     speakers = np.array([speaker for _, _, speaker, _ in files])
     digits = np.array([digit for _, digit, _, _ in files], np.int64)
@@ -81,7 +83,7 @@ def spoken_digits(
 
 def spoken_digits_source(data: str | None = None, **_: object) -> Source:
     """What :func:`spoken_digits` reads."""
-    return Source("1", (_folder(data),))
+    return Source("2", (_folder(data),))
 
 
 def recordings(data: str | None = None) -> list[tuple[Path, int, str, int]]:
@@ -93,12 +95,14 @@ def recordings(data: str | None = None) -> list[tuple[Path, int, str, int]]:
     return _files(_folder(data))
 
 
-def front_end_of(features: str, task: str, rate: int) -> FrontEnd:
+def front_end_of(features: str, task: str, rate: int, centred: bool) -> FrontEnd:
     """The keyword front end for one-second clips at ``rate``: 40 ms windows every 20 ms.
 
     Raises:
         InputError: for features that do not exist.
     """
+    if not isinstance(centred, bool):
+        raise InputError(f"task {task!r}: centred = {centred!r}: must be true or false")
     if features not in tuple(Features):
         raise InputError(f"task {task!r}: features = {features!r}: must be one of {', '.join(Features)}")
     window = rate // 25
@@ -109,6 +113,7 @@ def front_end_of(features: str, task: str, rate: int) -> FrontEnd:
         stride=window // 2,
         fft=1 << (window - 1).bit_length(),
         kind=Features(features),
+        centred=centred,
     )
 
 

@@ -71,18 +71,18 @@ BUILT_IN = {
             "spoken-digits", "search_spaces.audio.spoken_digits:spoken_digits", "sound",
             "3,000 digits of 6 speakers, 1x49x10 MFCC, 10 classes, tested on a speaker never heard",
             "a folder: task.data = the recordings of the Free Spoken Digit Dataset (FSDD)",
-            ("split", "held_out", "features", "copies"),
+            ("split", "held_out", "features", "copies", "centred"),
         ),
         TaskEntry(
             "keywords", "search_spaces.audio.keywords:keywords", "sound",
             "10 keywords, unknown, silence: 1x49x10 MFCC, 12 classes, by the official lists",
-            "a folder: task.data = Google Speech Commands, unpacked", ("features",),
+            "a folder: task.data = Google Speech Commands, unpacked", ("features", "centred"),
         ),
         TaskEntry(
             "keywords-synthetic", "search_spaces.audio.keywords:keywords_synthetic", "sound",
             "31,200 clips in the shape of keywords, splits of different voices",
             "made here in minutes: `apt-get install espeak-ng`, and flite and festival if wanted",
-            ("features", "engines", "clips", "takes", "voices"),
+            ("features", "engines", "clips", "takes", "voices", "centred"),
         ),
         TaskEntry(
             "arrays", "search_spaces.tasks.arrays:arrays", "any",

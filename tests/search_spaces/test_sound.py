@@ -46,6 +46,8 @@ def features_in_numpy(clips, front_end):
                 energies.append(weight[1:] @ magnitude[1:])
             rows.append(np.log(np.array(energies) + FLOOR))
     logarithms = np.array(rows).reshape(len(clips), 1, front_end.frames, front_end.mels)
+    if front_end.centred:
+        logarithms = logarithms - logarithms.mean(2, keepdims=True)
     if front_end.kind is Features.LOG_MEL:
         return logarithms
     n = front_end.mels
@@ -56,7 +58,12 @@ def features_in_numpy(clips, front_end):
 EIGHT_KHZ = FrontEnd(sample_rate=8000, samples=8000, window=320, stride=160, fft=512)
 
 
-@pytest.mark.parametrize("front_end", [FrontEnd(), EIGHT_KHZ, FrontEnd(kind=Features.LOG_MEL, mels=20)])
+KINDS = (FrontEnd(), EIGHT_KHZ, FrontEnd(kind=Features.LOG_MEL, mels=20), FrontEnd(centred=True))
+
+
+@pytest.mark.parametrize("front_end", KINDS)
+    "front_end", [FrontEnd(), EIGHT_KHZ, FrontEnd(kind=Features.LOG_MEL, mels=20), FrontEnd(centred=True)]
+)
 def test_features_are_those_of_the_definition(front_end):
     found = features(torch.from_numpy(clip(front_end)), front_end).numpy()
     assert found.shape == (2, 1, 49, front_end.values)
@@ -200,6 +207,11 @@ def test_keywords_follow_the_official_lists(tmp_path, write):
         (lambda folder: shutil.rmtree(folder / "_background_noise_"), "lacks _background_noise_"),
         (lambda folder: (folder / "yes" / "0.wav").unlink(), "names yes/0.wav, which is not in the folder"),
         (lambda folder: [file.unlink() for file in (folder / "go").glob("[4-9].wav")], "train has no clip of go"),
+        (lambda folder: (folder / "go" / "5.wav").write_bytes(b"RIFF"), r"go/5.wav: is not a whole .wav file"),
+        (
+            lambda folder: [(folder / word / "0.wav").rename(folder / word / "9.wav") for word in ("up", "no")],
+            "which is not in the folder",
+        ),
     ],
 )
 def test_an_incomplete_folder_of_commands_is_refused(tmp_path, write, spoil, message):

@@ -4,16 +4,24 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mcu.errors import InputError
+from mcu.float_net import FloatNet
+from mcu.measure import model_input
+from mcu.quantize import quantise
+from mcu.trace import trace
 from pruning.augment import AUGMENTATIONS as BATCH_AUGMENTATIONS
-from search_spaces.choices import TaskChoice
+from pruning.augment import augmentation
+from search_spaces.choices import NetworkChoice, TaskChoice
+from search_spaces.networks import build_network
 from search_spaces.tasks import Task, describe_task, load_task, registry, task_names
 from search_spaces.tasks.pictures import FASHION_FILES, FASHION_PLACES
 from search_spaces.tasks.splits import sample_hashes, stratified_split, stratified_subset
@@ -99,6 +107,16 @@ def task(choice):
     return load_task(choice)
 
 
+def smallest_model(task):
+    """An untrained int8 network for the task, calibrated on its training samples."""
+    module = build_network(NetworkChoice(name="ds-cnn", width=0.0625), task.input_shape, len(task.classes), 0).eval()
+    traced = trace(module, task.input_shape)
+    network = FloatNet(traced.graph, traced.module)
+    stride = max(1, len(task.x_train) // 512)
+    network.calibrate(torch.from_numpy(task.prepare(np.asarray(task.x_train[::stride][:512]))))
+    return quantise(network)
+
+
 class TestConformance:
     """What every task must keep."""
 
@@ -154,6 +172,45 @@ class TestConformance:
     def test_a_limit_that_loses_a_class_is_refused(self, choice):
         with pytest.raises(InputError, match="val_limit = 1: must be at least"):
             load_task(choice.model_copy(update={"options": choice.options | {"val_limit": 1}}))
+
+    def test_people_of_the_test_split_are_named_where_they_are_known(self, choice, task):
+        if task.groups_test is None:
+            assert choice.name not in ("watch", "spoken-digits")
+            return
+        assert len(task.groups_test) == len(task.y_test)
+        assert len(set(task.groups_test)) < len(task.y_test)
+
+    def test_a_second_load_takes_less_than_a_second(self, choice, task):
+        started = time.process_time()  # not the clock on the wall: other work on the machine must not fail a test
+        load_task(choice)
+        assert time.process_time() - started < 1
+
+    def test_int8_inputs_hold_the_samples(self, task):
+        model = smallest_model(task)
+        source = model.tensors[model.input]
+        for _, x, _ in task.splits():
+            prepared = task.prepare(x[:500])
+            codes = model_input(model, prepared)
+            assert codes.dtype == np.int8
+            real = (codes.transpose(0, 3, 1, 2).astype(np.float64) - source.zero_point) * source.scale
+            inside = (codes.transpose(0, 3, 1, 2) > -128) & (codes.transpose(0, 3, 1, 2) < 127)
+            assert np.abs(real - prepared)[inside].max() <= 0.5001 * source.scale
+            assert (np.abs(real - prepared) > 0.51 * source.scale).mean() < 0.02  # clipped
+        assert len(np.unique(model_input(model, task.prepare(task.x_train[:500])))) > 15
+
+    def test_batches_are_varied_and_stay_samples(self, task):
+        batch = torch.from_numpy(task.prepare(task.x_train[:16]))
+        vary = augmentation(task.augment)
+        varied, again = (vary(batch, torch.Generator().manual_seed(3)) for _ in range(2))
+        assert torch.equal(varied, again)
+        assert (varied.shape, varied.dtype) == (batch.shape, batch.dtype)
+        assert torch.isfinite(varied).all()
+        assert torch.equal(varied, batch) == (task.augment == "none")
+
+    def test_it_says_where_it_comes_from_and_what_one_may_do(self, choice, task):
+        assert task.citation or choice.name == "module:factory"
+        users_own = choice.name in ("arrays", "image-folder", "user_task:recordings")
+        assert task.licence or users_own
 
     def test_it_can_be_described(self, choice, task):
         about = describe_task(choice.name, task)
@@ -239,6 +296,9 @@ def spoilt(value):
         (changed(y=np.array(["a", "b", "c"] * 20), classes=np.array(["a", "b"])), "label 'c' is not among"),
         (SPLIT | {"x_test": samples(30, (2, 5, 5))}, r"samples have shape \(2, 5, 5\), must be \(2, 5, 4\)"),
         (SPLIT | {"y_test": labels(30, 2)}, "test: has no sample of label 2"),
+        (SPLIT | {"y_train": labels(60, 1)}, "has no sample of label 1|needs at least"),
+        (SPLIT | {"y_train": labels(60, 1), "y_test": labels(30, 1)}, "1 class, needs at least 2"),
+        (changed(y=np.array(["only"] * 60)), "1 class, needs at least 2"),
     ],
 )
 def test_unusable_arrays_are_refused_by_name(tmp_path, arrays, message):
@@ -299,6 +359,18 @@ def test_sixteen_bit_samples_become_floats_normalised_by_channel(tmp_path):
     assert task.x_train.dtype == np.float32
     assert np.allclose(prepared.mean((0, 2, 3)), 0, atol=1e-3)
     assert np.allclose(prepared.std((0, 2, 3)), 1, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "top"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1.0), (np.float64, 255.0)]
+)
+def test_pictures_of_every_depth_give_the_network_the_same(tmp_path, dtype, top):
+    shares = np.random.default_rng(0).integers(0, 256, (300, 1, 6, 6)) / 255
+    task = load_task(TaskChoice(name="arrays", path=write_npz(tmp_path, x=(shares * top).astype(dtype), y=labels(300))))
+    train = task.prepare(task.x_train)
+    assert train.mean() == pytest.approx(0, abs=1e-2)
+    assert train.std() == pytest.approx(1, abs=1e-2)
+    assert train.max() == pytest.approx((1 - shares.mean()) / shares.std(), rel=0.05)
 
 
 def test_a_constant_channel_is_left_alone(tmp_path):

@@ -45,16 +45,12 @@ static void next_window(void)
 /* A clip as the network's input, frame by frame as the sound comes in. */
 static void listen(int8_t *input)
 {
-    float features[FRONTEND_VALUES];
     read_microphone(window, FRONTEND_WINDOW);
     for (int32_t frame = 0; frame < FRONTEND_FRAMES; ++frame) {
         if (frame > 0) {
             next_window();
         }
-        frontend_frame(window, features);
-        for (int32_t i = 0; i < FRONTEND_VALUES; ++i) {
-            input[frame * FRONTEND_VALUES + i] = frontend_code(features[i]);
-        }
+        frontend_hear(frame, window, input);
     }
 }
 
