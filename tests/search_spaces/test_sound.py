@@ -62,8 +62,6 @@ KINDS = (FrontEnd(), EIGHT_KHZ, FrontEnd(kind=Features.LOG_MEL, mels=20), FrontE
 
 
 @pytest.mark.parametrize("front_end", KINDS)
-    "front_end", [FrontEnd(), EIGHT_KHZ, FrontEnd(kind=Features.LOG_MEL, mels=20), FrontEnd(centred=True)]
-)
 def test_features_are_those_of_the_definition(front_end):
     found = features(torch.from_numpy(clip(front_end)), front_end).numpy()
     assert found.shape == (2, 1, 49, front_end.values)
