@@ -16,13 +16,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mcu.budget import RESOURCES, Budget
 from mcu.units import format_bytes, format_count
 from orchestrator.spec import Bounds, TrialSpec
 from orchestrator.worker import problem_of
-from pruning.differentiable import DifferentiablePruning
+from pruning import gates
+from pruning.controller import WidthController
+from pruning.differentiable import RERANK_EVERY, DifferentiablePruning
 from pruning.landing import smallest
 from pruning.problem import Outcome, Problem, Settings
 from pruning.run import Run
@@ -117,6 +120,38 @@ def compare(problem: Problem, epochs: int) -> tuple[dict[str, float], dict[str, 
     return turns.seconds, notes
 
 
+def control_share(problem: Problem, steps: int = 40) -> float:
+    """Part of a step that gates, importances and prices take, with every channel still there.
+
+    Steps of a plain network and of a gated one under its controller take turns.
+    """
+    plain = Run(problem, Budget(), Settings(), lambda progress: True, "dense")
+    run = Run(problem, Budget(), Settings(), lambda progress: True, "gated")
+    half = Budget(*(max(1, value // 2) for value in run.dense))
+    bank = gates.attach(run.module, run.graph)
+    controller = WidthController(run.model, half, bank, steps)
+
+    def controlled() -> None:
+        next(gated_steps)
+        bank.learn_importance()
+        controller.update()
+        if controller.step % RERANK_EVERY == 0:
+            bank.rerank()
+
+    plain_steps = plain.trainer.run(plain.trainer.steps)
+    gated_steps = run.trainer.run(run.trainer.steps, controller.open_gates)
+    seconds: list[tuple[float, float]] = []
+    for _ in range(steps):
+        times = [time.perf_counter()]
+        next(plain_steps)
+        times.append(time.perf_counter())
+        controlled()
+        times.append(time.perf_counter())
+        seconds.append((times[1] - times[0], times[2] - times[1]))
+    plainly, gated = np.median(np.array(seconds[5:]), 0)
+    return float(1 - plainly / gated)
+
+
 def main() -> None:
     """Compare on every network, print and store the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -125,6 +160,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    shares = []
     lines = [
         f"Fashion-MNIST, {chosen.images:,} images, {chosen.epochs} epochs, one core; wall seconds and ratio to dense.",
         "",
@@ -138,11 +174,15 @@ def main() -> None:
             task=choice, data=task_digest(choice), network=network, method="differentiable", budget=Bounds(), seed=0,
             training=TrainingChoice(epochs=chosen.epochs, device="cpu"),
         )  # fmt: skip
-        seconds, notes = compare(problem_of(spec, task), chosen.epochs)
+        problem = problem_of(spec, task)
+        shares.append(f"{network.name} {100 * control_share(problem):.1f} %")
+        print(shares[-1], flush=True)
+        seconds, notes = compare(problem, chosen.epochs)
         for name, value in seconds.items():
             ratio = value / seconds["dense"]
             lines.append(f"| {network.name} | {name} | {value:.1f} | {ratio:.2f} | {notes.get(name, '')} |")
             print(lines[-1], flush=True)
+    lines += ["", f"Part of a step for gates, importances and prices (median of steps): {', '.join(shares)}."]
     text = "\n".join(lines) + "\n"
     if chosen.table:
         chosen.table.write_text(text)

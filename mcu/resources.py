@@ -1,7 +1,7 @@
 """Resources of a network as a function of its group widths: MACs, flash and peak memory.
 
 Every rule is written once, as coefficients of a bilinear form in input and output channels, and evaluated
-either on integers (numpy, exact) or on real-valued widths (torch, differentiable). File size and arena carry
+either on integers (exact) or on real-valued widths, with derivatives in closed form. File size and arena carry
 alignment and planning terms that are not smooth: ``ResourceModel.exact`` has them from the writer and the
 planner, ``ResourceModel.smooth`` follows the terms that depend on widths.
 """
@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from mcu.budget import Resources
 from mcu.errors import InputError
@@ -83,7 +82,6 @@ class ResourceModel:
         self._live = self._live_matrix(channels)
         self._structure = structure_of_graph(graph)
         self._matrix = channels
-        self._torch: tuple[torch.Tensor, ...] | None = None
 
     def _terms(self, op: Op) -> Terms:
         rule = RULES.get(op.kind)
@@ -117,20 +115,28 @@ class ResourceModel:
         full = _with_one(widths)
         return full @ self._inputs.T, full @ self._outputs.T
 
-    def smooth(self, widths: torch.Tensor) -> torch.Tensor:
-        """Differentiable flash, sram (smooth maximum over steps) and MACs; float64 ``(groups,)`` -> ``(3,)``."""
-        if self._torch is None:
-            arrays = (self._inputs, self._outputs, self._coefficients, self._live)
-            self._torch = tuple(torch.as_tensor(array, dtype=torch.float64) for array in arrays)
-        inputs, outputs, coefficients, live = self._torch
-        full = torch.cat([widths, widths.new_ones(1)])
-        before, after = inputs @ full, outputs @ full
-        macs_pair, macs_out, bytes_pair, bytes_out = coefficients
-        macs = (macs_pair * before * after + macs_out * after).sum()
-        flash = (bytes_pair * before * after + bytes_out * after).sum()
-        steps = live @ full
-        scale = steps.detach().max() / PEAK_SHARPNESS
-        return torch.stack([flash, scale * torch.logsumexp(steps / scale, 0), macs])
+    def smooth(self, widths: np.ndarray) -> np.ndarray:
+        """Flash, sram (smooth maximum over steps) and MACs at real-valued widths; ``(groups,)`` -> ``(3,)``."""
+        resources = self.estimate(widths)
+        steps = self._live @ _with_one(widths)
+        resources[1] = steps.max() * (1 + float(np.log(_exponentials(steps).sum())) / PEAK_SHARPNESS)
+        return resources
+
+    def slopes(self, widths: np.ndarray) -> np.ndarray:
+        """Derivatives of ``smooth`` by the widths, in closed form; float64 ``(3, groups)``.
+
+        The scale of the smooth maximum counts as constant.
+        """
+        before, after = self._channels(widths)
+        macs_pair, macs_out, bytes_pair, bytes_out = self._coefficients
+        inputs, outputs = self._inputs[:, :-1], self._outputs[:, :-1]
+
+        def bilinear(pair: np.ndarray, out: np.ndarray) -> np.ndarray:
+            return np.asarray((pair * after) @ inputs + (pair * before + out) @ outputs)
+
+        weights = _exponentials(self._live @ _with_one(widths))
+        peak = (weights / weights.sum()) @ self._live[:, :-1]
+        return np.stack([bilinear(bytes_pair, bytes_out), peak, bilinear(macs_pair, macs_out)])
 
     def exact(self, widths: np.ndarray) -> Resources:
         """Bytes of flash and SRAM on the runtime, and MACs, at integer widths ``(groups,)``."""
@@ -139,6 +145,11 @@ class ResourceModel:
         structure = self._structure.with_channels(channels.tolist())
         flash, sram = self.runtime.predict(structure)
         return Resources(flash, sram, int(self.macs(widths)))
+
+
+def _exponentials(steps: np.ndarray) -> np.ndarray:
+    """Weight of every execution step in the smooth maximum, relative to that of the largest."""
+    return np.asarray(np.exp(PEAK_SHARPNESS * (steps / steps.max() - 1)))
 
 
 def _with_one(widths: np.ndarray) -> np.ndarray:

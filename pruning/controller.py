@@ -102,11 +102,10 @@ class WidthController:
 
     def _excess(self) -> tuple[torch.Tensor, torch.Tensor]:
         """log(R / target) per bound, and its derivatives by the log-widths ``(bounds, groups)``."""
-        leaf = self.log_widths.clone().requires_grad_()
-        used = torch.log(self._used(torch.exp(leaf)))[self.rows]
-        rows = [torch.autograd.grad(value, leaf, retain_graph=True)[0] for value in used]
-        elasticity = torch.stack(rows) if rows else torch.zeros(0, len(leaf), dtype=torch.float64)
-        return used.detach() - torch.log(self.target()), elasticity
+        widths = torch.exp(self.log_widths)
+        used = self._used(widths)[self.rows]
+        slopes = torch.from_numpy(self.model.slopes(widths.numpy()))[self.rows]
+        return torch.log(used) - torch.log(self.target()), slopes * widths / used[:, None]
 
     def calibrate(self) -> None:
         """Shift the smooth model to agree with the exact one at the present widths.
@@ -116,11 +115,11 @@ class WidthController:
         """
         widths = np.maximum(1, np.rint(self.widths))
         exact = torch.tensor([float(v) for v in self.model.exact(widths.astype(np.int64))], dtype=torch.float64)
-        self.offset = exact - self.model.smooth(torch.as_tensor(widths, dtype=torch.float64))
+        self.offset = exact - torch.from_numpy(self.model.smooth(widths))
 
     def _used(self, widths: torch.Tensor) -> torch.Tensor:
         """Flash, sram and MACs at real-valued widths: smooth, and right where it was last calibrated."""
-        return torch.clamp(self.model.smooth(widths) + self.offset, min=1.0)
+        return torch.clamp(torch.from_numpy(self.model.smooth(widths.numpy())) + self.offset, min=1.0)
 
     def state(self) -> dict[str, torch.Tensor]:
         """What a checkpoint needs to go on."""

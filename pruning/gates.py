@@ -132,7 +132,7 @@ class Gated(nn.Module):
         """Gate of every output channel."""
         if self.bank.values is None:
             return None
-        return self.bank.values[self.slots].to(self.layer.weight.device)
+        return self.bank.values.index_select(0, self.slots).to(self.layer.weight.device)
 
 
 class GatedNorm(Gated):
