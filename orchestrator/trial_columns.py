@@ -59,7 +59,7 @@ def parameter_names(connection: sa.Connection, studies: Sequence[int] | None = N
     if connection.dialect.name == "sqlite":
         keys: Any = sa.func.json_each(stored).table_valued("key")
     else:
-        keys = sa.func.json_object_keys(sa.cast(stored, sa.JSON)).table_valued("key")
+        keys = sa.func.json_object_keys(sa.cast(stored, sa.JSON)).table_valued("key").render_derived()
     query = sa.select(keys.c.key).select_from(TRIALS.join(keys, sa.true())).distinct()
     if studies is not None:
         query = query.where(TRIALS.c.study_id.in_(studies))

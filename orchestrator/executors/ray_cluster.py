@@ -126,6 +126,7 @@ def own_options(cpus: int | None, object_store: int) -> dict[str, Any]:
 def joined_options(address: str, code: tuple[str, ...]) -> dict[str, Any]:
     """How a cluster is joined: our packages and the user's modules go with the sweep."""
     _check_reachable(address)
+    _show_token()
     house = Path(orchestrator.__file__).resolve().parents[1]
     environment: dict[str, Any] = {
         "py_modules": [str(house / room) for room in ROOMS],
@@ -135,6 +136,14 @@ def joined_options(address: str, code: tuple[str, ...]) -> dict[str, Any]:
     if code:
         environment["working_dir"] = code[0]
     return {"address": address, "runtime_env": environment}
+
+
+def _show_token() -> None:
+    """Let Ray show its token to the cluster, where the user has one and did not decide on it: its head wants it then."""
+    with suppress(ImportError):  # versions without tokens
+        from ray._private.authentication import authentication_token_setup as tokens
+
+        tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def _start(options: dict[str, Any], address: str | None) -> None:

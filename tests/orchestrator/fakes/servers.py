@@ -1,0 +1,86 @@
+"""Servers that tests start for themselves on the loopback interface: PostgreSQL and a Ray head."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchestrator.processes import descendants, end_all
+
+
+def postgres_programs() -> Path | None:
+    """Folder of ``initdb`` and ``postgres``; None where the server is not installed."""
+    found = shutil.which("initdb")
+    if found:
+        return Path(found).parent
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return folders[-1].parent if folders else None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def postgres(programs: Path) -> Iterator[str]:
+    """A server with an empty database; its address. PostgreSQL refuses to run as root, so root lends it to a user."""
+    user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+    folder = Path(tempfile.mkdtemp(prefix="mcusweep-postgres-"))
+    if user:
+        shutil.chown(folder, "postgres", "postgres")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder, **user}
+    data, port = folder / "data", free_port()
+    subprocess.run([programs / "initdb", "-A", "trust", "-U", "mcusweep", "-N", data], check=True, **quiet)
+    settings = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": folder, "fsync": "off"}
+    options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+    server = subprocess.Popen([programs / "postgres", "-D", data, *options], **quiet)
+    try:
+        wait_for_port(port)
+        yield f"postgresql+psycopg://mcusweep@127.0.0.1:{port}/postgres"
+    finally:
+        server.send_signal(signal.SIGINT)  # do not wait for clients
+        server.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_for_port(port: int, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise TimeoutError(f"nobody listens on port {port}")
+
+
+@contextmanager
+def ray_head(cpus: int) -> Iterator[str]:
+    """A Ray head of its own, as ``ray start --head`` makes one; its address."""
+    port = free_port()
+    command = [
+        Path(sys.executable).with_name("ray"), "start", "--head", "--block", f"--port={port}", f"--num-cpus={cpus}",
+        "--node-ip-address=127.0.0.1", "--include-dashboard=false", "--object-store-memory=200000000",
+    ]  # fmt: skip
+    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    head = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    known = []
+    try:
+        wait_for_port(port)
+        yield f"127.0.0.1:{port}"
+        known = descendants(head.pid)
+    finally:
+        known = known or descendants(head.pid)
+        head.terminate()
+        head.wait(60)
+        end_all(known, 5.0)
