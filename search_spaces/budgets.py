@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from mcu.budget import RESOURCES, Budget
-from mcu.devices import find_device
+from mcu.devices import Device, find_device
 from mcu.errors import InputError
-from mcu.units import format_count, parse_bytes, parse_count
+from mcu.units import format_count, parse_bytes, parse_count, parse_duration
 from search_spaces.choices import Choice
 
 FORMS = "devices = [names], list = [{flash, sram, macs}], or ranges such as flash = ['16KB', '256KB']"
@@ -32,6 +32,9 @@ def _device_name(value: Any) -> str:
     return find_device(value).name
 
 
+Microseconds = Annotated[
+    int, BeforeValidator(parse_duration), AfterValidator(_positive), PlainSerializer(lambda value: f"{value}us")
+]
 Bytes = Annotated[int, BeforeValidator(parse_bytes), AfterValidator(_positive)]
 Count = Annotated[int, BeforeValidator(parse_count), AfterValidator(_positive)]
 ByteRange = Annotated[list[Bytes], Field(min_length=2, max_length=2)]
@@ -75,6 +78,8 @@ class BudgetsSection(Choice):
     """``[budgets]`` of the sweep file: exactly one of ``devices``, ``list`` and ranges.
 
     Attributes:
+        latency: longest inference on each of the devices, such as ``"50ms"``: bounds multiply-accumulates by clock,
+            cycles per instruction (assumed) and instructions per multiply-accumulate (measured) of the core.
         flash, sram, macs: lowest and highest bound.
         count: how many budgets are sampled from the ranges; for a grid at most so many, at least two an axis.
         plan: ``sobol`` (scrambled Sobol points, uniform in the logarithm), ``grid``, or ``adaptive``: ``count`` Sobol
@@ -82,7 +87,10 @@ class BudgetsSection(Choice):
         runtime: what bounds are held against: the .tflite file and TFLM's arena, or our exported C program.
     """
 
+    later = frozenset({"latency"})
+
     devices: DeviceNames | None = None
+    latency: Microseconds | None = None
     list: ExplicitBudgets | None = None
     flash: ByteRange | None = None
     sram: ByteRange | None = None
@@ -97,6 +105,8 @@ class BudgetsSection(Choice):
         if sum(forms) != 1:
             problem = "no form of budgets" if not any(forms) else "more than one form of budgets"
             raise InputError(f"{problem}: give exactly one of {FORMS}")
+        if self.latency is not None and not self.devices:
+            raise InputError("latency: bounds the time on a device; allowed with devices = [...]")
         if not self.ranges():
             for key in ("plan", "count"):
                 if getattr(self, key) != type(self).model_fields[key].default:
@@ -118,13 +128,20 @@ class BudgetsSection(Choice):
     def named(self, seed: int) -> tuple[NamedBudget, ...]:
         """The budgets known before the sweep begins; ``seed`` scrambles the Sobol points."""
         if self.devices:
-            return tuple(NamedBudget(name, name, find_device(name).budget()) for name in self.devices)
+            return tuple(NamedBudget(name, name, self._on(find_device(name))) for name in self.devices)
         if self.list:
             budgets = [(entry.name, entry.budget()) for entry in self.list]
             return tuple(NamedBudget(name or budget_name(budget), None, budget) for name, budget in budgets)
         units = self._grid() if self.plan == "grid" else sobol_points(self.count, len(self.ranges()), seed)
         sampled = dict.fromkeys(budget_at(self.ranges(), unit) for unit in units)
         return tuple(NamedBudget(budget_name(budget), None, budget) for budget in sampled)
+
+    def _on(self, device: Device) -> Budget:
+        if self.latency is None:
+            return device.budget()
+        from mcu.firmware import macs_within
+
+        return replace(device.budget(), macs=macs_within(device, self.latency))
 
     def _grid(self) -> np.ndarray:
         axes = len(self.ranges())

@@ -1,7 +1,7 @@
 """Firmware: an int8 model as a C program, built for a device, run in an emulator, predicted from shapes."""
 
 from mcu.firmware.build import FirmwareBuild, FirmwareDoesNotFit, build
-from mcu.firmware.cores import CORES, Board, Core, core_of, find_core
+from mcu.firmware.cores import CORES, Board, Core, core_of, find_core, macs_within
 from mcu.firmware.emulator import EmulatorRun, run_in_qemu
 from mcu.firmware.measurement import FirmwareMeasurement, measure_firmware
 from mcu.firmware.prediction import FirmwarePrediction, predict_firmware
@@ -22,6 +22,7 @@ __all__ = [
     "build",
     "core_of",
     "find_core",
+    "macs_within",
     "measure_firmware",
     "predict_firmware",
     "run_in_qemu",

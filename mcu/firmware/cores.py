@@ -37,12 +37,15 @@ class Core:
         cycles_per_instruction: ASSUMED, for the latency estimate. Only the Cortex-M4's rests on hardware: a
             model fitted to an nRF52840 implies 0.99 to 1.34 cycles per instruction of int8 kernels. The others
             follow from the pipelines (two-cycle loads on the M0+, dual issue on the M7) and are not measured.
+        instructions_per_mac: MEASURED in the emulator: the most that any of the three reference networks of
+            docs/results/firmware.md took, a depthwise-separable one.
     """
 
     name: str
     flags: tuple[str, ...]
     board: Board
     cycles_per_instruction: float
+    instructions_per_mac: float
     stand_in: Board | None = None
 
 
@@ -56,15 +59,15 @@ _MICROBIT = Board("microbit", 0x00000000, 256 * KB, 0x20000000, 16 * KB)
 _SOFT = ("-mfloat-abi=soft",)
 _HARD = ("-mfloat-abi=hard",)
 _CORES = (
-    Core("cortex-m0", ("-mcpu=cortex-m0", *_SOFT), _MICROBIT, 1.5, _AN385),
-    Core("cortex-m0+", ("-mcpu=cortex-m0plus", *_SOFT), _MICROBIT, 1.4, _AN385),
-    Core("cortex-m3", ("-mcpu=cortex-m3", *_SOFT), _AN385, 1.3),
-    Core("cortex-m4", ("-mcpu=cortex-m4", *_SOFT), _AN386, 1.2),
-    Core("cortex-m4f", ("-mcpu=cortex-m4", *_HARD, "-mfpu=fpv4-sp-d16"), _AN386, 1.2),
-    Core("cortex-m7", ("-mcpu=cortex-m7", *_SOFT), _AN500, 0.8),
-    Core("cortex-m7f", ("-mcpu=cortex-m7", *_HARD, "-mfpu=fpv5-sp-d16"), _AN500, 0.8),
-    Core("cortex-m33", ("-mcpu=cortex-m33", *_SOFT), _AN505, 1.2),
-    Core("cortex-m55", ("-mcpu=cortex-m55", *_HARD), _AN547, 1.5),
+    Core("cortex-m0", ("-mcpu=cortex-m0", *_SOFT), _MICROBIT, 1.5, 11.3, _AN385),
+    Core("cortex-m0+", ("-mcpu=cortex-m0plus", *_SOFT), _MICROBIT, 1.4, 11.3, _AN385),
+    Core("cortex-m3", ("-mcpu=cortex-m3", *_SOFT), _AN385, 1.3, 4.8),
+    Core("cortex-m4", ("-mcpu=cortex-m4", *_SOFT), _AN386, 1.2, 3.5),
+    Core("cortex-m4f", ("-mcpu=cortex-m4", *_HARD, "-mfpu=fpv4-sp-d16"), _AN386, 1.2, 3.5),
+    Core("cortex-m7", ("-mcpu=cortex-m7", *_SOFT), _AN500, 0.8, 3.5),
+    Core("cortex-m7f", ("-mcpu=cortex-m7", *_HARD, "-mfpu=fpv5-sp-d16"), _AN500, 0.8, 3.5),
+    Core("cortex-m33", ("-mcpu=cortex-m33", *_SOFT), _AN505, 1.2, 3.5),
+    Core("cortex-m55", ("-mcpu=cortex-m55", *_HARD), _AN547, 1.5, 2.2),
 )
 CORES = {core.name: core for core in _CORES}
 
@@ -79,6 +82,20 @@ def core_of(device: Device) -> Core:
     if core.name == "cortex-m33" and device.simd is Simd.NONE:
         return replace(core, flags=("-mcpu=cortex-m33+nodsp", *_SOFT))
     return core
+
+
+def macs_within(device: Device, microseconds: int) -> int:
+    """Multiply-accumulates for which a device has time, by its clock and the figures of its core.
+
+    Raises:
+        InputError: if it is not a Cortex-M, or the time is too short for one.
+    """
+    core = core_of(device)
+    cycles = device.clock_hz * microseconds / 1_000_000
+    macs = int(cycles / (core.cycles_per_instruction * core.instructions_per_mac))
+    if macs < 1:
+        raise InputError(f"latency of {microseconds} us: {device.name} has no time for a single multiply-accumulate")
+    return macs
 
 
 def find_core(name: str, where: str = "core") -> Core:

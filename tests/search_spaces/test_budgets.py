@@ -6,6 +6,8 @@ from pydantic import ValidationError
 
 from mcu.budget import Budget
 from mcu.devices import find_device
+from mcu.errors import InputError
+from mcu.firmware import CORES
 from search_spaces.budgets import BudgetsSection, budget_name, sobol_points
 
 
@@ -91,3 +93,32 @@ def test_names_tell_budgets_apart(value):
 def test_nonsense_is_refused(table, message):
     with pytest.raises(ValidationError, match=message):
         section(**table)
+
+
+def test_latency_bounds_the_multiply_accumulates_of_each_device():
+    fast, slow = section(devices=["stm32f446re", "stm32l053r8"], latency="50ms").named(seed=0)
+    core = CORES["cortex-m4f"]
+    # 180 MHz for 0.05 s, 1.2 cycles an instruction, 3.5 instructions a multiply-accumulate
+    assert fast.budget.macs == int(180e6 * 0.05 / (core.cycles_per_instruction * core.instructions_per_mac))
+    assert slow.budget.macs < fast.budget.macs / 10
+    assert fast.budget.flash == find_device("stm32f446re").budget().flash
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"devices": ["rp2040"], "latency": 50}, "a duration is a number with us, ms or s"),
+        ({"devices": ["rp2040"], "latency": "0ms"}, "must be more than 0"),
+        ({"list": [{"flash": 1000}], "latency": "5ms"}, "allowed with devices"),
+        ({"devices": ["esp32-s3"], "latency": "5ms"}, "Cortex-M"),
+    ],
+)
+def test_a_latency_that_cannot_be_held_is_refused(table, message):
+    with pytest.raises((InputError, ValidationError), match=message):
+        section(**table)
+
+
+def test_a_stored_latency_reads_back():
+    first = section(devices=["rp2040"], latency="20ms")
+    assert section(**first.model_dump(mode="json")) == first
+    assert "latency" not in section(devices=["rp2040"]).model_dump()
