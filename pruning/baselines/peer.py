@@ -131,12 +131,14 @@ class PeerPruning:
     def pruner_options(self, network: fx.GraphModule, run: Run, ratio: float, scope: str) -> dict[str, Any]:
         """What every pruner of the library is given."""
         last = next(op for op in run.graph.ops if op.output == run.graph.output)
+        fixed = [network.get_submodule(path) for path in (str(last.layer), *run.problem.frozen)]
         return {
             "example_inputs": torch.zeros(1, *run.problem.input_shape, device=run.trainer.device),
             "importance": self.importance(),
             "pruning_ratio": ratio,
             "max_pruning_ratio": 1.0,
-            "ignored_layers": [network.get_submodule(str(last.layer))],
+            "ignored_layers": fixed,
+            "round_to": run.problem.multiple if run.problem.multiple > 1 else None,
             "global_pruning": scope == "global",
         }
 

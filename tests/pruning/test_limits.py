@@ -8,10 +8,12 @@ import torch
 
 from mcu.budget import Budget, Resources
 from mcu.graph import bundle
+from mcu.int8_model import Kind
 from mcu.resources import ResourceModel
 from mcu.trace import trace
 from pruning import surgery
 from pruning.differentiable import DifferentiablePruning, Phases, compression
+from pruning.methods import method
 from pruning.problem import Settings
 
 BUDGET = Budget(flash=5_600, macs=200_000)
@@ -65,3 +67,11 @@ def test_compression_is_that_of_the_tightest_bound():
     dense = Resources(flash=1000, sram=100, macs=10)
     assert compression(dense, Budget(flash=500, sram=10)) == 10
     assert compression(dense, Budget(flash=5000)) == 1
+
+
+def test_peers_keep_frozen_layers_and_multiples_too(problem, settings):
+    limited = replace(problem, frozen=("down.1",), multiple=4)
+    outcome = method("l1").run(limited, Budget(flash=5_000), settings, lambda progress: True)
+    widths = [op.weights.shape[0] for op in outcome.model.ops if op.kind is Kind.CONV]
+    assert widths[-2] == 24
+    assert outcome.widths["stem.0"] in (4, 8)
