@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mcu.devices import find_device
+from mcu.errors import InputError
 from search_spaces.tasks.registry import describe_task
 
 
 @dataclass(frozen=True)
 class Start:
-    """Settings that make sense for a task: a network, its width, epochs, batch size and trials."""
+    """Settings that make sense for a task: a network with its width and options, epochs, batch size and trials."""
 
     network: str
     width: float
     epochs: int
     trials: int
     batch_size: int = 128
+    options: str = ""
 
 
 STARTS = {
@@ -41,32 +43,66 @@ DATA = {
     "keywords": 'data = "speech_commands"             # Google Speech Commands, unpacked',
     "spoken-digits": 'data = "fsdd"                        # the recordings of the Free Spoken Digit Dataset',
 }
+TIGHT = 8 * 1024
+"""Bytes of SRAM below which a network must have few layers, as each costs the interpreter memory of its own."""
+SMALLEST_COLOUR = 5_392
+"""Bytes of SRAM of the smallest of these networks on pictures of 3 x 32 x 32."""
+COLOUR = ("cifar10", "image-folder")
 NO_DATA = '# data = "folder"                    # for tasks that lie on disk'
-SMALL_BUDGETS = """list = [                             # bounds on the model; flash, sram and macs may each be left out
+SMALL_BUDGETS = """list = [                   # bounds on the model; flash, sram and macs may each be left out
     {flash = "16KB", sram = "8KB"},
     {flash = "24KB", sram = "12KB"},
     {flash = "32KB", sram = "16KB"},
     {flash = "64KB", sram = "24KB", macs = "2M"},
 ]"""
 
+COLOUR_BUDGETS = """list = [                   # bounds on the model; flash, sram and macs may each be left out
+    {flash = "24KB", sram = "16KB"},
+    {flash = "48KB", sram = "24KB"},
+    {flash = "64KB", sram = "32KB"},
+    {flash = "128KB", sram = "48KB", macs = "10M"},
+]"""
+
+
+def start_of(task: str, sram: int | None) -> Start:
+    """What to start from for a task on a device that leaves so many bytes of SRAM.
+
+    Raises:
+        InputError: for an unknown task, or when no network of ours is that small on it.
+    """
+    start = STARTS.get(task) or BY_MODALITY.get(describe_task(task)["modality"], ANY_TASK)
+    if sram is None or sram >= TIGHT:
+        return start
+    if task == "cifar10" and sram < SMALLEST_COLOUR:
+        raise InputError(
+            f"task 'cifar10': no network fits {sram:,} bytes of SRAM with pictures of 3 x 32 x 32, the smallest takes "
+            f"{SMALLEST_COLOUR:,}: choose a device that leaves more, see `mcusweep devices`"
+        )
+    return replace(start, network="ds-cnn", width=0.25, options="{blocks = 2}")
+
 
 def template(task: str = "mnist-5k", device: str | None = None) -> str:
     """A sweep file for ``task`` on ``device`` (without one: for a few small budgets), ready to launch.
 
     Raises:
-        InputError: for an unknown task or device.
+        InputError: for an unknown task or device, or a device too small for any network on the task.
     """
-    about = describe_task(task)
-    start = STARTS.get(task) or BY_MODALITY.get(about["modality"], ANY_TASK)
-    part = None if device is None else find_device(device).name
+    found = None if device is None else find_device(device)
+    part = None if found is None else found.name
+    room = None if found is None else found.budget().sram
+    start = start_of(task, room)
+    data = DATA.get(task, NO_DATA)
+    if task == "image-folder" and room is not None and room < TIGHT:
+        data += '\noptions = {size = 16, colour = "grey"}   # 3 x 32 x 32 take more memory than this device leaves'
     name = task.replace(":", "-").replace(".", "-")
     return TEMPLATE.format(
         study=_text(name if part is None else f"{name}-{part}"),
         task=_text(task),
-        data=DATA.get(task, NO_DATA),
+        data=data,
         network=_text(start.network),
         width=start.width,
-        budgets=SMALL_BUDGETS if part is None else f"devices = [{_text(part)}]",
+        options=f"\noptions = {start.options}                 # few layers: each costs memory" if start.options else "",
+        budgets=(COLOUR_BUDGETS if task in COLOUR else SMALL_BUDGETS) if part is None else f"devices = [{_text(part)}]",
         epochs=start.epochs,
         batch_size=start.batch_size,
         trials=start.trials,
@@ -93,7 +129,7 @@ name = {task}
 
 [network]                            # `mcusweep networks` lists them
 name = {network}                   # or names = ["resnet8", "ds-cnn"], or "my_module:my_factory" beside this file
-width = {width}                          # multiplies every layer's channels
+width = {width}                          # multiplies every layer's channels{options}
 
 [budgets]                            # one of: devices, list, or ranges; `mcusweep devices` lists devices
 {budgets}

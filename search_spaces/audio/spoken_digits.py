@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
+from hashlib import blake2b
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +16,13 @@ from mcu.front_end import Features, FrontEnd
 from search_spaces.audio import mixing
 from search_spaces.audio.features import features_of
 from search_spaces.audio.wav import read_wav
-from search_spaces.tasks.digest import Source
+from search_spaces.tasks.digest import Source, digest_of
 from search_spaces.tasks.download import downloaded
+from search_spaces.tasks.store import cache_folder, write_whole
 from search_spaces.tasks.task import Task, assemble
 
 RATE = 8000
+RECIPE = "3"
 NAME = re.compile(r"([0-9])_([A-Za-z]+)_([0-9]+)\.wav")
 PLACES = ("~/.cache/mcusweep/fsdd", "data/fsdd", "data/free-spoken-digit-dataset")
 HELP = "a folder of {digit}_{speaker}_{index}.wav files, such as the Free Spoken Digit Dataset's recordings/"
@@ -63,12 +68,17 @@ def spoken_digits(
     indices = np.array([index for _, _, _, index in files])
     places = _by_speaker(speakers, held_out) if split == "speakers" else _official(indices)
     voices = [read_wav(path, RATE)[0] for path, *_ in files]
-    splits = {}
-    for name, place in places.items():
-        chosen = np.flatnonzero(place)
-        times = copies if name == "train" else 1
-        clips = [_clip(voices[at], files[at][0].name, copy) for copy in range(times) for at in chosen]
-        splits[name] = (features_of(np.stack(clips), front_end), np.tile(digits[chosen], times))
+    plain = features_of(np.stack([mixing.placed(voice, RATE) for voice in voices]), front_end)
+    splits = {name: (plain[place], digits[place]) for name, place in places.items()}
+    if copies > 1:
+        parts, labels = [splits["train"][0]], [splits["train"][1]]
+        for speaker in np.unique(speakers[places["train"]]):
+            mine = np.flatnonzero(speakers == speaker)
+            kept = places["train"][mine]
+            varied = _varied([(files[at][0].name, voices[at]) for at in mine], copies, front_end)
+            parts.append(varied[:, kept].reshape(-1, *varied.shape[2:]))
+            labels.append(np.tile(digits[mine][kept], copies - 1))
+        splits["train"] = (np.concatenate(parts), np.concatenate(labels))
     return assemble(
         "spoken-digits",
         splits,
@@ -83,7 +93,7 @@ def spoken_digits(
 
 def spoken_digits_source(data: str | None = None, **_: object) -> Source:
     """What :func:`spoken_digits` reads."""
-    return Source("2", (_folder(data),))
+    return Source(RECIPE, (_folder(data),))
 
 
 def recordings(data: str | None = None) -> list[tuple[Path, int, str, int]]:
@@ -156,10 +166,32 @@ def _official(indices: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _clip(voice: np.ndarray, name: str, copy: int) -> np.ndarray:
-    """One second of a recording: copy 0 as it is, in the middle; the others varied by a generator of their own."""
-    if copy == 0:
-        return mixing.placed(voice, RATE)
+def _varied(recorded: Sequence[tuple[str, np.ndarray]], copies: int, front_end: FrontEnd) -> np.ndarray:
+    """Features ``(copies - 1, recordings, 1, frames, values)`` of one speaker's recordings, varied.
+
+    They are kept in the cache folder: whoever is held out, a speaker's variants are the same.
+    """
+    content = [(name, blake2b(voice.tobytes(), digest_size=16).hexdigest()) for name, voice in recorded]
+    key = digest_of(RECIPE, content, copies, asdict(front_end))
+    path = cache_folder() / "spoken-digits" / f"{key}.npy"
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, EOFError):
+        pass
+    clips = [_variant(voice, name, copy) for copy in range(1, copies) for name, voice in recorded]
+    made = features_of(np.stack(clips), front_end)
+    made = made.reshape(copies - 1, len(recorded), *made.shape[1:])
+    try:
+        written = BytesIO()
+        np.save(written, made)
+        write_whole(path, written.getvalue())
+    except OSError:
+        pass  # a cache that cannot be written is done without
+    return made
+
+
+def _variant(voice: np.ndarray, name: str, copy: int) -> np.ndarray:
+    """One second of a recording, varied by a generator of its own."""
     rng = np.random.default_rng([copy, *name.encode()])
     around = SURROUNDINGS
     x = mixing.faster(voice.astype(np.float32), float(np.exp(rng.uniform(-around.speed, around.speed))))[:RATE]

@@ -157,6 +157,16 @@ def test_copies_vary_the_training_split_alone(tmp_path, write):
     assert three.dropped == 0
 
 
+def test_variants_of_a_speaker_are_made_once_whoever_is_held_out(tmp_path, write, monkeypatch):
+    folder = write["digits"](tmp_path / "wavs", takes=2)
+    first = spoken_digits(folder, held_out="ann", copies=3)
+    monkeypatch.setattr("search_spaces.audio.spoken_digits._variant", lambda *given: pytest.fail("made again"))
+    again = spoken_digits(folder, held_out="ann", copies=3, split="speakers")
+    assert np.array_equal(first.x_train, again.x_train)
+    with pytest.raises(pytest.fail.Exception, match="made again"):
+        spoken_digits(folder, held_out="bob", copies=3)  # trains on dee, whom ann's split validated on
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
