@@ -3,7 +3,8 @@
 The value of a budget is how much the hypervolume could grow there: the mean, over the budgets that have at least its
 room, of what a trial might reach there beyond the best model that fits already. What might be reached is the mean and
 two standard deviations of a Gaussian process through the front, so that budgets far from any model count as promising.
-Trials already spent nearby, running ones too, divide the value: where many tries left a gap, it is likely real.
+Trials already spent nearby, running ones too, divide the value: where many tries left a gap, it is likely real. Every
+second budget is the next point of a Sobol sequence.
 """
 
 from __future__ import annotations
@@ -43,9 +44,11 @@ class AdaptiveBudgets:
     Args:
         ranges: lowest and highest bound by resource.
         seed: of the scrambled Sobol points that are considered.
+        first: how many of these points are used before anything is chosen.
     """
 
-    def __init__(self, ranges: Mapping[str, tuple[int, int]], seed: int) -> None:
+    def __init__(self, ranges: Mapping[str, tuple[int, int]], seed: int, first: int = 0) -> None:
+        self._first = first
         self._names = tuple(ranges)
         units = sobol_points(CANDIDATES, len(ranges), seed)
         self._budgets = tuple(dict.fromkeys(budget_at(ranges, unit) for unit in units))
@@ -76,8 +79,15 @@ class AdaptiveBudgets:
         """Note that no width of a network meets this budget, nor any with less room."""
         self._hopeless |= (self._octaves <= self._position(budget.bounds()) + 1e-9).all(axis=1)
 
-    def next(self) -> Budget:
-        """The budget of the next trial; the same findings give the same budget."""
+    def next(self, turn: int) -> Budget:
+        """The budget of the next trial; the same findings give the same budget.
+
+        Args:
+            turn: how many budgets there were before. Every second one follows the Sobol sequence whatever was found:
+                what looks like a gap may be the limit of the network, and a front has steps everywhere.
+        """
+        if turn % 2:
+            return self._budgets[(turn + self._first) // 2 % len(self._budgets)]
         missing = np.maximum(0.0, self._promise()[:, None] - self._best[None]) * self._has_room
         values = missing.mean(axis=1) / (1.0 + self._visits)
         return self._budgets[int(np.argmax(np.where(self._hopeless, -1.0, values)))]

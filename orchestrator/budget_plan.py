@@ -30,7 +30,7 @@ class AdaptiveBudgetPlan(BudgetPlan):
 
     def __init__(self, plan: Plan) -> None:
         self._ranges = plan.sweep.budgets.ranges()
-        self._adaptive = AdaptiveBudgets(self._ranges, plan.sweep.sweep.seed)
+        self._adaptive = AdaptiveBudgets(self._ranges, plan.sweep.sweep.seed, plan.sweep.budgets.count)
         self._first = len(plan.cells)
         self._methods = set(plan.sweep.methods.names)
         self._single = len(plan.sweep.network.choices()) == 1
@@ -43,7 +43,7 @@ class AdaptiveBudgetPlan(BudgetPlan):
             if trial.index < self._first:
                 chosen = trial.budget
             else:
-                budget = self._adaptive.next()
+                budget = self._adaptive.next(trial.index)
                 chosen = NamedBudget(budget_name(budget), None, budget)
             self._note(trial.index, chosen)
         return self._chosen[trial.index]

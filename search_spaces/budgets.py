@@ -83,7 +83,7 @@ class BudgetsSection(Choice):
         flash, sram, macs: lowest and highest bound.
         count: how many budgets are sampled from the ranges; for a grid at most so many, at least two an axis.
         plan: ``sobol`` (scrambled Sobol points, uniform in the logarithm), ``grid``, or ``adaptive``: ``count`` Sobol
-            points first, then each budget where the front found so far has its largest gap or is least known.
+            points first, then every second budget where the front has its largest gap or is least known.
         runtime: what bounds are held against: the .tflite file and TFLM's arena, or our exported C program.
     """
 

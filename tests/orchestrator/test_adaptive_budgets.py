@@ -31,8 +31,8 @@ def planner(models: Sequence[tuple[int, int, float]] = (), seed: int = 0) -> Ada
     st.integers(0, 3),
 )
 def test_budgets_stay_within_the_ranges_and_depend_on_the_findings_alone(models, seed):
-    budget = planner(models, seed).next()
-    assert budget == planner(models, seed).next()
+    budget = planner(models, seed).next(0)
+    assert budget == planner(models, seed).next(0)
     for name, (low, high) in RANGES.items():
         assert low <= getattr(budget, name) <= high
 
@@ -41,13 +41,13 @@ def test_the_next_budget_lies_where_the_front_has_its_gap():
     good_but_one = [
         (4_096 * 2**k, 10_000 * 4**j, 0.5 if k == 0 else 0.9) for k in range(5) for j in range(4) if (k, j) != (2, 1)
     ]
-    budget = planner(good_but_one).next()
+    budget = planner(good_but_one).next(0)
     assert budget.flash < 2 * 4_096
 
 
 def test_the_next_budget_lies_where_nothing_is_known():
     small_ones = [(4_096 + 64 * k, 10_000 + 1_000 * k, 0.8) for k in range(6)]
-    budget = planner(small_ones).next()
+    budget = planner(small_ones).next(0)
     assert budget.flash * budget.macs > 4 * 4_096 * 10_000
 
 
@@ -55,16 +55,23 @@ def test_tries_that_found_nothing_send_the_next_one_elsewhere():
     made = planner([(60_000, 900_000, 0.9)])
     chosen = []
     for _ in range(20):
-        chosen.append(made.next())
+        chosen.append(made.next(0))
         made.spend(chosen[-1])
     assert len(set(chosen)) > 10
+
+
+def test_every_second_budget_fills_the_ranges_whatever_was_found():
+    found_nothing, found_some = planner(), planner([(60_000, 900_000, 0.9)])
+    for turn in (1, 3, 5):
+        assert found_nothing.next(turn) == found_some.next(turn)
+    assert len({found_nothing.next(turn) for turn in range(1, 64, 2)}) == 32
 
 
 def test_budgets_that_no_width_meets_are_not_tried_again():
     made = planner()
     made.unreachable(Budget(flash=16_384, macs=1_000_000))
     for _ in range(30):
-        budget = made.next()
+        budget = made.next(0)
         assert budget.flash > 16_384
         made.spend(budget)
 
