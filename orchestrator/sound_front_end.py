@@ -69,7 +69,7 @@ def front_end_line(entry: dict[str, Any]) -> str:
     front_end = FrontEnd(**parameters)
     what = (
         f"Front end: {front_end.samples:,} samples at {front_end.sample_rate:,} Hz to {front_end.frames} x "
-        f"{front_end.values} {front_end.kind} features"
+        f"{front_end.values} {'centred ' if front_end.centred else ''}{front_end.kind} features"
     )
     if cost is None:
         return f"{what}; its cost was not measured."
