@@ -153,7 +153,7 @@ def _grammar() -> str:
 def _kind(name: str) -> str:
     if name in NESTED:
         return "object"
-    if name == "study":
+    if name in ("study", "metric"):
         return "text"
     kind = TRIALS.c[name].type
     if isinstance(kind, Boolean):
