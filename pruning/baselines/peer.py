@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torch_pruning as tp
-from torch import fx
+from torch import fx, nn
 
 from mcu.budget import Budget, Resources
 from mcu.errors import InputError
@@ -22,9 +22,6 @@ from pruning.recipe import TRAINING
 from pruning.run import Run
 from pruning.widths import first_fit
 
-LARGEST_RATIO = 0.95
-"""Beyond it Torch-Pruning refuses to empty layers and prunes less, not more."""
-
 PRETRAIN = 0.4
 """Part of the float steps before the first pruning, unless ``pretrain`` says so."""
 
@@ -35,6 +32,9 @@ GRADIENT_BATCHES = 8
 """Batches whose gradients are summed for criteria that need them; no optimiser step is taken on them."""
 
 SCOPES = ("global", "local")
+
+ABOVE_ALL = 1e6
+"""Added to the importance of the best channels of every layer: far above any other."""
 
 Gradients = dict[str, torch.Tensor]
 
@@ -152,13 +152,14 @@ class PeerPruning:
     def _prune(self, run: Run, target: Budget, scope: str, *, last: bool) -> Infeasible | None:
         """Prune to a target; an answer if the last target cannot be met (an earlier one is then left out)."""
         gradients = self.gradients(run)
+        largest = 1 - _least_channels(run.module) * len(run.graph.groups) / int(run.graph.widths.sum())
         network = first_fit(
-            lambda ratio: self._pruned(run, ratio, scope, gradients), lambda n: used_by(n, run.problem), target
+            lambda cut: self._pruned(run, cut * largest, scope, gradients), lambda n: used_by(n, run.problem), target
         )
         if network is not None:
             run.replace(network)
         elif last:
-            least = used_by(self._pruned(run, LARGEST_RATIO, scope, gradients), run.problem)
+            least = used_by(self._pruned(run, largest, scope, gradients), run.problem)
             return Infeasible("over budget at every pruning ratio", least)
         return None
 
@@ -170,8 +171,36 @@ class PeerPruning:
         network.eval()
         with torch.random.fork_rng(devices=[]):  # criteria that draw do so alike at every ratio, or bisection would err
             torch.manual_seed(run.settings.seed)
-            self.pruner(network, run, ratio, scope).step()
+            pruner = self.pruner(network, run, ratio, scope)
+            pruner.importance = Protected(pruner.importance, _least_channels(network))
+            pruner.step()
         return network
+
+
+@dataclass(frozen=True)
+class Protected:
+    """A criterion that never lets a layer go empty: its best channels outlast all others.
+
+    Torch-Pruning leaves a layer whole when all of its channels would have to go, and so prunes less at higher ratios;
+    with a channel protected the ratio is a knob from the dense network to one channel in every layer.
+    """
+
+    criterion: Any
+    channels: int
+
+    def __call__(self, group: Any) -> torch.Tensor | None:
+        """Importance of each channel of a group of coupled layers."""
+        importance = self.criterion(group)
+        if importance is None:
+            return None
+        importance = importance.clone()
+        importance[importance.topk(min(self.channels, len(importance))).indices] += ABOVE_ALL
+        return importance
+
+
+def _least_channels(network: nn.Module) -> int:
+    """Channels every layer keeps: two where there are depthwise layers, as one of a single channel is a plain one."""
+    return 2 if any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in network.modules()) else 1
 
 
 def loss_gradients(run: Run) -> Gradients:
