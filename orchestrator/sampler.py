@@ -9,14 +9,15 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
-
-from optuna.trial import FrozenTrial
+from typing import TYPE_CHECKING, Any
 
 from mcu.budget import Budget
 from orchestrator.outcome import Outcome
 from orchestrator.spec import canonical_json
 from search_spaces.choices import Scalar
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 
 def derive_seed(*parts: int | str) -> int:

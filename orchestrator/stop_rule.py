@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.sampler import derive_seed
 from orchestrator.spec import Bounds, Rung, TrialResult, TrialSpec
+from search_spaces.sweep import SweepConfig
 
 USE_WEIGHT = 0.01
 AUGMENTATION = 1e-3  # breaks ties between points of equal Chebyshev distance
@@ -180,3 +181,12 @@ def score(spec: TrialSpec, rung: Rung) -> Score:
     accuracy = rung.val_accuracy if rung.val_accuracy is not None and math.isfinite(rung.val_accuracy) else 0.0
     mean_use = sum(min(share, 1.0) for share in used.values()) / len(used) if used else 0.0
     return Score(violation, max(1.0 - accuracy, USE_WEIGHT * mean_use) + AUGMENTATION * mean_use)
+
+
+def stop_rule_for(sweep: SweepConfig) -> StopRule:
+    """The rule the sweep file asks for; budgets sampled from ranges are too many to be compared one by one."""
+    if not sweep.stopping.enabled:
+        return NeverStop()
+    reach = NEIGHBOURS if sweep.budgets.ranges() and sweep.budgets.plan != "grid" else 1.0
+    schedule = RungSchedule(eta=sweep.stopping.eta, audit_share=sweep.stopping.audit_share, reach=reach)
+    return AsyncRungs(schedule, seed=sweep.sweep.seed)

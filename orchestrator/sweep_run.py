@@ -21,7 +21,7 @@ from orchestrator.lent_task import lent_task
 from orchestrator.optuna_record import OptunaRecord
 from orchestrator.plan import Plan
 from orchestrator.provenance import machine, package_versions, usable_cpus
-from orchestrator.stop_rule import NEIGHBOURS, AsyncRungs, NeverStop, RungSchedule, StopRule
+from orchestrator.stop_rule import stop_rule_for
 from orchestrator.store import Store, Study
 from orchestrator.supervision import tell_progress
 from orchestrator.sweep_difference import differences
@@ -222,12 +222,3 @@ def executor_for(setting: WorkerSetting, section: WorkersSection, options: RunOp
         gpus_per_trial=section.gpus_per_trial,
         lent=lent_task(sweep.task) if setting.worker == DEFAULT_WORKER else None,
     )
-
-
-def stop_rule_for(sweep: SweepConfig) -> StopRule:
-    """The rule the sweep file asks for; budgets sampled from ranges are too many to be compared one by one."""
-    if not sweep.stopping.enabled:
-        return NeverStop()
-    reach = NEIGHBOURS if sweep.budgets.ranges() and sweep.budgets.plan != "grid" else 1.0
-    schedule = RungSchedule(eta=sweep.stopping.eta, audit_share=sweep.stopping.audit_share, reach=reach)
-    return AsyncRungs(schedule, seed=sweep.sweep.seed)

@@ -21,6 +21,7 @@ class StudyInfo:
         attempts: rows of (number, worker_host, worker_pid, started_at, ended_at, reason) for the timeline.
         rungs: (step, epochs done, validation accuracy) of each report of a trial's last attempt, by trial number.
         importances: how much each hyperparameter mattered (shares), where known.
+        stopping: one line on what early stopping saved and how often it was wrong, where trials were stopped.
     """
 
     name: str
@@ -36,3 +37,4 @@ class StudyInfo:
     attempts: tuple[Mapping[str, Any], ...] = ()
     rungs: Mapping[int, Sequence[tuple[int, float | None, float | None]]] = field(default_factory=dict)
     importances: Mapping[str, float] = field(default_factory=dict)
+    stopping: str | None = None

@@ -109,8 +109,10 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
     from orchestrator.importances import importances
     from orchestrator.rung_table import last_rungs
     from orchestrator.spec import canonical_json
+    from orchestrator.stop_audit import stop_audit
     from reports.study import StudyInfo
 
+    audit = stop_audit(store, study)
     address = store.url.render_as_string(hide_password=True)
     option = "" if address == STORAGE else f" --storage {shlex.quote(address)}"
     tested = study.task.get("counts", {}).get("test")
@@ -129,6 +131,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
         attempts=tuple(store.attempts(study)),
         rungs=last_rungs(store, study),
         importances=importances(frame),
+        stopping=audit.line if audit is not None else None,
     )
 
 

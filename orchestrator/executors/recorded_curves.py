@@ -37,7 +37,7 @@ class RecordedCurves:
         self._bounds = tuple(name for name in RESOURCES if f"budget_{name}" in trials)
         self._columns = tuple(f"budget_{name}" for name in self._bounds) + names
         self._trials = trials[trials["state"] == "complete"].reset_index(drop=True)
-        self._curves = {number: rows for number, rows in curves.groupby("trial")}
+        self._curves = dict(list(curves.groupby("trial")))
         values = self._trials[list(self._columns)].to_numpy(dtype=float)
         self._logged = (values > 0).all(axis=0) & (values.max(axis=0) > 10 * values.min(axis=0))
         points = self._scaled(values)

@@ -29,6 +29,12 @@ def test_the_worst_of_enough_peers_stops_and_the_best_goes_on(make_spec):
     assert not rule.report(4, make_spec(seed=4), rung(0.25, 0.95))
 
 
+def test_a_larger_eta_stops_more(make_spec):
+    accuracies = [0.9, 0.5, 0.8, 0.7, 0.6, 0.75, 0.85, 0.65, 0.55, 0.95, 0.74, 0.3]
+    stops = [sum(verdicts(AsyncRungs(RungSchedule(eta=eta, audit_share=0)), make_spec, accuracies)) for eta in (2, 4)]
+    assert 0 < stops[0] < stops[1]
+
+
 def test_a_trial_is_judged_once_at_each_level(make_spec):
     rule = AsyncRungs(NO_AUDIT)
     verdicts(rule, make_spec, [0.9, 0.8, 0.7, 0.95])
