@@ -45,7 +45,24 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], frozen: Iterable[str]
                 "allowed are networks without data-dependent control flow"
             ) from error
     _propagate_shapes(traced, input_shape)
+    _drop_idle_strides(traced)
     return Traced(traced, schedule(Lowering(traced, set(frozen)).build()))
+
+
+def _drop_idle_strides(module: fx.GraphModule) -> None:
+    """Set the stride to 1 along axes on which a convolution has one position anyway.
+
+    The result is the same. With the stride left, oneDNN leaves weights that never meet the input out of the bfloat16
+    gradient, and they take whatever was in memory (torch 2.13, inputs one pixel wide).
+    """
+    for node in module.graph.nodes:
+        layer = module.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if not isinstance(layer, nn.Conv1d | nn.Conv2d) or isinstance(layer.padding, str):
+            continue
+        sizes = node.args[0].meta["tensor_meta"].shape[2:]
+        reach = [dilation * (kernel - 1) for dilation, kernel in zip(layer.dilation, layer.kernel_size, strict=True)]
+        single = [size + 2 * pad - far == 1 for size, pad, far in zip(sizes, layer.padding, reach, strict=True)]
+        layer.stride = tuple(1 if one else stride for one, stride in zip(single, layer.stride, strict=True))
 
 
 def _first_line(error: BaseException) -> str:

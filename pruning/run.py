@@ -170,6 +170,7 @@ class Run:
             if step % every == 0 or step == until:
                 self.trajectory.append({"step": step, "phase": phase, "loss": round(loss, 4), **self._row(detail)})
             if step % len(self.trainer.batches) == 0:
+                self.trainer.require_finite()
                 self._save()
                 self._report(phase)
 
@@ -231,7 +232,7 @@ class Run:
         network.calibrate(normalise(images, self.problem))
         before = copy.deepcopy(network).cpu().eval()
         best, model = before, quantise(before)
-        if self.trainer.step < self.trainer.steps:
+        if self.trainer.step < self.trainer.steps or self.saved_int8:  # killed after the last step, it is done already
             self._train_int8(network)
             trained = network.cpu().eval()
             again = quantise(trained)

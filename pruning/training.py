@@ -128,6 +128,16 @@ class Trainer:
         self.step += 1
         return value
 
+    def require_finite(self) -> None:
+        """Stop when a parameter is no number: the loss need not show it.
+
+        Raises:
+            DivergedError: naming the parameter.
+        """
+        for name, parameter in self.module.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise DivergedError(f"{name} is not finite after step {self.step} of {self.steps}")
+
     def _loss(self, scores: torch.Tensor, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         loss = F.cross_entropy(scores, labels, self.class_weights, label_smoothing=self.recipe.label_smoothing)
         if self.teacher is None or not self.recipe.distillation:

@@ -155,3 +155,29 @@ def test_tracing_keeps_the_training_mode():
     before = [child.training for child in module.modules()]
     trace(module, (1, 28, 28))
     assert [child.training for child in module.modules()] == before
+
+
+def test_a_stride_over_a_single_position_is_dropped_and_changes_nothing():
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(2, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8)
+    )
+    x = torch.randn(4, 2, 3, 1)
+    before = module(x)
+    traced = trace(nn.Sequential(*module, nn.Flatten(), nn.Linear(8, 3)), (2, 3, 1)).module
+    assert [layer.stride for layer in traced.modules() if isinstance(layer, nn.Conv2d)] == [(2, 1), (2, 1)]
+    torch.testing.assert_close(module(x), before)
+
+
+def test_weights_that_never_meet_the_input_have_no_gradient_in_bfloat16():
+    module = nn.Sequential(nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8), nn.Flatten(), nn.Linear(8, 3))
+    trace(module, (8, 1, 1))
+    x = torch.randn(16, 8, 1, 1).contiguous(memory_format=torch.channels_last)
+    for size in (32, 72, 144) * 5:  # memory that was used before
+        del_me = torch.full((size,), 1e30)
+        del del_me
+        with torch.autocast("cpu", torch.bfloat16):
+            module(x).sum().backward()
+    gradient = module[0].weight.grad.flatten(1)
+    assert gradient[:, [0, 1, 2, 3, 5, 6, 7, 8]].abs().max() == 0
+    assert gradient[:, 4].abs().min() > 0

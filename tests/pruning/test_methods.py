@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from mcu.budget import Budget, Resources
 from mcu.errors import InputError
 from mcu.measure import measure_model
 from pruning.methods import method
 from pruning.problem import DivergedError, StoppedError
+from pruning.run import Run
 
 BUDGET = Budget(flash=5_000, sram=7_800, macs=180_000)
 
@@ -18,7 +20,7 @@ def ignore(progress):
 
 
 @pytest.mark.parametrize("name", ["differentiable", "uniform", "l1"])
-@pytest.mark.parametrize("epochs", [1, 3, 5])
+@pytest.mark.parametrize("epochs", [1, 3, 5, 6])
 def test_a_job_that_was_cut_off_ends_as_if_it_never_was(name, epochs, problem, settings, tmp_path):
     whole = method(name).run(problem, BUDGET, settings, ignore)
     resumable = replace(settings, checkpoint=tmp_path)
@@ -62,3 +64,11 @@ def test_a_damaged_checkpoint_starts_the_job_again(problem, settings, tmp_path):
 def test_an_unknown_method_is_named_with_those_there_are():
     with pytest.raises(InputError, match="uniform"):
         method("lottery")
+
+
+def test_a_weight_that_is_not_finite_ends_the_job_by_name(problem, settings):
+    run = Run(problem, BUDGET, settings, ignore, "any")
+    with torch.no_grad():
+        run.module.get_parameter("down.1.weight")[0, 0, 0, 0] = float("nan")
+    with pytest.raises(DivergedError, match=r"down\.1\.weight is not finite after step"):
+        run.trainer.require_finite()
