@@ -17,7 +17,9 @@ from pruning.baselines.packing import pack, saved_bytes, unpack
 from pruning.baselines.peer import Rounds
 from pruning.baselines.single_resource import DifferentiableMacsOnly, DifferentiableWithoutSram
 from pruning.baselines.uniform import uniform_widths
+from pruning.methods import method
 from pruning.problem import Settings
+from pruning.run import Run
 
 
 @given(
@@ -89,3 +91,18 @@ def test_the_uniform_factor_is_the_largest_that_fits(problem, flash):
     widths = uniform_widths(model, budget)
     assert budget.admits(model.exact(widths))
     assert not budget.admits(model.exact(np.minimum(widths + 2, model.dense_widths)))
+
+
+@pytest.mark.parametrize("name", ["l1", "fpgm", "random"])
+def test_at_its_end_the_ratio_leaves_the_least_channels_in_every_layer(name, problem, settings):
+    subject = method(name)
+    run = Run(problem, Budget(), settings, lambda report: True, name)
+    sizes = [
+        [
+            layer.out_channels
+            for layer in subject._pruned(run, ratio, "global", {}).modules()
+            if isinstance(layer, nn.Conv2d)
+        ]
+        for ratio in (0.0, 1 - 2 * 2 / 36)
+    ]
+    assert sizes == [[12, 12, 12, 24], [2, 2, 2, 2]]  # two where there are depthwise layers
