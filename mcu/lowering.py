@@ -13,7 +13,7 @@ from mcu.channels import Atoms, assign_groups
 from mcu.errors import InputError
 from mcu.graph import Graph, Op
 from mcu.int8_model import Activation, Kind
-from mcu.windows import NO_PADDING, Pair, padding_pairs, pair_of, reached_padding, same_padding
+from mcu.windows import NO_PADDING, Pair, own_padding, padding_pairs, pair_of, reached_padding, same_padding
 
 _FUSABLE = (Kind.CONV, Kind.DEPTHWISE, Kind.ADD)
 _INSTEAD = {
@@ -169,7 +169,9 @@ class Lowering:
                 f"network layer '{path}': groups={layer.groups} with {layer.in_channels} input channels; "
                 "allowed are groups=1 or depthwise (groups equal to the input channels)"
             )
-        tensor, padding = self._window(node, value, kernel, stride, dilation, _conv_padding(layer, kernel, dilation))
+        tensor, padding = self._window(
+            node, value, kernel, stride, dilation, own_padding(layer.padding, kernel, dilation)
+        )
         if depthwise:
             atoms = self.tensor_atoms[tensor].repeat(layer.out_channels // layer.in_channels)
         else:
@@ -362,16 +364,6 @@ class Lowering:
     def alias(self, node: Any, layer: nn.Module | None = None) -> None:
         """Layers that do nothing at inference."""
         self.values[node] = self._operand(node)
-
-
-def _conv_padding(layer: nn.Conv1d | nn.Conv2d, kernel: Pair, dilation: Pair) -> tuple[Pair, Pair]:
-    if layer.padding == "valid":
-        return NO_PADDING
-    if layer.padding == "same":
-        totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-        return (totals[0] // 2, totals[0] - totals[0] // 2), (totals[1] // 2, totals[1] - totals[1] // 2)
-    rows, columns = pair_of(layer.padding, fill=0)
-    return (rows, rows), (columns, columns)
 
 
 _MODULE_RULES: tuple[tuple[tuple[type[nn.Module], ...], Callable[..., None]], ...] = (

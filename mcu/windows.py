@@ -40,3 +40,14 @@ def padding_pairs(pad: Any) -> tuple[Pair, Pair]:
     if len(values) == 2:
         return (values[0], values[1]), (0, 0)
     return (values[2], values[3]), (values[0], values[1])
+
+
+def own_padding(padding: Any, kernel: Pair, dilation: Pair) -> tuple[Pair, Pair]:
+    """What a convolution's ``padding`` adds: ``"same"`` and ``"valid"`` or zeros alike on both sides."""
+    if padding == "valid":
+        return NO_PADDING
+    if padding == "same":
+        totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return (totals[0] // 2, totals[0] - totals[0] // 2), (totals[1] // 2, totals[1] - totals[1] // 2)
+    rows, columns = pair_of(padding, fill=0)
+    return (rows, rows), (columns, columns)
