@@ -2,7 +2,7 @@
 
     python benchmarks/comparison.py                  examples/compare -> compare.db -> docs/results/comparison
     python benchmarks/comparison.py --report-only    the report of what has finished so far
-    python benchmarks/comparison.py --estimate       CPU hours left to go, from the trials that have finished
+    python benchmarks/comparison.py --estimate       core hours left to go, from the trials that have finished
 
 Every sweep is an ordinary study: interrupted ones go on where they stopped, equal trials are not run twice.
 """
@@ -82,7 +82,7 @@ def _trials(sweep: SweepConfig, storage: str) -> pd.DataFrame | None:
 
 
 def _print_cost(sweeps: dict[Path, SweepConfig], tables: dict[str, pd.DataFrame]) -> None:
-    """Per task: trials done, CPU hours spent, and what is left at the mean of each method so far."""
+    """Per task: trials done, core hours spent, and what is left at the mean of each method so far."""
     total = 0.0
     for sweep in sweeps.values():
         planned = len(Plan(sweep).trials)

@@ -92,7 +92,10 @@ def volumes_table(found: Sequence[Volume], reference: str) -> Table:
 
 
 def cost_table(scores: pd.DataFrame) -> Table:
-    """CPU time of each method on each task, and the accuracy it bought: a missed budget counts as 0."""
+    """Time of each method on each task, and the accuracy it bought: a missed budget counts as 0.
+
+    Times are those of workers with a core each; next to other load they are longer than the CPU time.
+    """
     rows = []
     for (task, method), part in scores.groupby(["task", "method"], sort=False):
         hours = float(part["duration_s"].sum()) / 3600
@@ -101,6 +104,6 @@ def cost_table(scores: pd.DataFrame) -> Table:
         bought = "–" if hours <= 0 or reached <= 0 else f"{100 * reached * len(part) / hours:,.0f}"
         rows.append((str(task), str(method), str(int(part["trials"].sum())), f"{a_trial:.2f}", f"{hours:.2f}",
                      percent(reached), bought))  # fmt: skip
-    header = ("task", "method", "trials", "CPU minutes a trial", "CPU hours", "mean accuracy, missed as 0",
-              "points per CPU hour")  # fmt: skip
+    header = ("task", "method", "trials", "core minutes a trial", "core hours", "mean accuracy, missed as 0",
+              "points per core hour")  # fmt: skip
     return Table("cost", "Accuracy and compute", header, tuple(rows))
