@@ -39,11 +39,24 @@ def _register() -> None:
         reporting,
         setup,
         showing,
+        status,
         studies,
         sweeping,
     )
 
-    for module in (sweeping, asking, showing, comparing, reporting, dashboard, models, measuring, catalogues, setup):
+    for module in (
+        sweeping,
+        status,
+        asking,
+        showing,
+        comparing,
+        reporting,
+        dashboard,
+        models,
+        measuring,
+        catalogues,
+        setup,
+    ):
         for command in module.COMMANDS:
             app.command(command.__name__)(command)
     app.add_typer(studies.app, name="study")

@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+from orchestrator.budget_plan import BudgetPlan
 from orchestrator.database import StoreError
 from orchestrator.disk_guard import DiskGuard, DiskShort
 from orchestrator.executors.base import Event, Executor, Finished, LossReason, Lost, Reported, Started
-from orchestrator.budget_plan import BudgetPlan
 from orchestrator.interrupts import Interrupts, Wish
 from orchestrator.optuna_record import OptunaRecord
 from orchestrator.outcome import outcome_of

@@ -33,19 +33,26 @@ def check_sweep(sweep: SweepConfig) -> dict[str, Any]:
     check_recipe(sweep)
     task = load_task(sweep.task)
     facts = describe_task(sweep.task.name, task)
+    refused = refusals(sweep, task)
+    for name, errors in refused.items():
+        if len(errors) == len(sweep.network.choices()):
+            raise InputError(f"budgets: {name}: {errors[0]}")
+    return facts
+
+
+def refusals(sweep: SweepConfig, task: Task) -> dict[str, list[InputError]]:
+    """By name of budget, why networks cannot meet it; budgets that all can meet are left out."""
     models = {choice.name: _resources(choice, task) for choice in sweep.network.choices()}
+    found: dict[str, list[InputError]] = {}
     if sweep.budgets.runtime != "tflm":
-        return facts
+        return found
     for named in sweep.named_budgets():
-        refusals: list[InputError] = []
         for name, model in models.items():
             try:
                 require_reachable(model, named.budget, name)
             except InputError as error:
-                refusals.append(error)
-        if len(refusals) == len(models):
-            raise InputError(f"budgets: {named.name}: {refusals[0]}")
-    return facts
+                found.setdefault(named.name, []).append(error)
+    return found
 
 
 def check_recipe(sweep: SweepConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +148,7 @@ def run_study(
         StoreError, ExecutorError: the database or the executor gave out; `run_study` again takes it up.
     """
     plan = Plan(sweep)
+    _check_writable(artifact_root(store.url))
     setting = WorkerSetting(options.worker, str(artifact_root(store.url)), _import_paths(sweep), threads(sweep))
     with store.lock(study.name) as lock:
         record = OptunaRecord(store.url, study.name, tuple(sweep.methods.names))
@@ -179,6 +181,17 @@ def threads(sweep: SweepConfig) -> int:
     return sweep.workers.cpus_per_trial
 
 
+def _check_writable(folder: Path) -> None:
+    """Refuse to begin where no trial could write its files."""
+    probe = folder / f".probe.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}, where the trials' files go: {error.strerror}") from None
+
+
 def disk_guard(store: Store, sweep: SweepConfig) -> DiskGuard:
     """Watches where the database and the trials' files are."""
     file = database_file(store.url)
@@ -202,7 +215,7 @@ def executor_for(setting: WorkerSetting, section: WorkersSection, options: RunOp
     if (name == "simulated") != (section.executor == "simulated"):
         raise InputError(f"--executor {name}: this study was begun with {section.executor}; the two do not mix")
     wanted = options.workers or (section.count if isinstance(section.count, int) else None)
-    local_count = wanted or max(1, usable_cpus() // section.cpus_per_trial)
+    local_count = local_workers(section, options)
     if name == "local":
         from orchestrator.executors.local import LocalExecutor
 
@@ -222,3 +235,9 @@ def executor_for(setting: WorkerSetting, section: WorkersSection, options: RunOp
         gpus_per_trial=section.gpus_per_trial,
         lent=lent_task(sweep.task) if setting.worker == DEFAULT_WORKER else None,
     )
+
+
+def local_workers(section: WorkersSection, options: RunOptions) -> int:
+    """Trials at a time on this machine: as asked for, or as many as it has room for."""
+    wanted = options.workers or (section.count if isinstance(section.count, int) else None)
+    return wanted or max(1, usable_cpus() // section.cpus_per_trial)

@@ -60,7 +60,7 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[Rung], bool]) 
         raise InputError(f"task {spec.task.name!r}: its data changed since this trial was planned; launch a new study")
     try:
         task = task_here(spec.task)
-        problem, settings = problem_of(spec, task), _settings(spec, artifacts)
+        problem, settings = problem_of(spec, task), settings_of(spec, artifacts)
         torch.manual_seed(spec.seed)
         answer = method(spec.method).run(
             problem, spec.budget.budget(), settings, lambda progress: report(_rung(progress))
@@ -98,7 +98,12 @@ def problem_of(spec: TrialSpec, task: Task) -> Problem:
     )  # fmt: skip
 
 
-def _settings(spec: TrialSpec, artifacts: Path) -> Settings:
+def settings_of(spec: TrialSpec, artifacts: Path) -> Settings:
+    """How the trial trains, and where it keeps its checkpoints.
+
+    Raises:
+        InputError: if it wants a GPU that is not there.
+    """
     wanted = spec.training.device
     device = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
     if device == "cuda" and not torch.cuda.is_available():

@@ -1,8 +1,7 @@
-"""``launch``, ``resume`` and ``status``: running sweeps and looking at them."""
+"""``launch`` and ``resume``: running sweeps."""
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mcu.errors import InputError
-from orchestrator.commands.options import STORAGE, FormatName, Storage, StudyName
+from orchestrator.commands.options import STORAGE, Storage, StudyName
 from orchestrator.failures import RunFailed
 
 if TYPE_CHECKING:
@@ -34,6 +33,9 @@ Extend = Annotated[
     bool,
     typer.Option("--extend", help="Add the trials, seeds, budgets, networks or methods that the file has gained."),
 ]
+Preflight = Annotated[
+    bool, typer.Option("--preflight/--no-preflight", help="Train a few steps first and say how long it will take.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
 
@@ -45,6 +47,7 @@ def launch(
     address: Address = None,
     executor: ExecutorName = None,
     extend: Extend = False,
+    preflight: Preflight = True,
     quiet: Quiet = False,
 ) -> int:
     """Run a sweep; the same sweep again continues its study."""
@@ -69,9 +72,30 @@ def launch(
     try:
         study = open_study(store, sweep, sweep_file.read_text(encoding="utf-8"), facts, extend=extend)
         sweep = stored_sweep(study).model_copy(update={"workers": sweep.workers})
+        if preflight and not quiet and not study.simulated and not store.state_counts(study):
+            _say_how_long(sweep, options)
         return _run(store, study, sweep, options, quiet)
     finally:
         store.close()
+
+
+def _say_how_long(sweep: SweepConfig, options: RunOptions) -> None:
+    """Train a few steps of every network and tell what follows from it."""
+    from orchestrator.estimate import estimate_sweep
+    from orchestrator.executors.attempt import limit_threads
+    from orchestrator.progress import duration
+    from orchestrator.sweep_run import local_workers
+
+    limit_threads(sweep.workers.cpus_per_trial)
+    found = estimate_sweep(sweep)
+    for line in found.out_of_reach:
+        print(f"preflight: {line}", file=sys.stderr)
+    for name, seconds in found.trial_seconds.items():
+        step = 1000 * found.step_seconds[name]
+        print(f"preflight: {name}: {step:.0f} ms a step, about {duration(seconds)} a trial", file=sys.stderr)
+    workers = local_workers(sweep.workers, options)
+    whole = duration(found.sweep_seconds(workers))
+    print(f"preflight: about {whole} for {sum(found.trials.values())} trials, {workers} at a time", file=sys.stderr)
 
 
 def resume(
@@ -142,32 +166,4 @@ def resume_command(store: Store, study: Study, options: RunOptions) -> str:
     return shlex.join(parts)
 
 
-def status(study: StudyName = None, storage: Storage = STORAGE, format_name: FormatName = "table") -> None:
-    """How far a study is, and who runs it."""
-    from orchestrator.store import Store
-
-    if format_name not in ("table", "json"):
-        raise InputError(f"--format {format_name!r}: must be table or json")
-    store = Store(storage)
-    found = store.study(study)
-    counts = store.state_counts(found)
-    holder = store.holder(found.name)
-    done = sum(counts.get(state, 0) for state in ("complete", "failed", "infeasible", "stopped"))
-    runner = None if holder is None else {"host": holder.host, "pid": holder.pid, "since": holder.since}
-    answer = {
-        "study": found.name,
-        "planned": found.planned_trials,
-        "done": done,
-        "states": counts,
-        "created_at": found.created_at,
-        "running": runner,
-    }
-    if format_name == "json":
-        print(json.dumps(answer, indent=2))
-        return
-    by_state = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none begun"
-    print(f"study {found.name}: {done} of {found.planned_trials} trials done ({by_state})")
-    print(f"run by process {holder.pid} on {holder.host} since {holder.since}" if holder else "nobody runs it now")
-
-
-COMMANDS = (launch, resume, status)
+COMMANDS = (launch, resume)

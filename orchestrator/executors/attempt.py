@@ -50,7 +50,8 @@ def run_attempt(setting: WorkerSetting, spec_json: str, report: Report) -> Trial
     except MemoryError:
         reason = "out of memory"
     except Exception as error:
-        reason = _line(f"{type(error).__name__}: {error}")
+        starved = "can't allocate memory" in str(error)  # what torch says on a CPU
+        reason = "out of memory" if starved else _line(f"{type(error).__name__}: {error}")
     return TrialResult(state="failed", reason=reason, duration_s=time.monotonic() - start)
 
 

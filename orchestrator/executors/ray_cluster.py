@@ -139,7 +139,7 @@ def joined_options(address: str, code: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _show_token() -> None:
-    """Let Ray show its token to the cluster, where the user has one and did not decide on it: its head wants it then."""
+    """Let Ray show its token to the cluster, where the user has one and did not decide on it: its head may want it."""
     with suppress(ImportError):  # versions without tokens
         from ray._private.authentication import authentication_token_setup as tokens
 

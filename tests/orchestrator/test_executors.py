@@ -105,6 +105,25 @@ def test_an_exception_is_a_failed_result_of_one_line(executor, make_spec, seed):
     }
 
 
+@pytest.mark.parametrize("hungry", [1, 2])
+def test_a_worker_out_of_memory_says_so_and_lives_on(executor, make_spec, seed, hungry):
+    executor.submit("hungry", make_spec(seed=seed, hungry=hungry))
+    [end] = ends(collect(executor, {"hungry"}), "hungry")
+    assert isinstance(end, Finished)
+    assert (end.result.state, end.result.reason) == ("failed", "out of memory")
+
+
+def test_a_worker_the_system_killed_for_want_of_memory_is_told_from_one_that_died(
+    artifacts, make_spec, seed, monkeypatch
+):
+    monkeypatch.setattr("orchestrator.executors.local._memory_is_short", lambda: True)
+    with local(WorkerSetting("fake_worker:run_trial", str(artifacts), (str(FAKES),))) as executor:
+        executor.submit("big", make_spec(seed=seed, deaths=1))
+        [end] = ends(collect(executor, {"big"}), "big")
+    assert isinstance(end, Lost)
+    assert end.reason is LossReason.OUT_OF_MEMORY
+
+
 def test_not_a_number_arrives_as_absent(executor, make_spec, seed):
     executor.submit("nan", make_spec(seed=seed, nan=1))
     [end] = ends(collect(executor, {"nan"}), "nan")
@@ -154,9 +173,30 @@ def test_shutdown_leaves_no_process(artifacts, make_spec, seed):
 
 
 def test_a_ray_address_nobody_listens_at_is_refused_at_once():
-    from orchestrator.executors.ray import start_ray
+    from orchestrator.executors.ray_cluster import RayCluster
 
     start = time.monotonic()
     with pytest.raises(ExecutorError, match=r"--address 127\.0\.0\.1:9: no Ray cluster answers there"):
-        start_ray(1, 1, "127.0.0.1:9")
+        RayCluster(1, "127.0.0.1:9")
     assert time.monotonic() - start < 100
+
+
+def test_a_ray_that_does_not_start_is_tried_twice_and_told_in_one_line(monkeypatch):
+    from orchestrator.executors import ray_cluster
+
+    tries = []
+
+    def refuse(**options):
+        tries.append(options)
+        raise RuntimeError("no room in the inn\nand more")
+
+    monkeypatch.setattr(ray_cluster.ray, "init", refuse)
+    monkeypatch.setattr(ray_cluster.time, "sleep", lambda _: None)
+    with pytest.raises(ExecutorError) as caught:
+        ray_cluster.RayCluster(1)
+    assert str(caught.value) == (
+        "cannot start Ray on this machine, tried twice: RuntimeError: no room in the inn; "
+        "`--executor local` does without Ray"
+    )
+    assert len(tries) == 2
+    assert not any(options["include_dashboard"] for options in tries)

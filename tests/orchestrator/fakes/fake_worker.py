@@ -29,6 +29,8 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Report) -> TrialResult:
             os.kill(os.getpid(), signal.SIGKILL)
     if wish.get("wrong"):
         raise InputError("budget flash = 1: smaller than anything\nsecond line")
+    if wish.get("hungry"):
+        raise MemoryError if wish["hungry"] == 1 else RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 byte")
     if wish.get("error"):
         raise ZeroDivisionError("something broke")
     quality = float(wish.get("quality", 0.5))
