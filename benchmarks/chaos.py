@@ -83,7 +83,11 @@ class Sweep:
 
     def enter(self) -> None:
         """As a person would: `launch` at first, later `resume` and `launch` in turn."""
-        words = ["resume", "--study", "chaos"] if self.entered % 2 and self.rows("number") else ["launch", "sweep.toml"]
+        words = (
+            ["resume", "--study", "chaos"]
+            if self.entered % 2 and self.rows("number")
+            else ["launch", "sweep.toml", "--no-preflight"]
+        )
         self.entered += 1
         self.command = subprocess.Popen(
             [sys.executable, "-P", "-m", "orchestrator.cli", *words],

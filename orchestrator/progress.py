@@ -63,6 +63,7 @@ class Tally:
     durations: list[float] = field(default_factory=list)
     running: dict[int, tuple[TrialSpec, Rung | None]] = field(default_factory=dict)
     began: float = 0.0
+    found: int = 0
 
     def begin(self, plan: Plan, finished: list[tuple[TrialSpec, TrialResult]], capacity: int) -> None:
         """Start from the plan and what earlier runs finished."""
@@ -74,6 +75,7 @@ class Tally:
             self.left[name] = self.left.get(name, 0) + 1
         for spec, result in finished:
             self.end(spec, result)
+        self.found = self.done
 
     def name(self, spec: TrialSpec) -> str:
         """The budget of a trial as reports call it."""
@@ -104,6 +106,10 @@ class Tally:
         parts = [f"{self.done}/{self.planned} trials", f"{len(self.running)} running"]
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.reused} reused"] if self.reused else []
+        here = self.done - self.found - self.reused
+        spent = self.clock() - self.began
+        if here > 1 and spent > 0:
+            parts.append(f"{3600 * here / spent:.0f} an hour")
         left = self.seconds_left()
         if left is not None and self.done < self.planned:
             parts.append(f"about {duration(left)} left")
