@@ -32,6 +32,7 @@ def seed_scores(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def _of_task(task: str, table: pd.DataFrame) -> pd.DataFrame:
     judged = table[table["finished"] & (table["state"] != "failed")]
+    judged = judged.assign(duration_s=judged["duration_s"].where(~_reused(judged), 0.0))
     spent = judged.groupby(KEYS[1:], as_index=False).agg(trials=("number", "size"), duration_s=("duration_s", "sum"))
     good = judged[judged["feasible"] & judged["val_accuracy"].notna()]
     ordered = good.sort_values(["val_accuracy", "flash"], ascending=[False, True], kind="stable")
@@ -42,3 +43,10 @@ def _of_task(task: str, table: pd.DataFrame) -> pd.DataFrame:
     names = {name: at for at, name in enumerate(methods(table))}
     places = pd.DataFrame({"a": scores["budget"].map(order), "b": scores["method"].map(names), "c": scores["seed"]})
     return scores.loc[places.sort_values(["a", "b", "c"]).index].reset_index(drop=True)
+
+
+def _reused(table: pd.DataFrame) -> pd.Series:
+    """Trials that took over the result of an equal one and so took no time."""
+    if "reused_from" not in table:
+        return pd.Series(False, index=table.index)
+    return table["reused_from"].notna()

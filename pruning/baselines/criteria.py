@@ -17,6 +17,7 @@ class RandomChannels(PeerPruning):
     """
 
     name = "random"
+    scope = "local"
     summary = "random channels removed by Torch-Pruning"
 
     def importance(self) -> Any:
@@ -28,6 +29,7 @@ class L1Filters(PeerPruning):
     """Filters with the smallest L1 norm go (Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017)."""
 
     name = "l1"
+    scope = "local"
     summary = "filters with the smallest L1 norm removed by Torch-Pruning"
 
     def importance(self) -> Any:
@@ -39,6 +41,7 @@ class L2Filters(PeerPruning):
     """Filters with the smallest L2 norm go (as Li et al., ICLR 2017, with the other norm they compare)."""
 
     name = "l2"
+    scope = "local"
     summary = "filters with the smallest L2 norm removed by Torch-Pruning"
 
     def importance(self) -> Any:
@@ -50,6 +53,7 @@ class GeometricMedian(PeerPruning):
     """Filters nearest to the others of their layer go: FPGM (He et al., CVPR 2019)."""
 
     name = "fpgm"
+    scope = "local"
     summary = "filters nearest to their layer's geometric median removed by Torch-Pruning"
 
     def importance(self) -> Any:

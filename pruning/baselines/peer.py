@@ -91,18 +91,20 @@ class PeerPruning:
 
     Hyperparameters: those of ``pruning.recipe``; ``pretrain`` (part of the float steps before pruning), ``rounds`` (1
     is one-shot, more is iterative), ``scope`` (``global``: channels of all layers compete; ``local``: every layer gives
-    up the same part). With ``parent_epochs`` and ``start = "parent"`` the network to prune is the converged parent.
+    up the same part; by default that of the method's paper). With ``parent_epochs`` and ``start = "parent"`` the
+    network to prune is the converged parent.
     """
 
     name = ""
     summary = ""
     hyperparameters: tuple[str, ...] = (*TRAINING, "pretrain", "rounds", "scope")
+    scope = "global"
 
     def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
         """Pre-train, find the ratio of each round by bisection, prune, fine-tune."""
         if refusal := below_floor(problem, budget):
             return refusal
-        scope = str(settings.hyperparameters.get("scope", "global"))
+        scope = str(settings.hyperparameters.get("scope", self.scope))
         if scope not in SCOPES:
             raise InputError(f"hyperparameters.scope = {scope!r}: allowed are {', '.join(SCOPES)}")
         run = begin(problem, budget, settings, report, self.name)

@@ -22,7 +22,7 @@ class SparsePeerPruning(PeerPruning):
 
     def sparsify(self, run: Run) -> None:
         """Regularise from here to the first pruning."""
-        scope = str(run.settings.hyperparameters.get("scope", "global"))
+        scope = str(run.settings.hyperparameters.get("scope", self.scope))
         run.trainer.adjust = self.pruner(run.module, run, 0.5, scope).regularize
 
     def weight(self, run: Run) -> float:

@@ -40,6 +40,12 @@ def test_validation_chooses_among_the_trials_of_a_seed_and_all_their_time_counts
     assert (row["accuracy"], row["trials"], row["duration_s"]) == (0.90, 2, 120.0)
 
 
+def test_a_result_that_was_taken_over_took_no_time():
+    rows = [trial("l1", 0, 0.9, reused_from=None), trial("l1", 0, 0.9, reused_from="s#0")]
+    (row,) = scores_of(rows).to_dict("records")
+    assert (row["trials"], row["duration_s"]) == (2, 60.0)
+
+
 def test_crashes_are_left_out_and_misses_stay():
     rows = [trial("l1", 0, None), trial("l1", 1, None, state="failed"), trial("l1", 2, 0.9, state="running")]
     scores = scores_of(rows)
