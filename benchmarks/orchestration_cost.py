@@ -164,7 +164,7 @@ def tune_rate(folder: Path, count: int = 30) -> float:
     from ray import tune
     from ray.tune.search.optuna import OptunaSearch
 
-    ray.init(num_cpus=WORKERS, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    ray.init(address="local", num_cpus=WORKERS, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     search = OptunaSearch(metric="accuracy", mode="max", seed=0)
 
     def objective(config: dict[str, float]) -> None:
@@ -255,8 +255,8 @@ def main() -> None:
 
 NOTE = (
     "Ten-second trials sleep, and the driver's time is processor time, so that other work on the machine counts "
-    "little; trials per second are wall time, both measured one after the other on the same machine. Ours write every trial to "
-    "the database (ours and Optuna's tables) before the next begins."
+    "little; trials per second are wall time, both measured one after the other on the same machine, which had other "
+    "work to do. Ours write every trial to the database (ours and Optuna's tables) before the next begins."
 )
 
 if __name__ == "__main__":
