@@ -44,7 +44,7 @@ NAMES = tuple(SPACE)
 RANDOM, OURS = "random, Sobol budgets", "conditioned TPE, adaptive budgets"
 STRATEGIES = {
     RANDOM: ("random", False),
-    "TPE of Optuna, Sobol budgets": ("optuna-tpe", False),
+    "Optuna's TPE, Sobol budgets": ("optuna-tpe", False),
     "conditioned TPE, Sobol budgets": ("tpe", False),
     "random, adaptive budgets": ("random", True),
     OURS: ("tpe", True),
@@ -183,7 +183,7 @@ def trials_to(curve: np.ndarray, goal: float) -> int | None:
 
 def draw(curves: pd.DataFrame, goal: float, trials: int, path: Path) -> None:
     """Mean hypervolume and its interquartile range against trials."""
-    from reports.figures.style import PALETTE, Style, encode, legend_below, new_figure, styled
+    from reports.figures.style import PALETTE, Style, encode, new_figure, styled
 
     with styled(Style.SCREEN):
         figure = new_figure(7.2, 3.8)
@@ -198,8 +198,8 @@ def draw(curves: pd.DataFrame, goal: float, trials: int, path: Path) -> None:
         axes.set_xlim(4, trials)
         axes.set_ylim(curves[curves["trials"] == 8]["hypervolume"].median() - 0.02, None)
         axes.set_xlabel("trials")
-        axes.set_ylabel("hypervolume (mean best accuracy over budgets, 0..1)")
-        legend_below(figure, *axes.get_legend_handles_labels())
+        axes.set_ylabel("hypervolume (0..1)")
+        axes.legend(loc="lower right")
         path.write_bytes(encode(figure, (path.suffix[1:],))[path.suffix[1:]])
 
 

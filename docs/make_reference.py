@@ -76,8 +76,11 @@ def _sentence(text: str) -> str:
     lines = [" ".join(head.split())]
     for line in attributes.splitlines() if mark else ():
         name, colon, meaning = line.strip().partition(": ")
-        if colon and name.isidentifier() and name != "base":
-            lines.append(f"- `{name}`: {meaning}")
+        if colon and name.replace(", ", "").isidentifier():
+            lines.append("" if name == "base" else f"- `{name}`: {meaning}")
+        elif line.strip() and lines[1:] and lines[-1]:
+            lines[-1] += " " + line.strip()
+    lines[1:] = filter(None, lines[1:])
     return lines[0] + ("\n\n" + "\n".join(lines[1:]) if lines[1:] else "")
 
 

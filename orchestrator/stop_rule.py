@@ -161,13 +161,11 @@ def stratum(spec: TrialSpec) -> str:
 
 
 def no_more_room(bounds: Bounds, than: Bounds, reach: float) -> bool:
-    """Whether each bound is at most the other's, and at least ``1 / reach`` of it."""
-    if bounds == than:
-        return True
+    """Whether each of the other's bounds is there, at most as large, and at least ``1 / reach`` of it."""
+    if bounds == than or reach == 1.0:
+        return bounds == than
     held, wanted = bounds.budget().bounds(), than.budget().bounds()
-    return held.keys() == wanted.keys() and all(
-        wanted[name] / reach <= bound <= wanted[name] for name, bound in held.items()
-    )
+    return held.keys() >= wanted.keys() and all(bound / reach <= held[name] <= bound for name, bound in wanted.items())
 
 
 def score(spec: TrialSpec, rung: Rung) -> Score:

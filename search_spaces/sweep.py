@@ -128,8 +128,6 @@ class SamplerSection(Choice):
 
     later = frozenset({"warm_start"})
 
-    later = frozenset({"warm_start"})
-
     name: Literal["tpe", "optuna-tpe", "nsga2", "nsga3", "qmc", "random", "grid"] = "tpe"
     warm_start: bool = False
 
@@ -145,8 +143,8 @@ class StoppingSection(Choice):
 
     Attributes:
         eta: at each level the best ``1 / eta`` of the trials of a method at a budget go on.
-        audit_share: part of the trials that are never stopped; ``mcusweep status`` says how many of those that would
-            have been stopped came out best.
+        audit_share: part of the trials that are never stopped; the report says how many of those that would have been
+            stopped came out best.
     """
 
     later = frozenset({"eta", "audit_share"})

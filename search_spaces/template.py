@@ -135,7 +135,7 @@ width = {width}                          # multiplies every layer's channels{opt
 {budgets}
 # flash = ["16KB", "256KB"]          # ranges instead, sampled evenly in the logarithm: 64KB = 65536, 64kB = 64000
 # sram = ["8KB", "64KB"]
-# count = 8                          # how many budgets are sampled; plan = "sobol" or "grid"
+# count = 8                          # how many budgets are sampled; plan = "sobol", "grid" or "adaptive"
 runtime = "tflm"                     # hold the .tflite file and the TFLM arena against the bounds
 
 [methods]                            # `mcusweep methods` lists them
@@ -150,7 +150,7 @@ device = "auto"                      # "cpu", "cuda", or whichever there is
 learning_rate = {{low = 0.02, high = 0.3, log = true}}
 
 [sampler]
-name = "tpe"                         # tpe, nsga2, nsga3, qmc, random, grid
+name = "tpe"                         # tpe learns across budgets; optuna-tpe, nsga2, nsga3, qmc, random, grid
 
 [stopping]
 enabled = true                       # end trials early that cannot win

@@ -65,7 +65,9 @@ class RecordedCurves:
                 epochs_done=float(report["epochs_done"]) * stretch,
                 val_accuracy=_noisy(float(report["val_accuracy"]), luck),
                 phase="simulated",
-                **{name: int(report[name] * scale.get(name, 1.0)) for name in RESOURCES},
+                flash=int(report["flash"] * scale.get("flash", 1.0)),
+                sram=int(report["sram"] * scale.get("sram", 1.0)),
+                macs=int(report["macs"] * scale.get("macs", 1.0)),
             )
             for at, report in enumerate(curve.to_dict("records"))
         )
@@ -80,7 +82,9 @@ class RecordedCurves:
             binding_use=spec.budget.budget().binding_use(resources),
             measured=False,
             duration_s=seconds * len(curve),
-            **used,
+            flash=resources.flash,
+            sram=resources.sram,
+            macs=resources.macs,
         )
         return SimulatedTrial((seconds,) * len(curve), rungs, result)
 

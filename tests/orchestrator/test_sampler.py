@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import optuna
 import pytest
@@ -119,3 +120,15 @@ def test_trials_without_a_full_result_are_told_as_infeasible(state):
 
 def test_a_complete_trial_without_figures_is_told_as_failed():
     assert outcome_of(TrialResult(state="complete", val_accuracy=0.9), Budget(flash=1)).state == "failed"
+
+
+def test_an_ask_of_the_default_sampler_is_cheap_after_ten_thousand_trials():
+    space = {name: FloatDistribution(1e-5, 1.0, log=True) for name in ("a", "b", "c", "d")}
+    sampler = make_sampler("tpe", {"one": space}, 0)
+    trial = optuna.trial.create_trial(params=dict.fromkeys(space, 0.1), distributions=space, values=[0.9, 1, 1, 1])
+    for index in range(10_000):
+        budget = Budget(flash=4_096 + 64 * (index % 500), sram=8_192)
+        sampler.restore(Record("one", index, Context(budget, "net"), trial))
+    begin = time.process_time()
+    sampler.suggest("one", 10_000, CONTEXT)
+    assert time.process_time() - begin < 0.1

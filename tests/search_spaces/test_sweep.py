@@ -150,7 +150,7 @@ def test_only_factories_remember_the_folder(write, tmp_path):
         ("network.options={depth=3}", "no option 'depth'"),
         ("methods.trials={l2=3}", "trials.l2: is not among names"),
         ("methods.names=['l1','l1']", "each must be there once"),
-        ("sampler.name=cmaes", "must be 'tpe', 'nsga2', 'nsga3', 'qmc', 'random' or 'grid'"),
+        ("sampler.name=cmaes", "must be 'tpe', 'optuna-tpe', 'nsga2', 'nsga3', 'qmc', 'random' or 'grid'"),
         ("workers.count=0", "must be 'auto' or a whole number"),
         ("workers.executor=slurm", "must be 'ray', 'local' or 'simulated'"),
         ("sweep.name=", "sweep.name = '': must have at least 1 character"),
