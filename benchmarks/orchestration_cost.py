@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from orchestrator.executors.attempt import Report, WorkerSetting
@@ -227,7 +228,7 @@ def draw(part: dict[str, Any], path: Path) -> None:
     axes = figure.subplots()
     axes.plot(part["stored"], [1000 * seconds for seconds in part["seconds"]], color="#2f6f9f")
     axes.axhline(100, color="0.5", linestyle="--", linewidth=1)
-    axes.annotate("goal", (part["stored"][0], 100), va="bottom", color="0.4")
+    axes.annotate("goal", (part["stored"][0], 98), va="top", color="0.4")
     axes.set(xlabel="trials stored", ylabel="driver's processor time for a trial (ms)", ylim=(0, None))
     figure.savefig(path)
 
@@ -248,7 +249,10 @@ def main() -> None:
     print(table(found))
     if given.output:
         command = "python benchmarks/orchestration_cost.py busy tune stored --folder FOLDER"
-        given.output.write_text(f"# What orchestration costs\n\n`{command}`\n\n{table(found)}\n\n{NOTE}\n")
+        given.output.write_text(
+            f"# What orchestration costs\n\n`{command}`\n\n{table(found)}\n\n{fill(NOTE, 118)}\n"
+            + (f"\n![time for a trial against stored trials](../images/{given.figure.name})\n" if given.figure else "")
+        )
     if given.figure and "stored" in found:
         draw(found["stored"], given.figure)
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from mcu.budget import Budget
 from orchestrator.executors.base import LossReason
 from orchestrator.plan import Plan
-from orchestrator.row_formats import printable
+from orchestrator.row_formats import bar, duration, printable
 from orchestrator.spec import Rung, TrialResult, TrialSpec
 from orchestrator.watcher import Watcher
 from reports.metric import TITLES
@@ -114,14 +114,6 @@ class Tally:
         if left is not None and self.done < self.planned:
             parts.append(f"about {duration(left)} left")
         return ", ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """``2 h 05 min``, ``3 min 20 s`` or ``12 s``."""
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-    return f"{whole // 60} min {whole % 60:02} s" if whole >= 60 else f"{whole} s"
 
 
 def describe(number: int, spec: TrialSpec, result: TrialResult, name: str) -> str:
@@ -229,9 +221,3 @@ class LiveWatcher(LineWatcher):
         self._live.stop()
         if self._tally.planned:
             self._console.print(self.picture())
-
-
-def bar(share: float, width: int = 10) -> str:
-    """A share of a bound as a bar of ``width`` characters and a percentage."""
-    full = round(min(1.0, max(0.0, share)) * width)
-    return f"{'█' * full}{'░' * (width - full)} {share:4.0%}"

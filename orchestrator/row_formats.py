@@ -215,3 +215,17 @@ def _arrow(pa: Any, values: list[Any]) -> Any:
     if kinds <= {int, float} or len(kinds) <= 1:
         return pa.array([float(v) if kinds == {int, float} and v is not None else v for v in values])
     return pa.array([None if value is None else str(value) for value in values])
+
+
+def duration(seconds: float) -> str:
+    """``2 h 05 min``, ``3 min 20 s`` or ``12 s``."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{whole // 60} min {whole % 60:02} s" if whole >= 60 else f"{whole} s"
+
+
+def bar(share: float, width: int = 10) -> str:
+    """A share of a bound as a bar of ``width`` characters and a percentage."""
+    full = round(min(1.0, max(0.0, share)) * width)
+    return f"{'█' * full}{'░' * (width - full)} {share:4.0%}"

@@ -77,7 +77,7 @@ def finished(found: StudyStatus) -> bool:
 
 def headline(found: StudyStatus) -> str:
     """One line about everything."""
-    from orchestrator.progress import duration
+    from orchestrator.row_formats import duration
 
     by_state = ", ".join(f"{count} {state}" for state, count in sorted(found.states.items())) or "none begun"
     parts = [f"study {found.study}: {found.done} of {found.planned} trials done ({by_state})"]
@@ -92,8 +92,7 @@ def picture(found: StudyStatus) -> Group:
     from rich.table import Table
     from rich.text import Text
 
-    from orchestrator.progress import bar
-    from orchestrator.row_formats import printable
+    from orchestrator.row_formats import bar, printable
 
     table = Table(box=None, pad_edge=False)
     for name in ("budget", "best", "flash", "sram", "macs", "done", "left"):

@@ -83,7 +83,7 @@ def _say_how_long(sweep: SweepConfig, options: RunOptions) -> None:
     """Train a few steps of every network and tell what follows from it."""
     from orchestrator.estimate import estimate_sweep
     from orchestrator.executors.attempt import limit_threads
-    from orchestrator.progress import duration
+    from orchestrator.row_formats import duration
     from orchestrator.sweep_run import local_workers
 
     limit_threads(sweep.workers.cpus_per_trial)
