@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from orchestrator.spec import Rung, TrialState
 from orchestrator.stop_rule import AsyncRungs, stop_rule_for
 from orchestrator.store import Store, Study
@@ -37,7 +39,11 @@ class StopAudit:
 
 def stop_audit(store: Store, study: Study) -> StopAudit | None:
     """Replay a study's reports through a fresh rule; None where nothing was, or could have been, stopped."""
-    rule = stop_rule_for(SweepConfig.model_validate({**study.sweep, "workers": study.workers}))
+    try:
+        sweep = SweepConfig.model_validate({**study.sweep, "workers": study.workers})
+    except ValidationError:
+        return None  # a study of another version: its report does not fail for this line
+    rule = stop_rule_for(sweep)
     if not isinstance(rule, AsyncRungs):
         return None
     ended = {trial.number: trial for trial in store.trials(study) if trial.result is not None}

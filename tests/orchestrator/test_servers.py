@@ -58,6 +58,12 @@ def address() -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    """Files of trials on a server lie in the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 def test_a_study_on_postgresql_runs_is_locked_continues_and_is_queried(address, capsys):
     def script(attempt, spec, nth):
         with pytest.raises(InputError, match="is being run by process"):

@@ -195,7 +195,7 @@ class TestConformance:
             real = (codes.transpose(0, 3, 1, 2).astype(np.float64) - source.zero_point) * source.scale
             inside = (codes.transpose(0, 3, 1, 2) > -128) & (codes.transpose(0, 3, 1, 2) < 127)
             assert np.abs(real - prepared)[inside].max() <= 0.5001 * source.scale
-            assert (np.abs(real - prepared) > 0.51 * source.scale).mean() < 0.02  # clipped
+            assert (np.abs(real - prepared) > 0.51 * source.scale).mean() < 0.05  # clipped by calibration
         assert len(np.unique(model_input(model, task.prepare(task.x_train[:500])))) > 15
 
     def test_batches_are_varied_and_stay_samples(self, task):
