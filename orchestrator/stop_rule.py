@@ -12,6 +12,7 @@ from search_spaces.sweep import SweepConfig
 
 USE_WEIGHT = 0.01
 AUGMENTATION = 1e-3  # breaks ties between points of equal Chebyshev distance
+EARLY, NOT_YET = -1, -2  # levels before the first
 NEIGHBOURS = 2.0
 """Sampled budgets are compared with those that have between half their room and all of it."""
 
@@ -47,8 +48,9 @@ class RungSchedule:
         eta: at each level the best ``1 / eta`` go on; a level judges nobody before ``eta`` trials reached it.
         levels: shares of the epochs at which trials are judged, ascending.
         feasible_from: share of the epochs before which violation is not held against a trial: pruning is still on its
-            way to the budget, and the accuracy of a network that is not the final one says little, so that the trial
-            is not judged at all.
+            way to the budget, and the accuracy of a network that is not the final one says little.
+        early: share of the epochs at which a trial that is still on its way is judged once, by accuracy alone: the
+            worst ``1 / eta`` end. It tells a learning rate at which nothing is learned, no more.
         audit_share: share of the trials that are never stopped, so that false stops can be counted.
         reach: trials are compared with trials of budgets that give no more room and at least ``1 / reach`` of it;
             with 1, of the same budget only.
@@ -57,6 +59,7 @@ class RungSchedule:
     eta: int = 3
     levels: tuple[float, ...] = (0.25, 0.4, 0.55, 0.75)
     feasible_from: float = 0.8
+    early: float = 0.2
     audit_share: float = 0.1
     reach: float = 1.0
 
@@ -92,7 +95,7 @@ class AsyncRungs(StopRule):
 
     Trials are compared only with trials of the same task, network, method and length, at the same level and at the
     same budget or, where budgets are sampled from ranges, at slightly smaller ones. Whoever is not among the best
-    ``1 / eta`` there stops. Deb's rule ranks: feasible before infeasible, less violation before more, and then the
+    ``1 / eta`` there stops; once before that, on the way to the budget, whoever is among the worst ``1 / eta``. Deb's rule ranks: feasible before infeasible, less violation before more, and then the
     augmented Chebyshev distance to full accuracy at no cost. Bare Pareto rank says nothing in four dimensions, where
     most points are non-dominated; and what a trial leaves unused of its own budget is worth little, so use weighs a
     hundredth of accuracy.
@@ -108,13 +111,20 @@ class AsyncRungs(StopRule):
     def report(self, number: int, spec: TrialSpec, rung: Rung) -> bool:
         """Judge the trial at the highest level it has reached, once per level."""
         share = rung.epochs_done / spec.training.epochs
-        level = sum(share >= bound for bound in self.schedule.levels) - 1
-        if level <= self._judged.get(number, -1) or rung.val_accuracy is None:
+        if rung.val_accuracy is None:
             return False
-        own = score(spec, rung)
+        own, keep = score(spec, rung), 1 / self.schedule.eta
+        level = sum(share >= bound for bound in self.schedule.levels) - 1
         if own.violation > 0 and share < self.schedule.feasible_from:
+            level = EARLY if share >= self.schedule.early else NOT_YET
+            own, keep = Score(0.0, own.distance), 1 - keep
+        if level <= self._judged.get(number, NOT_YET):
             return False
         self._judged[number] = level
+        return self._among_the_rest(number, spec, level, own, keep)
+
+    def _among_the_rest(self, number: int, spec: TrialSpec, level: int, own: Score, keep: float) -> bool:
+        """Whether a trial is not in the part of its peers that is kept, and not spared."""
         reached = self._seen.setdefault((family(spec), level), {})
         reached.setdefault(spec.budget, {})[number] = own
         peers = [
@@ -126,7 +136,7 @@ class AsyncRungs(StopRule):
         if len(peers) <= self.schedule.eta:
             return False
         better = sum(other.before(own) for other in peers)
-        if better < len(peers) / self.schedule.eta:
+        if better < len(peers) * keep:
             return False
         if self.spared(number):
             self._condemned[number] = stratum(spec)

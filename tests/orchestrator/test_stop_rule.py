@@ -145,3 +145,27 @@ def _spec_for_hypothesis(make_spec):
 def test_stratum_ignores_seed_and_hyperparameters(make_spec):
     assert stratum(make_spec(seed=1, learning_rate=0.1)) == stratum(make_spec(seed=2))
     assert stratum(make_spec(method="l1")) != stratum(make_spec())
+
+
+def test_on_the_way_to_the_budget_the_worst_part_ends_and_the_middle_goes_on(make_spec):
+    over = 2 * 65_536
+    rule = AsyncRungs(NO_AUDIT)
+    verdicts(rule, make_spec, [0.9, 0.8, 0.7, 0.85, 0.75, 0.65], share=0.2, flash=over)
+    assert not rule.report(6, make_spec(seed=6), rung(0.2, 0.72, flash=over))
+    assert rule.report(7, make_spec(seed=7), rung(0.2, 0.1, flash=over))
+
+
+def test_on_the_way_to_the_budget_accuracy_counts_and_violation_does_not(make_spec):
+    rule = AsyncRungs(NO_AUDIT)
+    verdicts(rule, make_spec, [0.5, 0.6, 0.7, 0.55, 0.65], share=0.2, flash=70_000)
+    assert not rule.report(5, make_spec(seed=5), rung(0.2, 0.9, flash=900_000))
+    assert rule.report(6, make_spec(seed=6), rung(0.2, 0.1, flash=66_000))
+
+
+def test_before_the_early_level_nobody_on_the_way_is_judged_and_after_it_nobody_again(make_spec):
+    over = 2 * 65_536
+    rule = AsyncRungs(NO_AUDIT)
+    verdicts(rule, make_spec, [0.9] * 6, share=0.1, flash=over)
+    assert not rule.report(6, make_spec(seed=6), rung(0.1, 0.1, flash=over))
+    verdicts(rule, make_spec, [0.9] * 6, share=0.2, flash=over)
+    assert not rule.report(5, make_spec(seed=5), rung(0.3, 0.1, flash=over))
