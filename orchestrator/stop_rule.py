@@ -95,10 +95,10 @@ class AsyncRungs(StopRule):
 
     Trials are compared only with trials of the same task, network, method and length, at the same level and at the
     same budget or, where budgets are sampled from ranges, at slightly smaller ones. Whoever is not among the best
-    ``1 / eta`` there stops; once before that, on the way to the budget, whoever is among the worst ``1 / eta``. Deb's rule ranks: feasible before infeasible, less violation before more, and then the
-    augmented Chebyshev distance to full accuracy at no cost. Bare Pareto rank says nothing in four dimensions, where
-    most points are non-dominated; and what a trial leaves unused of its own budget is worth little, so use weighs a
-    hundredth of accuracy.
+    ``1 / eta`` there stops; once before that, on the way to the budget, whoever is among the worst ``1 / eta``. Deb's
+    rule ranks: feasible before infeasible, less violation before more, and then the augmented Chebyshev distance to
+    full accuracy at no cost. Bare Pareto rank says nothing in four dimensions, where most points are non-dominated;
+    and what a trial leaves unused of its own budget is worth little, so use weighs a hundredth of accuracy.
     """
 
     schedule: RungSchedule = field(default_factory=RungSchedule)

@@ -19,7 +19,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIAL = "docs/tutorial.md"
-PAGES = ("README.md", "docs/how-to/query.md", "docs/how-to/report.md", "docs/how-to/studies.md", "docs/how-to/search.md", "docs/how-to/run.md")
+PAGES = (
+    "README.md",
+    "docs/how-to/query.md",
+    "docs/how-to/report.md",
+    "docs/how-to/studies.md",
+    "docs/how-to/search.md",
+    "docs/how-to/run.md",
+)
 LANGUAGES = ("sh", "python", "toml", "text", "")
 MOST_LEFT_OUT = 8
 SECONDS = 900  # a block takes seconds; the machine of the tests may be shared
