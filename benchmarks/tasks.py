@@ -212,9 +212,9 @@ NOTES = """
   features, which removes microphone and room, brought the mean over the first five speakers from 79.7 to 80.7 % and
   `george` from 58 to 70 %; the setting was chosen on `george`. Four voices are too few to know a fifth. The official
   split, with every speaker known, is an option.
-- `keywords-synthetic` is not the set of any publication. A quarter of the spoken test clips is the one held-out voice of
-  another kind (flite's `awb`): an earlier run understood it at 66 % and espeak-ng's held-out voices at 84 %; three voices
-  of its kind to train on are few. The row `espeak-ng` leaves the other kinds out of all splits.
+- `keywords-synthetic` is not the set of any publication. A quarter of the spoken test clips is the one held-out voice
+  of another kind (flite's `awb`): an earlier run understood it at 66 % and espeak-ng's held-out voices at 84 %; three
+  voices of its kind to train on are few. The row `espeak-ng` leaves the other kinds out of all splits.
 - A row is infeasible where one channel in every layer is still too much, with the smallest figure that can be reached.
 - Rows say what was trained, which may be an earlier setting than this script's present one; run again, it trains what
   differs. On `stm32l053r8`, where the first network cannot be small enough, one of few layers stands in, and is named:
