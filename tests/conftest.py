@@ -1,5 +1,12 @@
+import signal
+
 import pytest
 from hypothesis import settings
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a suite that runs in the background has Ctrl-C ignored, and every process it starts would inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 settings.register_profile("unhurried", deadline=None)  # other work on the machine must not fail a test
 settings.load_profile("unhurried")

@@ -80,7 +80,13 @@ def run_supervisor(text: str, *arguments: object) -> subprocess.Popen:
         "import sys; from orchestrator.supervisor import Supervisor\n"
         "sys.exit(Supervisor(sys.argv[1:], 'mcusweep launch s.toml').run())"
     )
-    return subprocess.Popen([sys.executable, "-c", code, *command(text, *arguments)], stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *command(text, *arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+        # a suite that runs in the background has Ctrl-C ignored, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def test_signals_reach_the_driver_once_each(tmp_path):
@@ -99,7 +105,11 @@ def test_signals_reach_the_driver_once_each(tmp_path):
         time.sleep(0.5)
         assert supervisor.poll() is None
         supervisor.send_signal(signal.SIGINT)
-        assert supervisor.wait(20) == 130
+        try:
+            status = supervisor.wait(20)
+        finally:
+            supervisor.kill()
+        assert status == 130
 
 
 def test_a_driver_leaves_with_a_killed_supervisor(tmp_path):
