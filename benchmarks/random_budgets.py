@@ -21,12 +21,12 @@ import torch
 
 from mcu.budget import RESOURCES, Budget
 from mcu.resources import ResourceModel
+from mcu.trace import trace
 from orchestrator.spec import Bounds, TrialSpec
 from orchestrator.worker import problem_of
 from pruning.differentiable import DifferentiablePruning
 from pruning.landing import UnreachableBudgetError
 from pruning.problem import Outcome, Problem, Settings
-from pruning.run import prepared
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
 from search_spaces.tasks import load_task, task_digest
 
@@ -75,7 +75,7 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     if target.exists():
         return dict(json.loads(target.read_text()))
     problem = problem_for(job)
-    model = ResourceModel(prepared(problem, problem.network())[1], problem.runtime)
+    model = ResourceModel(trace(problem.network(), problem.input_shape).graph, problem.runtime)
     dense = model.exact(model.dense_widths)
     bounds = {name: max(1, int(getattr(dense, name) / factor)) for name, factor in job["factors"].items()}
     row, started = job | {"bounds": bounds}, time.process_time()

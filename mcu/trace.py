@@ -10,7 +10,7 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from mcu.errors import InputError
-from mcu.graph import Graph
+from mcu.graph import Graph, bundle
 from mcu.lowering import Lowering
 from mcu.schedule import schedule
 
@@ -23,13 +23,14 @@ class Traced:
     graph: Graph
 
 
-def trace(module: nn.Module, input_shape: tuple[int, ...], frozen: Iterable[str] = ()) -> Traced:
+def trace(module: nn.Module, input_shape: tuple[int, ...], frozen: Iterable[str] = (), multiple: int = 1) -> Traced:
     """Trace a convolutional network.
 
     Args:
         module: returns class scores ``(N, classes)`` for inputs ``(N, *input_shape)``.
         input_shape: ``(C, H, W)``, or ``(C, L)`` for 1-D signals, which become ``L x 1`` images.
         frozen: paths of layers whose output channels must all stay.
+        multiple: neighbouring channels that stay or go together, in every group that divides into such units.
 
     Raises:
         InputError: if the network cannot be traced or has an operator mcusweep does not know.
@@ -46,7 +47,7 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], frozen: Iterable[str]
             ) from error
     _propagate_shapes(traced, input_shape)
     _drop_idle_strides(traced)
-    return Traced(traced, schedule(Lowering(traced, set(frozen)).build()))
+    return Traced(traced, bundle(schedule(Lowering(traced, set(frozen)).build()), multiple))
 
 
 def _drop_idle_strides(module: fx.GraphModule) -> None:

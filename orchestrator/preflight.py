@@ -6,7 +6,6 @@ from difflib import get_close_matches
 from typing import Any
 
 from mcu.errors import InputError
-from mcu.graph import bundle
 from mcu.resources import ResourceModel
 from mcu.trace import trace
 from pruning.landing import require_reachable
@@ -89,5 +88,4 @@ def _resources(choice: NetworkChoice, task: Task) -> ResourceModel:
             raise InputError(
                 f"network.frozen: {path!r} is no layer of {choice.name}; {hint}allowed are paths of layers"
             )
-    graph = trace(network, task.input_shape, choice.frozen).graph
-    return ResourceModel(bundle(graph, choice.multiple) if choice.multiple > 1 else graph)
+    return ResourceModel(trace(network, task.input_shape, choice.frozen, choice.multiple).graph)

@@ -89,12 +89,13 @@ def _parent(problem: Problem, settings: Settings, report: Report, recipe: Recipe
 
 
 def _train(problem: Problem, schedule: Settings, report: Report) -> Parent:
-    started = time.process_time()
+    started = time.monotonic()
     run = Run(problem, Budget(), schedule, report, "parent")
+    before = float(run.notes.get("seconds", 0.0))  # of an attempt that was cut off
     for _ in run.train("parent", run.trainer.steps):
-        pass
+        run.notes["seconds"] = before + time.monotonic() - started
     tensors = surgery.layer_tensors(run.module, run.graph)
-    return Parent({n: t.detach().clone() for n, t in tensors.items()}, time.process_time() - started, shared=False)
+    return Parent({n: t.detach().clone() for n, t in tensors.items()}, float(run.notes["seconds"]), shared=False)
 
 
 def _folder(problem: Problem, schedule: Settings) -> Path | None:

@@ -13,7 +13,7 @@ from torch import fx, nn
 from mcu.budget import Budget, Resources
 from mcu.deployment import write_deployment
 from mcu.float_net import FloatNet
-from mcu.graph import Graph, bundle
+from mcu.graph import Graph
 from mcu.int8_model import Int8Model
 from mcu.quantize import quantise
 from mcu.resources import ResourceModel
@@ -34,13 +34,6 @@ CALIBRATION_IMAGES = 512
 Charge = Callable[[Int8Model, Resources], Resources]
 Rebuild = Callable[[fx.GraphModule, Mapping[str, Any]], fx.GraphModule]
 """Gives the dense network the structure it had in a checkpoint, by the checkpoint's notes; weights do not matter."""
-
-
-def prepared(problem: Problem, module: nn.Module) -> tuple[fx.GraphModule, Graph]:
-    """A network traced, with the layers that are frozen and the channels that go together as the problem says."""
-    traced = trace(module, problem.input_shape, problem.frozen)
-    graph = bundle(traced.graph, problem.multiple) if problem.multiple > 1 else traced.graph
-    return traced.module, graph
 
 
 class Stateful(Protocol):
@@ -76,7 +69,7 @@ class Run:
     ) -> None:
         self.problem, self.budget, self.settings, self.report, self.method = problem, budget, settings, report, method
         torch.manual_seed(settings.seed)
-        self.module, self.graph = prepared(problem, problem.network())
+        self.module, self.graph = self._traced(problem.network())
         self.model = ResourceModel(self.graph, problem.runtime)
         self.dense = self.model.exact(self.model.dense_widths)
         self.trainer = Trainer(self.module, problem, settings)
@@ -89,6 +82,12 @@ class Run:
         self.saved = read_checkpoint(settings.checkpoint) if settings.checkpoint else None
         if self.saved:
             self._go_on(self.saved, rebuild)
+
+    def _traced(self, module: nn.Module) -> tuple[fx.GraphModule, Graph]:
+        """A network and its graph, with the layers that are frozen and the channels that go together."""
+        problem = self.problem
+        traced = trace(module, problem.input_shape, problem.frozen, problem.multiple)
+        return traced.module, traced.graph
 
     def _go_on(self, saved: Checkpoint, rebuild: Rebuild | None) -> None:
         """Take the network, the optimiser and the generators from a checkpoint."""
@@ -145,7 +144,7 @@ class Run:
     def replace(self, module: fx.GraphModule) -> None:
         """Go on with another network: with fewer channels, or with other layers (its resources are new then, too)."""
         before = self.graph.groups
-        self.module, self.graph = prepared(self.problem, module)
+        self.module, self.graph = self._traced(module)
         if [group.name for group in self.graph.groups] != [group.name for group in before]:
             self.model = ResourceModel(self.graph, self.problem.runtime)
         self.trainer.adopt(self.module)

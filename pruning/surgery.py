@@ -20,6 +20,8 @@ NEW = -1
 Change = Callable[[torch.Tensor, np.ndarray, np.ndarray | None, float | None], None]
 """Makes a parameter anew from the sources of its outputs, of its inputs if it has any, and the value of fresh rows."""
 
+Rewriting = Callable[[torch.Tensor], torch.Tensor]
+
 
 def kept_channels(tensor: Tensor, kept: list[np.ndarray]) -> np.ndarray:
     """Positions of a tensor's channels that stay, given the kept members of each group."""
@@ -126,23 +128,32 @@ def _slice(
     inputs: np.ndarray | None,
     fresh: float | None,
 ) -> None:
-    """Keep some outputs and inputs; the Parameter object, and so the optimiser's key, stays the same."""
-    shape = parameter.shape
+    """Keep some outputs and inputs."""
 
     def cut(tensor: torch.Tensor) -> torch.Tensor:
         for axis, index in enumerate([outputs] if inputs is None else [outputs, inputs]):
             tensor = tensor.index_select(axis, torch.as_tensor(index, device=tensor.device))
-        # index_select may leave strides that the fast convolution kernels do not take as channels_last
-        layout = torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
-        return tensor.clone(memory_format=layout)
+        return tensor
 
-    state = optimizer.state.get(parameter, {}) if optimizer else {}
-    for key, value in state.items():
+    rewrite(parameter, optimizer, cut, cut)
+
+
+def rewrite(
+    parameter: torch.Tensor, optimizer: torch.optim.Optimizer | None, values: Rewriting, state: Rewriting
+) -> None:
+    """Give a parameter other values, and its state in the optimiser; the Parameter object, the state's key, stays."""
+
+    def laid_out(tensor: torch.Tensor) -> torch.Tensor:
+        # indexing may leave strides that the fast convolution kernels do not take as channels_last
+        return tensor.clone(memory_format=torch.channels_last if tensor.dim() == 4 else torch.contiguous_format)
+
+    shape, kept = parameter.shape, optimizer.state.get(parameter, {}) if optimizer else {}
+    for key, value in kept.items():
         if isinstance(value, torch.Tensor) and value.shape == shape:
-            state[key] = cut(value)
+            kept[key] = laid_out(state(value))
     with torch.no_grad():
         parameter.grad = None
-        parameter.data = cut(parameter.data)
+        parameter.data = laid_out(values(parameter.data))
 
 
 def _renumber(graph: Graph, positions: list[np.ndarray], kept: list[np.ndarray]) -> Graph:

@@ -16,7 +16,7 @@ import torch
 from torch import fx
 
 from mcu.graph import Graph, Tensor
-from pruning.surgery import NEW, Change, layer_of, rebind, resize_layer
+from pruning.surgery import NEW, Change, layer_of, rebind, resize_layer, rewrite
 
 
 def widen(
@@ -96,17 +96,9 @@ def _extend(
         larger = _gathered(tensor, outputs, row)
         if inputs is not None:
             larger = _gathered(larger.transpose(0, 1), inputs, 0.0).transpose(0, 1)
-        layout = torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
-        return larger.clone(memory_format=layout)
+        return larger
 
-    shape = parameter.shape
-    state = optimizer.state.get(parameter, {}) if optimizer else {}
-    for key, value in state.items():
-        if isinstance(value, torch.Tensor) and value.shape == shape:
-            state[key] = grown(value, 0.0)
-    with torch.no_grad():
-        parameter.grad = None
-        parameter.data = grown(parameter.data, fresh)
+    rewrite(parameter, optimizer, lambda values: grown(values, fresh), lambda state: grown(state, 0.0))
 
 
 def _gathered(tensor: torch.Tensor, sources: np.ndarray, fresh: float | None) -> torch.Tensor:

@@ -31,22 +31,19 @@ class L1Filters(PeerPruning):
     name = "l1"
     scope = "local"
     summary = "filters with the smallest L1 norm removed by Torch-Pruning"
+    order = 1
 
     def importance(self) -> Any:
-        """Norm of the filter that writes the channel, over the mean of its layer."""
-        return tp.importance.MagnitudeImportance(p=1, group_reduction="first")
+        """Norm (its ``order``-th power) of the filter that writes the channel, over the mean of its layer."""
+        return tp.importance.MagnitudeImportance(p=self.order, group_reduction="first")
 
 
-class L2Filters(PeerPruning):
+class L2Filters(L1Filters):
     """Filters with the smallest L2 norm go (as Li et al., ICLR 2017, with the other norm they compare)."""
 
     name = "l2"
-    scope = "local"
     summary = "filters with the smallest L2 norm removed by Torch-Pruning"
-
-    def importance(self) -> Any:
-        """Squared norm of the filter that writes the channel, over the mean of its layer."""
-        return tp.importance.MagnitudeImportance(p=2, group_reduction="first")
+    order = 2
 
 
 class GeometricMedian(PeerPruning):

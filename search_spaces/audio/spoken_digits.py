@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from hashlib import blake2b
 from io import BytesIO
@@ -174,19 +175,15 @@ def _varied(recorded: Sequence[tuple[str, np.ndarray]], copies: int, front_end: 
     content = [(name, blake2b(voice.tobytes(), digest_size=16).hexdigest()) for name, voice in recorded]
     key = digest_of(RECIPE, content, copies, asdict(front_end))
     path = cache_folder() / "spoken-digits" / f"{key}.npy"
-    try:
+    with suppress(OSError, ValueError, EOFError):  # not there yet, or damaged: made again
         return np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError):
-        pass
     clips = [_variant(voice, name, copy) for copy in range(1, copies) for name, voice in recorded]
     made = features_of(np.stack(clips), front_end)
     made = made.reshape(copies - 1, len(recorded), *made.shape[1:])
-    try:
+    with suppress(OSError):  # a cache that cannot be written is done without
         written = BytesIO()
         np.save(written, made)
         write_whole(path, written.getvalue())
-    except OSError:
-        pass  # a cache that cannot be written is done without
     return made
 
 

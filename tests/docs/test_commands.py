@@ -51,8 +51,9 @@ def blocks(page: str) -> list[Block]:
     return [Block(found["mark"] or "", found["language"], found["text"]) for found in _BLOCK.finditer(text)]
 
 
-def run(page: str, folder: Path) -> None:
-    """Run a page's blocks in a folder, in order."""
+def run(page: str, folder: Path) -> int:
+    """Run a page's blocks in a folder, in order; how many there were to run. A failing block fails the test."""
+    count = 0
     for block in blocks(page):
         name, needs = block.value("file"), block.value("needs")
         if block.value("not run") is not None or (needs and not all(map(shutil.which, needs.split()))):
@@ -64,7 +65,9 @@ def run(page: str, folder: Path) -> None:
             done = subprocess.run(
                 [*command, block.text], cwd=folder, env=environment(), capture_output=True, text=True, timeout=SECONDS
             )
+            count += 1
             assert done.returncode == 0, f"{page}:\n{block.text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    return count
 
 
 def environment() -> dict[str, str]:
@@ -93,7 +96,7 @@ def test_a_newcomer_gets_from_an_npz_to_firmware_by_the_tutorial_alone(folder):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_of_the_page_run_as_written(folder, page):
-    run(page, folder)
+    assert run(page, folder) > 0
 
 
 def test_every_block_is_run_or_says_why_not():

@@ -45,14 +45,14 @@ def refuse(data: bytes) -> str:
 
 @given(st.binary(max_size=400))
 def test_random_bytes_are_one_clear_error(data):
-    refuse(data)
-    refuse(b"\x10\0\0\0TFL3" + data)
+    assert refuse(data)
+    assert refuse(b"\x10\0\0\0TFL3" + data)
 
 
 @given(st.integers(0, len(SMALL) - 1))
 @settings(max_examples=200)
 def test_a_truncated_file_is_one_clear_error(length):
-    refuse(SMALL[:length])
+    assert refuse(SMALL[:length])
 
 
 @given(st.lists(st.tuples(st.integers(8, len(SMALL) - 1), st.integers(0, 255)), min_size=1, max_size=6))
