@@ -1,8 +1,8 @@
 """What each part of the differentiable job is worth: the job without it, on the same budgets, epochs and seeds.
 
-    OMP_NUM_THREADS=1 python benchmarks/ablations.py FOLDER --table docs/results/ablations.md
+    OMP_NUM_THREADS=1 python benchmarks/ablations.py FOLDER --output docs/results/ablations
 
-Jobs that are in FOLDER already are not run again.
+Jobs that are in FOLDER already are not run again. The output is a page and a figure.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import torch
 
@@ -211,6 +212,17 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+PAGE = """\
+# Ablations: what each part of the job is worth
+
+{task}, {network}, {epochs} epochs, {seeds} seeds: mean and standard deviation, differences paired by seed. "Bound used"
+is the least share of the tightest bound over the seeds; time is CPU time against the job as it is, everything counted
+(parents, too).
+
+    OMP_NUM_THREADS=1 python benchmarks/ablations.py FOLDER --output docs/results/ablations
+"""
+
+
 def _cells(mine: list[dict[str, Any]], full: list[dict[str, Any]], bounds: str) -> tuple[str, str, str]:
     scores, base = ({r["seed"]: 100 * r["accuracy"] for r in rows if r["bounds"] == bounds} for rows in (mine, full))
     if not scores:
@@ -229,8 +241,34 @@ def _mean_and_spread(values: np.ndarray, form: str = ".2f") -> str:
     return f"{values.mean():{form}}{spread}"
 
 
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Paired differences to the job as it is: every seed a point, the mean a line, a panel per budget."""
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    base = {(row["bounds"], row["seed"]): row["accuracy"] for row in rows if row["variant"] == "as it is"}
+    labels = [label for label in dict.fromkeys(row["variant"] for row in rows) if label != "as it is"]
+    figure, panels = plt.subplots(
+        1, len(BUDGETS), figsize=(9.0, 0.6 + 0.3 * len(labels)), sharex=True, sharey=True, layout="constrained"
+    )
+    for axes, bounds in zip(panels, BUDGETS, strict=True):
+        for place, label in enumerate(labels):
+            mine = [row for row in rows if row["variant"] == label and row["bounds"] == bounds]
+            changes = [100 * (row["accuracy"] - base[bounds, row["seed"]]) for row in mine]
+            axes.scatter(changes, [place] * len(changes), s=16, color="tab:blue", alpha=0.7, linewidths=0)
+            axes.plot([np.mean(changes)] * 2, [place - 0.3, place + 0.3], color="tab:blue", linewidth=2)
+        axes.axvline(0, color="grey", linewidth=0.8)
+        axes.set_title(bounds, fontsize=10)
+        axes.set_xlabel("int8 test accuracy, points against the job as it is")
+        axes.grid(axis="x", linewidth=0.4)
+    panels[0].set_yticks(range(len(labels)), labels)
+    panels[0].invert_yaxis()
+    figure.savefig(path, dpi=160)
+    plt.close(figure)
+
+
 def main() -> None:
-    """Run what is missing, write the table."""
+    """Run what is missing, write page and figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--task", default="mnist-5k")
@@ -239,13 +277,17 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument("--table", type=Path)
+    parser.add_argument("--output", type=Path)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     rows = [run(label, bounds, seed, chosen) for seed in chosen.seeds for label in chosen.only for bounds in BUDGETS]
     print(table(rows))
-    if chosen.table:
-        chosen.table.write_text(table(rows))
+    if chosen.output:
+        chosen.output.parent.mkdir(parents=True, exist_ok=True)
+        network = f"{chosen.network} x{chosen.width:g}"
+        page = PAGE.format(task=chosen.task, network=network, epochs=chosen.epochs, seeds=len(chosen.seeds))
+        chosen.output.with_suffix(".md").write_text(f"{page}\n{table(rows)}\n![]({chosen.output.name}.png)\n")
+        draw(rows, chosen.output.with_suffix(".png"))
 
 
 if __name__ == "__main__":

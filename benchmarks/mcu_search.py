@@ -55,6 +55,19 @@ RECIPE: dict[str, Scalar] = {
 }
 
 
+PAGE = f"""\
+# One pruning job against an MCU-specific architecture search
+
+Fashion-MNIST, all training images but the validation split's, int8 test accuracy. The published point of uNAS is
+{PUBLISHED["accuracy"]} % at {PUBLISHED["flash"]:,} B of constants, {PUBLISHED["sram"]:,} B of live activations and
+{PUBLISHED["macs"]:,} MACs (figures recalled, not checked against the paper), found in GPU-days. Constants, live bytes
+and MACs are in that counting: no container, no input buffer. The last columns are ours: bytes of the .tflite file and
+of the arena that TensorFlow Lite Micro took; minutes of one core, dense parent included.
+
+    OMP_NUM_THREADS=1 python benchmarks/mcu_search.py FOLDER --seeds 0 1 2 --table docs/results/mcu_search.md
+"""
+
+
 @dataclass(frozen=True)
 class LiveBytes(Runtime):
     """The counting convention of architecture searches: no container, no interpreter, no input buffer."""
@@ -141,6 +154,7 @@ def table(folder: Path) -> str:
     """The figures of all finished jobs as Markdown."""
     rows = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     lines = [
+        PAGE,
         "| budget | network | seed | int8 test | float test | constants | live bytes | MACs | .tflite | arena | min |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]

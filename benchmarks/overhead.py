@@ -42,6 +42,18 @@ ROOM = 1.1
 """No bound is below this times what one channel per group takes."""
 
 
+PAGE = """\
+# What pruning while training costs
+
+Fashion-MNIST, {images:,} images, {epochs} epochs, one core: wall seconds, and their ratio to float training of the
+dense network for the same epochs, one epoch at a time in turns. A job is everything: gates, prices, landing, int8
+epochs, export. A bound is a part of what the dense network takes, but never below {room} times what one channel per
+group takes.
+
+    OMP_NUM_THREADS=1 python benchmarks/overhead.py --images {images} --epochs {epochs} --table docs/results/overhead.md
+"""
+
+
 @dataclass
 class Turns:
     """Lets threads work one at a time, in order; counts the seconds each has worked."""
@@ -162,8 +174,7 @@ def main() -> None:
     torch.set_num_threads(1)
     shares = []
     lines = [
-        f"Fashion-MNIST, {chosen.images:,} images, {chosen.epochs} epochs, one core; wall seconds and ratio to dense.",
-        "",
+        PAGE.format(images=chosen.images, epochs=chosen.epochs, room=ROOM),
         "| network | part of dense flash, SRAM and MACs | seconds | ratio | used |",
         "|---|---|---|---|---|",
     ]

@@ -41,6 +41,16 @@ LOWEST, HIGHEST = 2.0, 50.0
 BRUTE_FORCE = 4096
 
 
+PAGE = """\
+# Random budgets: kept, used, and rightly refused
+
+Random networks, tasks and budgets; bounds {low:g} to {high:g} times below the dense network on a random subset of
+flash, SRAM and MACs; {epochs} epochs of at most 1,500 samples, as accuracy is not the question here.
+
+    OMP_NUM_THREADS=1 python benchmarks/random_budgets.py FOLDER --table docs/results/random_budgets.md
+"""
+
+
 def draw(index: int) -> dict[str, Any]:
     """The ``index``-th random job; the same at every call."""
     rng = np.random.default_rng([2022, index])
@@ -123,6 +133,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     uses = np.array([row["binding_use"] for row in complete])
     within, used, truly = sum(r["within"] for r in complete), (uses >= 0.95), sum(r["truly"] for r in refused)
     lines = [
+        PAGE.format(low=LOWEST, high=HIGHEST, epochs=EPOCHS),
         f"- completed jobs within the budget on measured bytes: {within} of {len(complete)}",
         f"- tightest bound used to at least 95 %: {used.sum()} of {len(uses)} ({100 * used.mean():.1f} %)",
         f"- refused budgets that brute force confirms: {truly} of {len(refused)}",

@@ -12,7 +12,7 @@ import numpy as np
 
 from mcu.errors import InputError
 from search_spaces.audio import mixing, synthesis
-from search_spaces.audio.features import features_of
+from search_spaces.audio.features import features_of, standardised
 from search_spaces.audio.spoken_digits import front_end_of
 from search_spaces.audio.synthesis import CLASSES, KEYWORDS, RATE, Plan
 from search_spaces.audio.voices import ENGINES, engine_version, engines, split_of, voices
@@ -24,7 +24,10 @@ from search_spaces.tasks.task import SPLITS, Task, assemble
 
 LISTS = {"val": "validation_list.txt", "test": "testing_list.txt"}
 NOISE = "_background_noise_"
-RECIPE = "1"
+RECIPE = "2"
+"""Of the features; clips have their own."""
+
+CLIPS = "1"
 
 
 def keywords(data: str | None = None, features: str = "mfcc", centred: bool = False) -> Task:
@@ -57,9 +60,10 @@ def keywords(data: str | None = None, features: str = "mfcc", centred: bool = Fa
         parts = [features_of(_clips(folder, part), front_end) for part in _parts([*known, *unknown])]
         quiet = features_of(_quiet(tracks, split, share), front_end)
         splits[split] = (np.concatenate([*parts, quiet]), np.array(labels, np.int64))
+    standard, front_end = standardised(splits, front_end)
     return assemble(
         "keywords",
-        splits,
+        standard,
         CLASSES,
         augment="time_shift",
         citation="Warden, Speech Commands, arXiv 1804.03209",
@@ -102,9 +106,10 @@ def keywords_synthetic(
     splits = {}
     for split, (files, labels) in synthetic_clips(chosen).items():
         splits[split] = (np.concatenate([features_of(np.load(file), front_end) for file in files]), labels)
+    standard, front_end = standardised(splits, front_end)
     return assemble(
         "keywords-synthetic",
-        splits,
+        standard,
         CLASSES,
         augment="time_shift",
         citation=f"made with {', '.join(sorted({voice.engine for voice in chosen.voices}))}; after Warden, 1804.03209",
@@ -117,7 +122,7 @@ def keywords_synthetic_source(
     engines: str = "auto", clips: int = 24_000, takes: int = 6, voices: int = 0, **_: object
 ) -> Source:
     """What :func:`keywords_synthetic` depends on: the engines' versions and voices."""
-    return Source(_recipe(_plan(engines, clips, takes, voices)))
+    return Source(digest_of(RECIPE, _recipe(_plan(engines, clips, takes, voices))))
 
 
 def synthetic_clips(plan: Plan) -> dict[str, tuple[list[Path], np.ndarray]]:
@@ -148,7 +153,7 @@ def _plan(wanted: str, clips: int, takes: int, most: int) -> Plan:
 def _recipe(plan: Plan) -> str:
     names = [(voice.engine, voice.name) for voice in plan.voices]
     versions = [engine_version(engine) for engine in ENGINES if any(voice.engine == engine for voice in plan.voices)]
-    return digest_of(RECIPE, names, versions, plan.clips, plan.takes)
+    return digest_of(CLIPS, names, versions, plan.clips, plan.takes)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import numpy as np
 from mcu.errors import InputError
 from mcu.front_end import Features, FrontEnd
 from search_spaces.audio import mixing
-from search_spaces.audio.features import features_of
+from search_spaces.audio.features import features_of, standardised
 from search_spaces.audio.wav import read_wav
 from search_spaces.tasks.digest import Source, digest_of
 from search_spaces.tasks.download import downloaded
@@ -23,7 +23,7 @@ from search_spaces.tasks.store import cache_folder, write_whole
 from search_spaces.tasks.task import Task, assemble
 
 RATE = 8000
-RECIPE = "3"
+RECIPE = "4"
 NAME = re.compile(r"([0-9])_([A-Za-z]+)_([0-9]+)\.wav")
 PLACES = ("~/.cache/mcusweep/fsdd", "data/fsdd", "data/free-spoken-digit-dataset")
 HELP = "a folder of {digit}_{speaker}_{index}.wav files, such as the Free Spoken Digit Dataset's recordings/"
@@ -80,9 +80,10 @@ def spoken_digits(
             parts.append(varied[:, kept].reshape(-1, *varied.shape[2:]))
             labels.append(np.tile(digits[mine][kept], copies - 1))
         splits["train"] = (np.concatenate(parts), np.concatenate(labels))
+    standard, front_end = standardised(splits, front_end)
     return assemble(
         "spoken-digits",
-        splits,
+        standard,
         tuple("0123456789"),
         groups_test=speakers[places["test"]],
         augment="time_shift",
