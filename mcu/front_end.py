@@ -36,8 +36,6 @@ class FrontEnd:
         coefficients: kept of the DCT; with log-mel features unused.
         centred: whether each feature loses its mean over the clip, and so most of what microphone, room and level
             do to all frames alike (cepstral mean normalisation, Atal, J. Acoust. Soc. Am. 55, 1974).
-        means, deviations: of each of a frame's values over all training clips: taken off, and divided by. Without
-            them the first coefficients, of much larger range, take most of an int8 input's codes. Empty: left out.
 
     Raises:
         InputError: naming the parameter that does not fit the others.
@@ -54,13 +52,9 @@ class FrontEnd:
     coefficients: int = 10
     kind: Features = Features.MFCC
     centred: bool = False
-    means: tuple[float, ...] = ()
-    deviations: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", Features(self.kind))
-        for name in ("means", "deviations"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         rules = (
             (self.fft >= 16 and self.fft & (self.fft - 1) == 0, f"fft = {self.fft}: must be a power of 2 from 16"),
             (1 <= self.window <= self.fft, f"window = {self.window}: must be 1 to fft = {self.fft}"),
@@ -74,11 +68,6 @@ class FrontEnd:
             ),
             (1 <= self.mels <= 255, f"mels = {self.mels}: must be 1 to 255"),
             (1 <= self.coefficients <= self.mels, f"coefficients = {self.coefficients}: must be 1 to {self.mels}"),
-            (
-                len(self.means) == len(self.deviations) and len(self.means) in (0, self.values),
-                f"{len(self.means)} means, {len(self.deviations)} deviations: must be none, or {self.values} of each",
-            ),
-            (all(value > 0 for value in self.deviations), "deviations: must be above 0"),
         )
         for holds, message in rules:
             if not holds:
@@ -93,12 +82,6 @@ class FrontEnd:
     def values(self) -> int:
         """Features of a frame."""
         return self.coefficients if self.kind is Features.MFCC else self.mels
-
-    def standard(self) -> tuple[np.ndarray, np.ndarray]:
-        """Means and deviations of a frame's values, float64 ``(values,)`` each; 0 and 1 where there are none."""
-        if not self.means:
-            return np.zeros(self.values), np.ones(self.values)
-        return np.array(self.means), np.array(self.deviations)
 
     def hann(self) -> np.ndarray:
         """Periodic Hann window, float64 ``(window,)``."""

@@ -13,6 +13,7 @@ from torch import nn
 from pruning.augment import augmentation
 from pruning.evaluation import float_accuracy, normalise
 from pruning.metrics import class_weights
+from pruning.precision import has_fast_bf16, spare_slow_layers
 from pruning.problem import DivergedError, Problem, Settings
 from pruning.recipe import Recipe
 
@@ -42,14 +43,6 @@ class Batches:
         for index in order[: len(self) * self.size].split(self.size):
             images = self.augment(normalise(self.x[index], self.problem), self.generator)
             yield images.contiguous(memory_format=torch.channels_last), self.y[index]
-
-
-def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 pays: CUDA, or a CPU with native bfloat16 arithmetic."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    features = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
 
 
 class Trainer:
@@ -90,6 +83,7 @@ class Trainer:
             low_precision: overrides whether bfloat16 is used.
         """
         self.module = module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        spare_slow_layers(self.module)
         self.optimizer = torch.optim.SGD(
             self.module.parameters(),
             self.recipe.learning_rate,

@@ -29,7 +29,7 @@ VALUES_PER_LINE = 8
 
 @dataclass(frozen=True)
 class InputCode:
-    """How a front end's value becomes an int8 code: ``(value - mean) / std / scale + zero_point``, rounded."""
+    """How a feature becomes an int8 code: ``(feature - mean) / std / scale + zero_point``, rounded."""
 
     mean: float
     std: float
@@ -94,15 +94,10 @@ def _values(front_end: FrontEnd, code: InputCode) -> dict[str, Any]:
     quarter = np.sin(2 * np.pi * np.arange(front_end.fft // 4 + 1) / front_end.fft)
     mfcc = front_end.kind is Features.MFCC
     kept = front_end.frames * front_end.values if front_end.centred else 0
-    means, deviations = front_end.standard()
-    steps = deviations * code.std * code.scale
-    offsets = code.zero_point - (means / deviations + code.mean) / (code.std * code.scale)
     tables = {
         "sine": quarter,
         "hann": front_end.hann()[: front_end.window // 2 + 1],
         "line_share": position[used] % 1,
-        "gain": 1 / steps,
-        "offset": offsets,
     }
     dct = front_end.dct() if mfcc else np.zeros((0, 0))
     rows = [f"    {{{', '.join(_literal(value) for value in row)}}}," for row in dct]
@@ -118,6 +113,8 @@ def _values(front_end: FrontEnd, code: InputCode) -> dict[str, Any]:
         "lines": lines,
         "dct": "\n".join(rows),
         "floor": repr(FLOOR),
+        "gain": repr(float(np.float32(1 / (code.std * code.scale)))),
+        "offset": repr(float(np.float32(code.zero_point - code.mean / (code.std * code.scale)))),
         "table_bytes": 4 * (sum(map(len, tables.values())) + dct.size) + lines,
         "ram_bytes": 4 * (front_end.fft + front_end.mels + 2 + kept),
     }

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-
 import numpy as np
 import torch
 
 from mcu.front_end import FLOOR, Features, FrontEnd
 from search_spaces.tasks.rows import Rows, chunks
 
-Splits = Mapping[str, tuple[np.ndarray, np.ndarray]]
-
-STEADY = 1e-3
-"""Least deviation that is divided by: a value that never changes stays small."""
-
 
 def features(clips: torch.Tensor, front_end: FrontEnd) -> torch.Tensor:
     """Features ``(n, 1, frames, values)`` of clips ``(n, samples)``, floats in -1..1.
 
     The magnitude spectrum of Hann-windowed frames is summed in triangular mel bands; the natural logarithm of
-    that plus 1e-6 is the log-mel feature, its DCT-II the MFCC. Centred features lose their mean over the clip; those
-    of a standardised front end are then brought to mean 0 and deviation 1 over its training clips.
+    that plus 1e-6 is the log-mel feature, its DCT-II the MFCC. Centred features lose their mean over the clip.
     """
     hann = torch.from_numpy(front_end.hann().astype(np.float32))
     bands = torch.from_numpy(front_end.mel_matrix().astype(np.float32))
@@ -33,25 +24,10 @@ def features(clips: torch.Tensor, front_end: FrontEnd) -> torch.Tensor:
         found = logarithms @ torch.from_numpy(front_end.dct().astype(np.float32))
     if front_end.centred:
         found = found - found.mean(1, keepdim=True)
-    means, deviations = (torch.from_numpy(values.astype(np.float32)) for values in front_end.standard())
-    return ((found - means) / deviations).unsqueeze(1)
+    return found.unsqueeze(1)
 
 
 def features_of(clips: np.ndarray | Rows, front_end: FrontEnd) -> np.ndarray:
     """Features, float32 ``(n, 1, frames, values)``, of 16-bit clips ``(n, samples)``; chunk by chunk."""
     parts = [features(torch.from_numpy(chunk.astype(np.float32) / 32768), front_end).numpy() for chunk in chunks(clips)]
     return np.concatenate(parts)
-
-
-def standardised(splits: Splits, front_end: FrontEnd) -> tuple[Splits, FrontEnd]:
-    """Features with mean 0 and deviation 1 over the training split, value by value, and the front end that makes them.
-
-    Args:
-        splits: features ``(n, 1, frames, values)`` and labels by split, made by ``front_end``.
-    """
-    x, _ = splits["train"]
-    means = x.mean(axis=(0, 1, 2), dtype=np.float64)
-    deviations = np.maximum(x.std(axis=(0, 1, 2), dtype=np.float64), STEADY)
-    middle, scale = means.astype(np.float32), deviations.astype(np.float32)
-    changed = {name: ((found - middle) / scale, y) for name, (found, y) in splits.items()}
-    return changed, replace(front_end, means=tuple(means.tolist()), deviations=tuple(deviations.tolist()))

@@ -12,7 +12,7 @@ import numpy as np
 
 from mcu.errors import InputError
 from search_spaces.audio import mixing, synthesis
-from search_spaces.audio.features import features_of, standardised
+from search_spaces.audio.features import features_of
 from search_spaces.audio.spoken_digits import front_end_of
 from search_spaces.audio.synthesis import CLASSES, KEYWORDS, RATE, Plan
 from search_spaces.audio.voices import ENGINES, engine_version, engines, split_of, voices
@@ -60,12 +60,11 @@ def keywords(data: str | None = None, features: str = "mfcc", centred: bool = Fa
         parts = [features_of(_clips(folder, part), front_end) for part in _parts([*known, *unknown])]
         quiet = features_of(_quiet(tracks, split, share), front_end)
         splits[split] = (np.concatenate([*parts, quiet]), np.array(labels, np.int64))
-    standard, front_end = standardised(splits, front_end)
     return assemble(
         "keywords",
-        standard,
+        splits,
         CLASSES,
-        augment="time_shift",
+        augment="spec_augment",
         citation="Warden, Speech Commands, arXiv 1804.03209",
         licence="CC BY 4.0",
         front_end=front_end,
@@ -106,12 +105,11 @@ def keywords_synthetic(
     splits = {}
     for split, (files, labels) in synthetic_clips(chosen).items():
         splits[split] = (np.concatenate([features_of(np.load(file), front_end) for file in files]), labels)
-    standard, front_end = standardised(splits, front_end)
     return assemble(
         "keywords-synthetic",
-        standard,
+        splits,
         CLASSES,
-        augment="time_shift",
+        augment="spec_augment",
         citation=f"made with {', '.join(sorted({voice.engine for voice in chosen.voices}))}; after Warden, 1804.03209",
         licence="of the synthesisers' output: free",
         front_end=front_end,

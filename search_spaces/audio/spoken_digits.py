@@ -15,7 +15,7 @@ import numpy as np
 from mcu.errors import InputError
 from mcu.front_end import Features, FrontEnd
 from search_spaces.audio import mixing
-from search_spaces.audio.features import features_of, standardised
+from search_spaces.audio.features import features_of
 from search_spaces.audio.wav import read_wav
 from search_spaces.tasks.digest import Source, digest_of
 from search_spaces.tasks.download import downloaded
@@ -80,13 +80,12 @@ def spoken_digits(
             parts.append(varied[:, kept].reshape(-1, *varied.shape[2:]))
             labels.append(np.tile(digits[mine][kept], copies - 1))
         splits["train"] = (np.concatenate(parts), np.concatenate(labels))
-    standard, front_end = standardised(splits, front_end)
     return assemble(
         "spoken-digits",
-        standard,
+        splits,
         tuple("0123456789"),
         groups_test=speakers[places["test"]],
-        augment="time_shift",
+        augment="spec_augment",
         citation="Jackson et al., Free Spoken Digit Dataset, 2018",
         licence="CC BY-SA 4.0",
         front_end=front_end,
