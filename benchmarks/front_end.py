@@ -52,9 +52,9 @@ def trained_model(task: str, data: str | None, artifacts: Path) -> bytes:
     """The .tflite file of the task's dense case."""
     bench = next(bench for bench in BENCHES if bench.task == task)
     case = next(cases(bench, data))
-    path = artifacts / case.spec.hash() / "model.tflite"
+    path = artifacts / case.data / case.spec.hash() / "model.tflite"
     if not path.is_file():
-        run_trial(case.spec, artifacts, lambda rung: True)
+        run_trial(case.spec, artifacts / case.data, lambda rung: True)
     return path.read_bytes()
 
 

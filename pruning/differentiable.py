@@ -21,6 +21,7 @@ from pruning.parent import begin
 from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
 from pruning.recipe import TRAINING
 from pruning.run import Run
+from pruning.widening import even_widths
 
 CHECKS = 12
 """How often in the pruning phase the smooth resources are calibrated and shut channels removed for real."""
@@ -133,7 +134,7 @@ class DifferentiablePruning:
             if controller.step % max(1, controller.steps // CHECKS) == 0:
                 controller.calibrate()
                 if self.shrinking:
-                    run.keep(bank.best(controller.reach()))
+                    run.keep(bank.best(even_widths(run.graph, controller.reach(), run.graph.widths)))
         self.rank(run, bank)
         bank.open()
         return controller

@@ -13,7 +13,6 @@ from torch import fx, nn
 from mcu.budget import Budget, Resources
 from mcu.deployment import write_deployment
 from mcu.float_net import FloatNet
-from mcu.graph import Graph
 from mcu.int8_model import Int8Model
 from mcu.quantize import quantise
 from mcu.resources import ResourceModel
@@ -53,6 +52,7 @@ class Run:
         module, graph: the network as it is now.
         model: resources as a function of the dense network's widths.
         dense: what the dense network uses.
+        idle: how many of each group's channels are zero and there for speed alone: no part of the result.
         trainer: takes the optimiser steps.
         notes: what a method keeps in the checkpoints besides tensors, as plain JSON.
         charge: what is held against the budget, given the finished model and its measured resources; those by default.
@@ -69,7 +69,7 @@ class Run:
     ) -> None:
         self.problem, self.budget, self.settings, self.report, self.method = problem, budget, settings, report, method
         torch.manual_seed(settings.seed)
-        self.module, self.graph = self._traced(problem.network())
+        self._begin_with(problem.network())
         self.model = ResourceModel(self.graph, problem.runtime)
         self.dense = self.model.exact(self.model.dense_widths)
         self.trainer = Trainer(self.module, problem, settings)
@@ -83,11 +83,13 @@ class Run:
         if self.saved:
             self._go_on(self.saved, rebuild)
 
-    def _traced(self, module: nn.Module) -> tuple[fx.GraphModule, Graph]:
-        """A network and its graph, with the layers that are frozen and the channels that go together."""
+    def _begin_with(self, module: nn.Module) -> None:
+        """Take a network, with the layers that are frozen and the channels that go together."""
         problem = self.problem
         traced = trace(module, problem.input_shape, problem.frozen, problem.multiple)
-        return traced.module, traced.graph
+        self.module, self.graph = traced.module, traced.graph
+        self._widest = self.graph.widths
+        self.idle = np.zeros_like(self._widest)
 
     def _go_on(self, saved: Checkpoint, rebuild: Rebuild | None) -> None:
         """Take the network, the optimiser and the generators from a checkpoint."""
@@ -95,6 +97,7 @@ class Run:
         if rebuild:
             self.replace(rebuild(self.module, self.notes))
         self.keep([np.arange(width) for width in saved.state["widths"]])
+        self.idle = np.array(saved.state["idle"], dtype=np.int64)
         tensors = surgery.layer_tensors(self.module, self.graph)
         surgery.fill(tensors, saved.part("network"))
         _load_momenta(self.trainer.optimizer, tensors, saved.part("momentum"))
@@ -122,6 +125,7 @@ class Run:
         state = {
             "step": self.trainer.step,
             "widths": self.graph.widths.tolist(),
+            "idle": self.idle.tolist(),
             "trajectory": self.trajectory,
             "notes": self.notes,
         }
@@ -131,7 +135,7 @@ class Run:
     @property
     def resources(self) -> Resources:
         """What the network uses with the channels it has now."""
-        return self.model.exact(self.graph.widths)
+        return self.model.exact(self.graph.widths - self.idle)
 
     def keep(self, kept: list[np.ndarray]) -> None:
         """Remove all but these members of each group, for real."""
@@ -144,7 +148,7 @@ class Run:
     def replace(self, module: fx.GraphModule) -> None:
         """Go on with another network: with fewer channels, or with other layers (its resources are new then, too)."""
         before = self.graph.groups
-        self.module, self.graph = self._traced(module)
+        self._begin_with(module)
         if [group.name for group in self.graph.groups] != [group.name for group in before]:
             self.model = ResourceModel(self.graph, self.problem.runtime)
         self.trainer.adopt(self.module)
@@ -177,7 +181,8 @@ class Run:
         if detail:
             return detail()
         used = self.resources
-        return {"flash": used.flash, "sram": used.sram, "macs": used.macs, "widths": self.graph.channels.tolist()}
+        channels = (self.graph.widths - self.idle) * self.graph.channels // self.graph.widths
+        return {"flash": used.flash, "sram": used.sram, "macs": used.macs, "widths": channels.tolist()}
 
     def _report(self, phase: str) -> None:
         epoch, before = len(self.trainer.batches), self.trainer.recipe.parent_epochs
@@ -190,6 +195,7 @@ class Run:
         """Train the network as it is now to the end of the float steps; the mean of its weights, if better, stays."""
         if self.saved_int8 is not None:
             return  # the checkpoint's network has been through all this
+        self._even_out()
         recipe = self.trainer.recipe
         average = self._average(recipe.averaging) if recipe.averaging else None
         for _ in self.train(phase, self.trainer.float_steps):
@@ -200,6 +206,15 @@ class Run:
             del self.parts["average"]
         if recipe.recalibration:
             recalibrate(self.module, self.problem)
+        self.keep([np.arange(width) for width in self.graph.widths - self.idle])
+        self.idle[:] = 0
+
+    def _even_out(self) -> None:
+        """Idle channels for groups that train faster with them."""
+        present = self.graph.widths
+        even = widening.even_widths(self.graph, present, self._widest)
+        self.graph = widening.widen(self.module, self.graph, even, self.trainer.optimizer, idle=True)
+        self.idle += even - present
 
     def _average(self, epochs: float) -> WeightAverage:
         tensors = surgery.layer_tensors(self.module, self.graph)

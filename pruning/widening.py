@@ -18,31 +18,58 @@ from torch import fx
 from mcu.graph import Graph, Tensor
 from pruning.surgery import NEW, Change, layer_of, rebind, resize_layer, rewrite
 
+UNIT = 8
+NEAR = 2
+"""Batch normalisation on CPUs is up to twice as slow at widths that are no multiple of 8; two channels cost less."""
+
+
+def even_widths(graph: Graph, widths: np.ndarray, limit: np.ndarray) -> np.ndarray:
+    """Widths that train as fast or faster: next multiples of 8 channels where they are near, within ``limit``.
+
+    Args:
+        graph: says how many channels a unit of width has.
+        widths, limit: int ``(groups,)``.
+
+    Returns:
+        int64 ``(groups,)``, none below ``widths``.
+    """
+    each = np.array([group.channels for group in graph.groups], dtype=np.int64)
+    missing = -(widths * each) % UNIT
+    more = np.where((missing <= NEAR) & (missing % each == 0), missing // each, 0)
+    wider: np.ndarray = np.maximum(widths, np.minimum(widths + more, limit))
+    return wider
+
 
 def widen(
-    module: fx.GraphModule, graph: Graph, widths: np.ndarray, optimizer: torch.optim.Optimizer | None = None
+    module: fx.GraphModule,
+    graph: Graph,
+    widths: np.ndarray,
+    optimizer: torch.optim.Optimizer | None = None,
+    *,
+    idle: bool = False,
 ) -> Graph:
-    """Add channels in place until every group has its width.
+    """Add channels in place until every group has its width; the network computes the same.
 
     Args:
         module: traced network without gates.
         graph: its present graph.
         widths: int ``(groups,)``, none below the present width.
         optimizer: its state for new weights is zero.
+        idle: whether new channels are zero throughout. Then every gradient on them is zero, too, and they stay so.
 
     Returns:
         The graph of the wider network.
     """
     if (widths < graph.widths).any():
         raise ValueError(f"widths {widths.tolist()} are below the present {graph.widths.tolist()}")
-    change = partial(_extend, optimizer)
+    change = partial(_extend, optimizer, idle)
     wider = [_widened(tensor, graph.widths, widths) for tensor in graph.tensors]
     for op in graph.ops:
         (_, before), (_, after) = wider[op.inputs[0]], wider[op.output]
         if op.layer:
             resize_layer(layer_of(module, op.layer), before, after, op.kernel, change)
         if op.norm:
-            _widen_norm(layer_of(module, op.norm), after, change)
+            _widen_norm(layer_of(module, op.norm), after, change, idle)
     groups = tuple(replace(g, size=int(width)) for g, width in zip(graph.groups, widths, strict=True))
     grown = replace(graph, tensors=tuple(tensor for tensor, _ in wider), groups=groups)
     rebind(module, grown)
@@ -73,18 +100,19 @@ def _widened(tensor: Tensor, present: np.ndarray, widths: np.ndarray) -> tuple[T
     return replace(tensor, groups=np.array(groups), members=np.array(members)), np.array(sources)
 
 
-def _widen_norm(norm: Any, after: np.ndarray, change: Change) -> None:
+def _widen_norm(norm: Any, after: np.ndarray, change: Change, idle: bool) -> None:
     with torch.no_grad():
         norm.running_mean = _gathered(norm.running_mean, after, 0.0)
         norm.running_var = _gathered(norm.running_var, after, 1.0)
     norm.num_features = len(after)
     if norm.affine:
-        change(norm.weight, after, None, float(norm.weight.detach().abs().mean()))
+        change(norm.weight, after, None, 0.0 if idle else float(norm.weight.detach().abs().mean()))
         change(norm.bias, after, None, 0.0)
 
 
 def _extend(
     optimizer: torch.optim.Optimizer | None,
+    idle: bool,
     parameter: torch.Tensor,
     outputs: np.ndarray,
     inputs: np.ndarray | None,
@@ -98,7 +126,7 @@ def _extend(
             larger = _gathered(larger.transpose(0, 1), inputs, 0.0).transpose(0, 1)
         return larger
 
-    rewrite(parameter, optimizer, lambda values: grown(values, fresh), lambda state: grown(state, 0.0))
+    rewrite(parameter, optimizer, lambda values: grown(values, 0.0 if idle else fresh), lambda state: grown(state, 0.0))
 
 
 def _gathered(tensor: torch.Tensor, sources: np.ndarray, fresh: float | None) -> torch.Tensor:
@@ -106,8 +134,8 @@ def _gathered(tensor: torch.Tensor, sources: np.ndarray, fresh: float | None) ->
     index = torch.as_tensor(np.maximum(sources, 0), device=tensor.device)
     rows = tensor.index_select(0, index).clone()
     new = torch.as_tensor(sources == NEW, device=tensor.device)
-    if bool(new.any()):
-        spread = float(tensor.float().std(unbiased=False))
-        noise = torch.randn(rows[new].shape).to(rows) * spread
-        rows[new] = noise if fresh is None else torch.full_like(rows[new], fresh)
+    if fresh is not None:
+        rows[new] = fresh
+    elif bool(new.any()):
+        rows[new] = torch.randn(rows[new].shape).to(rows) * float(tensor.float().std(unbiased=False))
     return rows

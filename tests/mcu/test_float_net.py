@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mcu.errors import InputError
-from mcu.float_net import Calibration, FloatNet, affine
+from mcu.float_net import Calibration, FloatNet, affine, rounded
 from mcu.trace import trace
 
 
@@ -137,3 +137,18 @@ def test_affine_represents_zero_exactly():
     assert abs(affine(-1.0, 1.0)[1]) <= 1
     assert affine(0.5, 1.0)[1] == -128
     assert affine(0.0, 0.0)[0] > 0
+
+
+@pytest.mark.parametrize(("scale", "zero_point"), [(0.031, -128), (0.0173, 5), (1.7, 0), (0.1, 127)])
+def test_rounding_to_codes_is_torchs_own_with_its_gradients(scale, zero_point):
+    generator = torch.Generator().manual_seed(0)
+    x = 90 * scale * torch.randn(20_000, generator=generator)
+    upstream = torch.randn(20_000, generator=generator)
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    found = rounded(ours, scale, zero_point)
+    wanted = torch.fake_quantize_per_tensor_affine(theirs, scale, zero_point, -128, 127)
+    found.backward(upstream)
+    wanted.backward(upstream)
+    assert torch.equal(found, wanted)
+    assert torch.equal(ours.grad, theirs.grad)
+    assert (ours.grad == 0).any()

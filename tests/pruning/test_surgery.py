@@ -123,6 +123,62 @@ def test_a_widened_network_computes_the_same_and_can_learn_with_its_new_channels
     assert all(parameter.grad is not None for parameter in traced.module.parameters())
 
 
+@pytest.mark.parametrize("name", ["mixed", "resnet8", "ds-cnn", "mobilenet-v2", "plain-cnn"])
+def test_idle_channels_stay_zero_and_training_is_as_without_them(name):
+    traced = trace(network(name), SHAPE)
+    traced.module.double()  # rounding errors grow in training
+    kept = [np.arange(group.size - 1) for group in traced.graph.groups]
+    exact = surgery.shrink(traced.module, traced.graph, kept)
+    padded = copy.deepcopy(traced.module)
+    idle = widening.widen(padded, exact, traced.graph.widths, idle=True)
+    images, labels = torch.randn(3, 16, *SHAPE, dtype=torch.float64), torch.randint(0, 10, (3, 16))
+    for module in (traced.module, padded):
+        module.train()
+        optimizer = torch.optim.SGD(module.parameters(), 0.01, 0.9, weight_decay=5e-4, nesterov=True)
+        for x, y in zip(images, labels, strict=True):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(module(x).flatten(1), y).backward()
+            optimizer.step()
+    smaller = surgery.shrink(padded, idle, kept)
+    assert smaller.widths.tolist() == exact.widths.tolist()
+    with torch.no_grad():
+        assert torch.allclose(padded.eval()(images[0]), traced.module.eval()(images[0]), atol=1e-7)
+    for tensor, value in surgery.layer_tensors(padded, smaller).items():
+        assert torch.allclose(value, surgery.layer_tensors(traced.module, exact)[tensor], atol=1e-7), tensor
+
+
+def test_idle_channels_hold_nothing_after_steps():
+    traced = trace(network("resnet8"), SHAPE)
+    kept = [np.arange(group.size - 2) for group in traced.graph.groups]
+    exact = surgery.shrink(traced.module, traced.graph, kept)
+    widening.widen(traced.module, exact, exact.widths + 2, idle=True)
+    optimizer = torch.optim.SGD(traced.module.train().parameters(), 0.1, 0.9, weight_decay=5e-4, nesterov=True)
+    for _ in range(3):
+        optimizer.zero_grad()
+        traced.module(torch.randn(8, *SHAPE)).square().sum().backward()
+        optimizer.step()
+    stem = next(layer for layer in traced.module.modules() if isinstance(layer, nn.Conv2d))
+    norm = next(layer for layer in traced.module.modules() if isinstance(layer, nn.BatchNorm2d))
+    assert not stem.weight[-2:].any()
+    assert not norm.weight[-2:].any()
+    assert not norm.bias[-2:].any()
+    assert stem.weight[:-2].any()
+
+
+def test_widths_near_a_multiple_of_eight_are_evened_out():
+    traced = trace(network("plain-cnn"), SHAPE)
+    widths = np.array([24, 23, 22, 21, 14, 7, 6])[: len(traced.graph.groups)]
+    even = widening.even_widths(traced.graph, widths, np.full(len(widths), 100))
+    assert even.tolist() == [24, 24, 24, 21, 16, 8, 8][: len(widths)]
+    assert widening.even_widths(traced.graph, widths, widths).tolist() == widths.tolist()
+    pairs = trace(network("plain-cnn"), SHAPE, multiple=2).graph
+    halves = np.array([12, 11, 10, 3, 3, 3, 3])[: len(widths)]
+    assert (
+        widening.even_widths(pairs, halves, np.full(len(widths), 100)).tolist()
+        == [12, 12, 10, 4, 4, 4, 4][: len(widths)]
+    )
+
+
 def test_narrowing_is_not_widening():
     traced = trace(network("resnet8"), SHAPE)
     with pytest.raises(ValueError, match="below"):
