@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from mcu.errors import InputError
-from mcu.firmware.project import write_project
+from mcu.firmware.project import render, write_project
 from mcu.front_end import FLOOR, Features, FrontEnd
 from mcu.int8_model import Int8Model
 
@@ -45,17 +44,7 @@ def write_front_end(front_end: FrontEnd, code: InputCode, folder: Path) -> None:
     """
     if not (code.std > 0 and code.scale > 0):
         raise InputError(f"front end: std = {code.std}, scale = {code.scale}: must be above 0")
-    environment = jinja2.Environment(  # C, not HTML: nothing to escape
-        loader=jinja2.PackageLoader("mcu.firmware", "templates"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    values = _values(front_end, code)
-    for file in ("frontend.c", "frontend.h"):
-        (folder / file).write_text(environment.get_template(f"{file}.j2").render(values), encoding="ascii")
+    render(("frontend.c", "frontend.h"), _values(front_end, code), folder)
 
 
 def write_sound_project(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -64,6 +65,12 @@ def write_project(
     calls, plan = calls_of(model), plan_memory(model)
     vectors = _vectors(model, samples, expected)
     values = _values(model, calls, plan, vectors) | {"name": name, "sound": sound}
+    render(RENDERED, values, folder)
+    copy_sources(folder, sound)
+
+
+def render(templates: Iterable[str], values: Mapping[str, Any], folder: Path) -> None:
+    """Write files from their templates, which name every value they use."""
     environment = jinja2.Environment(  # C, not HTML: nothing to escape
         loader=jinja2.PackageLoader("mcu.firmware", "templates"),
         trim_blocks=True,
@@ -72,9 +79,8 @@ def write_project(
         undefined=jinja2.StrictUndefined,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    for file in RENDERED:
+    for file in templates:
         (folder / file).write_text(environment.get_template(f"{file}.j2").render(values), encoding="ascii")
-    copy_sources(folder, sound)
 
 
 def copy_sources(folder: Path, sound: bool = False) -> None:
