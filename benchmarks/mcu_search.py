@@ -41,9 +41,9 @@ BUDGETS = {
     "2x less": Budget(31_800, 6_300, 2_200_000),
     "published": Budget(63_600, 12_600, 4_400_000),
 }
-EPOCHS = 90
+EPOCHS = 64
 RECIPE: dict[str, Scalar] = {
-    "parent_epochs": 15,
+    "parent_epochs": 10,
     "start": "parent",
     "distillation": 0.7,
     "label_smoothing": 0.0,

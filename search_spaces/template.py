@@ -12,28 +12,33 @@ from search_spaces.tasks.registry import describe_task
 
 @dataclass(frozen=True)
 class Start:
-    """Settings that make sense for a task: a network with its width and options, epochs, batch size and trials."""
+    """Settings that make sense for a task.
+
+    Attributes:
+        network, width: with these epochs, batch size and trials.
+        small: whether the network can be pruned to 4 KB of SRAM on this task.
+    """
 
     network: str
     width: float
     epochs: int
     trials: int
     batch_size: int = 128
-    options: str = ""
+    small: bool = False
 
 
 STARTS = {
     "mnist-5k": Start("resnet8", 0.5, 20, 24, 64),
     "fashion-mnist": Start("resnet8", 1.0, 20, 24),
-    "digits": Start("plain-cnn", 0.5, 30, 24, 64),
+    "digits": Start("plain-cnn", 0.5, 30, 24, 64, small=True),
     "cifar10": Start("resnet8", 1.0, 40, 24),
     "image-folder": Start("resnet8", 1.0, 30, 24, 64),
-    "watch": Start("tiny-cnn1d", 1.0, 30, 24, 64),
+    "watch": Start("tiny-cnn1d", 1.0, 30, 24, 64, small=True),
     "spoken-digits": Start("ds-cnn", 0.5, 15, 24),
     "keywords": Start("ds-cnn", 1.0, 20, 24),
     "keywords-synthetic": Start("ds-cnn", 0.5, 16, 24),
 }
-BY_MODALITY = {"sound": Start("ds-cnn", 0.5, 20, 24), "motion": Start("tiny-cnn1d", 1.0, 30, 24, 64)}
+BY_MODALITY = {"sound": Start("ds-cnn", 0.5, 20, 24), "motion": Start("tiny-cnn1d", 1.0, 30, 24, 64, small=True)}
 ANY_TASK = Start("plain-cnn", 0.5, 20, 24)
 DATA = {
     "arrays": 'path = "data.npz"                    # x and y, or x_train, y_train, x_test, y_test',
@@ -45,7 +50,7 @@ DATA = {
 }
 TIGHT = 8 * 1024
 """Bytes of SRAM below which a network must have few layers, as each costs the interpreter memory of its own."""
-SMALLEST_COLOUR = 5_392
+SMALLEST_COLOUR = 5_200
 """Bytes of SRAM of the smallest of these networks on pictures of 3 x 32 x 32."""
 COLOUR = ("cifar10", "image-folder")
 NO_DATA = '# data = "folder"                    # for tasks that lie on disk'
@@ -71,14 +76,14 @@ def start_of(task: str, sram: int | None) -> Start:
         InputError: for an unknown task, or when no network of ours is that small on it.
     """
     start = STARTS.get(task) or BY_MODALITY.get(describe_task(task)["modality"], ANY_TASK)
-    if sram is None or sram >= TIGHT:
+    if sram is None or sram >= TIGHT or start.small:
         return start
     if task == "cifar10" and sram < SMALLEST_COLOUR:
         raise InputError(
             f"task 'cifar10': no network fits {sram:,} bytes of SRAM with pictures of 3 x 32 x 32, the smallest takes "
             f"{SMALLEST_COLOUR:,}: choose a device that leaves more, see `mcusweep devices`"
         )
-    return replace(start, network="ds-cnn", width=0.25, options="{blocks = 2}")
+    return replace(start, network="tiny-cnn", width=1.0)
 
 
 def template(task: str = "mnist-5k", device: str | None = None) -> str:
@@ -101,7 +106,6 @@ def template(task: str = "mnist-5k", device: str | None = None) -> str:
         data=data,
         network=_text(start.network),
         width=start.width,
-        options=f"\noptions = {start.options}                 # few layers: each costs memory" if start.options else "",
         budgets=(COLOUR_BUDGETS if task in COLOUR else SMALL_BUDGETS) if part is None else f"devices = [{_text(part)}]",
         epochs=start.epochs,
         batch_size=start.batch_size,
@@ -129,7 +133,7 @@ name = {task}
 
 [network]                            # `mcusweep networks` lists them
 name = {network}                   # or names = ["resnet8", "ds-cnn"], or "my_module:my_factory" beside this file
-width = {width}                          # multiplies every layer's channels{options}
+width = {width}                          # multiplies every layer's channels
 
 [budgets]                            # one of: devices, list, or ranges; `mcusweep devices` lists devices
 {budgets}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from search_spaces.networks.layers import Size, conv_bn, network, same_size, scaled, separable
 
 VGG_STAGES = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))
 """Channels relative to the first stage, and convolutions."""
+
+TINY_STAGES = ((1, 5, 4), (2, 3, 2), (4, 3, 1))
+"""Channels relative to the first stage, kernel and stride."""
 
 
 def ds_cnn(
@@ -54,6 +59,15 @@ def vgg_small(input_shape: tuple[int, int, int], classes: int, width: float = 1.
     return network(layers, inputs, classes)
 
 
+def tiny_cnn(input_shape: tuple[int, int, int], classes: int, width: float = 1.0, channels: int = 16) -> nn.Module:
+    """Three convolutions, the first with a stride of 4: few operators, as each costs a small board's memory, too.
+
+    Fits 4 KB of arena at 1x28x28 with 12, 24 and 48 channels: 17 KB of flash, 0.2 M multiply-accumulates.
+    """
+    plan = [(scaled(channels * factor, width), kernel, stride) for factor, kernel, stride in TINY_STAGES]
+    return _stack(input_shape, classes, plan)
+
+
 def tiny_cnn1d(
     input_shape: tuple[int, int, int], classes: int, width: float = 1.0, channels: int = 32, kernel: int = 5
 ) -> nn.Module:
@@ -65,7 +79,7 @@ def tiny_cnn1d(
 
 
 def _stack(
-    input_shape: tuple[int, int, int], classes: int, plan: list[tuple[int, int | Size, int | Size]]
+    input_shape: tuple[int, int, int], classes: int, plan: Sequence[tuple[int, int | Size, int | Size]]
 ) -> nn.Module:
     inputs, height, breadth = input_shape
     size: Size = (height, breadth)

@@ -54,6 +54,10 @@ BUILT_IN = {
             "Simonyan & Zisserman, arXiv 1409.1556", ("channels",),
         ),
         NetworkEntry(
+            "tiny-cnn", f"{_CONVOLUTIONAL}:tiny_cnn", "3 convolutions, the first at stride 4: for 8 KB of RAM",
+            "", ("channels",),
+        ),
+        NetworkEntry(
             "tiny-cnn1d", f"{_CONVOLUTIONAL}:tiny_cnn1d", "5 convolutions along time, for motion and other sequences",
             "", ("channels", "kernel"),
         ),
