@@ -161,7 +161,10 @@ VARIANTS = {
 }
 """``parent_epochs`` here is a part of all epochs: the parent is paid for by the job."""
 
-BUDGETS = {"12 KB, 4 KB, 300 k": (12 * 1024, 4 * 1024, 300_000), "24 KB, 8 KB, 1 M": (24 * 1024, 8 * 1024, 1_000_000)}
+BUDGETS = {
+    "10 KB, 9 KB, 400 k": (10 * 1024, 9 * 1024, 400_000),
+    "20 KB, 14 KB, 1.2 M": (20 * 1024, 14 * 1024, 1_200_000),
+}
 
 
 def run(label: str, bounds: str, seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
