@@ -1,6 +1,6 @@
 """What the differentiable job costs against training the dense network for the same epochs.
 
-    OMP_NUM_THREADS=1 python benchmarks/overhead.py --table docs/results/overhead.md
+    OMP_NUM_THREADS=1 python benchmarks/overhead.py --output docs/results/overhead
 
 The dense training and the jobs at several budgets take turns, one epoch each, so that whatever else the machine does
 falls on all of them. Dense is float training only; a job is everything: gates, prices, landing, int8 epochs, export.
@@ -9,12 +9,14 @@ falls on all of them. Dense is float training only; a job is everything: gates, 
 from __future__ import annotations
 
 import argparse
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,11 +34,11 @@ from pruning.run import Run
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
 from search_spaces.tasks import load_task, task_digest
 
-NETWORKS = (
-    NetworkChoice(name="resnet8"),
-    NetworkChoice(name="vgg-small"),
-    NetworkChoice(name="mobilenet-v2", width=0.5),
-)
+NETWORKS = {
+    "resnet8": NetworkChoice(name="resnet8"),
+    "vgg-small": NetworkChoice(name="vgg-small"),
+    "mobilenet-v2 x0.5": NetworkChoice(name="mobilenet-v2", width=0.5),
+}
 PARTS = (0.9, 0.5, 0.25, 0.1, 0.04)
 ROOM = 1.1
 """No bound is below this times what one channel per group takes."""
@@ -45,12 +47,11 @@ ROOM = 1.1
 PAGE = """\
 # What pruning while training costs
 
-Fashion-MNIST, {images:,} images, {epochs} epochs, one core: wall seconds, and their ratio to float training of the
-dense network for the same epochs, one epoch at a time in turns. A job is everything: gates, prices, landing, int8
-epochs, export. A bound is a part of what the dense network takes, but never below {room} times what one channel per
-group takes.
+Fashion-MNIST, one core: wall seconds, and their ratio to float training of the dense network for the same epochs, one
+epoch at a time in turns. A job is everything: gates, prices, landing, int8 epochs, export. A bound is a part of what
+the dense network takes, but never below {room} times what one channel per group takes.
 
-    OMP_NUM_THREADS=1 python benchmarks/overhead.py --images {images} --epochs {epochs} --table docs/results/overhead.md
+    OMP_NUM_THREADS=1 python benchmarks/overhead.py --output docs/results/overhead
 """
 
 
@@ -167,36 +168,52 @@ def control_share(problem: Problem, steps: int = 40) -> float:
 def main() -> None:
     """Compare on every network, print and store the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--table", type=Path)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--images", type=int, default=15_000)
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--output", type=Path, help="keeps figures in OUTPUT.json, and writes OUTPUT.md from all there")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    shares = []
-    lines = [
-        PAGE.format(images=chosen.images, epochs=chosen.epochs, room=ROOM),
-        "| network | part of dense flash, SRAM and MACs | seconds | ratio | used |",
-        "|---|---|---|---|---|",
-    ]
-    choice = TaskChoice(name="fashion-mnist", options={"train_limit": chosen.images, "val_limit": 500})
+    store = chosen.output.with_suffix(".json") if chosen.output else None
+    found = json.loads(store.read_text()) if store and store.exists() else {}
+    for name in chosen.networks:
+        found[name] = measured(NETWORKS[name], chosen.images, chosen.epochs)
+        if store:
+            store.write_text(json.dumps(found, indent=1) + "\n")
+    page = table(found)
+    print(page)
+    if chosen.output:
+        chosen.output.with_suffix(".md").write_text(page)
+
+
+def measured(network: NetworkChoice, images: int, epochs: int) -> dict[str, Any]:
+    """All competitors on one network."""
+    choice = TaskChoice(name="fashion-mnist", options={"train_limit": images, "val_limit": 500})
     task = load_task(choice)
-    for network in NETWORKS:
-        spec = TrialSpec(
-            task=choice, data=task_digest(choice), network=network, method="differentiable", budget=Bounds(), seed=0,
-            training=TrainingChoice(epochs=chosen.epochs, device="cpu"),
-        )  # fmt: skip
-        problem = problem_of(spec, task)
-        shares.append(f"{network.name} {100 * control_share(problem):.1f} %")
-        print(shares[-1], flush=True)
-        seconds, notes = compare(problem, chosen.epochs)
-        for name, value in seconds.items():
-            ratio = value / seconds["dense"]
-            lines.append(f"| {network.name} | {name} | {value:.1f} | {ratio:.2f} | {notes.get(name, '')} |")
-            print(lines[-1], flush=True)
-    lines += ["", f"Part of a step for gates, importances and prices (median of steps): {', '.join(shares)}."]
-    text = "\n".join(lines) + "\n"
-    if chosen.table:
-        chosen.table.write_text(text)
+    spec = TrialSpec(
+        task=choice, data=task_digest(choice), network=network, method="differentiable", budget=Bounds(), seed=0,
+        training=TrainingChoice(epochs=epochs, device="cpu"),
+    )  # fmt: skip
+    problem = problem_of(spec, task)
+    share = control_share(problem)
+    seconds, used = compare(problem, epochs)
+    return {"images": images, "epochs": epochs, "control": share, "seconds": seconds, "used": used}
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """The page."""
+    lines = [
+        PAGE.format(room=ROOM),
+        "| network | images, epochs | part of dense flash, SRAM and MACs | seconds | ratio | used |",
+        "|---|---|---|---|---|---|",
+    ]
+    for network, row in found.items():
+        for name, value in row["seconds"].items():
+            start = f"| {network} | {row['images']:,}, {row['epochs']} | {name} | {value:.1f} |"
+            lines.append(f"{start} {value / row['seconds']['dense']:.2f} | {row['used'].get(name, '')} |")
+    shares = ", ".join(f"{network} {100 * row['control']:.1f} %" for network, row in found.items())
+    lines += ["", f"Part of a step for gates, importances and prices (median of 35 steps): {shares}."]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -128,8 +128,11 @@ class FloatNet(nn.Module):
             if self._fake:
                 zeros = torch.zeros(len(weight), dtype=torch.int32, device=weight.device)
                 weight = torch.fake_quantize_per_channel_affine(weight, weight_scales(weight), zeros, 0, -127, 127)
-            groups = x.shape[1] if op.kind is Kind.DEPTHWISE else 1
-            return functional.conv2d(_padded(x, op, 0.0), weight, bias, op.stride, 0, op.dilation, groups)
+            if op.kind is Kind.CONV:
+                return functional.conv2d(_padded(x, op, 0.0), weight, bias, op.stride, 0, op.dilation)
+            with torch.autocast(x.device.type, enabled=False):  # many are slow in bfloat16: pruning/precision.py
+                x = _padded(x.float(), op, 0.0)
+                return functional.conv2d(x, weight, bias, op.stride, 0, op.dilation, x.shape[1])
         if op.kind is Kind.ADD:
             return inputs[0] + inputs[1]
         if op.kind is Kind.CONCAT:
@@ -226,7 +229,7 @@ class _Rounded(torch.autograd.Function):
         ctx.save_for_backward(x)
         ctx.ends = (low - 0.5) * scale, (high + 0.5) * scale
         inverse = float(1 / torch.tensor(scale))  # in single precision, as torch has it
-        return x.mul(inverse).round_().clamp_(low, high).mul_(scale)
+        return x.float().mul(inverse).round_().clamp_(low, high).mul_(scale).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:

@@ -270,7 +270,7 @@ class Run:
 
     def _train_int8(self, network: FloatNet) -> None:
         network.fake_quantise(True)
-        self.trainer.adopt(network, low_precision=False)
+        self.trainer.adopt(network)
         self.network = network
         if self.saved and (state := self.saved_int8):
             network.load_state_dict(state)

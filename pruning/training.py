@@ -75,13 +75,8 @@ class Trainer:
         self.class_weights = _loss_weights(problem, self.device)
         self.adopt(module)
 
-    def adopt(self, module: nn.Module, *, low_precision: bool | None = None) -> None:
-        """Train this network from here on, with a fresh optimiser.
-
-        Args:
-            module: the network.
-            low_precision: overrides whether bfloat16 is used.
-        """
+    def adopt(self, module: nn.Module) -> None:
+        """Train this network from here on, with a fresh optimiser."""
         self.module = module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         spare_slow_layers(self.module)
         self.optimizer = torch.optim.SGD(
@@ -91,8 +86,6 @@ class Trainer:
             weight_decay=self.recipe.weight_decay,
             nesterov=True,
         )
-        if low_precision is not None:
-            self.low_precision = low_precision and has_fast_bf16(self.device)
 
     def run(self, until: int, before: Callable[[], None] | None = None) -> Iterator[float]:
         """Take optimiser steps up to step ``until``, yielding each loss; ``before`` runs ahead of each."""
@@ -136,7 +129,7 @@ class Trainer:
         loss = F.cross_entropy(scores, labels, self.class_weights, label_smoothing=self.recipe.label_smoothing)
         if self.teacher is None or not self.recipe.distillation:
             return loss
-        with torch.no_grad(), self._autocast(always=True):
+        with torch.no_grad(), self._autocast():
             wanted = self.teacher(images).flatten(1).float()
         heat = self.recipe.distillation_temperature
         soft = F.kl_div(F.log_softmax(scores / heat, 1), F.softmax(wanted / heat, 1), reduction="batchmean") * heat**2
@@ -150,9 +143,8 @@ class Trainer:
         into_int8 = (self.step - self.float_steps) / (self.steps - self.float_steps)
         return INT8_RATE * self.recipe.learning_rate * _cosine(into_int8)
 
-    def _autocast(self, *, always: bool = False) -> AbstractContextManager[object]:
-        low = self.low_precision or (always and has_fast_bf16(self.device))
-        return torch.autocast(self.device.type, torch.bfloat16) if low else nullcontext()
+    def _autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, torch.bfloat16) if self.low_precision else nullcontext()
 
     def random_state(self) -> dict[str, torch.Tensor]:
         """State of the generators behind shuffling, augmentation and dropout."""
