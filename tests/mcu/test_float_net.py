@@ -6,6 +6,7 @@ from torch import nn
 
 from mcu.errors import InputError
 from mcu.float_net import Calibration, FloatNet, affine, rounded
+from mcu.graph import Kind
 from mcu.trace import trace
 
 
@@ -152,3 +153,19 @@ def test_rounding_to_codes_is_torchs_own_with_its_gradients(scale, zero_point):
     assert torch.equal(found, wanted)
     assert torch.equal(ours.grad, theirs.grad)
     assert (ours.grad == 0).any()
+
+
+def test_bfloat16_training_is_near_float32_and_leaves_depthwise_layers_in_it(branched):
+    _, folded = branched
+    x = torch.randn(16, 3, 13, 13)
+    folded.calibrate(x)
+    folded.fake_quantise(True)
+    depthwise = [op.output for op in folded.graph.ops if op.kind is Kind.DEPTHWISE]
+    types = {}
+    exact = folded(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = folded.run(x, lambda tensor, value: types.setdefault(tensor, value.dtype))
+    assert depthwise
+    assert all(types[tensor] is torch.float32 for tensor in depthwise)
+    assert torch.bfloat16 in types.values()
+    assert (low - exact).abs().max() < 0.1 * exact.abs().max()
