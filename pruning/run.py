@@ -97,7 +97,7 @@ class Run:
         if rebuild:
             self.replace(rebuild(self.module, self.notes))
         self.keep([np.arange(width) for width in saved.state["widths"]])
-        self.idle = np.array(saved.state["idle"], dtype=np.int64)
+        self.idle = np.array(saved.state.get("idle", self.idle), dtype=np.int64)
         tensors = surgery.layer_tensors(self.module, self.graph)
         surgery.fill(tensors, saved.part("network"))
         _load_momenta(self.trainer.optimizer, tensors, saved.part("momentum"))
