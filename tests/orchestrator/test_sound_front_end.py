@@ -109,7 +109,12 @@ def test_its_cost_stands_beside_the_network_and_not_in_its_figures(study, deploy
 
 @needs_make
 def test_the_exported_self_test_holds_on_this_computer(study):
-    subprocess.run(["make", "selftest"], cwd=study / "out" / "firmware", check=True, capture_output=True)
+    result = subprocess.run(
+        ["make", "selftest"], cwd=study / "out" / "firmware", check=True, capture_output=True, text=True
+    )
+    facts = dict(line.split() for line in result.stdout.splitlines() if len(line.split()) == 2)
+    assert int(facts["samples"]) > 0
+    assert facts["wrong"] == "0"
 
 
 @needs_make
