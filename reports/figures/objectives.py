@@ -119,12 +119,17 @@ def _varies(values: pd.Series) -> bool:
     return len(np.unique(numbers[np.isfinite(numbers)])) >= 2
 
 
+def _short(value: float) -> str:
+    """Three digits: sampled values have many, and neighbours must not run into each other."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:g}"
+
+
 def _slice(axes: Axes, trials: pd.DataFrame, name: str, look: Look) -> None:
     x, y = _numbers(trials[name]), trials["val_accuracy"].to_numpy(dtype=float)
     known = np.isfinite(x)
     choices = np.unique(x[known])
     if len(choices) < 8:
-        axes.set_xticks(range(len(choices)), [f"{choice:g}" for choice in choices])
+        axes.set_xticks(range(len(choices)), [_short(choice) for choice in choices])
         axes.set_xlim(-0.5, len(choices) - 0.5)
         x = np.searchsorted(choices, x) + (np.arange(len(x)) % 7 - 3) * 0.05
     elif choices[0] > 0 and choices[-1] / choices[0] > 30:
