@@ -102,7 +102,7 @@ def _peak(structure: Structure) -> int:
 
 def run(seed: int, name: str, network: NetworkChoice, epochs: int, changes: dict[str, Scalar], folder: Path) -> None:
     """One job; its figures go to ``<folder>/<name>-<seed>.json``."""
-    target = folder / f"{name.replace(' ', '_')}-{network.name}-{seed}"
+    target = folder / f"{name.replace(' ', '_').replace('.', '_')}-{network.name}-{seed}"  # a dot would begin a suffix
     if target.with_suffix(".json").exists():
         return
     target.mkdir(parents=True, exist_ok=True)

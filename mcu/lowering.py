@@ -208,7 +208,8 @@ class Lowering:
         path, value = self._claim(node), self._operand(node)
         op = self.ops[-1] if self.ops else None
         source = node.args[0]
-        if op and op.layer and not op.norm and op.node == getattr(source, "name", "") and len(source.users) == 1:
+        bare = op and op.layer and not op.norm and op.activation is Activation.NONE
+        if op and bare and op.node == getattr(source, "name", "") and len(source.users) == 1:
             self.ops[-1] = replace(op, norm=path, anchor=node.name, node=node.name)
             self.values[node] = value
             return

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mcu.errors import InputError
+from mcu.float_net import FloatNet
 from mcu.graph import FIXED
 from mcu.int8_model import Activation, Kind
 from mcu.resources import ResourceModel
@@ -41,6 +42,19 @@ def test_batch_norm_and_activation_are_folded():
         (Kind.CONV, Activation.NONE, None),
     ]
     assert ops[1].kernel == (6, 6)
+
+
+def test_batch_norm_after_an_activation_stays_an_operator_of_its_own():
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU6(), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 2))
+    x = torch.randn(16, 1, 8, 8)
+    module.train()(x)
+    traced = trace(module.eval(), (1, 8, 8))
+    assert [(op.kind, op.activation, op.norm) for op in traced.graph.ops] == [
+        (Kind.CONV, Activation.RELU6, None),
+        (Kind.DEPTHWISE, Activation.NONE, "2"),
+        (Kind.CONV, Activation.NONE, None),
+    ]
+    assert torch.allclose(FloatNet(traced.graph, traced.module)(x), module(x), atol=1e-5)
 
 
 def test_symmetric_padding_at_stride_two_costs_a_pad_operator_and_same_padding_does_not():
