@@ -76,8 +76,8 @@ def _parent(problem: Problem, settings: Settings, report: Report, recipe: Recipe
     """The parent out of the folder, or trained now; jobs that want the same one wait for the first."""
     plain = {"learning_rate": recipe.learning_rate, "weight_decay": recipe.weight_decay}
     schedule = replace(settings, epochs=recipe.parent_epochs, hyperparameters=plain | {"int8_part": 0.0})
-    folder = _folder(problem, schedule)
-    with _locked(folder):
+    folder = shared_folder(problem, schedule)
+    with locked(folder):
         if folder and (stored := read_checkpoint(folder / "trained")):
             return Parent(stored.part("network"), float(stored.state["seconds"]), shared=True)
         parent = _train(problem, replace(schedule, checkpoint=folder), report)
@@ -98,8 +98,14 @@ def _train(problem: Problem, schedule: Settings, report: Report) -> Parent:
     return Parent({n: t.detach().clone() for n, t in tensors.items()}, float(run.notes["seconds"]), shared=False)
 
 
-def _folder(problem: Problem, schedule: Settings) -> Path | None:
-    """Where this parent belongs: a hash of everything that decides its weights."""
+def shared_folder(problem: Problem, schedule: Settings, **more: object) -> Path | None:
+    """Where training that jobs share belongs: a hash of everything that decides its weights; None: nothing is shared.
+
+    Args:
+        problem: data and network.
+        schedule: how the network is trained.
+        more: what else decides, as plain JSON.
+    """
     if schedule.parents is None or not problem.identity:
         return None
     decisive = asdict(replace(schedule, parents=None, checkpoint=None)) | {
@@ -108,12 +114,14 @@ def _folder(problem: Problem, schedule: Settings) -> Path | None:
         "class_weights": problem.class_weights,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        **more,
     }
     return schedule.parents / hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:32]
 
 
 @contextmanager
-def _locked(folder: Path | None) -> Iterator[None]:
+def locked(folder: Path | None) -> Iterator[None]:
+    """Hold the folder's lock: jobs that want what another is training wait for it."""
     if folder is None:
         yield
         return

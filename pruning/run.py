@@ -81,7 +81,7 @@ class Run:
         self.charge: Charge | None = None
         self.saved = read_checkpoint(settings.checkpoint) if settings.checkpoint else None
         if self.saved:
-            self._go_on(self.saved, rebuild)
+            self.go_on(self.saved, rebuild)
 
     def _begin_with(self, module: nn.Module) -> None:
         """Take a network, with the layers that are frozen and the channels that go together."""
@@ -91,7 +91,7 @@ class Run:
         self._widest = self.graph.widths
         self.idle = np.zeros_like(self._widest)
 
-    def _go_on(self, saved: Checkpoint, rebuild: Rebuild | None) -> None:
+    def go_on(self, saved: Checkpoint, rebuild: Rebuild | None = None) -> None:
         """Take the network, the optimiser and the generators from a checkpoint."""
         self.notes = dict(saved.state.get("notes", {}))
         if rebuild:
@@ -110,9 +110,8 @@ class Run:
         if self.saved and (state := self.saved.part(name)):
             part.load(state)
 
-    def _save(self) -> None:
-        if self.settings.checkpoint is None:
-            return
+    def checkpoint(self) -> Checkpoint:
+        """Everything needed to go on from here."""
         tensors = surgery.layer_tensors(self.module, self.graph)
         trained = tensors if self.network is None else dict(self.network.named_parameters())
         states = self.trainer.optimizer.state
@@ -129,8 +128,9 @@ class Run:
             "trajectory": self.trajectory,
             "notes": self.notes,
         }
-        flat = {key: value for name, group in groups.items() for key, value in named(name, group).items()}
-        write_checkpoint(self.settings.checkpoint, Checkpoint(flat, state))
+        return Checkpoint(
+            {key: value for name, group in groups.items() for key, value in named(name, group).items()}, state
+        )
 
     @property
     def resources(self) -> Resources:
@@ -174,7 +174,8 @@ class Run:
                 self.trajectory.append({"step": step, "phase": phase, "loss": round(loss, 4), **self._row(detail)})
             if step % len(self.trainer.batches) == 0:
                 self.trainer.require_finite()
-                self._save()
+                if self.settings.checkpoint:
+                    write_checkpoint(self.settings.checkpoint, self.checkpoint())
                 self._report(phase)
 
     def _row(self, detail: Callable[[], dict[str, object]] | None) -> dict[str, object]:

@@ -12,8 +12,8 @@ from torch import fx, nn
 from mcu.budget import Budget
 from mcu.trace import trace
 from pruning.baselines.floor import used_by
-from pruning.baselines.peer import pretrained_steps
 from pruning.parent import begin
+from pruning.pretraining import pretrain, pretrained_steps
 from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
 from pruning.recipe import TRAINING
 from pruning.widths import first_fit
@@ -45,8 +45,7 @@ class LowRank:
             return Infeasible("over budget even at rank 1 in every convolution", least)
         run = begin(problem, budget, settings, report, self.name, rebuild=_rebuilt)
         pretrained = pretrained_steps(settings, run.trainer.float_steps)
-        for _ in run.train("pre-training", pretrained):
-            pass
+        pretrain(run, pretrained)
         if run.trainer.step == pretrained:
             run.notes["ranks"] = dict(ranks)
             run.replace(factorised(run.module, ranks))

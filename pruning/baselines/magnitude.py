@@ -14,6 +14,7 @@ from pruning.baselines.floor import dense_model
 from pruning.baselines.packing import saved_by_packing, saved_bytes
 from pruning.baselines.peer import Rounds
 from pruning.parent import begin
+from pruning.pretraining import pretrain
 from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
 from pruning.recipe import TRAINING
 from pruning.widths import first_fit
@@ -42,9 +43,10 @@ class UnstructuredMagnitude:
         run = begin(problem, budget, settings, report, self.name)
         run.charge = charged
         rounds = Rounds.of(settings, run.trainer.float_steps)
+        pretrain(run, rounds.steps[0])
         for step, share in zip(rounds.steps, rounds.shares, strict=True):
             run.trainer.adjust = keep_zeros if run.trainer.step > rounds.steps[0] else None
-            for _ in run.train("pre-training" if step == rounds.steps[0] else "pruning", step):
+            for _ in run.train("pruning", step):
                 pass
             if run.trainer.step == step:
                 zero_smallest(run.module, _least_sparsity(run.module, rounds.target(share, dense, budget), dense))

@@ -17,13 +17,11 @@ from mcu.errors import InputError
 from pruning.baselines.floor import below_floor, used_by
 from pruning.evaluation import normalise
 from pruning.parent import begin
+from pruning.pretraining import pretrain, pretrained_steps
 from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
 from pruning.recipe import TRAINING
 from pruning.run import Run
 from pruning.widths import first_fit
-
-PRETRAIN = 0.4
-"""Part of the float steps before the first pruning, unless ``pretrain`` says so."""
 
 PRUNING_PART = 0.5
 """Several rounds are spread over this part of the steps after pre-training; what is left fine-tunes."""
@@ -74,18 +72,6 @@ class Rounds:
         return budget if share == 1 else Budget(**{name: max(1, round(value)) for name, value in exact.items()})
 
 
-def pretrained_steps(settings: Settings, float_steps: int) -> int:
-    """Steps before the first compression, by the hyperparameter ``pretrain``.
-
-    Raises:
-        InputError: for a part that is not allowed.
-    """
-    part = float(settings.hyperparameters.get("pretrain", PRETRAIN))
-    if not 0 <= part < 1:
-        raise InputError(f"hyperparameters.pretrain = {part}: allowed is 0 to less than 1")
-    return round(part * float_steps)
-
-
 class PeerPruning:
     """Structured pruning with a Torch-Pruning criterion, at the smallest ratio that fits.
 
@@ -109,12 +95,10 @@ class PeerPruning:
             raise InputError(f"hyperparameters.scope = {scope!r}: allowed are {', '.join(SCOPES)}")
         run = begin(problem, budget, settings, report, self.name)
         rounds = Rounds.of(settings, run.trainer.float_steps)
-        if run.trainer.step < rounds.steps[0]:
-            self.sparsify(run)
+        pretrain(run, rounds.steps[0], lambda: self.sparsify(run), kind=self.learning(run))
         for step, share in zip(rounds.steps, rounds.shares, strict=True):
-            for _ in run.train("pre-training" if step == rounds.steps[0] else "pruning", step):
+            for _ in run.train("pruning", step):
                 pass
-            run.trainer.adjust = None
             if run.trainer.step == step:
                 refusal = self._prune(run, rounds.target(share, run.dense, budget), scope, last=share == 1)
                 if refusal:
@@ -146,6 +130,10 @@ class PeerPruning:
 
     def sparsify(self, run: Run) -> None:
         """Prepare pre-training; methods that learn sparsity regularise it."""
+
+    def learning(self, run: Run) -> str:
+        """What ``sparsify`` does, with all that decides it: jobs for which it is the same share their pre-training."""
+        return "plain"
 
     def gradients(self, run: Run) -> Gradients:
         """Gradients the criterion needs, by parameter; none by default."""

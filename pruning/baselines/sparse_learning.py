@@ -25,6 +25,11 @@ class SparsePeerPruning(PeerPruning):
         scope = str(run.settings.hyperparameters.get("scope", self.scope))
         run.trainer.adjust = self.pruner(run.module, run, 0.5, scope).regularize
 
+    def learning(self, run: Run) -> str:
+        """The method, its scope and the regulariser's weight."""
+        scope = str(run.settings.hyperparameters.get("scope", self.scope))
+        return f"{self.name} {scope} {self.weight(run)!r}"
+
     def weight(self, run: Run) -> float:
         """The regulariser's weight."""
         return float(run.settings.hyperparameters.get(self.penalty, self.default))
