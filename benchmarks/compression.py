@@ -1,10 +1,10 @@
-"""How far a network can shrink: int8 accuracy on Fashion-MNIST from 2 to 200 times less flash than the dense network.
+"""How far a network can shrink: int8 accuracy on Fashion-MNIST from 2 to 200 times less of a resource than dense.
 
     OMP_NUM_THREADS=1 python benchmarks/compression.py FOLDER --output docs/results/compression
 
-Dense network and pruned ones train for the same epochs on the same images; the dense one is quantised, too. Only
-flash is bounded. Every seed gets the dense network and the claimed point, the first seed the whole curve. Jobs that are
-in FOLDER already are not run again, one that was interrupted goes on.
+Dense network and pruned ones train for the same epochs on the same images; the dense one is quantised, too. One
+resource is bounded at a time. Every seed gets the dense network and the claimed point, the first seed the whole curve.
+Jobs that are in FOLDER already are not run again, one that was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +43,19 @@ CLAIMED = 80
 PAGE = """\
 # How far a network shrinks
 
-Fashion-MNIST, {images} training images, {epochs} epochs for the dense network and for every job; only flash is bounded.
-Both are exported to int8; accuracy is that of the 10,000 test images. Loss is the difference to the dense int8 network
-of the same seed, in points.
+Fashion-MNIST, {images} training images, {epochs} epochs for the dense network and for every job; one resource is
+bounded at a time. Both are exported to int8; accuracy is that of the 10,000 test images. Loss is the difference to the
+dense int8 network of the same seed, in points.
 
     OMP_NUM_THREADS=1 python benchmarks/compression.py FOLDER {command}
 """
 
 
-def run(network: str, factor: float, seed: int, chosen: argparse.Namespace, dense_flash: int) -> dict[str, Any]:
-    """One job, or its stored figures."""
-    target = chosen.folder / f"{network}-{factor:g}-{seed}"
+def run(
+    network: str, resource: str, factor: float, seed: int, chosen: argparse.Namespace, dense: dict[str, Any]
+) -> dict[str, Any]:
+    """One job, or its stored figures; without ``dense`` the dense network itself."""
+    target = chosen.folder / f"{network}-{resource}-{factor:g}-{seed}"
     if target.with_suffix(".json").exists():
         return dict(json.loads(target.with_suffix(".json").read_text()))
     target.mkdir(parents=True, exist_ok=True)
@@ -63,25 +66,41 @@ def run(network: str, factor: float, seed: int, chosen: argparse.Namespace, dens
         budget=Bounds(), seed=seed, training=TrainingChoice(epochs=chosen.epochs, device="cpu"),
     )  # fmt: skip
     problem = problem_of(spec, task)
-    budget = Budget(flash=int(dense_flash / factor)) if factor > 1 else Budget()
+    budget = Budget(**{resource: int(dense[resource] / factor)}) if dense else Budget()
     started, clock = time.process_time(), target / "core_seconds"
     spent = float(clock.read_text()) if clock.exists() else 0.0
 
     def report(progress: Any) -> bool:
         clock.write_text(str(spent + time.process_time() - started))
         used, accuracy = progress.resources, 100 * progress.val_accuracy
-        print(network, factor, seed, f"{progress.epochs_done:g}", progress.phase, f"{accuracy:.2f} %", used, flush=True)
+        print(
+            network,
+            resource,
+            factor,
+            seed,
+            f"{progress.epochs_done:g}",
+            progress.phase,
+            f"{accuracy:.2f} %",
+            used,
+            flush=True,
+        )
         return True
 
     settings = Settings(chosen.epochs, 128, seed, checkpoint=target)
-    row: dict[str, Any] = {"network": network, "factor": factor, "seed": seed, "epochs": chosen.epochs}
+    row: dict[str, Any] = {
+        "network": network,
+        "resource": resource,
+        "factor": factor,
+        "seed": seed,
+        "epochs": chosen.epochs,
+    }
     try:
         outcome = DifferentiablePruning().run(problem, budget, settings, report)
         assert isinstance(outcome, Outcome)
         used = problem.runtime.measure(outcome.model, outcome.data)
         row |= {name: getattr(used, name) for name in RESOURCES}
         row["accuracy"] = int8_accuracy(outcome.model, task.x_test, task.y_test, problem)
-        row["dense"] = [getattr(outcome.dense, name) for name in RESOURCES]
+        row["widths"] = outcome.widths
     except UnreachableBudgetError as error:
         row["refused"] = str(error)
     row["core_seconds"] = spent + time.process_time() - started
@@ -90,57 +109,65 @@ def run(network: str, factor: float, seed: int, chosen: argparse.Namespace, dens
     return row
 
 
+def curves(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, dict[int, dict[str, Any]], list[dict[str, Any]]]]:
+    """Network, bounded resource, dense row of each seed, and the pruned rows, one curve after the other."""
+    for network in dict.fromkeys(row["network"] for row in rows):
+        mine = [row for row in rows if row["network"] == network]
+        dense = {row["seed"]: row for row in mine if row["factor"] == 1}
+        for resource in dict.fromkeys(row["resource"] for row in mine if row["factor"] > 1):
+            yield network, resource, dense, [row for row in mine if row["resource"] == resource]
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Every point with mean and spread over seeds, and whether the claim holds."""
     lines = [
-        "| network | less flash | seeds | int8 test | loss | flash | SRAM | MACs | core min |",
-        "|---|" + "---|" * 8,
+        "| network | bounded | less of it | seeds | int8 test | loss | flash | SRAM | MACs | core min |",
+        "|---|" + "---|" * 9,
     ]
     claims = []
-    for network in dict.fromkeys(row["network"] for row in rows):
-        base = {r["seed"]: r for r in rows if r["network"] == network and r["factor"] == 1}
-        for factor in sorted({row["factor"] for row in rows if row["network"] == network}):
-            mine = [r for r in rows if r["network"] == network and r["factor"] == factor]
-            if "refused" in mine[0]:
-                lines.append(f"| {network} | {factor:g}x | {len(mine)} | refused: {mine[0]['refused']} | | | | | |")
+    for network, resource, dense, pruned in curves(rows):
+        for factor in (1, *sorted({row["factor"] for row in pruned})):
+            points = list(dense.values()) if factor == 1 else [row for row in pruned if row["factor"] == factor]
+            if refusal := points[0].get("refused"):
+                lines.append(f"| {network} | {resource} | {factor:g}x | {len(points)} | {refusal} | | | | | |")
                 continue
-            scores = 100 * np.array([r["accuracy"] for r in mine])
-            losses = 100 * np.array([base[r["seed"]]["accuracy"] - r["accuracy"] for r in mine if r["seed"] in base])
+            scores = 100 * np.array([row["accuracy"] for row in points])
+            losses = 100 * np.array([dense[row["seed"]]["accuracy"] - row["accuracy"] for row in points])
             spread = f" ± {scores.std(ddof=1):.2f}" if len(scores) > 1 else ""
-            used = {name: int(np.mean([r[name] for r in mine])) for name in RESOURCES}
-            minutes = np.mean([r["core_seconds"] for r in mine]) / 60
+            used = {name: int(np.mean([row[name] for row in points])) for name in RESOURCES}
+            less = np.mean([row[resource] for row in dense.values()]) / used[resource]
+            minutes = np.mean([row["core_seconds"] for row in points]) / 60
             lines.append(
-                f"| {network} | {base[min(base)]['flash'] / used['flash']:.1f}x | {len(mine)} | "
+                f"| {network} | {resource if factor > 1 else 'none'} | {less:.1f}x | {len(points)} | "
                 f"{scores.mean():.2f}{spread} % | {losses.mean():+.2f} | {format_bytes(used['flash'])} | "
                 f"{format_bytes(used['sram'])} | {used['macs']:,} | {minutes:.0f} |"
             )
             if factor == CLAIMED:
                 holds = "holds" if losses.mean() <= ALLOWED_LOSS else "does not hold"
-                claims.append(f"- {network}, {CLAIMED}x less flash within {ALLOWED_LOSS} points: {holds}")
+                claims.append(f"- {network}, {CLAIMED}x less of {resource} within {ALLOWED_LOSS} points: {holds}")
     return "\n".join([*lines, "", *claims]) + "\n"
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Accuracy against the factor, one line per network, every seed a point."""
+    """Accuracy against the factor, one line per network and resource, every seed a point."""
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
-    for network in dict.fromkeys(row["network"] for row in rows):
-        mine = [row for row in rows if row["network"] == network and "accuracy" in row]
-        dense = np.mean([row["flash"] for row in mine if row["factor"] == 1])
-        factors = sorted({row["factor"] for row in mine})
-        x = [dense / np.mean([r["flash"] for r in mine if r["factor"] == factor]) for factor in factors]
-        y = [100 * np.mean([r["accuracy"] for r in mine if r["factor"] == factor]) for factor in factors]
-        [line] = axes.plot(x, y, label=f"{network}, dense {format_bytes(int(dense))}")
-        axes.scatter(
-            [dense / r["flash"] for r in mine], [100 * r["accuracy"] for r in mine], s=14, color=line.get_color()
-        )
+    for network, resource, dense, pruned in curves(rows):
+        whole = np.mean([row[resource] for row in dense.values()])
+        points = [*dense.values(), *(row for row in pruned if "accuracy" in row)]
+        by_factor = [[row for row in points if row["factor"] == f] for f in sorted({row["factor"] for row in points})]
+        x = [whole / np.mean([row[resource] for row in group]) for group in by_factor]
+        y = [100 * np.mean([row["accuracy"] for row in group]) for group in by_factor]
+        [line] = axes.plot(x, y, label=f"{network}, {resource}")
+        each = [whole / row[resource] for row in points], [100 * row["accuracy"] for row in points]
+        axes.scatter(*each, s=14, color=line.get_color())
         axes.axhline(y[0] - ALLOWED_LOSS, color=line.get_color(), linestyle=":", linewidth=1)
     axes.axvline(CLAIMED, color="grey", linewidth=0.8)
     axes.set_xscale("log")
     axes.set_xticks([1, 2, 5, 10, 20, 40, 80, 200], [f"{f}x" for f in (1, 2, 5, 10, 20, 40, 80, 200)])
-    axes.set_xlabel("times less flash than the dense int8 network")
+    axes.set_xlabel("times less of the resource than the dense int8 network")
     axes.set_ylabel("int8 test accuracy, %")
     axes.set_title("Fashion-MNIST; dotted: dense less one point", fontsize=10)
     axes.legend()
@@ -153,6 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
+    parser.add_argument("--resources", nargs="+", default=["flash"], choices=RESOURCES)
     parser.add_argument("--factors", nargs="+", type=float, default=list(FACTORS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=12)
@@ -163,9 +191,10 @@ def main() -> None:
     rows = []
     for network in chosen.networks:
         for seed in chosen.seeds:
-            dense = run(network, 1, seed, chosen, 0)
-            factors = chosen.factors if seed == chosen.seeds[0] else [CLAIMED]
-            rows += [dense, *(run(network, factor, seed, chosen, dense["flash"]) for factor in factors if factor > 1)]
+            dense = run(network, "none", 1, seed, chosen, {})
+            rows.append(dense)
+            factors = [f for f in chosen.factors if f > 1] if seed == chosen.seeds[0] else [CLAIMED]
+            rows += [run(network, name, factor, seed, chosen, dense) for name in chosen.resources for factor in factors]
     print(table(rows))
     if chosen.output:
         images = f"{chosen.images:,}" if chosen.images else "all"
