@@ -69,7 +69,8 @@ def _teacher(problem: Problem, settings: Settings, parent: Parent) -> FloatNet:
     """The parent with its batch normalisation folded: the cheapest form to ask for scores."""
     traced = trace(problem.network(), problem.input_shape)
     surgery.fill(surgery.layer_tensors(traced.module, traced.graph), parent.tensors)
-    return FloatNet(traced.graph, traced.module).to(settings.device).requires_grad_(False).eval()
+    teacher = FloatNet(traced.graph, traced.module).to(settings.device).requires_grad_(False).eval()
+    return teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _parent(problem: Problem, settings: Settings, report: Report, recipe: Recipe) -> Parent:

@@ -116,6 +116,10 @@ TIES = (
     "** first, * tied with the first: the bootstrap interval of the paired difference over seeds reaches 0, or the "
     "difference is under 0.1 points. With three seeds that means: not behind with every seed."
 )
+UNUSED = (
+    "- hypervolume counts what a model really uses: room left under a bound makes a model count at smaller budgets, too, "
+    "and a resource without a bound that is used freely makes it count at larger ones only."
+)
 CAPTIONS = {
     "cells": "Mean test accuracy over seeds at each budget, with bootstrap intervals.",
     "ranks": "Average ranks. Shaded: within the critical difference of the reference.",
@@ -171,6 +175,8 @@ def _references(found: Comparison) -> list[str]:
             f"- hypervolume on {task}: reference point accuracy {percent(frame.floor)} (the lowest mean of a cell) at "
             f"{sizes}, {macs} MACs; resources on a log scale that begins at the smallest model."
         )
+    if lines:
+        lines.append(UNUSED)
     return lines
 
 
