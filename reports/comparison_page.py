@@ -117,8 +117,8 @@ TIES = (
     "difference is under 0.1 points. With three seeds that means: not behind with every seed."
 )
 UNUSED = (
-    "- hypervolume counts what a model really uses: room left under a bound makes a model count at smaller budgets, too, "
-    "and a resource without a bound that is used freely makes it count at larger ones only."
+    "- hypervolume counts what a model really uses: room left under a bound makes it count at smaller budgets, too; "
+    "a resource without a bound that is used freely makes it count at larger ones only."
 )
 CAPTIONS = {
     "cells": "Mean test accuracy over seeds at each budget, with bootstrap intervals.",
