@@ -24,6 +24,7 @@ from mcu.resources import ResourceModel
 from mcu.trace import trace
 from orchestrator.spec import Bounds, TrialSpec
 from orchestrator.worker import problem_of
+from pruning.depth import shallowest
 from pruning.differentiable import DifferentiablePruning
 from pruning.landing import UnreachableBudgetError
 from pruning.problem import Outcome, Problem, Settings
@@ -104,7 +105,9 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
             ),
         }
     except UnreachableBudgetError as error:
-        row |= {"state": "refused", "reason": str(error), "truly": is_unreachable(model, Budget(**bounds))}
+        shallow = ResourceModel(shallowest(problem.network(), problem.input_shape), problem.runtime)
+        truly = all(is_unreachable(each, Budget(**bounds)) for each in (model, shallow))
+        row |= {"state": "refused", "reason": str(error), "truly": truly}
     row["seconds"] = time.process_time() - started
     folder.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(row))

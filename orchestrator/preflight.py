@@ -7,7 +7,7 @@ from typing import Any
 
 from mcu.errors import InputError
 from mcu.resources import ResourceModel
-from mcu.trace import trace
+from pruning.depth import shallowest
 from pruning.landing import require_reachable
 from pruning.recipe import check_parent, check_value
 from search_spaces.choices import NetworkChoice, Scalar
@@ -80,6 +80,7 @@ def _values(given: Hyperparameter) -> list[Scalar]:
 
 
 def _resources(choice: NetworkChoice, task: Task) -> ResourceModel:
+    """Resources of the network without the residual branches a job may take out."""
     network = build_network(choice, task.input_shape, len(task.classes), seed=0)
     for path in choice.frozen:
         if path not in dict(network.named_modules()):
@@ -88,4 +89,4 @@ def _resources(choice: NetworkChoice, task: Task) -> ResourceModel:
             raise InputError(
                 f"network.frozen: {path!r} is no layer of {choice.name}; {hint}allowed are paths of layers"
             )
-    return ResourceModel(trace(network, task.input_shape, choice.frozen, choice.multiple).graph)
+    return ResourceModel(shallowest(network, task.input_shape, choice.frozen, choice.multiple))

@@ -8,13 +8,19 @@ give up. The formulation (rank gates, budgets as constraints, landing on exact b
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import torch
+from torch import fx
 
 from mcu.budget import Budget, Resources
+from mcu.graph import Graph, Group
 from mcu.resources import ResourceModel
-from pruning import gates
+from mcu.trace import trace
+from pruning import depth, gates
 from pruning.controller import WidthController
 from pruning.landing import land, require_reachable
 from pruning.parent import begin
@@ -74,11 +80,13 @@ class DifferentiablePruning:
         controller: drives the widths.
         shrinking: whether shut channels are removed during pruning, not only at its end.
         growing: whether landing gives back channels while the budget has room for them.
+        shortening: whether residual branches go where a budget is too small for their fixed costs (``pruning.depth``).
     """
 
     controller: type[WidthController] = WidthController
     shrinking = True
     growing = True
+    shortening = True
 
     name = "differentiable"
     summary = "differentiable structured pruning under budgets, while training"
@@ -90,19 +98,24 @@ class DifferentiablePruning:
         Raises:
             UnreachableBudgetError: before training, if no widths can meet the budget.
         """
-        run = begin(problem, budget, settings, report, self.name)
-        require_reachable(run.model, budget)
+        run = begin(problem, budget, settings, report, self.name, rebuild=_shortened)
+        traits = problem.input_shape, problem.frozen, problem.multiple
+        whole = trace(problem.network(), *traits).graph
+        least = depth.shallowest(problem.network(), *traits) if self.shortening else whole
+        require_reachable(ResourceModel(least, problem.runtime), budget)
         phases = Phases.of(settings, run.trainer.float_steps, compression(run.dense, budget))
         if not budget.admits(run.dense) and run.trainer.step <= phases.pruning:
             bank = gates.attach(run.module, run.graph)
             run.part("bank", bank)
             self._warm_up(run, bank, phases)
+            if self.shortening and run.trainer.step == phases.warm_up and depth.is_cramped(run.model, budget):
+                bank = self._shorten(run, bank)
             controller = self._prune(run, bank, phases)
             gates.detach(run.module)
             run.parts.clear()
             self._land(run, bank, controller)
         run.recover("recovery")
-        return run.finish()
+        return _with_removed(run.finish(), whole, run.graph)
 
     def priced(self, model: ResourceModel, budget: Budget) -> Budget:
         """The bounds that training sees; landing always meets the whole budget."""
@@ -120,6 +133,19 @@ class DifferentiablePruning:
             bank.learn_importance()
         if run.trainer.step == phases.warm_up:
             self.rank(run, bank)
+
+    def _shorten(self, run: Run, bank: gates.GateBank) -> gates.GateBank:
+        """Take out branches the budget is too small for; what is known of the channels that stay is kept."""
+        importance = dict(zip(run.graph.groups, bank.importance.split(bank.sizes), strict=True))
+        gates.detach(run.module)
+        if removals := depth.expendable(run.module, run.problem, run.budget):
+            run.notes["removals"] = removals
+            run.replace(depth.without(run.module, removals))
+        bank = gates.attach(run.module, run.graph)
+        bank.importance = torch.cat([importance[_origin(group, importance)] for group in run.graph.groups])
+        run.part("bank", bank)
+        self.rank(run, bank)
+        return bank
 
     def _prune(self, run: Run, bank: gates.GateBank, phases: Phases) -> WidthController:
         """Let the task loss and the prices of the resources move the widths; remove closed channels on the way."""
@@ -146,3 +172,22 @@ class DifferentiablePruning:
         widths = land(run.model, run.budget, controller.widths, limit, importance, growing=self.growing)
         run.keep(bank.best(np.minimum(widths, bank.sizes)))
         run.widen(widths)
+
+
+def _shortened(module: fx.GraphModule, notes: Mapping[str, Any]) -> fx.GraphModule:
+    """The network of a checkpoint, with any weights."""
+    return depth.without(module, [tuple(removal) for removal in notes.get("removals", [])])
+
+
+def _origin(group: Group, groups: Iterable[Group]) -> Group:
+    """The group of the whole network whose channels these were."""
+    return next(whole for whole in groups if set(group.producers) <= set(whole.producers))
+
+
+def _with_removed(outcome: Outcome, whole: Graph, graph: Graph) -> Outcome:
+    """The outcome by the groups of the whole network: those that went with a branch have no channels."""
+    left = dict.fromkeys((group.name for group in whole.groups), 0)
+    for group, channels in zip(graph.groups, graph.channels.tolist(), strict=True):
+        left[_origin(group, whole.groups).name] = channels
+    dense = [group.name for group in whole.groups]
+    return replace(outcome, widths=left, dense_widths=dict(zip(dense, whole.channels.tolist(), strict=True)))

@@ -13,6 +13,7 @@ from torch import fx, nn
 from mcu.budget import Budget, Resources
 from mcu.deployment import write_deployment
 from mcu.float_net import FloatNet
+from mcu.graph import Graph
 from mcu.int8_model import Int8Model
 from mcu.quantize import quantise
 from mcu.resources import ResourceModel
@@ -147,9 +148,9 @@ class Run:
 
     def replace(self, module: fx.GraphModule) -> None:
         """Go on with another network: with fewer channels, or with other layers (its resources are new then, too)."""
-        before = self.graph.groups
+        before = _layers(self.graph)
         self._begin_with(module)
-        if [group.name for group in self.graph.groups] != [group.name for group in before]:
+        if _layers(self.graph) != before:
             self.model = ResourceModel(self.graph, self.problem.runtime)
         self.trainer.adopt(self.module)
 
@@ -282,6 +283,10 @@ class Run:
 
     def _val_accuracy(self, model: Int8Model) -> float:
         return int8_accuracy(model, self.problem.x_val, self.problem.y_val, self.problem)
+
+
+def _layers(graph: Graph) -> list[tuple[str, ...]]:
+    return [tuple(group.name for group in graph.groups), tuple(op.name for op in graph.ops)]
 
 
 def _load_momenta(
