@@ -41,9 +41,10 @@ BUDGETS = {
     "2x less": Budget(31_800, 6_300, 2_200_000),
     "published": Budget(63_600, 12_600, 4_400_000),
 }
-EPOCHS = 64
+EPOCHS = 84
+WIDTH = 0.75
 RECIPE: dict[str, Scalar] = {
-    "parent_epochs": 10,
+    "parent_epochs": 26,
     "start": "parent",
     "distillation": 0.7,
     "label_smoothing": 0.0,
@@ -51,7 +52,6 @@ RECIPE: dict[str, Scalar] = {
     "int8_part": 0.06,
     "warmup": 0.02,
     "pruning": 0.2,
-    "weight_decay": 2e-4,
 }
 
 
@@ -181,7 +181,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budget", choices=list(BUDGETS), default="1.4x less")
     parser.add_argument("--network", default="plain-cnn")
-    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--width", type=float, default=WIDTH)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     parser.add_argument("--table", type=Path)

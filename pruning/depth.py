@@ -28,6 +28,11 @@ from pruning.problem import Problem
 FIXED_PART = 0.1
 """Branches go until what one channel per group takes is this part of every bound, or none is left."""
 
+MOST_FIXED = 0.9
+FAR = 8.0
+"""What is left must have to shrink this many times to meet the budget, or widths were the better thing to give up;
+unless fixed costs take more than ``MOST_FIXED`` of a bound."""
+
 LEAST_RELIEF = 0.005
 """A branch whose removal gives back less of a bound than this part does not go for its sake."""
 
@@ -120,8 +125,11 @@ def expendable(module: fx.GraphModule, problem: Problem, budget: Budget) -> list
     for removal in sorted(candidates, key=losses.__getitem__):
         if shares.max() <= FIXED_PART:
             break
-        fewer = _fixed_shares(_model(without(module, [*removed, removal]), problem), budget)
-        if (shares - fewer)[shares > FIXED_PART].max() >= LEAST_RELIEF:
+        shorter = _model(without(module, [*removed, removal]), problem)
+        fewer = _fixed_shares(shorter, budget)
+        relieves = (shares - fewer)[shares > FIXED_PART].max() >= LEAST_RELIEF
+        far = (budget.binding_use(shorter.exact(shorter.dense_widths)) or 0.0) >= FAR
+        if relieves and (far or shares.max() > MOST_FIXED):
             removed, shares = [*removed, removal], fewer
     return removed
 

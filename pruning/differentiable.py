@@ -8,7 +8,7 @@ give up. The formulation (rank gates, budgets as constraints, landing on exact b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -186,8 +186,23 @@ def _origin(group: Group, groups: Iterable[Group]) -> Group:
 
 def _with_removed(outcome: Outcome, whole: Graph, graph: Graph) -> Outcome:
     """The outcome by the groups of the whole network: those that went with a branch have no channels."""
-    left = dict.fromkeys((group.name for group in whole.groups), 0)
-    for group, channels in zip(graph.groups, graph.channels.tolist(), strict=True):
-        left[_origin(group, whole.groups).name] = channels
-    dense = [group.name for group in whole.groups]
-    return replace(outcome, widths=left, dense_widths=dict(zip(dense, whole.channels.tolist(), strict=True)))
+    if len(graph.groups) == len(whole.groups):
+        return outcome
+    names = [group.name for group in whole.groups]
+    places = [names.index(_origin(group, whole.groups).name) for group in graph.groups]
+
+    def spread(widths: Sequence[Any]) -> list[Any]:
+        row = [0] * len(names)
+        for place, width in zip(places, widths, strict=True):
+            row[place] = width
+        return row
+
+    rows: list[Any] = outcome.trajectory
+    return replace(
+        outcome,
+        widths=dict(zip(names, spread(graph.channels.tolist()), strict=True)),
+        dense_widths=dict(zip(names, whole.channels.tolist(), strict=True)),
+        trajectory=[
+            row | {"widths": spread(row["widths"])} if len(row["widths"]) == len(places) else row for row in rows
+        ],
+    )

@@ -18,6 +18,7 @@ from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
 
 SHAPE = (1, 28, 28)
+CHANNELS = 40
 
 
 class Deep(nn.Module):
@@ -25,15 +26,18 @@ class Deep(nn.Module):
 
     def __init__(self, blocks: int = 6, classes: int = 4) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(1, 12, 3, padding=1, bias=False), nn.BatchNorm2d(12), nn.ReLU())
+        self.stem = nn.Sequential(nn.Conv2d(1, CHANNELS, 3, padding=1, bias=False), nn.BatchNorm2d(CHANNELS), nn.ReLU())
         self.bodies = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(12, 12, 3, padding=1, bias=False), nn.BatchNorm2d(12), nn.ReLU(), nn.Conv2d(12, 12, 1)
+                nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False),
+                nn.BatchNorm2d(CHANNELS),
+                nn.ReLU(),
+                nn.Conv2d(CHANNELS, CHANNELS, 1),
             )
             for _ in range(blocks)
         )
-        self.shortcut = nn.Conv2d(12, 12, 1)
-        self.head = nn.Linear(12, classes)
+        self.shortcut = nn.Conv2d(CHANNELS, CHANNELS, 1)
+        self.head = nn.Linear(CHANNELS, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.stem(x)
@@ -132,6 +136,12 @@ def test_the_loss_is_that_of_training_data_with_statistics_at_rest(deep):
     assert torch.equal(traced.module.stem.get_submodule("1").running_mean, statistics)
 
 
+def test_a_branch_stays_if_widths_would_then_have_little_left_to_give(deep):
+    whole = trace(deep.network(), deep.input_shape)
+    dense = ResourceModel(whole.graph).exact(whole.graph.widths)
+    assert depth.expendable(whole.module, deep, Budget(flash=dense.flash // 7)) == []
+
+
 def test_a_roomy_budget_leaves_every_branch(deep, settings):
     model = ResourceModel(trace(deep.network(), deep.input_shape).graph)
     roomy = Budget(flash=11 * smallest(model).flash)
@@ -145,7 +155,9 @@ def test_a_cramped_job_takes_branches_out_and_meets_the_budget(deep, settings):
     gone = [name for name, width in outcome.widths.items() if width == 0]
     assert gone
     assert outcome.widths.keys() == outcome.dense_widths.keys()
-    assert set(outcome.dense_widths.values()) == {12}
+    assert set(outcome.dense_widths.values()) == {CHANNELS}
+    assert {len(row["widths"]) for row in outcome.trajectory} == {len(outcome.widths)}
+    assert list(outcome.widths.values()) == outcome.trajectory[-1]["widths"]
     assert cramped(deep).admits(deep.runtime.measure(outcome.model, outcome.data))
     assert len(outcome.model.ops) < len(trace(deep.network(), deep.input_shape).graph.ops)
 
