@@ -62,9 +62,8 @@ def branches(traced: Traced, frozen: Iterable[str] = ()) -> list[Branch]:
     nodes = {node.name: node for node in traced.module.graph.nodes}
     layers = {node: op.layer for op in traced.graph.ops if op.layer for node in (op.node, op.anchor)}
     found = []
-    for op in traced.graph.ops:
-        total = nodes[op.anchor]
-        if op.kind is not Kind.ADD or total.args[0] is total.args[1]:
+    for total in (nodes[op.anchor] for op in traced.graph.ops if op.kind is Kind.ADD):
+        if total.args[0] is total.args[1]:
             continue
         own = {
             part: frozenset(layers[node.name] for node in _own(part, other, total) if node.name in layers)

@@ -70,6 +70,11 @@ def test_branches_are_the_longer_addends_of_sums(name, sums, layers):
     assert [len(branch.layers) for branch in found] == [layers] * sums
 
 
+def test_operators_that_no_node_stands_for_are_no_branches():
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    assert depth.branches(trace(network, SHAPE)) == []  # symmetric padding at stride 2 is an operator of its own
+
+
 def test_a_branch_with_a_frozen_layer_stays(deep):
     traced = trace(deep.network(), deep.input_shape)
     assert len(depth.branches(traced)) == 6
