@@ -22,6 +22,11 @@ MOMENTUM = 0.9
 INT8_RATE = 0.01
 """Factor on the learning rate while int8 arithmetic is simulated: without batch normalisation, steps must be small."""
 
+LARGEST_GRADIENT = 20.0
+"""Longer gradients are shortened to this norm: batch normalisation of a layer that is down to a few channels, all of
+them shut by their ReLU, multiplies gradients by hundreds, and in a chain of such layers they overflow. Those whose norm
+is beyond float32 are dropped for the step; a loss that is not finite still ends the job."""
+
 
 class Batches:
     """Training data resident on the device; shuffled and augmented batches by a seeded generator."""
@@ -111,6 +116,7 @@ class Trainer:
         loss.backward()
         if self.adjust:
             self.adjust(self.module)
+        nn.utils.clip_grad_norm_(self.module.parameters(), LARGEST_GRADIENT)
         self.optimizer.step()
         self.step += 1
         return value
