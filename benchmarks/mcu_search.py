@@ -155,11 +155,11 @@ def table(folder: Path) -> str:
     rows = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     lines = [
         PAGE,
-        "| budget | network | seed | int8 test | float test | constants | live bytes | MACs | .tflite | arena | min |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| budget | network | seed | epochs | int8 test | float test | constants | live bytes | MACs | .tflite | arena | min |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row['name']} | {row['network']} | {row['seed']} | {100 * row['accuracy']:.2f} % | "
+        f"| {row['name']} | {row['network']} | {row['seed']} | {row['epochs']} | {100 * row['accuracy']:.2f} % | "
         f"{100 * row['float_accuracy']:.2f} % | {row['flash']:,} B | {row['sram']:,} B | {row['macs']:,} | "
         f"{row['file']:,} B | {row['arena']:,} B | {row['core_seconds'] / 60:.0f} |"
         for row in rows
