@@ -155,7 +155,7 @@ def table(folder: Path) -> str:
     rows = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     lines = [
         PAGE,
-        "| budget | network | seed | epochs | int8 test | float test | constants | live | MACs | .tflite | arena | min |",
+        "| budget | network | seed | epochs | int8 test | float test | constants | live | MACs | file | arena | min |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
