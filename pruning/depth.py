@@ -63,11 +63,12 @@ def branches(traced: Traced, frozen: Iterable[str] = ()) -> list[Branch]:
     layers = {node: op.layer for op in traced.graph.ops if op.layer for node in (op.node, op.anchor)}
     found = []
     for total in (nodes[op.anchor] for op in traced.graph.ops if op.kind is Kind.ADD):
-        if total.args[0] is total.args[1]:
-            continue
+        addends = total.all_input_nodes
+        if len(addends) != 2:
+            continue  # something added to itself
         own = {
             part: frozenset(layers[node.name] for node in _own(part, other, total) if node.name in layers)
-            for part, other in (total.args[:2], total.args[1::-1])
+            for part, other in (addends, addends[::-1])
         }
         longest = max(own, key=lambda part: len(own[part]))
         if own[longest] and not own[longest] & set(frozen):
@@ -93,8 +94,10 @@ def without(module: fx.GraphModule, removals: Iterable[Removal]) -> fx.GraphModu
     network = copy.deepcopy(module)
     for total, goes in removals:
         node = next((node for node in network.graph.nodes if node.name == total), None)
-        if node is not None and goes in [part.name for part in node.args[:2]]:
-            node.replace_all_uses_with(next(part for part in node.args[:2] if part.name != goes))
+        addends = {part.name: part for part in node.all_input_nodes} if node is not None else {}
+        if node is not None and addends.pop(goes, None) is not None:
+            (stays,) = addends.values()
+            node.replace_all_uses_with(stays)
             network.graph.eliminate_dead_code()
     network.delete_all_unused_submodules()
     network.recompile()

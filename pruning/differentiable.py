@@ -143,7 +143,7 @@ class DifferentiablePruning:
             run.replace(depth.without(run.module, removals))
         bank = gates.attach(run.module, run.graph)
         bank.importance = torch.cat([importance[_origin(group, importance)] for group in run.graph.groups])
-        run.part("bank", bank)
+        run.parts["bank"] = bank  # not from the checkpoint: that has the bank of the whole network, if any
         self.rank(run, bank)
         return bank
 

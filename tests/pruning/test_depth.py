@@ -167,8 +167,9 @@ def test_a_cramped_job_takes_branches_out_and_meets_the_budget(deep, settings):
     assert len(outcome.model.ops) < len(trace(deep.network(), deep.input_shape).graph.ops)
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 3, 5])
-def test_a_cramped_job_that_was_cut_off_ends_as_if_it_never_was(deep, settings, tmp_path, epochs):
+@pytest.mark.parametrize(("epochs", "warmup"), [(1, 0.1), (2, 0.1), (3, 0.1), (5, 0.1), (1, 12 / 68), (2, 12 / 68)])
+def test_a_cramped_job_that_was_cut_off_ends_as_if_it_never_was(deep, settings, tmp_path, epochs, warmup):
+    settings = replace(settings, hyperparameters=settings.hyperparameters | {"warmup": warmup})  # 12 steps: one epoch
     whole = DifferentiablePruning().run(deep, cramped(deep), settings, lambda progress: True)
     cut = replace(settings, checkpoint=tmp_path)
     with pytest.raises(StoppedError):
