@@ -4,7 +4,8 @@
     python benchmarks/comparison.py --report-only    the report of what has finished so far
     python benchmarks/comparison.py --estimate       core hours left to go, from the trials that have finished
 
-Every sweep is an ordinary study: interrupted ones go on where they stopped, equal trials are not run twice.
+Every sweep is an ordinary study: interrupted ones go on where they stopped, equal trials are not run twice. After each
+comes a small one of the unpruned network, with no bound that it could break: the line to hold the others against.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from mcu.errors import InputError
 from orchestrator import open_study
 from orchestrator.plan import Plan
 from reports.comparison_page import write_comparison
+from reports.seed_scores import seed_scores
+from reports.tables import percent
+from reports.trials import tidy
 from search_spaces.sweep import SweepConfig, load_sweep
 
 HEADING = """# Comparison of all methods
@@ -28,6 +32,7 @@ HEADING = """# Comparison of all methods
 Protocol: [docs/protocol.md](../../protocol.md). Sweeps: [examples/compare](../../../examples/compare).
 Made by `make compare`, which goes on where it stopped and runs nothing twice.
 """
+UNPRUNED = ('methods.names=["dense-ptq"]', 'budgets.list=[{flash = "1024MB"}]')
 ALL = 0, 1  # exit status of a launch: done, or done with every trial failed
 
 
@@ -39,17 +44,20 @@ def main() -> int:
         return 2
     sweeps = {path: load_sweep(path, options.set) for path in files}
     if not options.report_only and not options.estimate:
-        for path in files:
-            status = _launch(path, options)
-            if status not in ALL:
-                return status
+        for path, sweep in sweeps.items():
+            for overrides in ([], unpruned(sweep)):
+                status = _launch(path, options, overrides)
+                if status not in ALL:
+                    return status
     tables = {
         sweep.task.name: table for sweep in sweeps.values() if (table := _trials(sweep, options.storage)) is not None
     }
     _print_cost(sweeps, tables)
     if options.estimate:
         return 0
-    page = write_comparison(tables, options.output, heading=HEADING + _what_ran(sweeps, tables))
+    references = {path: _reached(_trials(load_sweep(path, [*options.set, *unpruned(sweep)]), options.storage))
+                  for path, sweep in sweeps.items()}  # fmt: skip
+    page = write_comparison(tables, options.output, heading=HEADING + _what_ran(sweeps, tables, references))
     print(page)
     return 0
 
@@ -66,10 +74,16 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _launch(path: Path, options: argparse.Namespace) -> int:
+def unpruned(sweep: SweepConfig) -> list[str]:
+    """What turns a sweep of the comparison into that of its dense network: same seeds, epochs and tuning."""
+    trials = sweep.sweep.trials // len(sweep.named_budgets())
+    return [f'sweep.name="{sweep.sweep.name}-unpruned"', f"sweep.trials={trials}", *UNPRUNED]
+
+
+def _launch(path: Path, options: argparse.Namespace, overrides: Sequence[str]) -> int:
     command = [sys.executable, "-m", "orchestrator.cli", "launch", str(path), "--storage", options.storage]
     command += ["--workers", str(options.workers)] if options.workers else []
-    command += [word for override in options.set for word in ("--set", override)]
+    command += [word for override in (*options.set, *overrides) for word in ("--set", override)]
     print("$", " ".join(command[2:]), file=sys.stderr)
     return subprocess.run(command, check=False).returncode
 
@@ -105,7 +119,14 @@ def _left(sweep: SweepConfig, method: str, done: pd.DataFrame) -> float:
     return (sweep.trials_of(method) - len(mine)) * each / 3600
 
 
-def _what_ran(sweeps: dict[Path, SweepConfig], tables: dict[str, pd.DataFrame]) -> str:
+def _reached(trials: pd.DataFrame | None) -> str:
+    """int8 test accuracy of the unpruned network, mean and deviation over seeds; empty if it has not run."""
+    scores = seed_scores({"": tidy(trials)})["accuracy"].dropna() if trials is not None else pd.Series(dtype=float)
+    spread = f" ± {100 * scores.std():.1f}" if len(scores) > 1 else ""
+    return f"unpruned, its int8 model reaches {percent(scores.mean())}{spread}; " if len(scores) else ""
+
+
+def _what_ran(sweeps: dict[Path, SweepConfig], tables: dict[str, pd.DataFrame], references: dict[Path, str]) -> str:
     lines: list[str] = [""]
     for path, sweep in sweeps.items():
         table = tables.get(sweep.task.name)
@@ -117,7 +138,7 @@ def _what_ran(sweeps: dict[Path, SweepConfig], tables: dict[str, pd.DataFrame]) 
         networks: Sequence[str] = [choice.name for choice in sweep.network.choices()]
         lines.append(
             f"- {sweep.task.name} ({limits or 'all data'}): {', '.join(networks)}, {sweep.training.epochs} epochs, "
-            f"{done} of {len(Plan(sweep).trials)} trials done, {hours:.1f} h of one core; {path.name}"
+            f"{references[path]}{done} of {len(Plan(sweep).trials)} trials done, {hours:.1f} h of one core; {path.name}"
         )
     return "\n".join(lines)
 
