@@ -54,10 +54,7 @@ def cells_figure(found: Sequence[Standing], order: Sequence[str], reference: str
 
 
 def _cell(axes: Axes, mine: dict[str, Standing], order: Sequence[str], reference: str) -> None:
-    means = sorted(s.mean for s in mine.values() if s.mean is not None)
-    low, high = (means[max(0, len(means) // 10)], means[-1]) if means else (0.0, 1.0)
-    span = max(high - low, 0.02)
-    left, right = max(0.0, low - 0.35 * span), min(1.0, high + 0.2 * span)
+    left, right = _cell_limits(list(mine.values()))
     for at, name in enumerate(order):
         standing = mine.get(name)
         if standing is None:
@@ -78,9 +75,20 @@ def _cell(axes: Axes, mine: dict[str, Standing], order: Sequence[str], reference
     for label in axes.get_yticklabels():
         label.set_fontweight("bold" if label.get_text() == reference else "normal")
     axes.xaxis.set_major_locator(MaxNLocator(3))
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if span > 0.05 else 1, symbol=" %"))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if right - left > 0.075 else 1, symbol=" %"))
     axes.tick_params(axis="x", labelsize="x-small")
     axes.grid(axis="y", visible=True, linewidth=0.3)
+
+
+def _cell_limits(mine: Sequence[Standing]) -> tuple[float, float]:
+    """Room for all means but the lowest, and for their intervals unless those are wider than the means lie apart."""
+    means = sorted(s.mean for s in mine if s.mean is not None)
+    low, high = (means[max(0, len(means) // 10)], means[-1]) if means else (0.0, 1.0)
+    span = max(high - low, 0.02)
+    ends = [end for s in mine if s.interval and s.mean is not None and s.mean >= low for end in s.interval]
+    left = min([low - 0.35 * span, *(end - 0.05 * span for end in ends)])
+    right = max([high + 0.2 * span, *(end + 0.05 * span for end in ends)])
+    return max(0.0, low - span, left), min(1.0, high + span, right)
 
 
 def fronts_figure(scores: pd.DataFrame, task: str, ranks: Ranking) -> Figure | None:
@@ -122,7 +130,8 @@ def fronts_figure(scores: pd.DataFrame, task: str, ranks: Ranking) -> Figure | N
 def surfaces_figure(scores: pd.DataFrame, task: str, reference: str, look: Look, resource: str) -> Figure | None:
     """Empirical attainment surfaces over one resource: the reference (grey) and each other method, a panel each.
 
-    Line: accuracy attained with half of the seeds; shade: from what all seeds attain to what one of them does.
+    Of test accuracy, over the models that validation chose, one per seed and budget. Line: accuracy attained with half
+    of the seeds; shade: from what all seeds attain to what one of them does.
     """
     mine = scores[(scores["task"] == task) & scores["accuracy"].notna()]
     names = [name for name in look.order if name != reference and (mine["method"] == name).any()]
@@ -148,9 +157,7 @@ def surfaces_figure(scores: pd.DataFrame, task: str, reference: str, look: Look,
 
 
 def _surface(axes: Axes, rows: pd.DataFrame, resource: str, grid: np.ndarray, colour: str) -> None:
-    curves = [
-        attained(part[resource], part["val_accuracy"], part["accuracy"], grid) for _, part in rows.groupby("seed")
-    ]
+    curves = [attained(part[resource], part["accuracy"], part["accuracy"], grid) for _, part in rows.groupby("seed")]
     worst, median, best = attainment_surface(curves)
     there = median > 0
     axes.fill_between(grid, worst, best, where=there & (worst > 0), color=colour, alpha=0.18, linewidth=0, step="post")

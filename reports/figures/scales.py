@@ -46,7 +46,16 @@ def log_ticks(low: float, high: float, resource: str, most: int = 9) -> list[flo
         stride = max(1, int(np.ceil(len(exponents) / most)))
         ticks = [2.0**power for power in exponents if power % stride == 0]
     unit = 1024.0 if resource != "macs" and high >= 1024 else 1.0
-    return ticks if len(ticks) >= 3 else even_ticks(low, high, unit)
+    return ticks if len(ticks) >= 3 else _apart(even_ticks(low, high, unit), 0.8 / most * np.log(high / low))
+
+
+def _apart(ticks: Sequence[float], gap: float) -> list[float]:
+    """The ticks, from the lowest, without those that would run into the one before on a log axis."""
+    kept: list[float] = []
+    for tick in ticks:
+        if not kept or np.log(tick / kept[-1]) >= gap:
+            kept.append(tick)
+    return kept
 
 
 def even_ticks(low: float, high: float, unit: float = 1.0, most: int = 6) -> list[float]:
