@@ -40,6 +40,10 @@ FAR = 8.0
 SHORTEST_SHARE = 0.25
 """Pruning takes this part of the float steps when a resource must shrink ``FAR`` times or more; a share of it else."""
 
+SHORTEST_WARM_UP, LATEST_LANDING = 0.1, 0.45
+"""The network stays dense until pruning must begin to end here, as parts of the float steps: wide networks learn more
+per epoch, so a budget that is near is not worth an early start."""
+
 WATCH_STEPS = 50
 """Steps at the end of the warm-up during which importances are learned with all gates open."""
 
@@ -57,13 +61,15 @@ class Phases:
         """Phases of a job of ``steps`` steps.
 
         Their parts are the hyperparameters ``warmup`` and ``pruning``. By default pruning takes longer the further
-        the widths have to go: proportionally to the logarithm of the ``compression``, up to ``FAR``.
+        the widths have to go: proportionally to the logarithm of the ``compression``, up to ``FAR``; the warm-up takes
+        what is left until ``LATEST_LANDING``.
         """
+        chosen = settings.hyperparameters
         distance = min(1.0, math.log(max(1.0, compression)) / math.log(FAR))
-        default = LONGEST_PRUNING * max(SHORTEST_SHARE, distance)
-        warm_up = max(1, round(float(settings.hyperparameters.get("warmup", 0.1)) * steps))
-        pruning = max(1, round(float(settings.hyperparameters.get("pruning", default)) * steps))
-        return cls(max(0, warm_up - WATCH_STEPS), warm_up, warm_up + pruning)
+        pruning = float(chosen.get("pruning", LONGEST_PRUNING * max(SHORTEST_SHARE, distance)))
+        warm_up = float(chosen.get("warmup", max(SHORTEST_WARM_UP, LATEST_LANDING - pruning)))
+        dense_steps, pruning_steps = max(1, round(warm_up * steps)), max(1, round(pruning * steps))
+        return cls(max(0, dense_steps - WATCH_STEPS), dense_steps, dense_steps + pruning_steps)
 
 
 def compression(dense: Resources, budget: Budget) -> float:

@@ -53,12 +53,13 @@ def test_a_group_that_does_not_divide_stays_as_it_is(problem):
     assert graph.channels.tolist() == [12, 24]
 
 
-def test_mild_budgets_are_pruned_sooner():
+def test_near_budgets_are_pruned_faster_and_all_land_at_the_same_step():
     parts = [Phases.of(Settings(), 1000, factor) for factor in (1.2, 2, 4, 8, 80)]
     lengths = [phases.pruning - phases.warm_up for phases in parts]
     assert lengths == sorted(lengths)
     assert lengths[0] < 100
     assert lengths[-2] == lengths[-1] == 350
+    assert {phases.pruning for phases in parts} == {450}
     chosen = Settings(hyperparameters={"pruning": 0.5})
     assert Phases.of(chosen, 1000, 1.2).pruning == 600
 
