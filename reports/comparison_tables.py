@@ -84,10 +84,12 @@ def volumes_table(found: Sequence[Volume], reference: str) -> Table:
             + ("" if volume.interval is None else f" ({100 * volume.interval[0]:.2f}–{100 * volume.interval[1]:.2f})"),
             "–" if volume.gain is None else _points(volume.gain, volume.gain_interval),
             percent(volume.from_zero, 2),
+            percent(volume.linear, 2),
         )
         for volume in sorted(found, key=lambda volume: (volume.task, -volume.mean))
     )
-    header = ("task", "method", "hypervolume (95 %)", f"minus {reference}, in points (95 %)", "from accuracy 0")
+    gain = f"minus {reference}, in points (95 %)"
+    header = ("task", "method", "hypervolume (95 %)", gain, "from accuracy 0", "linear, from the unpruned network")
     return Table("hypervolume", "Hypervolume", header, rows)
 
 

@@ -10,6 +10,7 @@ from mcu.budget import RESOURCES
 from reports.trials import budgets, methods
 
 KEYS = ["task", "budget", "method", "seed"]
+DENSE = [f"dense_{name}" for name in RESOURCES]
 
 
 def seed_scores(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -23,8 +24,8 @@ def seed_scores(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         tables: a tidy table of trials per task.
 
     Returns:
-        The columns of ``KEYS``, ``accuracy``, ``val_accuracy``, the three resources, ``trials`` and ``duration_s`` of
-        all trials together.
+        The columns of ``KEYS``, ``accuracy``, ``val_accuracy``, the three resources, those of the dense network
+        (``DENSE``), ``trials`` and ``duration_s`` of all trials together.
     """
     parts = [_of_task(task, table) for task, table in tables.items()]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=KEYS)
@@ -36,7 +37,7 @@ def _of_task(task: str, table: pd.DataFrame) -> pd.DataFrame:
     spent = judged.groupby(KEYS[1:], as_index=False).agg(trials=("number", "size"), duration_s=("duration_s", "sum"))
     good = judged[judged["feasible"] & judged["val_accuracy"].notna()]
     ordered = good.sort_values(["val_accuracy", "flash"], ascending=[False, True], kind="stable")
-    best = ordered.drop_duplicates(KEYS[1:])[[*KEYS[1:], "accuracy", "val_accuracy", *RESOURCES]]
+    best = ordered.drop_duplicates(KEYS[1:])[[*KEYS[1:], "accuracy", "val_accuracy", *RESOURCES, *DENSE]]
     scores = spent.merge(best, on=KEYS[1:], how="left")
     scores.insert(0, "task", task)
     order = {label: at for at, label in enumerate(budgets(table)["budget"])}

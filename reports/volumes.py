@@ -11,6 +11,7 @@ import pandas as pd
 from mcu.budget import RESOURCES
 from reports.fronts import Box, box_of, hypervolume
 from reports.intervals import bootstrap_mean
+from reports.seed_scores import DENSE
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Volume:
     Attributes:
         by_seed: above the floor of the task, as a share of the largest possible.
         from_zero: mean over seeds of the same with accuracy 0 as reference point.
+        linear: mean over seeds of the same with resources as shares of the unpruned network's, which then is the
+            reference point, on a linear scale; NaN where what it takes is unknown.
         gain, gain_interval: this method minus the reference at equal seeds.
     """
 
@@ -27,6 +30,7 @@ class Volume:
     method: str
     by_seed: dict[int, float]
     from_zero: float
+    linear: float
     mean: float
     interval: tuple[float, float] | None
     gain: float | None
@@ -41,10 +45,12 @@ class Frame:
         box: from the smallest to the largest measurement of any method's models, on a logarithmic scale.
         floor: accuracy of the reference point: the lowest mean over seeds of any method at any budget. From 0 the
             volume would hardly be about accuracy: a method that leaves room in its budgets would beat a better one.
+        dense: what the unpruned network takes, ``(3,)``; NaN where no trial says.
     """
 
     box: Box
     floor: float
+    dense: np.ndarray
 
 
 def frames(scores: pd.DataFrame) -> dict[str, Frame]:
@@ -53,7 +59,8 @@ def frames(scores: pd.DataFrame) -> dict[str, Frame]:
     for task, part in scores.groupby("task", sort=False):
         box = box_of({name: part[name] for name in RESOURCES})
         if box is not None:
-            found[str(task)] = Frame(box, float(part.groupby(["budget", "method"])["accuracy"].mean().min()))
+            floor = float(part.groupby(["budget", "method"])["accuracy"].mean().min())
+            found[str(task)] = Frame(box, floor, part[DENSE].max().to_numpy(dtype=float))
     return found
 
 
@@ -80,6 +87,16 @@ def _by_seed(rows: pd.DataFrame, box: Box, floor: float) -> dict[int, float]:
     return found
 
 
+def _linear(rows: pd.DataFrame, dense: np.ndarray, floor: float) -> float:
+    """Mean over seeds of the hypervolume that the unpruned network's resources ``(3,)`` bound."""
+    if not np.isfinite(dense).all():
+        return float("nan")
+    parts = [part for _, part in rows.groupby("seed")]
+    shares = [part[list(RESOURCES)].to_numpy(dtype=float) / dense for part in parts]
+    heights = [(part["accuracy"] - floor) / (1 - floor) for part in parts]
+    return float(np.mean([hypervolume(*pair) for pair in zip(shares, heights, strict=True)]))
+
+
 def _volume(
     task: str,
     method: str,
@@ -95,6 +112,7 @@ def _volume(
         method,
         values,
         float(np.mean(list(_by_seed(rows, frame.box, 0.0).values()))),
+        _linear(rows, frame.dense, frame.floor),
         float(np.mean(list(values.values()))),
         bootstrap_mean(list(values.values()), generator),
         float(np.mean(paired)) if paired else None,

@@ -116,6 +116,16 @@ def test_hypervolume_is_above_the_stated_floor_and_prefers_what_dominates():
     assert largest(list(found.values()), "t") == "differentiable"
 
 
+def test_the_linear_hypervolume_is_bounded_by_the_unpruned_network():
+    dense = {"dense_flash": 30_000, "dense_sram": 16_000, "dense_macs": 4 * 10**6}
+    rows = [trial(m, s, a, **dense) for m, a in (("differentiable", 0.9), ("l1", 0.8)) for s in range(3)]
+    found = {v.method: v for v in volumes(scores_of(rows))}
+    assert found["differentiable"].linear == pytest.approx((1 / 2) * (1 / 2) * (3 / 4) * (0.1 / 0.2))
+    assert found["l1"].linear == 0
+    unknown = volumes(scores_of([trial("l1", 0, 0.8)]))
+    assert np.isnan(unknown[0].linear)
+
+
 def test_the_page_holds_every_table_and_figure_and_names_what_was_charged(tmp_path):
     methods = ("differentiable", "uniform", "dense-ptq")
     table = sample_trials(6 * len(methods) * 3, methods=methods).assign(task="a")
