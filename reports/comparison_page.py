@@ -124,7 +124,7 @@ CAPTIONS = {
     "cells": "Mean test accuracy over seeds at each budget, with bootstrap intervals.",
     "ranks": "Average ranks. Shaded: within the critical difference of the reference.",
     "fronts": "Mean accuracy against what the models use; bars from the worst to the best seed.",
-    "attainment": "Empirical attainment surfaces: each method and, in grey, the reference.",
+    "attainment": "Attainment surfaces: each method (orange) and the reference (blue); shade: worst to best seed.",
 }
 
 

@@ -128,7 +128,7 @@ def fronts_figure(scores: pd.DataFrame, task: str, ranks: Ranking) -> Figure | N
 
 
 def surfaces_figure(scores: pd.DataFrame, task: str, reference: str, look: Look, resource: str) -> Figure | None:
-    """Empirical attainment surfaces over one resource: the reference (grey) and each other method, a panel each.
+    """Empirical attainment surfaces over one resource: the reference (blue) and each other method, a panel each.
 
     Of test accuracy, over the models that validation chose, one per seed and budget. Line: accuracy attained with half
     of the seeds; shade: from what all seeds attain to what one of them does.
@@ -144,7 +144,7 @@ def surfaces_figure(scores: pd.DataFrame, task: str, reference: str, look: Look,
     for axes, name in zip(panels.flat, names, strict=False):
         limits = resource_axis(axes, mine[resource].tolist(), resource, 4)
         grid = np.geomspace(*limits, 160)
-        for method, colour in ((reference, SOFT), (name, look.colour(name))):
+        for method, colour in ((reference, PALETTE[0]), (name, PALETTE[1])):
             _surface(axes, mine[mine["method"] == method], resource, grid, colour)
         axes.set_title(name, fontsize="small")
         axes.tick_params(labelsize="x-small")
