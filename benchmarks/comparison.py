@@ -32,6 +32,10 @@ HEADING = """# Comparison of all methods
 Protocol: [docs/protocol.md](../../protocol.md). Sweeps: [examples/compare](../../../examples/compare).
 Made by `make compare`, which goes on where it stopped and runs nothing twice.
 """
+PARTIAL = """\
+**Not complete.** All methods take their trials in the same order, so cells are comparable, but where fewer trials than
+planned have run the methods had less tuning: one learning rate a seed instead of the better of two, which the unpruned
+networks had."""
 UNPRUNED = ('methods.names=["dense-ptq"]', 'budgets.list=[{flash = "1024MB"}]')
 ALL = 0, 1  # exit status of a launch: done, or done with every trial failed
 
@@ -104,13 +108,17 @@ def _print_cost(sweeps: dict[Path, SweepConfig], tables: dict[str, pd.DataFrame]
         if table is None or not (table["duration_s"].fillna(0) > 0).any():
             print(f"{sweep.task.name}: 0 of {planned} trials done", file=sys.stderr)
             continue
-        done = table[table["duration_s"].notna()]
+        done = _done(table)
         left = sum(_left(sweep, method, done) for method in sweep.methods.names)
         spent = float(done["duration_s"].sum()) / 3600
         total += left
         print(f"{sweep.task.name}: {len(done)} of {planned} trials done in {spent:.2f} h of one core, "
               f"about {left:.2f} h to go", file=sys.stderr)  # fmt: skip
     print(f"to go: about {total:.1f} h of one core", file=sys.stderr)
+
+
+def _done(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["duration_s"].notna()]
 
 
 def _left(sweep: SweepConfig, method: str, done: pd.DataFrame) -> float:
@@ -128,12 +136,15 @@ def _reached(trials: pd.DataFrame | None) -> str:
 
 def _what_ran(sweeps: dict[Path, SweepConfig], tables: dict[str, pd.DataFrame], references: dict[Path, str]) -> str:
     lines: list[str] = [""]
+    planned = {sweep.task.name: len(Plan(sweep).trials) for sweep in sweeps.values()}
+    if any(len(_done(table)) < planned[name] for name, table in tables.items()):
+        lines = ["", PARTIAL, ""]
     for path, sweep in sweeps.items():
         table = tables.get(sweep.task.name)
         if table is None:
             continue
         limits = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in sweep.task.options.items())
-        done = int(table["duration_s"].notna().sum())
+        done = len(_done(table))
         hours = float(table["duration_s"].fillna(0).sum()) / 3600
         networks: Sequence[str] = [choice.name for choice in sweep.network.choices()]
         lines.append(

@@ -119,7 +119,8 @@ def fronts_figure(scores: pd.DataFrame, task: str, ranks: Ranking) -> Figure | N
                               markersize=4, linewidth=1.3, elinewidth=0.9, capsize=1.5, zorder=9 - at)  # fmt: skip
         axes.set_xlabel(f"{RESOURCE_TITLES[resource]} used")
         axes.grid(axis="x", visible=False)
-    accuracy_axis(panels[0], points["mean"].tolist(), [*points.loc[points["method"].isin(named), "low"]])
+    ends = points.loc[points["method"].isin(named), ["low", "high"]].to_numpy().ravel()
+    accuracy_axis(panels[0], points["mean"].tolist(), ends.tolist())
     panels[0].set_ylabel("int8 test accuracy")
     handles = [Line2D([], [], color=PALETTE[at], marker=MARKERS[at], markersize=4) for at in range(len(named))]
     handles.append(Line2D([], [], color=OTHER))

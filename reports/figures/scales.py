@@ -100,7 +100,7 @@ def accuracy_axis(axes: Axes, values: Sequence[float], keep: Sequence[float]) ->
         return 0
     kept = np.asarray([value for value in keep if np.isfinite(value)])
     low = min(float(np.quantile(known, 0.02)), float(kept.min()) if len(kept) else 1.0)
-    high = float(known.max())
+    high = max([float(known.max()), *kept])
     span = max(high - low, 0.02)
     axes.set_ylim(max(0.0, low - 0.08 * span), min(1.0, high + 0.08 * span))
     if span <= 0.1:
