@@ -33,9 +33,8 @@ Protocol: [docs/protocol.md](../../protocol.md). Sweeps: [examples/compare](../.
 Made by `make compare`, which goes on where it stopped and runs nothing twice.
 """
 PARTIAL = """\
-**Not complete.** All methods take their trials in the same order, so cells are comparable, but where fewer trials than
-planned have run the methods had less tuning: one learning rate a seed instead of the better of two, which the unpruned
-networks had."""
+**Not complete.** A round of trials counts when all methods have finished it, so all had the same budgets, seeds and
+learning rates; but less tuning than planned, and less than the unpruned networks, which are through."""
 UNPRUNED = ('methods.names=["dense-ptq"]', 'budgets.list=[{flash = "1024MB"}]')
 ALL = 0, 1  # exit status of a launch: done, or done with every trial failed
 
@@ -61,6 +60,8 @@ def main() -> int:
         return 0
     references = {path: _reached(_trials(load_sweep(path, [*options.set, *unpruned(sweep)]), options.storage))
                   for path, sweep in sweeps.items()}  # fmt: skip
+    tables = {sweep.task.name: _whole_rounds(sweep, tables[sweep.task.name])
+              for sweep in sweeps.values() if sweep.task.name in tables}  # fmt: skip
     page = write_comparison(tables, options.output, heading=HEADING + _what_ran(sweeps, tables, references))
     print(page)
     return 0
@@ -119,6 +120,14 @@ def _print_cost(sweeps: dict[Path, SweepConfig], tables: dict[str, pd.DataFrame]
 
 def _done(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["duration_s"].notna()]
+
+
+def _whole_rounds(sweep: SweepConfig, table: pd.DataFrame) -> pd.DataFrame:
+    """The trials of the rounds that every method has finished: none has had more tuning than another."""
+    rounds = {trial.number: trial.index for trial in Plan(sweep).trials}
+    done = set(_done(table)["number"])
+    unfinished = [index for number, index in rounds.items() if number not in done]
+    return table[table["number"].map(rounds) < min(unfinished, default=len(rounds))]
 
 
 def _left(sweep: SweepConfig, method: str, done: pd.DataFrame) -> float:

@@ -13,12 +13,12 @@ from mcu.errors import InputError
 from mcu.units import format_bytes, format_count
 from reports.comparison_tables import cells_table, cost_table, gains_table, ranks_table, volumes_table
 from reports.figures.cells import cells_figure, fronts_figure, ranks_figure, surfaces_figure
-from reports.figures.style import Look, Style, encode, styled
+from reports.figures.style import Style, encode, styled
 from reports.ranking import Ranking, ranking, share_first_or_tied, tallies
 from reports.seed_scores import seed_scores
 from reports.standings import Standing, standings
 from reports.tables import Table, percent
-from reports.trials import methods, tidy
+from reports.trials import tidy
 from reports.volumes import Volume, frames, largest, volumes
 
 
@@ -37,7 +37,6 @@ class Comparison:
     standings: list[Standing]
     ranking: Ranking
     volumes: list[Volume]
-    look: Look
     charged: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
@@ -57,8 +56,7 @@ def compare(tables: Mapping[str, pd.DataFrame], reference: str = "differentiable
     if scores.empty:
         raise InputError(f"comparison of {', '.join(tables) or 'no task'}: no trial has finished yet")
     found = standings(scores, reference)
-    names = dict.fromkeys(name for table in tidied.values() for name in methods(table))
-    return Comparison(reference, tuple(tables), scores, found, ranking(found), volumes(scores, reference), Look(names),
+    return Comparison(reference, tuple(tables), scores, found, ranking(found), volumes(scores, reference),
                       {task: _charged(table) for task, table in tidied.items()})  # fmt: skip
 
 
@@ -107,7 +105,7 @@ def _figures(found: Comparison) -> dict[str, Figure]:
         for task in found.tasks:
             drawn[f"fronts_{task}"] = fronts_figure(found.scores, task, found.ranking)
             for resource in ("flash", "sram"):
-                surfaces = surfaces_figure(found.scores, task, found.reference, found.look, resource)
+                surfaces = surfaces_figure(found.scores, task, found.reference, found.order, resource)
                 drawn[f"attainment_{resource}_{task}"] = surfaces
     return {name: figure for name, figure in drawn.items() if figure is not None}
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from reports.figures.scales import accuracy_axis, resource_axis
-from reports.figures.style import BAD, GRID, PALETTE, SOFT, Look, legend_below, new_figure
+from reports.figures.style import BAD, GRID, PALETTE, SOFT, legend_below, new_figure
 from reports.fronts import attained, attainment_surface
 from reports.ranking import Ranking
 from reports.standings import Place, Standing
@@ -128,14 +128,16 @@ def fronts_figure(scores: pd.DataFrame, task: str, ranks: Ranking) -> Figure | N
     return figure
 
 
-def surfaces_figure(scores: pd.DataFrame, task: str, reference: str, look: Look, resource: str) -> Figure | None:
+def surfaces_figure(
+    scores: pd.DataFrame, task: str, reference: str, order: Sequence[str], resource: str
+) -> Figure | None:
     """Empirical attainment surfaces over one resource: the reference (blue) and each other method, a panel each.
 
     Of test accuracy, over the models that validation chose, one per seed and budget. Line: accuracy attained with half
     of the seeds; shade: from what all seeds attain to what one of them does.
     """
     mine = scores[(scores["task"] == task) & scores["accuracy"].notna()]
-    names = [name for name in look.order if name != reference and (mine["method"] == name).any()]
+    names = [name for name in order if name != reference and (mine["method"] == name).any()]
     if not names or not (mine["method"] == reference).any():
         return None
     columns = min(4, len(names))
