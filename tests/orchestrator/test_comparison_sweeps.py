@@ -1,5 +1,6 @@
 """The sweeps of the comparison treat all methods alike: same budgets, seeds and tuning, nobody left out."""
 
+import importlib
 from collections import Counter
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -11,7 +12,8 @@ from orchestrator.sampler import Context
 from orchestrator.sampler_catalogue import make_sampler
 from search_spaces.sweep import load_sweep
 
-FILES = sorted((Path(__file__).resolve().parents[2] / "examples" / "compare").glob("*.toml"))
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "examples" / "compare").glob("*.toml"))
 METHODS = {point.name for point in entry_points(group="mcusweep.methods") if point.value.startswith("pruning.")}
 
 
@@ -44,3 +46,18 @@ def test_every_method_budget_and_seed_is_tuned_over_the_same_settings(plan):
 def test_no_trial_is_stopped_early(plan):
     assert not plan.sweep.stopping.enabled
     assert plan.sweep.methods.trials == {}
+
+
+def test_the_watch_task_is_compared_on_every_subject_with_the_same_budgets_and_methods(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.chdir(ROOT)
+    subjects = importlib.import_module("watch_subjects")
+    plain = Plan(load_sweep(subjects.SWEEP))
+    plans = [Plan(load_sweep(subjects.SWEEP, subjects.overrides(subject))) for subject in subjects.SUBJECTS]
+    assert [plan.sweep.task.options["held_out"] for plan in plans] == list(range(1, 11))
+    assert len({plan.sweep.sweep.name for plan in [plain, *plans]}) == 11
+    for plan in plans:
+        cells = Counter((trial.method, trial.budget.name) for trial in plan.trials)
+        assert cells.keys() == {(trial.method, trial.budget.name) for trial in plain.trials}
+        assert set(cells.values()) == {1}
+        assert plan.sweep.training == plain.sweep.training
