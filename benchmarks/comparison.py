@@ -49,16 +49,16 @@ def main() -> int:
     if not options.report_only and not options.estimate:
         for path, sweep in sweeps.items():
             for overrides in ([], unpruned(sweep)):
-                status = _launch(path, options, overrides)
+                status = launch(path, options.storage, options.workers, [*options.set, *overrides])
                 if status not in ALL:
                     return status
     tables = {
-        sweep.task.name: table for sweep in sweeps.values() if (table := _trials(sweep, options.storage)) is not None
+        sweep.task.name: table for sweep in sweeps.values() if (table := trials_of(sweep, options.storage)) is not None
     }
     _print_cost(sweeps, tables)
     if options.estimate:
         return 0
-    references = {path: _reached(_trials(load_sweep(path, [*options.set, *unpruned(sweep)]), options.storage))
+    references = {path: _reached(trials_of(load_sweep(path, [*options.set, *unpruned(sweep)]), options.storage))
                   for path, sweep in sweeps.items()}  # fmt: skip
     tables = {sweep.task.name: _whole_rounds(sweep, tables[sweep.task.name])
               for sweep in sweeps.values() if sweep.task.name in tables}  # fmt: skip
@@ -85,19 +85,21 @@ def unpruned(sweep: SweepConfig) -> list[str]:
     return [f'sweep.name="{sweep.sweep.name}-unpruned"', f"sweep.trials={trials}", *UNPRUNED]
 
 
-def _launch(path: Path, options: argparse.Namespace, overrides: Sequence[str]) -> int:
-    command = [sys.executable, "-m", "orchestrator.cli", "launch", str(path), "--storage", options.storage]
-    command += ["--workers", str(options.workers)] if options.workers else []
-    command += [word for override in (*options.set, *overrides) for word in ("--set", override)]
+def launch(path: Path, storage: str, workers: int | None, overrides: Sequence[str]) -> int:
+    """Run a sweep in a process of its own, or go on with it; returns its exit status."""
+    command = [sys.executable, "-m", "orchestrator.cli", "launch", str(path), "--storage", storage]
+    command += ["--workers", str(workers)] if workers else []
+    command += [word for override in overrides for word in ("--set", override)]
     print("$", " ".join(command[2:]), file=sys.stderr)
     return subprocess.run(command, check=False).returncode
 
 
-def _trials(sweep: SweepConfig, storage: str) -> pd.DataFrame | None:
+def trials_of(sweep: SweepConfig, storage: str) -> pd.DataFrame | None:
+    """The table of a sweep's trials; None if it has not begun."""
     try:
         return open_study(sweep.sweep.name, storage).trials()
     except InputError:
-        return None  # not begun
+        return None
 
 
 def _print_cost(sweeps: dict[Path, SweepConfig], tables: dict[str, pd.DataFrame]) -> None:
@@ -109,7 +111,7 @@ def _print_cost(sweeps: dict[Path, SweepConfig], tables: dict[str, pd.DataFrame]
         if table is None or not (table["duration_s"].fillna(0) > 0).any():
             print(f"{sweep.task.name}: 0 of {planned} trials done", file=sys.stderr)
             continue
-        done = _done(table)
+        done = finished(table)
         left = sum(_left(sweep, method, done) for method in sweep.methods.names)
         spent = float(done["duration_s"].sum()) / 3600
         total += left
@@ -118,14 +120,15 @@ def _print_cost(sweeps: dict[Path, SweepConfig], tables: dict[str, pd.DataFrame]
     print(f"to go: about {total:.1f} h of one core", file=sys.stderr)
 
 
-def _done(table: pd.DataFrame) -> pd.DataFrame:
+def finished(table: pd.DataFrame) -> pd.DataFrame:
+    """The trials that are through, refused budgets included."""
     return table[table["duration_s"].notna()]
 
 
 def _whole_rounds(sweep: SweepConfig, table: pd.DataFrame) -> pd.DataFrame:
     """The trials of the rounds that every method has finished: none has had more tuning than another."""
     rounds = {trial.number: trial.index for trial in Plan(sweep).trials}
-    done = set(_done(table)["number"])
+    done = set(finished(table)["number"])
     unfinished = [index for number, index in rounds.items() if number not in done]
     return table[table["number"].map(rounds) < min(unfinished, default=len(rounds))]
 
@@ -146,14 +149,14 @@ def _reached(trials: pd.DataFrame | None) -> str:
 def _what_ran(sweeps: dict[Path, SweepConfig], tables: dict[str, pd.DataFrame], references: dict[Path, str]) -> str:
     lines: list[str] = [""]
     planned = {sweep.task.name: len(Plan(sweep).trials) for sweep in sweeps.values()}
-    if any(len(_done(table)) < planned[name] for name, table in tables.items()):
+    if any(len(finished(table)) < planned[name] for name, table in tables.items()):
         lines = ["", PARTIAL, ""]
     for path, sweep in sweeps.items():
         table = tables.get(sweep.task.name)
         if table is None:
             continue
         limits = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in sweep.task.options.items())
-        done = len(_done(table))
+        done = len(finished(table))
         hours = float(table["duration_s"].fillna(0).sum()) / 3600
         networks: Sequence[str] = [choice.name for choice in sweep.network.choices()]
         lines.append(

@@ -11,15 +11,12 @@ takes the place of a seed in the statistics. Every subject is a study; interrupt
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from comparison import ALL, finished, launch, trials_of
 
-from mcu.errors import InputError
-from orchestrator import open_study
 from orchestrator.plan import Plan
 from reports.comparison_page import write_comparison
 from search_spaces.sweep import load_sweep
@@ -27,7 +24,6 @@ from search_spaces.sweep import load_sweep
 SWEEP = Path("examples/compare/watch.toml")
 SUBJECTS = range(1, 11)
 LEARNING_RATE = 0.1
-ALL = 0, 1  # exit status of a launch: done, or done with every trial failed
 
 HEADING = """# The watch task, every subject in turn
 
@@ -54,7 +50,7 @@ def main() -> int:
     options = parser.parse_args()
     if not options.report_only:
         for subject in options.subjects:
-            status = _launch(subject, options)
+            status = launch(SWEEP, options.storage, options.workers, overrides(subject))
             if status not in ALL:
                 return status
     found = {subject: table for subject in SUBJECTS if (table := _finished(subject, options.storage)) is not None}
@@ -80,27 +76,11 @@ def overrides(subject: int) -> list[str]:
     ]
 
 
-def _launch(subject: int, options: argparse.Namespace) -> int:
-    command = [sys.executable, "-m", "orchestrator.cli", "launch", str(SWEEP), "--storage", options.storage]
-    command += ["--workers", str(options.workers)] if options.workers else []
-    command += _words(overrides(subject))
-    print("$", " ".join(command[2:]), file=sys.stderr)
-    return subprocess.run(command, check=False).returncode
-
-
-def _words(changes: Sequence[str]) -> list[str]:
-    return [word for change in changes for word in ("--set", change)]
-
-
 def _finished(subject: int, storage: str) -> pd.DataFrame | None:
     """The trials of a subject that every method is through with."""
     sweep = load_sweep(SWEEP, overrides(subject))
-    try:
-        table = open_study(sweep.sweep.name, storage).trials()
-    except InputError:
-        return None  # not begun
-    done = table["duration_s"].notna().sum()
-    return table if done >= len(Plan(sweep).trials) else None
+    table = trials_of(sweep, storage)
+    return table if table is not None and len(finished(table)) >= len(Plan(sweep).trials) else None
 
 
 if __name__ == "__main__":
