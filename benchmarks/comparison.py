@@ -30,7 +30,8 @@ from search_spaces.sweep import SweepConfig, load_sweep
 HEADING = """# Comparison of all methods
 
 Protocol: [docs/protocol.md](../../protocol.md). Sweeps: [examples/compare](../../../examples/compare).
-Made by `make compare`, which goes on where it stopped and runs nothing twice.
+Made by `make compare`, which goes on where it stopped and runs nothing twice. The watch task once more, with every
+subject tested in turn: [watch_subjects](../watch_subjects/README.md).
 """
 PARTIAL = """\
 **Not complete.** A round of trials counts when all methods have finished it, so all had the same budgets, seeds and

@@ -81,14 +81,14 @@ def _cell(axes: Axes, mine: dict[str, Standing], order: Sequence[str], reference
 
 
 def _cell_limits(mine: Sequence[Standing]) -> tuple[float, float]:
-    """Room for all means but the lowest, and for their intervals unless those are wider than the means lie apart."""
+    """Room for all means but the lowest, and for their intervals unless those are far wider than the means' spread."""
     means = sorted(s.mean for s in mine if s.mean is not None)
     low, high = (means[max(0, len(means) // 10)], means[-1]) if means else (0.0, 1.0)
     span = max(high - low, 0.02)
     ends = [end for s in mine if s.interval and s.mean is not None and s.mean >= low for end in s.interval]
     left = min([low - 0.35 * span, *(end - 0.05 * span for end in ends)])
     right = max([high + 0.2 * span, *(end + 0.05 * span for end in ends)])
-    return max(0.0, low - span, left), min(1.0, high + span, right)
+    return max(0.0, low - 3 * span, left), min(1.0, high + 3 * span, right)
 
 
 def fronts_figure(scores: pd.DataFrame, task: str, ranks: Ranking) -> Figure | None:
