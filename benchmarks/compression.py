@@ -1,15 +1,18 @@
 """How far a network can shrink: int8 accuracy on Fashion-MNIST from 2 to 200 times less of a resource than dense.
 
     OMP_NUM_THREADS=1 python benchmarks/compression.py FOLDER --output docs/results/compression
+    ... --report-only                                            the page of the jobs that are through
 
 Dense network and pruned ones train for the same epochs on the same images; the dense one is quantised, too. One
 resource is bounded at a time. Every seed gets the dense network and the claimed point, the first seed the whole curve.
+Of several lengths of training, the first is for the curve; the others are for the claimed point alone.
 Jobs that are in FOLDER already are not run again, one that was interrupted goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -43,9 +46,10 @@ CLAIMED = 80
 PAGE = """\
 # How far a network shrinks
 
-Fashion-MNIST, {images} training images, {epochs} epochs for the dense network and for every job; one resource is
-bounded at a time. Both are exported to int8; accuracy is that of the 10,000 test images. Loss is the difference to the
-dense int8 network of the same seed, in points. The last column is the core time of one job, export included.
+Fashion-MNIST, {images} training images; a job and the dense network it is compared with train for the same epochs,
+from scratch. One resource is bounded at a time. Both are exported to int8; accuracy is that of the 10,000 test images.
+Loss is the difference to the dense int8 network of the same seed and epochs, in points. The last column is the core
+time of one job, export included.
 
     OMP_NUM_THREADS=1 python benchmarks/compression.py FOLDER {command}
 """
@@ -62,11 +66,21 @@ class Job:
     epochs: int
 
 
+def stored(job: Job, folder: Path) -> dict[str, Any]:
+    """What came of a job; empty if it is not through."""
+    path = _place(job, folder).with_suffix(".json")
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def _place(job: Job, folder: Path) -> Path:
+    return folder / f"{job.network}-{job.resource}-{job.factor:g}-{job.seed}-{job.epochs}"
+
+
 def run(job: Job, images: int | None, folder: Path, dense: dict[str, Any]) -> dict[str, Any]:
     """Run a job, or read what came of it; ``dense`` is the row of the dense network, empty for itself."""
-    target = folder / f"{job.network}-{job.resource}-{job.factor:g}-{job.seed}-{job.epochs}"
-    if target.with_suffix(".json").exists():
-        return dict(json.loads(target.with_suffix(".json").read_text()))
+    if row := stored(job, folder):
+        return row
+    target = _place(job, folder)
     target.mkdir(parents=True, exist_ok=True)
     choice = TaskChoice(name="fashion-mnist", options={"train_limit": images} if images else {})
     task = load_task(choice)
@@ -85,7 +99,7 @@ def run(job: Job, images: int | None, folder: Path, dense: dict[str, Any]) -> di
         print(job, at, progress.resources, flush=True)
         return True
 
-    row: dict[str, Any] = asdict(job)
+    row = asdict(job)
     try:
         settings = Settings(job.epochs, 128, job.seed, checkpoint=target)
         outcome = DifferentiablePruning().run(problem, budget, settings, report)
@@ -102,35 +116,39 @@ def run(job: Job, images: int | None, folder: Path, dense: dict[str, Any]) -> di
     return row
 
 
-def jobs_of(network: str, seed: int, chosen: argparse.Namespace) -> list[Job]:
-    """The pruned points of a network and seed."""
-    factors = [factor for factor in chosen.factors if factor > 1] if seed == chosen.seeds[0] else [CLAIMED]
-    return [Job(network, resource, factor, seed, chosen.epochs) for resource in chosen.resources for factor in factors]
+def jobs_of(network: str, epochs: int, seed: int, chosen: argparse.Namespace) -> list[Job]:
+    """The pruned points of a network, a length of training and a seed."""
+    whole = seed == chosen.seeds[0] and epochs == chosen.epochs[0]
+    factors = [factor for factor in chosen.factors if factor > 1] if whole else [CLAIMED]
+    return [Job(network, resource, factor, seed, epochs) for resource in chosen.resources for factor in factors]
 
 
-def curves(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, dict[int, dict[str, Any]], list[dict[str, Any]]]]:
-    """Network, bounded resource, dense row of each seed, and the pruned rows, one curve after the other."""
-    for network in dict.fromkeys(row["network"] for row in rows):
-        mine = [row for row in rows if row["network"] == network]
+Curve = tuple[str, int, str, dict[int, dict[str, Any]], list[dict[str, Any]]]
+
+
+def curves(rows: list[dict[str, Any]]) -> Iterator[Curve]:
+    """Network, epochs, bounded resource, dense row of each seed, and the pruned rows, one curve after the other."""
+    for network, epochs in dict.fromkeys((row["network"], row["epochs"]) for row in rows):
+        mine = [row for row in rows if (row["network"], row["epochs"]) == (network, epochs)]
         dense = {row["seed"]: row for row in mine if row["factor"] == 1}
         for resource in dict.fromkeys(row["resource"] for row in mine if row["factor"] > 1):
-            yield network, resource, dense, [row for row in mine if row["resource"] == resource]
+            yield network, epochs, resource, dense, [row for row in mine if row["resource"] == resource]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Every point with mean and spread over seeds, and whether the claim holds."""
     lines = [
-        "| network | bounded | less of it | seeds | int8 test | loss | flash | SRAM | MACs | core min |",
-        "|---|" + "---|" * 9,
+        "| network | epochs | bounded | less of it | seeds | int8 test | loss | flash | SRAM | MACs | core min |",
+        "|---|" + "---|" * 10,
     ]
     claims = []
-    for network, resource, dense, pruned in curves(rows):
+    for network, epochs, resource, dense, pruned in curves(rows):
         time_of = {seed: row["core_seconds"] for seed, row in dense.items()}
         points = {1.0: list(dense.values())}
         for row in sorted(pruned, key=lambda row: row["factor"]):
             points.setdefault(row["factor"], []).append(row)
         for factor, same in points.items():
-            begin = f"| {network} | {resource if factor > 1 else 'none'} |"
+            begin = f"| {network} | {epochs} | {resource if factor > 1 else 'none'} |"
             if refusal := same[0].get("refused"):
                 lines.append(f"{begin} {factor:g}x | {len(same)} | {refusal} | | | | | |")
                 continue
@@ -149,8 +167,8 @@ def table(rows: list[dict[str, Any]]) -> str:
                 holds = "holds" if losses.mean() <= ALLOWED_LOSS else "does not hold"
                 share = np.mean([row["core_seconds"] / time_of[row["seed"]] for row in same])
                 claims.append(
-                    f"- {network}, {CLAIMED}x less {resource} within {ALLOWED_LOSS} points, in {share:.2f} of the "
-                    f"dense network's core time: {holds}"
+                    f"- {network}, {epochs} epochs, seeds: {len(same)}. {CLAIMED}x less {resource} within "
+                    f"{ALLOWED_LOSS} points, in {share:.2f} of the dense network's core time: {holds}"
                 )
     return "\n".join([*lines, "", *claims]) + "\n"
 
@@ -161,13 +179,13 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
-    for network, resource, dense, pruned in curves(rows):
+    for network, epochs, resource, dense, pruned in curves(rows):
         whole = np.mean([row[resource] for row in dense.values()])
         points = [*dense.values(), *(row for row in pruned if "accuracy" in row)]
         by_factor = [[row for row in points if row["factor"] == f] for f in sorted({row["factor"] for row in points})]
         x = [whole / np.mean([row[resource] for row in group]) for group in by_factor]
         y = [100 * np.mean([row["accuracy"] for row in group]) for group in by_factor]
-        [line] = axes.plot(x, y, label=f"{network}, {resource}")
+        [line] = axes.plot(x, y, marker="_", label=f"{network}, {resource}, {epochs} epochs")
         each = [whole / row[resource] for row in points], [100 * row["accuracy"] for row in points]
         axes.scatter(*each, s=14, color=line.get_color())
         axes.axhline(y[0] - ALLOWED_LOSS, color=line.get_color(), linestyle=":", linewidth=1)
@@ -190,21 +208,27 @@ def main() -> None:
     parser.add_argument("--resources", nargs="+", default=["flash"], choices=RESOURCES)
     parser.add_argument("--factors", nargs="+", type=float, default=list(FACTORS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", nargs="+", type=int, default=[30, 60])
     parser.add_argument("--images", type=int, help="training images; all by default")
+    parser.add_argument("--report-only", action="store_true", help="run nothing")
     parser.add_argument("--output", type=Path)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
     for network in chosen.networks:
-        for seed in chosen.seeds:
-            dense = run(Job(network, "none", 1, seed, chosen.epochs), chosen.images, chosen.folder, {})
-            jobs = jobs_of(network, seed, chosen)
+        for epochs, seed in itertools.product(chosen.epochs, chosen.seeds):
+            whole, jobs = Job(network, "none", 1, seed, epochs), jobs_of(network, epochs, seed, chosen)
+            if chosen.report_only:
+                found = [stored(job, chosen.folder) for job in (whole, *jobs)]
+                rows += [row for row in found if row and found[0]]
+                continue
+            dense = run(whole, chosen.images, chosen.folder, {})
             rows += [dense, *(run(job, chosen.images, chosen.folder, dense) for job in jobs)]
     print(table(rows))
     if chosen.output:
         images = f"{chosen.images:,}" if chosen.images else "all"
-        page = PAGE.format(images=images, epochs=chosen.epochs, command=" ".join(sys.argv[2:]))
+        given = [argument for argument in sys.argv[2:] if argument != "--report-only"]
+        page = PAGE.format(images=images, command=" ".join(given))
         figure = f"![]({chosen.output.name}.png)"
         chosen.output.with_suffix(".md").write_text(f"{page}\n{table(rows)}\n{figure}\n")
         draw(rows, chosen.output.with_suffix(".png"))
