@@ -44,6 +44,9 @@ ROOM = 1.1
 """No bound is below this times what one channel per group takes."""
 
 
+LIMITS = {"0.25": 0.75, "0.9": 1.0}
+"""Largest ratio there should be, by part of the resources; none should be above the last."""
+
 PAGE = """\
 # What pruning while training costs
 
@@ -172,11 +175,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=15_000)
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--output", type=Path, help="keeps figures in OUTPUT.json, and writes OUTPUT.md from all there")
+    parser.add_argument("--report-only", action="store_true", help="write OUTPUT.md from OUTPUT.json, run nothing")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     store = chosen.output.with_suffix(".json") if chosen.output else None
     found = json.loads(store.read_text()) if store and store.exists() else {}
-    for name in chosen.networks:
+    for name in [] if chosen.report_only else chosen.networks:
         found[name] = measured(NETWORKS[name], chosen.images, chosen.epochs)
         if store:
             store.write_text(json.dumps(found, indent=1) + "\n")
@@ -211,6 +215,11 @@ def table(found: dict[str, dict[str, Any]]) -> str:
         for name, value in row["seconds"].items():
             start = f"| {network} | {row['images']:,}, {row['epochs']} | {name} | {value:.1f} |"
             lines.append(f"{start} {value / row['seconds']['dense']:.2f} | {row['used'].get(name, '')} |")
+    lines.append("")
+    for part, limit in LIMITS.items():
+        ratios = {network: row["seconds"][part] / row["seconds"]["dense"] for network, row in found.items()}
+        each = [f"{network} {value:.3f} {'holds' if value <= limit else 'misses'}" for network, value in ratios.items()]
+        lines.append(f"- At {part} of the resources at most {limit}: {', '.join(each)}.")
     shares = ", ".join(f"{network} {100 * row['control']:.1f} %" for network, row in found.items())
     lines += ["", f"Part of a step for gates, importances and prices (median of 35 steps): {shares}."]
     return "\n".join(lines) + "\n"
