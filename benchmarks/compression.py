@@ -49,7 +49,7 @@ PAGE = """\
 Fashion-MNIST, {images} training images; a job and the dense network it is compared with train for the same epochs,
 from scratch. One resource is bounded at a time. Both are exported to int8; accuracy is that of the 10,000 test images.
 Loss is the difference to the dense int8 network of the same seed and epochs, in points. The last column is the core
-time of one job, export included.
+time of one job, export included. 60 epochs came after the results of 30 had been seen; both stay.
 
     OMP_NUM_THREADS=1 python benchmarks/compression.py FOLDER {command}
 """
@@ -174,28 +174,32 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Accuracy against the factor, one line per network and resource, every seed a point."""
+    """Points lost against the factor, every seed a point; a line through the means where there are more than two."""
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
     for network, epochs, resource, dense, pruned in curves(rows):
         whole = np.mean([row[resource] for row in dense.values()])
-        points = [*dense.values(), *(row for row in pruned if "accuracy" in row)]
-        by_factor = [[row for row in points if row["factor"] == f] for f in sorted({row["factor"] for row in points})]
-        x = [whole / np.mean([row[resource] for row in group]) for group in by_factor]
-        y = [100 * np.mean([row["accuracy"] for row in group]) for group in by_factor]
-        [line] = axes.plot(x, y, marker="_", label=f"{network}, {resource}, {epochs} epochs")
-        each = [whole / row[resource] for row in points], [100 * row["accuracy"] for row in points]
-        axes.scatter(*each, s=14, color=line.get_color())
-        axes.axhline(y[0] - ALLOWED_LOSS, color=line.get_color(), linestyle=":", linewidth=1)
-    axes.axvline(CLAIMED, color="grey", linewidth=0.8)
+        points = [(whole / row[resource], row) for row in pruned if "accuracy" in row]
+        lost = [100 * (row["accuracy"] - dense[row["seed"]]["accuracy"]) for _, row in points]
+        seeds = axes.scatter([x for x, _ in points], lost, s=18, label=f"{network}, {resource}, {epochs} epochs")
+        factors = np.array([row["factor"] for _, row in points])
+        ordered = np.unique(factors)
+        if len(ordered) > 1:
+            x = [np.mean([points[i][0] for i in np.flatnonzero(factors == factor)]) for factor in ordered]
+            y = [np.mean(np.array(lost)[factors == factor]) for factor in ordered]
+            axes.plot([1.0, *x], [0.0, *y], color=seeds.get_facecolor()[0])
+    axes.axhline(0, color="grey", linewidth=0.8)
+    axes.axhline(-ALLOWED_LOSS, color="grey", linestyle=":", linewidth=1)
+    axes.axvline(CLAIMED, color="grey", linestyle=":", linewidth=1)
     axes.set_xscale("log")
     axes.set_xticks([1, 2, 5, 10, 20, 40, 80, 200], [f"{f}x" for f in (1, 2, 5, 10, 20, 40, 80, 200)])
+    axes.set_xticks([], minor=True)
     axes.set_xlabel("times less of the resource than the dense int8 network")
-    axes.set_ylabel("int8 test accuracy, %")
-    axes.set_title("Fashion-MNIST; dotted: dense less one point", fontsize=10)
-    axes.legend()
+    axes.set_ylabel("int8 test accuracy less the dense one's, points")
+    axes.set_title(f"Fashion-MNIST; dotted: {ALLOWED_LOSS:g} point at {CLAIMED}x", fontsize=10)
+    axes.legend(loc="lower left")
     figure.savefig(path, dpi=160)
     plt.close(figure)
 
