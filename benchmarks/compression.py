@@ -49,7 +49,7 @@ PAGE = """\
 Fashion-MNIST, {images} training images; a job and the dense network it is compared with train for the same epochs,
 from scratch. One resource is bounded at a time. Both are exported to int8; accuracy is that of the 10,000 test images.
 Loss is the difference to the dense int8 network of the same seed and epochs, in points. The last column is the core
-time of one job, export included. 60 epochs came after the results of 30 had been seen; both stay.
+time of one job, export included. Jobs through: {done} of {all}.
 
     OMP_NUM_THREADS=1 python benchmarks/compression.py FOLDER {command}
 """
@@ -64,6 +64,7 @@ class Job:
     factor: float
     seed: int
     epochs: int
+    images: int | None
 
 
 def stored(job: Job, folder: Path) -> dict[str, Any]:
@@ -73,16 +74,16 @@ def stored(job: Job, folder: Path) -> dict[str, Any]:
 
 
 def _place(job: Job, folder: Path) -> Path:
-    return folder / f"{job.network}-{job.resource}-{job.factor:g}-{job.seed}-{job.epochs}"
+    return folder / f"{job.network}-{job.resource}-{job.factor:g}-{job.seed}-{job.epochs}-{job.images or 'all'}"
 
 
-def run(job: Job, images: int | None, folder: Path, dense: dict[str, Any]) -> dict[str, Any]:
+def run(job: Job, folder: Path, dense: dict[str, Any]) -> dict[str, Any]:
     """Run a job, or read what came of it; ``dense`` is the row of the dense network, empty for itself."""
     if row := stored(job, folder):
         return row
     target = _place(job, folder)
     target.mkdir(parents=True, exist_ok=True)
-    choice = TaskChoice(name="fashion-mnist", options={"train_limit": images} if images else {})
+    choice = TaskChoice(name="fashion-mnist", options={"train_limit": job.images} if job.images else {})
     task = load_task(choice)
     spec = TrialSpec(
         task=choice, data=task_digest(choice), network=NetworkChoice(name=job.network), method="differentiable",
@@ -116,11 +117,14 @@ def run(job: Job, images: int | None, folder: Path, dense: dict[str, Any]) -> di
     return row
 
 
-def jobs_of(network: str, epochs: int, seed: int, chosen: argparse.Namespace) -> list[Job]:
-    """The pruned points of a network, a length of training and a seed."""
-    whole = seed == chosen.seeds[0] and epochs == chosen.epochs[0]
-    factors = [factor for factor in chosen.factors if factor > 1] if whole else [CLAIMED]
-    return [Job(network, resource, factor, seed, epochs) for resource in chosen.resources for factor in factors]
+def plan(chosen: argparse.Namespace) -> Iterator[tuple[Job, list[Job]]]:
+    """The dense network of every network, length of training and seed, and the pruned points to compare with it."""
+    for network, epochs, seed in itertools.product(chosen.networks, chosen.epochs, chosen.seeds):
+        curve = seed == chosen.seeds[0] and epochs == chosen.epochs[0]
+        factors = [factor for factor in chosen.factors if factor > 1] if curve else [CLAIMED]
+        bounds = itertools.product(chosen.resources, factors)
+        same = seed, epochs, chosen.images
+        yield Job(network, "none", 1, *same), [Job(network, resource, factor, *same) for resource, factor in bounds]
 
 
 Curve = tuple[str, int, str, dict[int, dict[str, Any]], list[dict[str, Any]]]
@@ -219,22 +223,21 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
-    for network in chosen.networks:
-        for epochs, seed in itertools.product(chosen.epochs, chosen.seeds):
-            whole, jobs = Job(network, "none", 1, seed, epochs), jobs_of(network, epochs, seed, chosen)
-            if chosen.report_only:
-                found = [stored(job, chosen.folder) for job in (whole, *jobs)]
-                rows += [row for row in found if row and found[0]]
-                continue
-            dense = run(whole, chosen.images, chosen.folder, {})
-            rows += [dense, *(run(job, chosen.images, chosen.folder, dense) for job in jobs)]
+    for whole, jobs in plan(chosen):
+        dense = stored(whole, chosen.folder) if chosen.report_only else run(whole, chosen.folder, {})
+        if not dense:
+            continue
+        answers = (stored(job, chosen.folder) if chosen.report_only else run(job, chosen.folder, dense) for job in jobs)
+        rows += [dense, *filter(None, answers)]
     print(table(rows))
     if chosen.output:
         images = f"{chosen.images:,}" if chosen.images else "all"
-        given = [argument for argument in sys.argv[2:] if argument != "--report-only"]
-        page = PAGE.format(images=images, command=" ".join(given))
+        given = " ".join(argument for argument in sys.argv[2:] if argument != "--report-only")
+        jobs_in_all = sum(1 + len(jobs) for _, jobs in plan(chosen))
+        page = PAGE.format(images=images, command=given, done=len(rows), all=jobs_in_all)
         figure = f"![]({chosen.output.name}.png)"
         chosen.output.with_suffix(".md").write_text(f"{page}\n{table(rows)}\n{figure}\n")
+        chosen.output.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
         draw(rows, chosen.output.with_suffix(".png"))
 
 
