@@ -7,14 +7,19 @@ their sizes below are those of the x86-64 build that ``tflite-micro`` wheels car
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from mcu.int8_model import Int8Model, Kind
 from mcu.structure import CONVOLUTIONS, Structure, structure_of
 
 ALIGNMENT = 16
 """TFLM aligns every activation and every persistent kernel buffer to this."""
+
+BYTES_PER_CHANNEL = 8
+"""int32 multiplier and shift that TFLM keeps for every output channel of a convolution, whatever it reads."""
 
 Buffer = tuple[int, int, int]
 """``(bytes, first use, last use)``; uses are steps, both ends included."""
@@ -103,25 +108,23 @@ def place(buffers: Sequence[Buffer], order: Sequence[int], fixed: Mapping[int, i
     total = 0
     for index in order:
         size, first, last = buffers[index]
-        offset = fixed[index] if fixed and index in fixed else 0
-        for low, high, begin, end in placed:
-            if fixed and index in fixed:
-                break
-            if begin > last or first > end:
-                continue
-            if low - offset >= size:
-                break
-            if high > offset:
-                offset = high
+        offset = 0
+        if fixed and index in fixed:
+            offset = fixed[index]
+        else:
+            for low, high, begin, end in placed:
+                if begin <= last and first <= end:
+                    if low - offset >= size:
+                        break
+                    if high > offset:
+                        offset = high
         offsets[index] = offset
-        placed.append((offset, offset + size, first, last))
-        placed.sort(key=_offset)
+        insort(placed, (offset, offset + size, first, last), key=_offset)
         total = max(total, offset + size)
     return Plan(tuple(offsets), total)
 
 
-def _offset(entry: tuple[int, int, int, int]) -> int:
-    return entry[0]
+_offset = itemgetter(0)
 
 
 def greedy_plan(buffers: Sequence[Buffer]) -> Plan:
@@ -159,8 +162,8 @@ def predict_persistent(structure: Structure) -> int:
     for op in structure.ops:
         if op.kind in CONVOLUTIONS:
             channels = structure.shapes[op.output][-1]
-            allocate(4 * channels, ALIGNMENT)  # multipliers
-            allocate(4 * channels, ALIGNMENT)  # shifts
+            allocate(BYTES_PER_CHANNEL // 2 * channels, ALIGNMENT)  # multipliers
+            allocate(BYTES_PER_CHANNEL // 2 * channels, ALIGNMENT)  # shifts
     return used + _FIXED + _SCRATCH_HANDLES * any(op.kind is Kind.MEAN for op in structure.ops)
 
 

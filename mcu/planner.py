@@ -31,12 +31,17 @@ def best_plan(buffers: Sequence[Buffer]) -> Plan:
         sorted(everything, key=lambda i: (-buffers[i][2], buffers[i][1], i)),
         _around_peak(buffers),
     ]
+    plans = []
     for order in orders:
-        plan = place(buffers, order)
-        best = min(best, plan, key=_total)
+        plans.append(place(buffers, order))
+        best = min(best, plans[-1], key=_total)
         if best.total == bound:
             return best
-    return min([best, *(_improved(buffers, order, bound) for order in orders)], key=_total)
+    for order, plan in zip(orders, plans, strict=True):
+        best = min(best, _improved(buffers, order, plan, bound), key=_total)
+        if best.total == bound:
+            return best
+    return best
 
 
 def _total(plan: Plan) -> int:
@@ -55,10 +60,9 @@ def _around_peak(buffers: Sequence[Buffer]) -> list[int]:
     return sorted(range(len(buffers)), key=lambda i: (distance(i), buffers[i][1] - buffers[i][2], -buffers[i][0], i))
 
 
-def _improved(buffers: Sequence[Buffer], order: list[int], bound: int) -> Plan:
+def _improved(buffers: Sequence[Buffer], order: list[int], plan: Plan, bound: int) -> Plan:
     """First fit again and again, each time placing a buffer that touches the top of the arena earlier."""
-    order, best = list(order), place(buffers, order)
-    plan = best
+    order, best = list(order), plan
     for _ in range(IMPROVEMENTS):
         if best.total == bound:
             break

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mcu.budget import Resources
+from mcu.budget import Budget, Resources
 from mcu.errors import InputError
 from mcu.graph import Graph, Op
 from mcu.int8_model import Kind
 from mcu.runtime import Runtime
-from mcu.structure import structure_of_graph
+from mcu.structure import CONVOLUTIONS, Structure, structure_of_graph
 
 BYTES_PER_OUTPUT_CHANNEL = 12
 """int32 bias, float32 scale and an int32 share of alignment and arena bookkeeping."""
@@ -80,6 +80,7 @@ class ResourceModel:
         self._outputs = np.array([channels[op.output] for op in graph.ops])
         self._coefficients = np.array([(t.macs_pair, t.macs_out, t.bytes_pair, t.bytes_out) for t in terms]).T
         self._live = self._live_matrix(channels)
+        self._held = self.runtime.sram_per_channel * self._outputs[[op.kind in CONVOLUTIONS for op in graph.ops]].sum(0)
         self._structure = structure_of_graph(graph)
         self._matrix = channels
 
@@ -109,7 +110,8 @@ class ResourceModel:
         macs_pair, macs_out, bytes_pair, bytes_out = self._coefficients
         macs = (macs_pair * inputs * outputs + macs_out * outputs).sum(-1)
         flash = (bytes_pair * inputs * outputs + bytes_out * outputs).sum(-1)
-        return np.stack([flash, (_with_one(widths) @ self._live.T).max(-1), macs], -1)
+        full = _with_one(widths)
+        return np.stack([flash, (full @ self._live.T).max(-1) + full @ self._held, macs], -1)
 
     def _channels(self, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         full = _with_one(widths)
@@ -119,7 +121,7 @@ class ResourceModel:
         """Flash, sram (smooth maximum over steps) and MACs at real-valued widths; ``(groups,)`` -> ``(3,)``."""
         resources = self.estimate(widths)
         steps = self._live @ _with_one(widths)
-        resources[1] = steps.max() * (1 + float(np.log(_exponentials(steps).sum())) / PEAK_SHARPNESS)
+        resources[1] += steps.max() * float(np.log(_exponentials(steps).sum())) / PEAK_SHARPNESS
         return resources
 
     def slopes(self, widths: np.ndarray) -> np.ndarray:
@@ -135,16 +137,23 @@ class ResourceModel:
             return np.asarray((pair * after) @ inputs + (pair * before + out) @ outputs)
 
         weights = _exponentials(self._live @ _with_one(widths))
-        peak = (weights / weights.sum()) @ self._live[:, :-1]
+        peak = (weights / weights.sum()) @ self._live[:, :-1] + self._held[:-1]
         return np.stack([bilinear(bytes_pair, bytes_out), peak, bilinear(macs_pair, macs_out)])
 
     def exact(self, widths: np.ndarray) -> Resources:
         """Bytes of flash and SRAM on the runtime, and MACs, at integer widths ``(groups,)``."""
-        widths = np.asarray(widths, dtype=np.int64)
-        channels = np.rint(_with_one(widths) @ self._matrix.T).astype(np.int64)
-        structure = self._structure.with_channels(channels.tolist())
-        flash, sram = self.runtime.predict(structure)
+        flash, sram = self.runtime.predict(self._structure_at(widths))
         return Resources(flash, sram, int(self.macs(widths)))
+
+    def admits(self, budget: Budget, widths: np.ndarray) -> bool:
+        """Whether integer widths ``(groups,)`` keep every bound; no memory is planned where one is broken anyway."""
+        flash, sram = self.runtime.floor(self._structure_at(widths))
+        least = Resources(flash, sram, int(self.macs(widths)))
+        return budget.admits(least) and budget.admits(self.exact(widths))
+
+    def _structure_at(self, widths: np.ndarray) -> Structure:
+        channels = np.rint(_with_one(widths) @ self._matrix.T).astype(np.int64)
+        return self._structure.with_channels(channels.tolist())
 
 
 def _exponentials(steps: np.ndarray) -> np.ndarray:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from mcu.arena import BYTES_PER_CHANNEL, lifetimes, peak_live, predict_persistent
 from mcu.budget import Resources
 from mcu.deployment import predict_deployment
 from mcu.devices import Device, find_device
 from mcu.errors import InputError
 from mcu.firmware import ToolsMissing, build, core_of, predict_firmware, write_project
+from mcu.flatbuffer_size import predict_flash
 from mcu.int8_model import Int8Model
 from mcu.measure import measure_model
 from mcu.structure import Structure
@@ -47,6 +49,17 @@ class Runtime:
         if self.device is None:
             raise InputError("[budgets] runtime = 'firmware': the budgets name no device; allowed with devices = [...]")
         return find_device(self.device)
+
+    @property
+    def sram_per_channel(self) -> int:
+        """Bytes of SRAM that every output channel of a convolution takes all the time, beside its activations."""
+        return BYTES_PER_CHANNEL if self.name is RuntimeName.TFLM else 0
+
+    def floor(self, structure: Structure) -> tuple[int, int]:
+        """Bytes of flash and SRAM that ``predict`` does not fall below, cheaper to have."""
+        if self.name is RuntimeName.FIRMWARE:
+            return 0, 0
+        return predict_flash(structure), peak_live(lifetimes(structure)) + predict_persistent(structure)
 
     def predict(self, structure: Structure) -> tuple[int, int]:
         """Bytes of flash and SRAM the model will take."""

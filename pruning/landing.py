@@ -9,6 +9,9 @@ from mcu.errors import InputError
 from mcu.resources import ResourceModel
 from mcu.units import format_bytes, format_count
 
+LARGEST_CUT = 1 / 16
+"""Part of a group's channels that landing cuts at once, at most, and never more than half of the excess asks for."""
+
 
 class UnreachableBudgetError(InputError):
     """No widths can meet the budget; ``smallest`` is the least the network can use."""
@@ -68,15 +71,22 @@ def land(
         int64 ``(groups,)``; when growing maximal: no single channel can be added without breaking a bound.
     """
     landed = np.clip(np.rint(widths), 1, limit).astype(np.int64)
-    while not budget.admits(model.exact(landed)):
-        landed[_cheapest_loss(model, budget, landed, importance)] -= 1
+    while not model.admits(budget, landed):
+        group, channels = _cheapest_loss(model, budget, landed, importance)
+        landed[group] -= channels
     return grow(model, budget, landed, widths, limit, importance) if growing else landed
 
 
-def _cheapest_loss(model: ResourceModel, budget: Budget, widths: np.ndarray, importance: list[np.ndarray]) -> int:
-    """Group whose last channel matters least for the relief it gives to the most violated bound."""
+def _cheapest_loss(
+    model: ResourceModel, budget: Budget, widths: np.ndarray, importance: list[np.ndarray]
+) -> tuple[int, int]:
+    """Group whose last channel matters least for the relief it gives to the most violated bound, and how many to cut.
+
+    One, unless widths are far above the bound: then up to ``LARGEST_CUT`` of the group.
+    """
     used = model.exact(widths)
     name = max(budget.bounds(), key=lambda n: getattr(used, n) / budget.bounds()[n])
+    excess = getattr(used, name) - budget.bounds()[name]
     candidates = np.flatnonzero(widths > 1)
     if not len(candidates):
         raise InputError(f"budget {name} = {budget.bounds()[name]} cannot be met even with one channel in every layer")
@@ -86,8 +96,10 @@ def _cheapest_loss(model: ResourceModel, budget: Budget, widths: np.ndarray, imp
     worth = np.array([importance[g][min(widths[g], len(importance[g])) - 1] for g in candidates])
     worth = worth + 1e-9 + 1e-3 * float(np.mean(worth))
     if relief.max() <= 0:  # several steps share the peak: shave the widest group
-        return int(candidates[np.argmax(widths[candidates])])
-    return int(candidates[np.argmax(relief / worth)])
+        return int(candidates[np.argmax(widths[candidates])]), 1
+    best = int(np.argmax(relief / worth))
+    group = int(candidates[best])
+    return group, max(1, int(min(excess / (2 * relief[best]), LARGEST_CUT * widths[group])))
 
 
 def grow(
@@ -110,10 +122,25 @@ def grow(
             worth = np.array([importance[g][min(landed[g], len(importance[g]) - 1)] for g in candidates])
             lag = np.maximum(wanted[candidates] - landed[candidates], 0.0)  # what the training asked for comes first
             group = candidates[int(np.argmax((worth / (worth.max() + 1e-12) + lag + 1e-6) / (price + 1e-6)))]
-            landed[group] += 1
-            fits = budget.admits(model.exact(landed))
-            landed[group] -= not fits
-            if not fits or landed[group] >= limit[group]:
+            wider = _next_fitting(model, budget, landed, group, int(limit[group]))
+            landed[group] = wider or landed[group]
+            if not wider or wider >= limit[group]:
                 candidates.remove(group)
         if (landed == before).all():  # the arena is not monotone: what did not fit before may fit now
             return landed
+
+
+def _next_fitting(model: ResourceModel, budget: Budget, widths: np.ndarray, group: int, limit: int) -> int | None:
+    """The next width of a group that fits: one channel more, or else as many as another group has, if that is less.
+
+    Layers of equally many channels share vectors in the file, so several channels more can take fewer bytes than one.
+    """
+    each = model.graph.channels // model.graph.widths
+    shared = np.delete(widths * each, group) / each[group]
+    larger = [int(width) for width in np.unique(shared) if widths[group] + 1 < width <= limit and width % 1 == 0]
+    for width in [int(widths[group]) + 1, *larger[:1]]:
+        tried = widths.copy()
+        tried[group] = width
+        if model.admits(budget, tried):
+            return width
+    return None

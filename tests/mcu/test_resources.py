@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from mcu.budget import Budget
 from mcu.resources import ResourceModel
+from mcu.runtime import Runtime, RuntimeName
 from mcu.trace import trace
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
@@ -57,6 +59,36 @@ def test_the_slope_of_peak_memory_is_that_of_the_smooth_maximum(name):
     change = (model.smooth(widths + step * direction)[1] - model.smooth(widths - step * direction)[1]) / (2 * step)
     assert slope @ direction == pytest.approx(change, rel=0.03)  # the scale moves along, which slopes leave out
     assert (slope >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["resnet8", "ds-cnn", "mobilenet-v2"])
+@pytest.mark.parametrize("runtime", [Runtime(), Runtime(RuntimeName.FIRMWARE, "stm32f446re")])
+def test_the_price_of_a_channel_in_memory_is_what_the_runtime_takes_for_it(name, runtime):
+    model = ResourceModel(model_of(name).graph, runtime)
+    widths = np.maximum(1, model.dense_widths // 4)
+    before, estimate = model.exact(widths).sram, model.estimate(widths)[1]
+    for group in range(len(widths)):
+        wider = widths.copy()
+        wider[group] += 8
+        # operators with several inputs keep a few bytes for each of their buffers: sizes are rounded up to 16
+        assert model.estimate(wider)[1] - estimate == pytest.approx(model.exact(wider).sram - before, abs=160)
+
+
+@pytest.mark.parametrize("name", ["resnet8", "mobilenet-v2"])
+def test_admitting_widths_is_comparing_exact_resources(name):
+    model = model_of(name)
+    dense = model.exact(model.dense_widths)
+    budget = Budget(*(value // 3 for value in dense))
+    answers = set()
+    for seed in range(40):
+        widths = np.maximum(1, (random_widths(model, seed) * np.random.default_rng(seed).uniform(0.2, 1)).astype(int))
+        exact = model.exact(widths)
+        flash, sram = model.runtime.floor(model._structure_at(widths))
+        assert flash <= exact.flash
+        assert sram <= exact.sram
+        assert model.admits(budget, widths) == budget.admits(exact)
+        answers.add(budget.admits(exact))
+    assert answers == {True, False}
 
 
 def test_exact_resources_fall_when_channels_go():

@@ -5,11 +5,13 @@ import pytest
 import torch
 from torch import nn
 
+from mcu.arena import lifetimes, peak_live
 from mcu.errors import InputError
 from mcu.float_net import FloatNet
 from mcu.graph import FIXED
 from mcu.int8_model import Activation, Kind
 from mcu.resources import ResourceModel
+from mcu.structure import structure_of_graph
 from mcu.trace import trace
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
@@ -31,7 +33,7 @@ def test_macs_equal_the_published_models(name, shape, classes, macs):
 
 def test_resnet8_has_the_published_peak_of_activations():
     graph = trace(network("resnet8", (3, 32, 32)), (3, 32, 32)).graph
-    assert ResourceModel(graph).estimate(graph.widths)[1] == 49_152
+    assert peak_live(lifetimes(structure_of_graph(graph))) == 49_152
 
 
 def test_batch_norm_and_activation_are_folded():

@@ -41,6 +41,20 @@ def test_landing_is_within_the_budget_and_maximal(name, seed):
         assert not budget.admits(model.exact(larger)), f"one more channel of group {group} would have fitted"
 
 
+def test_landing_gives_groups_the_width_of_another_when_that_takes_no_more_bytes():
+    model = model_of("mobilenet-v2")
+    budget = Budget(flash=60_000)
+    generator = np.random.default_rng(3)
+    wanted = np.maximum(1.0, model.dense_widths * generator.uniform(0.06, 0.12, len(model.dense_widths)))
+    importance = [np.sort(generator.random(size))[::-1] for size in model.dense_widths]
+    landed = land(model, budget, wanted, model.dense_widths, importance)
+    singly = np.clip(np.rint(wanted), 1, model.dense_widths).astype(np.int64)
+    assert len(set(landed.tolist())) < len(set(singly.tolist()))
+    used = model.exact(landed)
+    assert budget.admits(used)
+    assert budget.binding_use(used) >= 0.99
+
+
 def test_an_unreachable_budget_is_refused_with_the_smallest_figures():
     model = model_of("resnet8")
     floor = smallest(model)
