@@ -228,7 +228,8 @@ class Driver:
         room = self._room
         planned = room.plan.trials[self._next_number]
         planned = replace(planned, budget=room.budgets.of(planned))
-        context = Context(planned.budget.budget, planned.network.name, len(room.plan.cells))
+        seeds = room.plan.sweep.sweep.seeds or 1
+        context = Context(planned.budget.budget, planned.network.name, len(room.plan.cells), seeds)
         suggestion = room.sampler.suggest(planned.method, planned.index, context)
         spec = room.plan.spec(planned, suggestion.params)
         trial_id = room.store.add_trial(room.study, planned.number, spec)

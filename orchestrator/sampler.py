@@ -32,11 +32,13 @@ class Context:
 
     Attributes:
         cells: networks times budgets of the plan, which a method's trials go round.
+        seeds: training seeds that the trials of a cell take in turns; 1 if no two share one.
     """
 
     budget: Budget = field(default_factory=Budget)
     network: str = ""
     cells: int = 1
+    seeds: int = 1
 
 
 @dataclass(frozen=True)

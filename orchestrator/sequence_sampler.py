@@ -6,6 +6,7 @@ The same sweep gives the same trials on any number of workers, interrupted or no
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 
 import optuna
@@ -63,7 +64,10 @@ class SequenceSampler(Sampler):
 
 
 class GridSampler(Sampler):
-    """All combinations in order, then from the start; each budget sees every combination."""
+    """All combinations in order, then from the start; each budget sees every combination, with every seed.
+
+    Seeds take turns, too. Where that would keep the two in step, every round of both begins one combination later.
+    """
 
     def __init__(self, spaces: Mapping[str, Space]) -> None:
         self._grids = {
@@ -74,9 +78,11 @@ class GridSampler(Sampler):
         }
 
     def suggest(self, method: str, index: int, context: Context) -> Suggestion:
-        """Combination ``index // cells``; see `Sampler`."""
-        grid = self._grids[method]
-        return Suggestion(dict(grid[index // context.cells % len(grid)]))
+        """Combination ``index // cells``, later by one for each round of seeds if in step with them; see `Sampler`."""
+        grid, turn = self._grids[method], index // context.cells
+        in_step = math.gcd(context.seeds, len(grid)) > 1
+        later = turn // math.lcm(context.seeds, len(grid)) if in_step else 0
+        return Suggestion(dict(grid[(turn + later) % len(grid)]))
 
     def learn(self, method: str, index: int, outcome: Outcome) -> None:
         """Nothing to learn."""

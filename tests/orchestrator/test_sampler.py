@@ -53,6 +53,15 @@ def test_a_grid_shows_every_point_to_every_budget():
     assert [sampler.suggest("one", index, context).params["kind"] for index in range(6)] == ["a"] * 3 + ["b"] * 3
 
 
+@pytest.mark.parametrize(("seeds", "points"), [(3, 3), (2, 4), (4, 6), (3, 2), (1, 3)])
+def test_a_grid_shows_every_point_with_every_seed(seeds, points):
+    sampler = make_sampler("grid", {"one": {"kind": CategoricalDistribution(list("abcdef")[:points])}}, 0)
+    context = Context(cells=2, seeds=seeds)
+    for cell in range(2):
+        kinds = [sampler.suggest("one", cell + 2 * turn, context).params["kind"] for turn in range(seeds * points)]
+        assert len({(kind, turn % seeds) for turn, kind in enumerate(kinds)}) == seeds * points
+
+
 def test_every_budget_gets_sobol_points_of_the_whole_range():
     sampler = make_sampler("qmc", SPACES, 0)
     context = Context(cells=8)
