@@ -8,6 +8,7 @@ from mcu.budget import Budget
 from mcu.errors import InputError
 from mcu.resources import ResourceModel
 from mcu.trace import trace
+from pruning import depth, landing
 from pruning.controller import WidthController
 from pruning.gates import GateBank
 from pruning.landing import land, require_reachable, smallest
@@ -34,7 +35,7 @@ def test_landing_is_within_the_budget_and_maximal(name, seed):
     landed = land(model, budget, wanted, model.dense_widths, importance)
     used = model.exact(landed)
     assert budget.admits(used)
-    assert budget.binding_use(used) >= 0.93
+    assert budget.binding_use(used) >= 0.95
     for group in np.flatnonzero(landed < model.dense_widths):
         larger = landed.copy()
         larger[group] += 1
@@ -53,6 +54,22 @@ def test_landing_gives_groups_the_width_of_another_when_that_takes_no_more_bytes
     used = model.exact(landed)
     assert budget.admits(used)
     assert budget.binding_use(used) >= 0.99
+
+
+def test_landing_exchanges_channels_where_maximal_widths_leave_a_bound_unused(monkeypatch):
+    shape = (1, 8, 8)
+    traced = trace(build_network(NetworkChoice(name="resnet8", width=0.5), shape, 10, 0), shape)
+    shorter = depth.without(traced.module, [depth.branches(traced)[-1].removal])
+    model, budget = ResourceModel(trace(shorter, shape).graph), Budget(macs=10_440)
+    assert model.dense_widths.tolist() == [8, 8, 16, 16, 32]
+    importance = [np.full(8, 7e-3), np.full(8, 4e-3), np.full(16, 2.5e-3), np.full(16, 2.5e-3), np.full(32, 5e-3)]
+    arguments = model, budget, np.array([8, 4.4, 11, 16, 32]), model.dense_widths, importance
+    landed = land(*arguments)
+    monkeypatch.setattr(landing, "FULL", 0.0)
+    maximal = land(*arguments)
+    assert budget.binding_use(model.exact(maximal)) < 0.95
+    assert budget.admits(model.exact(landed))
+    assert budget.binding_use(model.exact(landed)) >= 0.95
 
 
 def test_an_unreachable_budget_is_refused_with_the_smallest_figures():
