@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
-from reports.figures.scales import accuracy_axis, resource_axis
+from reports.figures.scales import PercentTicks, accuracy_axis, resource_axis
 from reports.figures.style import BAD, GRID, PALETTE, SOFT, legend_below, new_figure
 from reports.fronts import attained, attainment_surface
 from reports.ranking import Ranking
@@ -75,7 +75,7 @@ def _cell(axes: Axes, mine: dict[str, Standing], order: Sequence[str], reference
     for label in axes.get_yticklabels():
         label.set_fontweight("bold" if label.get_text() == reference else "normal")
     axes.xaxis.set_major_locator(MaxNLocator(3))
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if right - left > 0.075 else 1, symbol=" %"))
+    axes.xaxis.set_major_formatter(PercentTicks())
     axes.tick_params(axis="x", labelsize="x-small")
     axes.grid(axis="y", visible=True, linewidth=0.3)
 

@@ -8,10 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
 
 from mcu.budget import RESOURCES
-from reports.figures.scales import log_ticks, short_bytes, short_count
+from reports.figures.scales import PercentTicks, log_ticks, short_bytes, short_count
 from reports.figures.style import SOFT, Look, legend_below, new_figure, rasterise
 from reports.fronts import Floats, nondominated
 from reports.metric import metric_title
@@ -103,7 +102,7 @@ def slices_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Figure
         axes.set_visible(False)
     for line in panels:
         line[0].set_ylabel(f"validation {metric_title(table)}")
-    panels[0][0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None, symbol=" %"))
+    panels[0][0].yaxis.set_major_formatter(PercentTicks())
     shown = [name for name in look.order if (trials["method"] == name).any()]
     handles = [Line2D([], [], linestyle="", marker="o", markersize=4, color=look.colour(name)) for name in shown]
     legend_below(figure, handles, shown)

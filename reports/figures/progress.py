@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from mcu.budget import RESOURCES
-from reports.figures.scales import accuracy_axis, duration_axis, resource_axis
+from reports.figures.scales import PercentTicks, accuracy_axis, duration_axis, resource_axis
 from reports.figures.style import INK, Look, legend_below, new_figure
 from reports.fronts import Box, Floats, attained, attainment_surface, box_of, hypervolume_steps
 from reports.metric import metric_title
@@ -58,7 +58,7 @@ def hypervolume_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> F
     panels[0].set_xlabel("finished trials")
     panels[1].set_xlabel(f"CPU {unit}")
     panels[0].set_ylabel("hypervolume")
-    panels[0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    panels[0].yaxis.set_major_formatter(PercentTicks())
     handles = [Line2D([], [], color=look.colour(name)) for name in look.order] + [
         Line2D([], [], color=INK, linewidth=2)
     ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, Formatter, FuncFormatter, MaxNLocator, NullLocator
 
 from reports.figures.style import SOFT
 
@@ -91,10 +91,20 @@ def resource_axis(axes: Axes, values: Sequence[float], resource: str, most: int 
     return limits
 
 
+class PercentTicks(Formatter):
+    """Shares as percent, all with as many decimals as the ticks need."""
+
+    def __call__(self, value: float, pos: int | None = None) -> str:
+        """Label of the tick at ``value``."""
+        ticks = 100 * np.asarray(self.locs, dtype=float)
+        decimals = next((places for places in range(3) if np.allclose(ticks, ticks.round(places), atol=1e-6)), 3)
+        return f"{100 * value:.{decimals}f} %"
+
+
 def accuracy_axis(axes: Axes, values: Sequence[float], keep: Sequence[float]) -> int:
     """Make y percent; it shows all of ``keep`` and most of ``values``. Returns how many values lie below."""
     known = np.asarray([value for value in values if np.isfinite(value)])
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    axes.yaxis.set_major_formatter(PercentTicks())
     if not len(known):
         axes.set_ylim(0, 1)
         return 0
@@ -103,8 +113,6 @@ def accuracy_axis(axes: Axes, values: Sequence[float], keep: Sequence[float]) ->
     high = max([float(known.max()), *kept])
     span = max(high - low, 0.02)
     axes.set_ylim(max(0.0, low - 0.08 * span), min(1.0, high + 0.08 * span))
-    if span <= 0.1:
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1, symbol=" %"))
     return int((known < low - 0.08 * span).sum())
 
 

@@ -11,8 +11,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
+from reports.figures.scales import PercentTicks
 from reports.figures.style import BAD, INK, SOFT, legend_below, new_figure
 from reports.metric import metric_title
 from reports.trials import RESOURCE_TITLES
@@ -116,7 +117,7 @@ def draw_accuracy(axes: Axes, course: Course) -> None:
     dots = 3 if len(course.accuracy) <= 30 else 0
     x, y = [place for place, _ in course.accuracy], [value for _, value in course.accuracy]
     axes.plot(x, y, color=INK, linewidth=1.3, marker="o", markersize=dots)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    axes.yaxis.set_major_formatter(PercentTicks())
 
 
 def widths_figure(table: pd.DataFrame, winners: Sequence[Winner], width: float = 7.2) -> Figure | None:
