@@ -30,8 +30,8 @@ FIXED_PART = 0.1
 
 MOST_FIXED = 0.9
 FAR = 8.0
-"""What is left must have to shrink this many times to meet the budget, or widths were the better thing to give up;
-unless fixed costs take more than ``MOST_FIXED`` of a bound."""
+"""What is left must have to shrink this many times to meet the bound, or widths were the better thing to give up;
+unless fixed costs take more than ``MOST_FIXED`` of it."""
 
 LEAST_RELIEF = 0.005
 """A branch whose removal gives back less of a bound than this part does not go for its sake."""
@@ -120,20 +120,28 @@ def is_cramped(model: ResourceModel, budget: Budget) -> bool:
 
 def expendable(module: fx.GraphModule, problem: Problem, budget: Budget) -> list[Removal]:
     """The branches of a dense network to go without, in the order they go: least rise of the loss first."""
+    removed: list[Removal] = []
+    whole = _model(module, problem)
+    shares = _fixed_shares(whole, budget)
+    if not _are_tight(whole, budget, shares).any():
+        return removed  # nor will they be with fewer branches
     candidates = [branch.removal for branch in branches(trace(module, problem.input_shape), problem.frozen)]
     losses = {removal: _loss(without(module, [removal]), problem) for removal in candidates}
-    removed: list[Removal] = []
-    shares = _fixed_shares(_model(module, problem), budget)
     for removal in sorted(candidates, key=losses.__getitem__):
         if shares.max() <= FIXED_PART:
             break
         shorter = _model(without(module, [*removed, removal]), problem)
         fewer = _fixed_shares(shorter, budget)
-        relieves = (shares - fewer)[shares > FIXED_PART].max() >= LEAST_RELIEF
-        far = (budget.binding_use(shorter.exact(shorter.dense_widths)) or 0.0) >= FAR
-        if relieves and (far or shares.max() > MOST_FIXED):
+        if ((shares - fewer >= LEAST_RELIEF) & _are_tight(shorter, budget, shares)).any():
             removed, shares = [*removed, removal], fewer
     return removed
+
+
+def _are_tight(model: ResourceModel, budget: Budget, shares: np.ndarray) -> np.ndarray:
+    """Which bounds are worth a branch of what would be left, given the ``shares`` that are fixed with it."""
+    dense = model.exact(model.dense_widths)
+    times = np.array([0.0, *(getattr(dense, name) / bound for name, bound in budget.bounds().items())])
+    return ((shares > FIXED_PART) & (times >= FAR)) | (shares > MOST_FIXED)
 
 
 def _model(module: fx.GraphModule, problem: Problem) -> ResourceModel:

@@ -147,6 +147,18 @@ def test_a_branch_stays_if_widths_would_then_have_little_left_to_give(deep):
     assert depth.expendable(whole.module, deep, Budget(flash=dense.flash // 7)) == []
 
 
+def test_a_bound_that_is_far_takes_no_branch_for_one_that_is_not(deep):
+    """Few multiplications are a matter of widths: the SRAM that is fixed does not make them one of depth."""
+    whole = trace(deep.network(), deep.input_shape)
+    model = ResourceModel(whole.graph)
+    dense, least = model.exact(whole.graph.widths), smallest(model)
+    near = Budget(sram=max(2 * least.sram, dense.sram // 4))
+    assert depth.is_cramped(model, near)
+    far = replace(near, macs=dense.macs // 100)
+    assert depth.expendable(whole.module, deep, near) == []
+    assert depth.expendable(whole.module, deep, far) == []
+
+
 def test_a_roomy_budget_leaves_every_branch(deep, settings):
     model = ResourceModel(trace(deep.network(), deep.input_shape).graph)
     roomy = Budget(flash=11 * smallest(model).flash)
