@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mcu.errors import InputError
-from mcu.float_net import Calibration, FloatNet, affine, rounded
+from mcu.float_net import Calibration, FloatNet, affine, rounded, rounded_weight, weight_scales
 from mcu.graph import Kind
 from mcu.trace import trace
 
@@ -169,3 +169,18 @@ def test_bfloat16_training_is_near_float32_and_leaves_depthwise_layers_in_it(bra
     assert all(types[tensor] is torch.float32 for tensor in depthwise)
     assert torch.bfloat16 in types.values()
     assert (low - exact).abs().max() < 0.1 * exact.abs().max()
+
+
+@pytest.mark.parametrize("shape", [(8, 3, 3, 3), (10, 64, 1, 1), (16, 1, 3, 3)])
+def test_rounding_of_filters_is_torchs_own_with_its_gradients(shape):
+    generator = torch.Generator().manual_seed(0)
+    weight, upstream = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
+    weight[0] = 0  # a filter without a range
+    ours, theirs = weight.clone().requires_grad_(), weight.clone().requires_grad_()
+    zeros = torch.zeros(len(weight), dtype=torch.int32)
+    found = rounded_weight(ours)
+    wanted = torch.fake_quantize_per_channel_affine(theirs, weight_scales(theirs), zeros, 0, -127, 127)
+    found.backward(upstream)
+    wanted.backward(upstream)
+    assert torch.equal(found, wanted)
+    assert torch.equal(ours.grad, theirs.grad)
