@@ -37,6 +37,8 @@ class GateBank:
         self.values: torch.Tensor | None = None
         self.importance = torch.zeros(sum(sizes))
         self._soft: torch.Tensor | None = None
+        self._layers: list[Gated] = []
+        self._parts: tuple[torch.Tensor, ...] | None = None
         self._layout()
 
     def _layout(self) -> None:
@@ -63,7 +65,25 @@ class GateBank:
         self._soft = gates
         if gates.requires_grad:
             gates.retain_grad()
-        self.values = torch.cat([gates, torch.ones(1)])
+        self._set(torch.cat([gates, torch.ones(1)]))
+
+    def _set(self, values: torch.Tensor | None) -> None:
+        self.values, self._parts = values, None
+
+    def add(self, layer: Gated) -> int:
+        """Serve one more layer; returns its place."""
+        self._layers.append(layer)
+        return len(self._layers) - 1
+
+    def gates_of(self, place: int) -> torch.Tensor | None:
+        """Gates of a layer's output channels, gathered for all layers at once; None: all open."""
+        if self.values is None:
+            return None
+        if self._parts is None:
+            slots = [layer.slots for layer in self._layers]
+            gathered = self.values[torch.cat(slots)].to(self._layers[0].layer.weight.device)
+            self._parts = gathered.split([len(part) for part in slots])
+        return self._parts[place]
 
     def watch(self) -> None:
         """All gates at 1, with gradients: importances are learned before anything closes."""
@@ -75,11 +95,12 @@ class GateBank:
         values[-1] = 1.0
         for start, members in zip(self.starts.tolist(), kept, strict=True):
             values[start + torch.as_tensor(members, dtype=torch.long)] = 1.0
-        self.values = values
+        self._set(values)
 
     def open(self) -> None:
         """No gating at all."""
-        self.values = self._soft = None
+        self._set(None)
+        self._soft = None
 
     def learn_importance(self, momentum: float = 0.98) -> None:
         """Fold the gradients of the last backward pass into the importances."""
@@ -121,6 +142,7 @@ class Gated(nn.Module):
         self.layer: Any = layer
         self.bank = bank
         self.groups = groups
+        self.place = bank.add(self)
 
     def bind(self, members: np.ndarray) -> None:
         """Point each output channel at its slot in the bank; fixed channels at the last one."""
@@ -130,9 +152,7 @@ class Gated(nn.Module):
 
     def gates(self) -> torch.Tensor | None:
         """Gate of every output channel."""
-        if self.bank.values is None:
-            return None
-        return self.bank.values.index_select(0, self.slots).to(self.layer.weight.device)
+        return self.bank.gates_of(self.place)
 
 
 class GatedNorm(Gated):
