@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import sys
@@ -17,6 +18,10 @@ Report = Callable[[Rung], bool]
 WorkerFunction = Callable[[TrialSpec, Path, Report], TrialResult]
 DEFAULT_WORKER = "orchestrator.worker:run_trial"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_MALLOC = {_TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 * 2**20, _MMAP_THRESHOLD: 32 * 2**20}
+"""Parameters of glibc's mallopt(3) and their largest useful values; see ``keep_freed_memory``."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ def run_attempt(setting: WorkerSetting, spec_json: str, report: Report) -> Trial
     start = time.monotonic()
     try:
         limit_threads(setting.threads)
+        keep_freed_memory()
         extend_path(setting.paths)
         spec = TrialSpec.model_validate_json(spec_json)
         run: WorkerFunction = _find(setting.worker)
@@ -62,6 +68,18 @@ def limit_threads(threads: int) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(threads)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed for the next allocation; a no-op elsewhere.
+
+    By default it hands the activations of a training step back to the kernel after each, and every page of the next
+    step's is mapped and zeroed anew: 3 to 9 % of a step of mobilenet-v2 on Fashion-MNIST.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for parameter, value in _MALLOC.items():
+            mallopt(parameter, value)
 
 
 def extend_path(paths: Iterable[str]) -> None:
