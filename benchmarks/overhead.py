@@ -4,6 +4,7 @@
 
 The dense training and the jobs at several budgets take turns, one epoch each, so that whatever else the machine does
 falls on all of them. Dense is float training only; a job is everything: gates, prices, landing, int8 epochs, export.
+The dense job, the same without pruning, is there to tell what int8 epochs and export cost.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ import torch
 
 from mcu.budget import RESOURCES, Budget
 from mcu.units import format_bytes, format_count
+from orchestrator.executors.attempt import keep_freed_memory
 from orchestrator.spec import Bounds, TrialSpec
 from orchestrator.worker import problem_of
 from pruning import gates
+from pruning.baselines.dense import DenseNetwork
 from pruning.controller import WidthController
 from pruning.differentiable import RERANK_EVERY, DifferentiablePruning
 from pruning.landing import smallest
@@ -43,6 +46,7 @@ PARTS = (0.9, 0.5, 0.25, 0.1, 0.04)
 ROOM = 1.1
 """No bound is below this times what one channel per group takes."""
 
+DENSE, DENSE_JOB = "dense", "dense job"
 
 LIMITS = {"0.25": 0.75, "0.9": 1.0}
 """Largest ratio there should be, by part of the resources; none should be above the last."""
@@ -51,8 +55,9 @@ PAGE = """\
 # What pruning while training costs
 
 Fashion-MNIST, one core: wall seconds, and their ratio to float training of the dense network for the same epochs, one
-epoch at a time in turns. A job is everything: gates, prices, landing, int8 epochs, export. A bound is a part of what
-the dense network takes, but never below {room} times what one channel per group takes.
+epoch at a time in turns. A job is everything: gates, prices, landing, int8 epochs, export. The dense job is that
+without pruning, int8 epochs and export of the dense network. A bound is a part of what the dense network takes, but
+never below {room} times what one channel per group takes.
 
     OMP_NUM_THREADS=1 python benchmarks/overhead.py --output docs/results/overhead
 """
@@ -96,24 +101,27 @@ class Turns:
             self._condition.notify_all()
 
 
-def dense(problem: Problem, settings: Settings, after_epoch: Callable[[], bool]) -> None:
+def train(problem: Problem, settings: Settings, after_epoch: Callable[[], bool]) -> None:
     """Float training of the dense network."""
-    run = Run(problem, Budget(), settings, lambda progress: after_epoch(), "dense")
+    run = Run(problem, Budget(), settings, lambda progress: after_epoch(), DENSE)
     for _ in run.train("training", run.trainer.steps):
         pass
 
 
 def compare(problem: Problem, epochs: int) -> tuple[dict[str, float], dict[str, str]]:
     """Seconds of each competitor, and what it used of the budget."""
-    run = Run(problem, Budget(), Settings(epochs), lambda progress: True, "dense")
+    run = Run(problem, Budget(), Settings(epochs), lambda progress: True, DENSE)
     reference, floor = run.dense, smallest(run.model)
-    names = ["dense", *(f"{part:g}" for part in PARTS)]
+    names = [DENSE, DENSE_JOB, *(f"{part:g}" for part in PARTS)]
     turns, notes = Turns(list(names)), {}
 
     def train_dense() -> None:
-        with turns.taking_part("dense"):
-            settings = Settings(epochs, hyperparameters={"int8_part": 0.0})
-            dense(problem, settings, lambda: turns.pass_on("dense"))
+        with turns.taking_part(DENSE):
+            train(problem, Settings(epochs, hyperparameters={"int8_part": 0.0}), lambda: turns.pass_on(DENSE))
+
+    def train_and_export() -> None:
+        with turns.taking_part(DENSE_JOB):
+            DenseNetwork().run(problem, Budget(), Settings(epochs), lambda progress: turns.pass_on(DENSE_JOB))
 
     def prune(name: str) -> None:
         part = float(name)
@@ -127,8 +135,8 @@ def compare(problem: Problem, epochs: int) -> tuple[dict[str, float], dict[str, 
         used = problem.runtime.measure(answer.model, answer.data)
         notes[name] = f"{format_bytes(used.flash)}, {format_bytes(used.sram)}, {format_count(used.macs)}"
 
-    threads = [threading.Thread(target=train_dense)]
-    threads += [threading.Thread(target=prune, args=(name,)) for name in names[1:]]
+    threads = [threading.Thread(target=train_dense), threading.Thread(target=train_and_export)]
+    threads += [threading.Thread(target=prune, args=(name,)) for name in names[2:]]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -141,7 +149,7 @@ def control_share(problem: Problem, steps: int = 40) -> float:
 
     Steps of a plain network and of a gated one under its controller take turns.
     """
-    plain = Run(problem, Budget(), Settings(), lambda progress: True, "dense")
+    plain = Run(problem, Budget(), Settings(), lambda progress: True, DENSE)
     run = Run(problem, Budget(), Settings(), lambda progress: True, "gated")
     half = Budget(*(max(1, value // 2) for value in run.dense))
     bank = gates.attach(run.module, run.graph)
@@ -178,6 +186,7 @@ def main() -> None:
     parser.add_argument("--report-only", action="store_true", help="write OUTPUT.md from OUTPUT.json, run nothing")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     store = chosen.output.with_suffix(".json") if chosen.output else None
     found = json.loads(store.read_text()) if store and store.exists() else {}
     for name in [] if chosen.report_only else chosen.networks:
@@ -214,10 +223,10 @@ def table(found: dict[str, dict[str, Any]]) -> str:
     for network, row in found.items():
         for name, value in row["seconds"].items():
             start = f"| {network} | {row['images']:,}, {row['epochs']} | {name} | {value:.1f} |"
-            lines.append(f"{start} {value / row['seconds']['dense']:.2f} | {row['used'].get(name, '')} |")
+            lines.append(f"{start} {value / row['seconds'][DENSE]:.2f} | {row['used'].get(name, '')} |")
     lines.append("")
     for part, limit in LIMITS.items():
-        ratios = {network: row["seconds"][part] / row["seconds"]["dense"] for network, row in found.items()}
+        ratios = {network: row["seconds"][part] / row["seconds"][DENSE] for network, row in found.items()}
         each = [f"{network} {value:.3f} {'holds' if value <= limit else 'misses'}" for network, value in ratios.items()]
         lines.append(f"- At {part} of the resources at most {limit}: {', '.join(each)}.")
     shares = ", ".join(f"{network} {100 * row['control']:.1f} %" for network, row in found.items())
