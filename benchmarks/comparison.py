@@ -3,6 +3,8 @@
     python benchmarks/comparison.py                  examples/compare -> compare.db -> docs/results/comparison
     python benchmarks/comparison.py --report-only    the report of what has finished so far
     python benchmarks/comparison.py --estimate       core hours left to go, from the trials that have finished
+    python benchmarks/comparison.py --storage sqlite:///again.db --set 'methods.names=["differentiable"]' \
+        --keep docs/results/comparison               run one method anew, the others' scores from that comparison
 
 Every sweep is an ordinary study: interrupted ones go on where they stopped, equal trials are not run twice. After each
 comes a small one of the unpruned network, with no bound that it could break: the line to hold the others against.
@@ -21,7 +23,7 @@ import pandas as pd
 from mcu.errors import InputError
 from orchestrator import open_study
 from orchestrator.plan import Plan
-from reports.comparison_page import write_comparison
+from reports.comparison_page import Kept, write_comparison
 from reports.seed_scores import seed_scores
 from reports.tables import percent
 from reports.trials import tidy
@@ -42,6 +44,7 @@ ALL = 0, 1  # exit status of a launch: done, or done with every trial failed
 
 def main() -> int:
     options = _options()
+    kept = Kept.read(options.keep) if options.keep else None
     files = sorted(options.sweeps.glob("*.toml"))
     if not files:
         print(f"--sweeps {options.sweeps}: holds no sweep file", file=sys.stderr)
@@ -63,7 +66,8 @@ def main() -> int:
                   for path, sweep in sweeps.items()}  # fmt: skip
     tables = {sweep.task.name: _whole_rounds(sweep, tables[sweep.task.name])
               for sweep in sweeps.values() if sweep.task.name in tables}  # fmt: skip
-    page = write_comparison(tables, options.output, heading=HEADING + _what_ran(sweeps, tables, references))
+    heading = HEADING + _what_ran(sweeps, tables, references, kept)
+    page = write_comparison(tables, options.output, heading=heading, kept=kept)
     print(page)
     return 0
 
@@ -75,6 +79,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("docs/results/comparison"))
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as `mcusweep launch --set`")
+    parser.add_argument("--keep", type=Path, help="folder of an earlier comparison: its methods that are not run here")
     parser.add_argument("--report-only", action="store_true")
     parser.add_argument("--estimate", action="store_true")
     return parser.parse_args()
@@ -147,7 +152,9 @@ def _reached(trials: pd.DataFrame | None) -> str:
     return f"unpruned, its int8 model reaches {percent(scores.mean())}{spread}; " if len(scores) else ""
 
 
-def _what_ran(sweeps: dict[Path, SweepConfig], tables: dict[str, pd.DataFrame], references: dict[Path, str]) -> str:
+def _what_ran(
+    sweeps: dict[Path, SweepConfig], tables: dict[str, pd.DataFrame], references: dict[Path, str], kept: Kept | None
+) -> str:
     lines: list[str] = [""]
     planned = {sweep.task.name: len(Plan(sweep).trials) for sweep in sweeps.values()}
     if any(len(finished(table)) < planned[name] for name, table in tables.items()):
@@ -164,6 +171,10 @@ def _what_ran(sweeps: dict[Path, SweepConfig], tables: dict[str, pd.DataFrame], 
             f"- {sweep.task.name} ({limits or 'all data'}): {', '.join(networks)}, {sweep.training.epochs} epochs, "
             f"{references[path]}{done} of {len(Plan(sweep).trials)} trials done, {hours:.1f} h of one core; {path.name}"
         )
+    if kept is not None:
+        again = ", ".join(dict.fromkeys(name for sweep in sweeps.values() for name in sweep.methods.names))
+        lines += ["", f"Trials and hours are those of {again}, run anew by the same protocol with the engine as it is "
+                  "now. The scores of all other methods are kept from an earlier run."]  # fmt: skip
     return "\n".join(lines)
 
 

@@ -15,11 +15,13 @@ from reports.comparison_tables import cells_table, cost_table, gains_table, rank
 from reports.figures.cells import cells_figure, fronts_figure, ranks_figure, surfaces_figure
 from reports.figures.style import Style, encode, styled
 from reports.ranking import Ranking, ranking, share_first_or_tied, tallies
-from reports.seed_scores import seed_scores
+from reports.seed_scores import joined, seed_scores
 from reports.standings import Standing, standings
 from reports.tables import Table, percent
 from reports.trials import tidy
 from reports.volumes import Volume, frames, largest, volumes
+
+SAMPLE, CHARGED = "sample.csv", "charged.csv"
 
 
 @dataclass(frozen=True)
@@ -45,31 +47,75 @@ class Comparison:
         return list(dict.fromkeys([*self.ranking.ranks, *(s.method for s in self.standings)]))
 
 
-def compare(tables: Mapping[str, pd.DataFrame], reference: str = "differentiable") -> Comparison:
+@dataclass(frozen=True)
+class Kept:
+    """What an earlier comparison by the same protocol found, for the methods that are not run again.
+
+    Attributes:
+        scores: its ``sample.csv``.
+        charged: as ``Comparison.charged``, from its ``charged.csv``.
+    """
+
+    scores: pd.DataFrame
+    charged: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> Kept:
+        """From the folder that ``write_comparison`` wrote.
+
+        Raises:
+            InputError: there is no comparison in it.
+        """
+        sample, charged = folder / SAMPLE, folder / CHARGED
+        if not sample.is_file():
+            raise InputError(f"{folder}: holds no {SAMPLE}; allowed is the folder of a comparison")
+        rows = pd.read_csv(charged) if charged.is_file() else pd.DataFrame(columns=["task", "trial"])
+        return cls(pd.read_csv(sample), {str(task): part["trial"].tolist() for task, part in rows.groupby("task")})
+
+
+def compare(
+    tables: Mapping[str, pd.DataFrame], reference: str = "differentiable", kept: Kept | None = None
+) -> Comparison:
     """Compare the methods in a table of trials per task.
+
+    Args:
+        tables: one row per trial, in the columns of the trial table, per task.
+        reference: the method that the others are held against.
+        kept: scores of methods that have no trial in ``tables``.
 
     Raises:
         InputError: no trial has finished.
     """
     tidied = {task: tidy(frame) for task, frame in tables.items()}
     scores = seed_scores(tidied)
+    charged = {task: _charged(table) for task, table in tidied.items()}
+    if kept is not None:
+        scores = joined(scores, kept.scores[kept.scores["task"].isin(tables)])
+        charged = {task: [*lines, *kept.charged.get(task, ())] for task, lines in charged.items()}
     if scores.empty:
         raise InputError(f"comparison of {', '.join(tables) or 'no task'}: no trial has finished yet")
     found = standings(scores, reference)
-    return Comparison(reference, tuple(tables), scores, found, ranking(found), volumes(scores, reference),
-                      {task: _charged(table) for task, table in tidied.items()})  # fmt: skip
+    return Comparison(reference, tuple(tables), scores, found, ranking(found), volumes(scores, reference), charged)
 
 
 def write_comparison(
-    tables: Mapping[str, pd.DataFrame], folder: Path, *, heading: str = "", reference: str = "differentiable"
+    tables: Mapping[str, pd.DataFrame],
+    folder: Path,
+    *,
+    heading: str = "",
+    reference: str = "differentiable",
+    kept: Kept | None = None,
 ) -> Path:
-    """Write ``README.md``, ``sample.csv``, ``figures/`` and ``tables/`` into ``folder``; returns the page.
+    """Write ``README.md``, ``sample.csv``, ``charged.csv``, ``figures/`` and ``tables/`` into ``folder``.
 
     Args:
-        tables: one row per trial, in the columns of the trial table, per task.
+        tables, reference, kept: as for ``compare``.
         heading: Markdown that goes above the tables: what was run and how.
+
+    Returns:
+        The page.
     """
-    found = compare(tables, reference)
+    found = compare(tables, reference, kept)
     figures, drawn = folder / "figures", _figures(found)
     figures.mkdir(parents=True, exist_ok=True)
     (folder / "tables").mkdir(exist_ok=True)
@@ -80,7 +126,9 @@ def write_comparison(
     shown = _tables(found)
     for table in shown:
         (folder / "tables" / f"{table.name}.csv").write_text(table.as_csv(), "utf-8")
-    found.scores.to_csv(folder / "sample.csv", index=False, lineterminator="\n")
+    found.scores.to_csv(folder / SAMPLE, index=False, lineterminator="\n")
+    charged = [{"task": task, "trial": line} for task, lines in found.charged.items() for line in lines]
+    pd.DataFrame(charged, columns=["task", "trial"]).to_csv(folder / CHARGED, index=False, lineterminator="\n")
     page = folder / "README.md"
     page.write_text(_page(found, shown, list(drawn), heading), "utf-8")
     return page

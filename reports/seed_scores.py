@@ -31,6 +31,17 @@ def seed_scores(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=KEYS)
 
 
+def joined(scores: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """Scores, and those of others of the (task, method) pairs that are not among them, in the order of the others."""
+    own = set(zip(scores["task"], scores["method"], strict=True))
+    missing = [pair not in own for pair in zip(others["task"], others["method"], strict=True)]
+    together = pd.concat([scores, others[missing]], ignore_index=True)
+    cells = [tuple(row) for row in pd.concat([others, scores])[KEYS[:-1]].to_numpy()]
+    order = {cell: at for at, cell in enumerate(dict.fromkeys(cells))}
+    places = [(order[task, budget, method], seed) for task, budget, method, seed in together[KEYS].to_numpy()]
+    return together.loc[sorted(together.index, key=places.__getitem__)].reset_index(drop=True)
+
+
 def _of_task(task: str, table: pd.DataFrame) -> pd.DataFrame:
     judged = table[table["finished"] & (table["state"] != "failed")]
     judged = judged.assign(duration_s=judged["duration_s"].where(~_reused(judged), 0.0))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mcu.errors import InputError
-from reports.comparison_page import compare, write_comparison
+from reports.comparison_page import Kept, compare, write_comparison
 from reports.ranking import critical_difference, ranking, share_first_or_tied, tallies
 from reports.sample import sample_trials
 from reports.seed_scores import seed_scores
@@ -149,6 +149,25 @@ def test_the_page_holds_every_table_and_figure_and_names_what_was_charged(tmp_pa
     }
     again = compare({"a": table})
     assert np.allclose([v.mean for v in again.volumes], [v.mean for v in compare({"a": table}).volumes])
+
+
+def test_methods_that_are_not_run_again_keep_their_scores_and_their_charges(tmp_path):
+    table = sample_trials(54, methods=("differentiable", "uniform", "dense-ptq")).assign(task="a")
+    table["reason"] = table["reason"].astype(object)
+    zeros = table.index[table["method"] == "uniform"][0]
+    told = {"state": "infeasible", "feasible": False, "reason": "zeros stay zeros"}
+    table.loc[zeros, list(told)] = list(told.values())
+    write_comparison({"a": table}, tmp_path)
+    kept = Kept.read(tmp_path)
+    ours = table[table["method"] == "differentiable"]
+    same = compare({"a": ours}, kept=kept)
+    pd.testing.assert_frame_equal(same.scores, compare({"a": table}).scores, check_dtype=False)
+    assert sorted(same.charged["a"]) == sorted(compare({"a": table}).charged["a"])
+    better = compare({"a": ours.assign(accuracy=1.0)}, kept=kept).scores
+    assert set(better.loc[better["method"] == "differentiable", "accuracy"].dropna()) == {1.0}
+    assert not (better.loc[better["method"] != "differentiable", "accuracy"] == 1.0).any()
+    with pytest.raises(InputError, match=r"sample\.csv"):
+        Kept.read(tmp_path / "figures")
 
 
 def test_nothing_finished_is_said_in_one_line():
