@@ -183,6 +183,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=15_000)
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--output", type=Path, help="keeps figures in OUTPUT.json, and writes OUTPUT.md from all there")
+    parser.add_argument(
+        "--control-only", action="store_true", help="measure the control's part of a step, nothing else"
+    )
     parser.add_argument("--report-only", action="store_true", help="write OUTPUT.md from OUTPUT.json, run nothing")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -190,7 +193,11 @@ def main() -> None:
     store = chosen.output.with_suffix(".json") if chosen.output else None
     found = json.loads(store.read_text()) if store and store.exists() else {}
     for name in [] if chosen.report_only else chosen.networks:
-        found[name] = measured(NETWORKS[name], chosen.images, chosen.epochs)
+        problem = problem_on(NETWORKS[name], chosen.images, chosen.epochs)
+        if chosen.control_only:
+            found[name]["control"] = control_share(problem)
+        else:
+            found[name] = measured(problem, chosen.images, chosen.epochs)
         if store:
             store.write_text(json.dumps(found, indent=1) + "\n")
     page = table(found)
@@ -199,15 +206,19 @@ def main() -> None:
         chosen.output.with_suffix(".md").write_text(page)
 
 
-def measured(network: NetworkChoice, images: int, epochs: int) -> dict[str, Any]:
-    """All competitors on one network."""
+def problem_on(network: NetworkChoice, images: int, epochs: int) -> Problem:
+    """Fashion-MNIST for one network."""
     choice = TaskChoice(name="fashion-mnist", options={"train_limit": images, "val_limit": 500})
     task = load_task(choice)
     spec = TrialSpec(
         task=choice, data=task_digest(choice), network=network, method="differentiable", budget=Bounds(), seed=0,
         training=TrainingChoice(epochs=epochs, device="cpu"),
     )  # fmt: skip
-    problem = problem_of(spec, task)
+    return problem_of(spec, task)
+
+
+def measured(problem: Problem, images: int, epochs: int) -> dict[str, Any]:
+    """All competitors on one network."""
     share = control_share(problem)
     seconds, used = compare(problem, epochs)
     return {"images": images, "epochs": epochs, "control": share, "seconds": seconds, "used": used}
