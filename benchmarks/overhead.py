@@ -183,9 +183,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=15_000)
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--output", type=Path, help="keeps figures in OUTPUT.json, and writes OUTPUT.md from all there")
-    parser.add_argument(
-        "--control-only", action="store_true", help="measure the control's part of a step, nothing else"
-    )
+    parser.add_argument("--control-only", action="store_true", help="measure the control's part of a step alone")
     parser.add_argument("--report-only", action="store_true", help="write OUTPUT.md from OUTPUT.json, run nothing")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
