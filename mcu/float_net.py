@@ -25,6 +25,9 @@ _SAMPLES_PER_TENSOR = 1 << 16
 _PERCENTILE = 0.9999
 _LEAST_RANGE = 1e-6
 _LEAST_WEIGHT_SCALE = 1e-9
+_FINEST_SUM = 2.0**-16
+"""Least range of a sum, as a part of its inputs' ranges: TFLM aborts the process below 2**-19, which a sum gets to that
+its ReLU shuts for every input."""
 
 Observer = Callable[[int, torch.Tensor], None]
 
@@ -195,8 +198,18 @@ class FloatNet(nn.Module):
             elif method is Calibration.MSE:
                 low, high = _least_error(torch.cat(values[root]), low, high)
             self.ranges[root, 0], self.ranges[root, 1] = 0.0 if root in self.rectified else low, high
+        self._widen_sums()
         self.calibrated.fill_(True)
         self._grids, self._fake = None, fake
+
+    def _widen_sums(self) -> None:
+        """Keep the range of a sum from being next to nothing beside those of its inputs."""
+        for op in self.graph.ops:
+            if op.kind is Kind.ADD:
+                output = self.roots[op.output]
+                widths = (self.ranges[:, 1] - self.ranges[:, 0]).clamp_min(_LEAST_RANGE)
+                least = _FINEST_SUM * widths[[self.roots[tensor] for tensor in op.inputs]].max()
+                self.ranges[output, 1] += (least - widths[output]).clamp_min(0.0)
 
 
 _KEEP_CODES = (Kind.PAD, Kind.MAX_POOL, Kind.CONCAT)

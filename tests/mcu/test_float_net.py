@@ -1,12 +1,17 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from mcu import tflm
 from mcu.errors import InputError
 from mcu.float_net import Calibration, FloatNet, affine, rounded, rounded_weight, weight_scales
 from mcu.graph import Kind
+from mcu.host_twin import HostTwin, quantise_input
+from mcu.quantize import quantise
+from mcu.tflite_writer import write_tflite
 from mcu.trace import trace
 
 
@@ -184,3 +189,19 @@ def test_rounding_of_filters_is_torchs_own_with_its_gradients(shape):
     wanted.backward(upstream)
     assert torch.equal(found, wanted)
     assert torch.equal(ours.grad, theirs.grad)
+
+
+@pytest.mark.skipif(not tflm.available(), reason="tflite-micro is not installed")
+def test_a_sum_that_is_shut_for_every_input_runs_on_the_interpreter(branched):
+    network, _ = branched
+    with torch.no_grad():
+        network.skip.bias.fill_(-1000.0)
+    traced = trace(network, (3, 13, 13))
+    folded = FloatNet(traced.graph, traced.module)
+    x = torch.randn(16, 3, 13, 13)
+    folded.calibrate(x)
+    model = quantise(folded)
+    data = write_tflite(model)
+    tflm.measure_arena_apart(data, "model")  # in a process of its own: a sum too fine for the interpreter aborts it
+    codes = quantise_input(x.permute(0, 2, 3, 1).contiguous().numpy(), model.tensors[model.input])
+    assert np.array_equal(HostTwin(model).run(codes), tflm.run(data, codes))
