@@ -173,9 +173,9 @@ def _what_ran(
         )
     if kept is not None:
         again = ", ".join(dict.fromkeys(name for sweep in sweeps.values() for name in sweep.methods.names))
-        lines += ["", f"Trials and hours above are those of {again}, run anew by the same protocol with the engine as "
-                  "it is now. The scores of all other methods are kept from an earlier run, on a busier machine: "
-                  "hours of the two runs do not compare."]  # fmt: skip
+        lines += ["", f"Trials and hours above are those of {again}, run anew by the same protocol. The scores and "
+                  "hours of all other methods are kept from an earlier run: hours of the two do not "
+                  "compare."]  # fmt: skip
     return "\n".join(lines)
 
 

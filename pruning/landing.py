@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from mcu.budget import RESOURCES, Budget, Resources
@@ -11,7 +13,6 @@ from mcu.units import format_bytes, format_count
 
 LARGEST_CUT = 1 / 16
 """Part of a group's channels that landing cuts at once, at most, and never more than half of the excess asks for."""
-
 
 FULL = 0.95
 """A bound of which this part is used counts as made use of."""
@@ -80,8 +81,11 @@ def land(
         landed[group] -= channels
     if not growing:
         return landed
-    grown = grow(model, budget, landed, widths, limit, importance)
-    return exchange(model, budget, grown, widths, limit, importance)
+
+    def regrow(landed: np.ndarray, limit: np.ndarray) -> np.ndarray:
+        return grow(model, budget, landed, widths, limit, importance)
+
+    return exchange(lambda found: budget.binding_use(model.exact(found)) or 0.0, regrow(landed, limit), limit, regrow)
 
 
 def _cheapest_loss(
@@ -138,27 +142,26 @@ def grow(
 
 
 def exchange(
-    model: ResourceModel,
-    budget: Budget,
+    use: Callable[[np.ndarray], float],
     landed: np.ndarray,
-    wanted: np.ndarray,
     limit: np.ndarray,
-    importance: list[np.ndarray],
+    regrow: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> np.ndarray:
     """Where maximal widths leave the tightest bound unused: a channel of one group for those that fit without it.
 
     In a small network one channel more takes a tenth of a bound; other widths may come nearer to it.
+
+    Args:
+        use: part of the tightest bound that widths use.
+        landed, limit: int ``(groups,)``, as for ``land``.
+        regrow: makes widths maximal within a limit.
     """
-
-    def use(widths: np.ndarray) -> float:
-        return budget.binding_use(model.exact(widths)) or 0.0
-
     while use(landed) < FULL:
         options = []
         for group in np.flatnonzero(landed > 1):
             fewer, narrower = landed.copy(), limit.copy()
             fewer[group] = narrower[group] = landed[group] - 1
-            options.append(grow(model, budget, fewer, wanted, narrower, importance))
+            options.append(regrow(fewer, narrower))
         best = max(options, key=use, default=landed)
         if use(best) <= use(landed):
             break
