@@ -182,7 +182,8 @@ class FloatNet(nn.Module):
             if op is not None and op.kind in SAME_QUANTISATION:
                 return
             low, high = ends.get(root, (0.0, 0.0))
-            ends[root] = min(low, float(value.min())), max(high, float(value.max()))
+            lowest, highest = torch.aminmax(value)
+            ends[root] = min(low, float(lowest)), max(high, float(highest))
             if method is not Calibration.MINMAX:
                 flat = value.flatten()
                 values.setdefault(root, []).append(flat[:: max(1, len(flat) * len(parts) // _SAMPLES_PER_TENSOR)])
@@ -231,6 +232,11 @@ def rounded(x: torch.Tensor, scale: float, zero_point: int) -> torch.Tensor:
     return found
 
 
+def _on_codes(x: torch.Tensor, scale: float, zero_point: int) -> torch.Tensor:
+    inverse = float(1 / torch.tensor(scale))  # in single precision, as torch has it
+    return x.mul(inverse).round_().clamp_(-128 - zero_point, 127 - zero_point).mul_(scale)
+
+
 def rounded_weight(weight: torch.Tensor) -> torch.Tensor:
     """Filters on the grids of their int8 codes; every gradient passes, as the largest weight has the largest code.
 
@@ -258,11 +264,9 @@ class _Rounded(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, scale: float, zero_point: int) -> torch.Tensor:
-        low, high = -128 - zero_point, 127 - zero_point
         ctx.save_for_backward(x)
-        ctx.ends = (low - 0.5) * scale, (high + 0.5) * scale
-        inverse = float(1 / torch.tensor(scale))  # in single precision, as torch has it
-        return x.float().mul(inverse).round_().clamp_(low, high).mul_(scale).to(x.dtype)
+        ctx.ends = (-128 - zero_point - 0.5) * scale, (127 - zero_point + 0.5) * scale
+        return _on_codes(x.float(), scale, zero_point).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
@@ -331,8 +335,7 @@ def _least_error(values: torch.Tensor, low: float, high: float) -> tuple[float, 
     best, chosen = float("inf"), (low, high)
     for shrink in np.linspace(1.0, 0.3, 36):
         ends = low * shrink, high * shrink
-        rounded = torch.fake_quantize_per_tensor_affine(values, *affine(*ends), -128, 127)
-        error = float((rounded - values).square().mean())
+        error = float(_on_codes(values, *affine(*ends)).sub_(values).square_().mean())
         if error < best:
             best, chosen = error, ends
     return chosen

@@ -33,10 +33,11 @@ class Requantiser:
         scale = self._multiplier.astype(np.float64) * np.exp2(self._shift - 31.0)
         offset = 0.5 + np.exp2(self._shift - 1.0)
         self._dtype: type | None = None
+        wanted = self._exact(self._samples)
         for dtype in (np.float32, np.float64):
             self._scale, self._offset = scale.astype(dtype), offset.astype(dtype)
             exact_sums = bound.max(initial=0) < _EXACT_FLOAT32 or dtype is np.float64
-            if exact_sums and self._agrees(dtype):
+            if exact_sums and self._agrees(dtype, wanted):
                 self._dtype = dtype
                 break
         small = bool(bound.max(initial=0) < _EXACT_FLOAT32)
@@ -58,14 +59,14 @@ class Requantiser:
         samples = np.concatenate([near + delta for delta in range(-3, 5)] + [-bound[None], bound[None]])
         return np.clip(samples, -bound, bound)
 
-    def _agrees(self, dtype: type) -> bool:
+    def _agrees(self, dtype: type, wanted: np.ndarray) -> bool:
         sums: np.ndarray = self._samples.astype(dtype)
         scaled = sums * self._scale
         if self._low == 0:
             fast = np.floor(scaled + self._offset)
         else:
             fast = np.trunc(scaled + np.copysign(self._offset, scaled))
-        return bool(np.array_equal(np.clip(fast, self._low, self._high), self._exact(self._samples)))
+        return bool(np.array_equal(np.clip(fast, self._low, self._high), wanted))
 
     def __call__(self, sums: torch.Tensor) -> torch.Tensor:
         """Requantise NCHW accumulators; may reuse their memory."""
