@@ -6,7 +6,7 @@
 Dense network and pruned ones train for the same epochs on the same images; the dense one is quantised, too. One
 resource is bounded at a time. Every seed gets the dense network and the claimed point, the first seed the whole curve.
 Of several lengths of training, the first is for the curve; the others are for the claimed point alone.
-Jobs that are in FOLDER already are not run again, one that was interrupted goes on.
+Jobs that are in FOLDER or in OUTPUT.json already are not run again, one that was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,15 @@ def stored(job: Job, folder: Path) -> dict[str, Any]:
 
 def _place(job: Job, folder: Path) -> Path:
     return folder / f"{job.network}-{job.resource}-{job.factor:g}-{job.seed}-{job.epochs}-{job.images or 'all'}"
+
+
+def take_over(rows: list[dict[str, Any]], folder: Path) -> None:
+    """Jobs that were run in another folder, from what was written of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for row in rows:
+        path = _place(Job(**{field.name: row[field.name] for field in fields(Job)}), folder).with_suffix(".json")
+        if not path.exists():
+            path.write_text(json.dumps(row))
 
 
 def run(job: Job, folder: Path, dense: dict[str, Any]) -> dict[str, Any]:
@@ -222,6 +231,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    figures = chosen.output.with_suffix(".json") if chosen.output else None
+    if figures and figures.exists():
+        take_over(json.loads(figures.read_text()), chosen.folder)
     rows = []
     for whole, jobs in plan(chosen):
         dense = stored(whole, chosen.folder) if chosen.report_only else run(whole, chosen.folder, {})
@@ -230,14 +242,14 @@ def main() -> None:
         answers = (stored(job, chosen.folder) if chosen.report_only else run(job, chosen.folder, dense) for job in jobs)
         rows += [dense, *filter(None, answers)]
     print(table(rows))
-    if chosen.output:
+    if figures:
         images = f"{chosen.images:,}" if chosen.images else "all"
         given = " ".join(argument for argument in sys.argv[2:] if argument != "--report-only")
         jobs_in_all = sum(1 + len(jobs) for _, jobs in plan(chosen))
         page = PAGE.format(images=images, command=given, done=len(rows), all=jobs_in_all)
         figure = f"![]({chosen.output.name}.png)"
         chosen.output.with_suffix(".md").write_text(f"{page}\n{table(rows)}\n{figure}\n")
-        chosen.output.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
+        figures.write_text(json.dumps(rows, indent=1) + "\n")
         draw(rows, chosen.output.with_suffix(".png"))
 
 
