@@ -86,6 +86,15 @@ class LiveBytes(Runtime):
                 constants += math.prod(shape) + 8 * structure.shapes[op.output][-1]
         return constants, _peak(structure)
 
+    @property
+    def sram_per_channel(self) -> int:
+        """Nothing: there is no interpreter to keep anything."""
+        return 0
+
+    def floor(self, structure: Structure) -> tuple[int, int]:
+        """``predict`` itself, cheap enough."""
+        return self.predict(structure)
+
     def measure(self, model: Int8Model, data: bytes) -> Resources:
         """The same of the finished model."""
         structure = structure_of(model)
