@@ -74,7 +74,7 @@ def keep_freed_memory() -> None:
     """Let glibc keep what is freed for the next allocation; a no-op elsewhere.
 
     By default it hands the activations of a training step back to the kernel after each, and every page of the next
-    step's is mapped and zeroed anew: 3 to 9 % of a step of mobilenet-v2 on Fashion-MNIST.
+    step's is mapped and zeroed anew: 1 to 5 % of a step (``benchmarks/step_cost.py``).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
