@@ -24,8 +24,8 @@ INT8_RATE = 0.01
 
 LARGEST_GRADIENT = 20.0
 """Longer gradients are shortened to this norm: batch normalisation of a layer that is down to a few channels, all of
-them shut by their ReLU, multiplies gradients by hundreds, and in a chain of such layers they overflow. Those whose norm
-is beyond float32 are dropped for the step; a loss that is not finite still ends the job."""
+them shut by their ReLU, multiplies gradients by hundreds, and in a chain of such layers they overflow. A step whose
+gradient's norm is beyond float32 is not taken; a loss that is not finite still ends the job."""
 
 
 class Batches:
@@ -116,8 +116,9 @@ class Trainer:
         loss.backward()
         if self.adjust:
             self.adjust(self.module)
-        nn.utils.clip_grad_norm_(self.module.parameters(), LARGEST_GRADIENT)
-        self.optimizer.step()
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), LARGEST_GRADIENT)
+        if torch.isfinite(norm):  # one beyond all numbers has no direction; the next batch's has
+            self.optimizer.step()
         self.step += 1
         return value
 
