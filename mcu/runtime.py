@@ -56,7 +56,10 @@ class Runtime:
         return BYTES_PER_CHANNEL if self.name is RuntimeName.TFLM else 0
 
     def floor(self, structure: Structure) -> tuple[int, int]:
-        """Bytes of flash and SRAM that ``predict`` does not fall below, cheaper to have."""
+        """Bytes of flash and SRAM that ``predict`` does not fall below, cheaper to have.
+
+        Whoever overrides ``predict`` overrides this: landing refuses widths whose floor is above a bound.
+        """
         if self.name is RuntimeName.FIRMWARE:
             return 0, 0
         return predict_flash(structure), peak_live(lifetimes(structure)) + predict_persistent(structure)
