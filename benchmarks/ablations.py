@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -172,7 +173,7 @@ def run(label: str, bounds: str, seed: int, chosen: argparse.Namespace) -> dict[
     target = chosen.folder / f"{label}-{bounds}-{seed}.json".replace(" ", "_").replace(",", "")
     if target.exists():
         return dict(json.loads(target.read_text()))
-    choice = TaskChoice(name=chosen.task)
+    choice = TaskChoice(name=chosen.task, options={"train_limit": chosen.images} if chosen.images else {})
     task = load_task(choice)
     spec = TrialSpec(
         task=choice, network=NetworkChoice(name=chosen.network, width=chosen.width), method="differentiable",
@@ -218,11 +219,11 @@ def table(rows: list[dict[str, Any]]) -> str:
 PAGE = """\
 # Ablations: what each part of the job is worth
 
-{task}, {network}, {epochs} epochs, {seeds} seeds: mean and standard deviation, differences paired by seed. "Bound used"
-is the least share of the tightest bound over the seeds; time is CPU time against the job as it is, everything counted
-(parents, too).
+{task}, {images} training images, {network}, {epochs} epochs, {seeds} seeds: mean and standard deviation, differences
+paired by seed. "Bound used" is the least share of the tightest bound over the seeds; time is CPU time against the job
+as it is, everything counted (parents, too).
 
-    OMP_NUM_THREADS=1 python benchmarks/ablations.py FOLDER --output docs/results/ablations
+    OMP_NUM_THREADS=1 python benchmarks/ablations.py FOLDER {command}
 """
 
 
@@ -274,10 +275,11 @@ def main() -> None:
     """Run what is missing, write page and figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--task", default="mnist-5k")
+    parser.add_argument("--task", default="fashion-mnist")
+    parser.add_argument("--images", type=int, default=6_000, help="training images; 0 is all")
     parser.add_argument("--network", default="resnet8")
-    parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--width", type=float, default=0.75)
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--output", type=Path)
@@ -288,7 +290,10 @@ def main() -> None:
     if chosen.output:
         chosen.output.parent.mkdir(parents=True, exist_ok=True)
         network = f"{chosen.network} x{chosen.width:g}"
-        page = PAGE.format(task=chosen.task, network=network, epochs=chosen.epochs, seeds=len(chosen.seeds))
+        page = PAGE.format(
+            task=chosen.task, images=f"{chosen.images:,}" if chosen.images else "all", network=network,
+            epochs=chosen.epochs, seeds=len({row["seed"] for row in rows}), command=" ".join(sys.argv[2:]),
+        )  # fmt: skip
         chosen.output.with_suffix(".md").write_text(f"{page}\n{table(rows)}\n![]({chosen.output.name}.png)\n")
         draw(rows, chosen.output.with_suffix(".png"))
 
