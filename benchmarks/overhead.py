@@ -3,19 +3,20 @@
     OMP_NUM_THREADS=1 python benchmarks/overhead.py --output docs/results/overhead
 
 The dense training and the jobs at several budgets take turns, one epoch each, so that whatever else the machine does
-falls on all of them. Dense is float training only; a job is everything: gates, prices, landing, int8 epochs, export.
-The dense job, the same without pruning, is there to tell what int8 epochs and export cost.
+falls on all of them; each is a process of its own, as in a sweep. Dense is float training only; a job is everything:
+gates, prices, landing, int8 epochs, export. The dense job, the same without pruning, is there to tell what int8 epochs
+and export cost.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from pruning.baselines.dense import DenseNetwork
 from pruning.controller import WidthController
 from pruning.differentiable import RERANK_EVERY, DifferentiablePruning
 from pruning.landing import smallest
-from pruning.problem import Outcome, Problem, Settings
+from pruning.problem import Outcome, Problem, Progress, Settings
 from pruning.run import Run
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
 from search_spaces.tasks import load_task, task_digest
@@ -55,93 +56,104 @@ PAGE = """\
 # What pruning while training costs
 
 Fashion-MNIST, one core: wall seconds, and their ratio to float training of the dense network for the same epochs, one
-epoch at a time in turns. A job is everything: gates, prices, landing, int8 epochs, export. The dense job is that
-without pruning, int8 epochs and export of the dense network. A bound is a part of what the dense network takes, but
-never below {room} times what one channel per group takes.
+epoch at a time in turns, each in a process of its own as in a sweep. A job is everything: gates, prices, landing, int8
+epochs, export. The dense job is that without pruning, int8 epochs and export of the dense network. A bound is a part of
+what the dense network takes, but never below {room} times what one channel per group takes.
 
     OMP_NUM_THREADS=1 python benchmarks/overhead.py --output docs/results/overhead
 """
 
 
-@dataclass
-class Turns:
-    """Lets threads work one at a time, in order; counts the seconds each has worked."""
+@dataclass(frozen=True)
+class Job:
+    """What one competitor does: ``name`` is ``DENSE``, ``DENSE_JOB`` or a part of the resources, with its budget."""
 
-    names: list[str]
-    seconds: dict[str, float] = field(default_factory=dict)
-    _started: float = 0.0
-    _condition: threading.Condition = field(default_factory=threading.Condition)
+    name: str
+    network: str
+    images: int
+    epochs: int
+    budget: Budget = field(default_factory=Budget)
 
-    def pass_on(self, name: str) -> bool:
-        """End a turn, wait for the next, and go on (True)."""
-        self._end(name, leave=False)
-        self._wait(name)
+
+class Competitor:
+    """A job in a process of its own, as in a sweep, that works when it has the turn.
+
+    Attributes:
+        seconds: wall time of every turn: an epoch, with the last one everything until the model is there.
+        used: what the model uses, once it is there.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.seconds: list[float] = []
+        self.used = ""
+        context = get_context("spawn")
+        self._ours, theirs = context.Pipe()
+        self._process = context.Process(target=compete, args=(theirs, job), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def wait_until_ready(self) -> None:
+        """Let it load its data; nobody works meanwhile."""
+        self._ours.recv()
+
+    def take_turn(self) -> bool:
+        """Let it work for a turn; whether it has more to do."""
+        self._ours.send(None)
+        seconds, used = self._ours.recv()
+        self.seconds.append(seconds)
+        if used is None:
+            return True
+        self.used = used
+        self._process.join()
+        return False
+
+
+def compete(turns: Connection, job: Job) -> None:
+    """The competitor's process: waits for each turn, and answers with its seconds."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    problem = problem_on(NETWORKS[job.network], job.images, job.epochs)
+    turns.send(None)
+    turns.recv()
+    started = time.perf_counter()
+
+    def pass_on(progress: Progress) -> bool:
+        nonlocal started
+        turns.send((time.perf_counter() - started, None))
+        turns.recv()
+        started = time.perf_counter()
         return True
 
-    @contextmanager
-    def taking_part(self, name: str) -> Iterator[None]:
-        """From the first turn to the end of the last."""
-        self._wait(name)
-        try:
-            yield
-        finally:
-            self._end(name, leave=True)
-
-    def _wait(self, name: str) -> None:
-        with self._condition:
-            self._condition.wait_for(lambda: self.names[0] == name)
-            self._started = time.perf_counter()
-
-    def _end(self, name: str, *, leave: bool) -> None:
-        with self._condition:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - self._started
-            self.names.pop(0)
-            if not leave:
-                self.names.append(name)
-            self._condition.notify_all()
+    if job.name == DENSE:
+        run = Run(problem, Budget(), Settings(job.epochs, hyperparameters={"int8_part": 0.0}), pass_on, DENSE)
+        for _ in run.train("training", run.trainer.steps):
+            pass
+        turns.send((time.perf_counter() - started, ""))
+        return
+    method = DenseNetwork() if job.name == DENSE_JOB else DifferentiablePruning()
+    outcome = method.run(problem, job.budget, Settings(job.epochs), pass_on)
+    seconds = time.perf_counter() - started
+    assert isinstance(outcome, Outcome)
+    used = problem.runtime.measure(outcome.model, outcome.data)
+    turns.send((seconds, f"{format_bytes(used.flash)}, {format_bytes(used.sram)}, {format_count(used.macs)}"))
 
 
-def train(problem: Problem, settings: Settings, after_epoch: Callable[[], bool]) -> None:
-    """Float training of the dense network."""
-    run = Run(problem, Budget(), settings, lambda progress: after_epoch(), DENSE)
-    for _ in run.train("training", run.trainer.steps):
-        pass
-
-
-def compare(problem: Problem, epochs: int) -> tuple[dict[str, float], dict[str, str]]:
-    """Seconds of each competitor, and what it used of the budget."""
-    run = Run(problem, Budget(), Settings(epochs), lambda progress: True, DENSE)
-    reference, floor = run.dense, smallest(run.model)
-    names = [DENSE, DENSE_JOB, *(f"{part:g}" for part in PARTS)]
-    turns, notes = Turns(list(names)), {}
-
-    def train_dense() -> None:
-        with turns.taking_part(DENSE):
-            train(problem, Settings(epochs, hyperparameters={"int8_part": 0.0}), lambda: turns.pass_on(DENSE))
-
-    def train_and_export() -> None:
-        with turns.taking_part(DENSE_JOB):
-            DenseNetwork().run(problem, Budget(), Settings(epochs), lambda progress: turns.pass_on(DENSE_JOB))
-
-    def prune(name: str) -> None:
-        part = float(name)
-        bounds = {n: int(max(part * getattr(reference, n), ROOM * getattr(floor, n))) for n in RESOURCES}
-        budget = Budget(**bounds)
-        with turns.taking_part(name):
-            answer = DifferentiablePruning().run(
-                problem, budget, Settings(epochs), lambda progress: turns.pass_on(name)
-            )
-        assert isinstance(answer, Outcome)
-        used = problem.runtime.measure(answer.model, answer.data)
-        notes[name] = f"{format_bytes(used.flash)}, {format_bytes(used.sram)}, {format_count(used.macs)}"
-
-    threads = [threading.Thread(target=train_dense), threading.Thread(target=train_and_export)]
-    threads += [threading.Thread(target=prune, args=(name,)) for name in names[2:]]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return turns.seconds, notes
+def compare(network: str, images: int, epochs: int, parts: Sequence[float]) -> list[Competitor]:
+    """Every competitor, when all are through."""
+    run = Run(problem_on(NETWORKS[network], 128, 1), Budget(), Settings(1), lambda progress: True, DENSE)
+    floor = smallest(run.model)
+    jobs = [Job(DENSE, network, images, epochs), Job(DENSE_JOB, network, images, epochs)]
+    for part in parts:
+        bounds = {n: int(max(part * getattr(run.dense, n), ROOM * getattr(floor, n))) for n in RESOURCES}
+        jobs.append(Job(f"{part:g}", network, images, epochs, Budget(**bounds)))
+    competitors = [Competitor(job) for job in jobs]
+    for competitor in competitors:
+        competitor.wait_until_ready()
+    waiting = competitors
+    while waiting:
+        waiting = [competitor for competitor in waiting if competitor.take_turn()]
+    return competitors
 
 
 def control_share(problem: Problem, steps: int = 40) -> float:
@@ -181,6 +193,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--images", type=int, default=15_000)
+    parser.add_argument("--parts", type=float, nargs="+", default=list(PARTS), help="parts of the dense resources")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--output", type=Path, help="keeps figures in OUTPUT.json, and writes OUTPUT.md from all there")
     parser.add_argument("--control-only", action="store_true", help="measure the control's part of a step alone")
@@ -191,11 +204,10 @@ def main() -> None:
     store = chosen.output.with_suffix(".json") if chosen.output else None
     found = json.loads(store.read_text()) if store and store.exists() else {}
     for name in [] if chosen.report_only else chosen.networks:
-        problem = problem_on(NETWORKS[name], chosen.images, chosen.epochs)
         if chosen.control_only:
-            found[name]["control"] = control_share(problem)
+            found[name]["control"] = control_share(problem_on(NETWORKS[name], chosen.images, chosen.epochs))
         else:
-            found[name] = measured(problem, chosen.images, chosen.epochs)
+            found[name] = measured(name, chosen.images, chosen.epochs, chosen.parts)
         if store:
             store.write_text(json.dumps(found, indent=1) + "\n")
     page = table(found)
@@ -215,11 +227,17 @@ def problem_on(network: NetworkChoice, images: int, epochs: int) -> Problem:
     return problem_of(spec, task)
 
 
-def measured(problem: Problem, images: int, epochs: int) -> dict[str, Any]:
+def measured(network: str, images: int, epochs: int, parts: Sequence[float]) -> dict[str, Any]:
     """All competitors on one network."""
-    share = control_share(problem)
-    seconds, used = compare(problem, epochs)
-    return {"images": images, "epochs": epochs, "control": share, "seconds": seconds, "used": used}
+    share = control_share(problem_on(NETWORKS[network], images, epochs))
+    found = compare(network, images, epochs, parts)
+    return {
+        "images": images,
+        "epochs": epochs,
+        "control": share,
+        "turns": {each.job.name: [round(seconds, 3) for seconds in each.seconds] for each in found},
+        "used": {each.job.name: each.used for each in found},
+    }
 
 
 def table(found: dict[str, dict[str, Any]]) -> str:
@@ -229,14 +247,17 @@ def table(found: dict[str, dict[str, Any]]) -> str:
         "| network | images, epochs | part of dense flash, SRAM and MACs | seconds | ratio | used |",
         "|---|---|---|---|---|---|",
     ]
+    ratios: dict[str, dict[str, float]] = {}
     for network, row in found.items():
-        for name, value in row["seconds"].items():
+        seconds = {name: sum(turns) for name, turns in row["turns"].items()}
+        ratios[network] = {name: value / seconds[DENSE] for name, value in seconds.items()}
+        for name, value in seconds.items():
             start = f"| {network} | {row['images']:,}, {row['epochs']} | {name} | {value:.1f} |"
-            lines.append(f"{start} {value / row['seconds'][DENSE]:.2f} | {row['used'].get(name, '')} |")
+            lines.append(f"{start} {ratios[network][name]:.2f} | {row['used'][name]} |")
     lines.append("")
     for part, limit in LIMITS.items():
-        ratios = {network: row["seconds"][part] / row["seconds"][DENSE] for network, row in found.items()}
-        each = [f"{network} {value:.3f} {'holds' if value <= limit else 'misses'}" for network, value in ratios.items()]
+        of = {network: found[part] for network, found in ratios.items() if part in found}
+        each = [f"{network} {value:.3f} {'holds' if value <= limit else 'misses'}" for network, value in of.items()]
         lines.append(f"- At {part} of the resources at most {limit}: {', '.join(each)}.")
     shares = ", ".join(f"{network} {100 * row['control']:.1f} %" for network, row in found.items())
     lines += ["", f"Part of a step for gates, importances and prices (median of 35 steps): {shares}."]

@@ -8,6 +8,7 @@ arithmetic where a single step would differ. Addition and ReLU go through tables
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -24,10 +25,10 @@ from mcu.fixed_point import (
     rounding_shift,
 )
 from mcu.int8_model import Activation, Int8Model, Kind, QOp, QTensor
-from mcu.requantiser import Requantiser
+from mcu.requantiser import EXACT_FLOAT32, Requantiser
 
-_BATCH_ELEMENTS = 1 << 18
-"""Elements of the largest activation of one batch: a few of them stay in the second-level cache."""
+_BATCH_ELEMENTS = 1 << 20
+"""Elements of the largest activation of one batch: a few of them stay in the third-level cache."""
 
 Step = Callable[..., torch.Tensor]
 
@@ -137,19 +138,44 @@ def _convolution(model: Int8Model, op: QOp) -> Step:
     reals = np.float64(np.float32(source.scale)) * op.weight_scales.astype(np.float64) / np.float32(target.scale)
     requantise = Requantiser(reals.astype(np.float64), bound, *_limits(op, target))
     groups = source.shape[3] if depthwise else 1
-    kernel = torch.from_numpy(weights.astype(np.float64)).to(requantise.sums)
-    kernel = kernel.contiguous(memory_format=torch.channels_last)
-    offset = torch.from_numpy(bias).to(requantise.sums)
     (top, bottom), (left, right) = op.padding
     symmetric = (top, left) if (top, left) == (bottom, right) else (0, 0)
+    parts = _exact_parts(weights, _spread(source)) if requantise.sums is torch.float64 and not depthwise else []
+    whole = _to_kernel(weights, requantise.sums)
+    kernels = [_to_kernel(weights[:, part], torch.float32) for part in parts]
+    offset = torch.from_numpy(bias).to(requantise.sums)
 
     def step(x: torch.Tensor) -> torch.Tensor:
         if symmetric == (0, 0):
             x = _window_padding(x, op, 0.0)
-        x = x.to(requantise.sums)
-        return requantise(functional.conv2d(x, kernel, offset, op.stride, symmetric, op.dilation, groups))
+        if not parts:
+            x = x.to(requantise.sums)
+            return requantise(functional.conv2d(x, whole, offset, op.stride, symmetric, op.dilation, groups))
+        sums = offset[:, None, None]
+        for part, kernel in zip(parts, kernels, strict=True):
+            sums = sums + functional.conv2d(x[:, part], kernel, None, op.stride, symmetric, op.dilation)
+        return requantise(sums)
 
     return step
+
+
+def _to_kernel(weights: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+    return torch.from_numpy(weights.astype(np.float64)).to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+def _exact_parts(weights: np.ndarray, spread: int) -> list[slice]:
+    """Input channels in the fewest even runs that float32 has the exact sums of; none if single channels exceed it.
+
+    Two convolutions in float32 take a third of the time of one in float64.
+    """
+    channels = weights.shape[1]
+    by_channel = np.abs(weights.astype(np.int64)).sum((2, 3)) * spread
+    for count in range(1, channels + 1):
+        ends = np.linspace(0, channels, count + 1).astype(int).tolist()
+        parts = [slice(start, end) for start, end in itertools.pairwise(ends)]
+        if max(by_channel[:, part].sum(1).max() for part in parts) < EXACT_FLOAT32:
+            return parts
+    return []
 
 
 def _dense(model: Int8Model, op: QOp) -> Step:

@@ -10,7 +10,7 @@ import torch
 
 from mcu.fixed_point import quantise_multiplier, rescale
 
-_EXACT_FLOAT32 = 1 << 24
+EXACT_FLOAT32 = 1 << 24
 """float32 holds every integer up to here."""
 
 
@@ -36,11 +36,11 @@ class Requantiser:
         wanted = self._exact(self._samples)
         for dtype in (np.float32, np.float64):
             self._scale, self._offset = scale.astype(dtype), offset.astype(dtype)
-            exact_sums = bound.max(initial=0) < _EXACT_FLOAT32 or dtype is np.float64
+            exact_sums = bound.max(initial=0) < EXACT_FLOAT32 or dtype is np.float64
             if exact_sums and self._agrees(dtype, wanted):
                 self._dtype = dtype
                 break
-        small = bool(bound.max(initial=0) < _EXACT_FLOAT32)
+        small = bool(bound.max(initial=0) < EXACT_FLOAT32)
         self.sums: torch.dtype = torch.float32 if small else torch.float64
         self._torch_scale = torch.from_numpy(self._scale)[:, None, None]
         self._torch_offset = torch.from_numpy(self._offset)[:, None, None]

@@ -25,9 +25,9 @@ Rewriting = Callable[[torch.Tensor], torch.Tensor]
 
 def kept_channels(tensor: Tensor, kept: list[np.ndarray]) -> np.ndarray:
     """Positions of a tensor's channels that stay, given the kept members of each group."""
-    stays = tensor.groups == FIXED
-    for index, members in enumerate(kept):
-        stays |= (tensor.groups == index) & np.isin(tensor.members, members)
+    stays: np.ndarray = tensor.groups == FIXED
+    for index in np.unique(tensor.groups[~stays]):
+        stays |= (tensor.groups == index) & np.isin(tensor.members, kept[index])
     return np.flatnonzero(stays)
 
 

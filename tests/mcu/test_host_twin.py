@@ -29,11 +29,11 @@ def test_outputs_of_foreign_operators_equal_those_of_the_interpreter(seed, forei
     assert np.array_equal(HostTwin(model).run(x), tflm.run(write_tflite(model), x))
 
 
-def convolution(weights, scales, bias, activation=Activation.NONE, zero=-3, out_zero=5, out_scale=0.02):
+def convolution(weights, scales, bias, activation=Activation.NONE, zero=-3, out_zero=5, out_scale=0.02, size=6):
     channels = weights.shape[0]
     tensors = (
-        QTensor((1, 6, 6, weights.shape[3]), 0.02, zero),
-        QTensor((1, 6 - weights.shape[1] + 1, 6 - weights.shape[2] + 1, channels), out_scale, out_zero),
+        QTensor((1, size, size, weights.shape[3]), 0.02, zero),
+        QTensor((1, size - weights.shape[1] + 1, size - weights.shape[2] + 1, channels), out_scale, out_zero),
     )
     op = QOp(Kind.CONV, (0,), 1, weights, scales, bias, weights.shape[1:3], activation=activation)
     return Int8Model(tensors, (op,), 0, 1)
@@ -53,13 +53,21 @@ def test_any_effective_scale_is_exact(scale, activation, codes):
 
 
 @needs_interpreter
-def test_sums_past_24_bits_are_exact(codes):
+@pytest.mark.parametrize(("size", "channels"), [(6, 48), (6, 1001), (43, 1)], ids=["halved", "in parts", "indivisible"])
+def test_sums_past_24_bits_are_exact(size, channels):
+    """The bias takes away all but a few units of a sum of millions, and every unit is half a code."""
     rng = np.random.default_rng(2)
-    weights = rng.integers(100, 128, (4, 6, 6, 48), dtype=np.int8)
-    bias = np.array([1 << 27, -(1 << 27), 12345, 0], np.int32)
-    model = convolution(weights, np.full(4, 2e-6, np.float32), bias)
-    x = np.random.default_rng(0).integers(60, 128, (8, 6, 6, 48)).astype(np.int8)
-    assert np.array_equal(HostTwin(model).run(x), tflm.run(write_tflite(model), x))
+    weights = rng.integers(100, 128, (4, size, size, channels), dtype=np.int8)
+    first = rng.integers(60, 127, (size, size, channels)).astype(np.int8)
+    bias = -np.tensordot(weights.astype(np.int64), first.astype(np.int64) + 3, 3)
+    assert np.abs(bias).min() > 1 << 24
+    model = convolution(weights, np.full(4, 0.5, np.float32), bias.astype(np.int32), size=size)
+    x = np.repeat(first[None], 24, 0)
+    changed = rng.integers(0, first.size, len(x))
+    x.reshape(len(x), -1)[np.arange(len(x)), changed] += 1
+    expected = tflm.run(write_tflite(model), x)
+    assert len(np.unique(expected)) > 8
+    assert np.array_equal(HostTwin(model).run(x), expected)
 
 
 def test_batches_do_not_change_results(random_model, codes):
