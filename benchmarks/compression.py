@@ -27,6 +27,7 @@ import torch
 
 from mcu.budget import RESOURCES, Budget
 from mcu.units import format_bytes
+from orchestrator.executors.attempt import keep_freed_memory
 from orchestrator.spec import Bounds, TrialSpec
 from orchestrator.worker import problem_of
 from pruning.differentiable import DifferentiablePruning
@@ -231,6 +232,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     figures = chosen.output.with_suffix(".json") if chosen.output else None
     if figures and figures.exists():
         take_over(json.loads(figures.read_text()), chosen.folder)
