@@ -13,10 +13,15 @@ import numpy as np
 import torch
 
 from mcu import tflm
+from mcu.float_net import FloatNet
 from mcu.host_twin import HostTwin
 from mcu.int8_model import Activation, Int8Model, Kind, QOp, QTensor
+from mcu.quantize import quantise
 from mcu.tflite_writer import write_tflite
+from mcu.trace import trace
 from mcu.windows import output_size, same_padding
+from search_spaces.choices import NetworkChoice
+from search_spaces.networks.registry import build_network
 
 
 def resnet8(size: tuple[int, int, int], width: int, classes: int = 10) -> Int8Model:
@@ -59,6 +64,15 @@ def resnet8(size: tuple[int, int, int], width: int, classes: int = 10) -> Int8Mo
     return Int8Model(tuple(tensors), tuple(ops), 0, len(tensors) - 1)
 
 
+def vgg_small() -> Int8Model:
+    """vgg-small untrained: layers of 256 channels, whose sums float32 holds in parts only."""
+    module = build_network(NetworkChoice(name="vgg-small"), (1, 28, 28), 10, seed=0)
+    traced = trace(module, (1, 28, 28))
+    network = FloatNet(traced.graph, traced.module).eval()
+    network.calibrate(torch.randn(64, 1, 28, 28, generator=torch.Generator().manual_seed(0)))
+    return quantise(network)
+
+
 def main() -> None:
     images = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     torch.set_num_threads(1)
@@ -72,12 +86,13 @@ def main() -> None:
         "| network | MACs | images | twin, s | twin, images/s | TFLM, images/s | ratio | equal outputs |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name, size, width in (
-        ("ResNet-8, 1x28x28, width 8", (28, 28, 1), 8),
-        ("ResNet-8, 1x28x28, width 16", (28, 28, 1), 16),
-        ("ResNet-8, 3x32x32, width 16", (32, 32, 3), 16),
+    for name, model in (
+        ("ResNet-8, 1x28x28, width 8", resnet8((28, 28, 1), 8)),
+        ("ResNet-8, 1x28x28, width 16", resnet8((28, 28, 1), 16)),
+        ("ResNet-8, 3x32x32, width 16", resnet8((32, 32, 3), 16)),
+        ("vgg-small, 1x28x28", vgg_small()),
     ):
-        model = resnet8(size, width)
+        size = model.tensors[model.input].shape[1:]
         x = np.random.default_rng(1).integers(-128, 128, (images, *size)).astype(np.int8)
         twin = HostTwin(model)
         twin.run(x[:256])
