@@ -43,7 +43,7 @@ NETWORKS = {
     "vgg-small": NetworkChoice(name="vgg-small"),
     "mobilenet-v2 x0.5": NetworkChoice(name="mobilenet-v2", width=0.5),
 }
-PARTS = (0.9, 0.5, 0.25, 0.1, 0.04)
+PARTS = (0.9, 0.5, 0.25, 0.1)
 ROOM = 1.1
 """No bound is below this times what one channel per group takes."""
 
@@ -210,7 +210,7 @@ def main() -> None:
             found[name] = measured(name, chosen.images, chosen.epochs, chosen.parts)
         if store:
             store.write_text(json.dumps(found, indent=1) + "\n")
-    page = table(found)
+    page = table({name: found[name] for name in NETWORKS if name in found})
     print(page)
     if chosen.output:
         chosen.output.with_suffix(".md").write_text(page)
