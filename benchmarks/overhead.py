@@ -2,16 +2,18 @@
 
     OMP_NUM_THREADS=1 python benchmarks/overhead.py --output docs/results/overhead
 
-The dense training and the jobs at several budgets take turns, one epoch each, so that whatever else the machine does
-falls on all of them; each is a process of its own, as in a sweep. Dense is float training only; a job is everything:
-gates, prices, landing, int8 epochs, export. The dense job, the same without pruning, is there to tell what int8 epochs
-and export cost.
+The dense training and the jobs at several budgets are processes of their own, as in a sweep, and take turns of two
+seconds: all others are halted meanwhile, so whatever else the machine does falls on all of them alike. Dense is float
+training only; a job is everything: gates, prices, landing, int8 epochs, export. The dense job, the same without
+pruning, is there to tell what int8 epochs and export cost.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -44,6 +46,9 @@ NETWORKS = {
     "mobilenet-v2 x0.5": NetworkChoice(name="mobilenet-v2", width=0.5),
 }
 PARTS = (0.9, 0.5, 0.25, 0.1)
+TURN = 2.0
+"""Seconds: short beside whatever else a machine does, long beside a switch from one process to another."""
+
 ROOM = 1.1
 """No bound is below this times what one channel per group takes."""
 
@@ -55,10 +60,10 @@ LIMITS = {"0.25": 0.75, "0.9": 1.0}
 PAGE = """\
 # What pruning while training costs
 
-Fashion-MNIST, one core: wall seconds, and their ratio to float training of the dense network for the same epochs, one
-epoch at a time in turns, each in a process of its own as in a sweep. A job is everything: gates, prices, landing, int8
-epochs, export. The dense job is that without pruning, int8 epochs and export of the dense network. A bound is a part of
-what the dense network takes, but never below {room} times what one channel per group takes.
+Fashion-MNIST, one core: wall seconds, and their ratio to float training of the dense network for the same epochs. Each
+row is a process of its own, as in a sweep; they take turns of {turn:g} seconds. A job is everything: gates, prices,
+landing, int8 epochs, export. The dense job is that without pruning, int8 epochs and export of the dense network. A
+bound is a part of what the dense network takes, but never below {room} times what one channel per group takes.
 
     OMP_NUM_THREADS=1 python benchmarks/overhead.py --output docs/results/overhead
 """
@@ -76,67 +81,76 @@ class Job:
 
 
 class Competitor:
-    """A job in a process of its own, as in a sweep, that works when it has the turn.
+    """A job in a process of its own, as in a sweep, that is halted while others work.
 
     Attributes:
-        seconds: wall time of every turn: an epoch, with the last one everything until the model is there.
+        seconds: wall time it has worked, until its model was there.
+        by_epoch: CPU time of every epoch and of what comes after the last, once it is through.
         used: what the model uses, once it is there.
     """
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.seconds: list[float] = []
+        self.seconds = 0.0
+        self.by_epoch: list[float] = []
         self.used = ""
         context = get_context("spawn")
-        self._ours, theirs = context.Pipe()
+        self._answers, theirs = context.Pipe()
         self._process = context.Process(target=compete, args=(theirs, job), daemon=True)
         self._process.start()
         theirs.close()
 
-    def wait_until_ready(self) -> None:
-        """Let it load its data; nobody works meanwhile."""
-        self._ours.recv()
+    def load(self) -> None:
+        """Let it load its data, then halt it."""
+        self._answers.recv()
+        self._signal(signal.SIGSTOP)
 
-    def take_turn(self) -> bool:
-        """Let it work for a turn; whether it has more to do."""
-        self._ours.send(None)
-        seconds, used = self._ours.recv()
-        self.seconds.append(seconds)
-        if used is None:
-            return True
-        self.used = used
-        self._process.join()
-        return False
+    def work(self, seconds: float) -> bool:
+        """Let it work for so long; whether it has more to do."""
+        self._signal(signal.SIGCONT)
+        started = time.perf_counter()
+        through = self._answers.poll(seconds)
+        if not through:
+            self._signal(signal.SIGSTOP)
+        self.seconds += time.perf_counter() - started
+        if through:
+            self.by_epoch, self.used = self._answers.recv(), self._answers.recv()
+            self._process.join()
+        return not through
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
 
 
-def compete(turns: Connection, job: Job) -> None:
-    """The competitor's process: waits for each turn, and answers with its seconds."""
+def compete(answers: Connection, job: Job) -> None:
+    """The competitor's process."""
     torch.set_num_threads(1)
     keep_freed_memory()
     problem = problem_on(NETWORKS[job.network], job.images, job.epochs)
-    turns.send(None)
-    turns.recv()
-    started = time.perf_counter()
+    answers.send(None)
+    clock = [time.process_time()]
 
-    def pass_on(progress: Progress) -> bool:
-        nonlocal started
-        turns.send((time.perf_counter() - started, None))
-        turns.recv()
-        started = time.perf_counter()
+    def report(progress: Progress) -> bool:
+        clock.append(time.process_time())
         return True
 
+    outcome = None
     if job.name == DENSE:
-        run = Run(problem, Budget(), Settings(job.epochs, hyperparameters={"int8_part": 0.0}), pass_on, DENSE)
+        run = Run(problem, Budget(), Settings(job.epochs, hyperparameters={"int8_part": 0.0}), report, DENSE)
         for _ in run.train("training", run.trainer.steps):
             pass
-        turns.send((time.perf_counter() - started, ""))
-        return
-    method = DenseNetwork() if job.name == DENSE_JOB else DifferentiablePruning()
-    outcome = method.run(problem, job.budget, Settings(job.epochs), pass_on)
-    seconds = time.perf_counter() - started
-    assert isinstance(outcome, Outcome)
+    else:
+        method = DenseNetwork() if job.name == DENSE_JOB else DifferentiablePruning()
+        outcome = method.run(problem, job.budget, Settings(job.epochs), report)
+    clock.append(time.process_time())
+    answers.send(np.diff(clock).tolist())
+    answers.send(_used(outcome, problem) if isinstance(outcome, Outcome) else "")
+
+
+def _used(outcome: Outcome, problem: Problem) -> str:
     used = problem.runtime.measure(outcome.model, outcome.data)
-    turns.send((seconds, f"{format_bytes(used.flash)}, {format_bytes(used.sram)}, {format_count(used.macs)}"))
+    return f"{format_bytes(used.flash)}, {format_bytes(used.sram)}, {format_count(used.macs)}"
 
 
 def compare(network: str, images: int, epochs: int, parts: Sequence[float]) -> list[Competitor]:
@@ -149,10 +163,10 @@ def compare(network: str, images: int, epochs: int, parts: Sequence[float]) -> l
         jobs.append(Job(f"{part:g}", network, images, epochs, Budget(**bounds)))
     competitors = [Competitor(job) for job in jobs]
     for competitor in competitors:
-        competitor.wait_until_ready()
+        competitor.load()
     waiting = competitors
     while waiting:
-        waiting = [competitor for competitor in waiting if competitor.take_turn()]
+        waiting = [competitor for competitor in waiting if competitor.work(TURN)]
     return competitors
 
 
@@ -235,7 +249,8 @@ def measured(network: str, images: int, epochs: int, parts: Sequence[float]) -> 
         "images": images,
         "epochs": epochs,
         "control": share,
-        "turns": {each.job.name: [round(seconds, 3) for seconds in each.seconds] for each in found},
+        "seconds": {each.job.name: round(each.seconds, 2) for each in found},
+        "by_epoch": {each.job.name: [round(seconds, 2) for seconds in each.by_epoch] for each in found},
         "used": {each.job.name: each.used for each in found},
     }
 
@@ -243,13 +258,13 @@ def measured(network: str, images: int, epochs: int, parts: Sequence[float]) -> 
 def table(found: dict[str, dict[str, Any]]) -> str:
     """The page."""
     lines = [
-        PAGE.format(room=ROOM),
+        PAGE.format(room=ROOM, turn=TURN),
         "| network | images, epochs | part of dense flash, SRAM and MACs | seconds | ratio | used |",
         "|---|---|---|---|---|---|",
     ]
     ratios: dict[str, dict[str, float]] = {}
     for network, row in found.items():
-        seconds = {name: sum(turns) for name, turns in row["turns"].items()}
+        seconds = row["seconds"]
         ratios[network] = {name: value / seconds[DENSE] for name, value in seconds.items()}
         for name, value in seconds.items():
             start = f"| {network} | {row['images']:,}, {row['epochs']} | {name} | {value:.1f} |"
