@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -208,8 +207,6 @@ class Run:
             del self.parts["average"]
         if recipe.recalibration:
             recalibrate(self.module, self.problem)
-        self.keep([np.arange(width) for width in self.graph.widths - self.idle])
-        self.idle[:] = 0
 
     def _even_out(self) -> None:
         """Idle channels for groups that train faster with them."""
@@ -246,11 +243,12 @@ class Run:
         images = torch.as_tensor(samples).to(self.trainer.device)
         network = FloatNet(self.graph, self.module)
         network.calibrate(normalise(images, self.problem))
-        before = copy.deepcopy(network).cpu().eval()
-        best, model = before, quantise(before)
+        used_channels = [np.arange(width) for width in self.graph.widths - self.idle]
+        best = surgery.narrowed(network, used_channels)
+        model = quantise(best)
         if self.trainer.step < self.trainer.steps or self.saved_int8:  # killed after the last step, it is done already
             self._train_int8(network)
-            trained = network.cpu().eval()
+            trained = surgery.narrowed(network, used_channels)
             again = quantise(trained)
             if self._val_accuracy(again) >= self._val_accuracy(model):
                 best, model = trained, again
@@ -258,6 +256,8 @@ class Run:
         used = self.problem.runtime.measure(model, data)
         require_within(self.budget, self.charge(model, used) if self.charge else used, self.method)
         best.fake_quantise(False)
+        self.keep(used_channels)
+        self.idle[:] = 0
         names = [group.name for group in self.graph.groups]
         return Outcome(
             model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -11,7 +12,9 @@ import numpy as np
 import torch
 from torch import fx, nn
 
+from mcu.float_net import FloatNet
 from mcu.graph import FIXED, Graph, Tensor
+from mcu.int8_model import Kind
 from pruning.gates import Gated, gated
 
 NEW = -1
@@ -58,6 +61,26 @@ def shrink(
         bank.keep(kept)
     rebind(module, smaller)
     return smaller
+
+
+def narrowed(network: FloatNet, kept: list[np.ndarray]) -> FloatNet:
+    """A copy of a folded network without the other channels, on the CPU and ready to be exported; ranges stay.
+
+    Args:
+        network: as it is trained.
+        kept: ascending members to keep, one array per group.
+    """
+    copied = copy.deepcopy(network).cpu().eval()
+    graph = network.graph
+    positions = [kept_channels(tensor, kept) for tensor in graph.tensors]
+    with torch.no_grad():
+        for name, weight in copied.weights.items():
+            op = graph.ops[int(name)]
+            inputs = None if op.kind is Kind.DEPTHWISE else positions[op.inputs[0]]
+            _slice(None, weight, positions[op.output], inputs, None)
+            _slice(None, copied.biases[name], positions[op.output], None, None)
+    copied.graph = _renumber(graph, positions, kept)
+    return copied
 
 
 def layer_tensors(module: nn.Module, graph: Graph) -> dict[str, torch.Tensor]:

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from mcu.float_net import FloatNet
+from mcu.quantize import quantise
 from mcu.trace import trace
 from pruning import gates, surgery, widening
 from search_spaces.choices import NetworkChoice
@@ -163,6 +165,35 @@ def test_idle_channels_hold_nothing_after_steps():
     assert not norm.weight[-2:].any()
     assert not norm.bias[-2:].any()
     assert stem.weight[:-2].any()
+
+
+@pytest.mark.parametrize("name", ["mixed", "resnet8", "ds-cnn", "mobilenet-v2", "plain-cnn"])
+def test_idle_channels_hold_nothing_after_int8_steps_and_leave_without_a_trace(name):
+    traced = trace(network(name), SHAPE)
+    kept = [np.arange(max(1, group.size - 2)) for group in traced.graph.groups]
+    exact = surgery.shrink(traced.module, traced.graph, kept)
+    idle = widening.widen(traced.module, exact, traced.graph.widths, idle=True)
+    folded = FloatNet(idle, traced.module.eval())
+    images = torch.randn(16, *SHAPE)
+    folded.calibrate(images)
+    folded.fake_quantise(True)
+    optimizer = torch.optim.SGD(folded.parameters(), 1e-3, 0.9, weight_decay=5e-4, nesterov=True)
+    untrained = surgery.narrowed(folded, kept)
+    for _ in range(3):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(folded(images), torch.arange(16) % 10).backward()
+        optimizer.step()
+    trained = surgery.narrowed(folded, kept)
+    assert trained.graph.widths.tolist() == exact.widths.tolist()
+    assert [tensor.shape[3] for tensor in quantise(trained).tensors] == [tensor.channels for tensor in exact.tensors]
+    total = sum(parameter.abs().sum() for parameter in folded.parameters())
+    assert torch.allclose(sum(parameter.abs().sum() for parameter in trained.parameters()), total, rtol=1e-5)
+    assert not all(torch.equal(*pair) for pair in zip(trained.parameters(), untrained.parameters(), strict=True))
+    with torch.no_grad():
+        trained.fake_quantise(False)
+        folded.fake_quantise(False)
+        wanted = folded(images)
+        assert torch.allclose(trained(images), wanted, atol=1e-4 * float(wanted.abs().max()))
 
 
 def test_widths_near_a_multiple_of_eight_are_evened_out():
