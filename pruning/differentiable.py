@@ -22,7 +22,7 @@ from mcu.resources import ResourceModel
 from mcu.trace import trace
 from pruning import depth, gates
 from pruning.controller import WidthController
-from pruning.landing import land, require_reachable
+from pruning.landing import land, require_reachable, settle
 from pruning.parent import begin
 from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
 from pruning.recipe import TRAINING
@@ -43,6 +43,10 @@ SHORTEST_SHARE = 0.25
 SHORTEST_WARM_UP, LATEST_LANDING = 0.1, 0.45
 """The network stays dense until pruning must begin to end here, as parts of the float steps: wide networks learn more
 per epoch, so a budget that is near is not worth an early start."""
+
+NEAR = 1.5
+"""Below this compression widths settle at multiples that train fast: the job is to cost no more than dense training,
+and a network of 29 channels costs what one of 32 does. Far budgets spend every channel where it is worth most."""
 
 WATCH_STEPS = 50
 """Steps at the end of the warm-up during which importances are learned with all gates open."""
@@ -176,6 +180,8 @@ class DifferentiablePruning:
         importance = [np.sort(part.numpy())[::-1] for part in bank.importance.split(bank.sizes)]
         limit = run.model.dense_widths if self.growing else np.array(bank.sizes)
         widths = land(run.model, run.budget, controller.widths, limit, importance, growing=self.growing)
+        if compression(run.dense, run.budget) < NEAR:
+            widths = settle(run.model, run.budget, widths, limit, importance)
         run.keep(bank.best(np.minimum(widths, bank.sizes)))
         run.widen(widths)
 

@@ -18,6 +18,11 @@ FULL = 0.95
 """A bound of which this part is used counts as made use of."""
 
 
+EVEN_STEPS = (8, 16, 32)
+LARGEST_SETTLING = 1 / 5
+"""Settling takes the largest of these multiples that costs a group no more than this part of its channels."""
+
+
 class UnreachableBudgetError(InputError):
     """No widths can meet the budget; ``smallest`` is the least the network can use."""
 
@@ -120,8 +125,12 @@ def grow(
     wanted: np.ndarray,
     limit: np.ndarray,
     importance: list[np.ndarray],
+    step: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Add channels one by one while every bound holds, most valuable for their price first, until none fits."""
+    """Add channels while every bound holds, most valuable for their price first, until none fits.
+
+    One by one, or as many at once as ``step`` says for each group.
+    """
     landed = landed.copy()
     bounds = np.array([budget.bounds().get(name, np.inf) for name in RESOURCES], dtype=np.float64)
     while True:
@@ -133,7 +142,8 @@ def grow(
             worth = np.array([importance[g][min(landed[g], len(importance[g]) - 1)] for g in candidates])
             lag = np.maximum(wanted[candidates] - landed[candidates], 0.0)  # what the training asked for comes first
             group = candidates[int(np.argmax((worth / (worth.max() + 1e-12) + lag + 1e-6) / (price + 1e-6)))]
-            wider = _next_fitting(model, budget, landed, group, int(limit[group]))
+            more = 1 if step is None else int(step[group])
+            wider = _next_fitting(model, budget, landed, group, int(limit[group]), more)
             landed[group] = wider or landed[group]
             if not wider or wider >= limit[group]:
                 candidates.remove(group)
@@ -169,15 +179,40 @@ def exchange(
     return landed
 
 
-def _next_fitting(model: ResourceModel, budget: Budget, widths: np.ndarray, group: int, limit: int) -> int | None:
-    """The next width of a group that fits: one channel more, or else as many as another group has, if that is less.
+def settle(
+    model: ResourceModel, budget: Budget, landed: np.ndarray, limit: np.ndarray, importance: list[np.ndarray]
+) -> np.ndarray:
+    """Widths near ``landed`` at multiples of 8, 16 or 32 channels, if they make use of the budget; else ``landed``.
+
+    Convolutions work on so many channels at once, and others cost what the next multiple does. Groups go down to such a
+    multiple, and up again in such steps: first those that lost most, then the most valuable for their price.
+
+    Args:
+        model, budget, limit, importance: as for ``land``.
+        landed: int64 ``(groups,)``, within the budget.
+    """
+    each = model.graph.channels // model.graph.widths
+    step = np.ones_like(landed)
+    for unit in EVEN_STEPS:
+        whole = unit % each == 0
+        steps = np.where(whole, unit // each, 1)
+        near = landed % steps <= landed * LARGEST_SETTLING
+        step = np.where(whole & near & (landed >= steps), steps, step)
+    settled = grow(model, budget, landed - landed % step, landed.astype(float), limit, importance, step)
+    return settled if (budget.binding_use(model.exact(settled)) or 0.0) >= FULL else landed
+
+
+def _next_fitting(
+    model: ResourceModel, budget: Budget, widths: np.ndarray, group: int, limit: int, more: int
+) -> int | None:
+    """The next width of a group that fits: ``more`` channels, or else as many as another group has, if that is less.
 
     Layers of equally many channels share vectors in the file, so several channels more can take fewer bytes than one.
     """
     each = model.graph.channels // model.graph.widths
     shared = np.delete(widths * each, group) / each[group]
-    larger = [int(width) for width in np.unique(shared) if widths[group] + 1 < width <= limit and width % 1 == 0]
-    for width in [int(widths[group]) + 1, *larger[:1]]:
+    larger = [int(width) for width in np.unique(shared) if widths[group] + more < width <= limit and width % more == 0]
+    for width in [min(int(widths[group]) + more, limit), *larger[:1]]:
         tried = widths.copy()
         tried[group] = width
         if model.admits(budget, tried):

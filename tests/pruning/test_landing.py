@@ -42,6 +42,37 @@ def test_landing_is_within_the_budget_and_maximal(name, seed):
         assert not budget.admits(model.exact(larger)), f"one more channel of group {group} would have fitted"
 
 
+@pytest.mark.parametrize("name", ["vgg-small", "mobilenet-v2", "resnet20", "plain-cnn"])
+@pytest.mark.parametrize("part", [0.9, 0.7])
+def test_settled_widths_are_even_and_use_the_budget(name, part):
+    model, generator = model_of(name), np.random.default_rng(0)
+    budget = Budget(*(int(part * used) for used in model.exact(model.dense_widths)))
+    wanted = model.dense_widths * generator.uniform(0.8 * part, 1.0, len(model.dense_widths))
+    importance = [np.sort(generator.random(size))[::-1] for size in model.dense_widths]
+    landed = land(model, budget, wanted, model.dense_widths, importance)
+    settled = landing.settle(model, budget, landed, model.dense_widths, importance)
+    used = model.exact(settled)
+    assert budget.admits(used)
+    assert budget.binding_use(used) >= 0.95
+    assert (settled <= model.dense_widths).all()
+
+    def uneven(widths: np.ndarray) -> int:
+        return int(((widths % 8 > 0) & (widths >= 16)).sum())
+
+    assert uneven(settled) < 0.2 * uneven(landed)
+
+
+def test_widths_that_would_leave_the_budget_unused_do_not_settle():
+    model = model_of("resnet8")
+    landed = model.dense_widths - [0, 0, 0, 0, 1, 1]
+    even = landed // 8 * 8
+    budget = Budget(macs=model.exact(landed).macs, flash=model.exact(landed).flash)
+    importance = [np.ones(size) for size in model.dense_widths]
+    assert budget.binding_use(model.exact(even)) < 0.95
+    limit = np.where(landed < model.dense_widths, even, landed)
+    assert landing.settle(model, budget, landed, limit, importance).tolist() == landed.tolist()
+
+
 def test_landing_gives_groups_the_width_of_another_when_that_takes_no_more_bytes():
     model = model_of("mobilenet-v2")
     budget = Budget(flash=60_000)
