@@ -147,10 +147,12 @@ class Run:
 
     def replace(self, module: fx.GraphModule) -> None:
         """Go on with another network: with fewer channels, or with other layers (its resources are new then, too)."""
-        before = _layers(self.graph)
+        before, widest = _layers(self.graph), self._widest
         self._begin_with(module)
         if _layers(self.graph) != before:
             self.model = ResourceModel(self.graph, self.problem.runtime)
+        else:
+            self._widest = widest
         self.trainer.adopt(self.module)
 
     def train(
