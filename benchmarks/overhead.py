@@ -173,7 +173,7 @@ def compare(network: str, images: int, epochs: int, parts: Sequence[float]) -> l
 def control_share(problem: Problem, steps: int = 40) -> float:
     """Part of a step that gates, importances and prices take, with every channel still there.
 
-    Steps of a plain network and of a gated one under its controller take turns.
+    Steps of a plain network and of a gated one under its controller take turns; CPU time.
     """
     plain = Run(problem, Budget(), Settings(), lambda progress: True, DENSE)
     run = Run(problem, Budget(), Settings(), lambda progress: True, "gated")
@@ -192,11 +192,11 @@ def control_share(problem: Problem, steps: int = 40) -> float:
     gated_steps = run.trainer.run(run.trainer.steps, controller.open_gates)
     seconds: list[tuple[float, float]] = []
     for _ in range(steps):
-        times = [time.perf_counter()]
+        times = [time.process_time()]
         next(plain_steps)
-        times.append(time.perf_counter())
+        times.append(time.process_time())
         controlled()
-        times.append(time.perf_counter())
+        times.append(time.process_time())
         seconds.append((times[1] - times[0], times[2] - times[1]))
     plainly, gated = np.median(np.array(seconds[5:]), 0)
     return float(1 - plainly / gated)
