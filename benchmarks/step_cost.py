@@ -23,14 +23,11 @@ from mcu.budget import Budget
 from mcu.float_net import FloatNet, rounded_weight, weight_scales
 from orchestrator.executors.attempt import keep_freed_memory
 from pruning.evaluation import normalise
-from pruning.landing import land, settle
 from pruning.problem import Problem, Settings
 from pruning.run import Run
-from pruning.widening import even_widths
 
 STEPS, UNCOUNTED, PROCESSES = 40, 5, 3
 UNEVEN, EVEN = 240, 256
-NEAR_PART = 0.9
 
 PAGE = """\
 # What a training step costs beside another one
@@ -38,14 +35,12 @@ PAGE = """\
 Fashion-MNIST, batches of 128, one thread: median of {counted} steps each, in turns. "int8" is a step with int8
 arithmetic simulated; "filters" is `rounded_weight` beside `torch.fake_quantize_per_channel_affine`, forward and
 backward over all filters of the network; "memory" is a float step in a process that keeps freed memory
-(`keep_freed_memory`) beside one that does not, {processes} processes each. The last three are float steps at nine
-tenths of the dense network's flash, SRAM and MACs beside dense ones: widths as they land (from random ones), with idle
-channels, and settled at multiples of 8, 16 or 32.
+(`keep_freed_memory`) beside one that does not, {processes} processes each.
 
     OMP_NUM_THREADS=1 python benchmarks/step_cost.py --output docs/results/step_cost.md
 
-| network | float step | int8 / float | filters: ours / torch's | memory: kept / handed back | landed | idle | settled |
-|---|---|---|---|---|---|---|---|
+| network | float step | int8 / float | filters: ours / torch's | memory: kept / handed back |
+|---|---|---|---|---|
 """
 
 
@@ -71,8 +66,7 @@ def main() -> None:
         found = medians({"float": stepping(run), "int8": stepping(int8_run(problem))})
         filters = filters_ratio(FloatNet(run.graph, run.module))
         page += f"| {name} | {1e3 * found['float']:.0f} ms | {found['int8'] / found['float']:.2f} | "
-        page += f"{filters:.2f} | {memory[name]:.2f} | "
-        page += " | ".join(f"{ratio:.2f}" for ratio in near_ratios(problem)) + " |\n"
+        page += f"{filters:.2f} | {memory[name]:.2f} |\n"
     page += f"\nvgg-small with {EVEN} instead of {UNEVEN} channels in its six widest layers: "
     page += f"{even_ratio():.2f} of a step.\n"
     print(page)
@@ -139,24 +133,6 @@ def even_ratio() -> float:
         runs[width].keep([np.arange(min(size, width)) for size in runs[width].graph.widths])
     found = medians({str(width): stepping(run) for width, run in runs.items()})
     return found[str(EVEN)] / found[str(UNEVEN)]
-
-
-def near_ratios(problem: Problem) -> tuple[float, ...]:
-    """Time of a step at nine tenths of the resources beside a dense one: landed, with idle channels, settled."""
-    generator = np.random.default_rng(0)
-    run = float_run(problem)
-    model, dense = run.model, run.model.dense_widths
-    budget = Budget(*(int(NEAR_PART * used) for used in run.dense))
-    importance = [np.sort(generator.random(size))[::-1] for size in dense]
-    landed = land(model, budget, dense * generator.uniform(0.85, 1.0, len(dense)), dense, importance)
-    settled = settle(model, budget, landed, dense, importance)
-    idle = [even_widths(run.graph, widths, dense) for widths in (landed, settled)]
-    runs = {"dense": run}
-    for name, widths in {"landed": landed, "idle": idle[0], "settled": idle[1]}.items():
-        runs[name] = float_run(problem)
-        runs[name].keep([np.arange(width) for width in widths])
-    found = medians({name: stepping(run) for name, run in runs.items()})
-    return tuple(found[name] / found["dense"] for name in ("landed", "idle", "settled"))
 
 
 def memory_ratio(name: str) -> float:
