@@ -95,7 +95,12 @@ def _inner_model(annotation: Any) -> type[BaseModel] | None:
 
 
 def _dotted(path: list[str | int]) -> str:
+    """``a.b[0]``; a key that would break the line, as a Python literal."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if isinstance(part, int):
+            text += f"[{part}]"
+            continue
+        key = part if part.isprintable() else repr(part)
+        text += f".{key}" if text else key
     return text

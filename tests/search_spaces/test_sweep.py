@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mcu.errors import InputError
@@ -218,6 +218,7 @@ VALUES = st.recursive(
     st.sampled_from(["name", "names", "list", "devices", "flash", "count", "options", "trials", "epochs", "x"]),
     VALUES,
 )
+@example(section="methods", key="trials", value={"\n": None})
 def test_whatever_stands_in_a_file_is_a_sweep_or_an_input_error(write, monkeypatch, section, key, value):
     table = tomllib.loads(MINIMAL)
     table.setdefault(section, {})[key] = value
