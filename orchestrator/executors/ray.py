@@ -6,6 +6,7 @@ are the driver's (``max_retries=0``). Stopping goes through a small actor that e
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import socket
@@ -34,6 +35,7 @@ from orchestrator.spec import Rung, TrialResult, TrialSpec
 
 MOST_EVENTS = 1000  # of one poll: a trial that reports without pause must not hold the driver
 STOP_BOARD = "mcusweep-stops"
+GPU_UNITS = 10_000  # of one GPU; Ray counts in these
 
 
 class _StopBoard:
@@ -88,6 +90,16 @@ def _attempt(
         thread.join()
 
 
+def even_gpu_share(gpus: int, trials: int) -> float:
+    """Share of a GPU with which ``trials`` trials run at the same time on ``gpus`` GPUs; 0 if there is none.
+
+    Ray keeps a share within one GPU and rounds it to the nearest ten thousandth: seven times 1/7 would be too much.
+    """
+    if gpus == 0:
+        return 0.0
+    return math.floor(GPU_UNITS / math.ceil(trials / gpus)) / GPU_UNITS
+
+
 class RayExecutor(Executor):
     """Attempts as Ray tasks of ``cpus_per_trial`` CPUs each; ``workers`` of them, or as many as there is room for.
 
@@ -119,8 +131,8 @@ class RayExecutor(Executor):
         resources = ray.cluster_resources()
         room = max(1, int(resources.get("CPU", 1)) // cpus_per_trial)
         self._capacity = min(workers, room) if workers is not None else room
-        share = min(1.0, resources.get("GPU", 0) / self._capacity)
-        gpus = (share if gpus_per_trial is None else gpus_per_trial) if use_gpu else 0.0
+        share = even_gpu_share(int(resources.get("GPU", 0)), self._capacity) if gpus_per_trial is None else gpus_per_trial
+        gpus = share if use_gpu else 0.0
         self._board_name = f"{STOP_BOARD}-{os.getpid()}-{time.monotonic_ns()}"
         self._board: Any = None
         task = ray.remote(_attempt)

@@ -172,6 +172,17 @@ def test_shutdown_leaves_no_process(artifacts, make_spec, seed):
         os.kill(started.pid, 0)
 
 
+@pytest.mark.parametrize("gpus", [1, 2, 3, 8])
+@pytest.mark.parametrize("trials", [1, 2, 3, 6, 7, 16, 64])
+def test_shares_of_gpus_let_all_trials_run_at_once(gpus, trials):
+    pytest.importorskip("ray")
+    from orchestrator.executors.ray import GPU_UNITS, even_gpu_share
+
+    units = round(even_gpu_share(gpus, trials) * GPU_UNITS)  # Ray rounds so, and a share lies on one GPU
+    assert gpus * (GPU_UNITS // units) >= trials
+    assert even_gpu_share(0, trials) == 0
+
+
 def test_a_ray_address_nobody_listens_at_is_refused_at_once():
     from orchestrator.executors.ray_cluster import RayCluster
 
