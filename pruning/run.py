@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -146,9 +147,13 @@ class Run:
         self.graph = widening.widen(self.module, self.graph, widths, self.trainer.optimizer)
 
     def replace(self, module: fx.GraphModule) -> None:
-        """Go on with another network: with fewer channels, or with other layers (its resources are new then, too)."""
+        """Go on with a copy of another network: with fewer channels, or other layers (its resources are new then, too).
+
+        A copy, as a library that has traced the network may hold nodes of its autograd graph until the next garbage
+        collection: such a node remembers the shape of its parameter, and gradients of another shape are refused.
+        """
         before, widest = _layers(self.graph), self._widest
-        self._begin_with(module)
+        self._begin_with(copy.deepcopy(module))
         if _layers(self.graph) != before:
             self.model = ResourceModel(self.graph, self.problem.runtime)
         else:

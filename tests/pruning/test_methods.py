@@ -1,5 +1,6 @@
 """What single methods promise beyond the suite that all of them pass (test_method_conformance.py)."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -72,3 +73,13 @@ def test_a_weight_that_is_not_finite_ends_the_job_by_name(problem, settings):
         run.module.get_parameter("down.1.weight")[0, 0, 0, 0] = float("nan")
     with pytest.raises(DivergedError, match=r"down\.1\.weight is not finite after step"):
         run.trainer.require_finite()
+
+
+def test_a_network_that_was_traced_with_gradients_can_still_be_widened(problem, settings):
+    run = Run(problem, BUDGET, settings, ignore, "any")
+    network = copy.deepcopy(run.module)
+    held = network(torch.zeros(1, *problem.input_shape))  # as Torch-Pruning's graph is, until garbage is collected
+    run.replace(network)
+    run.widen(run.graph.widths + 1)
+    assert list(run.trainer.run(1))
+    assert held.requires_grad
