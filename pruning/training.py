@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
@@ -67,6 +68,7 @@ class Trainer:
     def __init__(self, module: nn.Module, problem: Problem, settings: Settings) -> None:
         self.problem, self.settings = problem, settings
         self.device = torch.device(settings.device)
+        _make_repeatable(self.device)
         self.recipe = Recipe.of(settings.hyperparameters, settings.epochs)
         self.batches = Batches(problem, settings)
         self.steps = (settings.epochs - self.recipe.parent_epochs) * len(self.batches)
@@ -155,18 +157,29 @@ class Trainer:
 
     def random_state(self) -> dict[str, torch.Tensor]:
         """State of the generators behind shuffling, augmentation and dropout."""
-        return {"batches": self.batches.generator.get_state(), "torch": torch.get_rng_state()}
+        states = {"batches": self.batches.generator.get_state(), "torch": torch.get_rng_state()}
+        return states | ({"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {})
 
     def go_on(self, step: int, random_state: dict[str, torch.Tensor]) -> None:
         """Continue at a checkpoint between epochs."""
         self.step = step
         self.batches.generator.set_state(random_state["batches"])
         torch.set_rng_state(random_state["torch"])
+        if self.device.type == "cuda" and "cuda" in random_state:  # not in what was begun on a CPU
+            torch.cuda.set_rng_state(random_state["cuda"], self.device)
 
     def val_accuracy(self) -> float:
         """Float accuracy on the validation data."""
         with self._autocast():
             return float_accuracy(self.module, self.problem.x_val, self.problem.y_val, self.problem)
+
+
+def _make_repeatable(device: torch.device) -> None:
+    """Let a GPU add up in the same order every time, as a CPU does for one count of threads."""
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def _loss_weights(problem: Problem, device: torch.device) -> torch.Tensor | None:

@@ -1,8 +1,10 @@
 """What every registered method promises, whoever wrote it: run on one toy problem, each method once whole and once cut.
 
-Another package that registers a method under ``mcusweep.methods`` can run this file against it as it is.
+Another package that registers a method under ``mcusweep.methods`` can run this file against it as it is. Where there
+is a GPU, every promise is asked for on it, too.
 """
 
+import itertools
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import entry_points
 
@@ -22,6 +24,7 @@ from pruning.methods import method
 from pruning.problem import BudgetMissedError, Infeasible, Outcome, Problem, Settings, StoppedError
 from pruning.run import Run
 
+DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 METHODS = sorted(point.name for point in entry_points(group="mcusweep.methods"))
 CHARGED = ("magnitude",)  # flash by the packed size, and never counted as feasible where the file does not fit
 EPOCHS = 4
@@ -35,6 +38,7 @@ class Record:
 
     name: str
     budget: Budget
+    device: str
     answer: Outcome | Infeasible
     epochs: list[float]
     steps: int
@@ -46,6 +50,7 @@ def settings_of(**changes: object) -> Settings:
 
 
 def run_recorded(subject, problem: Problem, budget: Budget, settings: Settings | None = None) -> Record:
+    settings = settings or settings_of()
     epochs, chosen_by, steps = [], [], [0]
     take, judge = torch.optim.SGD.step, run_module.int8_accuracy
 
@@ -61,12 +66,10 @@ def run_recorded(subject, problem: Problem, budget: Budget, settings: Settings |
         patch.setattr(torch.optim.SGD, "step", counted)
         patch.setattr(run_module, "int8_accuracy", noted)
         try:
-            answer = subject.run(
-                problem, budget, settings_of(), lambda report: epochs.append(report.epochs_done) or True
-            )
+            answer = subject.run(problem, budget, settings, lambda report: epochs.append(report.epochs_done) or True)
         except UnreachableBudgetError as error:
             answer = Infeasible(str(error), error.smallest)
-    return Record(subject.name, budget, answer, epochs, steps[0], chosen_by)
+    return Record(subject.name, budget, settings.device, answer, epochs, steps[0], chosen_by)
 
 
 def budget_for(name: str) -> Budget:
@@ -74,9 +77,10 @@ def budget_for(name: str) -> Budget:
     return {"magnitude": FLASH_ONLY, "low-rank": FLASH_ONLY, "dense-ptq": Budget(flash=10_000)}.get(name, BUDGET)
 
 
-@pytest.fixture(scope="module", params=METHODS)
+@pytest.fixture(scope="module", params=itertools.product(DEVICES, METHODS), ids="-".join)
 def record(request, problem) -> Record:
-    return run_recorded(method(request.param), problem, budget_for(request.param))
+    device, name = request.param
+    return run_recorded(method(name), problem, budget_for(name), settings_of(device=device))
 
 
 def check_kept(record: Record) -> None:
@@ -127,7 +131,7 @@ def test_no_channel_appears_that_the_dense_network_does_not_have(record):
 
 def test_a_job_that_was_cut_off_ends_as_if_it_never_was(record, problem, tmp_path):
     subject, problem = method(record.name), replace(problem, identity="toy")
-    resumable = settings_of(checkpoint=tmp_path / "job", parents=tmp_path / "parents")
+    resumable = settings_of(device=record.device, checkpoint=tmp_path / "job", parents=tmp_path / "parents")
     with pytest.raises(StoppedError):
         subject.run(problem, record.budget, resumable, lambda report: report.epochs_done < 2)
     seen = []
