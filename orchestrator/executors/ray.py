@@ -131,8 +131,8 @@ class RayExecutor(Executor):
         resources = ray.cluster_resources()
         room = max(1, int(resources.get("CPU", 1)) // cpus_per_trial)
         self._capacity = min(workers, room) if workers is not None else room
-        share = even_gpu_share(int(resources.get("GPU", 0)), self._capacity) if gpus_per_trial is None else gpus_per_trial
-        gpus = share if use_gpu else 0.0
+        even = even_gpu_share(int(resources.get("GPU", 0)), self._capacity)
+        gpus = (even if gpus_per_trial is None else gpus_per_trial) if use_gpu else 0.0
         self._board_name = f"{STOP_BOARD}-{os.getpid()}-{time.monotonic_ns()}"
         self._board: Any = None
         task = ray.remote(_attempt)
