@@ -141,14 +141,14 @@ def _convolution(model: Int8Model, op: QOp) -> Step:
     (top, bottom), (left, right) = op.padding
     symmetric = (top, left) if (top, left) == (bottom, right) else (0, 0)
     parts = _exact_parts(weights, _spread(source)) if requantise.sums is torch.float64 and not depthwise else []
-    whole = _to_kernel(weights, requantise.sums)
+    whole = None if parts else _to_kernel(weights, requantise.sums)
     kernels = [_to_kernel(weights[:, part], torch.float32) for part in parts]
     offset = torch.from_numpy(bias).to(requantise.sums)
 
     def step(x: torch.Tensor) -> torch.Tensor:
         if symmetric == (0, 0):
             x = _window_padding(x, op, 0.0)
-        if not parts:
+        if whole is not None:
             x = x.to(requantise.sums)
             return requantise(functional.conv2d(x, whole, offset, op.stride, symmetric, op.dilation, groups))
         sums = offset[:, None, None]
