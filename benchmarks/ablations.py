@@ -1,6 +1,9 @@
 """What each part of the differentiable job is worth: the job without it, on the same budgets, epochs and seeds.
 
     OMP_NUM_THREADS=1 python benchmarks/ablations.py FOLDER --output docs/results/ablations
+    ... --budgets near --network vgg-small --width 1 --only "as it is" "without settling"
+
+The second command is for budgets near the dense network, where widths settle at multiples.
 
 Jobs that are in FOLDER already are not run again. The output is a page and a figure.
 """
@@ -10,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import shlex
 import statistics
 import sys
 import time
@@ -31,7 +35,7 @@ from pruning.controller import WidthController
 from pruning.differentiable import DifferentiablePruning
 from pruning.evaluation import int8_accuracy
 from pruning.gates import GateBank
-from pruning.problem import Outcome, Settings
+from pruning.problem import Outcome, Problem, Settings
 from pruning.run import Run
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
 from search_spaces.tasks import load_task, task_digest
@@ -136,6 +140,12 @@ class WithoutGrowth(DifferentiablePruning):
     growing = False
 
 
+class WithoutSettling(DifferentiablePruning):
+    """Near budgets keep the widths they landed at."""
+
+    settling = False
+
+
 @dataclass(frozen=True)
 class Variant:
     """A job and what its recipe changes."""
@@ -152,6 +162,7 @@ VARIANTS = {
     "without annealing": Variant(AtOnceJob),
     "without shrinking": Variant(WithoutShrinking),
     "without growth": Variant(WithoutGrowth),
+    "without settling": Variant(WithoutSettling),
     "without int8 epochs": Variant(DifferentiablePruning, {"int8_part": 0.0}),
     "with weight averaging": Variant(DifferentiablePruning, {"averaging": 1.0}),
     "with recalibration": Variant(DifferentiablePruning, {"recalibration": True}),
@@ -163,10 +174,22 @@ VARIANTS = {
 }
 """``parent_epochs`` here is a part of all epochs: the parent is paid for by the job."""
 
-BUDGETS = {
-    "10 KB, 9 KB, 400 k": (10 * 1024, 9 * 1024, 400_000),
-    "20 KB, 14 KB, 1.2 M": (20 * 1024, 14 * 1024, 1_200_000),
+ON_NEAR_BUDGETS_ALONE = ("without settling",)
+
+FAR = {
+    "10 KB, 9 KB, 400 k": Budget(10 * 1024, 9 * 1024, 400_000),
+    "20 KB, 14 KB, 1.2 M": Budget(20 * 1024, 14 * 1024, 1_200_000),
 }
+NEAR = {"nine tenths": 0.9, "three quarters": 0.75}
+"""Budgets by what each resource may be of the dense network's."""
+
+
+def budget_of(bounds: str, problem: Problem) -> Budget:
+    """The budget of a label."""
+    if bounds in FAR:
+        return FAR[bounds]
+    dense = Run(problem, Budget(), Settings(), lambda progress: True, "dense").dense
+    return Budget(*(int(NEAR[bounds] * value) for value in dense))
 
 
 def _place(label: str, bounds: str, seed: int, folder: Path) -> Path:
@@ -191,14 +214,15 @@ def run(label: str, bounds: str, seed: int, chosen: argparse.Namespace) -> dict[
         changes["parent_epochs"] = round(changes["parent_epochs"] * chosen.epochs)
     started = time.process_time()
     settings = Settings(chosen.epochs, 64, seed, hyperparameters=changes)
-    outcome = variant.job().run(problem, Budget(*BUDGETS[bounds]), settings, lambda progress: True)
+    budget = budget_of(bounds, problem)
+    outcome = variant.job().run(problem, budget, settings, lambda progress: True)
     seconds = time.process_time() - started
     assert isinstance(outcome, Outcome)
     used = problem.runtime.measure(outcome.model, outcome.data)
     row = {
         "variant": label, "bounds": bounds, "seed": seed, "seconds": seconds,
         "accuracy": int8_accuracy(outcome.model, task.x_test, task.y_test, problem),
-        "binding_use": Budget(*BUDGETS[bounds]).binding_use(used),
+        "binding_use": budget.binding_use(used),
     }  # fmt: skip
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(row))
@@ -208,16 +232,17 @@ def run(label: str, bounds: str, seed: int, chosen: argparse.Namespace) -> dict[
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Mean and standard deviation over seeds per variant and budget, with the paired difference to the job as it is."""
+    budgets = dict.fromkeys(row["bounds"] for row in rows)
     lines = [
         "| job | seeds | "
-        + " | ".join(f"{bounds}: int8 test | difference | bound used" for bounds in BUDGETS)
+        + " | ".join(f"{bounds}: int8 test | difference | bound used" for bounds in budgets)
         + " | time |",
-        "|---|---|" + "---|---|---|" * len(BUDGETS) + "---|",
+        "|---|---|" + "---|---|---|" * len(budgets) + "---|",
     ]
     full = [row for row in rows if row["variant"] == "as it is"]
     for label in dict.fromkeys(row["variant"] for row in rows):
         mine = [row for row in rows if row["variant"] == label]
-        cells = [part for bounds in BUDGETS for part in _cells(mine, full, bounds)]
+        cells = [part for bounds in budgets for part in _cells(mine, full, bounds)]
         done = {(row["bounds"], row["seed"]) for row in mine}
         same = [row["seconds"] for row in full if (row["bounds"], row["seed"]) in done]
         ratio = statistics.mean(row["seconds"] for row in mine) / statistics.mean(same)
@@ -262,10 +287,11 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
     base = {(row["bounds"], row["seed"]): row["accuracy"] for row in rows if row["variant"] == "as it is"}
     labels = [label for label in dict.fromkeys(row["variant"] for row in rows) if label != "as it is"]
+    budgets = dict.fromkeys(row["bounds"] for row in rows)
     figure, panels = plt.subplots(
-        1, len(BUDGETS), figsize=(9.0, 0.6 + 0.3 * len(labels)), sharex=True, sharey=True, layout="constrained"
+        1, len(budgets), figsize=(9.0, 0.6 + 0.3 * len(labels)), sharex=True, sharey=True, layout="constrained"
     )
-    for axes, bounds in zip(panels, BUDGETS, strict=True):
+    for axes, bounds in zip(panels, budgets, strict=True):
         for place, label in enumerate(labels):
             mine = [row for row in rows if row["variant"] == label and row["bounds"] == bounds]
             changes = [100 * (row["accuracy"] - base[bounds, row["seed"]]) for row in mine]
@@ -291,12 +317,18 @@ def main() -> None:
     parser.add_argument("--width", type=float, default=0.75)
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--budgets", default="far", choices=["far", "near"])
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        default=[name for name in VARIANTS if name not in ON_NEAR_BUDGETS_ALONE],
+        choices=list(VARIANTS),
+    )
     parser.add_argument("--report-only", action="store_true", help="run nothing")
     parser.add_argument("--output", type=Path)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    jobs = list(itertools.product(chosen.only, BUDGETS))
+    jobs = list(itertools.product(chosen.only, FAR if chosen.budgets == "far" else NEAR))
     plan = [(label, bounds, seed) for seed in chosen.seeds for label, bounds in jobs]
     if chosen.report_only:
         plan = [job for job in plan if _place(*job, chosen.folder).exists()]
@@ -307,7 +339,7 @@ def main() -> None:
         network = f"{chosen.network} x{chosen.width:g}"
         page = PAGE.format(
             task=chosen.task, images=f"{chosen.images:,}" if chosen.images else "all", network=network,
-            epochs=chosen.epochs, command=" ".join(word for word in sys.argv[2:] if word != "--report-only"),
+            epochs=chosen.epochs, command=shlex.join(word for word in sys.argv[2:] if word != "--report-only"),
         )  # fmt: skip
         chosen.output.with_suffix(".md").write_text(f"{page}\n{table(rows)}\n![]({chosen.output.name}.png)\n")
         draw(rows, chosen.output.with_suffix(".png"))

@@ -90,12 +90,14 @@ class DifferentiablePruning:
         controller: drives the widths.
         shrinking: whether shut channels are removed during pruning, not only at its end.
         growing: whether landing gives back channels while the budget has room for them.
+        settling: whether widths for near budgets settle at multiples that train fast.
         shortening: whether residual branches go where a budget is too small for their fixed costs (``pruning.depth``).
     """
 
     controller: type[WidthController] = WidthController
     shrinking = True
     growing = True
+    settling = True
     shortening = True
 
     name = "differentiable"
@@ -180,7 +182,7 @@ class DifferentiablePruning:
         importance = [np.sort(part.numpy())[::-1] for part in bank.importance.split(bank.sizes)]
         limit = run.model.dense_widths if self.growing else np.array(bank.sizes)
         widths = land(run.model, run.budget, controller.widths, limit, importance, growing=self.growing)
-        if compression(run.dense, run.budget) < NEAR:
+        if self.settling and compression(run.dense, run.budget) < NEAR:
             widths = settle(run.model, run.budget, widths, limit, importance)
         run.keep(bank.best(np.minimum(widths, bank.sizes)))
         run.widen(widths)
