@@ -42,6 +42,7 @@ FACTORS = (1, 80, 200, 20, 40, 120, 10, 5, 2)
 """1 is the dense network; the claim's own point comes next."""
 
 ALLOWED_LOSS = 1.0
+MARKERS = "o*Ds"
 CLAIMED = 80
 
 PAGE = """\
@@ -188,22 +189,30 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Points lost against the factor, every seed a point; a line through the means where there are more than two."""
+    """Points lost against the factor, every seed a point; a line through the means of a curve.
+
+    A network has one colour, a length of training one marker.
+    """
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    colours: dict[str, int] = {}
+    markers: dict[int, int] = {}
     for network, epochs, resource, dense, pruned in curves(rows):
         whole = np.mean([row[resource] for row in dense.values()])
         points = [(whole / row[resource], row) for row in pruned if "accuracy" in row]
         lost = [100 * (row["accuracy"] - dense[row["seed"]]["accuracy"]) for _, row in points]
-        seeds = axes.scatter([x for x, _ in points], lost, s=18, label=f"{network}, {resource}, {epochs} epochs")
+        colour = f"C{colours.setdefault(network, len(colours))}"
+        marker = MARKERS[markers.setdefault(epochs, len(markers)) % len(MARKERS)]
+        label = f"{network}, {resource}, {epochs} epochs"
+        axes.scatter([x for x, _ in points], lost, s=22, c=colour, marker=marker, alpha=0.8, label=label)
         factors = np.array([row["factor"] for _, row in points])
         ordered = np.unique(factors)
         if len(ordered) > 1:
             x = [np.mean([points[i][0] for i in np.flatnonzero(factors == factor)]) for factor in ordered]
             y = [np.mean(np.array(lost)[factors == factor]) for factor in ordered]
-            axes.plot([1.0, *x], [0.0, *y], color=seeds.get_facecolor()[0])
+            axes.plot([1.0, *x], [0.0, *y], color=colour)
     axes.axhline(0, color="grey", linewidth=0.8)
     axes.axhline(-ALLOWED_LOSS, color="grey", linestyle=":", linewidth=1)
     axes.axvline(CLAIMED, color="grey", linestyle=":", linewidth=1)
