@@ -26,7 +26,6 @@ from orchestrator.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from mcu.budget import Budget
     from orchestrator.best import Best
     from orchestrator.store import Store
 
@@ -180,11 +179,11 @@ def _print_winners(store: Store, study: str | None, format_name: str) -> None:
         except InputError:
             rows.append(dict.fromkeys(_WINNERS) | {"budget": name})
             continue
-        rows.append({key: answer.trial.get(key) for key in _WINNERS} | _use(name, answer, budget))
+        rows.append({key: answer.trial.get(key) for key in _WINNERS} | _use(name, answer))
     write_rows(_WINNERS, rows, Format(format_name))
 
 
-def _use(name: str, answer: Best, budget: Budget) -> dict[str, Any]:
+def _use(name: str, answer: Best) -> dict[str, Any]:
     return {"budget": name, "binding_use": max(answer.used.values(), default=None)}
 
 

@@ -14,7 +14,6 @@ from orchestrator.commands.options import STORAGE, Storage, StudyName
 from orchestrator.failures import RunFailed
 
 if TYPE_CHECKING:
-    from orchestrator.interrupts import Interrupts
     from orchestrator.store import Store, Study
     from orchestrator.sweep_run import RunOptions
     from search_spaces.sweep import SweepConfig
@@ -142,13 +141,13 @@ def _run(store: Store, study: Study, sweep: SweepConfig, options: RunOptions, qu
             raise  # the supervisor goes on by itself
         raise RunFailed(f"{error}\nresults so far are kept; go on with: {again}") from error
     if not report.finished:
-        return _interrupted(again, interrupts)
+        return _interrupted(again)
     failed = f", {report.failed} failed" if report.failed else ""
     print(f"study {study.name}: {sum(report.counts.values())} trials done{failed}", file=sys.stderr)
     return 1 if report.failed == sum(report.counts.values()) else 0
 
 
-def _interrupted(again: str, interrupts: Interrupts) -> int:
+def _interrupted(again: str) -> int:
     print(f"interrupted; results so far are kept; go on with: {again}", file=sys.stderr)
     return 130
 

@@ -109,7 +109,7 @@ def test_measuring_the_export_names_every_layer_and_the_boards_that_hold_it(stud
     assert all(board["budget_sram"] >= facts["sram"] for board in boards)
 
 
-def test_the_report_answers_for_every_budget(study, capsys):
+def test_the_report_answers_for_every_budget(study):
     assert cli.run(["report", "--output", "report"]) == 0
     page = (study / "report" / "index.html").read_text()
     assert "Which model to flash" in page

@@ -159,7 +159,7 @@ def test_a_bound_that_is_far_takes_no_branch_for_one_that_is_not(deep):
     assert depth.expendable(whole.module, deep, far) == []
 
 
-def test_a_roomy_budget_leaves_every_branch(deep, settings):
+def test_a_roomy_budget_leaves_every_branch(deep):
     model = ResourceModel(trace(deep.network(), deep.input_shape).graph)
     roomy = Budget(flash=11 * smallest(model).flash)
     assert not depth.is_cramped(model, roomy)

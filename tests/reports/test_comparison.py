@@ -50,7 +50,7 @@ def test_winner_is_chosen_by_validation_and_may_come_from_another_budget(table):
     assert small.tried == 5
 
 
-def test_nothing_fits_is_said_not_hidden(table):
+def test_nothing_fits_is_said_not_hidden():
     only = winners(tidy(pd.DataFrame([trial(0, "l1", 30_000, 0.9, 0.9, feasible=False, violation=0.5)])))
     assert only[0].row is None
     assert only[0].fitting == 0
