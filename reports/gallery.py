@@ -37,7 +37,8 @@ CAPTIONS = {
     "slices": "Validation accuracy over each hyperparameter. Line: median over eighths of the trials.",
     "budget_use": "Measured use as a share of each bound. The bar is the median; past the red line a budget is broken.",
     "hypervolume": "Hypervolume of feasible models over finished trials and over CPU time: the mean, over budgets "
-    "drawn log-uniformly from the box of all measurements, of the accuracy of the best model that fits.",
+    "drawn log-uniformly from the box of all measurements, of the accuracy of the best model that fits. "
+    "Budgets below all of a method's models count as 0 for it, so one that uses its budgets whole has less.",
     "attainment": "Accuracy of the best model within a limit: median over seeds, shaded from worst to best.",
     "trajectories": "Training of the winners. Above: flash, SRAM and MACs as multiples of their bounds (dotted: of the "
     "dense network, where there is no bound). Below: validation accuracy.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -89,11 +90,12 @@ def use_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Figure | 
         axes.axvline(1.0, color=BAD, linewidth=1)
         axes.axvspan(1.0, 1.62, color=BAD, alpha=0.06, linewidth=0)
         axes.set_xlim(0, 1.62)
-        axes.set_xticks([0, 0.5, 1.0, 1.5], ["0", "50 %", "100 %", "150 %+"])
-        axes.set_title(f"{RESOURCE_TITLES[name]} used of the bound")
+        axes.set_xticks([0, 0.5, 1.0, 1.5], ["0", "50", "100", "150+"])
+        axes.set_title(RESOURCE_TITLES[name])
         axes.grid(axis="y", visible=False)
     panels[0].set_yticks(range(len(look.order)), look.order)
     panels[0].set_ylim(len(look.order) - 0.5, -0.5)
+    figure.supxlabel("% of the bound that is used", fontsize=rcParams["axes.labelsize"])
     return figure
 
 

@@ -94,7 +94,7 @@ def slices_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Figure
         return None
     columns = min(len(names), 3)
     rows = -(-len(names) // columns)
-    figure = new_figure(width if columns > 1 else width * 0.6, 0.4 + 2.3 * rows)
+    figure = new_figure(width, 0.4 + 2.3 * rows)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for axes, name in zip(panels.flat, names, strict=False):
         _slice(axes, trials, name, look)

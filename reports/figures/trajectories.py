@@ -52,7 +52,7 @@ def trajectory_figure(
         panels[-1][column].xaxis.set_major_locator(MaxNLocator(4, integer=True))
     panels[0][0].set_ylabel("used / bound")
     if judged:
-        panels[1][0].set_ylabel(f"validation {metric_title(table)}")
+        panels[1][0].set_ylabel(f"validation\n{metric_title(table)}")
     handles = [Line2D([], [], color=colour) for colour in LINES.values()]
     legend_below(figure, [*handles, Line2D([], [], color=BAD)], [*RESOURCE_TITLES.values(), "bound"])
     return figure
