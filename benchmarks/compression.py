@@ -42,8 +42,8 @@ FACTORS = (1, 80, 200, 20, 40, 120, 10, 5, 2)
 """1 is the dense network; the claim's own point comes next."""
 
 ALLOWED_LOSS = 1.0
-MARKERS = "o*Ds"
 CLAIMED = 80
+MARKERS = "o*Ds"
 
 PAGE = """\
 # How far a network shrinks
