@@ -72,7 +72,7 @@ dense parent included.
 
 The recipe before, 84 epochs of 55,000 images, reached 93.25 % on average. Steps got cheaper since, so more epochs and
 images fit into an hour; they were chosen for that, before any score of theirs was seen.
-The minutes are one machine's: on another, where an epoch takes a quarter longer, seed 0 took 73 (93.34 %).
+The minutes are one machine's: on another, seed 0 took 73 (93.34 %).
 
     OMP_NUM_THREADS=1 python benchmarks/mcu_search.py FOLDER --seeds 0 1 2 --table docs/results/mcu_search.md
 """
@@ -198,10 +198,10 @@ def table(folder: Path) -> str:
     ]
     for name in dict.fromkeys(row["name"] for row in rows):
         scores = [100 * row["accuracy"] for row in rows if row["name"] == name]
-        spread = statistics.stdev(scores) if len(scores) > 1 else float("nan")
+        spread = f", standard deviation {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
         lines += [
             "",
-            f"{name}: mean {statistics.mean(scores):.2f} %, standard deviation {spread:.2f}, {len(scores)} seeds.",
+            f"{name}: mean {statistics.mean(scores):.2f} %{spread}, seeds: {len(scores)}.",
         ]
     return "\n".join(lines) + "\n"
 
