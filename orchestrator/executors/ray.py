@@ -35,7 +35,6 @@ from orchestrator.spec import Rung, TrialResult, TrialSpec
 
 MOST_EVENTS = 1000  # of one poll: a trial that reports without pause must not hold the driver
 STOP_BOARD = "mcusweep-stops"
-GPU_UNITS = 10_000  # of one GPU; Ray counts in these
 
 
 class _StopBoard:
@@ -93,11 +92,9 @@ def _attempt(
 def even_gpu_share(gpus: int, trials: int) -> float:
     """Share of a GPU with which ``trials`` trials run at the same time on ``gpus`` GPUs; 0 if there is none.
 
-    Ray keeps a share within one GPU and rounds it to the nearest ten thousandth: seven times 1/7 would be too much.
+    Ray keeps a share within one GPU: three trials on two GPUs get a half each, as two thirds would let two run.
     """
-    if gpus == 0:
-        return 0.0
-    return math.floor(GPU_UNITS / math.ceil(trials / gpus)) / GPU_UNITS
+    return 1 / math.ceil(trials / gpus) if gpus else 0.0
 
 
 class RayExecutor(Executor):

@@ -176,10 +176,10 @@ def test_shutdown_leaves_no_process(artifacts, make_spec, seed):
 @pytest.mark.parametrize("trials", [1, 2, 3, 6, 7, 16, 64])
 def test_shares_of_gpus_let_all_trials_run_at_once(gpus, trials):
     pytest.importorskip("ray")
-    from orchestrator.executors.ray import GPU_UNITS, even_gpu_share
+    from orchestrator.executors.ray import even_gpu_share
 
-    units = round(even_gpu_share(gpus, trials) * GPU_UNITS)  # Ray rounds so, and a share lies on one GPU
-    assert gpus * (GPU_UNITS // units) >= trials
+    on_one = round(1 / even_gpu_share(gpus, trials))  # Ray keeps a share within one GPU
+    assert gpus * on_one >= trials
     assert even_gpu_share(0, trials) == 0
 
 
