@@ -34,7 +34,7 @@ sweep: install
 
 compare: install
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[motion]'
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/comparison.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/comparison/comparison.py
 
 test: install
 	$(BIN)/python -m pytest

@@ -9,12 +9,13 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Float, Integer
 
 from mcu.devices import catalogue
-from orchestrator import cli, where
-from orchestrator.column_meanings import MEANINGS, SUMMARIES
+from orchestrator.cli import main as cli
 from orchestrator.methods import BUILT_IN
-from orchestrator.query import SUMMARY
-from orchestrator.schema import TRIALS
-from orchestrator.trial_columns import COLUMNS, NESTED
+from orchestrator.queries import where
+from orchestrator.queries.query import SUMMARY
+from orchestrator.storage.column_meanings import MEANINGS, SUMMARIES
+from orchestrator.storage.columns import COLUMNS, NESTED
+from orchestrator.storage.schema import TRIALS
 from search_spaces.hyperparameters import FORMS, Choices, Range
 from search_spaces.sweep import SweepConfig
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mcu import tflm
-from mcu.arena import ArenaUse, Plan, lifetimes, live_memory, plan_around, predict_arena
+from mcu.cost.arena import ArenaUse, Plan, lifetimes, live_memory, plan_around, predict_arena
 from mcu.errors import InputError
-from mcu.host_twin import HostTwin, quantise_input
-from mcu.int8_model import Int8Model, Kind, QOp, op_macs
-from mcu.tflite_reader import read_arena_plan, read_tflite
-from mcu.tflite_writer import write_tflite
+from mcu.int8.model import Int8Model, Kind, QOp, op_macs
+from mcu.int8.reference_interpreter import HostTwin, quantise_input
+from mcu.tflite import tflm
+from mcu.tflite.reader import read_arena_plan, read_tflite
+from mcu.tflite.writer import write_tflite
 
 SAMPLED_INPUTS = 16
 """Inputs on which the host twin is compared with the interpreter."""

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from mcu.arena import BYTES_PER_CHANNEL, lifetimes, peak_live, predict_persistent
 from mcu.budget import Resources
-from mcu.deployment import predict_deployment
+from mcu.cost.arena import BYTES_PER_CHANNEL, lifetimes, peak_live, predict_persistent
+from mcu.cost.deployment import predict_deployment
 from mcu.devices import Device, find_device
 from mcu.errors import InputError
 from mcu.firmware import ToolsMissing, build, core_of, predict_firmware, write_project
-from mcu.flatbuffer_size import predict_flash
-from mcu.int8_model import Int8Model
+from mcu.graph.structure import Structure
+from mcu.int8.model import Int8Model
 from mcu.measure import measure_model
-from mcu.structure import Structure
+from mcu.tflite.flatbuffer_size import predict_flash
 
 
 class RuntimeName(StrEnum):

@@ -12,7 +12,7 @@ __all__ = ["open_study"]
 
 def __getattr__(name: str) -> Any:
     if name == "open_study":  # on demand: importing the package must stay free of the database
-        from orchestrator.study_reader import open_study
+        from orchestrator.queries.open_study import open_study
 
         return open_study
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from mcu.errors import InputError
-from pruning.recipe import TRAINING
+from pruning.training.recipe import TRAINING
 
 ENTRY_POINTS = "mcusweep.methods"
 

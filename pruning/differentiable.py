@@ -17,17 +17,17 @@ import torch
 from torch import fx
 
 from mcu.budget import Budget, Resources
-from mcu.graph import Graph, Group
-from mcu.resources import ResourceModel
-from mcu.trace import trace
-from pruning import depth, gates
-from pruning.controller import WidthController
-from pruning.landing import land, require_reachable, settle
-from pruning.parent import begin
-from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
-from pruning.recipe import TRAINING
-from pruning.run import Run
-from pruning.widening import even_widths
+from mcu.cost.resources import ResourceModel
+from mcu.graph.graph import Graph, Group
+from mcu.graph.trace import trace
+from pruning.engine import depth, gates
+from pruning.engine.controller import WidthController
+from pruning.engine.landing import land, require_reachable, settle
+from pruning.engine.widening import even_widths
+from pruning.training.parent import begin
+from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.training.recipe import TRAINING
+from pruning.training.run import Run
 
 CHECKS = 12
 """How often in the pruning phase the smooth resources are calibrated and shut channels removed for real."""
@@ -84,14 +84,15 @@ def compression(dense: Resources, budget: Budget) -> float:
 class DifferentiablePruning:
     """Prunes while training until every bound holds on exact bytes.
 
-    Hyperparameters: those of ``pruning.recipe``, ``warmup`` and ``pruning`` (parts of the float steps).
+    Hyperparameters: those of ``pruning.training.recipe``, ``warmup`` and ``pruning`` (parts of the float steps).
 
     Attributes:
         controller: drives the widths.
         shrinking: whether shut channels are removed during pruning, not only at its end.
         growing: whether landing gives back channels while the budget has room for them.
         settling: whether widths for near budgets settle at multiples that train fast.
-        shortening: whether residual branches go where a budget is too small for their fixed costs (``pruning.depth``).
+        shortening: whether residual branches go where a budget is too small for their fixed costs
+            (``pruning.engine.depth``).
     """
 
     controller: type[WidthController] = WidthController

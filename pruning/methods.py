@@ -7,7 +7,7 @@ from typing import Protocol
 
 from mcu.budget import Budget
 from mcu.errors import InputError
-from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
 
 
 class Method(Protocol):

@@ -24,9 +24,9 @@ from search_spaces.budgets import BudgetsSection, NamedBudget
 from search_spaces.choices import Choice, NetworkChoice, Scalar, TaskChoice, TrainingChoice
 from search_spaces.factories import is_reference
 from search_spaces.hyperparameters import DEFAULTS, Choices, Range, parse_hyperparameter
-from search_spaces.mistakes import describe_mistake
 from search_spaces.networks.registry import check_network
 from search_spaces.tasks.registry import check_task
+from search_spaces.validation_errors import describe_mistake
 
 PATHS = ("data", "path")  # keys of [task] that name files
 MAX_WORKERS = 100_000

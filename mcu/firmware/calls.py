@@ -16,8 +16,8 @@ from mcu.firmware.scaling import (
     float32,
     mean_multiplier,
 )
-from mcu.fixed_point import quantise_multiplier
-from mcu.int8_model import Activation, Int8Model, Kind, QOp, op_macs
+from mcu.int8.fixed_point import quantise_multiplier
+from mcu.int8.model import Activation, Int8Model, Kind, QOp, op_macs
 
 INT16_MAX = 2**15 - 1
 INT32_MAX = 2**31 - 1

@@ -12,7 +12,7 @@ import numpy as np
 from mcu.errors import InputError
 from mcu.firmware.project import render, write_project
 from mcu.front_end import FLOOR, Features, FrontEnd
-from mcu.int8_model import Int8Model
+from mcu.int8.model import Int8Model
 
 FLOAT_TOLERANCE = 5e-3
 """Largest difference of a feature from torch's, of a span of about -90 to 20.

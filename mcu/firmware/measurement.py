@@ -15,7 +15,7 @@ from mcu.firmware.cores import core_of
 from mcu.firmware.emulator import run_in_qemu
 from mcu.firmware.project import write_project
 from mcu.firmware.toolchain import Toolchain, toolchain
-from mcu.int8_model import Int8Model
+from mcu.int8.model import Int8Model
 
 
 @dataclass(frozen=True)

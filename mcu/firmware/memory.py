@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mcu.arena import Buffer, Plan
-from mcu.int8_model import Int8Model, Kind
-from mcu.planner import best_plan
-from mcu.structure import Structure, structure_of
+from mcu.cost.arena import Buffer, Plan
+from mcu.cost.planner import best_plan
+from mcu.graph.structure import Structure, structure_of
+from mcu.int8.model import Int8Model, Kind
 
 ALIGNMENT = 4
 

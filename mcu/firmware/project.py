@@ -12,14 +12,14 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from mcu.arena import Plan
+from mcu.cost.arena import Plan
 from mcu.devices import Device, catalogue
 from mcu.errors import InputError
 from mcu.firmware.calls import Call, Table, calls_of
 from mcu.firmware.cores import CORES, core_of
 from mcu.firmware.flags import COMPILE_FLAGS, HOST_FLAGS, LINK_FLAGS, flash_origin
 from mcu.firmware.memory import plan_memory
-from mcu.int8_model import Int8Model
+from mcu.int8.model import Int8Model
 
 KERNEL_SOURCES = ("convolution.c", "depthwise.c", "pooling.c", "elementwise.c", "softmax.c")
 HEADERS = ("kernels.h", "arithmetic.h", "multiply.h", "multiply_mve.h", "dsp.h", "window.h", "platform.h")
@@ -98,7 +98,7 @@ def _vectors(model: Int8Model, samples: np.ndarray | None, expected: np.ndarray 
     if samples.dtype != np.int8 or len(samples) == 0 or samples[0].size != source.bytes:
         raise InputError(f"test vectors: {samples.dtype} {samples.shape}: allowed is int8 (N, {source.shape[1:]})")
     if expected is None:
-        from mcu.host_twin import HostTwin  # imports torch: only where it is needed
+        from mcu.int8.reference_interpreter import HostTwin  # imports torch: only where it is needed
 
         expected = HostTwin(model).run(samples.reshape(-1, *source.shape[1:]))
     if expected.dtype != np.int8 or len(expected) != len(samples) or expected[0].size != target.bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mcu.int8_model import Activation, Int8Model, Kind, QOp, QTensor
+from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
 
 Pair = tuple[int, int]
 RELU, NONE = Activation.RELU, Activation.NONE

@@ -16,7 +16,7 @@ from orchestrator.spec import Rung, TrialResult, TrialSpec
 
 Report = Callable[[Rung], bool]
 WorkerFunction = Callable[[TrialSpec, Path, Report], TrialResult]
-DEFAULT_WORKER = "orchestrator.worker:run_trial"
+DEFAULT_WORKER = "orchestrator.worker.trial:run_trial"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
@@ -74,7 +74,7 @@ def keep_freed_memory() -> None:
     """Let glibc keep what is freed for the next allocation; a no-op elsewhere.
 
     By default it hands the activations of a training step back to the kernel after each, and every page of the next
-    step's is mapped and zeroed anew: 1 to 5 % of a step (``benchmarks/step_cost.py``).
+    step's is mapped and zeroed anew: 1 to 5 % of a step (``benchmarks/pruning/step_cost.py``).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

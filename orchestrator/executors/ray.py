@@ -30,8 +30,8 @@ from orchestrator.executors.base import (
     Started,
 )
 from orchestrator.executors.ray_cluster import OBJECT_STORE_BYTES, RayCluster, one_line
-from orchestrator.lent_task import LentTask, borrow
 from orchestrator.spec import Rung, TrialResult, TrialSpec
+from orchestrator.worker.shared_task import LentTask, borrow
 
 MOST_EVENTS = 1000  # of one poll: a trial that reports without pause must not hold the driver
 STOP_BOARD = "mcusweep-stops"

@@ -14,8 +14,8 @@ import ray
 
 import orchestrator
 from orchestrator.executors.base import ExecutorError, ExecutorLost
-from orchestrator.processes import LocalProcess, descendants
-from orchestrator.reaper import Reaper
+from orchestrator.executors.processes import LocalProcess, descendants
+from orchestrator.executors.reaper import Reaper
 
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 CONNECT_SECONDS = 5.0

@@ -17,7 +17,7 @@ import numpy as np
 
 from mcu.budget import Resources
 from orchestrator.executors.base import Event, Executor, Finished, LossReason, Lost, Reported, Started
-from orchestrator.sampler import derive_seed
+from orchestrator.samplers.base import derive_seed
 from orchestrator.spec import Rung, TrialResult, TrialSpec
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch_pruning as tp
 
 from pruning.baselines.peer import Gradients, PeerPruning, loss_gradients
-from pruning.run import Run
+from pruning.training.run import Run
 
 
 class RandomChannels(PeerPruning):

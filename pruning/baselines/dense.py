@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from mcu.budget import Budget
 from pruning.baselines.floor import dense_model
-from pruning.parent import begin
-from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
-from pruning.recipe import TRAINING
+from pruning.training.parent import begin
+from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.training.recipe import TRAINING
 
 
 class DenseNetwork:
     """The whole network, quantised to int8 as every other model is, and not compressed further.
 
-    It has no knob: a budget either admits it or does not. Hyperparameters: those of ``pruning.recipe``.
+    It has no knob: a budget either admits it or does not. Hyperparameters: those of ``pruning.training.recipe``.
     """
 
     name = "dense-ptq"

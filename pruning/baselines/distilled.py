@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mcu.budget import Budget
 from pruning.baselines.uniform import UniformWidth
-from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
 
 TEACHER_PART = 0.4
 """Part of all epochs that trains the teacher, unless ``parent_epochs`` says how many."""
@@ -19,7 +19,7 @@ class DistilledUniform(UniformWidth):
     """The uniform width multiplier, taught by the dense network (Hinton et al., "Distilling the Knowledge", 2015).
 
     The teacher's epochs are epochs of this job: the student gets what is left. Hyperparameters: those of
-    ``pruning.recipe``, of which ``parent_epochs`` and ``distillation`` have defaults of their own here.
+    ``pruning.training.recipe``, of which ``parent_epochs`` and ``distillation`` have defaults of their own here.
     """
 
     name = "distilled-uniform"

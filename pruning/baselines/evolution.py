@@ -8,16 +8,16 @@ import numpy as np
 from numpy.random import Generator
 
 from mcu.budget import Budget
+from mcu.cost.resources import ResourceModel
 from mcu.errors import InputError
-from mcu.resources import ResourceModel
-from mcu.trace import trace
+from mcu.graph.trace import trace
 from pruning.baselines.floor import below_floor
 from pruning.baselines.uniform import narrow, uniform_widths
-from pruning.landing import land
-from pruning.parent import begin
-from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
-from pruning.recipe import TRAINING
-from pruning.run import Run
+from pruning.engine.landing import land
+from pruning.training.parent import begin
+from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.training.recipe import TRAINING
+from pruning.training.run import Run
 
 POPULATION = 5
 """Candidates alive at a time; the oldest makes room for the newest."""
@@ -59,7 +59,7 @@ class Evolution:
     Every candidate is projected into the budget and grown to its bounds before it is trained, so none is wasted; the
     first is the uniform width multiplier. All candidates together and the final training take the steps of one job,
     which is what makes it comparable: uNAS itself trains hundreds of networks.
-    Hyperparameters: those of ``pruning.recipe``, ``candidates`` and ``search`` (part of the float steps).
+    Hyperparameters: those of ``pruning.training.recipe``, ``candidates`` and ``search`` (part of the float steps).
     """
 
     name = "evolution"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 from mcu.budget import Budget, Resources
-from mcu.resources import ResourceModel
-from mcu.trace import trace
-from pruning.landing import smallest
-from pruning.problem import Infeasible, Problem
+from mcu.cost.resources import ResourceModel
+from mcu.graph.trace import trace
+from pruning.engine.landing import smallest
+from pruning.training.problem import Infeasible, Problem
 
 
 def dense_model(problem: Problem) -> ResourceModel:

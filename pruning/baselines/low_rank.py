@@ -10,13 +10,13 @@ import torch
 from torch import fx, nn
 
 from mcu.budget import Budget
-from mcu.trace import trace
+from mcu.graph.trace import trace
 from pruning.baselines.floor import used_by
-from pruning.parent import begin
-from pruning.pretraining import pretrain, pretrained_steps
-from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
-from pruning.recipe import TRAINING
-from pruning.widths import first_fit
+from pruning.engine.widths import first_fit
+from pruning.training.parent import begin
+from pruning.training.pretraining import pretrain, pretrained_steps
+from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.training.recipe import TRAINING
 
 Ranks = Mapping[str, int]
 
@@ -27,7 +27,8 @@ class LowRank:
     Zhang et al., "Accelerating Very Deep Convolutional Networks", TPAMI 2016 (without their response-driven weighting).
     The knob is the part of the full rank that stays, the same for all layers; layers that would not shrink stay whole,
     depthwise layers and the classifier always do. Activations keep their size, so SRAM hardly moves.
-    Hyperparameters: those of ``pruning.recipe`` and ``pretrain`` (part of the float steps before factorisation).
+    Hyperparameters: those of ``pruning.training.recipe`` and ``pretrain`` (part of the float steps before the
+    factorisation).
     """
 
     name = "low-rank"

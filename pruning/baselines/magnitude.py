@@ -8,16 +8,16 @@ import torch
 from torch import nn
 
 from mcu.budget import Budget, Resources
-from mcu.int8_model import Int8Model
+from mcu.int8.model import Int8Model
 from mcu.units import format_bytes
 from pruning.baselines.floor import dense_model
 from pruning.baselines.packing import saved_by_packing, saved_bytes
 from pruning.baselines.peer import Rounds
-from pruning.parent import begin
-from pruning.pretraining import pretrain
-from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
-from pruning.recipe import TRAINING
-from pruning.widths import first_fit
+from pruning.engine.widths import first_fit
+from pruning.training.parent import begin
+from pruning.training.pretraining import pretrain
+from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.training.recipe import TRAINING
 
 
 class UnstructuredMagnitude:
@@ -27,7 +27,7 @@ class UnstructuredMagnitude:
     Flash is charged with the non-zero weights and a bit for each weight's place, as if a runtime could use them so.
     None here can: TensorFlow Lite Micro stores and runs the zeros, so a trial counts as feasible only where the dense
     network is, and its reason says what the charged size is. SRAM and multiply-accumulates do not move.
-    Hyperparameters: those of ``pruning.recipe``, ``pretrain`` and ``rounds``.
+    Hyperparameters: those of ``pruning.training.recipe``, ``pretrain`` and ``rounds``.
     """
 
     name = "magnitude"

@@ -6,7 +6,7 @@ from math import ceil
 
 import numpy as np
 
-from mcu.int8_model import Int8Model
+from mcu.int8.model import Int8Model
 
 
 def pack(weights: np.ndarray) -> bytes:

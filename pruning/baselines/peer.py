@@ -15,13 +15,13 @@ from torch import fx, nn
 from mcu.budget import Budget, Resources
 from mcu.errors import InputError
 from pruning.baselines.floor import below_floor, used_by
-from pruning.evaluation import normalise
-from pruning.parent import begin
-from pruning.pretraining import pretrain, pretrained_steps
-from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
-from pruning.recipe import TRAINING
-from pruning.run import Run
-from pruning.widths import first_fit
+from pruning.engine.widths import first_fit
+from pruning.training.evaluation import normalise
+from pruning.training.parent import begin
+from pruning.training.pretraining import pretrain, pretrained_steps
+from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.training.recipe import TRAINING
+from pruning.training.run import Run
 
 PRUNING_PART = 0.5
 """Several rounds are spread over this part of the steps after pre-training; what is left fine-tunes."""
@@ -75,9 +75,9 @@ class Rounds:
 class PeerPruning:
     """Structured pruning with a Torch-Pruning criterion, at the smallest ratio that fits.
 
-    Hyperparameters: those of ``pruning.recipe``; ``pretrain`` (part of the float steps before pruning), ``rounds`` (1
-    is one-shot, more is iterative), ``scope`` (``global``: channels of all layers compete; ``local``: every layer gives
-    up the same part; by default that of the method's paper). With ``parent_epochs`` and ``start = "parent"`` the
+    Hyperparameters: those of ``pruning.training.recipe``; ``pretrain`` (part of the float steps before pruning),
+    ``rounds`` (1 is one-shot, more is iterative), ``scope`` (``global``: channels of all layers
+    compete; ``local``: every layer gives up the same part; by default that of the method's paper). With ``parent_epochs`` and ``start = "parent"`` the
     network to prune is the converged parent.
     """
 

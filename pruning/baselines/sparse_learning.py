@@ -8,7 +8,7 @@ import torch_pruning as tp
 from torch import fx
 
 from pruning.baselines.peer import PeerPruning
-from pruning.run import Run
+from pruning.training.run import Run
 
 
 class SparsePeerPruning(PeerPruning):

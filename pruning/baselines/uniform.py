@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from mcu.budget import Budget
-from mcu.resources import ResourceModel
+from mcu.cost.resources import ResourceModel
 from pruning.baselines.floor import below_floor
-from pruning.parent import begin
-from pruning.problem import Infeasible, Outcome, Problem, Report, Settings
-from pruning.recipe import TRAINING
-from pruning.run import Run
-from pruning.widths import first_fit
+from pruning.engine.widths import first_fit
+from pruning.training.parent import begin
+from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.training.recipe import TRAINING
+from pruning.training.run import Run
 
 
 class UniformWidth:
     """Every layer narrowed by one factor, trained from scratch.
 
     Howard et al., "MobileNets", 2017; Liu et al., "Rethinking the Value of Network Pruning", ICLR 2019, on why training
-    from scratch is the baseline that counts. Hyperparameters: those of ``pruning.recipe``.
+    from scratch is the baseline that counts. Hyperparameters: those of ``pruning.training.recipe``.
     """
 
     name = "uniform"

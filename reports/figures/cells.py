@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from reports.comparison.ranking import Ranking
+from reports.comparison.standings import Place, Standing
 from reports.figures.scales import PercentTicks, accuracy_axis, resource_axis
 from reports.figures.style import BAD, GRID, PALETTE, SOFT, legend_below, new_figure
 from reports.fronts import attained, attainment_surface
-from reports.ranking import Ranking
-from reports.standings import Place, Standing
 from reports.trials import RESOURCE_TITLES
 
 FILLS = {Place.FIRST: PALETTE[0], Place.TIED: PALETTE[5], Place.BEHIND: "#b5bcc5"}

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from mcu.budget import RESOURCES
-from reports.comparison import Cell
+from reports.comparison.comparison import Cell
 from reports.figures.scales import accuracy_axis
 from reports.figures.style import BAD, SOFT, Look, legend_below, new_figure, rasterise
 from reports.metric import metric_title

@@ -8,8 +8,8 @@ import numpy as np
 
 from mcu.errors import InputError
 from search_spaces.tasks.digest import Source
+from search_spaces.tasks.images import packaged_file
 from search_spaces.tasks.pickled import read_pickle
-from search_spaces.tasks.pictures import packaged_file
 from search_spaces.tasks.splits import grouped_split
 from search_spaces.tasks.task import Task, assemble
 

@@ -38,7 +38,7 @@ class TaskEntry:
     options: tuple[str, ...] = ()
 
 
-_PICTURES = "search_spaces.tasks.pictures"
+_PICTURES = "search_spaces.tasks.images"
 BUILT_IN = {
     entry.name: entry
     for entry in (

@@ -126,9 +126,9 @@ def test_the_reference_is_what_the_code_says():
 
 
 def test_every_column_has_a_meaning():
-    from orchestrator.column_meanings import MEANINGS, SUMMARIES
-    from orchestrator.query import SUMMARY
-    from orchestrator.trial_columns import COLUMNS, NESTED
+    from orchestrator.queries.query import SUMMARY
+    from orchestrator.storage.column_meanings import MEANINGS, SUMMARIES
+    from orchestrator.storage.columns import COLUMNS, NESTED
 
     assert set(MEANINGS) == {*COLUMNS, *NESTED}
     assert set(SUMMARIES) == set(SUMMARY)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from mcu.int8_model import Activation, Int8Model, Kind, QOp, QTensor
-from mcu.windows import output_size, same_padding
+from mcu.graph.windows import output_size, same_padding
+from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
 
 RECTIFIED = (Activation.RELU, Activation.RELU6)
 

@@ -14,11 +14,11 @@ from mcu.firmware.flags import HOST_FLAGS
 from mcu.firmware.front_end import CODE_TOLERANCE, FLOAT_TOLERANCE, InputCode, write_front_end, write_sound_project
 from mcu.firmware.front_end_run import classify_in_qemu, measure_front_end
 from mcu.firmware.toolchain import toolchain
-from mcu.float_net import FloatNet
 from mcu.front_end import Features, FrontEnd
-from mcu.host_twin import HostTwin
-from mcu.quantize import quantise
-from mcu.trace import trace
+from mcu.graph.trace import trace
+from mcu.int8.folded_net import FloatNet
+from mcu.int8.quantize import quantise
+from mcu.int8.reference_interpreter import HostTwin
 from search_spaces.audio.features import features_of
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network

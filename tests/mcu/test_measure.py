@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
-from mcu import measure, tflm
-from mcu.arena import greedy_plan, lifetimes
+from mcu import measure
+from mcu.cost.arena import greedy_plan, lifetimes
 from mcu.errors import InputError
-from mcu.host_twin import HostTwin
+from mcu.int8.reference_interpreter import HostTwin
 from mcu.measure import TwinMismatchError, check_against_interpreter, evaluate, live_memory, measure_model
-from mcu.tflite_reader import read_arena_plan
-from mcu.tflite_writer import write_tflite
+from mcu.tflite import tflm
+from mcu.tflite.reader import read_arena_plan
+from mcu.tflite.writer import write_tflite
 
 needs_interpreter = pytest.mark.skipif(not tflm.available(), reason="tflite-micro is not installed")
 

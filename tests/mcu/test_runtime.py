@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from mcu.budget import Budget, Resources
-from mcu.deployment import write_deployment
+from mcu.cost.deployment import write_deployment
+from mcu.cost.resources import ResourceModel
 from mcu.errors import InputError
 from mcu.firmware import toolchain
-from mcu.resources import ResourceModel
+from mcu.graph.structure import structure_of
+from mcu.graph.trace import trace
 from mcu.runtime import Runtime, RuntimeName
-from mcu.structure import structure_of
-from mcu.trace import trace
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.spec import Bounds, TrialResult, TrialSpec
-from orchestrator.store import Store, Study
+from orchestrator.storage.store import Store, Study
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
 
 FAKES = Path(__file__).parent / "fakes"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "chaos.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "sweeps" / "chaos.py"
 
 
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_again_and_again_ends_as_one_in_peace(tmp_path):
-    """The small edition of benchmarks/chaos.py: supervisor, driver and a worker are killed once each."""
+    """The small edition of benchmarks/sweeps/chaos.py: supervisor, driver and a worker are killed once each."""
     pytest.importorskip("sklearn", reason="the sweep is over the digits of scikit-learn")
     spec = importlib.util.spec_from_file_location("chaos", SCRIPT)
     assert spec is not None

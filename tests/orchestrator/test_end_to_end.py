@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from mcu import tflm
 from mcu.measure import measure_model
-from mcu.tflite_reader import read_tflite
-from orchestrator import cli
+from mcu.tflite import tflm
+from mcu.tflite.reader import read_tflite
+from orchestrator.cli import main as cli
 
 SWEEP = """
 [sweep]

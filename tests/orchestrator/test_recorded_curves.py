@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
+
 import pytest
 
 from mcu.errors import InputError
-from orchestrator.executors.recorded_curves import RecordedCurves
 from orchestrator.executors.simulated import SimulatedExecutor
 from orchestrator.spec import Bounds
 
@@ -22,12 +24,20 @@ CURVES = """trial,epochs_done,val_accuracy,flash,sram,macs
 2,2,0.7,60000,9000,150000
 """
 
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks" / "sweeps"
+
 
 @pytest.fixture
-def curves(tmp_path):
+def recorded_curves(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("recorded_curves").RecordedCurves
+
+
+@pytest.fixture
+def curves(tmp_path, recorded_curves):
     (tmp_path / "trials.csv").write_text(TRIALS)
     (tmp_path / "curves.csv").write_text(CURVES)
-    return RecordedCurves(tmp_path, ("learning_rate",))
+    return recorded_curves(tmp_path, ("learning_rate",))
 
 
 def spec_at(make_spec, flash: int, macs: int, rate: float):
@@ -60,6 +70,6 @@ def test_the_simulated_executor_runs_them(curves, make_spec):
     assert executor.now() == pytest.approx(4.0)
 
 
-def test_a_missing_table_is_one_line(tmp_path):
+def test_a_missing_table_is_one_line(tmp_path, recorded_curves):
     with pytest.raises(InputError, match=r"recorded curves: .*trials\.csv: No such file"):
-        RecordedCurves(tmp_path, ())
+        recorded_curves(tmp_path, ())

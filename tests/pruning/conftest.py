@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from pruning.problem import Problem, Settings
+from pruning.training.problem import Problem, Settings
 
 
 class SmallNet(nn.Module):

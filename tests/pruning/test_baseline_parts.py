@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 from mcu.budget import Budget, Resources
-from mcu.trace import trace
+from mcu.graph.trace import trace
 from pruning.baselines.floor import dense_model
 from pruning.baselines.low_rank import factorised, ranks_at
 from pruning.baselines.magnitude import keep_zeros, weights_of, zero_smallest
@@ -18,8 +18,8 @@ from pruning.baselines.peer import Rounds
 from pruning.baselines.single_resource import DifferentiableMacsOnly, DifferentiableWithoutSram
 from pruning.baselines.uniform import uniform_widths
 from pruning.methods import method
-from pruning.problem import Settings
-from pruning.run import Run
+from pruning.training.problem import Settings
+from pruning.training.run import Run
 
 
 @given(

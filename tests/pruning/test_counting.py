@@ -1,13 +1,13 @@
-"""The counting of ``benchmarks/mcu_search.py``: landing makes use of its bounds as of the runtime's own."""
+"""The counting of ``benchmarks/pruning/mcu_search.py``: landing makes use of its bounds as of the runtime's own."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mcu.resources import ResourceModel
-from mcu.trace import trace
-from pruning.landing import FULL, land
+from mcu.cost.resources import ResourceModel
+from mcu.graph.trace import trace
+from pruning.engine.landing import FULL, land
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
 
@@ -16,7 +16,7 @@ ROOT, SHAPE = Path(__file__).resolve().parents[2], (1, 28, 28)
 
 @pytest.mark.parametrize("name", ["published", "1.4x less", "2x less"])
 def test_landing_uses_bounds_of_live_bytes(name, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "pruning"))
     from mcu_search import BUDGETS, WIDTH, LiveBytes
 
     network = build_network(NetworkChoice(name="plain-cnn", width=WIDTH), SHAPE, 10, 0)

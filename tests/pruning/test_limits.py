@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from mcu.budget import Budget, Resources
-from mcu.graph import bundle
-from mcu.int8_model import Kind
-from mcu.resources import ResourceModel
-from mcu.trace import trace
-from pruning import surgery
+from mcu.cost.resources import ResourceModel
+from mcu.graph.graph import bundle
+from mcu.graph.trace import trace
+from mcu.int8.model import Kind
 from pruning.differentiable import DifferentiablePruning, Phases, compression
+from pruning.engine import surgery
 from pruning.methods import method
-from pruning.problem import Settings
+from pruning.training.problem import Settings
 
 BUDGET = Budget(flash=5_600, macs=200_000)
 

@@ -12,17 +12,17 @@ import pytest
 import torch
 
 from mcu.budget import Budget, Resources
-from mcu.deployment import write_deployment
+from mcu.cost.deployment import write_deployment
 from mcu.errors import InputError
 from mcu.measure import measure_model
 from orchestrator.methods import BUILT_IN, find_method
-from pruning import run as run_module
 from pruning.baselines.magnitude import charged
 from pruning.baselines.uniform import UniformWidth, narrow
-from pruning.landing import UnreachableBudgetError
+from pruning.engine.landing import UnreachableBudgetError
 from pruning.methods import method
-from pruning.problem import BudgetMissedError, Infeasible, Outcome, Problem, Settings, StoppedError
-from pruning.run import Run
+from pruning.training import run as run_module
+from pruning.training.problem import BudgetMissedError, Infeasible, Outcome, Problem, Settings, StoppedError
+from pruning.training.run import Run
 
 DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 METHODS = sorted(point.name for point in entry_points(group="mcusweep.methods"))

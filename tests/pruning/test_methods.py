@@ -10,8 +10,8 @@ from mcu.budget import Budget, Resources
 from mcu.errors import InputError
 from mcu.measure import measure_model
 from pruning.methods import method
-from pruning.problem import DivergedError, StoppedError
-from pruning.run import Run
+from pruning.training.problem import DivergedError, StoppedError
+from pruning.training.run import Run
 
 BUDGET = Budget(flash=5_000, sram=7_800, macs=180_000)
 

@@ -8,11 +8,11 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from reports import gallery
-from reports.comparison import compare_methods
+from reports.comparison.comparison import compare_methods
 from reports.figures.style import Style
 from reports.sample import sample_trials
 from reports.study import StudyInfo
+from reports.study_page import gallery
 from reports.trials import tidy
 from reports.winners import winners
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mcu.errors import InputError
-from orchestrator.preflight import check_sweep
+from orchestrator.planning.preflight import check_sweep
 from search_spaces.sweep import load_sweep
 from search_spaces.tasks import registry
 from search_spaces.template import template

@@ -6,11 +6,11 @@ import sys
 from typing import Any
 
 import orchestrator.methods
-from orchestrator.interrupts import Interrupts
 from orchestrator.methods import MethodEntry
-from orchestrator.store import Store
-from orchestrator.sweep_run import RunOptions, RunReport, open_study, run_study, stored_sweep
-from orchestrator.watcher import Watcher
+from orchestrator.running.interrupts import Interrupts
+from orchestrator.running.run import RunOptions, RunReport, open_study, run_study, stored_sweep
+from orchestrator.running.watcher import Watcher
+from orchestrator.storage.store import Store
 from search_spaces.sweep import SweepConfig
 
 FAKE_METHODS = (MethodEntry("fake", "for tests"), MethodEntry("other", "for tests"))

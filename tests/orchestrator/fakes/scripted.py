@@ -8,8 +8,8 @@ from fake_sweep import run
 
 from orchestrator.executors.base import Event, Executor, Finished
 from orchestrator.spec import TrialResult, TrialSpec
-from orchestrator.store import Store
-from orchestrator.trials_table import trials_frame
+from orchestrator.storage.frames import trials_frame
+from orchestrator.storage.store import Store
 
 
 class ScriptedExecutor(Executor):

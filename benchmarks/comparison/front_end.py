@@ -1,0 +1,135 @@
+"""Raw clips of sound on an emulated Cortex-M4: C front end and int8 network against torch and the host twin.
+
+    python benchmarks/comparison/front_end.py --task spoken-digits --data FOLDER [--artifacts DIR]
+        [--output docs/results]
+
+The model is trained as in benchmarks/comparison/tasks.py, or taken from there when it lies in the artifact folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from tasks import BENCHES, cases
+
+from mcu.devices import find_device
+from mcu.firmware import build, core_of, write_project
+from mcu.firmware.front_end import CODE_TOLERANCE, write_sound_project
+from mcu.firmware.front_end_run import FrontEndRun, classify_in_qemu, measure_front_end
+from mcu.int8.reference_interpreter import HostTwin
+from mcu.measure import model_input
+from mcu.tflite.reader import read_tflite
+from orchestrator.worker.trial import run_trial
+from search_spaces.audio.features import features_of
+from search_spaces.audio.keywords import default_plan, synthetic_clips
+from search_spaces.audio.mixing import placed
+from search_spaces.audio.spoken_digits import RATE, recordings
+from search_spaces.audio.wav import read_wav
+from search_spaces.choices import TaskChoice
+from search_spaces.tasks import Task, load_task
+
+DEVICE = "stm32f446re"
+CLIPS = 100
+
+
+def raw_test_clips(task: str, data: str | None, loaded: Task) -> tuple[np.ndarray, np.ndarray]:
+    """100 clips of the test split, int16, spread over it, and their labels."""
+    if task == "keywords-synthetic":
+        files, labels = synthetic_clips(default_plan())["test"]
+        clips = np.concatenate([np.load(file) for file in files])
+    else:
+        speaker = loaded.groups_test[0] if loaded.groups_test is not None else ""
+        found = [(path, digit) for path, digit, name, _ in recordings(data) if name == speaker]
+        clips = np.stack([placed(read_wav(path, RATE)[0], RATE) for path, _ in found])
+        labels = np.array([digit for _, digit in found])
+    chosen = np.linspace(0, len(clips) - 1, CLIPS).astype(int)
+    return clips[chosen], labels[chosen]
+
+
+def trained_model(task: str, data: str | None, artifacts: Path) -> bytes:
+    """The .tflite file of the task's dense case."""
+    bench = next(bench for bench in BENCHES if bench.task == task)
+    case = next(cases(bench, data))
+    path = artifacts / case.data / case.spec.hash() / "model.tflite"
+    if not path.is_file():
+        run_trial(case.spec, artifacts / case.data, lambda rung: True)
+    return path.read_bytes()
+
+
+def compare(task: str, data: str | None, artifacts: Path, scratch: Path) -> dict[str, object]:
+    """Label the clips both ways, and count what each part costs."""
+    loaded = load_task(TaskChoice(name=task, data=data))
+    assert loaded.front_end is not None
+    model = read_tflite(trained_model(task, data, artifacts))
+    clips, labels = raw_test_clips(task, data, loaded)
+    features = features_of(clips, loaded.front_end)
+    twin = HostTwin(model)
+    python = twin.predict(model_input(model, loaded.prepare(features)))
+    (mean,), (std,) = loaded.normalise
+    device = find_device(DEVICE)
+    write_sound_project(model, loaded.front_end, (mean, std), scratch / "listening", name=task)
+    board: FrontEndRun = classify_in_qemu(scratch / "listening", clips, core_of(device))
+    cost = measure_front_end(loaded.front_end, core_of(device))
+    write_project(model, scratch / "network", name=task)
+    network = build(scratch / "network", device)
+    return {
+        "clips": len(clips),
+        "same_labels": int((board.labels == python).sum()),
+        "right_python": int((python == labels).sum()),
+        "right_board": int((board.labels == labels).sum()),
+        "frontend_instructions": board.frontend_instructions,
+        "model_instructions": board.model_instructions,
+        "frontend_flash": cost.flash,
+        "frontend_ram": cost.ram,
+        "model_flash": network.flash,
+        "model_ram": network.ram,
+        "device": DEVICE,
+    }
+
+
+def page(results: dict[str, dict[str, object]]) -> str:
+    """What was found, as Markdown."""
+    lines = [
+        "# From samples to a label on an emulated Cortex-M4\n",
+        f"{CLIPS} raw 16-bit test clips go through the C front end and the int8 network in QEMU (mps2-an386, flags",
+        f"of {DEVICE}), and through torch's features and the host twin in Python. A code of the network's input may",
+        f"differ by {CODE_TOLERANCE} where a feature lies on a rounding edge. Instructions are QEMU's, of one clip;",
+        "they are not cycles. Flash and RAM of the network are those of the whole application without front end.\n",
+        "    python benchmarks/comparison/front_end.py --task spoken-digits --data FOLDER\n",
+        "| task | same label | right in Python | right on the board | front end: instructions, flash, RAM | "
+        "network: instructions, flash, RAM |",
+        "|---|---|---|---|---|---|",
+    ]
+    for task, row in sorted(results.items()):
+        parts = [", ".join(f"{row[f'{part}_{name}']:,}" for name in ("instructions", "flash", "ram")) for part in PARTS]
+        rights = [f"{row[name]} of {row['clips']}" for name in ("same_labels", "right_python", "right_board")]
+        lines.append(f"| `{task}` | " + " | ".join([*rights, *parts]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+PARTS = ("frontend", "model")
+
+
+def main() -> None:
+    """Compare one task and write the page of all compared so far."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=("spoken-digits", "keywords-synthetic"), default="keywords-synthetic")
+    parser.add_argument("--data")
+    parser.add_argument("--artifacts", type=Path, default=Path("mcusweep-artifacts/tasks"))
+    parser.add_argument("--output", type=Path, default=Path("docs/results"))
+    arguments = parser.parse_args()
+    store = arguments.output / "front_end.json"
+    results = json.loads(store.read_text(encoding="utf-8")) if store.is_file() else {}
+    scratch = arguments.artifacts / f"{arguments.task}-firmware"
+    results[arguments.task] = compare(arguments.task, arguments.data, arguments.artifacts, scratch)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    store.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (arguments.output / "front_end.md").write_text(page(results), encoding="utf-8")
+    print(page(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""Firmware of int8 models on every emulated core: flash, RAM, stack, instructions, bit-exactness; writes a table.
+
+    OMP_NUM_THREADS=1 python benchmarks/mcu/firmware.py [MODEL.tflite ...] [--output docs/results/firmware.md]
+    python benchmarks/mcu/firmware.py --code-sizes      the table of mcu/firmware/code_sizes.py, measured anew
+
+Without files three networks with random weights are measured. The reference outputs are TensorFlow Lite Micro's
+where tflite-micro is installed, else the host twin's. With bakenn installed (extra ``cmsis``) CMSIS-NN's kernels run
+the same models on the Cortex-M4 beside ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from firmware_cmsis import CmsisRun, bakenn_version, run_cmsis
+
+from mcu.devices import Device, find_device
+from mcu.firmware import CORES, Core, FirmwareMeasurement, measure_firmware, predict_firmware, toolchain, write_project
+from mcu.firmware.build import build
+from mcu.firmware.calls import calls_of
+from mcu.firmware.code_sizes import measure_code
+from mcu.firmware.prediction import CALL_BYTES, DESCRIPTIONS
+from mcu.firmware.random_nets import RandomNet, every_operator_net, plain_net, residual_net, separable_net
+from mcu.int8.model import Int8Model
+from mcu.int8.reference_interpreter import HostTwin
+from mcu.tflite import tflm
+from mcu.tflite.reader import read_tflite
+from mcu.tflite.writer import write_tflite
+
+MEASURED_CORES = ("cortex-m0+", "cortex-m3", "cortex-m4f", "cortex-m7f", "cortex-m33", "cortex-m55")
+SAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to measure, its file, inputs and the outputs they must give."""
+
+    name: str
+    model: Int8Model
+    data: bytes
+    inputs: np.ndarray
+    expected: np.ndarray
+
+
+def subject_of(name: str, model: Int8Model, data: bytes) -> Subject:
+    shape = model.tensors[model.input].shape[1:]
+    inputs = np.random.default_rng(1).integers(-128, 128, (SAMPLES, *shape)).astype(np.int8)
+    expected = tflm.run(data, inputs, name) if tflm.available() else HostTwin(model).run(inputs)
+    return Subject(name, model, data, inputs, expected)
+
+
+def subjects(files: list[Path]) -> list[Subject]:
+    if files:
+        read = [(path.stem, path.read_bytes()) for path in files]
+        return [subject_of(name, read_tflite(data, name), data) for name, data in read]
+    nets = {"resnet8-like": residual_net(), "ds-cnn-like": separable_net(), "plain": plain_net()}
+    return [subject_of(name, model, write_tflite(model)) for name, model in nets.items()]
+
+
+def roomy_device(core: Core) -> Device:
+    """A device of that core with room for any model, so that every model is measured on every core."""
+    base = find_device("stm32f446re")
+    huge = {"flash": 16 << 20, "sram": 8 << 20, "sram_bank": None, "reserve_flash": 0, "reserve_sram": 0}
+    values = {name: getattr(base, name) for name in base.__dataclass_fields__}
+    return Device(**(values | huge | {"name": f"any-{core.name.replace('+', 'plus')}", "core": core.name}))
+
+
+def measured_rows(subject: Subject) -> Iterator[tuple[str, FirmwareMeasurement]]:
+    for name in MEASURED_CORES:
+        found = measure_firmware(subject.model, roomy_device(CORES[name]), subject.inputs, subject.expected)
+        print(f"{subject.name} {name}: {found}", file=sys.stderr)
+        yield name, found
+
+
+def main_table(found: dict[str, dict[str, FirmwareMeasurement]], tested: list[Subject]) -> list[str]:
+    head = "model | core (board) | flash B | RAM B | of it stack | instructions | per MAC | bit-exact"
+    lines = [f"| {head} | predicted flash, RAM |", "|" + "---|" * 9]
+    for subject in tested:
+        for core, row in found[subject.name].items():
+            predicted = predict_firmware(subject.model, core)
+            flash, ram = predicted.flash / row.flash_firmware - 1, predicted.ram / row.sram_firmware - 1
+            lines.append(
+                f"| {subject.name} | {core} ({row.board}) | {row.flash_firmware:,} | {row.sram_firmware:,} "
+                f"| {row.stack} | {row.instructions:,} | {row.instructions_per_mac or 0:.2f} "
+                f"| {'yes' if row.bit_exact else 'NO'} | {flash:+.2%}, {ram:+.2%} |"
+            )
+    return lines
+
+
+def layer_table(subject: Subject, row: FirmwareMeasurement) -> list[str]:
+    lines = ["| layer | input | kernel | output | MACs | instructions | per MAC |", "|---|---|---|---|---|---|---|"]
+    for call, instructions in zip(calls_of(subject.model), row.layers, strict=True):
+        tensors = subject.model.tensors
+        source, target = tensors[call.inputs[0]].shape[1:], tensors[call.output].shape[1:]
+        kernel = f"{call.fields['kernel_h']}x{call.fields['kernel_w']}" if "kernel_h" in call.fields else ""
+        ratio = f"{instructions / call.macs:.2f}" if call.macs else ""
+        shapes = f"{'x'.join(map(str, source))} | {kernel} | {'x'.join(map(str, target))}"
+        lines.append(f"| {call.kind} | {shapes} | {call.macs:,} | {instructions:,} | {ratio} |")
+    return lines
+
+
+def single_layers() -> Iterator[tuple[str, Int8Model]]:
+    for size, channels in ((16, 16), (16, 17), (16, 32), (8, 64), (32, 16)):
+        net = RandomNet(np.random.default_rng(0))
+        yield (
+            f"3x3, {size}x{size}, {channels} to {channels}",
+            net.model(net.conv(net.input(size, size, channels), channels)),
+        )
+    net = RandomNet(np.random.default_rng(0))
+    yield "1x1, 25x5, 64 to 64", net.model(net.conv(net.input(25, 5, 64), 64, (1, 1)))
+    net = RandomNet(np.random.default_rng(0))
+    yield "3x3 stride 2, 16x16, 3 to 16", net.model(net.conv(net.input(16, 16, 3), 16, stride=(2, 2)))
+    net = RandomNet(np.random.default_rng(0))
+    yield "3x3 depthwise, 25x5, 64", net.model(net.depthwise(net.input(25, 5, 64)))
+
+
+def layer_alone_table() -> list[str]:
+    """Single layers on the Cortex-M4, ours and CMSIS-NN's."""
+    head = "layer, SAME padding | MACs | ours | per MAC | CMSIS-NN | per MAC | layers in CMSIS-NN"
+    lines = [f"| {head} |", "|" + "---|" * 7]
+    for name, model in single_layers():
+        subject = subject_of(name, model, write_tflite(model))
+        ours = measure_firmware(model, roomy_device(CORES["cortex-m4f"]), subject.inputs, subject.expected)
+        if not ours.bit_exact:
+            raise SystemExit(f"{name}: not bit-exact")
+        macs = model.macs()
+        theirs = theirs_text(cmsis(subject), macs)
+        lines.append(f"| {name} | {macs:,} | {ours.instructions:,} | {ours.instructions / macs:.2f} | {theirs} |")
+    return lines
+
+
+def cmsis(subject: Subject) -> CmsisRun | str:
+    if bakenn_version() is None:
+        return "bakenn is not installed"
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder)
+        write_project(subject.model, project, samples=subject.inputs, expected=subject.expected)
+        return run_cmsis(project, subject.model, subject.data)
+
+
+def theirs_text(run: CmsisRun | str, macs: int) -> str:
+    if isinstance(run, str):
+        return f"{run} | |"
+    note = "" if run.bit_exact else " (not bit-exact)"
+    return f"{run.instructions:,}{note} | {run.instructions / macs:.2f} | {run.accelerated} of {run.layers}"
+
+
+def cmsis_table(tested: list[Subject], found: dict[str, dict[str, FirmwareMeasurement]]) -> list[str]:
+    lines = ["| model | ours | per MAC | CMSIS-NN | per MAC | layers in CMSIS-NN |", "|" + "---|" * 6]
+    for subject in tested:
+        ours, macs = found[subject.name]["cortex-m4f"], subject.model.macs()
+        theirs = theirs_text(cmsis(subject), macs)
+        lines.append(f"| {subject.name} | {ours.instructions:,} | {ours.instructions / macs:.2f} | {theirs} |")
+    return lines
+
+
+def report(tested: list[Subject], command: str) -> str:
+    found = {subject.name: dict(measured_rows(subject)) for subject in tested}
+    reference = "TensorFlow Lite Micro's interpreter" if tflm.available() else "the host twin"
+    lines = [
+        "# Firmware: the C program on every emulated core",
+        "",
+        f"Made by `{command}`. Compiled by arm-none-eabi-gcc -O2, run in QEMU, which counts",
+        "instructions and models neither cycles nor caches. Every output value of "
+        f"{SAMPLES} random inputs is compared with {reference}.",
+        "Flash holds vector table, start-up, kernels, weights and tables; RAM the arena and the deepest stack.",
+        "M0+ code too large for the micro:bit runs on a Cortex-M3 board with unaligned accesses trapped: the same",
+        "instructions execute. The last column is the error of the prediction made from shapes alone.",
+        "",
+        *main_table(found, tested),
+    ]
+    for subject in tested:
+        lines += ["", f"## {subject.name} on the Cortex-M4, layer by layer", ""]
+        lines += layer_table(subject, found[subject.name]["cortex-m4f"])
+    version = bakenn_version()
+    if version is not None:
+        lines += ["", "## Beside CMSIS-NN on the Cortex-M4", ""]
+        lines += [
+            f"CMSIS-NN 4.0 as bakenn {version} calls it; same compiler, flags and self test. Layers without",
+            "a CMSIS-NN kernel run its portable C, so only rows where all layers are CMSIS-NN's compare the kernels.",
+            "",
+        ]
+        lines += cmsis_table(tested, found)
+    return "\n".join([*lines, "", "## Layers alone on the Cortex-M4", "", *layer_alone_table(), ""])
+
+
+def code_sizes() -> None:
+    """Print the lines of ``CODE`` in mcu/firmware/code_sizes.py."""
+    model, tools = every_operator_net(), toolchain()
+    calls = calls_of(model)
+    tables = sum(CALL_BYTES + DESCRIPTIONS[call.function] for call in calls)
+    for call in calls:
+        widths = [4 if table.ctype == "int32_t" else 1 for table in call.tables]
+        tables += sum(-(-t.values.size * w // 4) * 4 for t, w in zip(call.tables, widths, strict=True))
+    with tempfile.TemporaryDirectory() as folder:
+        write_project(model, Path(folder))
+        for core in CORES.values():
+            code = measure_code(build(Path(folder), roomy_device(core), tools), tables, tools)
+            figures = ", ".join(f"{kernel.flash}, {kernel.stack}" for kernel in code.kernels.values())
+            print(f'    "{core.name}": _core(\n        {code.base}, {code.stack},\n        {figures}),')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--output", type=Path, default=Path("docs/results/firmware.md"))
+    parser.add_argument("--code-sizes", action="store_true")
+    arguments = parser.parse_args()
+    advice = toolchain().advice()
+    if advice:
+        raise SystemExit(advice)
+    if arguments.code_sizes:
+        code_sizes()
+        return
+    command = " ".join(["python benchmarks/mcu/firmware.py", *(path.name for path in arguments.files)])
+    text = report(subjects(arguments.files), command)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Networks as graphs of operators: tracing, lowering, channel groups, schedules."""

@@ -1,0 +1,106 @@
+"""Channel groups: which channels must be kept or removed together.
+
+Every channel written by a convolution-like operator is an atom. Element-wise addition and depthwise
+convolution tie atoms one to one, concatenation lays them side by side. Channels tied to a network input or a
+class score, or written by a frozen layer, are fixed. Atoms that are written by the same set of operators
+form one group, whose width is one number (dependency groups as in Fang et al., "DepGraph", CVPR 2023).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from mcu.graph.graph import FIXED, Group, Op, Tensor
+
+
+class Atoms:
+    """Union-find over channels."""
+
+    def __init__(self) -> None:
+        self._parent: list[int] = []
+        self._fixed: set[int] = set()
+
+    def new(self, count: int, *, fixed: bool = False) -> np.ndarray:
+        """Make ``count`` atoms; int64 ``(count,)``."""
+        first = len(self._parent)
+        self._parent.extend(range(first, first + count))
+        atoms = np.arange(first, first + count)
+        if fixed:
+            self.fix(atoms)
+        return atoms
+
+    def fix(self, atoms: np.ndarray) -> None:
+        """Declare that these channels can never be removed."""
+        self._fixed.update(int(atom) for atom in atoms)
+
+    def root(self, atom: int) -> int:
+        """Representative of the atom's class."""
+        while self._parent[atom] != atom:
+            self._parent[atom] = self._parent[self._parent[atom]]
+            atom = self._parent[atom]
+        return atom
+
+    def tie(self, left: np.ndarray, right: np.ndarray) -> None:
+        """Join two equally long rows of channels one to one."""
+        for a, b in zip(left, right, strict=True):
+            self._parent[self.root(int(a))] = self.root(int(b))
+
+    def fixed_roots(self) -> set[int]:
+        """Representatives of the classes with at least one fixed member."""
+        return {self.root(atom) for atom in self._fixed}
+
+
+def assign_groups(
+    ops: list[Op],
+    tensor_atoms: list[np.ndarray],
+    shapes: list[tuple[str, int, int]],
+    atoms: Atoms,
+    writers: set[int],
+) -> tuple[tuple[Tensor, ...], tuple[Group, ...]]:
+    """Turn tied atoms into groups.
+
+    Args:
+        ops: operators in execution order.
+        tensor_atoms: per tensor, the atom of each channel.
+        shapes: per tensor, (name, height, width).
+        atoms: the union-find.
+        writers: indices into ``ops`` of the convolution-like operators.
+
+    Returns:
+        The tensors with their groups filled in, and the groups in order of first appearance.
+    """
+    roots = [np.array([atoms.root(int(a)) for a in row], dtype=np.int64) for row in tensor_atoms]
+    written_by: dict[int, list[int]] = defaultdict(list)
+    for index in sorted(writers):
+        for root in dict.fromkeys(roots[ops[index].output].tolist()):
+            written_by[root].append(index)
+    fixed = atoms.fixed_roots()
+    keys: dict[tuple[int, ...], int] = {}
+    group_of: dict[int, int] = {}
+    member_of: dict[int, int] = {}
+    sizes: list[int] = []
+    for root, signature in written_by.items():
+        if root in fixed:
+            continue
+        group = keys.setdefault(tuple(signature), len(keys))
+        if group == len(sizes):
+            sizes.append(0)
+        group_of[root], member_of[root] = group, sizes[group]
+        sizes[group] += 1
+    tensors = tuple(
+        Tensor(
+            name,
+            height,
+            width,
+            np.array([group_of.get(root, FIXED) for root in row], dtype=np.int64),
+            np.array([member_of.get(root, 0) for root in row], dtype=np.int64),
+        )
+        for (name, height, width), row in zip(shapes, (r.tolist() for r in roots), strict=True)
+    )
+    groups = tuple(
+        Group(ops[signature[0]].name, size, tuple(ops[i].name for i in signature))
+        for signature, size in zip(keys, sizes, strict=True)
+    )
+    return tensors, groups

@@ -1,0 +1,51 @@
+"""Output shapes of int8 operators, to check files that others wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from mcu.graph.windows import output_size
+from mcu.int8.model import Kind, QOp
+
+Shape = tuple[int, ...]
+
+
+def output_shape(op: QOp, shapes: Sequence[Shape], output: Shape) -> Shape | None:
+    """The shape an operator makes of its inputs.
+
+    Args:
+        op: the operator, with its weights.
+        shapes: shapes of its inputs.
+        output: shape of its output as the file states it, which settles what the operator leaves open.
+
+    Returns:
+        None where no operator of this kind takes such inputs.
+    """
+    first = shapes[0]
+    if op.kind in (Kind.CONV, Kind.DEPTHWISE, Kind.MAX_POOL, Kind.AVG_POOL):
+        channels = first[3]
+        if op.weights is not None:
+            channels = op.weights.shape[0] if op.kind is Kind.CONV else op.weights.shape[3]
+            fits = op.weights.shape[3] == first[3] if op.kind is Kind.CONV else channels % first[3] == 0
+            if not fits or (op.kind is Kind.DEPTHWISE and op.weights.shape[0] != 1):
+                return None
+        axes = zip(first[1:3], op.kernel, op.stride, op.dilation, op.padding, strict=True)
+        return (1, *(output_size(*axis) for axis in axes), channels)
+    if op.kind is Kind.DENSE:
+        assert op.weights is not None
+        if op.weights.ndim != 2 or prod(first) != op.weights.shape[1]:
+            return None
+        return (1, op.weights.shape[0])
+    if op.kind is Kind.ADD:
+        return first if len(shapes) == 2 and shapes[0] == shapes[1] else None
+    if op.kind is Kind.CONCAT:
+        if any(shape[:-1] != first[:-1] for shape in shapes):
+            return None
+        return (*first[:-1], sum(shape[-1] for shape in shapes))
+    if op.kind is Kind.PAD:
+        (top, bottom), (left, right) = op.padding
+        return (1, first[1] + top + bottom, first[2] + left + right, first[3]) if len(first) == 4 else None
+    if op.kind is Kind.MEAN:
+        return (1, 1, 1, first[3]) if len(output) == 4 else (1, first[3])
+    return output if prod(first) == prod(output) else None

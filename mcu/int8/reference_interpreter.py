@@ -1,0 +1,343 @@
+"""The host twin: an int8 model run on many inputs at once, bit for bit as TensorFlow Lite Micro's kernels do.
+
+Accumulators of convolutions are sums of integers that float32 (or, past 2**24, float64) holds exactly in any order,
+so PyTorch's float convolutions compute them. Requantisation is a monotone step function of the accumulator; at
+construction its fast float form is checked against the integer arithmetic at every step, and replaced by the integer
+arithmetic where a single step would differ. Addition and ReLU go through tables of all code pairs and codes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from mcu.errors import InputError
+from mcu.int8.fixed_point import (
+    exp_on_negative_values,
+    high_multiply,
+    quantise_multiplier,
+    reciprocal,
+    rescale,
+    rounding_shift,
+)
+from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
+from mcu.int8.requantiser import EXACT_FLOAT32, Requantiser
+
+_BATCH_ELEMENTS = 1 << 20
+"""Elements of the largest activation of one batch: a few of them stay in the third-level cache."""
+
+Step = Callable[..., torch.Tensor]
+
+
+def quantise_input(x: np.ndarray, tensor: QTensor) -> np.ndarray:
+    """Real values as int8 codes of a tensor; any shape."""
+    codes = np.rint(np.asarray(x, np.float64) / tensor.scale) + tensor.zero_point
+    return np.clip(codes, -128, 127).astype(np.int8)
+
+
+def dequantise(codes: np.ndarray, tensor: QTensor) -> np.ndarray:
+    """Real values of a tensor's int8 codes, float32."""
+    return ((codes.astype(np.float32) - tensor.zero_point) * np.float32(tensor.scale)).astype(np.float32)
+
+
+class HostTwin:
+    """Runs ``model``.
+
+    Values travel as ``code - zero point`` in float32, NCHW with channels last in memory.
+    """
+
+    def __init__(self, model: Int8Model) -> None:
+        self.model = model
+        self._steps = [_RULES[op.kind](model, op) for op in model.ops]
+        last_use = {tensor: step for step, op in enumerate(model.ops) for tensor in op.inputs}
+        last_use[model.output] = len(model.ops)
+        self._free = [[t for t in set(op.inputs) if last_use[t] == step] for step, op in enumerate(model.ops)]
+        largest = max(tensor.bytes for tensor in model.tensors)
+        self._batch = int(np.clip(_BATCH_ELEMENTS // largest, 1, 1024))
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """Outputs of a batch.
+
+        Args:
+            x: int8 ``(N, *input shape without batch)``.
+
+        Returns:
+            int8 ``(N, *output shape without batch)``.
+
+        Raises:
+            InputError: if ``x`` has another type or shape.
+        """
+        shape = self.model.tensors[self.model.input].shape[1:]
+        if x.dtype != np.int8 or x.shape[1:] != shape:
+            raise InputError(f"host twin: input {x.dtype} {x.shape[1:]}; allowed is int8 {shape} for each example")
+        output = np.empty((len(x), *self.model.tensors[self.model.output].shape[1:]), np.int8)
+        with torch.inference_mode():
+            for start in range(0, len(x), self._batch):
+                part = slice(start, start + self._batch)
+                output[part] = self._run_batch(x[part])
+        return output
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Class with the highest score for each example; int64 ``(N,)``. Arguments and errors as ``run``."""
+        return self.run(x).reshape(len(x), -1).argmax(1)
+
+    def _run_batch(self, x: np.ndarray) -> np.ndarray:
+        first, last = self.model.tensors[self.model.input], self.model.tensors[self.model.output]
+        values = {self.model.input: _to_torch(x, first)}
+        for op, step, free in zip(self.model.ops, self._steps, self._free, strict=True):
+            values[op.output] = step(*(values[tensor] for tensor in op.inputs))
+            for tensor in free:
+                del values[tensor]
+        result = values[self.model.output]
+        if result.ndim == 4:
+            result = result.permute(0, 2, 3, 1)
+        return (result.numpy() + last.zero_point).astype(np.int8).reshape(len(x), *last.shape[1:])
+
+
+def _to_torch(x: np.ndarray, tensor: QTensor) -> torch.Tensor:
+    values = torch.from_numpy(np.ascontiguousarray(x)).to(torch.float32).sub_(tensor.zero_point)
+    return values.permute(0, 3, 1, 2) if values.ndim == 4 else values
+
+
+def _limits(op: QOp, output: QTensor) -> tuple[int, int]:
+    """Least and greatest code minus zero point that the fused activation lets through."""
+    low, high = -128, 127
+    if op.activation is not Activation.NONE:
+        low = max(low, output.zero_point)
+    if op.activation is Activation.RELU6:
+        six = np.float32(6.0) / np.float32(output.scale)
+        high = min(high, output.zero_point + int(np.floor(six + np.float32(0.5))))
+    return low - output.zero_point, high - output.zero_point
+
+
+def _spread(tensor: QTensor) -> int:
+    """Greatest ``|code - zero point|``."""
+    return max(127 - tensor.zero_point, 128 + tensor.zero_point)
+
+
+def _window_padding(x: torch.Tensor, op: QOp, value: float) -> torch.Tensor:
+    (top, bottom), (left, right) = op.padding
+    if not (top or bottom or left or right):
+        return x
+    return functional.pad(x, (left, right, top, bottom), value=value)
+
+
+def _convolution(model: Int8Model, op: QOp) -> Step:
+    assert op.weights is not None
+    assert op.weight_scales is not None
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    depthwise = op.kind is Kind.DEPTHWISE
+    weights = np.moveaxis(op.weights, 3, 0) if depthwise else np.moveaxis(op.weights, 3, 1)
+    weights = weights.reshape(weights.shape[0], -1, *op.kernel) if depthwise else weights
+    bias = np.zeros(weights.shape[0], np.int64) if op.bias is None else op.bias.astype(np.int64)
+    bound = np.abs(weights.reshape(len(bias), -1).astype(np.int64)).sum(1) * _spread(source) + np.abs(bias)
+    reals = np.float64(np.float32(source.scale)) * op.weight_scales.astype(np.float64) / np.float32(target.scale)
+    requantise = Requantiser(reals.astype(np.float64), bound, *_limits(op, target))
+    groups = source.shape[3] if depthwise else 1
+    (top, bottom), (left, right) = op.padding
+    symmetric = (top, left) if (top, left) == (bottom, right) else (0, 0)
+    parts = _exact_parts(weights, _spread(source)) if requantise.sums is torch.float64 and not depthwise else []
+    whole = None if parts else _to_kernel(weights, requantise.sums)
+    kernels = [_to_kernel(weights[:, part], torch.float32) for part in parts]
+    offset = torch.from_numpy(bias).to(requantise.sums)
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        if symmetric == (0, 0):
+            x = _window_padding(x, op, 0.0)
+        if whole is not None:
+            x = x.to(requantise.sums)
+            return requantise(functional.conv2d(x, whole, offset, op.stride, symmetric, op.dilation, groups))
+        sums = offset[:, None, None]
+        for part, kernel in zip(parts, kernels, strict=True):
+            sums = sums + functional.conv2d(x[:, part], kernel, None, op.stride, symmetric, op.dilation)
+        return requantise(sums)
+
+    return step
+
+
+def _to_kernel(weights: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+    return torch.from_numpy(weights.astype(np.float64)).to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+def _exact_parts(weights: np.ndarray, spread: int) -> list[slice]:
+    """Input channels in the fewest even runs that float32 has the exact sums of; none if single channels exceed it.
+
+    Two convolutions in float32 take a third of the time of one in float64.
+    """
+    channels = weights.shape[1]
+    by_channel = np.abs(weights.astype(np.int64)).sum((2, 3)) * spread
+    for count in range(1, channels + 1):
+        ends = np.linspace(0, channels, count + 1).astype(int).tolist()
+        parts = [slice(start, end) for start, end in itertools.pairwise(ends)]
+        if max(by_channel[:, part].sum(1).max() for part in parts) < EXACT_FLOAT32:
+            return parts
+    return []
+
+
+def _dense(model: Int8Model, op: QOp) -> Step:
+    """FULLY_CONNECTED. With one scale for all outputs its kernel multiplies the scales in float32."""
+    assert op.weights is not None
+    assert op.weight_scales is not None
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    bias = np.zeros(len(op.weights), np.int64) if op.bias is None else op.bias.astype(np.int64)
+    bound = np.abs(op.weights.astype(np.int64)).sum(1) * _spread(source) + np.abs(bias)
+    scales = op.weight_scales.astype(np.float32)
+    if np.all(scales == scales[0]):
+        products = (np.float32(source.scale) * scales).astype(np.float64)
+    else:
+        products = np.float64(np.float32(source.scale)) * scales.astype(np.float64)
+    requantise = Requantiser(products / np.float64(np.float32(target.scale)), bound, *_limits(op, target))
+    matrix = torch.from_numpy(op.weights.astype(np.float64)).to(requantise.sums)
+    offset = torch.from_numpy(bias).to(requantise.sums)
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        flat = x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+        sums = functional.linear(flat.reshape(len(x), -1).to(requantise.sums), matrix, offset)
+        return _shaped(requantise(sums[:, :, None, None]).flatten(1), target)
+
+    return step
+
+
+def _shaped(values: torch.Tensor, tensor: QTensor) -> torch.Tensor:
+    """NHWC values as the tensor's shape, in the twin's layout."""
+    values = values.reshape(len(values), *tensor.shape[1:])
+    return values.permute(0, 3, 1, 2) if values.ndim == 4 else values
+
+
+def _add(model: Int8Model, op: QOp) -> Step:
+    """A table of all 256 x 256 code pairs; TFLM scales both inputs to a common 20-bit grid first."""
+    left, right, target = (model.tensors[i] for i in (*op.inputs, op.output))
+    scales = [float(np.float32(t.scale)) for t in (left, right, target)]
+    twice = 2.0 * max(scales[0], scales[1])
+    parts = []
+    for scale in scales[:2]:
+        multiplier, shift = quantise_multiplier(scale / twice)
+        codes = np.arange(-383, 384, dtype=np.int64)
+        parts.append(rescale(codes << 20, multiplier, shift))
+    multiplier, shift = quantise_multiplier(twice / ((1 << 20) * scales[2]))
+    rows = parts[0][383 - 128 - left.zero_point :][:256]
+    columns = parts[1][383 - 128 - right.zero_point :][:256]
+    low, high = _limits(op, target)
+    table = np.clip(rescale(rows[:, None] + columns, multiplier, shift), low, high).astype(np.float32)
+    lookup = torch.from_numpy(table.ravel())
+    origin = (128 + left.zero_point) * 256 + 128 + right.zero_point
+
+    def step(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        index = torch.add(b, a, alpha=256).add_(origin).to(torch.int32)
+        return _gather(lookup, index)
+
+    return step
+
+
+def _gather(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """``table[index]`` in the memory layout of ``index``."""
+    if index.ndim == 4:
+        dense = index.permute(0, 2, 3, 1).contiguous()
+        return table.index_select(0, dense.view(-1)).view(dense.shape).permute(0, 3, 1, 2)
+    return table.index_select(0, index.reshape(-1)).view(index.shape)
+
+
+def _relu(model: Int8Model, op: QOp) -> Step:
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    multiplier, shift = quantise_multiplier(float(np.float32(source.scale)) / float(np.float32(target.scale)))
+    values = np.arange(-128, 128, dtype=np.int64) - source.zero_point
+    table = np.clip(rescale(values, multiplier, shift), 0, 127 - target.zero_point)
+    lookup = torch.from_numpy(table.astype(np.float32))
+    return lambda x: _gather(lookup, (x + (128 + source.zero_point)).to(torch.int32))
+
+
+def _max_pool(model: Int8Model, op: QOp) -> Step:
+    low, high = _limits(op, model.tensors[op.output])
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        padded = _window_padding(x, op, -1e9)
+        return functional.max_pool2d(padded, op.kernel, op.stride).clamp_(low, high)
+
+    return step
+
+
+def _average_pool(model: Int8Model, op: QOp) -> Step:
+    """Integer division of the sum of codes by the number of positions inside the image, ties away from zero."""
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    low, high = _limits(op, target)
+    ones = _window_padding(torch.ones(1, 1, *source.shape[1:3], dtype=torch.float64), op, 0.0)
+    count = functional.avg_pool2d(ones, op.kernel, op.stride, divisor_override=1)
+    half = torch.floor(count / 2)
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        codes = _window_padding((x + source.zero_point).to(torch.float64), op, 0.0)
+        sums = functional.avg_pool2d(codes, op.kernel, op.stride, divisor_override=1)
+        mean = torch.trunc((sums + torch.copysign(half, sums)) / count)
+        return mean.sub_(target.zero_point).clamp_(low, high).to(torch.float32)
+
+    return step
+
+
+def _mean(model: Int8Model, op: QOp) -> Step:
+    """Sum of values, rescaled by input scale / output scale / positions, as TFLM's integer MEAN."""
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    positions = source.shape[1] * source.shape[2]
+    multiplier, shift = quantise_multiplier(float(np.float32(source.scale)) / float(np.float32(target.scale)))
+    bits = min(63 - (64 - int(positions).bit_length()), 32, 31 + shift)
+    multiplier, shift = (multiplier << bits) // positions, shift - bits
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        sums = x.to(torch.float64).sum((2, 3)).numpy().astype(np.int64)
+        codes = np.clip(rescale(sums, multiplier, shift) + target.zero_point, -128, 127) - target.zero_point
+        return _shaped(torch.from_numpy(codes.astype(np.float32)), target)
+
+    return step
+
+
+def _concat(model: Int8Model, op: QOp) -> Step:
+    return lambda *parts: torch.cat(parts, 1 if parts[0].ndim == 4 else -1)
+
+
+def _pad(model: Int8Model, op: QOp) -> Step:
+    return lambda x: _window_padding(x, op, 0.0)
+
+
+def _reshape(model: Int8Model, op: QOp) -> Step:
+    target = model.tensors[op.output]
+    return lambda x: _shaped(x.permute(0, 2, 3, 1) if x.ndim == 4 else x, target)
+
+
+def _softmax(model: Int8Model, op: QOp) -> Step:
+    """Softmax over the last axis in gemmlowp's fixed point; exponentials come from a table of code differences."""
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    multiplier, shift = quantise_multiplier(min(float(np.float32(source.scale)) * (1 << 26), (1 << 31) - 1.0))
+    differences = np.arange(-255, 1, dtype=np.int64)
+    least = -np.floor(((1 << 5) - 1) * (1 << 26) / float(1 << shift))
+    exponentials = exp_on_negative_values(high_multiply(differences << shift, multiplier))
+    exponentials = np.where(differences >= least, exponentials, -1)
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        codes = (x.permute(0, 2, 3, 1) if x.ndim == 4 else x).numpy().astype(np.int64)
+        raised = exponentials[codes - codes.max(-1, keepdims=True) + 255]
+        total = np.where(raised >= 0, rounding_shift(raised, 12), 0).sum(-1, keepdims=True)
+        scale, over = reciprocal(total)
+        result = rounding_shift(high_multiply(scale, raised), over + 23) - 128
+        result = np.where(raised >= 0, np.clip(result, -128, 127), -128) - target.zero_point
+        return _shaped(torch.from_numpy(result.astype(np.float32)), target)
+
+    return step
+
+
+_RULES: dict[Kind, Callable[[Int8Model, QOp], Step]] = {
+    Kind.CONV: _convolution,
+    Kind.DEPTHWISE: _convolution,
+    Kind.DENSE: _dense,
+    Kind.ADD: _add,
+    Kind.CONCAT: _concat,
+    Kind.MAX_POOL: _max_pool,
+    Kind.AVG_POOL: _average_pool,
+    Kind.MEAN: _mean,
+    Kind.PAD: _pad,
+    Kind.RESHAPE: _reshape,
+    Kind.RELU: _relu,
+    Kind.SOFTMAX: _softmax,
+}

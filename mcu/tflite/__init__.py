@@ -1,0 +1,1 @@
+"""The .tflite file and the TensorFlow Lite Micro interpreter."""

@@ -1,0 +1,358 @@
+"""Read an int8 .tflite file, ours or foreign, into an ``Int8Model``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from math import prod
+from typing import Any, NoReturn
+
+import numpy as np
+
+from mcu.errors import InputError
+from mcu.graph.windows import same_padding
+from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
+from mcu.int8.operator_shape import output_shape
+from mcu.tflite import schema
+from mcu.tflite.flatbuffer import FlatbufferError, TableView
+from mcu.tflite.schema import (
+    ConvSlot,
+    DepthwiseSlot,
+    ModelSlot,
+    OperatorCodeSlot,
+    OperatorSlot,
+    PoolSlot,
+    QuantizationSlot,
+    SubGraphSlot,
+    TensorSlot,
+)
+
+_KIND_OF_CODE = {code: kind for kind, code in schema.KIND_CODE.items()}
+_ACTIVATION_OF_CODE = {code: activation for activation, code in schema.ACTIVATION_CODE.items()}
+_ADVICE = {
+    "QUANTIZE": "convert with int8 input",
+    "DEQUANTIZE": "convert with int8 output",
+    "CUSTOM": "use builtin operators",
+    "TANH": "use RELU",
+    "LOGISTIC": "use RELU, or SOFTMAX at the end",
+}
+_LARGEST_TENSOR = 1 << 28
+
+
+def read_tflite(data: bytes, source: str = "model") -> Int8Model:
+    """Read a model.
+
+    Args:
+        data: the file's bytes.
+        source: its name, for messages.
+
+    Raises:
+        InputError: one line, if the bytes are damaged or hold something mcusweep has no int8 kernel for.
+    """
+    try:
+        return _Reader(data, source).model()
+    except InputError:
+        raise
+    except (FlatbufferError, ValueError, IndexError, OverflowError) as error:
+        raise InputError(f"{source}: not a readable .tflite file ({error})") from error
+
+
+def read_arena_plan(data: bytes, source: str = "model") -> dict[int, int] | None:
+    """Arena offsets that the file carries for its interpreter, by tensor of the model ``read_tflite`` gives.
+
+    Returns:
+        None where the file leaves planning to the interpreter; tensors it leaves out are missing.
+
+    Raises:
+        InputError: as ``read_tflite``, or if the plan does not fit the file's tensors.
+    """
+    reader = _Reader(data, source)
+    reader.model()
+    return reader.plan()
+
+
+class _Reader:
+    """One pass over the first subgraph; ``activations`` maps the file's tensor numbers to ours."""
+
+    def __init__(self, data: bytes, source: str) -> None:
+        self.source = source
+        self.root = TableView.root(data, schema.IDENTIFIER)
+        graphs = self.root.tables(ModelSlot.SUBGRAPHS)
+        if len(graphs) != 1:
+            self._refuse(f"it has {len(graphs)} subgraphs; allowed is 1")
+        self.graph = graphs[0]
+        self.buffers = self.root.tables(ModelSlot.BUFFERS)
+        self.codes = self.root.tables(ModelSlot.OPERATOR_CODES)
+        self.views = self.graph.tables(SubGraphSlot.TENSORS)
+        self.activations: dict[int, int] = {}
+        self.tensors: list[QTensor] = []
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise InputError(f"{self.source}: {what}")
+
+    def model(self) -> Int8Model:
+        ends = [self._indices(self.graph, slot) for slot in (SubGraphSlot.INPUTS, SubGraphSlot.OUTPUTS)]
+        for name, indices in zip(("inputs", "outputs"), ends, strict=True):
+            if len(indices) != 1:
+                self._refuse(f"it has {len(indices)} {name}; allowed is 1")
+        first = self._activation(ends[0][0])
+        written = {first}
+        ops = []
+        for view in self.graph.tables(SubGraphSlot.OPERATORS):
+            op = self._operator(view)
+            if not written.issuperset(op.inputs) or op.output in written:
+                self._refuse(f"operator '{op.name}' reads a tensor before it is written, or writes one twice")
+            written.add(op.output)
+            ops.append(op)
+        last = self._activation(ends[1][0])
+        self.plan()
+        if not ops or last not in written:
+            self._refuse("no operator writes its output")
+        return Int8Model(tuple(self.tensors), tuple(ops), first, last, self._metadata())
+
+    def _metadata(self) -> dict[str, str]:
+        raw = self._metadata_buffer(schema.METADATA_NAME)
+        try:
+            found = json.loads(raw) if raw else {}
+        except ValueError:
+            self._refuse("its mcusweep metadata is damaged")
+        return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+
+    def _metadata_buffer(self, name: str) -> bytes | None:
+        for entry in self.root.tables(ModelSlot.METADATA):
+            if entry.text(0) == name:
+                return self._data(entry.integer(1, "<I"))
+        return None
+
+    def plan(self) -> dict[int, int] | None:
+        raw = self._metadata_buffer(schema.OFFLINE_PLAN_NAME)
+        if raw is None:
+            return None
+        words = np.frombuffer(raw[: len(raw) // 4 * 4], "<i4")
+        if len(words) != 3 + len(self.views) or words[2] != len(self.views) or np.any(words[3:] < -1):
+            self._refuse(
+                f"its {schema.OFFLINE_PLAN_NAME} does not give one offset for each of {len(self.views)} tensors"
+            )
+        offsets = {self.activations[index]: int(words[3 + index]) for index in self.activations}
+        return {tensor: offset for tensor, offset in offsets.items() if offset >= 0}
+
+    # --- tensors -------------------------------------------------------------------------------------------
+
+    def _indices(self, view: TableView, slot: int) -> list[int]:
+        numbers = view.numbers(slot, "<i4")
+        return [] if numbers is None else [int(number) for number in numbers]
+
+    def _view(self, index: int) -> TableView:
+        if not 0 <= index < len(self.views):
+            self._refuse(f"tensor {index} is referred to; it has {len(self.views)}")
+        return self.views[index]
+
+    def _name(self, index: int) -> str:
+        return self._view(index).text(TensorSlot.NAME) or f"tensor {index}"
+
+    def _shape(self, index: int) -> tuple[int, ...]:
+        numbers = self._view(index).numbers(TensorSlot.SHAPE, "<i4")
+        shape = () if numbers is None else tuple(int(extent) for extent in numbers)
+        if any(extent < 1 for extent in shape) or prod(shape) > _LARGEST_TENSOR:
+            self._refuse(f"tensor '{self._name(index)}' has shape {shape}; allowed are positive extents")
+        return shape
+
+    def _type(self, index: int) -> int:
+        return self._view(index).integer(TensorSlot.TYPE, "<b")
+
+    def _data(self, buffer: int) -> bytes:
+        if not 0 <= buffer < len(self.buffers):
+            raise FlatbufferError(f"buffer {buffer} is referred to; there are {len(self.buffers)}")
+        numbers = self.buffers[buffer].numbers(0, "u1")
+        return b"" if numbers is None else numbers.tobytes()
+
+    def _constant(self, index: int, dtype: str) -> np.ndarray:
+        """A constant tensor's values in its shape."""
+        wanted = {"<i4": schema.INT32, "i1": schema.INT8}[dtype]
+        data, shape = self._data(self._view(index).integer(TensorSlot.BUFFER, "<I")), self._shape(index)
+        if self._type(index) != wanted:
+            kind = {"<i4": "int32", "i1": "int8"}[dtype]
+            self._refuse(f"tensor '{self._name(index)}' has type {self._type(index)}; allowed here is {kind}")
+        if len(data) != prod(shape) * np.dtype(dtype).itemsize:
+            self._refuse(f"tensor '{self._name(index)}' of shape {shape} holds {len(data)} bytes")
+        return np.frombuffer(data, dtype).reshape(shape)
+
+    def _quantisation(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        view = self._view(index).table(TensorSlot.QUANTIZATION)
+        scale = view.numbers(QuantizationSlot.SCALE, "<f4") if view else None
+        zero = view.numbers(QuantizationSlot.ZERO_POINT, "<i8") if view else None
+        if scale is None or zero is None or not len(scale) or not len(zero):
+            self._refuse(f"tensor '{self._name(index)}' is not quantised; allowed are fully int8 models")
+        if not np.all(np.isfinite(scale) & (scale > 0)) or np.any(np.abs(zero) > 255):
+            self._refuse(f"tensor '{self._name(index)}' has a scale that is not positive or a zero point out of range")
+        return scale, zero
+
+    def _activation(self, index: int) -> int:
+        if index in self.activations:
+            return self.activations[index]
+        if self._type(index) != schema.INT8:
+            self._refuse(f"tensor '{self._name(index)}' has type {self._type(index)}; allowed is int8 (9) throughout")
+        scale, zero = self._quantisation(index)
+        if not -128 <= int(zero[0]) <= 127:
+            self._refuse(f"tensor '{self._name(index)}' has zero point {int(zero[0])}; allowed are -128 to 127")
+        name = self._view(index).text(TensorSlot.NAME)
+        shape = self._shape(index)
+        if not shape or shape[0] != 1:
+            self._refuse(f"tensor '{self._name(index)}' has shape {shape}; allowed is batch 1")
+        self.tensors.append(QTensor(shape, float(scale[0]), int(zero[0]), name))
+        self.activations[index] = len(self.tensors) - 1
+        return self.activations[index]
+
+    # --- operators -----------------------------------------------------------------------------------------
+
+    def _operator(self, view: TableView) -> QOp:
+        number = view.integer(OperatorSlot.CODE_INDEX, "<I")
+        if number >= len(self.codes):
+            raise FlatbufferError(f"operator code {number} is referred to; there are {len(self.codes)}")
+        table = self.codes[number]
+        code = max(table.integer(OperatorCodeSlot.DEPRECATED_CODE, "<b"), table.integer(OperatorCodeSlot.CODE))
+        inputs, outputs = (self._indices(view, slot) for slot in (OperatorSlot.INPUTS, OperatorSlot.OUTPUTS))
+        named = schema.OPERATOR_NAMES.get(code, f"number {code}")
+        if len(outputs) != 1 or not inputs:
+            self._refuse(f"operator {named} has {len(inputs)} inputs and {len(outputs)} outputs; allowed is 1 output")
+        name = self._view(outputs[0]).text(TensorSlot.NAME) or named
+        if code not in _KIND_OF_CODE:
+            advice = _ADVICE.get(named, f"allowed are {', '.join(sorted(_NAMES))}")
+            self._refuse(f"operator {named} (output '{self._name(outputs[0])}') is not supported: {advice}")
+        kind = _KIND_OF_CODE[code]
+        given: dict[str, Any] = {"kind": kind, "name": name}
+        operands = inputs if kind in (Kind.ADD, Kind.CONCAT) else inputs[:1]
+        given["inputs"] = tuple(self._activation(index) for index in operands)
+        given["output"] = self._activation(outputs[0])
+        options = view.table(OperatorSlot.OPTIONS)
+        given |= _RULES[kind](self, inputs, outputs[0], options)
+        op = QOp(**given)
+        self._check(op)
+        return op
+
+    def _fused(self, options: TableView | None, slot: int, output: int) -> Activation:
+        code = options.integer(slot, "<b") if options else 0
+        if code not in _ACTIVATION_OF_CODE:
+            self._refuse(f"'{self._name(output)}' has fused activation {code}; allowed are none, RELU, RELU6")
+        return _ACTIVATION_OF_CODE[code]
+
+    def _window(
+        self, x: int, kernel: tuple[int, int], options: TableView | None, slots: tuple[int, int, int], dilation: Any
+    ) -> dict[str, Any]:
+        if options is None:
+            self._refuse(f"an operator on '{self._name(x)}' has no options")
+        shape = self._shape(x)
+        if len(shape) != 4:
+            self._refuse(f"tensor '{self._name(x)}' has shape {shape}; allowed is (1, height, width, channels) here")
+        padding_slot, width_slot, height_slot = slots
+        stride = options.integer(height_slot), options.integer(width_slot)
+        if min(*stride, *kernel, *dilation) < 1:
+            self._refuse(f"an operator on '{self._name(x)}' has stride {stride}, kernel {kernel}, dilation {dilation}")
+        axes = zip(shape[1:3], kernel, stride, dilation, strict=True)
+        same = options.integer(padding_slot, "<b") == schema.SAME
+        padding = tuple(same_padding(*axis) if same else (0, 0) for axis in axes)
+        return {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": padding}
+
+    def _weighted(self, inputs: list[int], axis: int) -> dict[str, Any]:
+        if len(inputs) < 2:
+            self._refuse("an operator has no weights")
+        weights = self._constant(inputs[1], "i1")
+        scale, zero = self._quantisation(inputs[1])
+        if np.any(zero):
+            self._refuse(f"weights '{self._name(inputs[1])}' have a zero point; allowed are symmetric weights")
+        outer = weights.shape[axis] if weights.ndim else 0
+        if len(scale) not in (1, outer):
+            self._refuse(f"weights '{self._name(inputs[1])}' have {len(scale)} scales for {outer} channels")
+        bias = self._constant(inputs[2], "<i4") if len(inputs) > 2 and inputs[2] >= 0 else None
+        if bias is not None and bias.size != outer:
+            self._refuse(f"bias '{self._name(inputs[2])}' has {bias.size} values for {outer} channels")
+        scales = np.ascontiguousarray(np.broadcast_to(scale, (outer,)), np.float32)
+        return {"weights": weights, "weight_scales": scales, "bias": None if bias is None else bias.reshape(-1)}
+
+    def convolution(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        given = self._weighted(inputs, 0)
+        return given | self._convolution_window(inputs, output, given["weights"], options, ConvSlot)
+
+    def depthwise(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        given = self._weighted(inputs, -1)
+        return given | self._convolution_window(inputs, output, given["weights"], options, DepthwiseSlot)
+
+    def _convolution_window(
+        self, inputs: list[int], output: int, weights: np.ndarray, options: TableView | None, slots: Any
+    ) -> dict[str, Any]:
+        if weights.ndim != 4 or options is None:
+            self._refuse(f"'{self._name(output)}' is a convolution with weights of shape {weights.shape}")
+        dilation = options.integer(slots.DILATION_H, default=1), options.integer(slots.DILATION_W, default=1)
+        places = (slots.PADDING, slots.STRIDE_W, slots.STRIDE_H)
+        window = self._window(inputs[0], weights.shape[1:3], options, places, dilation)
+        return window | {"activation": self._fused(options, slots.ACTIVATION, output)}
+
+    def dense(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        return self._weighted(inputs, 0) | {"activation": self._fused(options, 0, output)}
+
+    def pool(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        kernel = (options.integer(PoolSlot.FILTER_H), options.integer(PoolSlot.FILTER_W)) if options else (0, 0)
+        places = (PoolSlot.PADDING, PoolSlot.STRIDE_W, PoolSlot.STRIDE_H)
+        window = self._window(inputs[0], kernel, options, places, (1, 1))
+        return window | {"activation": self._fused(options, PoolSlot.ACTIVATION, output)}
+
+    def add(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        return {"activation": self._fused(options, 0, output)}
+
+    def concat(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        axis = options.integer(0) if options else 0
+        rank = len(self._shape(output))
+        if axis not in (rank - 1, -1):
+            self._refuse(f"'{self._name(output)}' concatenates along axis {axis}; allowed is the last (channels)")
+        return {"activation": self._fused(options, 1, output)}
+
+    def pad(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        pads = self._constant(inputs[1], "<i4") if len(inputs) > 1 else np.zeros(0)
+        if pads.shape != (4, 2) or np.any(pads[[0, 3]]) or np.any(pads < 0):
+            self._refuse(f"'{self._name(output)}' pads by {pads.tolist()}; allowed are height and width, 4 x 2 counts")
+        return {"padding": tuple((int(low), int(high)) for low, high in pads[1:3])}
+
+    def mean(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        rank = len(self._shape(inputs[0]))
+        axes = sorted({int(a) % rank for a in self._constant(inputs[1], "<i4").ravel()}) if len(inputs) > 1 else []
+        if rank != 4 or axes != [1, 2]:
+            self._refuse(f"'{self._name(output)}' is a mean over axes {axes}; allowed are height and width (1, 2)")
+        return {"kernel": self._shape(inputs[0])[1:3]}
+
+    def relu(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        return {"activation": Activation.RELU}
+
+    def nothing(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        return {}
+
+    # --- shapes --------------------------------------------------------------------------------------------
+
+    def _check(self, op: QOp) -> None:
+        """The output shape must be what the operator makes of its inputs."""
+        shapes = [self.tensors[index].shape for index in op.inputs]
+        output = self.tensors[op.output].shape
+        expected = output_shape(op, shapes, output)
+        if expected is None or (expected != output and op.kind is not Kind.DENSE) or prod(expected) != prod(output):
+            self._refuse(f"operator '{op.name}' makes shape {output} of {', '.join(map(str, shapes))}")
+        if op.kind is Kind.CONCAT:
+            like = self.tensors[op.output]
+            for tensor in (self.tensors[index] for index in op.inputs):
+                if (tensor.scale, tensor.zero_point) != (like.scale, like.zero_point):
+                    self._refuse(f"operator '{op.name}' concatenates tensors of unequal quantisation; allowed is one")
+
+
+_RULES: dict[Kind, Callable[[_Reader, list[int], int, TableView | None], dict[str, Any]]] = {
+    Kind.CONV: _Reader.convolution,
+    Kind.DEPTHWISE: _Reader.depthwise,
+    Kind.DENSE: _Reader.dense,
+    Kind.MAX_POOL: _Reader.pool,
+    Kind.AVG_POOL: _Reader.pool,
+    Kind.ADD: _Reader.add,
+    Kind.CONCAT: _Reader.concat,
+    Kind.PAD: _Reader.pad,
+    Kind.MEAN: _Reader.mean,
+    Kind.RELU: _Reader.relu,
+    Kind.RESHAPE: _Reader.nothing,
+    Kind.SOFTMAX: _Reader.nothing,
+}
+_NAMES = {schema.OPERATOR_NAMES[code] for code in _KIND_OF_CODE}

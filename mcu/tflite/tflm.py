@@ -1,0 +1,170 @@
+"""TensorFlow Lite Micro's interpreter as the measuring instrument: arena bytes and reference outputs.
+
+The ``tflite-micro`` wheel exists on Linux only; ``available`` tells, and everything else in mcusweep works without.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcu.cost.arena import ArenaUse
+from mcu.errors import InputError
+
+_ARENA = 1 << 28
+"""Bytes reserved for the interpreter; untouched pages cost nothing, and a too small arena can crash TFLM."""
+
+_stderr_lock = threading.Lock()
+
+
+def available() -> bool:
+    """Whether the interpreter is installed."""
+    return "tflite_micro" in sys.modules or importlib.util.find_spec("tflite_micro") is not None
+
+
+def measure_arena(data: bytes, source: str = "model") -> ArenaUse:
+    """Bytes of the arena after one inference, as the interpreter itself records them.
+
+    Args:
+        data: a .tflite file.
+        source: its name, for messages.
+
+    Raises:
+        InputError: if the interpreter is not installed or refuses the file.
+    """
+    interpreter = _interpreter(data, source)
+    with _captured_stderr() as captured:
+        interpreter.print_allocations()
+    found = dict(re.findall(r"Arena allocation (total|head|tail) (\d+) bytes", captured.text))
+    captured.forward(r"^\[RecordingMicroAllocator\].*$")
+    if len(found) != 3:
+        raise InputError(f"{source}: tflite-micro printed no arena figures; allowed is a version that records them")
+    return ArenaUse(int(found["total"]), int(found["head"]), int(found["tail"]))
+
+
+def measure_arena_apart(data: bytes, source: str = "model") -> ArenaUse:
+    """``measure_arena`` in a process of its own, for files from elsewhere: the interpreter does not verify its input.
+
+    Raises:
+        InputError: as ``measure_arena``, or if the interpreter crashes on the file.
+    """
+    root = str(Path(__file__).resolve().parent.parent)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-c", _CHILD, source]
+    child = subprocess.run(command, input=data, capture_output=True, env=environment, check=False)
+    words = child.stdout.split()
+    if child.returncode == 0 and len(words) == 3:
+        return ArenaUse(*(int(word) for word in words))
+    if child.returncode == _REFUSED:
+        raise InputError(child.stderr.decode("utf-8", "replace").strip())
+    raise InputError(f"{source}: TensorFlow Lite Micro crashes on it: the file is damaged")
+
+
+_REFUSED = 3
+_CHILD = f"""
+import sys
+from mcu.tflite import tflm
+from mcu.errors import InputError
+try:
+    use = tflm.measure_arena(sys.stdin.buffer.read(), sys.argv[1])
+except InputError as error:
+    print(error, file=sys.stderr)
+    sys.exit({_REFUSED})
+print(use.total, use.activations, use.persistent)
+"""
+
+
+def run(data: bytes, inputs: np.ndarray, source: str = "model") -> np.ndarray:
+    """Run inputs one by one.
+
+    Args:
+        data: a .tflite file.
+        inputs: int8 ``(N, *input shape without batch)``.
+        source: its name, for messages.
+
+    Returns:
+        int8 ``(N, *output shape without batch)``.
+
+    Raises:
+        InputError: if the interpreter is not installed, refuses the file, or the inputs do not fit it.
+    """
+    interpreter = _interpreter(data, source)
+    shape = tuple(int(size) for size in interpreter.get_input_details(0)["shape"])
+    if inputs.dtype != np.int8 or inputs.shape[1:] != shape[1:]:
+        raise InputError(
+            f"{source}: input {inputs.dtype} {inputs.shape[1:]}; allowed is int8 {shape[1:]} for each example"
+        )
+    outputs = []
+    for example in inputs:
+        interpreter.set_input(np.ascontiguousarray(example[None]), 0)
+        interpreter.invoke()
+        outputs.append(interpreter.get_output(0).copy())
+    return np.concatenate(outputs)
+
+
+def _interpreter(data: bytes, source: str) -> Any:
+    """An interpreter that has run once."""
+    if not available():
+        raise InputError("tflite-micro is not installed: figures can only be predicted; it has wheels for Linux")
+    runtime = importlib.import_module("tflite_micro").runtime
+    with _captured_stderr() as captured:
+        try:
+            interpreter = runtime.Interpreter.from_bytes(data, arena_size=_ARENA)
+            interpreter.invoke()
+        except Exception as error:
+            failure = str(error)
+        else:
+            return interpreter
+    detail = _one_line(captured.text) or _one_line(failure)
+    raise InputError(f"{source}: TensorFlow Lite Micro refuses it: {detail}")
+
+
+def _one_line(text: str) -> str:
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())[:300]
+
+
+class _Captured:
+    """What was written to file descriptor 2 meanwhile."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.text = ""
+
+    def read(self) -> None:
+        self._file.seek(0)
+        self.text = self._file.read().decode("utf-8", "replace")
+
+    def forward(self, ours: str) -> None:
+        """Write what other threads said meanwhile to the real stderr."""
+        rest = re.sub(ours, "", self.text, flags=re.MULTILINE).strip("\n")
+        if rest:
+            os.write(2, rest.encode() + b"\n")
+
+
+@contextmanager
+def _captured_stderr() -> Iterator[_Captured]:
+    """Redirect file descriptor 2, where the interpreter's C++ writes; one thread at a time, always restored."""
+    with _stderr_lock, tempfile.TemporaryFile() as file:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        kept = os.dup(2)
+        captured = _Captured(file)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield captured
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            captured.read()

@@ -1,0 +1,221 @@
+"""``query`` and ``best``: questions to the trial database. No torch, no Ray."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mcu.errors import InputError
+from mcu.units import parse_bytes, parse_count
+from orchestrator.cli.options import (
+    STORAGE,
+    DeviceOption,
+    Flash,
+    FormatName,
+    Macs,
+    OutputFile,
+    Sram,
+    Storage,
+    StudyName,
+    StudyNames,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.queries.best import Best
+    from orchestrator.storage.store import Store
+
+Where = Annotated[str, typer.Option("--where", metavar="EXPR", help="Filter, such as: method = 'l1' and sram <= 32KB.")]
+Columns = Annotated[str | None, typer.Option("--columns", metavar="A,B,...", help="Columns to show.")]
+Sort = Annotated[str | None, typer.Option("--sort", metavar="-A,B", help="Sort by; - for descending.")]
+Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help="At most so many rows.")]
+Front = Annotated[
+    str | None,
+    typer.Option(
+        "--front",
+        metavar="A,B,...",
+        help="Only rows no other dominates in these, such as flash,accuracy (accuracies high, all else low); "
+        "as front(flash, accuracy) in --where.",
+    ),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="A,B",
+        help="One row per budget, method, device, network, task, study, state or seed (or several of them): "
+        "count, feasible, mean and best.",
+    ),
+]
+ListStudies = Annotated[bool, typer.Option("--studies", help="List the studies instead of trials.")]
+RowFormat = Annotated[
+    str, typer.Option("--format", metavar="FORMAT", help="table, csv, json, jsonl, markdown or parquet.")
+]
+Reference = Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's number, or best.", show_default=False)]
+_WINNERS = ("budget", "number", "method", "val_accuracy", "accuracy", "flash", "sram", "macs", "binding_use")
+
+
+def query(
+    study: StudyNames = None,
+    where: Where = "",
+    columns: Columns = None,
+    sort: Sort = None,
+    limit: Limit = None,
+    format_name: RowFormat = "table",
+    output: OutputFile = None,
+    front: Front = None,
+    group: Group = None,
+    studies: ListStudies = False,
+    storage: Storage = STORAGE,
+) -> None:
+    """Rows of the trial table, filtered and sorted."""
+    from orchestrator.queries.query import Query, list_studies, run_query
+    from orchestrator.storage.columns import SHORT
+    from orchestrator.storage.store import Store
+    from orchestrator.tables import Format, find_format, write_rows
+
+    style = find_format(format_name)
+    if studies and any((study, where, columns, sort, limit, front, group)):
+        raise InputError("--studies lists the studies; it goes with --format, --output and --storage only")
+    store = Store(storage)
+    if studies:
+        listed = list_studies(store)
+        write_rows(listed.columns, listed.rows, style, output, nothing="no study yet")
+        return
+    chosen = study_names(store, study)
+    wanted = names_in(columns)
+    if not wanted and style is Format.TABLE and not group:
+        wanted = ("study", *SHORT) if len(chosen) > 1 or "*" in chosen else SHORT
+    asked = Query(chosen, where, wanted, names_in(sort), limit, names_in(front), names_in(group))
+    answer = run_query(store, asked)
+    write_rows(answer.columns, answer.rows, style, output)
+
+
+def study_names(store: Store, given: Sequence[str] | None) -> tuple[str, ...]:
+    """The studies a user wrote: each a name, or several with commas between; ``*`` is all of them."""
+    found: list[str] = []
+    for text in given or ():
+        found += [text] if store.find_study(text) is not None else names_in(text)
+    return tuple(dict.fromkeys(found))
+
+
+def names_in(text: str | None) -> tuple[str, ...]:
+    """Names with commas between."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def best(
+    study: StudyName = None,
+    device: DeviceOption = None,
+    flash: Flash = None,
+    sram: Sram = None,
+    macs: Macs = None,
+    format_name: FormatName = "table",
+    storage: Storage = STORAGE,
+) -> None:
+    """The best model for a device or within bounds; without either, the winner of every budget of the study."""
+    from orchestrator.storage.store import Store
+
+    store = Store(storage)
+    if format_name not in ("table", "json"):
+        raise InputError(f"--format {format_name!r}: must be table or json")
+    if device is None and flash is None and sram is None and macs is None:
+        _print_winners(store, study, format_name)
+        return
+    answer = find(store, study, device, flash, sram, macs)
+    if format_name == "json":
+        print(json.dumps(answer.as_dict(), indent=2))
+        return
+    from orchestrator.storage.columns import SHORT
+    from orchestrator.tables import Format, write_rows
+
+    rows = [{name: row[name] for name in SHORT} for row in (answer.trial, *answer.runners_up)]
+    write_rows(SHORT, rows, Format.TABLE)
+    print(answer.reason, file=sys.stderr)
+
+
+def find(
+    store: Store, study: str | None, device: str | None, flash: str | None, sram: str | None, macs: str | None
+) -> Best:
+    """The best trial for what a user wrote.
+
+    Raises:
+        InputError: bounds that do not parse, no bounds, an unknown device, or nothing fits.
+    """
+    from orchestrator.queries.best import bounds_of, find_best
+
+    bounds = [
+        _parsed("--flash", parse_bytes, flash),
+        _parsed("--sram", parse_bytes, sram),
+        _parsed("--macs", parse_count, macs),
+    ]
+    budget = bounds_of(device, *bounds)
+    return find_best(store, budget, device=device, studies=(study,) if study else ())
+
+
+def _parsed(option: str, parse: Any, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(parse(text))
+    except InputError as error:
+        raise InputError(f"{option} {text}: {error}") from None
+
+
+def _print_winners(store: Store, study: str | None, format_name: str) -> None:
+    from orchestrator.queries.best import find_best
+    from orchestrator.storage.study_budgets import budgets_of
+    from orchestrator.tables import Format, write_rows
+
+    found = store.study(study)
+    rows: list[dict[str, Any]] = []
+    for name, device, budget in budgets_of(found):
+        try:
+            answer = find_best(store, budget, device=device, studies=(found.name,), runners_up=0)
+        except InputError:
+            rows.append(dict.fromkeys(_WINNERS) | {"budget": name})
+            continue
+        rows.append({key: answer.trial.get(key) for key in _WINNERS} | _use(name, answer))
+    write_rows(_WINNERS, rows, Format(format_name))
+
+
+def _use(name: str, answer: Best) -> dict[str, Any]:
+    return {"budget": name, "binding_use": max(answer.used.values(), default=None)}
+
+
+def reference_of(
+    store: Store,
+    trial: str,
+    study: str | None,
+    device: str | None,
+    flash: str | None,
+    sram: str | None,
+    macs: str | None,
+) -> str:
+    """A trial's reference, looked up when the user wrote ``best``."""
+    if trial != "best":
+        if any(value is not None for value in (device, flash, sram, macs)):
+            raise InputError(f"TRIAL {trial}: --device, --flash, --sram and --macs go with `best` only")
+        return trial
+    answer = find(store, study, device, flash, sram, macs)
+    return f"{answer.trial['study']}#{answer.trial['number']}"
+
+
+def output_folder(path: Path) -> Path:
+    """A folder to write into, made if need be.
+
+    Raises:
+        InputError: if it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {path}: cannot make the folder: {error.strerror}") from None
+    return path
+
+
+COMMANDS = (query, best)

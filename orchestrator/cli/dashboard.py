@@ -1,0 +1,89 @@
+"""``dashboard``: optuna-dashboard on the trial database, opened for reading only."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy.engine import URL
+
+from mcu.errors import InputError
+from orchestrator.cli.options import STORAGE, Storage
+
+Port = Annotated[int, typer.Option("--port", metavar="N", help="Port on this machine; 0 for any.")]
+WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def dashboard(port: Port = 8080, storage: Storage = STORAGE) -> None:
+    """Open optuna-dashboard on the same database, for reading only (extra: mcusweep[dashboard])."""
+    from importlib.util import find_spec
+
+    from orchestrator.storage.store import Store
+
+    if find_spec("optuna_dashboard") is None:
+        raise InputError("dashboard needs optuna-dashboard: pip install 'mcusweep[dashboard]'")
+    store = Store(storage)
+    from wsgiref.simple_server import make_server
+
+    app = reading_only(dashboard_app(store.url))
+    try:
+        server = make_server("127.0.0.1", port, app, handler_class=_quiet_handler())
+    except (OSError, OverflowError) as error:
+        raise InputError(f"--port {port}: {getattr(error, 'strerror', None) or error}; give another, or 0") from None
+    with server:
+        print(f"http://127.0.0.1:{server.server_port}/", flush=True)
+        print("Ctrl-C ends it", file=sys.stderr)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+
+
+def dashboard_app(url: URL) -> WsgiApp:
+    """The dashboard over a connection that cannot write."""
+    import optuna
+    from optuna_dashboard import wsgi
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = optuna.storages.RDBStorage(read_only(url), skip_compatibility_check=True, skip_table_creation=True)
+    app: WsgiApp = wsgi(storage)
+    return app
+
+
+def read_only(url: URL) -> str:
+    """The address of a database in a form that refuses to write."""
+    from orchestrator.storage.connection import database_file
+
+    file = database_file(url)
+    if file is not None:
+        return f"sqlite:///file:{file.absolute()}?mode=ro&uri=true"
+    plain = url.update_query_dict({"options": "-c default_transaction_read_only=on"})
+    return plain.render_as_string(hide_password=False)
+
+
+def reading_only(app: WsgiApp) -> WsgiApp:
+    """The same application with every request refused that could change something."""
+
+    def guarded(environment: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        host = str(environment.get("HTTP_HOST", "")).rpartition(":")[0]
+        if environment["REQUEST_METHOD"] not in ("GET", "HEAD") or host not in ("127.0.0.1", "localhost"):
+            start("403 Forbidden", [("Content-Type", "text/plain")])
+            return [b"mcusweep opened this database for reading only\n"]
+        return app(environment, start)
+
+    return guarded
+
+
+def _quiet_handler() -> Any:
+    from wsgiref.simple_server import WSGIRequestHandler
+
+    class Quiet(WSGIRequestHandler):
+        def log_message(self, format: str, *arguments: Any) -> None:
+            """Requests are not logged."""
+
+    return Quiet
+
+
+COMMANDS = (dashboard,)

@@ -1,0 +1,142 @@
+"""Measuring an int8 .tflite file that anybody made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mcu.errors import InputError
+from orchestrator.cli.options import DeviceOption, FormatName
+
+if TYPE_CHECKING:
+    from mcu.measure import Measurement
+
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="An int8 model.")]
+WithFirmware = Annotated[bool, typer.Option("--firmware", help="Also build our C program and run it in QEMU.")]
+FigureFile = Annotated[
+    Path | None, typer.Option("--figure", metavar="FILE", help="Draw memory over time (.png, .svg or .pdf).")
+]
+
+FIRMWARE_SAMPLES = 3
+FIGURE_TYPES = (".png", ".svg", ".pdf")
+
+
+def measure(
+    model: ModelFile,
+    device: DeviceOption = None,
+    firmware: WithFirmware = False,
+    figure: FigureFile = None,
+    format_name: FormatName = "table",
+) -> None:
+    """Measure an int8 .tflite file: flash, TFLM arena, MACs, every layer; with a device, whether it fits."""
+    if format_name not in ("table", "json"):
+        raise InputError(f"--format {format_name!r}: must be table or json")
+    if figure is not None and figure.suffix not in FIGURE_TYPES:
+        raise InputError(f"--figure {figure}: must end in {', '.join(FIGURE_TYPES)}")
+    try:
+        data = model.read_bytes()
+    except OSError as error:
+        raise InputError(f"{model}: cannot be read: {error.strerror}") from None
+    from mcu.measure import measure_model
+
+    measured = measure_model(data, str(model))
+    answer = facts(measured, device)
+    if firmware:
+        answer |= firmware_facts(data, str(model), device)
+    if figure is not None:
+        _draw(measured, figure)
+    layers = [
+        {
+            "layer": layer.name, "kind": str(layer.kind), "output": "x".join(map(str, layer.output_shape[1:])),
+            "weights": layer.weights, "macs": layer.macs, "live": layer.live,
+        }
+        for layer in measured.layers
+    ]  # fmt: skip
+    if format_name == "json":
+        print(json.dumps(answer | {"layers": layers}, indent=2))
+        return
+    from orchestrator.tables import Format, human, write_rows
+
+    for name, value in answer.items():
+        print(f"{name:20} {human(name, value)}")
+    write_rows(("layer", "kind", "output", "weights", "macs", "live"), layers, Format.TABLE)
+    if not measured.measured:
+        print("sram is predicted: tflite-micro is not installed here")
+
+
+def facts(measured: Measurement, device: str | None) -> dict[str, Any]:
+    """What a model uses, and with a device how that stands against what it leaves for a model."""
+    from mcu.budget import Resources
+    from mcu.devices import find_device
+
+    answer: dict[str, Any] = {
+        "flash": measured.flash,
+        "sram": measured.sram,
+        "sram_activations": measured.sram_activations,
+        "macs": measured.macs,
+        "measured": measured.measured,
+    }
+    if device is not None:
+        room = find_device(device)
+        budget = room.budget()
+        used = Resources(measured.flash, measured.sram, measured.macs)
+        answer |= {"device": room.name, "budget_flash": budget.flash, "budget_sram": budget.sram}
+        answer |= {"feasible": budget.admits(used), "binding_use": budget.binding_use(used)}
+    return answer
+
+
+def firmware_facts(data: bytes, source: str, device: str | None) -> dict[str, Any]:
+    """Our C program on the device: size, stack, instructions, and whether it computes what the interpreter does."""
+    if device is None:
+        raise InputError("--firmware needs --device NAME: the core to build for")
+    import numpy as np
+
+    from mcu.devices import find_device
+    from mcu.firmware import measure_firmware
+    from mcu.tflite import tflm
+    from mcu.tflite.reader import read_tflite
+
+    model = read_tflite(data, source)
+    shape = model.tensors[model.input].shape[1:]
+    samples = np.random.default_rng(0).integers(-128, 128, (FIRMWARE_SAMPLES, *shape), dtype=np.int8)
+    expected = tflm.run(data, samples, source) if tflm.available() else None
+    ran = measure_firmware(model, find_device(device), samples, expected)
+    return {
+        "flash_firmware": ran.flash_firmware,
+        "sram_firmware": ran.sram_firmware,
+        "stack": ran.stack,
+        "instructions": ran.instructions,
+        "instructions_per_mac": ran.instructions_per_mac,
+        "latency_ms": ran.latency_ms,
+        "latency_assumes": f"{ran.cycles_per_instruction:g} cycles an instruction at {ran.clock_hz / 1e6:g} MHz",
+        "bit_exact": ran.bit_exact,
+        "board": ran.board,
+    }
+
+
+def _draw(measured: Measurement, path: Path) -> None:
+    """Live bytes of activations while each layer runs."""
+    from matplotlib.figure import Figure
+
+    names = [layer.name for layer in measured.layers]
+    canvas = Figure(figsize=(max(5.0, 0.42 * len(names)), 3.6), layout="constrained")
+    axes = canvas.add_subplot()
+    peak = max(layer.live for layer in measured.layers)
+    colours = ["#d95f02" if layer.live == peak else "#1f77b4" for layer in measured.layers]
+    axes.bar(range(len(names)), [layer.live / 1024 for layer in measured.layers], width=0.85, color=colours)
+    axes.axhline(measured.sram / 1024, color="0.4", linestyle="--", linewidth=1)
+    word = "measured" if measured.measured else "predicted"
+    axes.annotate(f"arena, {word}", (len(names) - 0.5, measured.sram / 1024), ha="right", va="bottom", fontsize=8)
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
+    axes.set_ylabel("live activations, KB")
+    axes.spines[["top", "right"]].set_visible(False)
+    try:
+        canvas.savefig(path, dpi=160)
+    except OSError as error:
+        raise InputError(f"--figure {path}: cannot be written: {error.strerror}") from None
+
+
+COMMANDS = (measure,)

@@ -1,0 +1,27 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.storage.connection import DEFAULT_STORAGE
+
+Storage = Annotated[str, typer.Option("--storage", metavar="URL", help="Database: sqlite:///FILE or postgresql://...")]
+StudyName = Annotated[str | None, typer.Option("--study", metavar="NAME", help="Study; the latest by default.")]
+StudyNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--study", metavar="NAME", help="Study, the latest by default; repeat or A,B for several, '*' for all."
+    ),
+]
+FormatName = Annotated[str, typer.Option("--format", metavar="FORMAT", help="table or json.")]
+DeviceOption = Annotated[str | None, typer.Option("--device", metavar="NAME", help="Microcontroller.")]
+Flash = Annotated[str | None, typer.Option("--flash", metavar="SIZE", help="Flash bound, such as 64KB.")]
+Sram = Annotated[str | None, typer.Option("--sram", metavar="SIZE", help="SRAM bound, such as 32KB.")]
+Macs = Annotated[str | None, typer.Option("--macs", metavar="COUNT", help="MAC bound, such as 5M.")]
+OutputFile = Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Write here, not to stdout.")]
+
+STORAGE = DEFAULT_STORAGE

@@ -1,0 +1,117 @@
+"""``status``: how far a study is, once or again and again."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mcu.errors import InputError
+from orchestrator.cli.options import STORAGE, FormatName, Storage, StudyName
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Group
+
+    from orchestrator.queries.study_status import StudyStatus
+
+    Look = Callable[[], StudyStatus]
+
+Watch = Annotated[bool, typer.Option("--watch", help="Look again every two seconds until it is done; Ctrl-C ends it.")]
+EVERY_SECONDS = 2.0
+MOST_RUNNING = 16
+
+
+def status(
+    study: StudyName = None, storage: Storage = STORAGE, format_name: FormatName = "table", watch: Watch = False
+) -> None:
+    """How far a study is, what its workers do, and who runs it."""
+    from orchestrator.queries.study_status import read_status
+    from orchestrator.storage.store import Store
+
+    if format_name not in ("table", "json"):
+        raise InputError(f"--format {format_name!r}: must be table or json")
+    store = Store(storage)
+    name = store.study(study).name
+
+    def look() -> StudyStatus:
+        return read_status(store, store.study(name))
+
+    if format_name == "json":
+        _repeat(lambda: print(json.dumps(look().as_dict(), indent=None if watch else 2), flush=True), look, watch)
+    elif watch and sys.stdout.isatty():
+        _watch_on_terminal(look)
+    elif watch:
+        _repeat(lambda: print(headline(look()), flush=True), look, watch)
+    else:
+        from rich.console import Console
+
+        Console().print(picture(look()))
+
+
+def _repeat(show: Callable[[], None], look: Look, watch: bool) -> None:
+    show()
+    while watch and not finished(look()):
+        time.sleep(EVERY_SECONDS)
+        show()
+
+
+def _watch_on_terminal(look: Look) -> None:
+    from rich.live import Live
+
+    with Live(picture(look()), auto_refresh=False) as live:
+        while not finished(found := look()):
+            live.update(picture(found), refresh=True)
+            time.sleep(EVERY_SECONDS)
+        live.update(picture(found), refresh=True)
+
+
+def finished(found: StudyStatus) -> bool:
+    """Whether nothing is left to watch."""
+    return found.done >= found.planned
+
+
+def headline(found: StudyStatus) -> str:
+    """One line about everything."""
+    from orchestrator.tables import duration
+
+    by_state = ", ".join(f"{count} {state}" for state, count in sorted(found.states.items())) or "none begun"
+    parts = [f"study {found.study}: {found.done} of {found.planned} trials done ({by_state})"]
+    parts += [f"{found.per_hour:.0f} trials an hour"] if found.per_hour and found.runner else []
+    parts += [f"about {duration(found.seconds_left)} left"] if found.seconds_left is not None else []
+    return ", ".join(parts)
+
+
+def picture(found: StudyStatus) -> Group:
+    """The table of budgets, what runs, and who runs it."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from orchestrator.tables import bar, printable
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("budget", "best", "flash", "sram", "macs", "done", "left"):
+        table.add_column(name, justify="left" if name == "budget" else "right")
+    for budget in found.budgets:
+        accuracy = f"{budget.best:.2%}" if budget.best is not None else "–"
+        bars = [bar(budget.use[name], 6) if name in budget.use else "–" for name in ("flash", "sram", "macs")]
+        table.add_row(Text(printable(budget.name)), accuracy, *bars, str(budget.done), str(budget.left))
+    lines = [
+        f"  {trial.worker}: trial {trial.number} {trial.method} {trial.budget}, "
+        f"epoch {trial.epochs_done:.0f} of {trial.epochs} {trial.phase}"
+        for trial in found.running[:MOST_RUNNING]
+    ]
+    more = len(found.running) - MOST_RUNNING
+    lines += [f"  and {more} more"] if more > 0 else []
+    runner = found.runner
+    who = f"run by process {runner['pid']} on {runner['host']} since {runner['since']}" if runner else ""
+    shown = [printable(line) for line in (*lines, headline(found), who or "nobody runs it now")]
+    return Group(table, *(Text(line) for line in shown))
+
+
+COMMANDS = (status,)

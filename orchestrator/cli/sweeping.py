@@ -1,0 +1,168 @@
+"""``launch`` and ``resume``: running sweeps."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mcu.errors import InputError
+from orchestrator.cli.options import STORAGE, Storage, StudyName
+from orchestrator.failures import RunFailed
+
+if TYPE_CHECKING:
+    from orchestrator.running.run import RunOptions
+    from orchestrator.storage.store import Store, Study
+    from search_spaces.sweep import SweepConfig
+
+EXECUTORS = ("ray", "local", "simulated")
+
+SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP.toml", help="The sweep file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key of the sweep file; may be repeated."),
+]
+Workers = Annotated[int | None, typer.Option("--workers", metavar="N", min=1, help="Trials at a time.")]
+Address = Annotated[str | None, typer.Option("--address", metavar="RAY", help="Ray cluster to join.")]
+ExecutorName = Annotated[str | None, typer.Option("--executor", metavar="NAME", help="ray, local or simulated.")]
+Extend = Annotated[
+    bool,
+    typer.Option("--extend", help="Add the trials, seeds, budgets, networks or methods that the file has gained."),
+]
+Preflight = Annotated[
+    bool, typer.Option("--preflight/--no-preflight", help="Train a few steps first and say how long it will take.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+
+
+def launch(
+    sweep_file: SweepFile,
+    overrides: Overrides = None,
+    storage: Storage = STORAGE,
+    workers: Workers = None,
+    address: Address = None,
+    executor: ExecutorName = None,
+    extend: Extend = False,
+    preflight: Preflight = True,
+    quiet: Quiet = False,
+) -> int:
+    """Run a sweep; the same sweep again continues its study."""
+    _check_executor(executor)
+    from search_spaces.sweep import load_sweep
+
+    sweep = load_sweep(sweep_file, overrides or [])
+    from orchestrator.planning.plan import Plan
+    from orchestrator.running.run import RunOptions, open_study, simulated, stored_sweep
+    from orchestrator.storage.store import Store
+
+    Plan(sweep).check()
+    options = RunOptions(workers=workers, executor=executor, address=address)
+    facts = {}
+    if (executor or sweep.workers.executor) == "simulated":
+        sweep = simulated(sweep)
+    else:
+        from orchestrator.planning.preflight import check_sweep
+
+        facts = check_sweep(sweep)
+    store = Store(storage, writing=True)
+    try:
+        study = open_study(store, sweep, sweep_file.read_text(encoding="utf-8"), facts, extend=extend)
+        sweep = stored_sweep(study).model_copy(update={"workers": sweep.workers})
+        if preflight and not quiet and not study.simulated and not store.state_counts(study):
+            _say_how_long(sweep, options)
+        return _run(store, study, sweep, options, quiet)
+    finally:
+        store.close()
+
+
+def _say_how_long(sweep: SweepConfig, options: RunOptions) -> None:
+    """Train a few steps of every network and tell what follows from it."""
+    from orchestrator.executors.attempt import limit_threads
+    from orchestrator.planning.estimate import estimate_sweep
+    from orchestrator.running.run import local_workers
+    from orchestrator.tables import duration
+
+    limit_threads(sweep.workers.cpus_per_trial)
+    found = estimate_sweep(sweep)
+    for line in found.out_of_reach:
+        print(f"preflight: {line}", file=sys.stderr)
+    for name, seconds in found.trial_seconds.items():
+        step = 1000 * found.step_seconds[name]
+        print(f"preflight: {name}: {step:.0f} ms a step, about {duration(seconds)} a trial", file=sys.stderr)
+    workers = local_workers(sweep.workers, options)
+    whole = duration(found.sweep_seconds(workers))
+    print(f"preflight: about {whole} for {sum(found.trials.values())} trials, {workers} at a time", file=sys.stderr)
+
+
+def resume(
+    study: StudyName = None,
+    storage: Storage = STORAGE,
+    workers: Workers = None,
+    address: Address = None,
+    executor: ExecutorName = None,
+    quiet: Quiet = False,
+) -> int:
+    """Run what is left of a study that was interrupted."""
+    _check_executor(executor)
+    from orchestrator.storage.store import Store
+
+    Store(storage).study(study)  # refuses a missing database or study before anything is written
+    from orchestrator.running.run import RunOptions, stored_sweep
+
+    store = Store(storage, writing=True)
+    try:
+        found = store.study(study)
+        options = RunOptions(workers=workers, executor=executor, address=address)
+        return _run(store, found, stored_sweep(found), options, quiet)
+    finally:
+        store.close()
+
+
+def _check_executor(name: str | None) -> None:
+    if name is not None and name not in EXECUTORS:
+        raise InputError(f"--executor {name!r}: must be one of {', '.join(EXECUTORS)}")
+
+
+def _run(store: Store, study: Study, sweep: SweepConfig, options: RunOptions, quiet: bool) -> int:
+    from orchestrator.running.interrupts import Interrupts
+    from orchestrator.running.progress import make_watcher
+    from orchestrator.running.run import run_study
+    from orchestrator.running.supervision import supervised
+
+    interrupts = Interrupts()
+    again = resume_command(store, study, options)
+    try:
+        report = run_study(store, study, sweep, options, make_watcher(quiet), interrupts)
+    except RunFailed as error:
+        if error.passing and supervised():
+            raise  # the supervisor goes on by itself
+        raise RunFailed(f"{error}\nresults so far are kept; go on with: {again}") from error
+    if not report.finished:
+        return _interrupted(again)
+    failed = f", {report.failed} failed" if report.failed else ""
+    print(f"study {study.name}: {sum(report.counts.values())} trials done{failed}", file=sys.stderr)
+    return 1 if report.failed == sum(report.counts.values()) else 0
+
+
+def _interrupted(again: str) -> int:
+    print(f"interrupted; results so far are kept; go on with: {again}", file=sys.stderr)
+    return 130
+
+
+def resume_command(store: Store, study: Study, options: RunOptions) -> str:
+    """The exact command that goes on with a study."""
+    parts = ["mcusweep", "resume", "--study", study.name]
+    address = store.url.render_as_string(hide_password=True)
+    if address != STORAGE:
+        parts += ["--storage", address]
+    for name in ("workers", "executor", "address"):
+        value = getattr(options, name)
+        if value is not None:
+            parts += [f"--{name}", str(value)]
+    return shlex.join(parts)
+
+
+COMMANDS = (launch, resume)

@@ -1,1 +1,0 @@
-"""The commands of ``mcusweep``, by what they are about."""

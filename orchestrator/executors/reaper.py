@@ -1,0 +1,72 @@
+"""A small process that outlives the driver: when that is gone, however it died, it ends what the driver left.
+
+Ray ends its main processes with the driver, but not the agents beside them. The reaper is told of all of them while
+the driver lives (lines ``pid start`` on its standard input) and learns of the driver's end by the end of that input.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+
+from orchestrator.executors.processes import LocalProcess, end_all
+
+PATIENCE = 3.0  # seconds in which processes may leave by themselves
+
+
+class Reaper:
+    """Keeps watch over processes for this one."""
+
+    def __init__(self) -> None:
+        self._known: set[LocalProcess] = set()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "orchestrator.executors.reaper"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C and the end of the terminal are not for it
+            text=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        """Of the reaper itself."""
+        return self._process.pid
+
+    def watch(self, processes: Iterable[LocalProcess]) -> None:
+        """Note processes that must not outlive this one."""
+        new = {process for process in processes if process.start is not None and process.pid != self.pid} - self._known
+        if not new or self._process.stdin is None:
+            return
+        self._known |= new
+        with suppress(OSError):  # a reaper that was killed is done without
+            self._process.stdin.write("".join(f"{process.pid} {process.start}\n" for process in new))
+            self._process.stdin.flush()
+
+    def close(self) -> None:
+        """End what is left of the processes, and the reaper."""
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            with suppress(OSError):
+                self._process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(2 * PATIENCE)
+        end_all(self._known, 0.0)
+
+
+def main() -> None:
+    """Read processes until the input ends, then end them."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    known: list[LocalProcess] = []
+    for line in sys.stdin:
+        pid, _, start = line.partition(" ")
+        with suppress(ValueError):
+            known.append(LocalProcess(int(pid), float(start)))
+    end_all(known, PATIENCE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Which budget a planned trial gets: as planned, or chosen from what the trials so far have found."""
+
+from __future__ import annotations
+
+from orchestrator.planning.adaptive_budgets import AdaptiveBudgets
+from orchestrator.planning.plan import Plan, PlannedTrial
+from orchestrator.spec import TrialResult, TrialSpec
+from search_spaces.budgets import NamedBudget, budget_name
+
+
+class BudgetPlan:
+    """Every trial has the budget it was planned with."""
+
+    def of(self, trial: PlannedTrial) -> NamedBudget:
+        """The budget of a trial that is about to be asked for."""
+        return trial.budget
+
+    def restore(self, trial: PlannedTrial, spec: TrialSpec, result: TrialResult | None) -> None:
+        """Take in a trial of an earlier run, in the order of their numbers."""
+
+    def ended(self, trial: PlannedTrial, spec: TrialSpec, result: TrialResult) -> None:
+        """Take in how a trial ended."""
+
+
+class AdaptiveBudgetPlan(BudgetPlan):
+    """Once each network was tried at each Sobol budget, `AdaptiveBudgets` chooses.
+
+    Trials of one index have one budget in all methods, so that methods are compared on equal terms.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._ranges = plan.sweep.budgets.ranges()
+        self._adaptive = AdaptiveBudgets(self._ranges, plan.sweep.sweep.seed, plan.sweep.budgets.count)
+        self._first = len(plan.cells)
+        self._methods = set(plan.sweep.methods.names)
+        self._single = len(plan.sweep.network.choices()) == 1
+        self._chosen: dict[int, NamedBudget] = {}
+        self._refused: dict[int, set[str]] = {}
+
+    def of(self, trial: PlannedTrial) -> NamedBudget:
+        """The planned budget in the first round; then the one chosen for the index."""
+        if trial.index not in self._chosen:
+            if trial.index < self._first:
+                chosen = trial.budget
+            else:
+                budget = self._adaptive.next(trial.index)
+                chosen = NamedBudget(budget_name(budget), None, budget)
+            self._note(trial.index, chosen)
+        return self._chosen[trial.index]
+
+    def _note(self, index: int, chosen: NamedBudget) -> None:
+        self._chosen[index] = chosen
+        self._adaptive.spend(chosen.budget)
+
+    def restore(self, trial: PlannedTrial, spec: TrialSpec, result: TrialResult | None) -> None:
+        """See `BudgetPlan`."""
+        if trial.index not in self._chosen:
+            budget = spec.budget.budget()
+            self._note(trial.index, NamedBudget(budget_name(budget), None, budget))
+        if result is not None:
+            self.ended(trial, spec, result)
+
+    def ended(self, trial: PlannedTrial, spec: TrialSpec, result: TrialResult) -> None:
+        """See `BudgetPlan`."""
+        used = {name: getattr(result, name) for name in self._ranges}
+        if result.state == "complete" and not result.violation and result.val_accuracy is not None:
+            if all(used.values()):
+                self._adaptive.found(used, result.val_accuracy)
+        elif result.state == "infeasible" and self._single:
+            refused = self._refused.setdefault(trial.index, set())
+            refused.add(trial.method)
+            if refused == self._methods:
+                self._adaptive.unreachable(spec.budget.budget())
+
+
+def budget_plan_for(plan: Plan) -> BudgetPlan:
+    """The budget plan that the sweep file asks for."""
+    return AdaptiveBudgetPlan(plan) if plan.sweep.budgets.plan == "adaptive" else BudgetPlan()

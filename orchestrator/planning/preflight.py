@@ -1,0 +1,92 @@
+"""What can be refused before a sweep begins: missing data, networks that cannot be traced, hopeless budgets."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+from mcu.cost.resources import ResourceModel
+from mcu.errors import InputError
+from pruning.engine.depth import shallowest
+from pruning.engine.landing import require_reachable
+from pruning.training.recipe import check_parent, check_value
+from search_spaces.choices import NetworkChoice, Scalar
+from search_spaces.hyperparameters import Choices, Hyperparameter, Range
+from search_spaces.networks import build_network
+from search_spaces.sweep import SweepConfig
+from search_spaces.tasks import Task, describe_task, load_task
+
+
+def check_sweep(sweep: SweepConfig) -> dict[str, Any]:
+    """Load the task, trace every network and hold every budget against the smallest it can become.
+
+    A budget is refused when no network of the sweep can meet it. Bounds that are held against the exported C
+    program are left to the trials, because its size is known only once it is built.
+
+    Returns:
+        Facts about the task, to be kept with the study.
+
+    Raises:
+        InputError: one line that names what cannot be used.
+    """
+    check_recipe(sweep)
+    task = load_task(sweep.task)
+    facts = describe_task(sweep.task.name, task)
+    refused = refusals(sweep, task)
+    for name, errors in refused.items():
+        if len(errors) == len(sweep.network.choices()):
+            raise InputError(f"budgets: {name}: {errors[0]}")
+    return facts
+
+
+def refusals(sweep: SweepConfig, task: Task) -> dict[str, list[InputError]]:
+    """By name of budget, why networks cannot meet it; budgets that all can meet are left out."""
+    models = {choice.name: _resources(choice, task) for choice in sweep.network.choices()}
+    found: dict[str, list[InputError]] = {}
+    if sweep.budgets.runtime != "tflm":
+        return found
+    for named in sweep.named_budgets():
+        for name, model in models.items():
+            try:
+                require_reachable(model, named.budget, name)
+            except InputError as error:
+                found.setdefault(named.name, []).append(error)
+    return found
+
+
+def check_recipe(sweep: SweepConfig) -> None:
+    """Refuse hyperparameters of training that no trial could use, at either end of their ranges.
+
+    Raises:
+        InputError: naming the hyperparameter, its value and what is allowed.
+    """
+    most: dict[str, Scalar] = {}
+    for name, given in sweep.hyperparameters.items():
+        values = _values(given)
+        for value in values:
+            check_value(name, value, sweep.training.epochs)
+        most[name] = values[-1]
+    starts = _values(sweep.hyperparameters.get("start", "scratch"))
+    start = "parent" if "parent" in starts else "scratch"
+    check_parent(float(most.get("parent_epochs", 0)), float(most.get("distillation", 0)), start)
+
+
+def _values(given: Hyperparameter) -> list[Scalar]:
+    if isinstance(given, Range):
+        return [given.low, given.high]
+    if isinstance(given, Choices):
+        return sorted(given.choices, key=lambda value: (isinstance(value, str), value))
+    return [given]
+
+
+def _resources(choice: NetworkChoice, task: Task) -> ResourceModel:
+    """Resources of the network without the residual branches a job may take out."""
+    network = build_network(choice, task.input_shape, len(task.classes), seed=0)
+    for path in choice.frozen:
+        if path not in dict(network.named_modules()):
+            close = get_close_matches(path, [name for name, _ in network.named_modules()], n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise InputError(
+                f"network.frozen: {path!r} is no layer of {choice.name}; {hint}allowed are paths of layers"
+            )
+    return ResourceModel(shallowest(network, task.input_shape, choice.frozen, choice.multiple))

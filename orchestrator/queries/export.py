@@ -1,0 +1,181 @@
+"""A stored trial as files to build a product from: the model, C arrays, a firmware project, a model card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcu.errors import InputError
+from mcu.units import format_bytes, format_count
+from orchestrator.queries.trial import TrialDetails
+from orchestrator.tables import human, printable
+from reports.metric import TITLES
+
+_CARD_RESULTS = (
+    *("accuracy", "val_accuracy", "float_accuracy", "flash", "sram", "sram_activations", "macs"),
+    *("flash_firmware", "sram_firmware", "instructions", "binding_use"),
+)
+
+
+def read_artifact(trial: TrialDetails, name: str, root: Path) -> bytes:
+    """A file of a trial, checked against the hash in the database.
+
+    Raises:
+        InputError: if the trial has no such file, or it is missing or damaged.
+    """
+    label = f"trial {trial.row['number']} of {trial.row['study']}"
+    if name not in trial.artifacts:
+        raise InputError(f"{label} ({trial.row['state']}) has no file {name!r}; there are {list(trial.artifacts)}")
+    noted = trial.artifacts[name]
+    path = (root / noted["path"]).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise InputError(f"{label}: {noted['path']!r} lies outside {root}")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{label}: {path} cannot be read: {error.strerror}") from None
+    if hashlib.sha256(data).hexdigest() != noted["sha256"]:
+        raise InputError(f"{label}: {path} is damaged: its SHA-256 is not the one in the database")
+    return data
+
+
+def export_trial(trial: TrialDetails, root: Path, output: Path, metadata: bool = False) -> list[str]:
+    """Write a trial's model and what goes with it into a folder; returns the names of what was written.
+
+    With ``metadata`` also ``model_with_metadata.tflite``: the same model with labels, input normalisation and where
+    it comes from inside the file, which the model card says how many bytes cost.
+
+    Everything is made beside the folder first, so an error leaves nothing half-written.
+
+    Raises:
+        InputError: if the trial has no model, a file is damaged, or the folder cannot be written.
+    """
+    model = read_artifact(trial, "model", root)
+    deployment = read_artifact(trial, "deployment", root) if "deployment" in trial.artifacts else None
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output, prefix=".partial-") as name:
+            stage = Path(name)
+            (stage / "model.tflite").write_bytes(model)
+            (stage / "model_data.h").write_text(_array_header(), encoding="ascii")
+            (stage / "model_data.c").write_text(_array_source(model), encoding="ascii")
+            if deployment is not None:
+                (stage / "deployment.json").write_bytes(deployment)
+            note = _write_firmware(model, deployment, stage / "firmware")
+            if metadata and deployment is not None:
+                larger = with_metadata(trial, model, deployment)
+                (stage / "model_with_metadata.tflite").write_bytes(larger)
+                note += f"\n\n`model_with_metadata.tflite` says what it is in {len(larger) - len(model):,} more bytes."
+            (stage / "MODEL_CARD.md").write_text(model_card(trial, model, note), encoding="utf-8")
+            return _move_all(stage, output)
+    except OSError as error:
+        raise InputError(f"--output {output}: {error.strerror or error}") from None
+
+
+def with_metadata(trial: TrialDetails, model: bytes, deployment: bytes) -> bytes:
+    """The model with labels, input normalisation and provenance as one JSON metadata buffer."""
+    from mcu.cost.deployment import write_deployment
+    from mcu.tflite.reader import read_tflite
+
+    facts = json.loads(deployment)
+    told = {
+        "labels": ",".join(facts["classes"]),
+        "mean": ",".join(f"{value:.6g}" for value in facts["normalise"]["mean"]),
+        "std": ",".join(f"{value:.6g}" for value in facts["normalise"]["std"]),
+        "task": str(trial.row["task"]),
+        "made": f"mcusweep {trial.row['study']}#{trial.row['number']} {str(trial.row['spec_hash'])[:12]}",
+    }
+    return write_deployment(replace(read_tflite(model), metadata=told))
+
+
+def _move_all(stage: Path, output: Path) -> list[str]:
+    names = sorted(path.name for path in stage.iterdir())
+    for name in names:
+        target = output / name
+        if target.is_dir():
+            shutil.rmtree(target)
+        (stage / name).replace(target)
+    return names
+
+
+def _array_header() -> str:
+    return (
+        "#ifndef MODEL_DATA_H\n#define MODEL_DATA_H\n\n"
+        "extern const unsigned char model_data[];\nextern const unsigned int model_data_len;\n\n#endif\n"
+    )
+
+
+def _array_source(model: bytes) -> str:
+    lines = [", ".join(f"0x{byte:02x}" for byte in model[k : k + 16]) for k in range(0, len(model), 16)]
+    body = ",\n    ".join(lines)
+    return (
+        '#include "model_data.h"\n\n'
+        "/* A TensorFlow Lite model; TFLM needs it aligned. */\n"
+        "__attribute__((aligned(16))) const unsigned char model_data[] = {\n"
+        f"    {body}}};\nconst unsigned int model_data_len = {len(model)};\n"
+    )
+
+
+def _write_firmware(model: bytes, deployment: bytes | None, folder: Path) -> str:
+    """The C project of the model; returns a line for the model card, which says so where it cannot be made."""
+    from mcu.firmware.project import write_project
+    from mcu.tflite.reader import read_tflite
+    from orchestrator.worker.front_end import write_listening_project
+
+    samples = expected = None
+    facts = json.loads(deployment) if deployment is not None else {}
+    if facts:
+        samples = np.array(facts["self_test"]["inputs_nhwc"], dtype=np.int8)
+        expected = np.array(facts["self_test"]["outputs"], dtype=np.int8)
+    try:
+        if facts.get("front_end"):
+            note = write_listening_project(read_tflite(model), facts, folder, samples=samples, expected=expected)
+        else:
+            write_project(read_tflite(model), folder, samples=samples, expected=expected)
+            note = ""
+    except InputError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        return f"No C project: {printable(str(error))}"
+    return f"`firmware/` is a C project that needs no library; its self test compares with stored outputs.{note}"
+
+
+def model_card(trial: TrialDetails, model: bytes, firmware: str) -> str:
+    """What one has to know about the model, as Markdown."""
+    row = trial.row
+    lines = [f"# {_cell(row['network'])} for {_cell(row['device'] or 'a budget')}", ""]
+    lines += [f"Made by mcusweep: trial {row['number']} of study {_cell(row['study'])}.", "", "| | |", "|---|---|"]
+    facts: dict[str, Any] = {
+        "task": row["task"],
+        "method": row["method"],
+        "budget": _budget(row),
+        "seed": row["seed"],
+        **{name: human(name, row[name]) for name in _CARD_RESULTS if row[name] is not None},
+        **{f"hyperparameter {name}": value for name, value in trial.parameters.items()},
+        "bytes of model.tflite": f"{len(model):,}",
+        "SHA-256 of model.tflite": hashlib.sha256(model).hexdigest(),
+        "specification": row["spec_hash"],
+    }
+    lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in facts.items()]
+    measure = "top-1" if row["metric"] == "accuracy" else TITLES[row["metric"]]
+    lines += ["", f"`accuracy` is the int8 {measure} on test data that chose nothing; `flash` is the .tflite file and"]
+    word = "measured" if row["measured"] else "predicted (tflite-micro was not installed)"
+    lines += [f"`sram` the TensorFlow Lite Micro arena, {word}.", "", firmware, ""]
+    return "\n".join(lines)
+
+
+def _budget(row: dict[str, Any]) -> str:
+    write = {"flash": format_bytes, "sram": format_bytes, "macs": format_count}
+    bounds = [f"{shown(row[f'budget_{name}'])} {name}" for name, shown in write.items() if row[f"budget_{name}"]]
+    return ", ".join(bounds) or "none"
+
+
+def _cell(value: Any) -> str:
+    text = printable(str(value))
+    return "".join(f"\\{c}" if c in "|<>*_`[]\\#" else c for c in text)

@@ -1,0 +1,67 @@
+"""What early stopping saved in a study, and how often it was wrong: read from the reports of its trials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from orchestrator.running.stop_rule import AsyncRungs, stop_rule_for
+from orchestrator.spec import Rung, TrialState
+from orchestrator.storage.store import Store, Study
+from search_spaces.sweep import SweepConfig
+
+
+@dataclass(frozen=True)
+class StopAudit:
+    """Early stopping of one study.
+
+    Attributes:
+        stopped: trials that were stopped.
+        epochs_saved: share of the epochs of all ended trials that were not trained.
+        spared: trials that would have been stopped but belong to the audit, and ended.
+        false_stops: those of them that came out best of their budget.
+    """
+
+    stopped: int
+    epochs_saved: float
+    spared: int
+    false_stops: int
+
+    @property
+    def line(self) -> str:
+        """One line for people."""
+        checked = f"{self.false_stops} of {self.spared} spared for the audit came out best" if self.spared else ""
+        return f"{self.stopped} trials stopped early, {self.epochs_saved:.0%} of the epochs saved" + (
+            f"; {checked}" if checked else ""
+        )
+
+
+def stop_audit(store: Store, study: Study) -> StopAudit | None:
+    """Replay a study's reports through a fresh rule; None where nothing was, or could have been, stopped."""
+    try:
+        sweep = SweepConfig.model_validate({**study.sweep, "workers": study.workers})
+    except ValidationError:
+        return None  # a study of another version: its report does not fail for this line
+    rule = stop_rule_for(sweep)
+    if not isinstance(rule, AsyncRungs):
+        return None
+    ended = {trial.number: trial for trial in store.trials(study) if trial.result is not None}
+    reached: dict[int, float] = {}
+    for row in store.rungs(study):
+        trial = ended.get(row["number"])
+        if trial is None:
+            continue
+        rung = Rung(**{name: row[name] for name in Rung.model_fields})
+        rule.report(trial.number, trial.spec, rung)
+        reached[trial.number] = max(reached.get(trial.number, 0.0), rung.epochs_done)
+    stopped = [trial for trial in ended.values() if trial.state is TrialState.STOPPED]
+    for trial in ended.values():
+        if trial.result is not None:
+            rule.ended(trial.number, trial.spec, trial.result)
+    planned = sum(trial.spec.training.epochs for trial in ended.values())
+    saved = sum(trial.spec.training.epochs - reached.get(trial.number, 0.0) for trial in stopped)
+    audit = rule.audit()
+    if not stopped and not audit.spared:
+        return None
+    return StopAudit(len(stopped), saved / planned if planned else 0.0, audit.spared, audit.false_stops)

@@ -1,0 +1,112 @@
+"""Two studies side by side: their sweeps, what each method reached at each budget, and equal trials that disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from orchestrator.planning.sweep_difference import differences
+from orchestrator.queries.best import describe_bounds
+from orchestrator.spec import FINAL_STATES, Bounds
+from orchestrator.storage.connection import transaction
+from orchestrator.storage.schema import TRIALS
+from orchestrator.storage.store import Store, Study
+
+CELL_COLUMNS = (
+    *("budget", "method", "first_trials", "second_trials", "first_feasible", "second_feasible"),
+    *("first_accuracy", "second_accuracy", "difference"),
+)
+RESULTS = ("state", "val_accuracy", "accuracy", "flash", "sram", "macs")
+_TOLERANCE = {"val_accuracy": 1e-9, "accuracy": 1e-9}
+
+
+@dataclass(frozen=True)
+class StudyDiff:
+    """What differs between two studies.
+
+    Attributes:
+        sweep: ``key: first -> second`` of every key of the sweep that differs.
+        cells: per budget and method trials, feasible ones, and the test accuracy of the best by validation.
+        shared: trials of equal specification that finished in both; ``only_first`` and ``only_second`` the rest.
+        disagreeing: equal specifications with different results; none are expected on one type of machine.
+    """
+
+    first: str
+    second: str
+    sweep: list[str]
+    cells: list[dict[str, Any]]
+    shared: int
+    only_first: int
+    only_second: int
+    disagreeing: list[dict[str, Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain values, for JSON."""
+        return dict(vars(self))
+
+
+def diff_studies(first: tuple[Store, Study], second: tuple[Store, Study]) -> StudyDiff:
+    """Compare two studies, of one database or of two."""
+    ours, theirs = (_finished(*side) for side in (first, second))
+    hashes = [{row["spec_hash"]: row for row in rows} for rows in (ours, theirs)]
+    shared = [key for key in hashes[0] if key in hashes[1]]
+    return StudyDiff(
+        first=first[1].name,
+        second=second[1].name,
+        sweep=differences(_sweep(first[1]), _sweep(second[1])),
+        cells=_cells(ours, theirs),
+        shared=len(shared),
+        only_first=len(hashes[0]) - len(shared),
+        only_second=len(hashes[1]) - len(shared),
+        disagreeing=[row for key in shared if (row := _disagreement(hashes[0][key], hashes[1][key]))],
+    )
+
+
+def _sweep(study: Study) -> dict[str, Any]:
+    return {**study.sweep, "workers": study.workers}
+
+
+def _finished(store: Store, study: Study) -> list[Mapping[Any, Any]]:
+    names = ("number", "method", "device", "budget_flash", "budget_sram", "budget_macs", "feasible", "spec_hash")
+    query = (
+        sa.select(*(TRIALS.c[name] for name in (*names, *RESULTS)))
+        .where((TRIALS.c.study_id == study.id) & TRIALS.c.state.in_([state.value for state in FINAL_STATES]))
+        .order_by(TRIALS.c.number)
+    )
+    with transaction(store.engine, store.url) as connection:
+        return list(connection.execute(query).mappings())
+
+
+def _budget(row: Mapping[Any, Any]) -> str:
+    bounds = Bounds(flash=row["budget_flash"], sram=row["budget_sram"], macs=row["budget_macs"]).budget()
+    text = describe_bounds(bounds)
+    return f"{row['device']} ({text})" if row["device"] else text
+
+
+def _cells(ours: Sequence[Mapping[Any, Any]], theirs: Sequence[Mapping[Any, Any]]) -> list[dict[str, Any]]:
+    groups: dict[tuple[str, str], tuple[list[Any], list[Any]]] = {}
+    for side, rows in enumerate((ours, theirs)):
+        for row in rows:
+            groups.setdefault((_budget(row), row["method"]), ([], []))[side].append(row)
+    cells = []
+    for (budget, method), sides in groups.items():
+        fit = [[row for row in side if row["feasible"] and row["accuracy"] is not None] for side in sides]
+        best = [max(side, key=lambda row: row["val_accuracy"] or 0.0)["accuracy"] if side else None for side in fit]
+        change = best[1] - best[0] if best[0] is not None and best[1] is not None else None
+        values = (budget, method, *map(len, sides), *map(len, fit), *best, change)
+        cells.append(dict(zip(CELL_COLUMNS, values, strict=True)))
+    return cells
+
+
+def _disagreement(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> dict[str, Any] | None:
+    changed = {name: [one[name], other[name]] for name in RESULTS if _differ(name, one[name], other[name])}
+    return {"first": one["number"], "second": other["number"], **changed} if changed else None
+
+
+def _differ(name: str, one: Any, other: Any) -> bool:
+    if name in _TOLERANCE and one is not None and other is not None:
+        return bool(abs(one - other) > _TOLERANCE[name])
+    return bool(one != other)

@@ -1,0 +1,192 @@
+"""How far a study is: by budget, what runs where, and how fast it goes. No torch, no Ray, no Optuna."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from mcu.budget import RESOURCES, Budget, Resources
+from orchestrator.spec import FINAL_STATES
+from orchestrator.storage.connection import transaction
+from orchestrator.storage.schema import ATTEMPTS, RUNGS, TRIALS
+from orchestrator.storage.store import Store, Study
+from orchestrator.storage.study_budgets import budgets_of
+
+LATELY = timedelta(minutes=30)
+"""Throughput is that of the trials that ended so long before the last one did."""
+
+
+@dataclass(frozen=True)
+class BudgetStatus:
+    """One budget: trials done and left, and the best feasible model so far with its use of each bound."""
+
+    name: str
+    done: int
+    left: int
+    best: float | None
+    use: dict[str, float]
+
+
+@dataclass(frozen=True)
+class RunningTrial:
+    """A trial some worker is at."""
+
+    number: int
+    method: str
+    budget: str
+    worker: str
+    epochs_done: float
+    epochs: int
+    phase: str
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """Where a study stands.
+
+    Attributes:
+        runner: host, pid and begin of the driver that runs it now, if any.
+        per_hour: trials that ended in an hour lately; None before two have.
+        seconds_left: at that pace; None where it is not known, or nobody runs the study.
+    """
+
+    study: str
+    created_at: str
+    planned: int
+    states: dict[str, int]
+    runner: dict[str, Any] | None
+    budgets: tuple[BudgetStatus, ...]
+    running: tuple[RunningTrial, ...]
+    per_hour: float | None
+    seconds_left: float | None
+
+    @property
+    def done(self) -> int:
+        """Trials with a result."""
+        return sum(self.states.get(state, 0) for state in FINAL_STATES)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "study": self.study,
+            "planned": self.planned,
+            "done": self.done,
+            "states": self.states,
+            "created_at": self.created_at,
+            "running": self.runner,
+            "budgets": [vars(budget) for budget in self.budgets],
+            "trials": [vars(trial) for trial in self.running],
+            "per_hour": self.per_hour,
+            "seconds_left": self.seconds_left,
+        }
+
+
+def read_status(store: Store, study: Study) -> StudyStatus:
+    """Ask the database."""
+    holder = store.holder(study.name)
+    runner = None if holder is None else {"host": holder.host, "pid": holder.pid, "since": holder.since}
+    states = store.state_counts(study)
+    names = {budget: name for name, _, budget in budgets_of(study)}
+    with transaction(store.engine, store.url) as connection:
+        trials = [dict(row) for row in connection.execute(_trials(study)).mappings()]
+        attempts = [dict(row) for row in connection.execute(_open_attempts(study)).mappings()] if runner else []
+    done = sum(states.get(state, 0) for state in FINAL_STATES)
+    per_hour = _per_hour([row["finished_at"] for row in trials if row["finished_at"] and row["reused_from"] is None])
+    left = study.planned_trials - done
+    return StudyStatus(
+        study.name, study.created_at, study.planned_trials, states, runner,
+        _by_budget(study, names, trials),
+        tuple(_running(row, names) for row in attempts),
+        per_hour,
+        3600.0 * left / per_hour if per_hour and runner and left > 0 else None,
+    )  # fmt: skip
+
+
+def _trials(study: Study) -> sa.Select[Any]:
+    columns = ("state", "val_accuracy", "feasible", "finished_at", "reused_from", *RESOURCES)
+    bounds = (f"budget_{name}" for name in RESOURCES)
+    return sa.select(*(TRIALS.c[name] for name in (*columns, *bounds))).where(TRIALS.c.study_id == study.id)
+
+
+def _open_attempts(study: Study) -> sa.Select[Any]:
+    """Attempts that have not ended, each with its last report."""
+    last = sa.select(RUNGS.c.attempt_id, sa.func.max(RUNGS.c.id).label("id")).group_by(RUNGS.c.attempt_id).subquery()
+    bounds = (TRIALS.c[f"budget_{name}"] for name in RESOURCES)
+    return (
+        sa.select(
+            TRIALS.c.number, TRIALS.c.method, TRIALS.c.spec_json, *bounds,
+            ATTEMPTS.c.worker_host, ATTEMPTS.c.worker_pid, RUNGS.c.epochs_done, RUNGS.c.phase,
+        )
+        .select_from(
+            ATTEMPTS.join(TRIALS, TRIALS.c.id == ATTEMPTS.c.trial_id)
+            .outerjoin(last, last.c.attempt_id == ATTEMPTS.c.id)
+            .outerjoin(RUNGS, RUNGS.c.id == last.c.id)
+        )
+        .where((TRIALS.c.study_id == study.id) & ATTEMPTS.c.ended_at.is_(None))
+        .order_by(TRIALS.c.number)
+    )  # fmt: skip
+
+
+def _budget_of(row: Mapping[str, Any]) -> Budget:
+    return Budget(**{name: row[f"budget_{name}"] for name in RESOURCES})
+
+
+def _running(row: Mapping[str, Any], names: Mapping[Budget, str]) -> RunningTrial:
+    worker = f"{row['worker_host']}:{row['worker_pid']}" if row["worker_pid"] else "waiting for a worker"
+    epochs = int(json.loads(row["spec_json"])["training"]["epochs"])
+    budget = names.get(_budget_of(row), "?")
+    return RunningTrial(
+        row["number"], row["method"], budget, worker, row["epochs_done"] or 0.0, epochs, row["phase"] or "starting"
+    )
+
+
+def _by_budget(study: Study, names: Mapping[Budget, str], trials: list[dict[str, Any]]) -> tuple[BudgetStatus, ...]:
+    wanted = _wanted(study, list(names.values()))
+    done: Counter[str] = Counter()
+    best: dict[str, dict[str, Any]] = {}
+    for row in trials:
+        name = names.get(_budget_of(row))
+        if name is None or row["state"] not in FINAL_STATES:
+            continue
+        done[name] += 1
+        if not row["feasible"] or row["state"] != "complete" or row["val_accuracy"] is None:
+            continue
+        if name not in best or row["val_accuracy"] > best[name]["val_accuracy"]:
+            best[name] = row
+    return tuple(
+        BudgetStatus(
+            name, done[name], max(0, wanted[name] - done[name]),
+            best[name]["val_accuracy"] if name in best else None,
+            _use(budget, best[name]) if name in best else {},
+        )
+        for budget, name in names.items()
+    )  # fmt: skip
+
+
+def _use(budget: Budget, row: Mapping[str, Any]) -> dict[str, float]:
+    used = Resources(*(row[name] for name in RESOURCES))
+    return {name: getattr(used, name) / bound for name, bound in budget.bounds().items()}
+
+
+def _wanted(study: Study, names: list[str]) -> Counter[str]:
+    """Planned trials by budget: networks and budgets take turns in every method."""
+    methods, network = study.sweep["methods"], study.sweep["network"]
+    cells = len(names) * (len(network["names"]) if network.get("names") else 1)
+    wanted: Counter[str] = Counter()
+    for method in methods["names"]:
+        trials = methods["trials"].get(method, study.sweep["sweep"]["trials"])
+        wanted.update(names[index % cells % len(names)] for index in range(trials))
+    return wanted
+
+
+def _per_hour(ends: list[str]) -> float | None:
+    moments = sorted(map(datetime.fromisoformat, ends))
+    lately = [moment for moment in moments if moments[-1] - moment <= LATELY]
+    seconds = (lately[-1] - lately[0]).total_seconds() if lately else 0.0
+    return 3600.0 * (len(lately) - 1) / seconds if seconds > 0 else None

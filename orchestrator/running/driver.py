@@ -1,0 +1,308 @@
+"""The driver: asks the sampler, hands trials to the executor, stores what comes back. The only writer.
+
+The database leads. Every step is written before the next one that depends on it, so the driver can be killed at
+any instant: `reconcile` takes up what was left, finished trials are never run again, unfinished ones keep their
+specification and seed, and results of attempts that were given up are refused.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from orchestrator.executors.base import Event, Executor, Finished, LossReason, Lost, Reported, Started
+from orchestrator.planning.budget_plan import BudgetPlan
+from orchestrator.planning.plan import Plan
+from orchestrator.running.disk_guard import DiskGuard, DiskShort
+from orchestrator.running.interrupts import Interrupts, Wish
+from orchestrator.running.stop_rule import StopRule
+from orchestrator.running.watcher import Watcher
+from orchestrator.samplers.base import Context, Sampler, replay
+from orchestrator.samplers.observation import outcome_of
+from orchestrator.spec import FINAL_STATES, Rung, TrialResult, TrialSpec
+from orchestrator.storage.connection import StoreError
+from orchestrator.storage.optuna_mirror import OptunaRecord
+from orchestrator.storage.store import Store, StoredTrial, Study
+from orchestrator.storage.study_lock import StudyLock
+
+POLL_SECONDS = 0.5
+HEARTBEAT_SECONDS = 10.0
+COUNTED_LOSSES = (LossReason.WORKER_DIED.value, LossReason.OUT_OF_MEMORY.value, LossReason.EXECUTOR_LOST.value)
+
+
+@dataclass(frozen=True)
+class Retries:
+    """How often a trial whose worker died is tried, and how long (seconds) it waits: doubled each time."""
+
+    max_attempts: int = 3
+    first_wait: float = 1.0
+    longest_wait: float = 60.0
+
+    def wait(self, failures: int) -> float:
+        """Seconds before the attempt after that many failures."""
+        return min(self.longest_wait, self.first_wait * 2 ** (failures - 1))
+
+
+@dataclass(frozen=True)
+class Work:
+    """A trial that is in the database and has no result yet."""
+
+    trial_id: int
+    number: int
+    spec: TrialSpec
+    failures: int = 0
+    not_before: float = 0.0
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the driver works with; all of it can be replaced in tests."""
+
+    store: Store
+    study: Study
+    plan: Plan
+    record: OptunaRecord
+    sampler: Sampler
+    executor: Executor
+    stop_rule: StopRule
+    budgets: BudgetPlan = field(default_factory=BudgetPlan)
+    watcher: Watcher = field(default_factory=Watcher)
+    interrupts: Interrupts = field(default_factory=Interrupts)
+    retries: Retries = field(default_factory=Retries)
+    on_result: Callable[[], None] = lambda: None
+    disk: DiskGuard = field(default_factory=DiskGuard)
+
+
+class Driver:
+    """Runs the trials of one study that have no result yet. Hold the study's lock while it runs.
+
+    Raises (from `run`):
+        StoreError: the database gave out; nothing that was stored is lost.
+        ExecutorError: nothing can run any more.
+        DiskShort: too little space is left to begin another trial.
+    """
+
+    def __init__(self, room: Room, lock: StudyLock) -> None:
+        self._room, self._lock = room, lock
+        self._waiting: deque[Work] = deque()
+        self._running: dict[str, Work] = {}
+        self._next_number = 0
+        self._last_heartbeat = 0.0
+        self._noted_wish = Wish.GO_ON
+        self._shortage: str | None = None
+
+    def run(self) -> bool:
+        """Run until every planned trial has a result; False if the user interrupted."""
+        room = self._room
+        earlier = self.reconcile()
+        room.watcher.begin(room.plan, earlier, room.executor.capacity)
+        try:
+            while self._step():
+                pass
+        finally:
+            self._give_up(LossReason.INTERRUPTED)
+            room.executor.shutdown()
+            room.watcher.close()
+        return room.interrupts.wish is Wish.GO_ON or not self._unfinished()
+
+    def _step(self) -> bool:
+        """One round: fill the workers, wait for events, take them in. False when there is nothing left to do."""
+        room = self._room
+        wish = room.interrupts.wish
+        self._tell_wish(wish)
+        if wish is Wish.STOP_NOW:
+            return False
+        if wish is Wish.GO_ON and not self._disk_is_short():
+            self._fill()
+        if not self._running and (wish is not Wish.GO_ON or not self._unfinished()):
+            return False
+        for event in room.executor.poll(POLL_SECONDS):
+            self._take_in(event)
+        self._heartbeat()
+        room.watcher.tick()
+        return True
+
+    def _disk_is_short(self) -> bool:
+        """Whether no trial may begin for want of space; the line is told once, and ends the run once nothing runs."""
+        shortage = self._room.disk.shortage()
+        if shortage is not None and not self._running and self._unfinished():
+            raise DiskShort(shortage)
+        if shortage is not None and self._shortage is None:
+            self._room.watcher.note(f"{shortage}; finishing {len(self._running)} running trials")
+        self._shortage = shortage
+        return shortage is not None
+
+    def _unfinished(self) -> bool:
+        return bool(self._waiting or self._running or self._next_number < len(self._room.plan.trials))
+
+    def _tell_wish(self, wish: Wish) -> None:
+        if wish is self._noted_wish:
+            return
+        self._noted_wish = wish
+        if wish is Wish.FINISH_RUNNING:
+            running = len(self._running)
+            self._room.watcher.note(f"interrupted: finishing {running} running trials; Ctrl-C again stops now")
+
+    def _heartbeat(self) -> None:
+        now = self._room.executor.now()
+        if now - self._last_heartbeat < HEARTBEAT_SECONDS:
+            return
+        self._last_heartbeat = now
+        if not self._lock.renew():
+            raise StoreError(f"another driver has taken over study {self._room.study.name!r}; this one stops")
+
+    # taking up
+
+    def reconcile(self) -> list[tuple[TrialSpec, TrialResult]]:
+        """Take up what an earlier driver left; returns the finished trials. Call before the first ask."""
+        room = self._room
+        room.store.give_up_open_attempts(room.study, LossReason.DRIVER_DIED.value)
+        failures: dict[int, int] = {}
+        for attempt in room.store.attempts(room.study):
+            failures[attempt["number"]] = failures.get(attempt["number"], 0) + (attempt["reason"] in COUNTED_LOSSES)
+        planned = len(room.plan.trials)  # trials merged in from another database lie behind the plan
+        stored = [trial for trial in room.store.trials(room.study) if trial.number < planned]
+        self._complete_record(stored)
+        for trial in stored:
+            if trial.state not in FINAL_STATES:
+                work = Work(trial.id, trial.number, trial.spec, failures.get(trial.number, 0))
+                self._waiting.append(work)
+        self._next_number = len(stored)
+        for trial in stored:
+            room.budgets.restore(room.plan.trials[trial.number], trial.spec, trial.result)
+        self._remind_stop_rule(stored)
+        return [(trial.spec, trial.result) for trial in stored if trial.result is not None]
+
+    def _remind_stop_rule(self, stored: list[StoredTrial]) -> None:
+        """Give the stop rule the rungs and ends of finished trials; unfinished ones report theirs again."""
+        room = self._room
+        finished = {trial.number: trial for trial in stored if trial.result is not None}
+        for row in room.store.rungs(room.study):
+            trial = finished.get(row["number"])
+            if trial is not None:
+                rung = Rung(**{name: row[name] for name in Rung.model_fields})
+                room.stop_rule.report(trial.number, trial.spec, rung)
+        for trial in finished.values():
+            if trial.result is not None:
+                room.stop_rule.ended(trial.number, trial.spec, trial.result)
+
+    def _complete_record(self, stored: list[StoredTrial]) -> None:
+        room = self._room
+        records = room.record.records()
+        for trial in stored[len(records) :]:
+            planned = room.plan.trials[trial.number]
+            room.record.start(trial.number, trial.spec, room.plan.spaces[planned.method], planned.index, {})
+        for trial in stored:
+            known = trial.number < len(records) and records[trial.number].trial.state.is_finished()
+            if trial.result is not None and not known:
+                room.record.finish(trial.number, trial.spec, trial.result)
+        replay(room.sampler, room.record.records())
+
+    # handing out
+
+    def _fill(self) -> None:
+        work = self._work()
+        while len(self._running) < self._room.executor.capacity:
+            trial = next(work, None)
+            if trial is None:
+                return
+            self._hand_out(trial)
+
+    def _work(self) -> Iterator[Work]:
+        """Trials that may start now: those of earlier attempts first, then new ones."""
+        now = self._room.executor.now()
+        for _ in range(len(self._waiting)):
+            work = self._waiting.popleft()
+            if work.not_before <= now:
+                yield work
+            else:
+                self._waiting.append(work)
+        while self._next_number < len(self._room.plan.trials):
+            new = self._ask()
+            if new is not None:
+                yield new
+
+    def _ask(self) -> Work | None:
+        """Write the next planned trial; None if an equal one gave its result already."""
+        room = self._room
+        planned = room.plan.trials[self._next_number]
+        planned = replace(planned, budget=room.budgets.of(planned))
+        seeds = room.plan.sweep.sweep.seeds or 1
+        context = Context(planned.budget.budget, planned.network.name, len(room.plan.cells), seeds)
+        suggestion = room.sampler.suggest(planned.method, planned.index, context)
+        spec = room.plan.spec(planned, suggestion.params)
+        trial_id = room.store.add_trial(room.study, planned.number, spec)
+        self._next_number += 1
+        room.record.start(planned.number, spec, room.plan.spaces[planned.method], planned.index, suggestion.memory)
+        work = Work(trial_id, planned.number, spec)
+        equal = None if room.study.simulated else room.store.equal_result(spec.hash())
+        if equal is None:
+            return work
+        origin, result = equal
+        room.store.finish_without_attempt(trial_id, result, reused_from=origin)
+        self._conclude(work, result, origin)
+        return None
+
+    def _hand_out(self, work: Work) -> None:
+        attempt = self._room.store.begin_attempt(work.trial_id)
+        self._running[attempt] = work
+        self._room.executor.submit(attempt, work.spec)
+        self._room.watcher.started(work.number, work.spec)
+
+    # taking in
+
+    def _take_in(self, event: Event) -> None:
+        room = self._room
+        work = self._running.get(event.attempt)
+        if work is None:
+            return  # an attempt that was given up
+        match event:
+            case Started(attempt, host, pid):
+                room.store.note_worker(attempt, host, pid)
+            case Reported(attempt, rung):
+                room.store.add_rung(attempt, rung)
+                room.watcher.reported(work.number, rung)
+                if room.stop_rule.report(work.number, work.spec, rung):
+                    room.executor.stop(attempt)
+            case Finished(attempt, result):
+                accepted = room.store.finish_attempt(attempt, result)
+                del self._running[attempt]
+                if accepted:
+                    self._conclude(work, result, None)
+            case Lost(attempt, reason, detail):
+                del self._running[attempt]
+                self._retry(attempt, work, reason, detail)
+
+    def _conclude(self, work: Work, result: TrialResult, reused_from: str | None) -> None:
+        room = self._room
+        planned = room.plan.trials[work.number]
+        room.record.finish(work.number, work.spec, result)
+        room.sampler.learn(planned.method, planned.index, outcome_of(result, work.spec.budget.budget()))
+        room.budgets.ended(planned, work.spec, result)
+        room.stop_rule.ended(work.number, work.spec, result)
+        room.on_result()
+        room.watcher.finished(work.number, work.spec, result, reused_from)
+
+    def _retry(self, attempt: str, work: Work, reason: LossReason, detail: str) -> None:
+        room = self._room
+        failures = work.failures + (reason.value in COUNTED_LOSSES)
+        room.store.end_attempt(attempt, reason.value, detail)
+        retried = failures < room.retries.max_attempts
+        room.watcher.lost(work.number, reason, detail, retried)
+        if retried:
+            later = room.executor.now() + room.retries.wait(max(1, failures))
+            self._waiting.append(Work(work.trial_id, work.number, work.spec, failures, later))
+            return
+        given_up = TrialResult(state="failed", reason=f"gave up after {failures} attempts: {reason}: {detail}")
+        room.store.finish_without_attempt(work.trial_id, given_up)
+        self._conclude(work, given_up, None)
+
+    def _give_up(self, reason: LossReason) -> None:
+        """Plan what still runs again; a database that gave out keeps it open for the next `reconcile`."""
+        for attempt in list(self._running):
+            try:
+                self._room.store.end_attempt(attempt, reason.value)
+            except StoreError:
+                return
+            del self._running[attempt]

@@ -1,0 +1,223 @@
+"""Progress on stderr: a live table per budget on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+from typing import IO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from mcu.budget import Budget
+from orchestrator.executors.base import LossReason
+from orchestrator.planning.plan import Plan
+from orchestrator.running.watcher import Watcher
+from orchestrator.spec import Rung, TrialResult, TrialSpec
+from orchestrator.tables import bar, duration, printable
+from reports.metric import TITLES
+
+Clock = Callable[[], float]
+REFRESH_SECONDS = 0.5
+CHOSEN_LATER = "other budgets"
+"""How displays call the budgets that are chosen as results come."""
+
+
+def make_watcher(quiet: bool, stream: IO[str] | None = None) -> Watcher:
+    """The display that suits the terminal; warnings are shown even when quiet."""
+    stream = stream or sys.stderr
+    if quiet:
+        return QuietWatcher(stream)
+    return LiveWatcher(stream) if stream.isatty() else LineWatcher(stream)
+
+
+class QuietWatcher(Watcher):
+    """Only what a person must know."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def note(self, text: str) -> None:
+        """Print it."""
+        print(printable(text), file=self._stream, flush=True)
+
+
+@dataclass
+class Tally:
+    """Counts and bests of a run, from which every display draws."""
+
+    clock: Clock = time.monotonic
+    planned: int = 0
+    done: int = 0
+    failed: int = 0
+    reused: int = 0
+    capacity: int = 1
+    names: dict[Budget, str] = field(default_factory=dict)
+    left: dict[str, int] = field(default_factory=dict)
+    best: dict[str, TrialResult] = field(default_factory=dict)
+    durations: list[float] = field(default_factory=list)
+    running: dict[int, tuple[TrialSpec, Rung | None]] = field(default_factory=dict)
+    began: float = 0.0
+    found: int = 0
+
+    def begin(self, plan: Plan, finished: list[tuple[TrialSpec, TrialResult]], capacity: int) -> None:
+        """Start from the plan and what earlier runs finished."""
+        self.planned, self.capacity, self.began = len(plan.trials), capacity, self.clock()
+        self.names = {named.budget: named.name for _, named in plan.cells}
+        adaptive = plan.sweep.budgets.plan == "adaptive"
+        for trial in plan.trials:
+            name = CHOSEN_LATER if adaptive and trial.index >= len(plan.cells) else trial.budget.name
+            self.left[name] = self.left.get(name, 0) + 1
+        for spec, result in finished:
+            self.end(spec, result)
+        self.found = self.done
+
+    def name(self, spec: TrialSpec) -> str:
+        """The budget of a trial as reports call it."""
+        return self.names.get(spec.budget.budget(), CHOSEN_LATER)
+
+    def end(self, spec: TrialSpec, result: TrialResult) -> None:
+        """Take in a result."""
+        self.done += 1
+        self.failed += result.state == "failed"
+        name = self.name(spec)
+        self.left[name] = self.left.get(name, 0) - 1
+        if result.duration_s:
+            self.durations.append(result.duration_s)
+        if result.state != "complete" or result.violation or result.val_accuracy is None:
+            return
+        held = self.best.get(name)
+        if held is None or result.val_accuracy > (held.val_accuracy or 0.0):
+            self.best[name] = result
+
+    def seconds_left(self) -> float | None:
+        """From the median duration of the trials so far; None before the first."""
+        if not self.durations:
+            return None
+        return (self.planned - self.done) * median(self.durations) / max(1, self.capacity)
+
+    def headline(self) -> str:
+        """One line about everything."""
+        parts = [f"{self.done}/{self.planned} trials", f"{len(self.running)} running"]
+        parts += [f"{self.failed} failed"] if self.failed else []
+        parts += [f"{self.reused} reused"] if self.reused else []
+        here = self.done - self.found - self.reused
+        spent = self.clock() - self.began
+        if here > 1 and spent > 0:
+            parts.append(f"{3600 * here / spent:.0f} an hour")
+        left = self.seconds_left()
+        if left is not None and self.done < self.planned:
+            parts.append(f"about {duration(left)} left")
+        return ", ".join(parts)
+
+
+def describe(number: int, spec: TrialSpec, result: TrialResult, name: str) -> str:
+    """A finished trial in one line."""
+    where = f"trial {number} {spec.method} for {name}"
+    if result.state != "complete":
+        return f"{where}: {result.state}: {result.reason}"
+    accuracy = f"{result.val_accuracy:.2%}" if result.val_accuracy is not None else "–"
+    use = f", {result.binding_use:.0%} of the tightest bound" if result.binding_use is not None else ""
+    over = "" if not result.violation else f", over budget by {result.violation:.1%}"
+    seconds = f" in {duration(result.duration_s)}" if result.duration_s is not None else ""
+    return f"{where}: {accuracy} validation {TITLES[spec.training.metric]}{use}{over}{seconds}"
+
+
+class LineWatcher(QuietWatcher):
+    """A line for each finished trial: for logs."""
+
+    def __init__(self, stream: IO[str], clock: Clock = time.monotonic) -> None:
+        super().__init__(stream)
+        self._tally = Tally(clock)
+
+    def begin(self, plan: Plan, finished: list[tuple[TrialSpec, TrialResult]], capacity: int) -> None:
+        """Say how much there is to do."""
+        self._tally.begin(plan, finished, capacity)
+        self.note(f"study {plan.sweep.sweep.name}: {self._tally.headline()}, {capacity} at a time")
+
+    def started(self, number: int, spec: TrialSpec) -> None:
+        """Count it."""
+        self._tally.running[number] = (spec, None)
+
+    def reported(self, number: int, rung: Rung) -> None:
+        """Remember where it is."""
+        if number in self._tally.running:
+            self._tally.running[number] = (self._tally.running[number][0], rung)
+
+    def finished(self, number: int, spec: TrialSpec, result: TrialResult, reused_from: str | None) -> None:
+        """Say how it ended and how far the sweep is."""
+        self._tally.running.pop(number, None)
+        self._tally.reused += reused_from is not None
+        self._tally.end(spec, result)
+        line = describe(number, spec, result, self._tally.name(spec))
+        origin = f" (reused from {reused_from})" if reused_from else ""
+        self.note(f"[{self._tally.headline()}] {line}{origin}")
+
+    def lost(self, number: int, reason: LossReason, detail: str, retried: bool) -> None:
+        """Say what happened and what follows."""
+        self._tally.running.pop(number, None)
+        self.note(f"trial {number}: {reason}: {detail}; {'trying again' if retried else 'given up'}")
+
+
+class LiveWatcher(LineWatcher):
+    """A table that is redrawn in place; failures and notes stay above it."""
+
+    def __init__(self, stream: IO[str], clock: Clock = time.monotonic) -> None:
+        super().__init__(stream, clock)
+        self._console = Console(file=stream)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._drawn = -REFRESH_SECONDS
+
+    def begin(self, plan: Plan, finished: list[tuple[TrialSpec, TrialResult]], capacity: int) -> None:
+        """Draw for the first time."""
+        self._tally.begin(plan, finished, capacity)
+        self._live.start()
+        self.tick()
+
+    def finished(self, number: int, spec: TrialSpec, result: TrialResult, reused_from: str | None) -> None:
+        """Count it; only trouble gets a line of its own."""
+        self._tally.running.pop(number, None)
+        self._tally.reused += reused_from is not None
+        self._tally.end(spec, result)
+        if result.state == "failed":
+            self.note(describe(number, spec, result, self._tally.name(spec)))
+
+    def note(self, text: str) -> None:
+        """Print it above the table."""
+        self._console.print(Text(printable(text)))
+
+    def tick(self) -> None:
+        """Redraw, at most twice a second."""
+        now = self._tally.clock()
+        if now - self._drawn >= REFRESH_SECONDS:
+            self._drawn = now
+            self._live.update(self.picture(), refresh=True)
+
+    def picture(self) -> Group:
+        """The table per budget, what runs, and the headline."""
+        table = Table(box=None, pad_edge=False)
+        for name in ("budget", "best so far", "tightest bound used", "trials left"):
+            table.add_column(name, justify="left" if name == "budget" else "right")
+        for name, left in self._tally.left.items():
+            held = self._tally.best.get(name)
+            accuracy = f"{held.val_accuracy:.2%}" if held and held.val_accuracy is not None else "–"
+            use = bar(held.binding_use) if held and held.binding_use is not None else "–"
+            table.add_row(Text(printable(name)), accuracy, use, str(left))
+        running = [Text(self._activity(number)) for number in sorted(self._tally.running)[:8]]
+        return Group(table, *running, Text(self._tally.headline(), style="bold"))
+
+    def _activity(self, number: int) -> str:
+        spec, rung = self._tally.running[number]
+        at = "starting" if rung is None else f"epoch {rung.epochs_done:.0f} of {spec.training.epochs} {rung.phase}"
+        return printable(f"  trial {number} {spec.method} {self._tally.name(spec)}: {at}")
+
+    def close(self) -> None:
+        """Leave the last picture on the screen."""
+        self._live.stop()
+        if self._tally.planned:
+            self._console.print(self.picture())

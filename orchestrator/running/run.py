@@ -1,0 +1,243 @@
+"""Running a sweep against a database: begin or continue its study, choose the executor, drive it to its end."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mcu.errors import InputError
+from orchestrator.executors.attempt import DEFAULT_WORKER, WorkerSetting
+from orchestrator.executors.base import Executor
+from orchestrator.planning.budget_plan import budget_plan_for
+from orchestrator.planning.extension import bare, grown
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.sweep_difference import differences
+from orchestrator.provenance import machine, package_versions, usable_cpus
+from orchestrator.running.disk_guard import DiskGuard
+from orchestrator.running.driver import Driver, Retries, Room
+from orchestrator.running.interrupts import Interrupts
+from orchestrator.running.stop_rule import stop_rule_for
+from orchestrator.running.supervision import tell_progress
+from orchestrator.running.warm_start import sampler_for
+from orchestrator.running.watcher import Watcher
+from orchestrator.storage.connection import artifact_root, database_file, database_label
+from orchestrator.storage.optuna_mirror import OptunaRecord
+from orchestrator.storage.store import Store, Study
+from orchestrator.worker.shared_task import lent_task
+from search_spaces.sweep import SweepConfig, WorkersSection
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a sweep is run; nothing here changes its results.
+
+    Attributes:
+        workers, executor: instead of what the sweep file says.
+        address: of a Ray cluster that is already there.
+        worker: ``module:function`` that runs a trial.
+    """
+
+    workers: int | None = None
+    executor: str | None = None
+    address: str | None = None
+    worker: str = DEFAULT_WORKER
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """How a run ended: trials by state, and whether every planned one has its result."""
+
+    study: str
+    counts: dict[str, int]
+    finished: bool
+
+    @property
+    def failed(self) -> int:
+        """Trials without a usable result."""
+        return self.counts.get("failed", 0)
+
+
+MakeExecutor = Callable[[WorkerSetting, WorkersSection, RunOptions, SweepConfig], Executor]
+
+
+def simulated(sweep: SweepConfig) -> SweepConfig:
+    """The sweep as a study of its own for the simulated executor, which must not pass for a real one."""
+    section = sweep.workers.model_copy(update={"executor": "simulated"})
+    name = sweep.sweep.model_copy(update={"name": f"{sweep.sweep.name}-simulated"})
+    return sweep.model_copy(update={"workers": section, "sweep": name})
+
+
+def open_study(
+    store: Store,
+    sweep: SweepConfig,
+    sweep_file: str | None = None,
+    task: Mapping[str, Any] | None = None,
+    *,
+    extend: bool = False,
+) -> Study:
+    """The sweep's study: a new one, or the one there is if it was made from the same sweep.
+
+    Args:
+        sweep_file: text of the sweep file, kept with a new study.
+        task: what is known of the data, kept as well.
+        extend: let the sweep add trials, seeds, budgets, networks and methods to the study there is.
+
+    Raises:
+        InputError: if a study of that name was made from another sweep; the message shows the difference.
+    """
+    plan = Plan(sweep)
+    dump = json.loads(sweep.canonical())
+    workers = dump.pop("workers")
+    dump = bare(dump)
+    there = store.find_study(sweep.sweep.name)
+    if there is not None:
+        different = differences(bare(there.sweep), dump)
+        if different and extend:
+            return _extended(store, there, sweep, sweep_file)
+        if different:
+            shown = "; ".join(different[:4]) + (f"; and {len(different) - 4} more" if len(different) > 4 else "")
+            raise InputError(
+                f"study {there.name!r} in {database_label(store.url)} was made from another sweep: {shown}; "
+                "give this one another [sweep] name or another --storage, or --extend the study"
+            )
+        return there
+    planned = len(plan.trials)
+    fresh = Study(
+        0, sweep.sweep.name, dump, sweep_file, workers, planned, package_versions(), machine(), "", dict(task or {})
+    )
+    return store.create_study(fresh)
+
+
+def _extended(store: Store, there: Study, sweep: SweepConfig, sweep_file: str | None) -> Study:
+    longer = grown(stored_sweep(there), sweep)
+    planned = len(Plan(longer).trials)
+    behind = [trial.number for trial in store.trials(there) if trial.number >= there.planned_trials]
+    if behind:
+        raise InputError(
+            f"--extend: study {there.name!r} has {len(behind)} trials merged in from elsewhere behind its plan; "
+            "extend before merging, or give the sweep another name"
+        )
+    dump = json.loads(longer.canonical())
+    del dump["workers"]
+    with store.lock(there.name):
+        return store.extend_study(there, dump, sweep_file, planned)
+
+
+def stored_sweep(study: Study) -> SweepConfig:
+    """The configuration a study was made from."""
+    return SweepConfig.model_validate({**study.sweep, "workers": study.workers})
+
+
+def run_study(
+    store: Store,
+    study: Study,
+    sweep: SweepConfig,
+    options: RunOptions,
+    watcher: Watcher,
+    interrupts: Interrupts,
+    make_executor: MakeExecutor | None = None,
+) -> RunReport:
+    """Run what is left of a study. Signals are taken by ``interrupts`` while it runs.
+
+    Raises:
+        InputError: another driver runs the study; a method is unknown.
+        StoreError, ExecutorError: the database or the executor gave out; `run_study` again takes it up.
+    """
+    plan = Plan(sweep)
+    _check_writable(artifact_root(store.url))
+    setting = WorkerSetting(options.worker, str(artifact_root(store.url)), _import_paths(sweep), threads(sweep))
+    with store.lock(study.name) as lock:
+        record = OptunaRecord(store.url, study.name, tuple(sweep.methods.names))
+        try:
+            executor = (make_executor or executor_for)(setting, sweep.workers, options, sweep)
+            with executor, interrupts:
+                room = Room(
+                    store=store,
+                    study=study,
+                    plan=plan,
+                    record=record,
+                    sampler=sampler_for(store, study, sweep, plan.spaces),
+                    executor=executor,
+                    stop_rule=stop_rule_for(sweep),
+                    budgets=budget_plan_for(plan),
+                    watcher=watcher,
+                    interrupts=interrupts,
+                    retries=Retries(sweep.workers.max_attempts),
+                    on_result=tell_progress,
+                    disk=disk_guard(store, sweep),
+                )
+                finished = Driver(room, lock).run()
+        finally:
+            record.close()
+    return RunReport(study.name, store.state_counts(study), finished)
+
+
+def threads(sweep: SweepConfig) -> int:
+    """Torch threads of one trial: as many as it has CPUs."""
+    return sweep.workers.cpus_per_trial
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse to begin where no trial could write its files."""
+    probe = folder / f".probe.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}, where the trials' files go: {error.strerror}") from None
+
+
+def disk_guard(store: Store, sweep: SweepConfig) -> DiskGuard:
+    """Watches where the database and the trials' files are."""
+    file = database_file(store.url)
+    folders = [artifact_root(store.url)] + ([file.absolute().parent] if file is not None else [])
+    return DiskGuard(tuple(folders), 0 if sweep.workers.executor == "simulated" else sweep.workers.min_free)
+
+
+def _import_paths(sweep: SweepConfig) -> tuple[str, ...]:
+    bases = (sweep.task.base, sweep.network.base)
+    return tuple(dict.fromkeys(str(Path(base)) for base in bases if base))
+
+
+def executor_for(setting: WorkerSetting, section: WorkersSection, options: RunOptions, sweep: SweepConfig) -> Executor:
+    """The executor that the options, or else the sweep file, name.
+
+    Raises:
+        InputError: if a real study were to be simulated, or the other way round.
+        ExecutorError: if it cannot start.
+    """
+    name = options.executor or section.executor
+    if (name == "simulated") != (section.executor == "simulated"):
+        raise InputError(f"--executor {name}: this study was begun with {section.executor}; the two do not mix")
+    wanted = options.workers or (section.count if isinstance(section.count, int) else None)
+    local_count = local_workers(section, options)
+    if name == "local":
+        from orchestrator.executors.local import LocalExecutor
+
+        return LocalExecutor(setting, local_count)
+    if name == "simulated":
+        from orchestrator.executors.simulated import SimulatedExecutor
+
+        return SimulatedExecutor(seed=sweep.sweep.seed, workers=wanted or 1000)
+    from orchestrator.executors.ray import RayExecutor
+
+    return RayExecutor(
+        setting,
+        wanted if options.address else local_count,
+        cpus_per_trial=section.cpus_per_trial,
+        address=options.address,
+        use_gpu=sweep.training.device != "cpu",
+        gpus_per_trial=section.gpus_per_trial,
+        lent=lent_task(sweep.task) if setting.worker == DEFAULT_WORKER else None,
+    )
+
+
+def local_workers(section: WorkersSection, options: RunOptions) -> int:
+    """Trials at a time on this machine: as asked for, or as many as it has room for."""
+    wanted = options.workers or (section.count if isinstance(section.count, int) else None)
+    return wanted or max(1, usable_cpus() // section.cpus_per_trial)

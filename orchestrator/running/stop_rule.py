@@ -1,0 +1,200 @@
+"""Whether a running trial is worth going on with. Pure: told of rungs and ends, asked for a verdict, no effects."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+from orchestrator.samplers.base import derive_seed
+from orchestrator.spec import Bounds, Rung, TrialResult, TrialSpec
+from search_spaces.sweep import SweepConfig
+
+USE_WEIGHT = 0.01
+AUGMENTATION = 1e-3  # breaks ties between points of equal Chebyshev distance
+EARLY, NOT_YET = -1, -2  # levels before the first
+NEIGHBOURS = 2.0
+"""Sampled budgets are compared with those that have between half their room and all of it."""
+
+
+class StopRule(ABC):
+    """Judges rungs as they come, in any order of trials."""
+
+    @abstractmethod
+    def report(self, number: int, spec: TrialSpec, rung: Rung) -> bool:
+        """Take in a rung of trial ``number``; True if the trial should stop here."""
+
+    @abstractmethod
+    def ended(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
+        """Take in how a trial ended."""
+
+
+class NeverStop(StopRule):
+    """Every trial runs to its end."""
+
+    def report(self, number: int, spec: TrialSpec, rung: Rung) -> bool:
+        """Never."""
+        return False
+
+    def ended(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
+        """Nothing to learn."""
+
+
+@dataclass(frozen=True)
+class RungSchedule:
+    """Where trials are judged and how hard.
+
+    Attributes:
+        eta: at each level the best ``1 / eta`` go on; a level judges nobody before ``eta`` trials reached it.
+        levels: shares of the epochs at which trials are judged, ascending.
+        feasible_from: share of the epochs before which violation is not held against a trial: pruning is still on its
+            way to the budget, and the accuracy of a network that is not the final one says little.
+        early: share of the epochs at which a trial that is still on its way is judged once, by accuracy alone: the
+            worst ``1 / eta`` end. It tells a learning rate at which nothing is learned, no more.
+        audit_share: share of the trials that are never stopped, so that false stops can be counted.
+        reach: trials are compared with trials of budgets that give no more room and at least ``1 / reach`` of it;
+            with 1, of the same budget only.
+    """
+
+    eta: int = 3
+    levels: tuple[float, ...] = (0.25, 0.4, 0.55, 0.75)
+    feasible_from: float = 0.8
+    early: float = 0.2
+    audit_share: float = 0.1
+    reach: float = 1.0
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good a trial looked at a level: less violation first, then the smaller distance to the best corner."""
+
+    violation: float
+    distance: float
+
+    def before(self, other: Score) -> bool:
+        """Whether this is strictly better."""
+        return (self.violation, self.distance) < (other.violation, other.distance)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What became of the trials that were spared: ``false_stops`` of ``spared`` ended best of their budget."""
+
+    spared: int
+    false_stops: int
+
+    @property
+    def rate(self) -> float | None:
+        """Share of the stops that were wrong; None before any trial was spared and ended."""
+        return self.false_stops / self.spared if self.spared else None
+
+
+@dataclass
+class AsyncRungs(StopRule):
+    """Asynchronous successive halving (Li et al., MLSys 2020) for constrained objectives, within each budget.
+
+    Trials are compared only with trials of the same task, network, method and length, at the same level and at the
+    same budget or, where budgets are sampled from ranges, at slightly smaller ones. Whoever is not among the best
+    ``1 / eta`` there stops; once before that, on the way to the budget, whoever is among the worst ``1 / eta``. Deb's
+    rule ranks: feasible before infeasible, less violation before more, and then the augmented Chebyshev distance to
+    full accuracy at no cost. Bare Pareto rank says nothing in four dimensions, where most points are non-dominated;
+    and what a trial leaves unused of its own budget is worth little, so use weighs a hundredth of accuracy.
+    """
+
+    schedule: RungSchedule = field(default_factory=RungSchedule)
+    seed: int = 0
+    _seen: dict[tuple[str, int], dict[Bounds, dict[int, Score]]] = field(default_factory=dict)
+    _judged: dict[int, int] = field(default_factory=dict)
+    _condemned: dict[int, str] = field(default_factory=dict)
+    _finals: dict[str, dict[int, float]] = field(default_factory=dict)
+
+    def report(self, number: int, spec: TrialSpec, rung: Rung) -> bool:
+        """Judge the trial at the highest level it has reached, once per level."""
+        share = rung.epochs_done / spec.training.epochs
+        if rung.val_accuracy is None:
+            return False
+        own, keep = score(spec, rung), 1 / self.schedule.eta
+        level = sum(share >= bound for bound in self.schedule.levels) - 1
+        if own.violation > 0 and share < self.schedule.feasible_from:
+            level = EARLY if share >= self.schedule.early else NOT_YET
+            own, keep = Score(0.0, own.distance), 1 - keep
+        if level <= self._judged.get(number, NOT_YET):
+            return False
+        self._judged[number] = level
+        return self._among_the_rest(number, spec, level, own, keep)
+
+    def _among_the_rest(self, number: int, spec: TrialSpec, level: int, own: Score, keep: float) -> bool:
+        """Whether a trial is not in the part of its peers that is kept, and not spared."""
+        reached = self._seen.setdefault((family(spec), level), {})
+        reached.setdefault(spec.budget, {})[number] = own
+        peers = [
+            other
+            for bounds, there in reached.items()
+            if no_more_room(bounds, spec.budget, self.schedule.reach)
+            for other in there.values()
+        ]
+        if len(peers) <= self.schedule.eta:
+            return False
+        better = sum(other.before(own) for other in peers)
+        if better < len(peers) * keep:
+            return False
+        if self.spared(number):
+            self._condemned[number] = stratum(spec)
+            return False
+        return True
+
+    def spared(self, number: int) -> bool:
+        """Whether a trial belongs to the audit: decided by the seed and its number alone."""
+        return derive_seed(self.seed, "audit", number) < self.schedule.audit_share * 2**31
+
+    def ended(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
+        """Remember final accuracies, for the audit."""
+        if result.state == "complete" and not result.violation and result.val_accuracy is not None:
+            self._finals.setdefault(stratum(spec), {})[number] = result.val_accuracy
+
+    def audit(self) -> Audit:
+        """How many trials that would have been stopped were spared, and how many of those came out best."""
+        ended = {number: key for number, key in self._condemned.items() if number in self._finals.get(key, {})}
+        wrong = sum(self._finals[key][number] >= max(self._finals[key].values()) for number, key in ended.items())
+        return Audit(len(ended), wrong)
+
+
+def family(spec: TrialSpec) -> str:
+    """Trials of one family train alike: same task, network, method and length."""
+    task, network = spec.task.model_dump_json(), spec.network.model_dump_json()
+    return f"{task}|{network}|{spec.method}|{spec.training.epochs}"
+
+
+def stratum(spec: TrialSpec) -> str:
+    """A family at one budget."""
+    return f"{family(spec)}|{spec.budget.model_dump_json()}"
+
+
+def no_more_room(bounds: Bounds, than: Bounds, reach: float) -> bool:
+    """Whether each of the other's bounds is there, at most as large, and at least ``1 / reach`` of it."""
+    if bounds == than or reach == 1.0:
+        return bounds == than
+    held, wanted = bounds.budget().bounds(), than.budget().bounds()
+    return held.keys() >= wanted.keys() and all(bound / reach <= held[name] <= bound for name, bound in wanted.items())
+
+
+def score(spec: TrialSpec, rung: Rung) -> Score:
+    """The standing of a rung: relative violation, then distance."""
+    used = {
+        name: getattr(rung, name) / bound
+        for name, bound in spec.budget.budget().bounds().items()
+        if getattr(rung, name) is not None
+    }
+    violation = sum(max(0.0, share - 1.0) for share in used.values())
+    accuracy = rung.val_accuracy if rung.val_accuracy is not None and math.isfinite(rung.val_accuracy) else 0.0
+    mean_use = sum(min(share, 1.0) for share in used.values()) / len(used) if used else 0.0
+    return Score(violation, max(1.0 - accuracy, USE_WEIGHT * mean_use) + AUGMENTATION * mean_use)
+
+
+def stop_rule_for(sweep: SweepConfig) -> StopRule:
+    """The rule the sweep file asks for; budgets sampled from ranges are too many to be compared one by one."""
+    if not sweep.stopping.enabled:
+        return NeverStop()
+    reach = NEIGHBOURS if sweep.budgets.ranges() and sweep.budgets.plan != "grid" else 1.0
+    schedule = RungSchedule(eta=sweep.stopping.eta, audit_share=sweep.stopping.audit_share, reach=reach)
+    return AsyncRungs(schedule, seed=sweep.sweep.seed)

@@ -1,0 +1,124 @@
+"""The parent of a driver: starts it again when it dies without a word, as it does when it loses Ray's head.
+
+A driver may be killed by the system for want of memory, by a fault in a native library, or by Ray, which ends the
+process that lost its head. What the driver does is safe to repeat at any point, so the same command goes on. Signals
+reach the driver through the supervisor alone: it lives in a session of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+from orchestrator.running.supervision import ENDED, GO_ON_STATUS, LINK, PROGRESS
+
+COMMANDS = ("launch", "resume")
+MOST_REENTRIES = 5
+"""In a row, with no trial finished between them."""
+
+_WAIT_SECONDS = 1.0
+_FAILED, _INTERRUPTED = 1, 130
+
+
+class Supervisor:
+    """Runs one command until it ends by its own will.
+
+    Args:
+        command: the program and its arguments.
+        shown: the command as the user wrote it, for messages.
+        most_reentries: how often in a row it is started again without any progress.
+    """
+
+    def __init__(self, command: Sequence[str], shown: str, most_reentries: int = MOST_REENTRIES) -> None:
+        self._command, self._shown, self._most = list(command), shown, most_reentries
+        self._child: subprocess.Popen[bytes] | None = None
+        self._signals = 0
+
+    def run(self) -> int:
+        """Returns the exit status of the command."""
+        previous: dict[int, Any] = {}
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                previous[number] = signal.signal(number, self._forward)
+        try:
+            return self._until_it_ends()
+        finally:
+            for known, handler in previous.items():
+                signal.signal(known, handler)
+
+    def _until_it_ends(self) -> int:
+        fruitless = 0
+        while True:
+            status, progress, ended = self._once()
+            if ended:
+                return status
+            if self._signals:
+                _say("interrupted; results so far are kept; go on with: " + self._shown)
+                return _INTERRUPTED
+            fruitless = 1 if progress else fruitless + 1
+            what = _how_it_ended(status)
+            if fruitless > self._most:
+                _say(f"{what}, {self._most} times in a row with no trial finished: giving up")
+                _say("results so far are kept; go on with: " + self._shown)
+                return _FAILED
+            _say(f"{what}; going on by itself ({fruitless} of at most {self._most} times without a finished trial)")
+            time.sleep(_WAIT_SECONDS)
+
+    def _once(self) -> tuple[int, bool, bool]:
+        """Start the command and wait for it: exit status, whether a trial finished, whether it ended by its will."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                environment = os.environ | {LINK: str(theirs.fileno())}
+                child = subprocess.Popen(
+                    self._command, env=environment, pass_fds=[theirs.fileno()], start_new_session=True
+                )
+            self._child = child
+            ours.setblocking(False)
+            progress = ended = False
+            while child.poll() is None:
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(0.5)
+                words = _heard(ours)
+                progress, ended = progress or PROGRESS in words, ended or ENDED in words
+            self._child = None
+        return child.returncode, progress, ended
+
+    def _forward(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
+        child = self._child
+        if child is not None:
+            child.send_signal(signal.SIGKILL if self._signals > 2 else number)
+
+
+def _heard(link: socket.socket) -> bytes:
+    heard = b""
+    with suppress(OSError):  # nothing more now, or the other side is gone
+        while part := link.recv(4096):
+            heard += part
+    return heard
+
+
+def _how_it_ended(status: int) -> str:
+    if status == GO_ON_STATUS:
+        return "the driver lost its workers"
+    return f"the driver was ended by signal {-status}" if status < 0 else f"the driver ended with status {status}"
+
+
+def _say(text: str) -> None:
+    print(f"mcusweep: {text}", file=sys.stderr, flush=True)
+
+
+def supervise(arguments: Sequence[str]) -> int:
+    """Run a command of `COMMANDS` in a process of its own, as often as it takes."""
+    driver = [sys.executable, "-P", "-m", "orchestrator.cli.main", *arguments]
+    return Supervisor(driver, shlex.join(["mcusweep", *arguments])).run()

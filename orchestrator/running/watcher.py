@@ -1,0 +1,35 @@
+"""What a driver tells those who watch it; the watcher of this file ignores it all."""
+
+from __future__ import annotations
+
+from orchestrator.executors.base import LossReason
+from orchestrator.planning.plan import Plan
+from orchestrator.spec import Rung, TrialResult, TrialSpec
+
+
+class Watcher:
+    """Base of the progress displays: every call does nothing."""
+
+    def begin(self, plan: Plan, finished: list[tuple[TrialSpec, TrialResult]], capacity: int) -> None:
+        """A run begins; ``finished`` are the trials of earlier runs."""
+
+    def started(self, number: int, spec: TrialSpec) -> None:
+        """A trial was handed to a worker."""
+
+    def reported(self, number: int, rung: Rung) -> None:
+        """A trial reached a rung."""
+
+    def finished(self, number: int, spec: TrialSpec, result: TrialResult, reused_from: str | None) -> None:
+        """A trial has its result."""
+
+    def lost(self, number: int, reason: LossReason, detail: str, retried: bool) -> None:
+        """An attempt ended without a result."""
+
+    def note(self, text: str) -> None:
+        """Something a person should know."""
+
+    def tick(self) -> None:
+        """Time passed."""
+
+    def close(self) -> None:
+        """The run is over."""

@@ -1,0 +1,1 @@
+"""Samplers: what hyperparameters a trial gets at its budget."""

@@ -1,0 +1,104 @@
+"""The default sampler: `conditioned_tpe` per method, over all budgets and networks of the sweep at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from optuna.trial import TrialState
+from scipy.stats import qmc
+
+from orchestrator.samplers.base import Context, Record, Sampler, Suggestion, derive_seed
+from orchestrator.samplers.observation import OBJECTIVES, Outcome
+from orchestrator.samplers.optuna import Space
+from orchestrator.samplers.parzen import Axis, Floats, Trials, octaves_of, propose
+from search_spaces.choices import Scalar
+
+START = 10
+"""Trials of a method that are spread evenly over the space before its model is asked (Latin hypercube)."""
+
+ACCURACY = OBJECTIVES.index("val_accuracy")
+CONSTRAINT = "constraints:"
+
+
+class ConditionedSampler(Sampler):
+    """A suggestion is a function of the sweep's seed, the trial, and the results so far; running trials count as bad.
+
+    Trials that were stopped or failed count as bad as well, those over a bound as worse than any that holds it.
+    """
+
+    def __init__(self, spaces: Mapping[str, Space], seed: int) -> None:
+        self._seed = seed
+        self._axes = {method: [Axis(name, space[name]) for name in sorted(space)] for method, space in spaces.items()}
+        self._trials = {method: Trials(axes) for method, axes in self._axes.items()}
+        self._groups: dict[tuple[str, str], int] = {}
+        self._running: dict[tuple[str, int], int] = {}
+
+    def suggest(self, method: str, index: int, context: Context) -> Suggestion:
+        """An even spread at first, then what the model proposes for the context."""
+        axes, trials = self._axes[method], self._trials[method]
+        if not axes:
+            return Suggestion({})
+        if trials.size < START:
+            point = self._spread(axes)[index % START]
+        else:
+            generator = np.random.default_rng(derive_seed(self._seed, "tpe", method, index))
+            point = propose(trials, octaves_of(context.budget), self._group("", context.network), generator)
+        params = {axis.name: axis.decode(float(unit)) for axis, unit in zip(axes, point, strict=True)}
+        self._begin(method, index, params, context)
+        return Suggestion(params)
+
+    def _spread(self, axes: list[Axis]) -> Floats:
+        """The first points; methods that share a space share them."""
+        cube = qmc.LatinHypercube(len(axes), rng=np.random.default_rng(derive_seed(self._seed, "spread"))).random(START)
+        scale = np.array([axis.choices or 1 for axis in axes])
+        return np.where(scale > 1, np.floor(cube * scale), cube)
+
+    def _group(self, study: str, network: str) -> int:
+        return self._groups.setdefault((study, network), len(self._groups))
+
+    def _begin(self, method: str, index: int, params: Mapping[str, Scalar], context: Context) -> None:
+        group = self._group("", context.network)
+        self._running[method, index] = self._trials[method].add(params, context.budget, group, math.nan)
+
+    def learn(self, method: str, index: int, outcome: Outcome) -> None:
+        """Score the trial; those it did not suggest are ignored."""
+        row = self._running.pop((method, index), None)
+        if row is not None:
+            self._trials[method].scores[row] = score(outcome)
+
+    def restore(self, record: Record) -> None:
+        """Add a trial of the database's record; one still running is told later."""
+        if not self._axes[record.method]:
+            return
+        self._begin(record.method, record.index, record.trial.params, record.context)
+        if record.trial.state.is_finished():
+            self.learn(record.method, record.index, outcome_of_record(record))
+
+    def warm_start(
+        self, method: str, study: str, params: Mapping[str, Scalar], context: Context, outcome: Outcome
+    ) -> bool:
+        """Add a trial of an earlier study; False if it lies outside this sweep's space."""
+        axes = self._axes.get(method, [])
+        if not axes or not all(axis.name in params and axis.holds(params[axis.name]) for axis in axes):
+            return False
+        self._trials[method].add(params, context.budget, self._group(study, context.network), score(outcome))
+        return True
+
+
+def score(outcome: Outcome) -> float:
+    """Validation accuracy; below 0 for models over a bound; -inf without a usable result."""
+    if outcome.state != "complete" or outcome.values is None:
+        return -math.inf
+    over = sum(max(0.0, value) for value in outcome.constraints.values())
+    return -over if over > 0 else outcome.values[ACCURACY]
+
+
+def outcome_of_record(record: Record) -> Outcome:
+    """The outcome that Optuna's tables keep of a finished trial."""
+    trial = record.trial
+    if trial.state is not TrialState.COMPLETE:
+        return Outcome("failed")
+    constraints = {name: value for name, value in trial.system_attrs.items() if name.startswith(CONSTRAINT)}
+    return Outcome("complete", tuple(trial.values), constraints)

@@ -1,0 +1,1 @@
+"""The trial database: schema, reading, writing. SQL stands here and nowhere else."""

@@ -1,0 +1,66 @@
+"""The columns of the trial table by the names people use, as SQL; and which of them are better high."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from orchestrator.storage.schema import STUDIES, TRIALS
+
+COLUMNS = (
+    *("study", "number", "state", "reason", "method", "network", "task", "device", "runtime", "seed"),
+    *("budget_flash", "budget_sram", "budget_macs", "accuracy", "float_accuracy", "val_accuracy"),
+    *("metric", "flash", "sram", "sram_activations", "macs", "flash_firmware", "sram_firmware", "instructions"),
+    *("violation", "feasible", "binding_use", "measured", "duration_s", "attempts", "started_at", "finished_at"),
+    *("dense_flash", "dense_sram", "dense_macs", "spec_hash", "reused_from"),
+)
+NESTED = {"widths": "widths_json", "dense_widths": "dense_widths_json", "artifacts": "artifacts_json"}
+SHORT = (
+    *("number", "state", "method", "device", "val_accuracy", "accuracy", "flash", "sram", "macs"),
+    *("binding_use", "duration_s"),
+)
+HIGH_IS_GOOD = frozenset({"accuracy", "float_accuracy", "val_accuracy", "feasible"})
+SOURCE = TRIALS.join(STUDIES, STUDIES.c.id == TRIALS.c.study_id)
+
+
+def trial_columns(dialect: str, parameters: Iterable[str] = ()) -> dict[str, sa.ColumnElement]:
+    """Every column of a trial that may be selected, filtered and sorted by, ``param.NAME`` for each parameter.
+
+    Parameters have no type of their own, or JSON: the filter reads them as what they are compared with.
+    """
+    found: dict[str, sa.ColumnElement] = {"study": STUDIES.c.name}
+    found |= {name: TRIALS.c[name] for name in COLUMNS if name in TRIALS.c}
+    found["metric"] = metric_column(dialect)
+    return found | {f"param.{name}": _parameter(dialect, name) for name in parameters}
+
+
+def metric_column(dialect: str) -> sa.ColumnElement:
+    """What a trial's accuracies are measured by; trials of before there was a choice have top-1 accuracy."""
+    stored = TRIALS.c.spec_json
+    if dialect == "sqlite":
+        named: Any = sa.func.json_extract(stored, "$.training.metric", type_=sa.String())
+    else:
+        named = sa.cast(stored, sa.JSON)[("training", "metric")].as_string()
+    return sa.func.coalesce(named, "accuracy", type_=sa.String())
+
+
+def _parameter(dialect: str, name: str) -> sa.ColumnElement:
+    stored = TRIALS.c.hyperparameters_json
+    if dialect == "sqlite":  # gives each value in its own type, so nothing needs a cast
+        return sa.func.json_extract(stored, f'$."{name}"', type_=sa.types.NullType())
+    return sa.cast(stored, sa.JSON)[name]
+
+
+def parameter_names(connection: sa.Connection, studies: Sequence[int] | None = None) -> list[str]:
+    """The hyperparameters that trials of these studies (of all) have, by name."""
+    stored = TRIALS.c.hyperparameters_json
+    if connection.dialect.name == "sqlite":
+        keys: Any = sa.func.json_each(stored).table_valued("key")
+    else:
+        keys = sa.func.json_object_keys(sa.cast(stored, sa.JSON)).table_valued("key").render_derived()
+    query = sa.select(keys.c.key).select_from(TRIALS.join(keys, sa.true())).distinct()
+    if studies is not None:
+        query = query.where(TRIALS.c.study_id.in_(studies))
+    return sorted(str(key) for key in connection.execute(query).scalars() if '"' not in str(key))

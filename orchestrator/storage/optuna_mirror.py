@@ -1,0 +1,168 @@
+"""Optuna's own tables in the same database, kept so that optuna-dashboard and Optuna's API show the sweep.
+
+Our tables lead: a trial here has the number of ours, and `reconcile` writes what a crash left out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
+from optuna.storages._rdb.models import TrialModel, TrialParamModel
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import event, exc, select, update
+from sqlalchemy.engine import URL
+
+from mcu.budget import RESOURCES, Budget
+from orchestrator.samplers.base import Context, Record
+from orchestrator.samplers.observation import DIRECTIONS, OBJECTIVES, outcome_of
+from orchestrator.samplers.optuna import write_outcome
+from orchestrator.spec import TrialResult, TrialSpec
+from orchestrator.storage.connection import database_errors, set_pragmas
+
+_SHOWN_RESULTS = ("accuracy", "violation", "binding_use", "duration_s", "reason")
+
+
+class OptunaRecord:
+    """The Optuna study beside one of ours.
+
+    Raises:
+        InputError, StoreError: as `database_errors`.
+    """
+
+    def __init__(self, url: URL, study_name: str, methods: tuple[str, ...]) -> None:
+        self._url, self._methods = url, methods
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        with self._errors():
+            storage = optuna.storages.RDBStorage(url.render_as_string(hide_password=False))
+            if url.get_backend_name() == "sqlite":
+                event.listen(storage.engine, "connect", lambda connection, _: set_pragmas(connection))
+                storage.engine.dispose()
+            self._storage = storage
+            study = optuna.create_study(
+                study_name=study_name,
+                storage=storage,
+                directions=list(DIRECTIONS),
+                load_if_exists=True,
+            )
+            self._study_id = storage.get_study_id_from_name(study_name)
+            self._written = storage.get_n_trials(self._study_id)
+            self._widen_methods()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names(list(OBJECTIVES))
+
+    def _widen_methods(self) -> None:
+        """Rewrite the choices of ``method`` where an extension added some behind the old ones.
+
+        Optuna refuses a parameter whose choices change; the values are positions among them, and stay right.
+        """
+        wide = distribution_to_json(CategoricalDistribution(self._methods))
+        ours = select(TrialModel.trial_id).where(TrialModel.study_id == self._study_id)
+        old = (TrialParamModel.param_name == "method") & (TrialParamModel.distribution_json != wide)
+        with self._storage.engine.begin() as connection:
+            connection.execute(
+                update(TrialParamModel).where(old & TrialParamModel.trial_id.in_(ours)).values(distribution_json=wide)
+            )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        with database_errors(self._url):
+            try:
+                yield
+            except optuna.exceptions.StorageInternalError as error:
+                cause = error.__cause__
+                if isinstance(cause, exc.DatabaseError):
+                    raise cause from error
+                raise
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+    def start(
+        self,
+        number: int,
+        spec: TrialSpec,
+        space: Mapping[str, BaseDistribution],
+        index: int,
+        memory: Mapping[str, Any],
+    ) -> None:
+        """Write a running trial, in one transaction, unless it is there."""
+        if number < self._written:
+            return
+        params: dict[str, Any] = {"method": spec.method}
+        distributions: dict[str, BaseDistribution] = {"method": CategoricalDistribution(self._methods)}
+        for name, distribution in space.items():
+            params[name], distributions[name] = spec.hyperparameters[name], distribution
+        fixed = {name: value for name, value in spec.hyperparameters.items() if name not in space}
+        attributes: dict[str, Any] = {
+            "index": index,
+            "network": spec.network.name,
+            "task": spec.task.name,
+            "device": spec.device,
+            "seed": spec.seed,
+            "spec_hash": spec.hash(),
+            **{f"budget_{name}": bound for name, bound in spec.budget.budget().bounds().items()},
+            **fixed,
+        }
+        template = FrozenTrial(
+            number=number,
+            trial_id=-1,
+            state=TrialState.RUNNING,
+            value=None,
+            datetime_start=datetime.now(),
+            datetime_complete=None,
+            params=params,
+            distributions=distributions,
+            user_attrs=attributes,
+            system_attrs=dict(memory),
+            intermediate_values={},
+        )
+        with self._errors():
+            self._storage.create_new_trial(self._study_id, template_trial=template)
+        self._written += 1
+
+    def finish(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
+        """Write how a running trial ended."""
+        shown = {name: value for name in _SHOWN_RESULTS if (value := getattr(result, name)) is not None}
+        with self._errors():
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+            for name, value in shown.items():
+                self._storage.set_trial_user_attr(trial_id, name, value)
+            write_outcome(self._storage, trial_id, outcome_of(result, spec.budget.budget()))
+
+    def records(self) -> list[Record]:
+        """Every trial with its method, index and budget, for a sampler to learn from; ``method`` is taken out."""
+        with self._errors():
+            trials = self._storage.get_all_trials(self._study_id)
+        return [_without_method(trial) for trial in trials]
+
+
+def _without_method(trial: FrozenTrial) -> Record:
+    method = str(trial.params["method"])
+    params = {name: value for name, value in trial.params.items() if name != "method"}
+    distributions = {name: value for name, value in trial.distributions.items() if name != "method"}
+    bare = FrozenTrial(
+        number=trial.number,
+        trial_id=-1,
+        state=trial.state,
+        value=None,
+        values=trial.values,
+        datetime_start=trial.datetime_start,
+        datetime_complete=trial.datetime_complete,
+        params=params,
+        distributions=distributions,
+        user_attrs={},
+        system_attrs=trial.system_attrs,
+        intermediate_values={},
+    )
+    bounds = {name: trial.user_attrs.get(f"budget_{name}") for name in RESOURCES}
+    context = Context(Budget(**bounds), str(trial.user_attrs["network"]))
+    return Record(method, int(trial.user_attrs["index"]), context, bare)

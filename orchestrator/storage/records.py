@@ -1,0 +1,101 @@
+"""Studies and trials as their rows in the database say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.spec import FINAL_STATES, DenseCost, TrialResult, TrialSpec, TrialState
+from orchestrator.storage.schema import RESULT_NUMBERS
+
+RESULT_NAMES = tuple(column.name for column in RESULT_NUMBERS)
+
+
+@dataclass(frozen=True)
+class Study:
+    """One sweep in the database.
+
+    Attributes:
+        sweep: its configuration without the section on workers, which ``workers`` holds.
+        sweep_file: the text of the file it was launched from, where there was one.
+        task: what was known of the data when it began (shape, classes, counts).
+    """
+
+    id: int
+    name: str
+    sweep: dict[str, Any]
+    sweep_file: str | None
+    workers: dict[str, Any]
+    planned_trials: int
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    created_at: str
+    task: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def metric(self) -> str:
+        """What the accuracies of its trials are measured by: ``accuracy`` (top-1) or ``macro_f1``."""
+        return str(self.sweep.get("training", {}).get("metric", "accuracy"))
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its results come from the simulated executor and mean nothing outside it."""
+        return bool(self.workers.get("executor") == "simulated")
+
+
+@dataclass(frozen=True)
+class StoredTrial:
+    """One trial as its row says."""
+
+    id: int
+    number: int
+    state: TrialState
+    attempts: int
+    spec: TrialSpec
+    result: TrialResult | None
+
+
+def study_of(row: Mapping[Any, Any]) -> Study:
+    """A row of the table of studies."""
+    return Study(
+        id=row["id"],
+        name=row["name"],
+        sweep=json.loads(row["sweep_json"]),
+        sweep_file=row["sweep_file"],
+        workers=json.loads(row["workers_json"]),
+        planned_trials=row["planned_trials"],
+        versions=json.loads(row["versions_json"]),
+        machine=json.loads(row["machine_json"]),
+        created_at=row["created_at"],
+        task=json.loads(row["task_json"]),
+    )
+
+
+def result_of(row: Mapping[Any, Any]) -> TrialResult:
+    """The result in a row of the table of trials, without its trajectory."""
+    values = {name: row[name] for name in RESULT_NAMES} | {"measured": bool(row["measured"])}
+    dense = {name: row[f"dense_{name}"] for name in ("flash", "sram", "macs")}
+    return TrialResult(
+        state=row["state"],
+        reason=row["reason"],
+        dense=DenseCost(**dense) if any(value is not None for value in dense.values()) else None,
+        widths=json.loads(row["widths_json"] or "{}"),
+        dense_widths=json.loads(row["dense_widths_json"] or "{}"),
+        artifacts=json.loads(row["artifacts_json"] or "{}"),
+        **values,
+    )
+
+
+def trial_of(row: Mapping[Any, Any]) -> StoredTrial:
+    """A row of the table of trials."""
+    state = TrialState(row["state"])
+    return StoredTrial(
+        id=row["id"],
+        number=row["number"],
+        state=state,
+        attempts=row["attempts"],
+        spec=TrialSpec.model_validate_json(row["spec_json"]),
+        result=result_of(row) if state in FINAL_STATES else None,
+    )

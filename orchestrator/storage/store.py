@@ -1,0 +1,341 @@
+"""The trial database: studies, trials, attempts and rungs. The driver is the only writer.
+
+A trial's row is right at every instant: each change is one transaction, and a result counts only for the
+attempt that holds the trial's lease (late results of an attempt that was given up are refused).
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, insert, select, text, update
+from sqlalchemy.engine import URL
+
+from mcu.errors import InputError
+from orchestrator.spec import Rung, TrialResult, TrialSpec, TrialState, canonical_json
+from orchestrator.storage.connection import database_label, open_engine, parse_storage, transaction
+from orchestrator.storage.records import RESULT_NAMES, StoredTrial, Study, result_of, study_of, trial_of
+from orchestrator.storage.schema import (
+    ATTEMPTS,
+    META,
+    METADATA,
+    RUNGS,
+    SCHEMA_VERSION,
+    STUDIES,
+    TRAJECTORIES,
+    TRIALS,
+)
+from orchestrator.storage.study_lock import Clock, Holder, StudyLock, iso, read_holder, utc_now
+
+__all__ = ["Store", "StoredTrial", "Study"]
+
+LEASE = timedelta(minutes=10)
+
+
+class Store:
+    """Reads and writes of one trial database.
+
+    Raises:
+        InputError: bad address, missing, damaged or foreign database (one line).
+        StoreError: the database gave out while in use.
+    """
+
+    def __init__(self, storage: str, *, writing: bool = False, clock: Clock = utc_now) -> None:
+        self.url: URL = parse_storage(storage)
+        self.engine: Engine = open_engine(self.url, writing=writing)
+        self._clock = clock
+        if writing:
+            self._create_tables()
+        else:
+            self._check_schema()
+
+    def _create_tables(self) -> None:
+        with transaction(self.engine, self.url) as connection:
+            METADATA.create_all(connection)
+            if connection.execute(select(META.c.value)).first() is None:
+                connection.execute(insert(META).values(key="schema_version", value=str(SCHEMA_VERSION)))
+        self._check_schema()
+
+    def _check_schema(self) -> None:
+        with transaction(self.engine, self.url) as connection:
+            found = connection.scalar(select(META.c.value).where(META.c.key == "schema_version"))
+        if found != str(SCHEMA_VERSION):
+            raise InputError(
+                f"{database_label(self.url)} was written with table layout {found}; this version reads {SCHEMA_VERSION}"
+            )
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self.engine.dispose()
+
+    # studies
+
+    def create_study(self, study: Study) -> Study:
+        """Write a new study (its ``id`` is ignored) and return it with its id.
+
+        Raises:
+            InputError: if the name is taken.
+        """
+        with transaction(self.engine, self.url) as connection:
+            if connection.scalar(select(STUDIES.c.id).where(STUDIES.c.name == study.name)) is not None:
+                raise InputError(f"study {study.name!r} exists already in {database_label(self.url)}")
+            connection.execute(
+                insert(STUDIES).values(
+                    name=study.name,
+                    sweep_json=canonical_json(study.sweep),
+                    sweep_file=study.sweep_file,
+                    workers_json=canonical_json(study.workers),
+                    planned_trials=study.planned_trials,
+                    versions_json=canonical_json(study.versions),
+                    machine_json=canonical_json(study.machine),
+                    task_json=canonical_json(study.task),
+                    created_at=study.created_at or iso(self._clock()),
+                )
+            )
+        return self.study(study.name)
+
+    def extend_study(self, study: Study, sweep: dict[str, Any], sweep_file: str | None, planned: int) -> Study:
+        """Give a study a longer sweep; what it has so far stays as it is."""
+        values: dict[str, Any] = {"sweep_json": canonical_json(sweep), "planned_trials": planned}
+        if sweep_file is not None:
+            values["sweep_file"] = sweep_file
+        with transaction(self.engine, self.url) as connection:
+            connection.execute(update(STUDIES).where(STUDIES.c.id == study.id).values(values))
+        return self.study(study.name)
+
+    def studies(self) -> list[Study]:
+        """All studies, oldest first."""
+        with transaction(self.engine, self.url) as connection:
+            rows = connection.execute(select(STUDIES).order_by(STUDIES.c.id)).mappings().all()
+        return [study_of(row) for row in rows]
+
+    def find_study(self, name: str) -> Study | None:
+        """The study of that name, or None."""
+        with transaction(self.engine, self.url) as connection:
+            row = connection.execute(select(STUDIES).where(STUDIES.c.name == name)).mappings().first()
+        return study_of(row) if row is not None else None
+
+    def study(self, name: str | None = None) -> Study:
+        """The study of that name; the latest one without a name.
+
+        Raises:
+            InputError: if there is none; the message lists those there are.
+        """
+        found = self.find_study(name) if name is not None else None
+        if found is not None:
+            return found
+        there = self.studies()
+        if name is None and there:
+            return there[-1]
+        if name is None:
+            raise InputError(f"{database_label(self.url)} holds no study yet; run `mcusweep launch SWEEP.toml`")
+        names = ", ".join(repr(study.name) for study in there) or "none"
+        raise InputError(f"--study {name!r}: not in {database_label(self.url)}; there: {names}")
+
+    def lock(self, study: str) -> StudyLock:
+        """The right to write one study; enter it before writing."""
+        return StudyLock(self.engine, self.url, study, self._clock)
+
+    def holder(self, study: str) -> Holder | None:
+        """The living driver of a study, if any."""
+        with transaction(self.engine, self.url) as connection:
+            holder = read_holder(connection, study)
+        return holder if holder is not None and not holder.dead(self._clock()) else None
+
+    # trials
+
+    def add_trial(self, study: Study, number: int, spec: TrialSpec) -> int:
+        """Write a planned trial; returns its row id."""
+        row = {
+            "study_id": study.id,
+            "number": number,
+            "state": TrialState.PLANNED.value,
+            "method": spec.method,
+            "network": spec.network.name,
+            "task": spec.task.name,
+            "device": spec.device,
+            "runtime": spec.runtime,
+            "seed": spec.seed,
+            "budget_flash": spec.budget.flash,
+            "budget_sram": spec.budget.sram,
+            "budget_macs": spec.budget.macs,
+            "attempts": 0,
+            "spec_hash": spec.hash(),
+            "hyperparameters_json": canonical_json(spec.hyperparameters),
+            "spec_json": spec.canonical(),
+        }
+        with transaction(self.engine, self.url) as connection:
+            key = connection.execute(insert(TRIALS).values(row)).inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
+    def begin_attempt(self, trial_id: int) -> str:
+        """Mark a trial running and return the id of its new attempt, the fence for its result."""
+        attempt = secrets.token_hex(8)
+        now = self._clock()
+        with transaction(self.engine, self.url) as connection:
+            ordinal = 1 + (connection.scalar(select(TRIALS.c.attempts).where(TRIALS.c.id == trial_id)) or 0)
+            started = func.coalesce(TRIALS.c.started_at, iso(now))
+            connection.execute(
+                update(TRIALS)
+                .where(TRIALS.c.id == trial_id)
+                .values(state=TrialState.RUNNING.value, attempts=ordinal, started_at=started)
+            )
+            connection.execute(
+                insert(ATTEMPTS).values(
+                    id=attempt, trial_id=trial_id, ordinal=ordinal, lease=iso(now + LEASE), started_at=iso(now)
+                )
+            )
+        return attempt
+
+    def note_worker(self, attempt: str, host: str, pid: int) -> None:
+        """Write where an attempt runs."""
+        with transaction(self.engine, self.url) as connection:
+            connection.execute(
+                update(ATTEMPTS).where(ATTEMPTS.c.id == attempt).values(worker_host=host, worker_pid=pid)
+            )
+
+    def add_rung(self, attempt: str, rung: Rung) -> None:
+        """Write a report of a running attempt and extend its lease."""
+        now = self._clock()
+        values = rung.model_dump() | {"attempt_id": attempt, "reported_at": iso(now)}
+        with transaction(self.engine, self.url) as connection:
+            connection.execute(insert(RUNGS).values(values))
+            connection.execute(update(ATTEMPTS).where(ATTEMPTS.c.id == attempt).values(lease=iso(now + LEASE)))
+
+    def end_attempt(self, attempt: str, reason: str, detail: str | None = None) -> bool:
+        """Give an attempt up: its trial is planned again. False if it had ended before."""
+        with transaction(self.engine, self.url) as connection:
+            trial_id = self._close_attempt(connection, attempt, reason, detail)
+            if trial_id is not None:
+                connection.execute(update(TRIALS).where(TRIALS.c.id == trial_id).values(state=TrialState.PLANNED.value))
+        return trial_id is not None
+
+    def finish_attempt(self, attempt: str, result: TrialResult) -> bool:
+        """Store a result. False, and nothing stored, if the attempt no longer holds its trial."""
+        with transaction(self.engine, self.url) as connection:
+            trial_id = self._close_attempt(connection, attempt, result.state, result.reason)
+            if trial_id is None:
+                return False
+            self._write_result(connection, trial_id, result, None)
+        return True
+
+    def finish_without_attempt(self, trial_id: int, result: TrialResult, reused_from: str | None = None) -> None:
+        """Store a result nobody computed now: reused from an equal trial, or given up after the last attempt."""
+        with transaction(self.engine, self.url) as connection:
+            self._write_result(connection, trial_id, result, reused_from)
+
+    def _close_attempt(self, connection: Connection, attempt: str, reason: str, detail: str | None) -> int | None:
+        still_open = (ATTEMPTS.c.id == attempt) & ATTEMPTS.c.ended_at.is_(None)
+        trial_id = connection.scalar(select(ATTEMPTS.c.trial_id).where(still_open))
+        if trial_id is None:
+            return None
+        ended = {"ended_at": iso(self._clock()), "reason": reason, "detail": detail}
+        connection.execute(update(ATTEMPTS).where(still_open).values(ended))
+        return int(trial_id)
+
+    def _write_result(
+        self, connection: Connection, trial_id: int, result: TrialResult, reused_from: str | None
+    ) -> None:
+        values: dict[str, Any] = {name: getattr(result, name) for name in RESULT_NAMES}
+        if result.dense is not None:
+            values |= {f"dense_{name}": value for name, value in result.dense.model_dump().items()}
+        artifacts = {name: artifact.model_dump() for name, artifact in result.artifacts.items()}
+        values |= {
+            "state": result.state,
+            "reason": result.reason,
+            "reused_from": reused_from,
+            "finished_at": iso(self._clock()),
+            "widths_json": canonical_json(result.widths),
+            "dense_widths_json": canonical_json(result.dense_widths),
+            "artifacts_json": canonical_json(artifacts),
+        }
+        connection.execute(update(TRIALS).where(TRIALS.c.id == trial_id).values(values))
+        connection.execute(
+            insert(TRAJECTORIES).values(trial_id=trial_id, trajectory_json=json.dumps(result.trajectory))
+        )
+
+    # what is there
+
+    def trials(self, study: Study) -> list[StoredTrial]:
+        """All trials of a study by number, results without their trajectories."""
+        with transaction(self.engine, self.url) as connection:
+            query = select(TRIALS).where(TRIALS.c.study_id == study.id).order_by(TRIALS.c.number)
+            return [trial_of(row) for row in connection.execute(query).mappings()]
+
+    def give_up_open_attempts(self, study: Study, reason: str) -> int:
+        """Close the attempts a dead driver left open and plan their trials again; returns how many."""
+        mine = select(TRIALS.c.id).where(TRIALS.c.study_id == study.id)
+        with transaction(self.engine, self.url) as connection:
+            closed = connection.execute(
+                update(ATTEMPTS)
+                .where(ATTEMPTS.c.trial_id.in_(mine) & ATTEMPTS.c.ended_at.is_(None))
+                .values(ended_at=iso(self._clock()), reason=reason)
+            )
+            connection.execute(
+                update(TRIALS)
+                .where((TRIALS.c.study_id == study.id) & (TRIALS.c.state == TrialState.RUNNING.value))
+                .values(state=TrialState.PLANNED.value)
+            )
+        return closed.rowcount
+
+    def equal_result(self, spec_hash: str) -> tuple[str, TrialResult] | None:
+        """A completed or infeasible trial of the same spec in any study: its ``study#number`` and result.
+
+        Simulated studies are left out: they measured nothing.
+        """
+        reusable = (TrialState.COMPLETE.value, TrialState.INFEASIBLE.value)
+        query = (
+            select(TRIALS, STUDIES.c.name.label("study"), TRAJECTORIES.c.trajectory_json)
+            .join(STUDIES, STUDIES.c.id == TRIALS.c.study_id)
+            .outerjoin(TRAJECTORIES, TRAJECTORIES.c.trial_id == TRIALS.c.id)
+            .where((TRIALS.c.spec_hash == spec_hash) & TRIALS.c.state.in_(reusable))
+            .where(STUDIES.c.workers_json.not_like('%"executor":"simulated"%'))
+            .order_by(TRIALS.c.id)
+            .limit(1)
+        )
+        with transaction(self.engine, self.url) as connection:
+            row = connection.execute(query).mappings().first()
+        if row is None:
+            return None
+        result = result_of(row).model_copy(update={"trajectory": json.loads(row["trajectory_json"] or "[]")})
+        return f"{row['study']}#{row['number']}", result
+
+    def attempts(self, study: Study) -> list[dict[str, Any]]:
+        """Every attempt of a study with its trial's number, in order of start."""
+        query = (
+            select(ATTEMPTS, TRIALS.c.number)
+            .join(TRIALS, TRIALS.c.id == ATTEMPTS.c.trial_id)
+            .where(TRIALS.c.study_id == study.id)
+            .order_by(ATTEMPTS.c.started_at, ATTEMPTS.c.ordinal)
+        )
+        with transaction(self.engine, self.url) as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def rungs(self, study: Study) -> list[dict[str, Any]]:
+        """Every rung of a study with its trial's number and attempt, in order of report."""
+        query = (
+            select(RUNGS, TRIALS.c.number, ATTEMPTS.c.ordinal)
+            .join(ATTEMPTS, ATTEMPTS.c.id == RUNGS.c.attempt_id)
+            .join(TRIALS, TRIALS.c.id == ATTEMPTS.c.trial_id)
+            .where(TRIALS.c.study_id == study.id)
+            .order_by(RUNGS.c.id)
+        )
+        with transaction(self.engine, self.url) as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def state_counts(self, study: Study) -> dict[str, int]:
+        """Number of trials by state."""
+        query = select(TRIALS.c.state, func.count()).where(TRIALS.c.study_id == study.id).group_by(TRIALS.c.state)
+        with transaction(self.engine, self.url) as connection:
+            return {row[0]: int(row[1]) for row in connection.execute(query)}
+
+    def integrity(self) -> str:
+        """``ok``, or what the database says is wrong with itself."""
+        if self.engine.dialect.name != "sqlite":
+            return "ok"
+        with transaction(self.engine, self.url) as connection:
+            return str(connection.scalar(text("PRAGMA integrity_check")))

@@ -1,0 +1,197 @@
+"""A study apart from its database: its rows and files, and both in one zip file.
+
+The zip holds ``study.json`` (format, version, the study), ``trials.jsonl`` (one trial a line, with its trajectory,
+attempts and their reports) and ``artifacts/``. Rows have the columns of `orchestrator.storage.schema`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+
+from mcu.errors import InputError
+from orchestrator.spec import Artifact, TrialSpec
+from orchestrator.storage.connection import artifact_root, transaction
+from orchestrator.storage.records import study_of, trial_of
+from orchestrator.storage.schema import ATTEMPTS, RUNGS, STUDIES, TRAJECTORIES, TRIALS
+from orchestrator.storage.store import Store, Study
+
+FORMAT, VERSION = "mcusweep-study", 1
+_OWN = {"id", "study_id", "trial_id", "attempt_id"}  # keys that mean something in one database only
+ReadFile = Callable[[str], bytes | None]
+
+
+@dataclass(frozen=True)
+class StudyBundle:
+    """A study's row, its trials' rows (with ``trajectory_json`` and ``attempt_rows``), and its files.
+
+    ``read`` gives the bytes of a file by its path in the artifact folder, or None where it is missing.
+    """
+
+    study: dict[str, Any]
+    trials: list[dict[str, Any]]
+    read: ReadFile
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return str(self.study["name"])
+
+    def files(self) -> Iterator[tuple[str, Artifact]]:
+        """Path and note of every file of the trials."""
+        for row in self.trials:
+            for note in json.loads(row["artifacts_json"] or "{}").values():
+                artifact = Artifact.model_validate(note)
+                yield artifact.path, artifact
+
+
+def bundle_of(store: Store, study: Study) -> StudyBundle:
+    """A study of a database; its files are read when they are asked for."""
+    with transaction(store.engine, store.url) as connection:
+        row = connection.execute(sa.select(STUDIES).where(STUDIES.c.id == study.id)).mappings().one()
+        query = (
+            sa.select(TRIALS, TRAJECTORIES.c.trajectory_json)
+            .outerjoin(TRAJECTORIES, TRAJECTORIES.c.trial_id == TRIALS.c.id)
+            .where(TRIALS.c.study_id == study.id)
+            .order_by(TRIALS.c.number)
+        )
+        trials = [dict(trial) for trial in connection.execute(query).mappings()]
+        attempts = _attempts(connection, study.id)
+    root = artifact_root(store.url)
+    plain = [_plain(trial) | {"attempt_rows": attempts.get(trial["id"], [])} for trial in trials]
+    return StudyBundle(_plain(row), plain, lambda path: _read_below(root, path))
+
+
+def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in _OWN}
+
+
+def _attempts(connection: sa.Connection, study_id: int) -> dict[int, list[dict[str, Any]]]:
+    mine = sa.select(TRIALS.c.id).where(TRIALS.c.study_id == study_id)
+    reports: dict[str, list[dict[str, Any]]] = {}
+    query = sa.select(RUNGS).join(ATTEMPTS, ATTEMPTS.c.id == RUNGS.c.attempt_id).order_by(RUNGS.c.id)
+    for rung in connection.execute(query.where(ATTEMPTS.c.trial_id.in_(mine))).mappings():
+        reports.setdefault(rung["attempt_id"], []).append(_plain(rung))
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in connection.execute(
+        sa.select(ATTEMPTS).where(ATTEMPTS.c.trial_id.in_(mine)).order_by(ATTEMPTS.c.ordinal)
+    ).mappings():
+        found.setdefault(row["trial_id"], []).append(_plain(row) | {"rungs": reports.get(row["id"], [])})
+    return found
+
+
+def _read_below(root: Path, path: str) -> bytes | None:
+    full = (root / path).resolve()
+    if not full.is_relative_to(root.resolve()) or not full.is_file():
+        return None
+    return full.read_bytes()
+
+
+def write_zip(bundle: StudyBundle, path: Path) -> list[str]:
+    """Write a bundle to a new zip file; returns the paths of files that were missing or damaged and left out.
+
+    Raises:
+        InputError: the file exists or cannot be written.
+    """
+    if path.exists():
+        raise InputError(f"--output {path}: is there already; give another name")
+    left_out = []
+    part = path.with_name(f".{path.name}.part")
+    head = {"format": FORMAT, "version": VERSION, "study": bundle.study}
+    try:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("study.json", json.dumps(head, indent=1))
+            archive.writestr("trials.jsonl", "".join(json.dumps(row) + "\n" for row in bundle.trials))
+            for name, note in dict(bundle.files()).items():
+                data = bundle.read(name)
+                if data is None or hashlib.sha256(data).hexdigest() != note.sha256:
+                    left_out.append(name)
+                else:
+                    archive.writestr(f"artifacts/{name}", data)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"--output {path}: {error.strerror or error}") from None
+    return left_out
+
+
+def read_zip(path: Path) -> StudyBundle:
+    """A bundle from a zip file, every row checked: columns, specification and its hash, result, paths of files.
+
+    Raises:
+        InputError: no such file, not a study, or damaged; one line.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            head = json.loads(archive.read("study.json"))
+            lines = archive.read("trials.jsonl").decode().splitlines()
+            trials = [json.loads(line) for line in lines]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, RuntimeError, NotImplementedError) as error:
+        raise InputError(f"{path}: is no exported study ({error})") from None
+    if not isinstance(head, dict) or head.get("format") != FORMAT or head.get("version") != VERSION:
+        raise InputError(f"{path}: is no exported study of version {VERSION}")
+    bundle = StudyBundle(head["study"], trials, lambda name: _read_member(path, name))
+    check_bundle(bundle, str(path))
+    return bundle
+
+
+def _read_member(path: Path, name: str) -> bytes | None:
+    with zipfile.ZipFile(path) as archive:
+        try:
+            return archive.read(f"artifacts/{name}")
+        except (KeyError, zipfile.BadZipFile, RuntimeError):
+            return None
+
+
+def check_bundle(bundle: StudyBundle, source: str) -> None:
+    """Refuse rows that this version would not have written.
+
+    Raises:
+        InputError: which trial and what is wrong with it.
+    """
+    _check_columns(bundle.study, {column.name for column in STUDIES.c} - _OWN, f"{source}: the study")
+    try:
+        study_of(bundle.study | {"id": 0})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{source}: the study is damaged ({error})") from None
+    wanted = ({column.name for column in TRIALS.c} - _OWN) | {"trajectory_json", "attempt_rows"}
+    numbers = set()
+    for at, row in enumerate(bundle.trials):
+        where = f"{source}: trial {row.get('number', at) if isinstance(row, dict) else at}"
+        _check_columns(row, wanted, where)
+        try:
+            spec = TrialSpec.model_validate_json(row["spec_json"])
+            trial_of(row | {"id": 0})
+            json.loads(row["trajectory_json"] or "[]")
+            _check_attempts(row["attempt_rows"], where)
+        except (ValidationError, TypeError, ValueError) as error:
+            raise InputError(f"{where} is damaged ({str(error).splitlines()[0]})") from None
+        if spec.hash() != row["spec_hash"] or row["number"] in numbers:
+            raise InputError(f"{where} is damaged: its specification and number do not agree with the rest")
+        numbers.add(row["number"])
+    for name, _ in bundle.files():
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
+            raise InputError(f"{source}: file {name!r} lies outside the study's folder")
+
+
+def _check_attempts(rows: Any, where: str) -> None:
+    for row in rows:
+        _check_columns(row, ({column.name for column in ATTEMPTS.c} - _OWN) | {"rungs"}, f"{where}: an attempt")
+        for rung in row["rungs"]:
+            _check_columns(rung, {column.name for column in RUNGS.c} - _OWN, f"{where}: a report")
+
+
+def _check_columns(row: Any, wanted: set[str], where: str) -> None:
+    if not isinstance(row, dict) or set(row) != wanted:
+        different = sorted(set(row) ^ wanted) if isinstance(row, dict) else ["no object"]
+        raise InputError(f"{where} does not have the columns of this version: {', '.join(map(str, different[:5]))}")

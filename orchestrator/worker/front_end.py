@@ -1,0 +1,80 @@
+"""The front end of a task of sound beside its network: in the deployment, in the export, in what a trial costs.
+
+Its figures are its own. They are never part of a trial's flash, SRAM or instructions, nor held against its budget:
+budgets are for the network, and what listening takes is the same for every model of a task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mcu.devices import find_device
+from mcu.errors import InputError
+from mcu.front_end import FrontEnd
+
+if TYPE_CHECKING:
+    from mcu.int8.model import Int8Model
+
+
+def front_end_facts(front_end: FrontEnd | None, device: str | None) -> dict[str, Any]:
+    """The entry ``front_end`` of a deployment: ``parameters``, and ``cost`` on the device where it can be measured.
+
+    Empty for tasks without sound.
+    """
+    if front_end is None:
+        return {}
+    return {"front_end": {"parameters": asdict(front_end), "cost": _cost(front_end, device)}}
+
+
+def _cost(front_end: FrontEnd, device: str | None) -> dict[str, Any] | None:
+    """Instructions, flash and RAM on a Cortex-M, where the tools are installed."""
+    if device is None:
+        return None
+    from mcu.firmware.cores import core_of
+    from mcu.firmware.front_end_run import measure_front_end
+
+    try:
+        core = core_of(find_device(device))
+        return asdict(measure_front_end(front_end, core)) | {"core": core.name}
+    except InputError:
+        return None
+
+
+def write_listening_project(
+    model: Int8Model, facts: dict[str, Any], folder: Path, *, samples: np.ndarray | None, expected: np.ndarray | None
+) -> str:
+    """The C project with its front end; returns what the model card says of it.
+
+    Args:
+        facts: a deployment that has a front end.
+
+    Raises:
+        InputError: if front end and network do not fit together, or the kernels cannot express the network.
+    """
+    from mcu.firmware.front_end import write_sound_project
+
+    front_end = FrontEnd(**facts["front_end"]["parameters"])
+    normalise = facts["normalise"]["mean"][0], facts["normalise"]["std"][0]
+    write_sound_project(model, front_end, normalise, folder, samples=samples, expected=expected)
+    return f"\n\n{front_end_line(facts['front_end'])}"
+
+
+def front_end_line(entry: dict[str, Any]) -> str:
+    """The front end of a deployment in words, with what it costs beside the network."""
+    parameters, cost = entry["parameters"], entry["cost"]
+    front_end = FrontEnd(**parameters)
+    what = (
+        f"Front end: {front_end.samples:,} samples at {front_end.sample_rate:,} Hz to {front_end.frames} x "
+        f"{front_end.values} {'centred ' if front_end.centred else ''}{front_end.kind} features"
+    )
+    if cost is None:
+        return f"{what}; its cost was not measured."
+    return (
+        f"{what}; beside the network and outside its budget it takes {cost['flash']:,} bytes of flash, {cost['ram']:,} "
+        f"of RAM and {cost['instructions']:,} instructions a clip on a {cost['core']}; the window of samples, "
+        f"{2 * front_end.window:,} bytes, is the application's."
+    )

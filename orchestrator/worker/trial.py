@@ -1,0 +1,268 @@
+"""The worker side: a pure function from a trial's specification to its result, plus files in its artifact folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mcu.budget import Resources
+from mcu.devices import find_device
+from mcu.errors import InputError
+from mcu.firmware import measure_firmware
+from mcu.int8.model import QTensor
+from mcu.int8.reference_interpreter import HostTwin
+from mcu.measure import Measurement, check_against_interpreter, measure_model
+from mcu.runtime import Runtime, RuntimeName
+from orchestrator.spec import Artifact, DenseCost, Rung, TrialResult, TrialSpec
+from orchestrator.worker.front_end import front_end_facts
+from orchestrator.worker.shared_task import digest_here, task_here
+from pruning.engine.landing import UnreachableBudgetError
+from pruning.methods import method
+from pruning.training.checkpoint import remove_checkpoint
+from pruning.training.evaluation import float_accuracy, int8_inputs
+from pruning.training.metrics import Metric, confusion, score, score_card
+from pruning.training.problem import DivergedError, Infeasible, Outcome, Problem, Progress, Settings, StoppedError
+from search_spaces.networks import build_network
+from search_spaces.tasks import Task
+
+SELF_TEST_SAMPLES = 8
+"""Test samples stored with the model, for the firmware's self test."""
+
+FIRMWARE_SAMPLES = 2
+"""Test samples that the firmware runs in the emulator."""
+
+CHECKED_SAMPLES = 16
+"""Test samples on which the host twin is compared with the interpreter, bit by bit."""
+
+
+def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[Rung], bool]) -> TrialResult:
+    """Run one trial.
+
+    Args:
+        spec: everything that determines the result.
+        artifacts: root under which ``<spec hash>/`` is written.
+        report: called after every epoch; False asks the trial to stop.
+
+    Returns:
+        The result. A budget that the method cannot meet is ``infeasible``, a stopped trial ``stopped``, a
+        diverged or out-of-memory one ``failed``, each with its reason; a defect raises.
+    """
+    started = time.monotonic()
+    if spec.data is not None and spec.data != digest_here(spec.task):
+        raise InputError(f"task {spec.task.name!r}: its data changed since this trial was planned; launch a new study")
+    try:
+        task = task_here(spec.task)
+        problem, settings = problem_of(spec, task), settings_of(spec, artifacts)
+        torch.manual_seed(spec.seed)
+        answer = method(spec.method).run(
+            problem, spec.budget.budget(), settings, lambda progress: report(_rung(progress))
+        )
+    except UnreachableBudgetError as error:
+        return _ended("infeasible", str(error), started, **_held(spec, error.smallest))
+    except StoppedError as stop:
+        remove_checkpoint(artifacts / spec.hash())
+        return _ended("stopped", str(stop), started)
+    except DivergedError as error:
+        remove_checkpoint(artifacts / spec.hash())  # a retry starts again
+        return _ended("failed", f"diverged: {error}", started)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        return _ended("failed", f"out of memory: {error}", started)
+    remove_checkpoint(artifacts / spec.hash())
+    if isinstance(answer, Infeasible):
+        used = answer.smallest
+        return _ended("infeasible", answer.reason, started, **_held(spec, used))
+    return _complete(spec, task, problem, answer, artifacts, started)
+
+
+def problem_of(spec: TrialSpec, task: Task) -> Problem:
+    """What the trial's method is given: network, training and validation data, runtime."""
+
+    def network() -> torch.nn.Module:
+        return build_network(spec.network, task.input_shape, len(task.classes), spec.seed)
+
+    mean, std = task.normalise
+    return Problem(
+        network, task.input_shape, len(task.classes),
+        task.x_train, task.y_train, task.x_val, task.y_val, tuple(mean), tuple(std), task.augment,
+        Runtime(RuntimeName(spec.runtime), spec.device),
+        Metric(spec.training.metric), spec.training.class_weights,
+        spec.network.frozen, spec.network.multiple, _identity(spec),
+    )  # fmt: skip
+
+
+def settings_of(spec: TrialSpec, artifacts: Path) -> Settings:
+    """How the trial trains, and where it keeps its checkpoints.
+
+    Raises:
+        InputError: if it wants a GPU that is not there.
+    """
+    wanted = spec.training.device
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("[training] device = 'cuda': torch sees no GPU here; allowed are 'auto' and 'cpu'")
+    training = spec.training
+    return Settings(
+        training.epochs, training.batch_size, spec.seed, device,
+        checkpoint=artifacts / spec.hash(), parents=artifacts / "parents",
+        hyperparameters=dict(spec.hyperparameters),
+    )  # fmt: skip
+
+
+def _identity(spec: TrialSpec) -> str:
+    """Digest of the data and the initialised network, for sharing dense parents; empty where they are unknown."""
+    if spec.data is None:
+        return ""
+    network = spec.network.model_copy(update={"frozen": (), "multiple": 1})  # the dense parent is the same
+    decisive = spec.model_copy(update={"network": network}).model_dump(
+        mode="json", include={"task", "network", "seed", "data"}
+    )
+    return hashlib.sha256(_json(decisive)).hexdigest()
+
+
+def _rung(progress: Progress) -> Rung:
+    used = progress.resources
+    return Rung(
+        step=progress.step,
+        epochs_done=progress.epochs_done,
+        val_accuracy=progress.val_accuracy,
+        flash=used.flash,
+        sram=used.sram,
+        macs=used.macs,
+        phase=progress.phase,
+    )
+
+
+def _firmware(spec: TrialSpec, outcome: Outcome, test: np.ndarray) -> dict[str, Any]:
+    """Columns of our C program on the trial's device, where it is a Cortex-M and the tools are installed."""
+    if spec.device is None:
+        return {}
+    try:
+        measured = measure_firmware(outcome.model, find_device(spec.device), test[:FIRMWARE_SAMPLES])
+    except InputError:
+        return {}
+    if not measured.bit_exact:
+        raise RuntimeError(
+            f"the firmware of trial {spec.hash()[:12]} disagrees with the interpreter on {measured.board}"
+        )
+    return {
+        "flash_firmware": measured.flash_firmware,
+        "sram_firmware": measured.sram_firmware,
+        "instructions": measured.instructions,
+    }
+
+
+def _held(spec: TrialSpec, used: Resources) -> dict[str, Any]:
+    """Resources and how they stand against the budget, as columns."""
+    budget = spec.budget.budget()
+    violation = budget.violation(used)
+    return {
+        "flash": used.flash,
+        "sram": used.sram,
+        "macs": used.macs,
+        "violation": violation,
+        "feasible": violation == 0,
+        "binding_use": budget.binding_use(used),
+    }
+
+
+def _ended(state: Any, reason: str, started: float, **columns: Any) -> TrialResult:
+    return TrialResult(state=state, reason=reason, duration_s=time.monotonic() - started, **columns)
+
+
+def _complete(
+    spec: TrialSpec, task: Task, problem: Problem, outcome: Outcome, artifacts: Path, started: float
+) -> TrialResult:
+    measured = measure_model(outcome.data)
+    used = problem.runtime.measure(outcome.model, outcome.data)
+    budget = spec.budget.budget()
+    twin = HostTwin(outcome.model)
+    test = int8_inputs(outcome.model, task.x_test, problem)
+    check_against_interpreter(outcome.data, twin, test[:CHECKED_SAMPLES])
+    called = {"test": twin.predict(test), "val": twin.predict(int8_inputs(outcome.model, task.x_val, problem))}
+    return TrialResult(
+        state="infeasible" if outcome.shortfall else "complete",
+        reason=outcome.shortfall,
+        accuracy=score(task.y_test, called["test"], problem.classes, problem.metric),
+        val_accuracy=score(task.y_val, called["val"], problem.classes, problem.metric),
+        float_accuracy=float_accuracy(outcome.float_network, task.x_test, task.y_test, problem),
+        flash=measured.flash,
+        sram=measured.sram,
+        sram_activations=measured.sram_activations,
+        macs=measured.macs,
+        violation=budget.violation(used),
+        feasible=budget.admits(used),
+        binding_use=budget.binding_use(used),
+        measured=measured.measured,
+        duration_s=time.monotonic() - started + outcome.shared_seconds,
+        dense=DenseCost(flash=outcome.dense.flash, sram=outcome.dense.sram, macs=outcome.dense.macs),
+        widths=outcome.widths,
+        dense_widths=outcome.dense_widths,
+        trajectory=outcome.trajectory,
+        artifacts=_write(spec, task, outcome, measured, twin, test, artifacts)
+        | {"scores": _store(artifacts, spec.hash(), "scores.json", _json(_scores(task, called)))},
+        **_firmware(spec, outcome, test),
+    )
+
+
+def _scores(task: Task, called: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Class by class how the int8 model fares in validation and test."""
+    truth = {"test": task.y_test, "val": task.y_val}
+    return {
+        split: score_card(confusion(truth[split], found, len(task.classes)), task.classes)
+        for split, found in called.items()
+    }
+
+
+def _input(twin: HostTwin) -> QTensor:
+    return twin.model.tensors[twin.model.input]
+
+
+def _write(
+    spec: TrialSpec,
+    task: Task,
+    outcome: Outcome,
+    measured: Measurement,
+    twin: HostTwin,
+    test: np.ndarray,
+    artifacts: Path,
+) -> dict[str, Artifact]:
+    """Store the model, what a board needs to use it, and a self test; each file appears whole or not at all."""
+    samples = test[:SELF_TEST_SAMPLES]
+    deployment = {
+        "task": task.name,
+        "classes": list(task.classes),
+        "input_shape_nchw": list(task.input_shape),
+        "normalise": {"mean": list(task.normalise[0]), "std": list(task.normalise[1])},
+        "input": {"scale": _input(twin).scale, "zero_point": _input(twin).zero_point},
+        "self_test": {
+            "inputs_nhwc": samples.tolist(),
+            "outputs": twin.run(samples).reshape(len(samples), -1).tolist(),
+            "labels": task.y_test[:SELF_TEST_SAMPLES].tolist(),
+        },
+        "spec": spec.model_dump(mode="json"),
+        "measured": measured.measured,
+        **front_end_facts(task.front_end, spec.device),
+    }
+    files = {"model": ("model.tflite", outcome.data), "deployment": ("deployment.json", _json(deployment))}
+    return {name: _store(artifacts, spec.hash(), file, data) for name, (file, data) in files.items()}
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()
+
+
+def _store(artifacts: Path, folder: str, name: str, data: bytes) -> Artifact:
+    target = artifacts / folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{name}.{os.getpid()}")
+    partial.write_bytes(data)
+    os.replace(partial, target)
+    return Artifact(path=f"{folder}/{name}", sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))

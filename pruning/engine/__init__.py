@@ -1,0 +1,1 @@
+"""The engine of differentiable pruning: gates, controller, landing, surgery."""

@@ -1,0 +1,156 @@
+"""Widths under budgets: a primal-dual step in log space that needs no weight to tune.
+
+Minimise the task loss L over log-widths u subject to log(R_b(u) / T_b) <= 0 for every bound b, where the target
+T_b anneals geometrically from what the dense network uses to the budget. With s_g = dL/du_g normalised to unit
+root mean square over the groups and e_bg = dlog R_b / du_g, one step is
+
+    u  <-  u - eta (s + sum_b lambda_b e_b)
+
+and each multiplier follows its constraint as a proportional-integral controller,
+lambda_b = max(0, k_p v_b + k_i sum v_b) / |e_b|^2 with v_b = log(R_b / T_b): dividing by the squared elasticities
+makes every bound close in on its target at the same pace, however few groups can relieve it. All quantities are
+relative, and eta, k_p, k_i follow from how fast the target moves, so the same constants serve every budget. The idea of
+pricing resources inside training is Liberis & Lane's (IMWUT 2022); this controller is our own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mcu.budget import RESOURCES, Budget, Resources
+from mcu.cost.resources import ResourceModel
+from pruning.engine.gates import GateBank
+
+ANNEAL_PART = 0.8
+"""Part of the pruning phase after which the target is the budget itself."""
+
+AIM = 0.99
+"""The target ends a little below the bound, so that landing seldom has to cut."""
+
+FIRST_TEMPERATURE, LAST_TEMPERATURE = 1.0, 0.15
+"""Width of the soft step in channels for groups of 16 or fewer; larger groups scale it up."""
+
+LEAST_STIFFNESS = 0.05
+"""Squared elasticities below this do not raise a multiplier further: no group can relieve the bound."""
+
+SLOWEST_STEP = 2e-3
+"""Smallest step in log width, so that groups can still trade channels when little needs to go."""
+
+_STATE = ("log_widths", "pull", "integral", "multipliers", "offset")
+
+
+class WidthController:
+    """Drives the gates of ``bank`` from dense to the budget in ``steps`` steps."""
+
+    def __init__(self, model: ResourceModel, budget: Budget, bank: GateBank, steps: int) -> None:
+        self.model, self.bank, self.steps = model, bank, max(1, steps)
+        self._channels = np.array([group.channels for group in model.graph.groups])
+        bounds = budget.bounds()
+        self.names = list(bounds)
+        self.rows = torch.tensor([RESOURCES.index(name) for name in bounds])
+        dense = model.exact(model.dense_widths)
+        self.bounds = torch.tensor([float(bounds[name]) for name in bounds], dtype=torch.float64) * AIM
+        self.start = torch.maximum(torch.tensor([float(getattr(dense, n)) for n in bounds]).double(), self.bounds)
+        self.log_widths = torch.log(torch.tensor(bank.sizes, dtype=torch.float64))
+        self.pull = torch.zeros_like(self.log_widths)
+        self.integral = torch.zeros(len(bounds), dtype=torch.float64)
+        self.multipliers = torch.zeros(len(bounds), dtype=torch.float64)
+        self.offset = torch.zeros(3, dtype=torch.float64)
+        self.step = 0
+        pace = float(torch.log(self.start / self.bounds).max()) / (ANNEAL_PART * self.steps)
+        self.eta = max(2 * pace, SLOWEST_STEP)
+        self.gain = 1 / (10 * max(pace, SLOWEST_STEP))
+        self.calibrate()
+
+    @property
+    def widths(self) -> np.ndarray:
+        """Real-valued widths ``(groups,)``."""
+        return torch.exp(self.log_widths).numpy()
+
+    def temperatures(self) -> torch.Tensor:
+        """Width of each group's soft step, in channels."""
+        part = min(1.0, self.step / self.steps)
+        base = FIRST_TEMPERATURE * (LAST_TEMPERATURE / FIRST_TEMPERATURE) ** part
+        return base * torch.clamp(torch.tensor(self.bank.sizes, dtype=torch.float64) / 16, min=1.0)
+
+    def open_gates(self) -> None:
+        """Set the gates for one training step."""
+        self._leaf = torch.exp(self.log_widths).requires_grad_()
+        self.bank.set_soft(self._leaf, self.temperatures())
+
+    def target(self) -> torch.Tensor:
+        """Present target of each bound."""
+        part = min(1.0, self.step / (ANNEAL_PART * self.steps))
+        return torch.exp((1 - part) * torch.log(self.start) + part * torch.log(self.bounds))
+
+    def update(self) -> None:
+        """Move the widths by one step, after the backward pass of the task loss."""
+        task = self._leaf.grad
+        if task is not None and bool(torch.isfinite(task).all()):
+            self.pull.mul_(0.9).add_(task * self._leaf.detach(), alpha=0.1)
+        slope = self.pull / (self.pull.square().mean().sqrt() + 1e-12)
+        excess, elasticity = self._excess()
+        self.integral = torch.clamp(self.integral + excess, min=0.0)
+        stiffness = elasticity.square().sum(1).clamp(min=LEAST_STIFFNESS)
+        self.multipliers = torch.clamp(self.gain * (excess + self.integral / 20) / stiffness, min=0.0)
+        step = self.eta * (slope + self.multipliers @ elasticity)
+        step = torch.clamp(step, -4 * self.eta, 4 * self.eta)
+        ceiling = torch.log(torch.tensor(self.bank.sizes, dtype=torch.float64))
+        self.log_widths = torch.minimum(torch.clamp(self.log_widths - step, min=0.0), ceiling)
+        self.step += 1
+
+    def _excess(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """log(R / target) per bound, and its derivatives by the log-widths ``(bounds, groups)``."""
+        widths = torch.exp(self.log_widths)
+        used = self._used(widths)[self.rows]
+        slopes = torch.from_numpy(self.model.slopes(widths.numpy()))[self.rows]
+        return torch.log(used) - torch.log(self.target()), slopes * widths / used[:, None]
+
+    def calibrate(self) -> None:
+        """Shift the smooth model to agree with the exact one at the present widths.
+
+        A shift and not a factor: what the smooth model leaves out (headers, structures of the interpreter, gaps in
+        the arena) hardly depends on the widths, and a factor would promise relief that narrowing cannot give.
+        """
+        widths = np.maximum(1, np.rint(self.widths))
+        exact = torch.tensor([float(v) for v in self.model.exact(widths.astype(np.int64))], dtype=torch.float64)
+        self.offset = exact - torch.from_numpy(self.model.smooth(widths))
+
+    def _used(self, widths: torch.Tensor) -> torch.Tensor:
+        """Flash, sram and MACs at real-valued widths: smooth, and right where it was last calibrated."""
+        return torch.clamp(torch.from_numpy(self.model.smooth(widths.numpy())) + self.offset, min=1.0)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What a checkpoint needs to go on."""
+        return {name: getattr(self, name) for name in _STATE} | {"step": torch.tensor(self.step)}
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on from a checkpoint."""
+        for name in _STATE:
+            setattr(self, name, state[name].clone())
+        self.step = int(state["step"])
+
+    def reach(self) -> np.ndarray:
+        """Channels worth keeping in each group: those whose gates are not shut for good."""
+        margin = 3 * self.temperatures().numpy() + 1
+        return np.minimum(np.ceil(self.widths + margin), self.bank.sizes).astype(np.int64)
+
+    def resources(self) -> Resources:
+        """Exact resources at the rounded present widths."""
+        return self.model.exact(np.maximum(1, np.rint(self.widths)).astype(np.int64))
+
+    def row(self) -> dict[str, object]:
+        """Resources, targets, multipliers and real-valued widths, for the trajectory."""
+        used = self._used(torch.exp(self.log_widths))
+        return {
+            **{name: round(float(value)) for name, value in zip(RESOURCES, used, strict=True)},
+            **{f"target_{n}": round(float(v)) for n, v in zip(self.names, self.target(), strict=True)},
+            **{f"multiplier_{n}": round(float(v), 4) for n, v in zip(self.names, self.multipliers, strict=True)},
+            "widths": [round(float(v), 2) for v in self.widths * self._channels],
+        }
+
+    @property
+    def finished(self) -> bool:
+        """Whether the pruning phase is over."""
+        return self.step >= self.steps

@@ -1,0 +1,217 @@
+"""Rank gates: one trained width per channel group, a soft step over channels ranked by importance.
+
+The gate of the channel with rank r (0 is the most important) in a group of width w is
+
+    m = sigmoid((w - r - 1/2) / tau)
+
+so the sum of a group's gates is about w and the gradient on w is the importance of the marginal channel. A
+gate scales the affine part of the batch normalisation behind a convolution (or the convolution's own weights
+and bias), never an activation map: it costs vectors, not passes over memory, and a closed gate yields exact
+zeros at every operator that writes the channel, so that removing the channel changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from mcu.graph.graph import FIXED, Graph
+
+
+class GateBank:
+    """All gates of a network as one vector, groups one after the other.
+
+    Attributes:
+        values: gate of every slot, float32 ``(slots + 1,)``; the last is 1 and serves fixed channels. None: open.
+        importance: moving average of the first-order Taylor importance ``|m * dL/dm|``, float32 ``(slots,)``
+            (Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019).
+    """
+
+    def __init__(self, sizes: list[int]) -> None:
+        self.sizes = list(sizes)
+        self.values: torch.Tensor | None = None
+        self.importance = torch.zeros(sum(sizes))
+        self._soft: torch.Tensor | None = None
+        self._layers: list[Gated] = []
+        self._parts: tuple[torch.Tensor, ...] | None = None
+        self._layout()
+
+    def _layout(self) -> None:
+        self.group_of = torch.repeat_interleave(torch.arange(len(self.sizes)), torch.tensor(self.sizes))
+        self.starts = torch.tensor([0, *np.cumsum(self.sizes)[:-1].tolist()])
+        self.ranks = self._rank()
+
+    def _rank(self) -> torch.Tensor:
+        """Rank of every slot within its group, most important first; float32 ``(slots,)``."""
+        by_importance = torch.argsort(self.importance, descending=True, stable=True)
+        order = by_importance[torch.argsort(self.group_of[by_importance], stable=True)]
+        ranks = torch.empty(len(order))
+        ranks[order] = torch.arange(len(order), dtype=torch.float32) - self.starts[self.group_of[order]]
+        return ranks
+
+    def set_soft(self, widths: torch.Tensor, temperatures: torch.Tensor) -> None:
+        """Open the gates softly: float64 widths ``(groups,)`` with gradient, temperatures ``(groups,)`` in channels."""
+        groups = self.group_of
+        steps = (widths[groups].float() - self.ranks - 0.5) / temperatures[groups].float()
+        self.set_gates(torch.sigmoid(steps))
+
+    def set_gates(self, gates: torch.Tensor) -> None:
+        """Every gate by itself: float32 ``(slots,)`` with gradient."""
+        self._soft = gates
+        if gates.requires_grad:
+            gates.retain_grad()
+        self._set(torch.cat([gates, torch.ones(1)]))
+
+    def _set(self, values: torch.Tensor | None) -> None:
+        self.values, self._parts = values, None
+
+    def add(self, layer: Gated) -> int:
+        """Serve one more layer; returns its place."""
+        self._layers.append(layer)
+        return len(self._layers) - 1
+
+    def gates_of(self, place: int) -> torch.Tensor | None:
+        """Gates of a layer's output channels, gathered for all layers at once; None: all open."""
+        if self.values is None:
+            return None
+        if self._parts is None:
+            slots = [layer.slots for layer in self._layers]
+            gathered = self.values[torch.cat(slots)].to(self._layers[0].layer.weight.device)
+            self._parts = gathered.split([len(part) for part in slots])
+        return self._parts[place]
+
+    def watch(self) -> None:
+        """All gates at 1, with gradients: importances are learned before anything closes."""
+        self.set_gates(torch.ones(len(self.importance), requires_grad=True))
+
+    def set_hard(self, kept: list[np.ndarray]) -> None:
+        """Gates exactly 1 for the kept members of each group and 0 for the others."""
+        values = torch.zeros(len(self.importance) + 1)
+        values[-1] = 1.0
+        for start, members in zip(self.starts.tolist(), kept, strict=True):
+            values[start + torch.as_tensor(members, dtype=torch.long)] = 1.0
+        self._set(values)
+
+    def open(self) -> None:
+        """No gating at all."""
+        self._set(None)
+        self._soft = None
+
+    def learn_importance(self, momentum: float = 0.98) -> None:
+        """Fold the gradients of the last backward pass into the importances."""
+        if self._soft is not None and self._soft.grad is not None:
+            taylor = (self._soft.grad * self._soft.detach()).abs()
+            self.importance.mul_(momentum).add_(taylor, alpha=1 - momentum)
+
+    def rerank(self) -> None:
+        """Sort channels by their present importance."""
+        self.ranks = self._rank()
+
+    def best(self, widths: np.ndarray) -> list[np.ndarray]:
+        """Members of each group to keep at integer widths, ascending."""
+        ranks = self.ranks.split(self.sizes)
+        return [np.flatnonzero(rank.numpy() < width) for rank, width in zip(ranks, widths, strict=True)]
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What a checkpoint needs to go on."""
+        return {"importance": self.importance, "ranks": self.ranks}
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on from a checkpoint of a bank of the same sizes."""
+        self.importance, self.ranks = state["importance"].clone(), state["ranks"].clone()
+
+    def keep(self, kept: list[np.ndarray]) -> None:
+        """Forget the gates of removed channels."""
+        slots = np.concatenate([start + members for start, members in zip(self.starts.tolist(), kept, strict=True)])
+        self.importance = self.importance[torch.as_tensor(slots)]
+        self.sizes = [len(members) for members in kept]
+        self._layout()
+        self.open()
+
+
+class Gated(nn.Module):
+    """A layer whose output channels are scaled by gates of a bank."""
+
+    def __init__(self, layer: Any, bank: GateBank, groups: np.ndarray) -> None:
+        super().__init__()
+        self.layer: Any = layer
+        self.bank = bank
+        self.groups = groups
+        self.place = bank.add(self)
+
+    def bind(self, members: np.ndarray) -> None:
+        """Point each output channel at its slot in the bank; fixed channels at the last one."""
+        starts = np.append(self.bank.starts.numpy(), sum(self.bank.sizes))
+        group = np.where(self.groups == FIXED, len(self.bank.sizes), self.groups)
+        self.slots = torch.as_tensor(starts[group] + np.where(self.groups == FIXED, 0, members))
+
+    def gates(self) -> torch.Tensor | None:
+        """Gate of every output channel."""
+        return self.bank.gates_of(self.place)
+
+
+class GatedNorm(Gated):
+    """Batch normalisation with gated scale and shift."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise ``(N, C, ...)``."""
+        gates, norm = self.gates(), self.layer
+        if gates is None:
+            return norm(x)
+        if norm.training and norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(1)
+        return F.batch_norm(
+            x,
+            norm.running_mean,
+            norm.running_var,
+            gates if norm.weight is None else norm.weight * gates,
+            None if norm.bias is None else norm.bias * gates,
+            norm.training,
+            norm.momentum if norm.momentum is not None else 0.1,
+            norm.eps,
+        )
+
+
+class GatedLayer(Gated):
+    """A convolution or dense layer without batch normalisation, its filters and bias gated."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply the layer to ``(N, C, ...)``."""
+        gates, layer = self.gates(), self.layer
+        if gates is None:
+            return layer(x)
+        weight = layer.weight * gates.view(-1, *[1] * (layer.weight.dim() - 1))
+        bias = None if layer.bias is None else layer.bias * gates
+        if isinstance(layer, nn.Linear):
+            return F.linear(x, weight, bias)
+        return layer._conv_forward(x, weight, bias)
+
+
+def attach(module: fx.GraphModule, graph: Graph) -> GateBank:
+    """Wrap every layer that writes removable channels; returns the bank that drives them."""
+    bank = GateBank(graph.widths.tolist())
+    for op in graph.ops:
+        path, tensor = op.norm or op.layer, graph.tensors[op.output]
+        if path is None or (tensor.groups == FIXED).all():
+            continue
+        kind = GatedNorm if op.norm else GatedLayer
+        wrapper = kind(module.get_submodule(path), bank, tensor.groups)
+        wrapper.bind(tensor.members)
+        module.set_submodule(path, wrapper)
+    return bank
+
+
+def gated(module: nn.Module) -> Iterator[tuple[str, Gated]]:
+    """The wrapped layers by path."""
+    return ((path, child) for path, child in list(module.named_modules()) if isinstance(child, Gated))
+
+
+def detach(module: nn.Module) -> None:
+    """Take the wrappers off again; the layers stay as they are."""
+    for path, wrapper in gated(module):
+        module.set_submodule(path, wrapper.layer)

@@ -1,0 +1,203 @@
+"""Removing channels for real: weights, statistics and optimiser state shrink together."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from mcu.graph.graph import FIXED, Graph, Tensor
+from mcu.int8.folded_net import FloatNet
+from mcu.int8.model import Kind
+from pruning.engine.gates import Gated, gated
+
+NEW = -1
+"""Source of a channel that was not there before."""
+
+Change = Callable[[torch.Tensor, np.ndarray, np.ndarray | None, float | None], None]
+"""Makes a parameter anew from the sources of its outputs, of its inputs if it has any, and the value of fresh rows."""
+
+Rewriting = Callable[[torch.Tensor], torch.Tensor]
+
+
+def kept_channels(tensor: Tensor, kept: list[np.ndarray]) -> np.ndarray:
+    """Positions of a tensor's channels that stay, given the kept members of each group."""
+    stays: np.ndarray = tensor.groups == FIXED
+    for index in np.unique(tensor.groups[~stays]):
+        stays |= (tensor.groups == index) & np.isin(tensor.members, kept[index])
+    return np.flatnonzero(stays)
+
+
+def shrink(
+    module: fx.GraphModule, graph: Graph, kept: list[np.ndarray], optimizer: torch.optim.Optimizer | None = None
+) -> Graph:
+    """Remove channels from ``module`` in place.
+
+    Args:
+        module: traced network, with or without gates attached.
+        graph: its present graph.
+        kept: ascending members to keep, one array per group.
+        optimizer: its per-parameter state tensors of the parameter's shape are sliced as the parameters are.
+
+    Returns:
+        The graph of the smaller network (same groups in the same order).
+    """
+    positions = [kept_channels(tensor, kept) for tensor in graph.tensors]
+    change = partial(_slice, optimizer)
+    for op in graph.ops:
+        before, after = positions[op.inputs[0]], positions[op.output]
+        if op.layer:
+            resize_layer(layer_of(module, op.layer), before, after, op.kernel, change)
+        if op.norm:
+            _shrink_norm(layer_of(module, op.norm), after, change)
+    smaller = _renumber(graph, positions, kept)
+    for bank in {id(wrapper.bank): wrapper.bank for _, wrapper in gated(module)}.values():
+        bank.keep(kept)
+    rebind(module, smaller)
+    return smaller
+
+
+def narrowed(network: FloatNet, kept: list[np.ndarray]) -> FloatNet:
+    """A copy of a folded network without the other channels, on the CPU and ready to be exported; ranges stay.
+
+    Args:
+        network: as it is trained.
+        kept: ascending members to keep, one array per group.
+    """
+    copied = copy.deepcopy(network).cpu().eval()
+    graph = network.graph
+    positions = [kept_channels(tensor, kept) for tensor in graph.tensors]
+    with torch.no_grad():
+        for name, weight in copied.weights.items():
+            op = graph.ops[int(name)]
+            inputs = None if op.kind is Kind.DEPTHWISE else positions[op.inputs[0]]
+            _slice(None, weight, positions[op.output], inputs, None)
+            _slice(None, copied.biases[name], positions[op.output], None, None)
+    copied.graph = _renumber(graph, positions, kept)
+    return copied
+
+
+def layer_tensors(module: nn.Module, graph: Graph) -> dict[str, torch.Tensor]:
+    """Every parameter and running statistic of the network by path, whether gates are attached or not."""
+    found: dict[str, torch.Tensor] = {}
+    for op in graph.ops:
+        for path in filter(None, (op.layer, op.norm)):
+            found |= {
+                f"{path}.{name}": tensor
+                for name, tensor in layer_of(module, path).state_dict(keep_vars=True).items()
+                if name != "num_batches_tracked"
+            }
+    return found
+
+
+def fill(targets: Mapping[str, torch.Tensor], sources: Mapping[str, torch.Tensor]) -> None:
+    """Copy values into a network's tensors by path."""
+    with torch.no_grad():
+        for name, target in targets.items():
+            target.copy_(sources[name])
+
+
+def layer_of(module: nn.Module, path: str) -> Any:
+    """The layer at a path, without its gate."""
+    layer = module.get_submodule(path)
+    return layer.layer if isinstance(layer, Gated) else layer
+
+
+def resize_layer(layer: Any, before: np.ndarray, after: np.ndarray, kernel: tuple[int, int], change: Change) -> None:
+    """Give a layer other channels.
+
+    Args:
+        layer: convolution, depthwise convolution or dense layer.
+        before, after: where each input and output channel comes from, or ``NEW``.
+        kernel: positions that a dense layer reads per channel.
+        change: makes one parameter anew.
+    """
+    if isinstance(layer, nn.Linear):
+        taps = kernel[0] * kernel[1]
+        features = np.where(before[:, None] == NEW, NEW, before[:, None] * taps + np.arange(taps)).ravel()
+        change(layer.weight, after, features, None)
+        layer.in_features, layer.out_features = len(features), len(after)
+    elif layer.groups > 1:
+        change(layer.weight, after, None, None)
+        layer.in_channels = layer.groups = len(before)
+        layer.out_channels = len(after)
+    else:
+        change(layer.weight, after, before, None)
+        layer.in_channels, layer.out_channels = len(before), len(after)
+    if layer.bias is not None:
+        change(layer.bias, after, None, 0.0)
+
+
+def _shrink_norm(norm: Any, after: np.ndarray, change: Change) -> None:
+    index = torch.as_tensor(after, device=norm.running_mean.device)
+    norm.running_mean = norm.running_mean[index].clone()
+    norm.running_var = norm.running_var[index].clone()
+    norm.num_features = len(after)
+    if norm.affine:
+        change(norm.weight, after, None, None)
+        change(norm.bias, after, None, None)
+
+
+def _slice(
+    optimizer: torch.optim.Optimizer | None,
+    parameter: torch.Tensor,
+    outputs: np.ndarray,
+    inputs: np.ndarray | None,
+    fresh: float | None,
+) -> None:
+    """Keep some outputs and inputs."""
+
+    def cut(tensor: torch.Tensor) -> torch.Tensor:
+        for axis, index in enumerate([outputs] if inputs is None else [outputs, inputs]):
+            tensor = tensor.index_select(axis, torch.as_tensor(index, device=tensor.device))
+        return tensor
+
+    rewrite(parameter, optimizer, cut, cut)
+
+
+def rewrite(
+    parameter: torch.Tensor, optimizer: torch.optim.Optimizer | None, values: Rewriting, state: Rewriting
+) -> None:
+    """Give a parameter other values, and its state in the optimiser; the Parameter object, the state's key, stays."""
+
+    def laid_out(tensor: torch.Tensor) -> torch.Tensor:
+        # indexing may leave strides that the fast convolution kernels do not take as channels_last
+        return tensor.clone(memory_format=torch.channels_last if tensor.dim() == 4 else torch.contiguous_format)
+
+    shape, kept = parameter.shape, optimizer.state.get(parameter, {}) if optimizer else {}
+    for key, value in kept.items():
+        if isinstance(value, torch.Tensor) and value.shape == shape:
+            kept[key] = laid_out(state(value))
+    with torch.no_grad():
+        parameter.grad = None
+        parameter.data = laid_out(values(parameter.data))
+
+
+def _renumber(graph: Graph, positions: list[np.ndarray], kept: list[np.ndarray]) -> Graph:
+    def smaller(tensor: Tensor, stays: np.ndarray) -> Tensor:
+        groups, members = tensor.groups[stays], tensor.members[stays].copy()
+        for index, old in enumerate(kept):
+            mine = groups == index
+            members[mine] = np.searchsorted(old, members[mine])
+        return replace(tensor, groups=groups, members=members)
+
+    tensors = tuple(smaller(tensor, stays) for tensor, stays in zip(graph.tensors, positions, strict=True))
+    groups = tuple(replace(g, size=len(members)) for g, members in zip(graph.groups, kept, strict=True))
+    return replace(graph, tensors=tensors, groups=groups)
+
+
+def rebind(module: nn.Module, graph: Graph) -> None:
+    """Point the wrappers at the shrunken bank."""
+    wrappers = dict(gated(module))
+    for op in graph.ops:
+        wrapper = wrappers.get(op.norm or op.layer or "")
+        if wrapper:
+            tensor = graph.tensors[op.output]
+            wrapper.groups = tensor.groups
+            wrapper.bind(tensor.members)

@@ -1,0 +1,1 @@
+"""Training: the problem, the recipe, one run of a job."""

@@ -1,0 +1,53 @@
+"""Scores of float and int8 networks on raw samples, by the metric the problem names."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from mcu.int8.model import Int8Model
+from mcu.int8.reference_interpreter import HostTwin
+from mcu.measure import model_input
+from pruning.training.metrics import score
+from pruning.training.problem import Problem
+
+BATCH = 500
+INT8_BATCH = 2_000
+
+
+def normalise(x: torch.Tensor, problem: Problem) -> torch.Tensor:
+    """Network input from raw samples: uint8 to 0..1, then mean and standard deviation per channel."""
+    scaled = x.float() / 255 if x.dtype == torch.uint8 else x.float()
+    mean, std = (torch.tensor(v, device=x.device).view(1, -1, 1, 1) for v in (problem.mean, problem.std))
+    return (scaled - mean) / std
+
+
+def float_scores(module: nn.Module, x: np.ndarray, problem: Problem) -> torch.Tensor:
+    """Class scores ``(N, classes)`` of a float network on raw samples, on the CPU; the training mode is kept."""
+    training = module.training
+    module.eval()
+    device = next(module.parameters()).device
+    with torch.no_grad():
+        parts = [
+            module(normalise(part.to(device), problem).contiguous(memory_format=torch.channels_last))
+            for part in torch.as_tensor(x).split(BATCH)
+        ]
+    module.train(training)
+    return torch.cat([part.flatten(1).float().cpu() for part in parts])
+
+
+def float_accuracy(module: nn.Module, x: np.ndarray, y: np.ndarray, problem: Problem) -> float:
+    """Score of a float network by ``problem.metric`` (top-1 accuracy unless it says otherwise), 0..1."""
+    return score(y, float_scores(module, x, problem).argmax(1).numpy(), problem.classes, problem.metric)
+
+
+def int8_inputs(model: Int8Model, x: np.ndarray, problem: Problem) -> np.ndarray:
+    """Raw samples ``(N, C, H, W)`` as the int8 input ``(N, H, W, C)`` of an exported model."""
+    parts = np.array_split(x, max(1, len(x) // INT8_BATCH))
+    return np.concatenate([model_input(model, normalise(torch.as_tensor(part), problem).numpy()) for part in parts])
+
+
+def int8_accuracy(model: Int8Model, x: np.ndarray, y: np.ndarray, problem: Problem) -> float:
+    """Score of an exported model, run by the host twin, by ``problem.metric``, 0..1."""
+    return score(y, HostTwin(model).predict(int8_inputs(model, x, problem)), problem.classes, problem.metric)

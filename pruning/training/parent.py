@@ -1,0 +1,131 @@
+"""Dense parents: trained once per (data, network, seed, schedule) and shared by every job that wants the same one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+
+from mcu.budget import Budget
+from mcu.graph.trace import trace
+from mcu.int8.folded_net import FloatNet
+from pruning.engine import surgery
+from pruning.training.checkpoint import Checkpoint, named, read_checkpoint, remove_checkpoint, write_checkpoint
+from pruning.training.problem import Problem, Report, Settings
+from pruning.training.recipe import Recipe
+from pruning.training.run import Rebuild, Run
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A trained dense network.
+
+    Attributes:
+        tensors: every parameter and running statistic by path.
+        seconds: how long its training took, wherever that was.
+        shared: whether another job had trained it.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    seconds: float
+    shared: bool
+
+
+def begin(
+    problem: Problem,
+    budget: Budget,
+    settings: Settings,
+    report: Report,
+    method: str,
+    rebuild: Rebuild | None = None,
+) -> Run:
+    """A run of a method with the dense parent its recipe asks for: as teacher, as first weights, or both.
+
+    Epochs of the parent count as epochs of the job, whether it was trained here or by a job before. ``rebuild`` is for
+    methods that change the structure of the network: see ``Run``.
+    """
+    recipe = Recipe.of(settings.hyperparameters, settings.epochs)
+    if not recipe.parent_epochs:
+        return Run(problem, budget, settings, report, method, rebuild)
+    parent = _parent(problem, settings, report, recipe)
+    teacher = _teacher(problem, settings, parent) if recipe.distillation else None
+    run = Run(problem, budget, settings, report, method, rebuild)
+    run.shared_seconds = parent.seconds if parent.shared else 0.0
+    run.trainer.teacher = teacher
+    if recipe.start == "parent" and run.saved is None:
+        surgery.fill(surgery.layer_tensors(run.module, run.graph), parent.tensors)
+    return run
+
+
+def _teacher(problem: Problem, settings: Settings, parent: Parent) -> FloatNet:
+    """The parent with its batch normalisation folded: the cheapest form to ask for scores."""
+    traced = trace(problem.network(), problem.input_shape)
+    surgery.fill(surgery.layer_tensors(traced.module, traced.graph), parent.tensors)
+    teacher = FloatNet(traced.graph, traced.module).to(settings.device).requires_grad_(False).eval()
+    return teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _parent(problem: Problem, settings: Settings, report: Report, recipe: Recipe) -> Parent:
+    """The parent out of the folder, or trained now; jobs that want the same one wait for the first."""
+    plain = {"learning_rate": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    schedule = replace(settings, epochs=recipe.parent_epochs, hyperparameters=plain | {"int8_part": 0.0})
+    folder = shared_folder(problem, schedule)
+    with locked(folder):
+        if folder and (stored := read_checkpoint(folder / "trained")):
+            return Parent(stored.part("network"), float(stored.state["seconds"]), shared=True)
+        parent = _train(problem, replace(schedule, checkpoint=folder), report)
+        if folder:
+            saved = Checkpoint(named("network", parent.tensors), {"seconds": parent.seconds})
+            write_checkpoint(folder / "trained", saved)
+            remove_checkpoint(folder)
+    return parent
+
+
+def _train(problem: Problem, schedule: Settings, report: Report) -> Parent:
+    started = time.monotonic()
+    run = Run(problem, Budget(), schedule, report, "parent")
+    before = float(run.notes.get("seconds", 0.0))  # of an attempt that was cut off
+    for _ in run.train("parent", run.trainer.steps):
+        run.notes["seconds"] = before + time.monotonic() - started
+    tensors = surgery.layer_tensors(run.module, run.graph)
+    return Parent({n: t.detach().clone() for n, t in tensors.items()}, float(run.notes["seconds"]), shared=False)
+
+
+def shared_folder(problem: Problem, schedule: Settings, **more: object) -> Path | None:
+    """Where training that jobs share belongs: a hash of everything that decides its weights; None: nothing is shared.
+
+    Args:
+        problem: data and network.
+        schedule: how the network is trained.
+        more: what else decides, as plain JSON.
+    """
+    if schedule.parents is None or not problem.identity:
+        return None
+    decisive = asdict(replace(schedule, parents=None, checkpoint=None)) | {
+        "problem": problem.identity,
+        "augment": problem.augment,
+        "class_weights": problem.class_weights,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        **more,
+    }
+    return schedule.parents / hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@contextmanager
+def locked(folder: Path | None) -> Iterator[None]:
+    """Hold the folder's lock: jobs that want what another is training wait for it."""
+    if folder is None:
+        yield
+        return
+    os.makedirs(folder, exist_ok=True)
+    with FileLock(folder / "lock"):
+        yield

@@ -1,0 +1,142 @@
+"""What a method is given: a network to build, data to train and choose on, a budget, and a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from mcu.budget import Budget, Resources
+from mcu.int8.model import Int8Model
+from mcu.runtime import Runtime
+from pruning.training.metrics import Metric
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A classification task and the dense network for it. There is no test data here: methods cannot peek.
+
+    Attributes:
+        network: builds the dense network with freshly initialised weights.
+        input_shape: ``(C, H, W)``.
+        classes: number of classes.
+        x_train, x_val: ``(N, C, H, W)``, uint8 or float32.
+        y_train, y_val: int64 ``(N,)``.
+        mean, std: per channel, subtracted and divided after uint8 samples were scaled to 0..1.
+        runtime: what the budget is held against.
+        augment: name of a batch augmentation in ``pruning.training.augment``.
+        metric: what validation scores, and so every choice a method makes, are measured by.
+        class_weights: how far rare classes weigh more in the loss: 0 not at all, 1 until all weigh the same.
+        frozen: paths of layers that keep all their channels.
+        multiple: channels that stay or go together, in every group that divides into such units.
+        identity: digest of the data and of the initialised network; equal problems have equal ones, and only
+            problems with one share a dense parent.
+    """
+
+    network: Callable[[], nn.Module]
+    input_shape: tuple[int, ...]
+    classes: int
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_val: np.ndarray
+    y_val: np.ndarray
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    augment: str = "none"
+    runtime: Runtime = field(default_factory=Runtime)
+    metric: Metric = Metric.ACCURACY
+    class_weights: float = 0.0
+    frozen: tuple[str, ...] = ()
+    multiple: int = 1
+    identity: str = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Schedule and optimiser of one job; every method of a sweep gets the same ``epochs``.
+
+    Attributes:
+        epochs: passes over the training data, everything included (pre-training, pruning, fine-tuning, QAT).
+        checkpoint: folder in which the job keeps its checkpoint and looks for one to go on from, if any.
+        parents: folder in which dense parents are shared between jobs, if any.
+        hyperparameters: what the sampler chose, by name: those of
+            ``pruning.training.recipe.Recipe`` and the method's own.
+    """
+
+    epochs: int = 20
+    batch_size: int = 128
+    seed: int = 0
+    device: str = "cpu"
+    checkpoint: Path | None = None
+    parents: Path | None = None
+    hyperparameters: Mapping[str, float | int | str | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A report between epochs. ``val_accuracy`` is float here; only the exported model's counts."""
+
+    step: int
+    epochs_done: float
+    phase: str
+    val_accuracy: float
+    resources: Resources
+
+
+Report = Callable[[Progress], bool]
+"""Called after every epoch; False asks the job to stop (``StoppedError``)."""
+
+
+class StoppedError(Exception):
+    """The stop rule ended the job early."""
+
+
+class DivergedError(Exception):
+    """The loss is not a finite number."""
+
+
+@dataclass(frozen=True)
+class Infeasible:
+    """A method's answer when it cannot meet the budget: why, and the least it can reach."""
+
+    reason: str
+    smallest: Resources
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method made.
+
+    Attributes:
+        model: the int8 network.
+        data: its .tflite file.
+        float_network: the same network before int8, for normalised inputs ``(N, C, H, W)``.
+        widths, dense_widths: channels per group after and before, by group name.
+        dense: resources of the dense network.
+        trajectory: one row per few steps: step, phase, resources, multipliers, widths, loss.
+        shared_seconds: training time of a dense parent that another job had trained.
+        shortfall: why the file itself is over the budget, for the one method whose flash is charged and not measured.
+    """
+
+    model: Int8Model
+    data: bytes
+    float_network: nn.Module
+    widths: dict[str, int]
+    dense_widths: dict[str, int]
+    dense: Resources
+    trajectory: list[dict[str, object]]
+    shared_seconds: float = 0.0
+    shortfall: str | None = None
+
+
+class BudgetMissedError(RuntimeError):
+    """A method exported a model over its budget: a defect, never a result."""
+
+
+def require_within(budget: Budget, used: Resources, method: str) -> None:
+    """Raise ``BudgetMissedError`` unless the measured resources are within the budget."""
+    if not budget.admits(used):
+        raise BudgetMissedError(f"method {method}: measured {used} exceeds {budget}")

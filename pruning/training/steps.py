@@ -1,0 +1,193 @@
+"""The training loop every method shares: same batches, optimiser and schedule, so that only the method differs."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pruning.training.augment import augmentation
+from pruning.training.evaluation import float_accuracy, normalise
+from pruning.training.metrics import class_weights
+from pruning.training.precision import has_fast_bf16, spare_slow_layers
+from pruning.training.problem import DivergedError, Problem, Settings
+from pruning.training.recipe import Recipe
+
+WARM_UP_STEPS = 50
+MOMENTUM = 0.9
+INT8_RATE = 0.01
+"""Factor on the learning rate while int8 arithmetic is simulated: without batch normalisation, steps must be small."""
+
+LARGEST_GRADIENT = 20.0
+"""Longer gradients are shortened to this norm: batch normalisation of a layer that is down to a few channels, all of
+them shut by their ReLU, multiplies gradients by hundreds, and in a chain of such layers they overflow. A step whose
+gradient's norm is beyond float32 is not taken; a loss that is not finite still ends the job."""
+
+
+class Batches:
+    """Training data resident on the device; shuffled and augmented batches by a seeded generator."""
+
+    def __init__(self, problem: Problem, settings: Settings) -> None:
+        self.problem = problem
+        self.device = torch.device(settings.device)
+        self.size = min(settings.batch_size, len(problem.x_train))
+        self.x = torch.as_tensor(problem.x_train).to(self.device)
+        self.y = torch.as_tensor(problem.y_train).to(self.device)
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.augment = augmentation(problem.augment)
+
+    def __len__(self) -> int:
+        return len(self.x) // self.size
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        order = torch.randperm(len(self.x), generator=self.generator).to(self.device)
+        for index in order[: len(self) * self.size].split(self.size):
+            images = self.augment(normalise(self.x[index], self.problem), self.generator)
+            yield images.contiguous(memory_format=torch.channels_last), self.y[index]
+
+
+class Trainer:
+    """SGD with Nesterov momentum; one cosine to zero over the float steps, a small one over the int8 steps.
+
+    Attributes:
+        recipe: optimiser, schedule and recovery.
+        module: the network under training; may be replaced on the way (``adopt``).
+        teacher: network whose scores are imitated, if any.
+        adjust: called with the module between the backward pass and the step, to change gradients; any method's own.
+        span: float steps over which the learning rate falls to zero once; all of them unless a method trains in stages.
+        step: optimiser steps taken so far.
+        steps: optimiser steps of the whole job.
+        float_steps: steps before int8 arithmetic is simulated.
+    """
+
+    def __init__(self, module: nn.Module, problem: Problem, settings: Settings) -> None:
+        self.problem, self.settings = problem, settings
+        self.device = torch.device(settings.device)
+        _make_repeatable(self.device)
+        self.recipe = Recipe.of(settings.hyperparameters, settings.epochs)
+        self.batches = Batches(problem, settings)
+        self.steps = (settings.epochs - self.recipe.parent_epochs) * len(self.batches)
+        self.float_steps = self.steps - round(self.recipe.int8_part * self.steps)
+        self.step = 0
+        self._feed: Iterator[tuple[torch.Tensor, torch.Tensor]] = iter(())
+        self.low_precision = has_fast_bf16(self.device)
+        self.teacher: nn.Module | None = None
+        self.adjust: Callable[[nn.Module], None] | None = None
+        self.span = (0, self.float_steps)
+        self.class_weights = _loss_weights(problem, self.device)
+        self.adopt(module)
+
+    def adopt(self, module: nn.Module) -> None:
+        """Train this network from here on, with a fresh optimiser."""
+        self.module = module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        spare_slow_layers(self.module)
+        self.optimizer = torch.optim.SGD(
+            self.module.parameters(),
+            self.recipe.learning_rate,
+            MOMENTUM,
+            weight_decay=self.recipe.weight_decay,
+            nesterov=True,
+        )
+
+    def run(self, until: int, before: Callable[[], None] | None = None) -> Iterator[float]:
+        """Take optimiser steps up to step ``until``, yielding each loss; ``before`` runs ahead of each."""
+        self.module.train()
+        while self.step < until:
+            if self.step % len(self.batches) == 0:
+                self._feed = iter(self.batches)
+            images, labels = next(self._feed)
+            if before:
+                before()
+            yield self._take_step(images, labels)
+
+    def _take_step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._scheduled_rate()
+        with self._autocast():
+            scores = self.module(images).flatten(1)
+        loss = self._loss(scores.float(), images, labels)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise DivergedError(f"the loss became {value} at step {self.step} of {self.steps}")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.adjust:
+            self.adjust(self.module)
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), LARGEST_GRADIENT)
+        if torch.isfinite(norm):  # one beyond all numbers has no direction; the next batch's has
+            self.optimizer.step()
+        self.step += 1
+        return value
+
+    def require_finite(self) -> None:
+        """Stop when a parameter is no number: the loss need not show it.
+
+        Raises:
+            DivergedError: naming the parameter.
+        """
+        for name, parameter in self.module.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise DivergedError(f"{name} is not finite after step {self.step} of {self.steps}")
+
+    def _loss(self, scores: torch.Tensor, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        loss = F.cross_entropy(scores, labels, self.class_weights, label_smoothing=self.recipe.label_smoothing)
+        if self.teacher is None or not self.recipe.distillation:
+            return loss
+        with torch.no_grad(), self._autocast():
+            wanted = self.teacher(images).flatten(1).float()
+        heat = self.recipe.distillation_temperature
+        soft = F.kl_div(F.log_softmax(scores / heat, 1), F.softmax(wanted / heat, 1), reduction="batchmean") * heat**2
+        return (1 - self.recipe.distillation) * loss + self.recipe.distillation * soft
+
+    def _scheduled_rate(self) -> float:
+        if self.step < self.float_steps:
+            start, end = self.span
+            warm_up = min(1.0, (self.step - start + 1) / min(WARM_UP_STEPS, max(1, (end - start) // 10)))
+            return self.recipe.learning_rate * warm_up * _cosine((self.step - start) / (end - start))
+        into_int8 = (self.step - self.float_steps) / (self.steps - self.float_steps)
+        return INT8_RATE * self.recipe.learning_rate * _cosine(into_int8)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, torch.bfloat16) if self.low_precision else nullcontext()
+
+    def random_state(self) -> dict[str, torch.Tensor]:
+        """State of the generators behind shuffling, augmentation and dropout."""
+        states = {"batches": self.batches.generator.get_state(), "torch": torch.get_rng_state()}
+        return states | ({"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {})
+
+    def go_on(self, step: int, random_state: dict[str, torch.Tensor]) -> None:
+        """Continue at a checkpoint between epochs."""
+        self.step = step
+        self.batches.generator.set_state(random_state["batches"])
+        torch.set_rng_state(random_state["torch"])
+        if self.device.type == "cuda" and "cuda" in random_state:  # not in what was begun on a CPU
+            torch.cuda.set_rng_state(random_state["cuda"], self.device)
+
+    def val_accuracy(self) -> float:
+        """Float accuracy on the validation data."""
+        with self._autocast():
+            return float_accuracy(self.module, self.problem.x_val, self.problem.y_val, self.problem)
+
+
+def _make_repeatable(device: torch.device) -> None:
+    """Let a GPU add up in the same order every time, as a CPU does for one count of threads."""
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _loss_weights(problem: Problem, device: torch.device) -> torch.Tensor | None:
+    if not problem.class_weights:
+        return None
+    return torch.from_numpy(class_weights(problem.y_train, problem.classes, problem.class_weights)).to(device)
+
+
+def _cosine(part: float) -> float:
+    """From 1 at 0 to 0 at 1."""
+    return 0.5 * (1 + math.cos(math.pi * part))

@@ -1,0 +1,1 @@
+"""The report of one study: an HTML page with its figures and tables."""

@@ -1,0 +1,244 @@
+"""Writes the report of a study: a page that stands alone, its figures, its tables and the trials themselves."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from mcu.budget import RESOURCES
+from mcu.errors import InputError
+from reports.comparison.comparison import compare_methods, duels
+from reports.figures.style import Look, Style
+from reports.fronts import box_of
+from reports.metric import metric_of, metric_title
+from reports.study import StudyInfo
+from reports.study_page.gallery import Drawing, draw_all
+from reports.study_page.page_data import answer_rows, scatter_data, shown_rows, trial_header, trial_rows
+from reports.study_page.tables import Table, duels_table, failures_table, methods_table, winners_table
+from reports.trials import budgets, methods, tidy
+from reports.winners import Winner, accuracy_front, winners
+
+
+def write_report(
+    frame: pd.DataFrame,
+    output: Path,
+    *,
+    study: StudyInfo,
+    devices: Sequence[Mapping[str, Any]] = (),
+    style: Style = Style.SCREEN,
+) -> Path:
+    """Write ``index.html``, ``trials.csv``, ``fronts.json``, ``figures/`` and ``tables/`` into ``output``.
+
+    Everything is written beside ``output`` first and then moved in file by file, the page last, so that a reader never
+    meets half a page. Other files in ``output`` stay.
+
+    Args:
+        frame: one row per trial, in the columns of the trial table; may be empty.
+        devices: what the catalogue says of the devices (name, core, clock_hz), for the table of winners.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: ``output`` is a file or cannot be written.
+    """
+    if output.exists() and not output.is_dir():
+        raise InputError(f"--output {output}: is a file; give a folder")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output, prefix=".report-") as scratch:
+            _write_files(tidy(frame), frame, Path(scratch), study, devices, style)
+            _move_in(Path(scratch), output)
+    except OSError as error:
+        raise InputError(f"--output {output}: {error.strerror or error}") from error
+    return output / "index.html"
+
+
+def _write_files(
+    table: pd.DataFrame,
+    frame: pd.DataFrame,
+    folder: Path,
+    study: StudyInfo,
+    devices: Sequence[Mapping[str, Any]],
+    style: Style,
+) -> None:
+    won = winners(table)
+    cells = compare_methods(table)
+    drawn = draw_all(table, study, won, cells, style)
+    tables = [
+        winners_table(table, won, study, devices),
+        methods_table(cells),
+        duels_table(duels(table)),
+        failures_table(table),
+    ]
+    for drawing in drawn.values():
+        for kind, content in drawing.files.items():
+            _put(folder / "figures" / f"{drawing.name}.{kind}", content)
+    for each in tables:
+        for kind, text in (("csv", each.as_csv()), ("md", each.as_markdown()), ("tex", each.as_latex())):
+            _put(folder / "tables" / f"{each.name}.{kind}", text.encode("utf-8", "replace"))
+    _put(folder / "trials.csv", _trials_csv(frame).encode("utf-8", "replace"))
+    _put(folder / "fronts.json", (json.dumps(fronts_document(table, won, study), indent=1) + "\n").encode())
+    page = render_page(table, study, won, drawn, {each.name: each for each in tables}, devices, style)
+    _put(folder / "index.html", page.encode("utf-8", "replace"))
+
+
+def render_page(
+    table: pd.DataFrame,
+    study: StudyInfo,
+    won: Sequence[Winner],
+    drawn: Mapping[str, Drawing],
+    tables: Mapping[str, Table],
+    devices: Sequence[Mapping[str, Any]],
+    style: Style,
+) -> str:
+    """The page as one HTML text that loads nothing from anywhere; every text of the study is escaped."""
+    templates = files("reports.study_page") / "templates"
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    look = Look(methods(table))
+    rows = shown_rows(table, won)
+    return environment.from_string((templates / "report.html.j2").read_text("utf-8")).render(
+        study=study,
+        style=Markup((templates / "report.css").read_text("utf-8")),
+        script=Markup((templates / "report.js").read_text("utf-8")),
+        facts=_facts(table),
+        kinds=style.kinds,
+        answers=answer_rows(table, won, study, devices),
+        figures={name: _inline(drawing) for name, drawing in drawn.items()},
+        tables=tables,
+        scatter=embedded_json(scatter_data(table, rows, look)),
+        header=trial_header(table),
+        trials=trial_rows(table, rows),
+        sweep=_pretty(study.sweep),
+        metric=metric_title(table),
+    )
+
+
+def embedded_json(value: Any) -> Markup:
+    """JSON that may stand inside a script element: no text in it can end the element."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def fronts_document(table: pd.DataFrame, won: Sequence[Winner], study: StudyInfo) -> dict[str, Any]:
+    """Fronts by resource (of all and by method), winners by budget, and the box of the hypervolume, as JSON values."""
+    box = box_of({name: table.loc[table["known"], name] for name in RESOURCES})
+    return {
+        "study": study.name,
+        "chosen_by": "val_accuracy",
+        "metric": metric_of(table),
+        "hypervolume_box": None if box is None else {"low": dict(box.low), "high": dict(box.high), "accuracy": 0},
+        "fronts": {
+            name: {
+                "all": [_point(table, row) for row in accuracy_front(table, name)],
+                "methods": {
+                    method: [_point(table, row) for row in accuracy_front(table, name, method)]
+                    for method in methods(table)
+                },
+            }
+            for name in RESOURCES
+        },
+        "winners": [
+            {
+                **{"budget": winner.budget, "device": winner.device, "bounds": dict(winner.bounds)},
+                **{"trial": None if winner.row is None else _point(table, winner.row), "fitting": winner.fitting},
+                "runners_up": [_point(table, row) for row in winner.runners_up],
+            }
+            for winner in won
+        ],
+    }
+
+
+def _point(table: pd.DataFrame, row: int) -> dict[str, Any]:
+    trial = table.iloc[row]
+    plain: dict[str, Any] = {"number": int(trial["number"]), "method": str(trial["method"])}
+    plain |= {name: float(trial[name]) for name in ("val_accuracy", "accuracy")}
+    return plain | {name: int(trial[name]) for name in RESOURCES}
+
+
+def _facts(table: pd.DataFrame) -> dict[str, Any]:
+    states = table["state"].value_counts()
+    span = table["finished_at"].max() - table["started_at"].min() if len(table) else pd.NaT
+    hours = float(np.nansum(table["duration_s"])) / 3600
+    return {
+        "trials": len(table),
+        "methods": len(methods(table)),
+        "budgets": len(budgets(table)),
+        "feasible": int(table["feasible"].sum()),
+        "states": {str(name): int(count) for name, count in states.items()},
+        "tasks": list(dict.fromkeys(name for name in table["task"] if name)),
+        "networks": list(dict.fromkeys(name for name in table["network"] if name)),
+        "seeds": sorted({int(seed) for seed in table["seed"]})[:24],
+        "cpu_hours": f"{hours:,.1f}",
+        "wall": "" if pd.isna(span) else _duration(span.total_seconds()),
+        "span": "" if pd.isna(span) else f"{table['started_at'].min():%Y-%m-%d %H:%M} UTC",
+        "dense": _dense(table),
+    }
+
+
+def _dense(table: pd.DataFrame) -> dict[str, float]:
+    known = table.dropna(subset=[f"dense_{name}" for name in RESOURCES])
+    return {name: float(known[f"dense_{name}"].iloc[0]) for name in RESOURCES} if len(known) else {}
+
+
+def _duration(seconds: float) -> str:
+    if seconds >= 7200:
+        return f"{seconds / 3600:,.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+
+
+def _inline(drawing: Drawing) -> dict[str, Any]:
+    picture = "data:image/png;base64," + base64.b64encode(drawing.files["png"]).decode()
+    interactive = drawing.name.startswith("accuracy_")
+    svg = Markup("") if interactive else Markup(drawing.inline_svg())
+    return {"name": drawing.name, "caption": drawing.caption, "svg": svg, "png": picture if interactive else "",
+            "themed": drawing.themed}  # fmt: skip
+
+
+def _pretty(sweep: str) -> str:
+    try:
+        return json.dumps(json.loads(sweep), indent=2, ensure_ascii=False)
+    except ValueError:
+        return sweep
+
+
+def _trials_csv(frame: pd.DataFrame) -> str:
+    plain = frame.drop(columns=[name for name in ("trajectory",) if name in frame])
+    for name in ("widths", "dense_widths", "artifacts"):
+        if name in plain:
+            plain[name] = [json.dumps(value) if isinstance(value, Mapping) else "" for value in plain[name]]
+    return plain.to_csv(index=False, lineterminator="\n")
+
+
+def _put(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _move_in(scratch: Path, output: Path) -> None:
+    """Move every file into place, the page last; figures and tables of an earlier report that are gone now go too."""
+    found = sorted((path for path in scratch.rglob("*") if path.is_file()), key=lambda path: path.name == "index.html")
+    names = {path.relative_to(scratch) for path in found}
+    for path in found:
+        target = output / path.relative_to(scratch)
+        target.parent.mkdir(exist_ok=True)
+        os.chmod(path, 0o644)
+        os.replace(path, target)
+    for folder in ("figures", "tables"):
+        for old in (output / folder).glob("*.*"):
+            if old.relative_to(output) not in names and old.suffix in (".png", ".svg", ".pdf", ".csv", ".md", ".tex"):
+                old.unlink()
+        if (output / folder).is_dir() and not any((output / folder).iterdir()):
+            shutil.rmtree(output / folder)

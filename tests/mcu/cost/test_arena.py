@@ -1,0 +1,88 @@
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcu.cost.arena import greedy_plan, lifetimes, peak_live, plan_activations, predict_arena, smallest_arena
+from mcu.graph.structure import structure_of
+from mcu.tflite import tflm
+from mcu.tflite.writer import write_tflite
+
+needs_interpreter = pytest.mark.skipif(not tflm.available(), reason="tflite-micro is not installed")
+buffers = st.lists(
+    st.tuples(st.integers(1, 40), st.integers(0, 9), st.integers(0, 4)).map(lambda b: (16 * b[0], b[1], b[1] + b[2])),
+    min_size=1,
+    max_size=14,
+)
+
+
+def overlapping(plan, spans):
+    for i, (size, first, last) in enumerate(spans):
+        for j in range(i):
+            other, begin, end = spans[j]
+            together = first <= end and begin <= last
+            low, high = plan.offsets[i], plan.offsets[j]
+            if together and low < high + other and high < low + size:
+                return i, j
+    return None
+
+
+@needs_interpreter
+@pytest.mark.parametrize("seed", range(80))
+def test_predicted_arena_is_the_measured_arena(seed, random_model):
+    model = random_model(seed)
+    measured = tflm.measure_arena(write_tflite(model))
+    assert predict_arena(model) == predict_arena(structure_of(model)) == measured
+
+
+STARTS = """
+import os, sys
+from tflite_micro import runtime
+data = open(sys.argv[1], "rb").read()
+os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+for size in map(int, sys.argv[2:]):
+    child = os.fork()
+    if child == 0:
+        try:
+            runtime.Interpreter.from_bytes(data, arena_size=size).invoke()
+        except Exception:
+            os._exit(1)
+        os._exit(0)
+    print(int(os.waitpid(child, 0)[1] == 0))
+"""
+
+
+@needs_interpreter
+@pytest.mark.parametrize("seed", [1, 11, 25, 28, 34, 36])
+def test_the_smallest_arena_starts_and_sixteen_bytes_less_does_not(seed, random_model, tmp_path):
+    model = random_model(seed)
+    size = smallest_arena(model)
+    assert size >= predict_arena(model).total
+    file = tmp_path / "model.tflite"
+    file.write_bytes(write_tflite(model))
+    command = [sys.executable, "-c", STARTS, str(file), str(size), str(size - 16)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["1", "0"]
+
+
+@given(buffers)
+def test_a_plan_never_overlaps_and_is_never_below_the_peak(spans):
+    plan = greedy_plan(spans)
+    assert overlapping(plan, spans) is None
+    assert plan.total >= peak_live(spans)
+    assert plan.total == max(offset + size for offset, (size, _, _) in zip(plan.offsets, spans, strict=True))
+
+
+def test_greedy_places_the_largest_first_and_the_later_of_equals_first():
+    assert greedy_plan([(16, 0, 1), (32, 0, 1), (16, 0, 1)]).offsets == (48, 0, 32)
+    assert greedy_plan([(32, 0, 0), (32, 1, 1)]).total == 32
+
+
+def test_the_output_lives_to_the_end_and_the_input_from_the_start(random_model):
+    model = random_model(1)
+    spans = lifetimes(model)
+    assert spans[model.input][1] == 0
+    assert spans[model.output][2] == len(model.ops)
+    assert plan_activations(model).total % 16 == 0

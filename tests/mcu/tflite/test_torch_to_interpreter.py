@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from mcu.cost.deployment import predict_deployment, write_deployment
+from mcu.graph.structure import structure_of_graph
+from mcu.graph.trace import trace
+from mcu.int8.folded_net import FloatNet
+from mcu.int8.quantize import quantise
+from mcu.int8.reference_interpreter import HostTwin
+from mcu.measure import measure_model, model_input
+from mcu.tflite import tflm
+
+pytestmark = pytest.mark.skipif(not tflm.available(), reason="tflite-micro is not installed")
+
+blocks = st.lists(
+    st.tuples(
+        st.sampled_from(["conv", "depthwise", "residual", "concat", "max", "avg", "relu6", "norm"]),
+        st.integers(1, 12),
+        st.sampled_from([(1, 1), (3, 3), (3, 1), (5, 3)]),
+        st.integers(1, 2),
+        st.integers(1, 2),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+class Drawn(nn.Module):
+    """Blocks as drawn, one after the other, then a classifier."""
+
+    def __init__(self, channels: int, size: tuple[int, int], plan: list, flat: bool) -> None:
+        super().__init__()
+        self.kinds, self.layers = [], nn.ModuleList()
+        height, width = size
+        for kind, outer, kernel, stride, dilation in plan:
+            padding = tuple((k // 2) * dilation for k in kernel)
+            window = {"padding": padding, "dilation": dilation}
+            layers: list[nn.Module]
+            if kind == "conv":
+                layers, outer = [nn.Conv2d(channels, outer, kernel, stride, **window), nn.BatchNorm2d(outer)], outer
+            elif kind == "depthwise":
+                outer = channels * (1 + outer % 2)
+                layers = [nn.Conv2d(channels, outer, kernel, stride, groups=channels, **window)]
+            elif kind == "residual":
+                layers, outer, stride = [nn.Conv2d(channels, channels, kernel, 1, **window)], channels, 1
+            elif kind == "concat":
+                layers, outer, stride = [nn.Conv2d(channels, outer, kernel, 1, **window)], channels + outer, 1
+            elif kind in ("max", "avg") and min(height, width) >= 2:
+                layers, outer, stride = [nn.MaxPool2d(2) if kind == "max" else nn.AvgPool2d(2)], channels, 2
+                height, width = height // 2 * 2, width // 2 * 2
+            else:
+                layers, outer, stride = [nn.BatchNorm2d(channels)] if kind == "norm" else [], channels, 1
+            self.kinds.append(kind)
+            self.layers.append(nn.Sequential(*layers))
+            channels, height, width = outer, -(-height // stride), -(-width // stride)
+        self.flat = flat
+        self.head = nn.Linear(channels * height * width if flat else channels, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for kind, layer in zip(self.kinds, self.layers, strict=True):
+            y = layer(x)
+            if kind == "residual":
+                y = torch.relu(y + x)
+            elif kind == "concat":
+                y = torch.cat([y, x], 1)
+            elif kind == "relu6":
+                y = functional.relu6(y)
+            elif kind == "conv":
+                y = torch.relu(y)
+            x = y
+        if not self.flat:
+            x = functional.adaptive_avg_pool2d(x, 1)
+        return self.head(x.flatten(1))
+
+
+@given(blocks, st.integers(1, 3), st.integers(4, 17), st.integers(4, 17), st.booleans(), st.integers(0, 99))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_network_is_exported_predicted_and_run_exactly(plan, channels, height, width, flat, seed):
+    torch.manual_seed(seed)
+    network = Drawn(channels, (height, width), plan, flat)
+    with torch.no_grad():
+        network.train()(torch.randn(8, channels, height, width))
+    x = torch.randn(12, channels, height, width)
+    traced = trace(network.eval(), (channels, height, width))
+    folded = FloatNet(traced.graph, traced.module)
+    assert torch.allclose(folded(x), network(x), atol=1e-4)
+    folded.calibrate(x)
+    model = quantise(folded)
+    data, predicted, measured = (
+        write_deployment(model),
+        predict_deployment(model),
+        measure_model(write_deployment(model)),
+    )
+    assert (predicted.flash, predicted.arena.total) == (measured.flash, measured.sram)
+    assert predicted == predict_deployment(structure_of_graph(traced.graph))
+    codes = model_input(model, x.numpy())
+    assert np.array_equal(HostTwin(model).run(codes), tflm.run(data, codes))

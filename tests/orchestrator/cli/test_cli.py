@@ -1,0 +1,238 @@
+"""The command line in this process; the two that must stay light in a process of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fake_sweep import OPTIONS, make_sweep, run
+
+import orchestrator.running.run
+from orchestrator.cli import main as cli
+from orchestrator.running.run import RunOptions
+from orchestrator.storage.store import Store
+
+SWEEP = """
+[sweep]
+name = "s"
+trials = 2
+[task]
+name = "mnist-5k"
+[network]
+name = "resnet8"
+[budgets]
+list = [{flash = "64KB"}, {flash = "32KB", sram = "40kB"}]
+[methods]
+names = ["fake"]
+[hyperparameters]
+quality = {low = 0.1, high = 0.9}
+rungs = 1
+[sampler]
+name = "random"
+[workers]
+executor = "local"
+count = 2
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def sweep_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A sweep file, and the fake worker behind ``launch``."""
+    monkeypatch.setattr("orchestrator.planning.preflight.check_sweep", lambda sweep: {"name": "toy"})
+    real = RunOptions
+    monkeypatch.setattr(
+        orchestrator.running.run, "RunOptions", lambda **given: real(**given, worker="fake_worker:run_trial")
+    )
+    file = folder / "sweep.toml"
+    file.write_text(SWEEP)
+    return file
+
+
+@pytest.fixture
+def database(folder: Path) -> Path:
+    """A finished study ``s`` in ``mcusweep.db``."""
+    run("sqlite:///mcusweep.db", make_sweep(trials=4), OPTIONS)
+    return folder / "mcusweep.db"
+
+
+def test_launch_runs_a_sweep_and_again_does_nothing_more(sweep_file, capsys):
+    assert cli.run(["launch", "sweep.toml"]) == 0
+    told = capsys.readouterr().err
+    assert "study s: 2 trials done" in told
+    assert "trial 1 fake for 32KB/40kB" in told
+    assert cli.run(["launch", "sweep.toml", "--quiet"]) == 0
+    store = Store("sqlite:///mcusweep.db")
+    study = store.study()
+    assert store.state_counts(study) == {"complete": 2}
+    assert len(store.attempts(study)) == 2
+    assert study.sweep_file == SWEEP
+    assert study.task == {"name": "toy"}
+
+
+def test_launch_of_another_sweep_under_the_same_name_shows_the_difference(sweep_file, capsys):
+    assert cli.run(["launch", "sweep.toml", "--quiet"]) == 0
+    assert cli.run(["launch", "sweep.toml", "--set", "training.epochs=3"]) == 2
+    assert "training.epochs: 20 -> 3" in capsys.readouterr().err
+
+
+def test_a_sweep_whose_trials_all_fail_ends_with_status_1(sweep_file, capsys):
+    assert cli.run(["launch", "sweep.toml", "--set", "hyperparameters.error=1"]) == 1
+    assert "ZeroDivisionError: something broke" in capsys.readouterr().err
+
+
+def test_interrupted_runs_print_the_exact_command_that_goes_on(sweep_file, capsys, monkeypatch):
+    from orchestrator.running.interrupts import Interrupts, Wish
+
+    eager = type("Eager", (Interrupts,), {"wish": property(lambda self: Wish.STOP_NOW, lambda self, value: None)})
+    monkeypatch.setattr("orchestrator.running.interrupts.Interrupts", eager)
+    arguments = ["launch", "sweep.toml", "--storage", "sqlite:///my runs.db", "--workers", "1", "--quiet"]
+    assert cli.run(arguments) == 130
+    told = capsys.readouterr().err.strip().splitlines()
+    command = "mcusweep resume --study s --storage 'sqlite:///my runs.db' --workers 1"
+    assert told == [f"interrupted; results so far are kept; go on with: {command}"]
+    monkeypatch.undo()
+
+
+def test_resume_finishes_what_launch_left(sweep_file, folder, capsys):
+    from orchestrator.running.run import open_study
+    from search_spaces.sweep import load_sweep
+
+    store = Store("sqlite:///mcusweep.db", writing=True)
+    open_study(store, load_sweep(sweep_file))
+    assert cli.run(["resume", "--quiet"]) == 0
+    assert cli.run(["status", "--format", "json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["done"], answer["planned"], answer["running"]) == (2, 2, None)
+
+
+def test_a_simulated_launch_is_a_study_of_its_own(sweep_file, capsys):
+    assert cli.run(["launch", "sweep.toml", "--executor", "simulated", "--quiet"]) == 0
+    assert [study.name for study in Store("sqlite:///mcusweep.db").studies()] == ["s-simulated"]
+    assert cli.run(["resume", "--executor", "ray"]) == 2
+    assert "do not mix" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["query"], "no database mcusweep.db"),
+        (["status"], "no database mcusweep.db"),
+        (["resume"], "no database mcusweep.db"),
+        (["launch", "none.toml"], "none.toml: no such file"),
+        (["launch"], "Missing argument 'SWEEP.toml'"),
+        (["launch", "sweep.toml", "--executor", "cloud"], "--executor 'cloud': must be one of ray, local, simulated"),
+        (["launch", "sweep.toml", "--set", "methods.names=['magic']"], "unknown method 'magic'"),
+        (["launch", "sweep.toml", "--set", "methods.names=['l1']"], "hyperparameters.quality: no method"),
+        (["launch", "sweep.toml", "--set", "budgets.list=[{flash='1furlong'}]"], "1furlong"),
+        (["launch", "sweep.toml", "--storage", "mysql://x"], "allowed: sqlite:///FILE"),
+        (["launch", "sweep.toml", "--storage", "sqlite:////no/such/folder/a.db"], "/no/such/folder does not exist"),
+        (["query", "--limit", "x"], "Invalid value for '--limit'"),
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["devices", "--format", "xml"], "--format 'xml': must be table or json"),
+        (["measure", "none.tflite"], "none.tflite: cannot be read"),
+        (["init", "--device", "z80"], "z80"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2_and_leaves_nothing(sweep_file, folder, capsys, arguments, said):
+    before = set(folder.iterdir())
+    assert cli.run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.strip().splitlines()) == 1
+    assert said in captured.err
+    assert {path for path in folder.iterdir() if not path.name.startswith("mcusweep.db")} == before
+
+
+def test_damaged_databases_are_one_line(folder, capsys):
+    (folder / "mcusweep.db").write_bytes(b"rubbish" * 1000)
+    for command in ("query", "status", "best", "report"):
+        assert cli.run([command]) == 2
+        assert "not a trial database" in capsys.readouterr().err
+
+
+def test_query_best_and_show_answer_in_json(database, capsys):
+    assert cli.run(["query", "--format", "json", "--sort", "-val_accuracy", "--limit", "2"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["val_accuracy"] for row in rows] == sorted((row["val_accuracy"] for row in rows), reverse=True)
+    assert {"accuracy", "sram", "budget_flash", "param.quality", "attempts"} <= set(rows[0])
+    assert cli.run(["best", "--flash", "64KB", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["trial"]["number"] == rows[0]["number"]
+    assert cli.run(["show", "best", "--flash", "64KB", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["number"] == rows[0]["number"]
+    assert cli.run(["best"]) == 0
+    assert "32KB/40kB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["query", "--format", "json"], ["best"], ["status"], ["devices"]])
+def test_questions_load_neither_torch_nor_ray_and_are_quick(database, arguments):
+    code = (
+        "import sys, orchestrator.cli.main as cli\n"
+        f"status = cli.run({arguments!r})\n"
+        "loaded = [m for m in ('torch', 'ray', 'optuna') if m in sys.modules]\n"
+        "print(loaded, file=sys.stderr)\n"
+        "sys.exit(status)"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip().splitlines()[-1] == "[]"
+    assert time.perf_counter() - start < 6  # 0.6 s on an idle machine; the tests may share theirs
+
+
+@pytest.mark.parametrize("command", ["devices", "tasks", "networks", "methods"])
+def test_catalogues_print_tables_and_json(capsys, command):
+    assert cli.run([command]) == 0
+    table = capsys.readouterr().out
+    assert cli.run([command, "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) >= 2
+    assert all(row["name"] in table for row in rows)
+
+
+def test_methods_match_the_code(capsys):
+    from importlib.metadata import entry_points
+
+    from orchestrator.methods import BUILT_IN
+
+    code = {point.name: point for point in entry_points(group="mcusweep.methods")}
+    for entry in BUILT_IN[:3]:
+        assert set(code[entry.name].load().hyperparameters) == set(entry.hyperparameters or ())
+
+
+def test_init_writes_a_sweep_that_loads_and_refuses_to_overwrite(folder, capsys):
+    from search_spaces.sweep import load_sweep
+
+    assert cli.run(["init", "--task", "mnist-5k", "--device", "nrf52840"]) == 0
+    assert capsys.readouterr().out == "sweep.toml\n"
+    sweep = load_sweep(folder / "sweep.toml")
+    assert [budget.device for budget in sweep.named_budgets()] == ["nrf52840"]
+    assert cli.run(["init"]) == 2
+
+
+def test_export_checks_hashes_and_leaves_nothing_half_written(database, folder, capsys):
+    from orchestrator.spec import Artifact, TrialResult
+
+    store = Store("sqlite:///mcusweep.db", writing=True)
+    model = folder / "mcusweep-artifacts" / "aa" / "model.tflite"
+    model.parent.mkdir(parents=True, exist_ok=True)
+    model.write_bytes(b"no model at all")
+    noted = Artifact(path="aa/model.tflite", sha256=hashlib.sha256(b"a model").hexdigest(), bytes=7)
+    study = store.study()
+    trial = store.add_trial(study, 99, store.trials(study)[0].spec)
+    store.finish_without_attempt(trial, TrialResult(state="complete", artifacts={"model": noted}))
+    assert cli.run(["export", "99", "--output", "out"]) == 2
+    assert "is damaged" in capsys.readouterr().err
+    assert not (folder / "out").exists()
+    assert cli.run(["export", "0", "--output", "out"]) == 2
+    assert "has no file 'model'" in capsys.readouterr().err

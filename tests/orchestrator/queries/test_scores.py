@@ -1,0 +1,157 @@
+"""The metric a sweep optimises, from the sweep file to its trials, their scores by class, and every label."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from mcu.budget import Budget
+from mcu.errors import InputError
+from orchestrator.cli import main as cli
+from orchestrator.queries.best import find_best
+from orchestrator.queries.query import Query, run_query
+from orchestrator.queries.trial import load_trial
+from orchestrator.spec import TrialSpec
+from orchestrator.storage.store import Store, Study
+from pruning.training.metrics import Metric
+from reports.metric import TITLES
+from search_spaces.choices import TrainingChoice
+
+SWEEP = """
+[sweep]
+name = "rare"
+trials = 1
+[task]
+name = "arrays"
+path = "rare.npz"
+[network]
+name = "plain-cnn"
+width = 0.2
+[budgets]
+list = [{flash = "40KB", sram = "20KB"}]
+[methods]
+names = ["uniform"]
+[training]
+epochs = 4
+batch_size = 16
+device = "cpu"
+metric = "macro_f1"
+class_weights = 1
+[hyperparameters]
+learning_rate = 0.05
+[workers]
+executor = "local"
+count = 1
+"""
+
+
+def write_rare(folder):
+    """Two classes that overlap, one of them in eight of ten samples."""
+    rng = np.random.default_rng(0)
+    y = np.array(["often"] * 240 + ["rare"] * 60)
+    x = rng.normal(size=(300, 1, 8, 8)).astype(np.float32)
+    x[y == "rare"] += 0.4
+    np.savez(folder / "rare.npz", x=x, y=y)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder, patch = tmp_path_factory.mktemp("rare"), pytest.MonkeyPatch()
+    patch.chdir(folder)
+    write_rare(folder)
+    (folder / "sweep.toml").write_text(SWEEP)
+    assert cli.run(["launch", "sweep.toml", "--quiet"]) == 0
+    yield folder
+    patch.undo()
+
+
+def asked(arguments, capsys):
+    capsys.readouterr()
+    assert cli.run([*arguments, "--format", "json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_trial_is_judged_by_the_metric_of_its_sweep(study, capsys):
+    shown = asked(["show", "0"], capsys)
+    assert shown["metric"] == "macro_f1"
+    for column, split in (("accuracy", "test"), ("val_accuracy", "val")):
+        card = shown["scores"][split]
+        assert shown[column] == card["macro_f1"] == pytest.approx(np.mean([row["f1"] for row in card["classes"]]))
+        counts = np.array(card["confusion"])
+        assert card["accuracy"] == pytest.approx(np.trace(counts) / counts.sum())
+        assert [row["samples"] for row in card["classes"]] == counts.sum(1).tolist()
+        assert [row["name"] for row in card["classes"]] == ["often", "rare"]
+    assert shown["scores"]["test"]["accuracy"] != shown["accuracy"]
+
+
+def test_the_metric_is_a_column_that_filters(study, capsys):
+    assert asked(["query", "--where", "metric = 'macro_f1'", "--columns", "number,metric"], capsys) == [
+        {"number": 0, "metric": "macro_f1"}
+    ]
+    assert asked(["query", "--where", "metric = 'accuracy'"], capsys) == []
+
+
+def test_every_label_says_macro_f1(study, capsys):
+    capsys.readouterr()
+    assert cli.run(["show", "0"]) == 0
+    text = capsys.readouterr().out
+    assert "class in test" in text
+    assert all(f"  {name} " in text for name in ("often", "rare"))
+    assert asked(["best", "--flash", "40KB"], capsys)["reason"].startswith("validation macro-F1 ")
+    assert cli.run(["export", "0", "--output", "out"]) == 0
+    assert "is the int8 macro-F1 on test data" in (study / "out" / "MODEL_CARD.md").read_text()
+    assert cli.run(["report", "--output", "page"]) == 0
+    page = (study / "page" / "index.html").read_text()
+    assert "Test macro-F1" in page
+    assert "validation accuracy" not in page
+    assert "Wilson" not in page
+    assert json.loads((study / "page" / "fronts.json").read_text())["metric"] == "macro_f1"
+
+
+def test_an_unknown_metric_is_refused_in_one_line(study, capsys):
+    capsys.readouterr()
+    assert cli.run(["launch", "sweep.toml", "--set", "training.metric='auc'"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "training.metric" in error
+    assert "accuracy" in error
+    assert "macro_f1" in error
+    assert len(error.splitlines()) == 1
+    assert cli.run(["launch", "sweep.toml", "--set", "training.class_weights=2"]) == 2
+
+
+def test_metrics_have_one_list_of_names():
+    allowed = TrainingChoice.model_fields["metric"].annotation
+    assert set(allowed.__args__) == set(Metric) == set(TITLES)
+
+
+def test_trials_of_before_the_metric_keep_their_hash(make_spec):
+    spec = make_spec()
+    assert "metric" not in spec.canonical()
+    assert "class_weights" not in spec.canonical()
+    other = spec.model_copy(update={"training": TrainingChoice(epochs=2, metric="macro_f1")})
+    assert other.hash() != spec.hash()
+    assert TrialSpec.model_validate_json(other.canonical()) == other
+
+
+def test_a_trial_without_a_metric_or_scores_has_top_one_accuracy(store, study_of_two, result):
+    details = load_trial(store, "first#0")
+    assert details.row["metric"] == "accuracy"
+    assert {row["metric"] for row in run_query(store, Query(("first",))).rows} == {"accuracy"}
+
+
+@pytest.fixture
+def study_of_two(store: Store, make_spec, result):
+    for name, metric in (("first", "accuracy"), ("second", "macro_f1")):
+        study = store.create_study(Study(0, name, {"a": 1}, None, {}, 1, {"python": "3"}, {"cpus": 2}, ""))
+        training = TrainingChoice(epochs=2, metric=metric)
+        spec = make_spec().model_copy(update={"training": training})
+        store.finish_attempt(store.begin_attempt(store.add_trial(study, 0, spec)), result)
+    return store
+
+
+def test_models_of_two_metrics_are_not_ranked_together(study_of_two):
+    with pytest.raises(InputError, match="measured by accuracy and macro_f1: name studies of one metric"):
+        find_best(study_of_two, Budget(flash=70_000), studies=("*",))
+    assert find_best(study_of_two, Budget(flash=70_000), studies=("second",)).reason.startswith("validation macro-F1")

@@ -1,0 +1,85 @@
+"""``show``: a trial's figure, memory, latency and files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from mcu.firmware.random_nets import residual_net
+from mcu.int8.model import Int8Model
+from orchestrator.cli import main as cli
+from orchestrator.queries.trial import load_trial
+from orchestrator.queries.trial_memory import latency_of, memory_of
+from orchestrator.spec import Artifact, Bounds, Rung
+from orchestrator.storage.connection import artifact_root
+
+
+@pytest.fixture
+def model() -> Int8Model:
+    return residual_net(width=4, size=8)
+
+
+@pytest.fixture
+def shown(store, study, make_spec, result, model, tmp_path, monkeypatch):
+    """A database whose trial 0 has a model, a trajectory, reports and instructions; the current folder is empty."""
+    from mcu.tflite.writer import write_tflite
+
+    data = write_tflite(model)
+    root = artifact_root(store.url)
+    root.mkdir()
+    (root / "model.tflite").write_bytes(data)
+    note = Artifact(path="model.tflite", sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+    spec = make_spec().model_copy(update={"device": "stm32f446re", "budget": Bounds(flash=65536, sram=32768)})
+    attempt = store.begin_attempt(store.add_trial(study, 0, spec))
+    for step in (10, 20):
+        store.add_rung(attempt, Rung(step=step, epochs_done=step / 10, val_accuracy=step / 25))
+    steps = [{"step": step, "phase": "pruning", "flash": 70000 - step, "sram": 9, "macs": 5} for step in (0, 10, 20)]
+    more = {"trajectory": steps, "instructions": 9_000_000, "dense_widths": {"conv1": 16}, "artifacts": {"model": note}}
+    store.finish_attempt(attempt, result.model_copy(update=more))
+    place = tmp_path / "here"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    return store, ["--storage", store.url.render_as_string()]
+
+
+def test_memory_is_what_measuring_the_file_says(shown, model):
+    from mcu.measure import live_memory
+
+    store, _ = shown
+    rows = memory_of(load_trial(store, "0"), artifact_root(store.url))
+    assert [row["live"] for row in rows] == live_memory(model)
+    assert len({row["layer"] for row in rows}) == len(rows)
+
+
+def test_without_its_file_a_trial_is_shown_all_the_same(shown, capsys):
+    store, storage = shown
+    (artifact_root(store.url) / "model.tflite").write_bytes(b"changed")
+    assert cli.run(["show", "0", "--figure", "trial.svg", *storage]) == 0
+    assert "Activations alive" not in capsys.readouterr().out
+
+
+def test_latency_states_its_assumption(shown):
+    found = latency_of(load_trial(shown[0], "0"))
+    assert found == {"latency_ms": pytest.approx(60.0), "latency_assumes": "1.2 cycles an instruction at 180 MHz"}
+
+
+def test_show_draws_and_writes_everything(shown, capsys):
+    _, storage = shown
+    assert cli.run(["show", "0", "--figure", "trial.png", "--output", "out", "--format", "json", *storage]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["latency_ms"] == pytest.approx(60.0)
+    assert Path("trial.png").read_bytes().startswith(b"\x89PNG")
+    names = {path.name for path in Path("out").iterdir()}
+    assert names == {"trial.png", "trial.svg", "trial.pdf", "trial.json", "trajectory.csv", "memory.csv", "widths.csv"}
+    assert json.loads(Path("out/trial.json").read_text()) == answer
+    assert Path("out/widths.csv").read_text() == "layer,dense,kept\nconv1,16,8\n"
+    assert len(Path("out/trajectory.csv").read_text().splitlines()) == 4
+    assert "epochs" in Path("out/trial.svg").read_text()
+
+
+def test_figures_of_other_kinds_are_refused(shown, capsys):
+    assert cli.run(["show", "0", "--figure", "trial.gif", *shown[1]]) == 2
+    assert "--figure trial.gif: must end in .png, .svg, .pdf" in capsys.readouterr().err

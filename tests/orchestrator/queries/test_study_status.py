@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from fake_sweep import make_sweep
+from scripted import good, scripted
+
+from orchestrator.cli import main as cli
+from orchestrator.executors.base import Finished, Reported, Started
+from orchestrator.queries.study_status import read_status
+from orchestrator.spec import Rung
+from orchestrator.storage.store import Store
+
+
+def test_a_running_study_tells_what_each_budget_has_and_each_worker_does(storage, capsys):
+    seen = []
+
+    def script(attempt, spec, nth):
+        if len(executor_seen) == 4:
+            store = Store(storage)
+            seen.append(read_status(store, store.study()))
+            store.close()
+            assert cli.run(["status", "--storage", storage]) == 0
+        executor_seen.append(spec)
+        return [Started(attempt, "here", 42), Reported(attempt, Rung(step=0, epochs_done=3.0, phase="training")),
+                Finished(attempt, good(spec).model_copy(update={"feasible": True}))]  # fmt: skip
+
+    executor_seen: list = []
+    scripted(storage, make_sweep(trials=7), script)
+    [status] = seen
+    assert (status.planned, status.states["complete"]) == (7, status.done)
+    assert status.runner is not None
+    assert [budget.name for budget in status.budgets] == ["64KB/-", "32KB/40kB"]
+    assert sum(budget.done for budget in status.budgets) == status.done
+    assert sum(budget.left for budget in status.budgets) == 7 - status.done
+    best = status.budgets[1]
+    assert best.use == {"flash": 30000 / 32768, "sram": 30000 / 40000}
+    assert [trial.number for trial in status.running] == [4]
+    assert status.running[0].worker == "waiting for a worker"
+    shown = capsys.readouterr().out
+    assert "waiting for a worker: trial 4 fake 64KB/-" in shown
+    assert "75%" in shown
+
+
+def test_a_finished_study_is_watched_once_and_told_as_json(storage, capsys):
+    scripted(storage, make_sweep(trials=3))
+    capsys.readouterr()
+    assert cli.run(["status", "--storage", storage, "--watch"]) == 0
+    assert capsys.readouterr().out.startswith("study s: 3 of 3 trials done (3 complete)")
+    assert cli.run(["status", "--storage", storage, "--format", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["done"] == 3
+    assert told["running"] is None
+    assert told["trials"] == []
+    assert [budget["left"] for budget in told["budgets"]] == [0, 0]
+
+
+@pytest.mark.parametrize("ends", [[], ["2026-01-01T10:00:00.000Z"]])
+def test_no_pace_is_told_before_two_trials_have_ended(ends):
+    from orchestrator.queries.study_status import _per_hour
+
+    assert _per_hour(ends) is None
+
+
+def test_the_pace_is_that_of_the_last_half_hour():
+    from orchestrator.queries.study_status import _per_hour
+
+    ends = ["2026-01-01T02:00:00.000Z", *(f"2026-01-01T10:{minute:02}:00.000Z" for minute in range(0, 30, 5))]
+    assert _per_hour(ends) == pytest.approx(12.0)

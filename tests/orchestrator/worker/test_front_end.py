@@ -1,0 +1,144 @@
+"""From a sweep on sound to firmware that listens: deployment, export, its Makefile, an emulated board."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import wave
+
+import numpy as np
+import pytest
+
+from mcu.devices import find_device
+from mcu.firmware import build, core_of, toolchain
+from mcu.firmware.front_end_run import classify_in_qemu
+from mcu.front_end import FrontEnd
+from mcu.int8.reference_interpreter import HostTwin
+from mcu.measure import model_input
+from mcu.tflite.reader import read_tflite
+from orchestrator.cli import main as cli
+from search_spaces.audio.features import features_of
+
+needs_board = pytest.mark.skipif(toolchain().advice() is not None, reason=str(toolchain().advice()))
+needs_make = pytest.mark.skipif(not (shutil.which("make") and shutil.which("cc")), reason="apt-get install make gcc")
+
+SWEEP = """
+[sweep]
+name = "listening"
+trials = 1
+[task]
+name = "spoken-digits"
+data = "recordings"
+options = {copies = 1}
+[network]
+name = "ds-cnn"
+width = 0.125
+[budgets]
+devices = ["stm32f446re"]
+[methods]
+names = ["uniform"]
+[training]
+epochs = 40
+batch_size = 16
+device = "cpu"
+[hyperparameters]
+learning_rate = 0.1
+[workers]
+executor = "local"
+count = 1
+"""
+
+
+def digit_sound(digit, speaker, take):
+    """A tone for each digit, a little different for each speaker and take; int16 at 8 kHz."""
+    rng = np.random.default_rng([digit, speaker, take])
+    seconds = 0.4 + 0.1 * speaker
+    wave_of = np.sin(2 * np.pi * (200 + 150 * digit + 10 * speaker) * np.arange(int(8000 * seconds)) / 8000)
+    return ((wave_of + 0.05 * rng.normal(size=len(wave_of))) * 8000).astype(np.int16)
+
+
+def write_recordings(folder):
+    folder.mkdir()
+    for digit in range(10):
+        for at, speaker in enumerate(("ann", "bob", "cy")):
+            for take in range(4):
+                with wave.open(str(folder / f"{digit}_{speaker}_{take}.wav"), "wb") as file:
+                    file.setparams((1, 2, 8000, 0, "NONE", ""))
+                    file.writeframes(digit_sound(digit, at, take).tobytes())
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder, patch = tmp_path_factory.mktemp("listening"), pytest.MonkeyPatch()
+    patch.chdir(folder)
+    write_recordings(folder / "recordings")
+    (folder / "sweep.toml").write_text(SWEEP)
+    assert cli.run(["launch", "sweep.toml", "--quiet"]) == 0
+    assert cli.run(["export", "0", "--output", "out"]) == 0
+    yield folder
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def deployment(study):
+    return json.loads((study / "out" / "deployment.json").read_text())
+
+
+def test_the_deployment_names_every_parameter_of_the_front_end(deployment):
+    front_end = FrontEnd(**deployment["front_end"]["parameters"])
+    assert (front_end.sample_rate, front_end.frames, front_end.values) == (8000, 49, 10)
+
+
+@needs_board
+def test_its_cost_stands_beside_the_network_and_not_in_its_figures(study, deployment, capsys):
+    cost = deployment["front_end"]["cost"]
+    assert cost["core"] == "cortex-m4f"
+    assert cost["instructions"] > 1_000_000
+    capsys.readouterr()
+    assert cli.run(["show", "0", "--format", "json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["front_end"] == deployment["front_end"]
+    both = build(study / "out" / "firmware", find_device("stm32f446re"))
+    assert both.flash - shown["flash_firmware"] == pytest.approx(cost["flash"], abs=400)
+    words = f"{cost['flash']:,} bytes of flash, {cost['ram']:,} of RAM and {cost['instructions']:,} instructions a clip"
+    assert words in (study / "out" / "MODEL_CARD.md").read_text()
+    assert cli.run(["show", "0"]) == 0
+    assert words in capsys.readouterr().out
+
+
+@needs_make
+def test_the_exported_self_test_holds_on_this_computer(study):
+    result = subprocess.run(
+        ["make", "selftest"], cwd=study / "out" / "firmware", check=True, capture_output=True, text=True
+    )
+    facts = dict(line.split() for line in result.stdout.splitlines() if len(line.split()) == 2)
+    assert int(facts["samples"]) > 0
+    assert facts["wrong"] == "0"
+
+
+@needs_make
+@needs_board
+def test_the_exported_makefile_links_the_front_end_for_the_device(study):
+    folder = study / "out" / "firmware"
+    subprocess.run(["make", "DEVICE=stm32f446re"], cwd=folder, check=True, capture_output=True)
+    symbols = subprocess.run(
+        ["arm-none-eabi-nm", "firmware.elf"], cwd=folder, check=True, capture_output=True, text=True
+    )
+    assert "frontend_frame" in symbols.stdout
+    assert "model_run" in symbols.stdout
+
+
+@needs_board
+def test_the_exported_program_labels_raw_clips_as_python_does(study, deployment):
+    clips = np.zeros((20, 8000), np.int16)
+    for at, clip in enumerate(clips):
+        sound = digit_sound(at % 10, 2, 10 + at)
+        clip[1000 : 1000 + len(sound)] = sound
+    front_end = FrontEnd(**deployment["front_end"]["parameters"])
+    model = read_tflite((study / "out" / "model.tflite").read_bytes())
+    mean, std = (deployment["normalise"][name][0] for name in ("mean", "std"))
+    wanted = HostTwin(model).predict(model_input(model, (features_of(clips, front_end) - mean) / std))
+    run = classify_in_qemu(study / "out" / "firmware", clips, core_of(find_device("stm32f446re")))
+    assert run.labels.tolist() == wanted.tolist()
+    assert len(set(run.labels.tolist())) > 3

@@ -1,0 +1,97 @@
+"""The real worker, end to end, on a data set that a dependency ships."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from mcu.errors import InputError
+from mcu.measure import measure_model
+from mcu.tflite import tflm
+from orchestrator.spec import Bounds, TrialSpec
+from orchestrator.worker.trial import run_trial
+from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
+
+pytest.importorskip("sklearn", reason="the digits of scikit-learn are the smallest real data set")
+
+
+def spec(**changes) -> TrialSpec:
+    given = {
+        "task": TaskChoice(name="digits"),
+        "network": NetworkChoice(name="ds-cnn", width=0.25),
+        "method": "differentiable",
+        "budget": Bounds(flash=4_600, sram=4_700),
+        "hyperparameters": {"learning_rate": 0.1},
+        "seed": 3,
+        "training": TrainingChoice(epochs=6, batch_size=32, device="cpu"),
+    }
+    return TrialSpec(**(given | changes))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    root, rungs = tmp_path_factory.mktemp("artifacts"), []
+    return run_trial(spec(), root, lambda rung: rungs.append(rung) or True), root, rungs
+
+
+def test_a_trial_is_trained_pruned_exported_and_measured(finished):
+    result, root, rungs = finished
+    assert (result.state, result.violation, result.feasible) == ("complete", 0.0, True)
+    data = (root / result.artifacts["model"].path).read_bytes()
+    measured = measure_model(data)
+    assert (result.flash, result.sram, result.macs) == (len(data), measured.sram, measured.macs)
+    assert result.accuracy > 0.6
+    assert result.binding_use >= 0.95
+    assert len(rungs) == 6
+    assert not list((root / spec().hash()).glob("checkpoint*"))
+
+
+def test_artifacts_carry_their_hash_and_what_a_board_needs(finished):
+    result, root, _ = finished
+    for artifact in result.artifacts.values():
+        data = (root / artifact.path).read_bytes()
+        assert (hashlib.sha256(data).hexdigest(), len(data)) == (artifact.sha256, artifact.bytes)
+    deployment = json.loads((root / result.artifacts["deployment"].path).read_text())
+    assert deployment["classes"] == [str(digit) for digit in range(10)]
+    assert deployment["spec"] == spec().model_dump(mode="json")
+
+
+@pytest.mark.skipif(not tflm.available(), reason="tflite-micro is not installed")
+def test_the_self_test_holds_in_the_interpreter(finished):
+    result, root, _ = finished
+    deployment = json.loads((root / result.artifacts["deployment"].path).read_text())["self_test"]
+    data = (root / result.artifacts["model"].path).read_bytes()
+    inputs = np.array(deployment["inputs_nhwc"], np.int8)
+    assert tflm.run(data, inputs).reshape(len(inputs), -1).tolist() == deployment["outputs"]
+
+
+def test_the_same_spec_gives_the_same_result(finished, tmp_path):
+    result, _, _ = finished
+    again = run_trial(spec(), tmp_path, lambda rung: True)
+    assert again.model_dump(exclude={"duration_s"}) == result.model_dump(exclude={"duration_s"})
+
+
+def test_data_that_changed_since_the_plan_are_refused(tmp_path):
+    with pytest.raises(InputError, match="changed"):
+        run_trial(spec(data="0" * 32), tmp_path, lambda rung: True)
+
+
+def test_a_stopped_trial_says_so(tmp_path):
+    result = run_trial(spec(), tmp_path, lambda rung: rung.epochs_done < 2)
+    assert result.state == "stopped"
+    assert "2 of 6 epochs" in result.reason
+
+
+def test_divergence_fails_with_a_reason(tmp_path):
+    result = run_trial(spec(method="uniform", hyperparameters={"learning_rate": 1e30}), tmp_path, lambda rung: True)
+    assert result.state == "failed"
+    assert "diverged" in result.reason
+
+
+@pytest.mark.parametrize("method", ["differentiable", "uniform"])
+def test_a_budget_out_of_reach_is_infeasible_with_the_smallest_figures(method, tmp_path):
+    result = run_trial(spec(method=method, budget=Bounds(flash=900)), tmp_path, lambda rung: True)
+    assert result.state == "infeasible"
+    assert result.flash > 900
+    assert result.violation > 0

@@ -1,0 +1,158 @@
+"""Landing and control: budgets hold on exact bytes, and the tightest bound is used."""
+
+import numpy as np
+import pytest
+import torch
+
+from mcu.budget import Budget
+from mcu.cost.resources import ResourceModel
+from mcu.errors import InputError
+from mcu.graph.trace import trace
+from pruning.engine import depth, landing
+from pruning.engine.controller import WidthController
+from pruning.engine.gates import GateBank
+from pruning.engine.landing import land, require_reachable, smallest
+from pruning.engine.widths import first_fit
+from search_spaces.choices import NetworkChoice
+from search_spaces.networks import build_network
+
+SHAPE = (1, 28, 28)
+
+
+def model_of(name: str) -> ResourceModel:
+    return ResourceModel(trace(build_network(NetworkChoice(name=name), SHAPE, 10, 0), SHAPE).graph)
+
+
+@pytest.mark.parametrize("name", ["resnet8", "ds-cnn", "plain-cnn"])
+@pytest.mark.parametrize("seed", range(4))
+def test_landing_is_within_the_budget_and_maximal(name, seed):
+    model, generator = model_of(name), np.random.default_rng(seed)
+    dense = model.exact(model.dense_widths)
+    share = generator.uniform(0.15, 0.7, 3)
+    budget = Budget(*(int(max(s * d, 1.3 * f)) for s, d, f in zip(share, dense, smallest(model), strict=True)))
+    wanted = model.dense_widths * generator.uniform(0.2, 0.9, len(model.dense_widths))
+    importance = [np.sort(generator.random(size))[::-1] for size in model.dense_widths]
+    landed = land(model, budget, wanted, model.dense_widths, importance)
+    used = model.exact(landed)
+    assert budget.admits(used)
+    assert budget.binding_use(used) >= 0.95
+    for group in np.flatnonzero(landed < model.dense_widths):
+        larger = landed.copy()
+        larger[group] += 1
+        assert not budget.admits(model.exact(larger)), f"one more channel of group {group} would have fitted"
+
+
+@pytest.mark.parametrize("name", ["vgg-small", "mobilenet-v2", "resnet20", "plain-cnn"])
+@pytest.mark.parametrize("part", [0.9, 0.7])
+def test_settled_widths_are_even_and_use_the_budget(name, part):
+    model, generator = model_of(name), np.random.default_rng(0)
+    budget = Budget(*(int(part * used) for used in model.exact(model.dense_widths)))
+    wanted = model.dense_widths * generator.uniform(0.8 * part, 1.0, len(model.dense_widths))
+    importance = [np.sort(generator.random(size))[::-1] for size in model.dense_widths]
+    landed = land(model, budget, wanted, model.dense_widths, importance)
+    settled = landing.settle(model, budget, landed, model.dense_widths, importance)
+    used = model.exact(settled)
+    assert budget.admits(used)
+    assert budget.binding_use(used) >= 0.95
+    assert (settled <= model.dense_widths).all()
+
+    def uneven(widths: np.ndarray) -> int:
+        return int(((widths % 8 > 0) & (widths >= 16)).sum())
+
+    assert uneven(settled) < 0.2 * uneven(landed)
+
+
+def test_widths_that_would_leave_the_budget_unused_do_not_settle():
+    model = model_of("resnet8")
+    landed = model.dense_widths - [0, 0, 0, 0, 1, 1]
+    even = landed // 8 * 8
+    budget = Budget(macs=model.exact(landed).macs, flash=model.exact(landed).flash)
+    importance = [np.ones(size) for size in model.dense_widths]
+    assert budget.binding_use(model.exact(even)) < 0.95
+    limit = np.where(landed < model.dense_widths, even, landed)
+    assert landing.settle(model, budget, landed, limit, importance).tolist() == landed.tolist()
+
+
+def test_landing_gives_groups_the_width_of_another_when_that_takes_no_more_bytes():
+    model = model_of("mobilenet-v2")
+    budget = Budget(flash=60_000)
+    generator = np.random.default_rng(3)
+    wanted = np.maximum(1.0, model.dense_widths * generator.uniform(0.06, 0.12, len(model.dense_widths)))
+    importance = [np.sort(generator.random(size))[::-1] for size in model.dense_widths]
+    landed = land(model, budget, wanted, model.dense_widths, importance)
+    singly = np.clip(np.rint(wanted), 1, model.dense_widths).astype(np.int64)
+    assert len(set(landed.tolist())) < len(set(singly.tolist()))
+    used = model.exact(landed)
+    assert budget.admits(used)
+    assert budget.binding_use(used) >= 0.99
+
+
+def test_landing_exchanges_channels_where_maximal_widths_leave_a_bound_unused(monkeypatch):
+    shape = (1, 8, 8)
+    traced = trace(build_network(NetworkChoice(name="resnet8", width=0.5), shape, 10, 0), shape)
+    shorter = depth.without(traced.module, [depth.branches(traced)[-1].removal])
+    model, budget = ResourceModel(trace(shorter, shape).graph), Budget(macs=10_440)
+    assert model.dense_widths.tolist() == [8, 8, 16, 16, 32]
+    importance = [np.full(8, 7e-3), np.full(8, 4e-3), np.full(16, 2.5e-3), np.full(16, 2.5e-3), np.full(32, 5e-3)]
+    arguments = model, budget, np.array([8, 4.4, 11, 16, 32]), model.dense_widths, importance
+    landed = land(*arguments)
+    monkeypatch.setattr(landing, "FULL", 0.0)
+    maximal = land(*arguments)
+    assert budget.binding_use(model.exact(maximal)) < 0.95
+    assert budget.admits(model.exact(landed))
+    assert budget.binding_use(model.exact(landed)) >= 0.95
+
+
+def test_an_unreachable_budget_is_refused_with_the_smallest_figures():
+    model = model_of("resnet8")
+    floor = smallest(model)
+    require_reachable(model, Budget(flash=floor.flash, sram=floor.sram))
+    with pytest.raises(InputError) as caught:
+        require_reachable(model, Budget(flash=floor.flash - 1, sram=10 * floor.sram))
+    assert "flash" in str(caught.value)
+    assert "sram" not in str(caught.value)
+
+
+@pytest.mark.parametrize("factor", [2, 8, 30])
+def test_the_controller_reaches_every_bound_without_a_task_gradient(factor):
+    model = model_of("resnet8")
+    dense, floor = model.exact(model.dense_widths), smallest(model)
+    budget = Budget(flash=max(dense.flash // factor, 2 * floor.flash), macs=max(dense.macs // factor, 2 * floor.macs))
+    bank = GateBank(model.dense_widths.tolist())
+    controller = WidthController(model, budget, bank, 150)
+    for step in range(150):
+        controller.open_gates()
+        controller.update()
+        if step % 15 == 0:
+            controller.calibrate()
+    used = model.exact(np.rint(controller.widths).astype(np.int64))
+    assert budget.violation(used) < 0.15
+    assert budget.binding_use(used) > 0.8
+
+
+def test_the_controller_keeps_channels_the_task_pulls_on():
+    model = model_of("plain-cnn")
+    dense = model.exact(model.dense_widths)
+    bank = GateBank(model.dense_widths.tolist())
+    controller = WidthController(model, Budget(macs=dense.macs // 4), bank, 200)
+    for _ in range(200):
+        controller.open_gates()
+        widths = controller._leaf
+        (-5.0 * torch.log(widths[3]) - 0.01 * torch.log(widths).sum()).backward()
+        controller.update()
+    kept = controller.widths / model.dense_widths
+    assert kept[3] > 1.2 * np.median(kept)
+
+
+def test_first_fit_finds_the_least_compressed_candidate():
+    model = model_of("resnet8")
+    dense = model.exact(model.dense_widths)
+    budget = Budget(flash=dense.flash // 3)
+
+    def narrowed(compression: float) -> np.ndarray:
+        return np.maximum(1, np.floor((1 - compression) * model.dense_widths + 1e-9)).astype(np.int64)
+
+    widths = first_fit(narrowed, model.exact, budget)
+    assert widths is not None
+    assert 0.85 < budget.binding_use(model.exact(widths)) <= 1
+    assert first_fit(narrowed, model.exact, Budget(flash=100)) is None
