@@ -9,13 +9,13 @@ import numpy as np
 from mcu.cost.arena import ArenaUse, Plan, lifetimes, live_memory, plan_around, predict_arena
 from mcu.errors import InputError
 from mcu.int8.model import Int8Model, Kind, QOp, op_macs
-from mcu.int8.reference_interpreter import HostTwin, quantise_input
+from mcu.int8.reference_interpreter import ReferenceInterpreter, quantise_input
 from mcu.tflite import tflm
 from mcu.tflite.reader import read_arena_plan, read_tflite
 from mcu.tflite.writer import write_tflite
 
 SAMPLED_INPUTS = 16
-"""Inputs on which the host twin is compared with the interpreter."""
+"""Inputs on which the reference interpreter is compared with the interpreter."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _layer(model: Int8Model, op: QOp, live: int) -> Layer:
 
 
 def evaluate(data: bytes, x: np.ndarray, y: np.ndarray, source: str = "model") -> float:
-    """Top-1 accuracy of a .tflite file, run by the host twin, a sample of it checked against the interpreter.
+    """Top-1 accuracy of a .tflite file, run by the reference interpreter, a sample of it checked against TFLM.
 
     Args:
         data: the file's bytes.
@@ -106,15 +106,15 @@ def evaluate(data: bytes, x: np.ndarray, y: np.ndarray, source: str = "model") -
 
     Raises:
         InputError: if the file cannot be read or the inputs do not fit it.
-        TwinMismatchError: if twin and interpreter differ on any output of the sample.
+        ReferenceMismatchError: if reference and interpreter differ on any output of the sample.
     """
     model = read_tflite(data, source)
-    twin = HostTwin(model)
+    reference = ReferenceInterpreter(model)
     codes = x if x.dtype == np.int8 else model_input(model, x)
     if len(codes) != len(y) or not len(y):
         raise InputError(f"{source}: {len(codes)} inputs with {len(y)} labels; allowed are equal numbers, at least 1")
-    check_against_interpreter(data, twin, codes[:SAMPLED_INPUTS])
-    return float(np.mean(twin.predict(codes) == y))
+    check_against_interpreter(data, reference, codes[:SAMPLED_INPUTS])
+    return float(np.mean(reference.predict(codes) == y))
 
 
 def model_input(model: Int8Model, x: np.ndarray) -> np.ndarray:
@@ -125,24 +125,26 @@ def model_input(model: Int8Model, x: np.ndarray) -> np.ndarray:
     return quantise_input(planes.transpose(0, 2, 3, 1), model.tensors[model.input])
 
 
-class TwinMismatchError(RuntimeError):
-    """The host twin and the interpreter disagree: a defect in mcusweep, never a property of a model."""
+class ReferenceMismatchError(RuntimeError):
+    """The reference interpreter and the interpreter disagree: a defect in mcusweep, never a property of a model."""
 
 
-def check_against_interpreter(data: bytes, twin: HostTwin, codes: np.ndarray) -> None:
-    """Compare every output of the host twin with TensorFlow Lite Micro's; does nothing where that is not installed.
+def check_against_interpreter(data: bytes, reference: ReferenceInterpreter, codes: np.ndarray) -> None:
+    """Compare every output of the reference interpreter with TFLM's; does nothing where that is not installed.
 
     Args:
-        data: the .tflite file the twin's model was written to.
-        twin: the host twin.
+        data: the .tflite file the reference's model was written to.
+        reference: the reference interpreter.
         codes: int8 inputs ``(N, H, W, C)``.
 
     Raises:
-        TwinMismatchError: if any output differs.
+        ReferenceMismatchError: if any output differs.
     """
     if not tflm.available() or not len(codes):
         return
-    theirs, ours = tflm.run(data, codes), twin.run(codes)
+    theirs, ours = tflm.run(data, codes), reference.run(codes)
     wrong = int(np.count_nonzero(theirs.reshape(len(codes), -1) != ours.reshape(len(codes), -1)))
     if wrong:
-        raise TwinMismatchError(f"host twin and TensorFlow Lite Micro differ in {wrong} of {theirs.size} outputs")
+        raise ReferenceMismatchError(
+            f"reference interpreter and TensorFlow Lite Micro differ in {wrong} of {theirs.size} outputs"
+        )

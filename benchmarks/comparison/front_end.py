@@ -1,4 +1,4 @@
-"""Raw clips of sound on an emulated Cortex-M4: C front end and int8 network against torch and the host twin.
+"""Raw clips of sound on an emulated Cortex-M4: C front end and int8 network against Python's.
 
     python benchmarks/comparison/front_end.py --task spoken-digits --data FOLDER [--artifacts DIR]
         [--output docs/results]
@@ -19,7 +19,7 @@ from mcu.devices import find_device
 from mcu.firmware import build, core_of, write_project
 from mcu.firmware.front_end import CODE_TOLERANCE, write_sound_project
 from mcu.firmware.front_end_run import FrontEndRun, classify_in_qemu, measure_front_end
-from mcu.int8.reference_interpreter import HostTwin
+from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import model_input
 from mcu.tflite.reader import read_tflite
 from orchestrator.worker.trial import run_trial
@@ -66,8 +66,8 @@ def compare(task: str, data: str | None, artifacts: Path, scratch: Path) -> dict
     model = read_tflite(trained_model(task, data, artifacts))
     clips, labels = raw_test_clips(task, data, loaded)
     features = features_of(clips, loaded.front_end)
-    twin = HostTwin(model)
-    python = twin.predict(model_input(model, loaded.prepare(features)))
+    reference = ReferenceInterpreter(model)
+    python = reference.predict(model_input(model, loaded.prepare(features)))
     (mean,), (std,) = loaded.normalise
     device = find_device(DEVICE)
     write_sound_project(model, loaded.front_end, (mean, std), scratch / "listening", name=task)
@@ -95,8 +95,8 @@ def page(results: dict[str, dict[str, object]]) -> str:
     lines = [
         "# From samples to a label on an emulated Cortex-M4\n",
         f"{CLIPS} raw 16-bit test clips go through the C front end and the int8 network in QEMU (mps2-an386, flags",
-        f"of {DEVICE}), and through torch's features and the host twin in Python. A code of the network's input may",
-        f"differ by {CODE_TOLERANCE} where a feature lies on a rounding edge. Instructions are QEMU's, of one clip;",
+        f"of {DEVICE}), and through torch's features and the reference interpreter in Python. A code of the network's",
+        f"input may differ by {CODE_TOLERANCE} where a feature lies on a rounding edge. Instructions are QEMU's, of one clip;",
         "they are not cycles. Flash and RAM of the network are those of the whole application without front end.\n",
         "    python benchmarks/comparison/front_end.py --task spoken-digits --data FOLDER\n",
         "| task | same label | right in Python | right on the board | front end: instructions, flash, RAM | "

@@ -202,7 +202,7 @@ PAGE = """\
 # Tasks: what a first training gives
 
 One seed, short schedules, no tuning: a check that every task works from data to an int8 model, not a comparison of
-methods. Accuracy is that of the test split, read once; int8 models are run by the interpreter's host twin. Pruned
+methods. Accuracy is that of the test split, read once; int8 models are run by the reference interpreter. Pruned
 models are made by `differentiable` for {devices}, whose catalogue entries leave a model: {bounds}.
 
     python benchmarks/comparison/tasks.py --data spoken-digits=FOLDER

@@ -22,17 +22,17 @@ from mcu.cost.arena import predict_arena
 from mcu.cost.deployment import predict_deployment, write_deployment
 from mcu.graph.structure import structure_of_graph
 from mcu.graph.trace import trace
-from mcu.int8.folded_net import FloatNet
+from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model
 from mcu.int8.quantize import quantise
-from mcu.int8.reference_interpreter import HostTwin
+from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import measure_model, model_input
 from mcu.tflite import tflm
 from mcu.tflite.flatbuffer_size import predict_flash
 from mcu.tflite.writer import write_tflite
 
 INPUTS = 24
-"""Inputs per network on which TFLM, the twin and LiteRT's reference kernels are compared."""
+"""Inputs per network on which TFLM, the reference and LiteRT's reference kernels are compared."""
 
 
 class Residual(nn.Module):
@@ -214,7 +214,7 @@ def examine(family: str, seed: int) -> Row:
     network, shape = generate(family, rng)
     traced = trace(network, shape)
     structure = structure_of_graph(traced.graph)
-    folded = FloatNet(traced.graph, traced.module)
+    folded = FoldedNet(traced.graph, traced.module)
     x = torch.randn(64, *shape)
     folded.calibrate(x)
     model = quantise(folded)
@@ -223,7 +223,7 @@ def examine(family: str, seed: int) -> Row:
     arena = predict_arena(structure)
     assert measured.measured
     codes = model_input(model, x.numpy())[:INPUTS]
-    theirs, ours, litert = tflm.run(data, codes), HostTwin(model).run(codes), reference(data, codes)
+    theirs, ours, litert = tflm.run(data, codes), ReferenceInterpreter(model).run(codes), reference(data, codes)
     return Row(
         family,
         len(model.ops),
@@ -260,7 +260,7 @@ def score_error(model: Int8Model, codes: np.ndarray, scores: torch.Tensor) -> fl
 def table(rows: list[Row]) -> list[str]:
     lines = [
         "| family | networks | operators | MACs exact | flash, bytes | flash error max / mean | arena, bytes "
-        "| arena error max / mean | our plan saves up to | twin = TFLM | LiteRT reference = TFLM |",
+        "| arena error max / mean | our plan saves up to | reference = TFLM | LiteRT reference = TFLM |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for family in (*FAMILIES, "all"):

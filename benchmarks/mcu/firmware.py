@@ -4,8 +4,8 @@
     python benchmarks/mcu/firmware.py --code-sizes      the table of mcu/firmware/code_sizes.py, measured anew
 
 Without files three networks with random weights are measured. The reference outputs are TensorFlow Lite Micro's
-where tflite-micro is installed, else the host twin's. With bakenn installed (extra ``cmsis``) CMSIS-NN's kernels run
-the same models on the Cortex-M4 beside ours.
+where tflite-micro is installed, else the reference interpreter's. With bakenn installed (extra ``cmsis``) CMSIS-NN's
+kernels run the same models on the Cortex-M4 beside ours.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mcu.firmware.code_sizes import measure_code
 from mcu.firmware.prediction import CALL_BYTES, DESCRIPTIONS
 from mcu.firmware.random_nets import RandomNet, every_operator_net, plain_net, residual_net, separable_net
 from mcu.int8.model import Int8Model
-from mcu.int8.reference_interpreter import HostTwin
+from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.tflite import tflm
 from mcu.tflite.reader import read_tflite
 from mcu.tflite.writer import write_tflite
@@ -51,7 +51,7 @@ class Subject:
 def subject_of(name: str, model: Int8Model, data: bytes) -> Subject:
     shape = model.tensors[model.input].shape[1:]
     inputs = np.random.default_rng(1).integers(-128, 128, (SAMPLES, *shape)).astype(np.int8)
-    expected = tflm.run(data, inputs, name) if tflm.available() else HostTwin(model).run(inputs)
+    expected = tflm.run(data, inputs, name) if tflm.available() else ReferenceInterpreter(model).run(inputs)
     return Subject(name, model, data, inputs, expected)
 
 
@@ -162,7 +162,7 @@ def cmsis_table(tested: list[Subject], found: dict[str, dict[str, FirmwareMeasur
 
 def report(tested: list[Subject], command: str) -> str:
     found = {subject.name: dict(measured_rows(subject)) for subject in tested}
-    reference = "TensorFlow Lite Micro's interpreter" if tflm.available() else "the host twin"
+    reference = "TensorFlow Lite Micro's interpreter" if tflm.available() else "the reference interpreter"
     lines = [
         "# Firmware: the C program on every emulated core",
         "",

@@ -16,7 +16,7 @@ from torch import nn
 
 from mcu.cost.deployment import write_deployment
 from mcu.graph.trace import trace
-from mcu.int8.folded_net import FloatNet
+from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from mcu.measure import live_memory, measure_model
 from mcu.tflite.reader import read_tflite
@@ -65,7 +65,7 @@ def row(reference: Reference) -> str:
     choice = reference.network
     shape = reference.shape
     module = build_network(choice, shape, reference.classes, 0) if choice and len(shape) == 3 else autoencoder()
-    network = FloatNet(trace(module.eval(), shape).graph, module)
+    network = FoldedNet(trace(module.eval(), shape).graph, module)
     network.calibrate(torch.as_tensor(np.random.default_rng(0).normal(size=(64, *shape)), dtype=torch.float32))
     data = write_deployment(quantise(network))
     measured, peak = measure_model(data), max(live_memory(read_tflite(data)))

@@ -1,4 +1,4 @@
-"""Host twin against TensorFlow Lite Micro: images a second on one core, and equality of every output.
+"""Reference interpreter against TensorFlow Lite Micro: images a second on one core, and equality of every output.
 
 Run: OMP_NUM_THREADS=1 python benchmarks/mcu/reference_interpreter.py [images] [file.md]
 """
@@ -14,10 +14,10 @@ import torch
 
 from mcu.graph.trace import trace
 from mcu.graph.windows import output_size, same_padding
-from mcu.int8.folded_net import FloatNet
+from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
 from mcu.int8.quantize import quantise
-from mcu.int8.reference_interpreter import HostTwin
+from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.tflite import tflm
 from mcu.tflite.writer import write_tflite
 from search_spaces.choices import NetworkChoice
@@ -68,7 +68,7 @@ def vgg_small() -> Int8Model:
     """vgg-small untrained: layers of 256 channels, whose sums float32 holds in parts only."""
     module = build_network(NetworkChoice(name="vgg-small"), (1, 28, 28), 10, seed=0)
     traced = trace(module, (1, 28, 28))
-    network = FloatNet(traced.graph, traced.module).eval()
+    network = FoldedNet(traced.graph, traced.module).eval()
     network.calibrate(torch.randn(64, 1, 28, 28, generator=torch.Generator().manual_seed(0)))
     return quantise(network)
 
@@ -77,14 +77,14 @@ def main() -> None:
     images = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     torch.set_num_threads(1)
     lines = [
-        "# Host twin: speed and exactness",
+        "# Reference interpreter: speed and exactness",
         "",
         "Command: `OMP_NUM_THREADS=1 python benchmarks/mcu/reference_interpreter.py "
-        f"{images} docs/results/host_twin.md`",
+        f"{images} docs/results/reference_interpreter.md`",
         "",
         "One core. TFLM is timed on 100 images in the same run, on which every output is compared.",
         "",
-        "| network | MACs | images | twin, s | twin, images/s | TFLM, images/s | ratio | equal outputs |",
+        "| network | MACs | images | reference, s | reference, images/s | TFLM, images/s | ratio | equal outputs |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, model in (
@@ -95,10 +95,10 @@ def main() -> None:
     ):
         size = model.tensors[model.input].shape[1:]
         x = np.random.default_rng(1).integers(-128, 128, (images, *size)).astype(np.int8)
-        twin = HostTwin(model)
-        twin.run(x[:256])
+        reference = ReferenceInterpreter(model)
+        reference.run(x[:256])
         start = time.perf_counter()
-        ours = twin.run(x)
+        ours = reference.run(x)
         seconds = time.perf_counter() - start
         sample = x[:100]
         start = time.perf_counter()

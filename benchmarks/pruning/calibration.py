@@ -17,9 +17,9 @@ from torch import nn
 from torch.nn import functional
 
 from mcu.graph.trace import trace
-from mcu.int8.folded_net import Calibration, FloatNet
+from mcu.int8.folded_net import Calibration, FoldedNet
 from mcu.int8.quantize import correct_biases, equalise, quantise
-from mcu.int8.reference_interpreter import HostTwin
+from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import model_input
 from search_spaces.choices import NetworkChoice, TaskChoice
 from search_spaces.networks import build_network
@@ -56,9 +56,9 @@ def train(network: nn.Module, x: torch.Tensor, y: torch.Tensor, epochs: int) -> 
     return network.eval()
 
 
-def accuracy(folded: FloatNet, x: torch.Tensor, y: np.ndarray) -> float:
+def accuracy(folded: FoldedNet, x: torch.Tensor, y: np.ndarray) -> float:
     model = quantise(folded)
-    return float(np.mean(HostTwin(model).predict(model_input(model, x.numpy())) == y))
+    return float(np.mean(ReferenceInterpreter(model).predict(model_input(model, x.numpy())) == y))
 
 
 def examine(task_name: str, network_name: str, width: float, options: dict[str, int], epochs: int) -> list[str]:
@@ -68,7 +68,7 @@ def examine(task_name: str, network_name: str, width: float, options: dict[str, 
     x, test = images(task, task.x_train), images(task, task.x_test)
     train(network, x, torch.as_tensor(task.y_train), epochs)
     traced = trace(network, task.input_shape)
-    plain = FloatNet(traced.graph, traced.module)
+    plain = FoldedNet(traced.graph, traced.module)
     with torch.inference_mode():
         exact = float(np.mean(torch.cat([plain(part) for part in test.split(500)]).argmax(1).numpy() == task.y_test))
     cells = [task_name, f"{network_name} x {width:g}", f"{exact:.2%}"]
@@ -96,7 +96,8 @@ def main() -> None:
         f"Command: `OMP_NUM_THREADS=1 python benchmarks/pruning/calibration.py {epochs} docs/results/calibration.md`",
         "",
         f"Networks trained {epochs} epochs in floating point, calibrated on {IMAGES} training images, test accuracy "
-        "by the host twin; no quantisation-aware training. cle: cross-layer equalisation; bias: bias correction.",
+        "by the reference interpreter; no quantisation-aware training. cle: cross-layer equalisation; bias: bias "
+        "correction.",
         "",
         "| " + " | ".join(header) + " |",
         "|" + "---|" * len(header),

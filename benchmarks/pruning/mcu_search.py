@@ -24,7 +24,7 @@ import torch
 from mcu.budget import Budget, Resources
 from mcu.graph.structure import CONVOLUTIONS, Structure, structure_of
 from mcu.int8.model import Int8Model
-from mcu.int8.reference_interpreter import HostTwin
+from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import check_against_interpreter, measure_model
 from mcu.runtime import Runtime
 from orchestrator.executors.attempt import keep_freed_memory
@@ -165,15 +165,15 @@ def run(seed: int, name: str, network: NetworkChoice, epochs: int, changes: dict
     assert isinstance(outcome, Outcome)
     seconds = spent + time.process_time() - started  # the parent is this job's own, and in it
     measured = measure_model(outcome.data)
-    twin = HostTwin(outcome.model)
-    check_against_interpreter(outcome.data, twin, int8_inputs(outcome.model, task.x_test[:16], problem))
+    reference = ReferenceInterpreter(outcome.model)
+    check_against_interpreter(outcome.data, reference, int8_inputs(outcome.model, task.x_test[:16], problem))
     used = problem.runtime.measure(outcome.model, outcome.data)
     target.with_suffix(".tflite").write_bytes(outcome.data)
     row = {
         "name": name, "network": network.name, "seed": seed, "epochs": epochs, "core_seconds": seconds,
         "val_accuracy": int8_accuracy(outcome.model, problem.x_val, problem.y_val, problem),
-        "float_accuracy": float_accuracy(outcome.float_network, task.x_test, task.y_test, problem),
-        "accuracy": float(np.mean(twin.predict(int8_inputs(outcome.model, task.x_test, problem)) == task.y_test)),
+        "float_accuracy": float_accuracy(outcome.folded_network, task.x_test, task.y_test, problem),
+        "accuracy": float(np.mean(reference.predict(int8_inputs(outcome.model, task.x_test, problem)) == task.y_test)),
         "flash": used.flash, "sram": used.sram, "macs": used.macs,
         "file": measured.flash, "arena": measured.sram, "measured": measured.measured,
         "dense": [outcome.dense.flash, outcome.dense.sram, outcome.dense.macs], "widths": outcome.widths,

@@ -20,7 +20,7 @@ import torch
 from overhead import NETWORKS, problem_on
 
 from mcu.budget import Budget
-from mcu.int8.folded_net import FloatNet, rounded_weight, weight_scales
+from mcu.int8.folded_net import FoldedNet, rounded_weight, weight_scales
 from orchestrator.executors.attempt import keep_freed_memory
 from pruning.training.evaluation import normalise
 from pruning.training.problem import Problem, Settings
@@ -64,7 +64,7 @@ def main() -> None:
         problem = network(name)
         run = float_run(problem)
         found = medians({"float": stepping(run), "int8": stepping(int8_run(problem))})
-        filters = filters_ratio(FloatNet(run.graph, run.module))
+        filters = filters_ratio(FoldedNet(run.graph, run.module))
         page += f"| {name} | {1e3 * found['float']:.0f} ms | {found['int8'] / found['float']:.2f} | "
         page += f"{filters:.2f} | {memory[name]:.2f} |\n"
     page += f"\nvgg-small with {EVEN} instead of {UNEVEN} channels in its six widest layers: "
@@ -98,7 +98,7 @@ def float_run(problem: Problem) -> Run:
 def int8_run(problem: Problem) -> Run:
     """The dense network, about to be trained with int8 arithmetic simulated."""
     run = float_run(problem)
-    folded = FloatNet(run.graph, run.module)
+    folded = FoldedNet(run.graph, run.module)
     folded.calibrate(normalise(torch.as_tensor(problem.x_train[:512]), problem))
     folded.fake_quantise(True)
     run.trainer.adopt(folded)
@@ -110,7 +110,7 @@ def stepping(run: Run) -> Callable[[], object]:
     return run.trainer.run(run.trainer.steps).__next__
 
 
-def filters_ratio(folded: FloatNet) -> float:
+def filters_ratio(folded: FoldedNet) -> float:
     """Time of our rounding of all filters beside torch's."""
 
     def theirs(weight: torch.Tensor) -> torch.Tensor:

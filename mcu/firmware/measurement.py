@@ -65,7 +65,7 @@ def measure_firmware(
 
     Args:
         samples: int8 ``(N, H, W, C)``: inputs to run.
-        expected: int8 outputs they must give, such as TFLM's; None compares with the host twin.
+        expected: int8 outputs they must give, such as TFLM's; None compares with the reference interpreter.
         cycles_per_instruction: None takes the core's assumption (see ``Core``).
         folder: where to keep the project; None throws it away.
 

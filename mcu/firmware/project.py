@@ -52,7 +52,7 @@ def write_project(
 
     Args:
         samples: int8 ``(N, H, W, C)`` inputs of the self test, None for two made-up ones.
-        expected: int8 ``(N, ...)`` outputs for them; None takes those of the host twin.
+        expected: int8 ``(N, ...)`` outputs for them; None takes those of the reference interpreter.
         name: what the project calls itself; letters, digits, space, ``_ . -``.
         sound: whether the application listens through a front end, which ``write_front_end`` puts beside it.
 
@@ -98,9 +98,9 @@ def _vectors(model: Int8Model, samples: np.ndarray | None, expected: np.ndarray 
     if samples.dtype != np.int8 or len(samples) == 0 or samples[0].size != source.bytes:
         raise InputError(f"test vectors: {samples.dtype} {samples.shape}: allowed is int8 (N, {source.shape[1:]})")
     if expected is None:
-        from mcu.int8.reference_interpreter import HostTwin  # imports torch: only where it is needed
+        from mcu.int8.reference_interpreter import ReferenceInterpreter  # imports torch: only where it is needed
 
-        expected = HostTwin(model).run(samples.reshape(-1, *source.shape[1:]))
+        expected = ReferenceInterpreter(model).run(samples.reshape(-1, *source.shape[1:]))
     if expected.dtype != np.int8 or len(expected) != len(samples) or expected[0].size != target.bytes:
         raise InputError(
             f"expected outputs: {expected.dtype} {expected.shape}: allowed is int8 ({len(samples)}, {target.bytes})"

@@ -52,7 +52,7 @@ def weight_scales(weights: torch.Tensor) -> torch.Tensor:
     return (weights.detach().abs().amax((1, 2, 3)) / 127.0).clamp_min(_LEAST_WEIGHT_SCALE)
 
 
-class FloatNet(nn.Module):
+class FoldedNet(nn.Module):
     """A trained module, folded.
 
     Takes inputs ``(N, C, H, W)`` (or ``(N, C, L)`` or ``(N, C)``) and gives scores ``(N, classes)``.

@@ -1,4 +1,4 @@
-"""The int8 model: what the quantiser makes, the .tflite writer stores, the host twin and the firmware run.
+"""The int8 model: what the quantiser makes, the .tflite writer stores, the reference interpreter and the firmware run.
 
 Tensors are NHWC with batch 1. Real value = ``scale * (q - zero_point)``. Weights are symmetric, one scale
 per output channel; accumulators are int32 (the scheme of Jacob et al., "Quantization and Training of Neural

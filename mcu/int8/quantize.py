@@ -1,4 +1,4 @@
-"""From a calibrated ``FloatNet`` to the int8 model, and the corrections that keep its accuracy.
+"""From a calibrated ``FoldedNet`` to the int8 model, and the corrections that keep its accuracy.
 
 Weights are symmetric per channel, activations asymmetric per tensor, biases int32. Options: cross-layer equalisation
 and bias correction (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019).
@@ -13,7 +13,7 @@ import torch
 
 from mcu.errors import InputError
 from mcu.graph.graph import Op
-from mcu.int8.folded_net import FloatNet, weight_scales
+from mcu.int8.folded_net import FoldedNet, weight_scales
 from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
 
 _BIAS_LIMIT = 1 << 28
@@ -21,7 +21,7 @@ _HOMOGENEOUS = frozenset({Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.RELU})
 """Operators between two convolutions that a positive factor per channel passes through unchanged."""
 
 
-def quantise(network: FloatNet, metadata: Mapping[str, str] | None = None) -> Int8Model:
+def quantise(network: FoldedNet, metadata: Mapping[str, str] | None = None) -> Int8Model:
     """The int8 model of a calibrated network.
 
     Args:
@@ -41,7 +41,7 @@ def quantise(network: FloatNet, metadata: Mapping[str, str] | None = None) -> In
     return Int8Model(tensors, ops, network.graph.input, network.graph.output, dict(metadata or {}))
 
 
-def _operator(network: FloatNet, index: int, op: Op, tensors: tuple[QTensor, ...]) -> QOp:
+def _operator(network: FoldedNet, index: int, op: Op, tensors: tuple[QTensor, ...]) -> QOp:
     weights, scales, bias = None, None, None
     if op.kind in (Kind.CONV, Kind.DEPTHWISE):
         source = tensors[op.inputs[0]]
@@ -54,7 +54,7 @@ def _operator(network: FloatNet, index: int, op: Op, tensors: tuple[QTensor, ...
 
 
 def _quantised_weights(
-    network: FloatNet, index: int, op: Op, input_scale: float
+    network: FoldedNet, index: int, op: Op, input_scale: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """int8 weights in the model's layout, float32 scales, int32 biases."""
     weight = network.weights[str(index)].detach().cpu()
@@ -72,7 +72,7 @@ def _quantised_weights(
 
 
 @torch.no_grad()
-def equalise(network: FloatNet, rounds: int = 4) -> int:
+def equalise(network: FoldedNet, rounds: int = 4) -> int:
     """Cross-layer equalisation: give each channel the same weight range on both sides of a ReLU; outputs unchanged.
 
     Call before ``calibrate``.
@@ -87,7 +87,7 @@ def equalise(network: FloatNet, rounds: int = 4) -> int:
     return len(pairs)
 
 
-def _pairs(network: FloatNet) -> list[tuple[int, int]]:
+def _pairs(network: FoldedNet) -> list[tuple[int, int]]:
     """Convolutions joined by a single path that a positive factor per channel passes through."""
     readers: dict[int, list[int]] = {}
     for index, op in enumerate(network.graph.ops):
@@ -113,7 +113,7 @@ def _pairs(network: FloatNet) -> list[tuple[int, int]]:
     return pairs
 
 
-def _equalise_pair(network: FloatNet, first: int, second: int) -> None:
+def _equalise_pair(network: FoldedNet, first: int, second: int) -> None:
     outgoing, incoming = network.weights[str(first)], network.weights[str(second)]
     depthwise = network.graph.ops[second].kind is Kind.DEPTHWISE
     before = outgoing.abs().amax((1, 2, 3))
@@ -127,7 +127,7 @@ def _equalise_pair(network: FloatNet, first: int, second: int) -> None:
 
 
 @torch.no_grad()
-def correct_biases(network: FloatNet, x: torch.Tensor) -> None:
+def correct_biases(network: FoldedNet, x: torch.Tensor) -> None:
     """Shift each bias by the mean error that int8 brings to its channel, layer by layer in execution order.
 
     Args:
@@ -140,7 +140,7 @@ def correct_biases(network: FloatNet, x: torch.Tensor) -> None:
 
 
 def _channel_means(
-    network: FloatNet, x: torch.Tensor, *, fake: bool, only: int | None = None
+    network: FoldedNet, x: torch.Tensor, *, fake: bool, only: int | None = None
 ) -> dict[int, torch.Tensor]:
     """Mean of every convolution's output before its activation, per channel."""
     means: dict[int, torch.Tensor] = {}

@@ -1,4 +1,4 @@
-"""The host twin: an int8 model run on many inputs at once, bit for bit as TensorFlow Lite Micro's kernels do.
+"""The reference interpreter: int8 models on many inputs at once, bit for bit as TensorFlow Lite Micro's kernels do.
 
 Accumulators of convolutions are sums of integers that float32 (or, past 2**24, float64) holds exactly in any order,
 so PyTorch's float convolutions compute them. Requantisation is a monotone step function of the accumulator; at
@@ -44,7 +44,7 @@ def dequantise(codes: np.ndarray, tensor: QTensor) -> np.ndarray:
     return ((codes.astype(np.float32) - tensor.zero_point) * np.float32(tensor.scale)).astype(np.float32)
 
 
-class HostTwin:
+class ReferenceInterpreter:
     """Runs ``model``.
 
     Values travel as ``code - zero point`` in float32, NCHW with channels last in memory.
@@ -73,7 +73,7 @@ class HostTwin:
         """
         shape = self.model.tensors[self.model.input].shape[1:]
         if x.dtype != np.int8 or x.shape[1:] != shape:
-            raise InputError(f"host twin: input {x.dtype} {x.shape[1:]}; allowed is int8 {shape} for each example")
+            raise InputError(f"int8 model: input {x.dtype} {x.shape[1:]}; allowed is int8 {shape} for each example")
         output = np.empty((len(x), *self.model.tensors[self.model.output].shape[1:]), np.int8)
         with torch.inference_mode():
             for start in range(0, len(x), self._batch):
@@ -203,7 +203,7 @@ def _dense(model: Int8Model, op: QOp) -> Step:
 
 
 def _shaped(values: torch.Tensor, tensor: QTensor) -> torch.Tensor:
-    """NHWC values as the tensor's shape, in the twin's layout."""
+    """NHWC values as the tensor's shape, in the reference's layout."""
     values = values.reshape(len(values), *tensor.shape[1:])
     return values.permute(0, 3, 1, 2) if values.ndim == 4 else values
 

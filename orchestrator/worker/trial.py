@@ -18,7 +18,7 @@ from mcu.devices import find_device
 from mcu.errors import InputError
 from mcu.firmware import measure_firmware
 from mcu.int8.model import QTensor
-from mcu.int8.reference_interpreter import HostTwin
+from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import Measurement, check_against_interpreter, measure_model
 from mcu.runtime import Runtime, RuntimeName
 from orchestrator.spec import Artifact, DenseCost, Rung, TrialResult, TrialSpec
@@ -40,7 +40,7 @@ FIRMWARE_SAMPLES = 2
 """Test samples that the firmware runs in the emulator."""
 
 CHECKED_SAMPLES = 16
-"""Test samples on which the host twin is compared with the interpreter, bit by bit."""
+"""Test samples on which the reference interpreter is compared with the interpreter, bit by bit."""
 
 
 def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[Rung], bool]) -> TrialResult:
@@ -183,16 +183,19 @@ def _complete(
     measured = measure_model(outcome.data)
     used = problem.runtime.measure(outcome.model, outcome.data)
     budget = spec.budget.budget()
-    twin = HostTwin(outcome.model)
+    reference = ReferenceInterpreter(outcome.model)
     test = int8_inputs(outcome.model, task.x_test, problem)
-    check_against_interpreter(outcome.data, twin, test[:CHECKED_SAMPLES])
-    called = {"test": twin.predict(test), "val": twin.predict(int8_inputs(outcome.model, task.x_val, problem))}
+    check_against_interpreter(outcome.data, reference, test[:CHECKED_SAMPLES])
+    called = {
+        "test": reference.predict(test),
+        "val": reference.predict(int8_inputs(outcome.model, task.x_val, problem)),
+    }
     return TrialResult(
         state="infeasible" if outcome.shortfall else "complete",
         reason=outcome.shortfall,
         accuracy=score(task.y_test, called["test"], problem.classes, problem.metric),
         val_accuracy=score(task.y_val, called["val"], problem.classes, problem.metric),
-        float_accuracy=float_accuracy(outcome.float_network, task.x_test, task.y_test, problem),
+        float_accuracy=float_accuracy(outcome.folded_network, task.x_test, task.y_test, problem),
         flash=measured.flash,
         sram=measured.sram,
         sram_activations=measured.sram_activations,
@@ -206,7 +209,7 @@ def _complete(
         widths=outcome.widths,
         dense_widths=outcome.dense_widths,
         trajectory=outcome.trajectory,
-        artifacts=_write(spec, task, outcome, measured, twin, test, artifacts)
+        artifacts=_write(spec, task, outcome, measured, reference, test, artifacts)
         | {"scores": _store(artifacts, spec.hash(), "scores.json", _json(_scores(task, called)))},
         **_firmware(spec, outcome, test),
     )
@@ -221,8 +224,8 @@ def _scores(task: Task, called: dict[str, np.ndarray]) -> dict[str, Any]:
     }
 
 
-def _input(twin: HostTwin) -> QTensor:
-    return twin.model.tensors[twin.model.input]
+def _input(reference: ReferenceInterpreter) -> QTensor:
+    return reference.model.tensors[reference.model.input]
 
 
 def _write(
@@ -230,7 +233,7 @@ def _write(
     task: Task,
     outcome: Outcome,
     measured: Measurement,
-    twin: HostTwin,
+    reference: ReferenceInterpreter,
     test: np.ndarray,
     artifacts: Path,
 ) -> dict[str, Artifact]:
@@ -241,10 +244,10 @@ def _write(
         "classes": list(task.classes),
         "input_shape_nchw": list(task.input_shape),
         "normalise": {"mean": list(task.normalise[0]), "std": list(task.normalise[1])},
-        "input": {"scale": _input(twin).scale, "zero_point": _input(twin).zero_point},
+        "input": {"scale": _input(reference).scale, "zero_point": _input(reference).zero_point},
         "self_test": {
             "inputs_nhwc": samples.tolist(),
-            "outputs": twin.run(samples).reshape(len(samples), -1).tolist(),
+            "outputs": reference.run(samples).reshape(len(samples), -1).tolist(),
             "labels": task.y_test[:SELF_TEST_SAMPLES].tolist(),
         },
         "spec": spec.model_dump(mode="json"),

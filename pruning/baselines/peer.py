@@ -75,10 +75,10 @@ class Rounds:
 class PeerPruning:
     """Structured pruning with a Torch-Pruning criterion, at the smallest ratio that fits.
 
-    Hyperparameters: those of ``pruning.training.recipe``; ``pretrain`` (part of the float steps before pruning),
-    ``rounds`` (1 is one-shot, more is iterative), ``scope`` (``global``: channels of all layers
-    compete; ``local``: every layer gives up the same part; by default that of the method's paper). With ``parent_epochs`` and ``start = "parent"`` the
-    network to prune is the converged parent.
+    Hyperparameters: those of ``pruning.training.recipe``; ``pretrain`` (fraction of the float steps before pruning),
+    ``rounds`` (1 is one-shot, more is iterative), ``scope`` (``global``: channels of all layers compete; ``local``:
+    every layer gives up the same fraction; by default that of the method's paper). With ``parent_epochs`` and
+    ``start = "parent"`` the network to prune is the converged parent.
     """
 
     name = ""

@@ -13,7 +13,7 @@ import torch
 from torch import fx, nn
 
 from mcu.graph.graph import FIXED, Graph, Tensor
-from mcu.int8.folded_net import FloatNet
+from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Kind
 from pruning.engine.gates import Gated, gated
 
@@ -63,7 +63,7 @@ def shrink(
     return smaller
 
 
-def narrowed(network: FloatNet, kept: list[np.ndarray]) -> FloatNet:
+def narrowed(network: FoldedNet, kept: list[np.ndarray]) -> FoldedNet:
     """A copy of a folded network without the other channels, on the CPU and ready to be exported; ranges stay.
 
     Args:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mcu.int8.model import Int8Model
-from mcu.int8.reference_interpreter import HostTwin
+from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import model_input
 from pruning.training.metrics import score
 from pruning.training.problem import Problem
@@ -49,5 +49,7 @@ def int8_inputs(model: Int8Model, x: np.ndarray, problem: Problem) -> np.ndarray
 
 
 def int8_accuracy(model: Int8Model, x: np.ndarray, y: np.ndarray, problem: Problem) -> float:
-    """Score of an exported model, run by the host twin, by ``problem.metric``, 0..1."""
-    return score(y, HostTwin(model).predict(int8_inputs(model, x, problem)), problem.classes, problem.metric)
+    """Score of an exported model, run by the reference interpreter, by ``problem.metric``, 0..1."""
+    return score(
+        y, ReferenceInterpreter(model).predict(int8_inputs(model, x, problem)), problem.classes, problem.metric
+    )

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from mcu.budget import Budget
 from mcu.graph.trace import trace
-from mcu.int8.folded_net import FloatNet
+from mcu.int8.folded_net import FoldedNet
 from pruning.engine import surgery
 from pruning.training.checkpoint import Checkpoint, named, read_checkpoint, remove_checkpoint, write_checkpoint
 from pruning.training.problem import Problem, Report, Settings
@@ -65,11 +65,11 @@ def begin(
     return run
 
 
-def _teacher(problem: Problem, settings: Settings, parent: Parent) -> FloatNet:
+def _teacher(problem: Problem, settings: Settings, parent: Parent) -> FoldedNet:
     """The parent with its batch normalisation folded: the cheapest form to ask for scores."""
     traced = trace(problem.network(), problem.input_shape)
     surgery.fill(surgery.layer_tensors(traced.module, traced.graph), parent.tensors)
-    teacher = FloatNet(traced.graph, traced.module).to(settings.device).requires_grad_(False).eval()
+    teacher = FoldedNet(traced.graph, traced.module).to(settings.device).requires_grad_(False).eval()
     return teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -113,7 +113,7 @@ class Outcome:
     Attributes:
         model: the int8 network.
         data: its .tflite file.
-        float_network: the same network before int8, for normalised inputs ``(N, C, H, W)``.
+        folded_network: the same network before int8, for normalised inputs ``(N, C, H, W)``.
         widths, dense_widths: channels per group after and before, by group name.
         dense: resources of the dense network.
         trajectory: one row per few steps: step, phase, resources, multipliers, widths, loss.
@@ -123,7 +123,7 @@ class Outcome:
 
     model: Int8Model
     data: bytes
-    float_network: nn.Module
+    folded_network: nn.Module
     widths: dict[str, int]
     dense_widths: dict[str, int]
     dense: Resources

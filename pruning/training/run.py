@@ -15,7 +15,7 @@ from mcu.cost.deployment import write_deployment
 from mcu.cost.resources import ResourceModel
 from mcu.graph.graph import Graph
 from mcu.graph.trace import trace
-from mcu.int8.folded_net import FloatNet
+from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model
 from mcu.int8.quantize import quantise
 from pruning.engine import surgery, widening
@@ -76,7 +76,7 @@ class Run:
         self.trainer = Trainer(self.module, problem, settings)
         self.shared_seconds = 0.0
         self.trajectory: list[dict[str, object]] = []
-        self.network: FloatNet | None = None
+        self.network: FoldedNet | None = None
         self.parts: dict[str, Stateful] = {}
         self.notes: dict[str, Any] = {}
         self.charge: Charge | None = None
@@ -248,7 +248,7 @@ class Run:
         stride = max(1, len(self.problem.x_train) // CALIBRATION_IMAGES)  # data may come sorted by class
         samples = np.ascontiguousarray(self.problem.x_train[::stride][:CALIBRATION_IMAGES])
         images = torch.as_tensor(samples).to(self.trainer.device)
-        network = FloatNet(self.graph, self.module)
+        network = FoldedNet(self.graph, self.module)
         network.calibrate(normalise(images, self.problem))
         used_channels = [np.arange(width) for width in self.graph.widths - self.idle]
         best = surgery.narrowed(network, used_channels)
@@ -277,7 +277,7 @@ class Run:
             self.shared_seconds,
         )
 
-    def _train_int8(self, network: FloatNet) -> None:
+    def _train_int8(self, network: FoldedNet) -> None:
         network.fake_quantise(True)
         self.trainer.adopt(network)
         self.network = network

@@ -16,9 +16,9 @@ from mcu.firmware.front_end_run import classify_in_qemu, measure_front_end
 from mcu.firmware.toolchain import toolchain
 from mcu.front_end import Features, FrontEnd
 from mcu.graph.trace import trace
-from mcu.int8.folded_net import FloatNet
+from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
-from mcu.int8.reference_interpreter import HostTwin
+from mcu.int8.reference_interpreter import ReferenceInterpreter
 from search_spaces.audio.features import features_of
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
@@ -118,7 +118,7 @@ def listening_model(front_end, clips):
     with torch.no_grad():
         head.bias -= module(prepared).mean(0)
     traced = trace(module, (1, 49, 10))
-    network = FloatNet(traced.graph, traced.module)
+    network = FoldedNet(traced.graph, traced.module)
     network.calibrate(prepared)
     return quantise(network)
 
@@ -136,7 +136,7 @@ def test_a_board_labels_raw_clips_as_the_host_does(tmp_path):
     write_sound_project(model, front_end, (CODE.mean, CODE.std), tmp_path)
     _, codes = run_on_host(front_end, clips, tmp_path, code_of(model))
     run = classify_in_qemu(tmp_path, clips, find_core("cortex-m4f"))
-    assert run.labels.tolist() == HostTwin(model).predict(codes.reshape(-1, 49, 10, 1)).tolist()
+    assert run.labels.tolist() == ReferenceInterpreter(model).predict(codes.reshape(-1, 49, 10, 1)).tolist()
     assert len(set(run.labels.tolist())) > 1
     assert run.frontend_instructions > 1_000_000
     assert run.model_instructions > 100_000

@@ -4,8 +4,8 @@ import pytest
 from mcu import measure
 from mcu.cost.arena import greedy_plan, lifetimes
 from mcu.errors import InputError
-from mcu.int8.reference_interpreter import HostTwin
-from mcu.measure import TwinMismatchError, check_against_interpreter, evaluate, live_memory, measure_model
+from mcu.int8.reference_interpreter import ReferenceInterpreter
+from mcu.measure import ReferenceMismatchError, check_against_interpreter, evaluate, live_memory, measure_model
 from mcu.tflite import tflm
 from mcu.tflite.reader import read_arena_plan
 from mcu.tflite.writer import write_tflite
@@ -85,7 +85,7 @@ def test_live_memory_is_input_plus_output_for_a_chain(random_model):
 def test_accuracy_counts_right_answers(random_model, codes):
     model = random_model(2)
     x = codes(model, 40)
-    y = HostTwin(model).predict(x)
+    y = ReferenceInterpreter(model).predict(x)
     assert evaluate(write_tflite(model), x, y) == 1.0
     y[:10] = (y[:10] + 1) % model.tensors[model.output].shape[-1]
     assert evaluate(write_tflite(model), x, y) == 0.75
@@ -105,5 +105,5 @@ def test_real_inputs_are_quantised_channels_first(random_model, codes):
 def test_a_twin_that_differs_is_a_defect(random_model, codes):
     model, other = random_model(6), random_model(6)
     other.ops[0].bias[:] += 4000
-    with pytest.raises(TwinMismatchError, match="differ in"):
-        check_against_interpreter(write_tflite(model), HostTwin(other), codes(model))
+    with pytest.raises(ReferenceMismatchError, match="differ in"):
+        check_against_interpreter(write_tflite(model), ReferenceInterpreter(other), codes(model))

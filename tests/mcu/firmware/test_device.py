@@ -37,7 +37,7 @@ from mcu.firmware.random_nets import (
 from mcu.firmware.stack import stack_bytes
 from mcu.graph.structure import structure_of
 from mcu.int8.model import Int8Model
-from mcu.int8.reference_interpreter import HostTwin
+from mcu.int8.reference_interpreter import ReferenceInterpreter
 
 ADVICE = toolchain().advice()
 if ADVICE:
@@ -63,7 +63,7 @@ def inputs(model: Int8Model, count: int = 2) -> np.ndarray:
 def test_every_operator_is_bit_exact_on_every_core(tmp_path: Path, core: str) -> None:
     model = every_operator_net(head=False)
     x = inputs(model)
-    expected = HostTwin(model).run(x)
+    expected = ReferenceInterpreter(model).run(x)
     write_project(model, tmp_path, samples=x, expected=expected)
     run = run_in_qemu(tmp_path, CORES[core])
     assert run.bit_exact
@@ -84,7 +84,7 @@ def test_random_networks_are_bit_exact_on_vector_cores(tmp_path: Path, core: str
 def test_emulator_reports_a_wrong_output(tmp_path: Path) -> None:
     model = plain_net(size=8, width=4)
     x = inputs(model)
-    expected = HostTwin(model).run(x)
+    expected = ReferenceInterpreter(model).run(x)
     expected.flat[0] ^= 1
     write_project(model, tmp_path, samples=x, expected=expected)
     assert not run_in_qemu(tmp_path, CORES["cortex-m3"]).bit_exact

@@ -20,7 +20,7 @@ from mcu.firmware.project import KERNEL_SOURCES
 from mcu.firmware.random_nets import RandomNet, every_operator_net, plain_net, random_net, residual_net, separable_net
 from mcu.graph.structure import structure_of
 from mcu.int8.model import Int8Model, Kind
-from mcu.int8.reference_interpreter import HostTwin
+from mcu.int8.reference_interpreter import ReferenceInterpreter
 
 SANITISERS = ("-fsanitize=undefined,address", "-fno-sanitize-recover=all")
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) on this computer")
@@ -39,7 +39,7 @@ def run_on_host(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 
 @needs_compiler
 @pytest.mark.parametrize("head", [True, False])
-def test_every_operator_equals_the_host_twin_under_sanitisers(tmp_path: Path, head: bool) -> None:
+def test_every_operator_equals_the_reference_interpreter_under_sanitisers(tmp_path: Path, head: bool) -> None:
     model = every_operator_net(head=head)
     write_project(model, tmp_path, samples=inputs(model))
     result = run_on_host(tmp_path, *SANITISERS)
@@ -49,10 +49,10 @@ def test_every_operator_equals_the_host_twin_under_sanitisers(tmp_path: Path, he
 
 @needs_compiler
 @pytest.mark.parametrize("seed", range(6))
-def test_random_networks_equal_the_host_twin_under_sanitisers(tmp_path: Path, seed: int) -> None:
+def test_random_networks_equal_the_reference_interpreter_under_sanitisers(tmp_path: Path, seed: int) -> None:
     model = random_net(seed)
     x = inputs(model)
-    expected = HostTwin(model).run(x)
+    expected = ReferenceInterpreter(model).run(x)
     write_project(model, tmp_path, samples=x, expected=expected)
     assert len(np.unique(expected)) > 4
     assert run_on_host(tmp_path, *SANITISERS).returncode == 0
@@ -75,7 +75,7 @@ def test_interpreter_gives_the_same(tmp_path: Path) -> None:
 def test_one_wrong_value_fails_the_self_test(tmp_path: Path) -> None:
     model = every_operator_net(head=False)
     x = inputs(model)
-    expected = HostTwin(model).run(x)
+    expected = ReferenceInterpreter(model).run(x)
     expected.flat[-1] += 1
     write_project(model, tmp_path, samples=x, expected=expected)
     result = run_on_host(tmp_path)

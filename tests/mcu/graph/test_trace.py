@@ -11,7 +11,7 @@ from mcu.errors import InputError
 from mcu.graph.graph import FIXED
 from mcu.graph.structure import structure_of_graph
 from mcu.graph.trace import trace
-from mcu.int8.folded_net import FloatNet
+from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Activation, Kind
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
@@ -56,7 +56,7 @@ def test_batch_norm_after_an_activation_stays_an_operator_of_its_own():
         (Kind.DEPTHWISE, Activation.NONE, "2"),
         (Kind.CONV, Activation.NONE, None),
     ]
-    assert torch.allclose(FloatNet(traced.graph, traced.module)(x), module(x), atol=1e-5)
+    assert torch.allclose(FoldedNet(traced.graph, traced.module)(x), module(x), atol=1e-5)
 
 
 def test_symmetric_padding_at_stride_two_costs_a_pad_operator_and_same_padding_does_not():

@@ -8,9 +8,9 @@ from torch import nn
 from mcu.errors import InputError
 from mcu.graph.graph import Kind
 from mcu.graph.trace import trace
-from mcu.int8.folded_net import Calibration, FloatNet, affine, rounded, rounded_weight, weight_scales
+from mcu.int8.folded_net import Calibration, FoldedNet, affine, rounded, rounded_weight, weight_scales
 from mcu.int8.quantize import quantise
-from mcu.int8.reference_interpreter import HostTwin, quantise_input
+from mcu.int8.reference_interpreter import ReferenceInterpreter, quantise_input
 from mcu.tflite import tflm
 from mcu.tflite.writer import write_tflite
 
@@ -51,10 +51,10 @@ def trained(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
 
 
 @pytest.fixture
-def branched() -> tuple[nn.Module, FloatNet]:
+def branched() -> tuple[nn.Module, FoldedNet]:
     network = trained(Branched(), (3, 13, 13))
     traced = trace(network, (3, 13, 13))
-    return network, FloatNet(traced.graph, traced.module)
+    return network, FoldedNet(traced.graph, traced.module)
 
 
 def test_folding_changes_no_output(branched):
@@ -70,7 +70,7 @@ def test_one_dimensional_signals_run_as_images():
     network = trained(network, (2, 31))
     traced = trace(network, (2, 31))
     x = torch.randn(4, 2, 31)
-    assert torch.allclose(FloatNet(traced.graph, traced.module)(x), network(x), atol=1e-5)
+    assert torch.allclose(FoldedNet(traced.graph, traced.module)(x), network(x), atol=1e-5)
 
 
 def test_fake_quantisation_needs_calibration_and_can_be_switched_off(branched):
@@ -197,11 +197,11 @@ def test_a_sum_that_is_shut_for_every_input_runs_on_the_interpreter(branched):
     with torch.no_grad():
         network.skip.bias.fill_(-1000.0)
     traced = trace(network, (3, 13, 13))
-    folded = FloatNet(traced.graph, traced.module)
+    folded = FoldedNet(traced.graph, traced.module)
     x = torch.randn(16, 3, 13, 13)
     folded.calibrate(x)
     model = quantise(folded)
     data = write_tflite(model)
     tflm.measure_arena_apart(data, "model")  # in a process of its own: a sum too fine for the interpreter aborts it
     codes = quantise_input(x.permute(0, 2, 3, 1).contiguous().numpy(), model.tensors[model.input])
-    assert np.array_equal(HostTwin(model).run(codes), tflm.run(data, codes))
+    assert np.array_equal(ReferenceInterpreter(model).run(codes), tflm.run(data, codes))

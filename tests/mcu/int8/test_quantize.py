@@ -7,9 +7,9 @@ from mcu.cost.arena import predict_arena
 from mcu.errors import InputError
 from mcu.graph.structure import structure_of, structure_of_graph
 from mcu.graph.trace import trace
-from mcu.int8.folded_net import FloatNet
+from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import correct_biases, equalise, quantise
-from mcu.int8.reference_interpreter import HostTwin, dequantise
+from mcu.int8.reference_interpreter import ReferenceInterpreter, dequantise
 from mcu.measure import model_input
 from mcu.tflite import tflm
 from mcu.tflite.flatbuffer_size import predict_flash
@@ -40,22 +40,22 @@ def separable() -> nn.Module:
 
 
 @pytest.fixture
-def folded() -> FloatNet:
+def folded() -> FoldedNet:
     network = separable()
     traced = trace(network, (1, 12, 12))
-    return FloatNet(traced.graph, traced.module)
+    return FoldedNet(traced.graph, traced.module)
 
 
 X = torch.randn(64, 1, 12, 12, generator=torch.Generator().manual_seed(3))
 
 
-def int8_scores(network: FloatNet) -> np.ndarray:
+def int8_scores(network: FoldedNet) -> np.ndarray:
     model = quantise(network)
-    codes = HostTwin(model).run(model_input(model, X.numpy())).reshape(len(X), -1)
+    codes = ReferenceInterpreter(model).run(model_input(model, X.numpy())).reshape(len(X), -1)
     return dequantise(codes, model.tensors[model.output])
 
 
-def error(network: FloatNet) -> float:
+def error(network: FoldedNet) -> float:
     network.fake_quantise(False)
     return float(np.abs(int8_scores(network) - network(X).detach().numpy()).mean())
 
@@ -100,7 +100,7 @@ def test_equalisation_keeps_the_function_and_evens_the_ranges(folded):
     assert ranges_spread(folded) < 0.7 * spread
 
 
-def ranges_spread(network: FloatNet) -> float:
+def ranges_spread(network: FoldedNet) -> float:
     logs = [weight.detach().abs().amax((1, 2, 3)).log().std() for weight in network.weights.values()]
     return float(sum(logs))
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from mcu.errors import InputError
 from mcu.int8.fixed_point import high_multiply, quantise_multiplier, rescale, rounding_shift
 from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
-from mcu.int8.reference_interpreter import HostTwin, dequantise, quantise_input
+from mcu.int8.reference_interpreter import ReferenceInterpreter, dequantise, quantise_input
 from mcu.tflite import tflm
 from mcu.tflite.writer import write_tflite
 
@@ -18,7 +18,7 @@ needs_interpreter = pytest.mark.skipif(not tflm.available(), reason="tflite-micr
 def test_outputs_equal_those_of_the_interpreter(seed, random_model, codes):
     model = random_model(seed)
     x = codes(model, 6, seed)
-    assert np.array_equal(HostTwin(model).run(x), tflm.run(write_tflite(model), x))
+    assert np.array_equal(ReferenceInterpreter(model).run(x), tflm.run(write_tflite(model), x))
 
 
 @needs_interpreter
@@ -26,7 +26,7 @@ def test_outputs_equal_those_of_the_interpreter(seed, random_model, codes):
 def test_outputs_of_foreign_operators_equal_those_of_the_interpreter(seed, foreign_model, codes):
     model = foreign_model(seed)
     x = codes(model, 12, seed)
-    assert np.array_equal(HostTwin(model).run(x), tflm.run(write_tflite(model), x))
+    assert np.array_equal(ReferenceInterpreter(model).run(x), tflm.run(write_tflite(model), x))
 
 
 def convolution(weights, scales, bias, activation=Activation.NONE, zero=-3, out_zero=5, out_scale=0.02, size=6):
@@ -49,7 +49,7 @@ def test_any_effective_scale_is_exact(scale, activation, codes):
     out_zero = 5 if activation is Activation.NONE else -128
     model = convolution(weights, np.full(9, scale, np.float32), bias, activation, out_zero=out_zero)
     x = codes(model, 16)
-    assert np.array_equal(HostTwin(model).run(x), tflm.run(write_tflite(model), x))
+    assert np.array_equal(ReferenceInterpreter(model).run(x), tflm.run(write_tflite(model), x))
 
 
 @needs_interpreter
@@ -67,24 +67,24 @@ def test_sums_past_24_bits_are_exact(size, channels):
     x.reshape(len(x), -1)[np.arange(len(x)), changed] += 1
     expected = tflm.run(write_tflite(model), x)
     assert len(np.unique(expected)) > 8
-    assert np.array_equal(HostTwin(model).run(x), expected)
+    assert np.array_equal(ReferenceInterpreter(model).run(x), expected)
 
 
 def test_batches_do_not_change_results(random_model, codes):
     model = random_model(3)
-    twin = HostTwin(model)
+    reference = ReferenceInterpreter(model)
     x = codes(model, 70)
-    whole = twin.run(x)
-    assert np.array_equal(np.concatenate([twin.run(x[i : i + 1]) for i in range(len(x))]), whole)
-    assert np.array_equal(twin.predict(x), whole.reshape(len(x), -1).argmax(1))
+    whole = reference.run(x)
+    assert np.array_equal(np.concatenate([reference.run(x[i : i + 1]) for i in range(len(x))]), whole)
+    assert np.array_equal(reference.predict(x), whole.reshape(len(x), -1).argmax(1))
 
 
 def test_wrong_inputs_are_refused(random_model, codes):
-    twin = HostTwin(random_model(0))
+    reference = ReferenceInterpreter(random_model(0))
     x = codes(random_model(0), 2)
     for bad in (x.astype(np.uint8), x[:, :-1]):
-        with pytest.raises(InputError, match="host twin: input"):
-            twin.run(bad)
+        with pytest.raises(InputError, match="reference interpreter: input"):
+            reference.run(bad)
 
 
 def test_quantised_inputs_come_back_within_half_a_step():
@@ -136,4 +136,4 @@ def test_per_tensor_dense_weights_follow_the_interpreter(foreign_model, codes):
         builder.Finish(packed.Pack(builder), b"TFL3")
         data = bytes(builder.Output())
         x = codes(model, 12, seed)
-        assert np.array_equal(HostTwin(read_tflite(data)).run(x), tflm.run(data, x))
+        assert np.array_equal(ReferenceInterpreter(read_tflite(data)).run(x), tflm.run(data, x))

@@ -9,9 +9,9 @@ from torch.nn import functional
 from mcu.cost.deployment import predict_deployment, write_deployment
 from mcu.graph.structure import structure_of_graph
 from mcu.graph.trace import trace
-from mcu.int8.folded_net import FloatNet
+from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
-from mcu.int8.reference_interpreter import HostTwin
+from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import measure_model, model_input
 from mcu.tflite import tflm
 
@@ -87,7 +87,7 @@ def test_any_network_is_exported_predicted_and_run_exactly(plan, channels, heigh
         network.train()(torch.randn(8, channels, height, width))
     x = torch.randn(12, channels, height, width)
     traced = trace(network.eval(), (channels, height, width))
-    folded = FloatNet(traced.graph, traced.module)
+    folded = FoldedNet(traced.graph, traced.module)
     assert torch.allclose(folded(x), network(x), atol=1e-4)
     folded.calibrate(x)
     model = quantise(folded)
@@ -99,4 +99,4 @@ def test_any_network_is_exported_predicted_and_run_exactly(plan, channels, heigh
     assert (predicted.flash, predicted.arena.total) == (measured.flash, measured.sram)
     assert predicted == predict_deployment(structure_of_graph(traced.graph))
     codes = model_input(model, x.numpy())
-    assert np.array_equal(HostTwin(model).run(codes), tflm.run(data, codes))
+    assert np.array_equal(ReferenceInterpreter(model).run(codes), tflm.run(data, codes))

@@ -14,7 +14,7 @@ from mcu.devices import find_device
 from mcu.firmware import build, core_of, toolchain
 from mcu.firmware.front_end_run import classify_in_qemu
 from mcu.front_end import FrontEnd
-from mcu.int8.reference_interpreter import HostTwin
+from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import model_input
 from mcu.tflite.reader import read_tflite
 from orchestrator.cli import main as cli
@@ -138,7 +138,7 @@ def test_the_exported_program_labels_raw_clips_as_python_does(study, deployment)
     front_end = FrontEnd(**deployment["front_end"]["parameters"])
     model = read_tflite((study / "out" / "model.tflite").read_bytes())
     mean, std = (deployment["normalise"][name][0] for name in ("mean", "std"))
-    wanted = HostTwin(model).predict(model_input(model, (features_of(clips, front_end) - mean) / std))
+    wanted = ReferenceInterpreter(model).predict(model_input(model, (features_of(clips, front_end) - mean) / std))
     run = classify_in_qemu(study / "out" / "firmware", clips, core_of(find_device("stm32f446re")))
     assert run.labels.tolist() == wanted.tolist()
     assert len(set(run.labels.tolist())) > 3

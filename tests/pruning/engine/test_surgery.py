@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mcu.graph.trace import trace
-from mcu.int8.folded_net import FloatNet
+from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from pruning.engine import gates, surgery, widening
 from search_spaces.choices import NetworkChoice
@@ -173,7 +173,7 @@ def test_idle_channels_hold_nothing_after_int8_steps_and_leave_without_a_trace(n
     kept = [np.arange(max(1, group.size - 2)) for group in traced.graph.groups]
     exact = surgery.shrink(traced.module, traced.graph, kept)
     idle = widening.widen(traced.module, exact, traced.graph.widths, idle=True)
-    folded = FloatNet(idle, traced.module.eval())
+    folded = FoldedNet(idle, traced.module.eval())
     images = torch.randn(16, *SHAPE)
     folded.calibrate(images)
     folded.fake_quantise(True)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mcu.errors import InputError
 from mcu.graph.trace import trace
-from mcu.int8.folded_net import FloatNet
+from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from mcu.measure import model_input
 from pruning.training.augment import AUGMENTATIONS as BATCH_AUGMENTATIONS
@@ -111,7 +111,7 @@ def smallest_model(task):
     """An untrained int8 network for the task, calibrated on its training samples."""
     module = build_network(NetworkChoice(name="ds-cnn", width=0.0625), task.input_shape, len(task.classes), 0).eval()
     traced = trace(module, task.input_shape)
-    network = FloatNet(traced.graph, traced.module)
+    network = FoldedNet(traced.graph, traced.module)
     stride = max(1, len(task.x_train) // 512)
     network.calibrate(torch.from_numpy(task.prepare(np.asarray(task.x_train[::stride][:512]))))
     return quantise(network)
