@@ -95,9 +95,10 @@ def page(results: dict[str, dict[str, object]]) -> str:
     lines = [
         "# From samples to a label on an emulated Cortex-M4\n",
         f"{CLIPS} raw 16-bit test clips go through the C front end and the int8 network in QEMU (mps2-an386, flags",
-        f"of {DEVICE}), and through torch's features and the reference interpreter in Python. A code of the network's",
-        f"input may differ by {CODE_TOLERANCE} where a feature lies on a rounding edge. Instructions are QEMU's, of one",
-        "clip; they are not cycles. Flash and RAM of the network are those of the whole application without front end.\n",
+        f"of {DEVICE}), and through torch's features and the reference interpreter in Python. A code of the",
+        f"network's input may differ by {CODE_TOLERANCE} where a feature lies on a rounding edge. Instructions are",
+        "QEMU's, of one clip; they are not cycles. Flash and RAM of the network are those of the whole application",
+        "without front end.\n",
         "    python benchmarks/comparison/front_end.py --task spoken-digits --data FOLDER\n",
         "| task | same label | right in Python | right on the board | front end: instructions, flash, RAM | "
         "network: instructions, flash, RAM |",
