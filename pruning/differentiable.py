@@ -19,7 +19,6 @@ from torch import fx
 from mcu.budget import Budget, Resources
 from mcu.cost.resources import ResourceModel
 from mcu.graph.graph import Graph, Group
-from mcu.graph.trace import trace
 from pruning.engine import depth, gates
 from pruning.engine.controller import WidthController
 from pruning.engine.landing import land, require_reachable, settle
@@ -112,9 +111,9 @@ class DifferentiablePruning:
             UnreachableBudgetError: before training, if no widths can meet the budget.
         """
         run = begin(problem, budget, settings, report, self.name, rebuild=_shortened)
-        traits = problem.input_shape, problem.frozen, problem.multiple
-        whole = trace(problem.network(), *traits).graph
-        least = depth.shallowest(problem.network(), *traits) if self.shortening else whole
+        dense, traits = problem.traced(), (problem.input_shape, problem.frozen, problem.multiple)
+        whole = dense.graph
+        least = depth.shallowest(dense, *traits) if self.shortening else whole
         require_reachable(ResourceModel(least, problem.runtime), budget)
         phases = Phases.of(settings, run.trainer.float_steps, compression(run.dense, budget))
         if not budget.admits(run.dense) and run.trainer.step <= phases.pruning:

@@ -65,7 +65,8 @@ def row(reference: Reference) -> str:
     choice = reference.network
     shape = reference.shape
     module = build_network(choice, shape, reference.classes, 0) if choice and len(shape) == 3 else autoencoder()
-    network = FoldedNet(trace(module.eval(), shape).graph, module)
+    traced = trace(module.eval(), shape)
+    network = FoldedNet(traced.graph, traced.module)
     network.calibrate(torch.as_tensor(np.random.default_rng(0).normal(size=(64, *shape)), dtype=torch.float32))
     data = write_deployment(quantise(network))
     measured, peak = measure_model(data), max(live_memory(read_tflite(data)))

@@ -1,42 +1,39 @@
-"""From fx nodes to operators: one rule per layer type or function, folding what the exported model folds."""
+"""From a canonical network to operators: one rule per layer and function, folding what the exported model folds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import fx, nn
 
 from mcu.errors import InputError
+from mcu.graph import layers
 from mcu.graph.channels import Atoms, assign_groups
 from mcu.graph.graph import Graph, Op
-from mcu.graph.windows import NO_PADDING, Pair, own_padding, padding_pairs, pair_of, reached_padding, same_padding
+from mcu.graph.places import place_of, refuse
+from mcu.graph.windows import NO_PADDING, Pair, own_padding, reached_padding, same_padding
 from mcu.int8.model import Activation, Kind
 
 _FUSABLE = (Kind.CONV, Kind.DEPTHWISE, Kind.ADD)
-_INSTEAD = {
-    "GELU": "ReLU or ReLU6", "SiLU": "ReLU or ReLU6", "Hardswish": "ReLU6", "LeakyReLU": "ReLU", "PReLU": "ReLU",
-    "Sigmoid": "ReLU or ReLU6", "Tanh": "ReLU6", "ELU": "ReLU", "LayerNorm": "BatchNorm2d", "GroupNorm": "BatchNorm2d",
-    "InstanceNorm2d": "BatchNorm2d", "Softmax": "the logits as output", "LogSoftmax": "the logits as output",
-    "ConvTranspose2d": "Conv2d", "LSTM": "a convolution over time", "GRU": "a convolution over time",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Value:
-    """What an fx node stands for: a tensor, with zeros still to be added around it, possibly seen flat."""
+    """What an fx node stands for: a tensor, with zeros still to be added around it."""
 
     tensor: int
     padding: tuple[Pair, Pair] = NO_PADDING
-    flat: bool = False
 
 
 class Lowering:
     """Walks the fx nodes once, in order, and collects operators and tensors."""
 
-    def __init__(self, module: fx.GraphModule, frozen: set[str]) -> None:
+    def __init__(self, module: fx.GraphModule, frozen: Collection[str]) -> None:
         self.module = module
         self.modules = dict(module.named_modules())
         self.frozen = frozen
@@ -46,36 +43,26 @@ class Lowering:
         self.atoms = Atoms()
         self.tensor_atoms: list[Any] = []
         self.shapes: list[tuple[str, int, int]] = []
-        self.used_layers: set[str] = set()
 
     def build(self) -> Graph:
         """Visit every node and assign channel groups."""
-        inputs, output = [], None
+        first, output = -1, None
         for node in self.module.graph.nodes:
             if node.op == "placeholder":
-                inputs.append(self._input(node))
+                first = self._input(node)
             elif node.op == "output":
                 output = node.args[0]
-            elif "tensor_meta" in node.meta:
+            else:
                 self._visit(node)
-        if len(inputs) != 1:
-            raise InputError(f"network: it takes {len(inputs)} inputs; allowed is exactly one")
-        if not isinstance(output, fx.Node):
-            raise InputError("network: it returns several values; allowed is one tensor of class scores")
-        result = self.values[output].tensor
+        result = self._settled(output, self.values[output])
         self.atoms.fix(self.tensor_atoms[result])
         tensors, groups = assign_groups(self.ops, self.tensor_atoms, self.shapes, self.atoms, self.writers)
-        return Graph(tensors, tuple(self.ops), groups, inputs[0], result)
+        return Graph(tensors, tuple(self.ops), groups, first, result)
 
     # --- tensors -------------------------------------------------------------------------------------------
 
     def _size(self, node: Any) -> tuple[int, int, int]:
-        shape = tuple(node.meta["tensor_meta"].shape)
-        if len(shape) > 4 or len(shape) < 2:
-            raise InputError(
-                f"layer '{node.name}': a tensor of shape {shape}; allowed are (N, C), (N, C, L), (N, C, H, W)"
-            )
-        channels, *rest = shape[1:]
+        channels, *rest = node.meta["shape"][1:]
         height, width = (*rest, 1, 1)[:2]
         return channels, height, width
 
@@ -101,11 +88,8 @@ class Lowering:
             self.writers.add(len(self.ops) - 1)
         self.values[node] = _Value(tensor)
 
-    def _operand(self, node: Any, argument: Any = None) -> _Value:
-        source = node.args[0] if argument is None else argument
-        if not isinstance(source, fx.Node) or source not in self.values:
-            raise InputError(f"layer '{self._path(node)}': operand {source!r} is not a tensor of the network")
-        return self.values[source]
+    def _operand(self, node: Any) -> _Value:
+        return self.values[node.args[0]]
 
     def _settled(self, node: Any, value: _Value) -> int:
         """The tensor itself; padding that no convolution absorbs becomes a PAD operator."""
@@ -120,63 +104,38 @@ class Lowering:
         return _Value(tensor)
 
     def _path(self, node: Any) -> str:
-        return str(node.target) if node.op == "call_module" else node.name
+        return place_of(node).path
+
+    def _is_frozen(self, path: str) -> bool:
+        return any(path == frozen or path.startswith(f"{frozen}.") for frozen in self.frozen)
 
     # --- operators -----------------------------------------------------------------------------------------
 
     def _visit(self, node: Any) -> None:
         if node.op == "call_module":
             target = self.modules[str(node.target)]
-            for kinds, rule in _MODULE_RULES:
-                if isinstance(target, kinds):
-                    rule(self, node, target)
-                    return
-            self._unsupported(node, type(target).__name__)
-        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
-        named_rule = _FUNCTION_RULES.get(name.lstrip("_"))
-        if named_rule is None or node.op == "get_attr":
-            self._unsupported(node, name)
+            rule = next((rule for kinds, rule in _LAYERS.items() if isinstance(target, kinds)), None)
+            if rule:
+                rule(self, node, target)
+                return
+        elif node.op == "call_function" and node.target in _FUNCTIONS:
+            _FUNCTIONS[node.target](self, node)
             return
-        named_rule(self, node)
+        raise InputError(f"{place_of(node)}: {node.target} is no part of a canonical network")
 
-    def _unsupported(self, node: Any, kind: str) -> None:
-        hint = _INSTEAD.get(kind)
-        advice = (
-            f"use {hint} instead"
-            if hint
-            else (
-                "allowed are Conv, Linear, BatchNorm, ReLU, ReLU6, add, cat, max and average pools, zero pads, Dropout"
-            )
-        )
-        raise InputError(f"network layer '{self._path(node)}' ({kind}) has no int8 kernel in mcusweep: {advice}")
-
-    def _claim(self, node: Any) -> str:
-        path = str(node.target)
-        if path in self.used_layers:
-            raise InputError(f"network layer '{path}' is used twice; allowed is one use of each layer with weights")
-        self.used_layers.add(path)
-        return path
-
-    def convolution(self, node: Any, layer: nn.Conv1d | nn.Conv2d) -> None:
-        """Convolution or depthwise convolution, 1-D or 2-D."""
-        path, value = self._claim(node), self._operand(node)
-        if layer.padding_mode != "zeros":
-            raise InputError(f"network layer '{path}': padding_mode '{layer.padding_mode}'; allowed is 'zeros'")
-        kernel, stride, dilation = (pair_of(v) for v in (layer.kernel_size, layer.stride, layer.dilation))
+    def convolution(self, node: Any, layer: nn.Conv2d) -> None:
+        """Convolution or depthwise convolution."""
+        path, value = str(node.target), self._operand(node)
+        kernel, stride, dilation = _pair(layer.kernel_size), _pair(layer.stride), _pair(layer.dilation)
         depthwise = layer.groups > 1
-        if depthwise and layer.groups != layer.in_channels:
-            raise InputError(
-                f"network layer '{path}': groups={layer.groups} with {layer.in_channels} input channels; "
-                "allowed are groups=1 or depthwise (groups equal to the input channels)"
-            )
         tensor, padding = self._window(
             node, value, kernel, stride, dilation, own_padding(layer.padding, kernel, dilation)
         )
         if depthwise:
             atoms = self.tensor_atoms[tensor].repeat(layer.out_channels // layer.in_channels)
         else:
-            atoms = self.atoms.new(layer.out_channels, fixed=path in self.frozen)
-        if path in self.frozen:
+            atoms = self.atoms.new(layer.out_channels)
+        if self._is_frozen(path):
             self.atoms.fix(atoms)
         kind = Kind.DEPTHWISE if depthwise else Kind.CONV
         op = Op(kind, path, (tensor,), -1, kernel, stride, dilation, padding, layer=path)
@@ -197,200 +156,130 @@ class Lowering:
 
     def dense(self, node: Any, layer: nn.Linear) -> None:
         """Dense layer: a VALID convolution as large as its input."""
-        path, value = self._claim(node), self._operand(node)
+        path, value = str(node.target), self._operand(node)
         tensor = self._settled(node, value)
-        atoms = self.atoms.new(layer.out_features, fixed=path in self.frozen)
+        atoms = self.atoms.new(layer.out_features, fixed=self._is_frozen(path))
         op = Op(Kind.CONV, path, (tensor,), -1, kernel=self._spatial(tensor), layer=path)
         self._emit(node, op, atoms, writer=True)
 
-    def batch_norm(self, node: Any, layer: Any) -> None:
-        """Batch normalisation: folded into the layer before it, else a 1x1 depthwise operator."""
-        path, value = self._claim(node), self._operand(node)
+    def scale(self, node: Any, layer: Any) -> None:
+        """Batch normalisation, constants: folded into the layer before it, else a 1x1 depthwise operator."""
+        path, value, source = str(node.target), self._operand(node), node.args[0]
         op = self.ops[-1] if self.ops else None
-        source = node.args[0]
         bare = op and op.layer and not op.norm and op.activation is Activation.NONE
-        if op and bare and op.node == getattr(source, "name", "") and len(source.users) == 1:
+        if op and bare and op.node == source.name and len(source.users) == 1:
             self.ops[-1] = replace(op, norm=path, anchor=node.name, node=node.name)
             self.values[node] = value
             return
         tensor = self._settled(node, value)
         self._emit(node, Op(Kind.DEPTHWISE, path, (tensor,), -1, norm=path), self.tensor_atoms[tensor], writer=True)
 
-    def relu(self, node: Any, layer: nn.Module | None = None, activation: Activation = Activation.RELU) -> None:
+    def relu(self, node: Any, activation: Activation) -> None:
         """ReLU: fused into the operator before it when that has no other reader."""
         value, source = self._operand(node), node.args[0]
         position = self._producer(value.tensor)
-        if position is not None:
+        if position is not None and value.padding == NO_PADDING:
             op = self.ops[position]
             if op.activation is activation:
                 self.values[node] = value
                 return
             fusable = op.kind in _FUSABLE and op.activation is Activation.NONE and op.node == source.name
-            if fusable and len(source.users) == 1 and value.padding == NO_PADDING:
+            if fusable and len(source.users) == 1:
                 self.ops[position] = replace(op, activation=activation, node=node.name)
                 self.values[node] = value
                 return
         tensor = self._settled(node, value)
-        self._emit(
-            node,
-            Op(Kind.RELU, self._path(node), (tensor,), -1, activation=activation),
-            self.tensor_atoms[tensor],
-        )
+        op = Op(Kind.RELU, self._path(node), (tensor,), -1, activation=activation)
+        self._emit(node, op, self.tensor_atoms[tensor])
 
     def _producer(self, tensor: int) -> int | None:
         return next((i for i, op in enumerate(self.ops) if op.output == tensor), None)
 
-    def relu6(self, node: Any, layer: nn.Module | None = None) -> None:
-        """ReLU6, which torch derives from Hardtanh."""
-        bounds = (getattr(layer, "min_val", 0.0), getattr(layer, "max_val", 6.0))
-        if bounds != (0.0, 6.0):
-            raise InputError(f"network layer '{self._path(node)}': Hardtanh{bounds}; allowed is ReLU6, which is (0, 6)")
-        self.relu(node, activation=Activation.RELU6)
-
     def add(self, node: Any) -> None:
         """Sum of two equal shapes: ties their channels one to one."""
-        if node.kwargs.get("alpha", 1) != 1:
-            raise InputError(f"network layer '{node.name}': add with alpha; allowed is a plain sum")
-        left, right = (self._settled(node, self._operand(node, argument)) for argument in node.args[:2])
-        if self._spatial(left) != self._spatial(right) or len(self.tensor_atoms[left]) != len(self.tensor_atoms[right]):
-            raise InputError(f"network layer '{node.name}': a sum of unequal shapes; allowed are equal shapes")
+        left, right = (self._settled(node, self.values[argument]) for argument in node.args)
         self.atoms.tie(self.tensor_atoms[left], self.tensor_atoms[right])
-        self._emit(node, Op(Kind.ADD, node.name, (left, right), -1), self.tensor_atoms[left])
+        self._emit(node, Op(Kind.ADD, self._path(node), (left, right), -1), self.tensor_atoms[left])
 
     def concat(self, node: Any) -> None:
         """Concatenation along the channels: lays them side by side."""
-        dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
-        if dim not in (1, 1 - len(node.meta["tensor_meta"].shape)):
-            raise InputError(f"network layer '{node.name}': cat along dimension {dim}; allowed is 1 (channels)")
-        parts = tuple(self._settled(node, self._operand(node, argument)) for argument in node.args[0])
+        parts = tuple(self._settled(node, self.values[argument]) for argument in node.args[0])
         atoms = np.concatenate([self.tensor_atoms[part] for part in parts])
-        self._emit(node, Op(Kind.CONCAT, node.name, parts, -1), atoms)
+        self._emit(node, Op(Kind.CONCAT, self._path(node), parts, -1), atoms)
 
-    def pool(self, node: Any, kind: Kind, kernel: Pair, stride: Pair, padding: Pair, exact: bool = True) -> None:
-        """A pool that TensorFlow Lite computes exactly as torch does."""
+    def pool(self, node: Any, kind: Kind) -> None:
+        """A pool; padding that is not SAME becomes a PAD operator where zeros change no maximum."""
+        tensor = self._settled(node, self._operand(node))
+        kernel, stride, padding = node.args[1:]
+        sizes = self._spatial(tensor)
+        same = tuple(same_padding(*axis) for axis in zip(sizes, kernel, stride, strict=True))
+        if padding not in (NO_PADDING, same):
+            if kind is Kind.AVG_POOL or not self._is_rectified(tensor):
+                refuse(
+                    place_of(node),
+                    f"a pool of {kernel} at stride {stride} with padding {padding} on a map of {sizes}",
+                    "allowed are padding that equals TensorFlow's SAME, none, and any padding behind a ReLU (max pool)",
+                )
+            tensor, padding = self._pad(node, _Value(tensor, padding)).tensor, NO_PADDING
+        op = Op(kind, self._path(node), (tensor,), -1, kernel, stride, (1, 1), padding)
+        self._emit(node, op, self.tensor_atoms[tensor])
+
+    def _is_rectified(self, tensor: int) -> bool:
+        """Whether no value is below zero."""
+        position = self._producer(tensor)
+        if position is None:
+            return False
+        op = self.ops[position]
+        if op.activation is not Activation.NONE:
+            return True
+        return op.kind in _ORDERED and all(self._is_rectified(source) for source in op.inputs)
+
+    def global_pool(self, node: Any, kind: Kind) -> None:
+        """A pool over the whole map."""
+        tensor = self._settled(node, self._operand(node))
+        sizes = self._spatial(tensor)
+        op = Op(kind, self._path(node), (tensor,), -1, sizes, sizes)
+        self._emit(node, op, self.tensor_atoms[tensor])
+
+    def pad(self, node: Any) -> None:
+        """Zeros that the next operator may absorb."""
         value = self._operand(node)
-        sizes = self._spatial(value.tensor)
-        vertical, horizontal = zip(sizes, kernel, stride, (1, 1), ((p, p) for p in padding), strict=True)
-        reached = (reached_padding(*vertical), reached_padding(*horizontal))
-        same = (same_padding(*vertical[:4]), same_padding(*horizontal[:4]))
-        if value.padding != NO_PADDING or reached not in (NO_PADDING, same) or not exact:
-            raise InputError(
-                f"network layer '{self._path(node)}': this padding or ceil_mode has no TensorFlow Lite pooling; "
-                "allowed are no padding, or padding that equals SAME with count_include_pad=False"
-            )
-        op = Op(kind, self._path(node), (value.tensor,), -1, kernel, stride, (1, 1), reached)
-        self._emit(node, op, self.tensor_atoms[value.tensor])
-
-    def pool_layer(self, node: Any, layer: Any) -> None:
-        """A pooling module."""
-        kind = Kind.MAX_POOL if isinstance(layer, (nn.MaxPool1d, nn.MaxPool2d)) else Kind.AVG_POOL
-        self._pool_arguments(node, kind, vars(layer))
-
-    def pool_function(self, node: Any, kind: Kind) -> None:
-        """A pooling function call."""
-        names = ("kernel_size", "stride", "padding")
-        given = {**dict(zip(names, node.args[1:], strict=False)), **node.kwargs}
-        self._pool_arguments(node, kind, given)
-
-    def _pool_arguments(self, node: Any, kind: Kind, given: dict[str, Any]) -> None:
-        flat = len(node.meta["tensor_meta"].shape) == 3
-        kernel = pair_of(given["kernel_size"], flat)
-        stride = pair_of(given["stride"], flat) if given.get("stride") else kernel
-        padding = pair_of(given.get("padding", 0), flat, fill=0)
-        _, height, width = self._size(node)
-        sizes = self._spatial(self._operand(node).tensor)
-        floor = tuple((s + 2 * p - k) // t + 1 for s, p, k, t in zip(sizes, padding, kernel, stride, strict=True))
-        includes = kind is Kind.AVG_POOL and any(padding) and given.get("count_include_pad", True)
-        plain = pair_of(given.get("dilation", 1), flat) == (1, 1) and given.get("divisor_override") is None
-        self.pool(node, kind, kernel, stride, padding, exact=floor == (height, width) and plain and not includes)
-
-    def adaptive_pool(self, node: Any, layer: Any = None) -> None:
-        """Global and evenly dividing adaptive pools; also ``mean`` over the spatial axes."""
-        named = type(layer).__name__ if layer is not None else str(node.target)
-        kind = Kind.MAX_POOL if "max" in named.lower() else Kind.AVG_POOL
-        _, height, width = self._size(node)
-        sizes = self._spatial(self._operand(node).tensor)
-        if sizes[0] % height or sizes[1] % width:
-            raise InputError(
-                f"network layer '{self._path(node)}': adaptive pool {sizes} to {(height, width)}; allowed are divisors"
-            )
-        kernel = (sizes[0] // height, sizes[1] // width)
-        self.pool(node, kind, kernel, kernel, (0, 0))
-
-    def mean(self, node: Any) -> None:
-        """Mean over the spatial axes: a global average pool."""
-        dims: Any = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
-        rank = len(self._operand_shape(node))
-        wanted = set(range(2, rank))
-        given = {d % rank for d in (dims if isinstance(dims, (tuple, list)) else [dims])} if dims is not None else set()
-        if not wanted or given != wanted:
-            raise InputError(
-                f"network layer '{node.name}': mean over {dims}; allowed is the mean over all spatial axes"
-            )
-        self.adaptive_pool(node)
-
-    def _operand_shape(self, node: Any) -> tuple[int, ...]:
-        source = node.args[0]
-        assert isinstance(source, fx.Node)
-        return tuple(source.meta["tensor_meta"].shape)
-
-    def zero_pad(self, node: Any, layer: Any) -> None:
-        """A zero padding module."""
-        self._add_padding(node, padding_pairs(layer.padding))
-
-    def pad_function(self, node: Any) -> None:
-        """``torch.nn.functional.pad`` with zeros."""
-        given = {**dict(zip(("pad", "mode", "value"), node.args[1:], strict=False)), **node.kwargs}
-        if given.get("mode", "constant") != "constant" or given.get("value") not in (None, 0, 0.0):
-            raise InputError(f"network layer '{node.name}': padding that is not zeros; allowed is constant 0")
-        self._add_padding(node, padding_pairs(given["pad"]))
-
-    def _add_padding(self, node: Any, extra: tuple[Pair, Pair]) -> None:
-        value = self._operand(node)
-        if min(min(pair) for pair in extra) < 0:
-            raise InputError(f"network layer '{self._path(node)}': negative padding {extra}; allowed are zeros around")
-        rows, columns = ((a[0] + b[0], a[1] + b[1]) for a, b in zip(value.padding, extra, strict=True))
+        rows, columns = ((a[0] + b[0], a[1] + b[1]) for a, b in zip(value.padding, node.args[1], strict=True))
         self.values[node] = replace(value, padding=(rows, columns))
 
-    def flatten(self, node: Any, layer: nn.Module | None = None) -> None:
-        """Flattening is free: only a dense layer can follow."""
-        value = self._operand(node)
-        shape = tuple(node.meta["tensor_meta"].shape)
-        if len(shape) != 2:
-            raise InputError(
-                f"network layer '{self._path(node)}': reshape to {shape}; allowed is flattening to (N, features)"
-            )
-        self.values[node] = replace(value, tensor=self._settled(node, value), padding=NO_PADDING, flat=True)
+    def flatten(self, node: Any) -> None:
+        """Flattening is free: a dense layer is a convolution as large as the map."""
+        self.values[node] = _Value(self._settled(node, self._operand(node)))
 
     def alias(self, node: Any, layer: nn.Module | None = None) -> None:
-        """Layers that do nothing at inference."""
+        """What does nothing at inference."""
         self.values[node] = self._operand(node)
 
 
-_MODULE_RULES: tuple[tuple[tuple[type[nn.Module], ...], Callable[..., None]], ...] = (
-    ((nn.Conv1d, nn.Conv2d), Lowering.convolution),
-    ((nn.Linear,), Lowering.dense),
-    ((nn.BatchNorm1d, nn.BatchNorm2d), Lowering.batch_norm),
-    ((nn.ReLU,), Lowering.relu),
-    ((nn.Hardtanh,), Lowering.relu6),  # ReLU6 is a Hardtanh
-    ((nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d), Lowering.pool_layer),
-    ((nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d), Lowering.adaptive_pool),
-    ((nn.ZeroPad1d, nn.ZeroPad2d), Lowering.zero_pad),
-    ((nn.Flatten,), Lowering.flatten),
-    ((nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d), Lowering.alias),
-)
+def _pair(values: Any) -> Pair:
+    return int(values[0]), int(values[1])
 
-_FUNCTION_RULES: dict[str, Callable[[Lowering, fx.Node], None]] = {
-    "relu": Lowering.relu,
-    "relu_": Lowering.relu,
-    "relu6": Lowering.relu6,
-    **dict.fromkeys(("add", "iadd", "add_"), Lowering.add),
-    **dict.fromkeys(("cat", "concat", "concatenate"), Lowering.concat),
-    **dict.fromkeys(("flatten", "view", "reshape", "squeeze"), Lowering.flatten),
-    **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "contiguous"), Lowering.alias),
-    **dict.fromkeys(("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool2d"), Lowering.adaptive_pool),
-    **dict.fromkeys(("max_pool1d", "max_pool2d", "boolean_dispatch"), lambda b, n: b.pool_function(n, Kind.MAX_POOL)),
-    **dict.fromkeys(("avg_pool1d", "avg_pool2d"), lambda b, n: b.pool_function(n, Kind.AVG_POOL)),
-    "mean": Lowering.mean,
-    "pad": Lowering.pad_function,
+
+_ORDERED = (Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.CONCAT)
+"""Operators whose outputs are not below zero where their inputs are not."""
+
+_LAYERS: dict[Any, Callable[..., None]] = {
+    nn.Conv2d: Lowering.convolution,
+    nn.Linear: Lowering.dense,
+    (nn.BatchNorm1d, nn.BatchNorm2d, layers.Affine): Lowering.scale,
+    (nn.Dropout, nn.Dropout2d, nn.AlphaDropout): Lowering.alias,
+}
+
+_FUNCTIONS: dict[Any, Callable[[Lowering, fx.Node], None]] = {
+    F.relu: lambda b, n: b.relu(n, Activation.RELU),
+    F.relu6: lambda b, n: b.relu(n, Activation.RELU6),
+    torch.add: Lowering.add,
+    layers.concatenate: Lowering.concat,
+    layers.max_pool: lambda b, n: b.pool(n, Kind.MAX_POOL),
+    layers.average_pool: lambda b, n: b.pool(n, Kind.AVG_POOL),
+    layers.global_max_pool: lambda b, n: b.global_pool(n, Kind.MAX_POOL),
+    layers.global_average_pool: lambda b, n: b.global_pool(n, Kind.AVG_POOL),
+    layers.pad: Lowering.pad,
+    layers.as_row: Lowering.flatten,
+    layers.as_image: Lowering.alias,
 }

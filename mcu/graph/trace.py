@@ -1,53 +1,74 @@
-"""From a torch module to a ``Graph``: trace with torch.fx, find every shape, lower to operators."""
+"""From a torch module to a ``Graph``: capture, rebuild of canonical layers, shapes, operators, proof."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 
 from mcu.errors import InputError
+from mcu.graph.aten.capture import Captured, capture, evaluating, first_line
+from mcu.graph.aten.rules import rebuilt
 from mcu.graph.graph import Graph, bundle
 from mcu.graph.lowering import Lowering
+from mcu.graph.proof import prove
 from mcu.graph.schedule import schedule
 
 
 @dataclass(frozen=True)
 class Traced:
-    """A module as an fx ``GraphModule`` (sharing the module's parameters) beside its ``Graph``."""
+    """A module as a canonical network beside its ``Graph``.
+
+    Attributes:
+        module: fx graph of plain layers that holds the module's own parameters, where they have the shape of a plain
+            layer's; always in 2-D, whatever the module is.
+        graph: the operators of the exported model.
+        notes: sentences about what the network leaves out.
+    """
 
     module: fx.GraphModule
     graph: Graph
+    notes: tuple[str, ...] = field(default=())
 
 
 def trace(module: nn.Module, input_shape: tuple[int, ...], frozen: Iterable[str] = (), multiple: int = 1) -> Traced:
-    """Trace a convolutional network.
+    """Trace a convolutional network, and prove that what comes out computes the same.
 
     Args:
-        module: returns class scores ``(N, classes)`` for inputs ``(N, *input_shape)``.
-        input_shape: ``(C, H, W)``, or ``(C, L)`` for 1-D signals, which become ``L x 1`` images.
-        frozen: paths of layers whose output channels must all stay.
+        module: returns class scores ``(N, classes)`` for inputs ``(N, *input_shape)``; a canonical network is taken as
+            it is.
+        input_shape: ``(C, H, W)``, ``(C, L)`` for signals, which become ``L x 1`` images, or ``(C,)``.
+        frozen: paths of layers, or of modules with layers in them, whose output channels must all stay.
         multiple: neighbouring channels that stay or go together, in every group that divides into such units.
 
     Raises:
-        InputError: if the network cannot be traced or has an operator mcusweep does not know.
+        InputError: if the network cannot be traced, has an operator mcusweep does not know, or is not proven.
     """
-    if isinstance(module, fx.GraphModule):
-        traced = module
-    else:
-        try:
-            traced = fx.symbolic_trace(module)
-        except Exception as error:
-            raise InputError(
-                f"network {type(module).__name__}: torch.fx cannot trace it ({_first_line(error)}); "
-                "allowed are networks without data-dependent control flow"
-            ) from error
-    _propagate_shapes(traced, input_shape)
-    _drop_idle_strides(traced)
-    return Traced(traced, bundle(schedule(Lowering(traced, set(frozen)).build()), multiple))
+    keep = tuple(frozen)
+    if isinstance(module, fx.GraphModule) and module.meta.get("canonical"):
+        return Traced(module, lowered(module, input_shape, keep, multiple), tuple(module.meta.get("notes", ())))
+    captured = capture(module, input_shape)
+    network, builder = rebuilt(captured)
+    network.meta["notes"] = tuple(builder.notes)
+    graph = lowered(network, input_shape, keep, multiple)
+    _prove(captured, input_shape)
+    for child in network.modules():
+        child.training = captured.module.training
+    return Traced(network, graph, tuple(builder.notes))
+
+
+def lowered(network: fx.GraphModule, input_shape: tuple[int, ...], frozen: Collection[str], multiple: int) -> Graph:
+    """The operators of a canonical network."""
+    _propagate_shapes(network, input_shape)
+    _drop_idle_strides(network)
+    return bundle(schedule(Lowering(network, frozen).build()), multiple)
+
+
+def _prove(captured: Captured, input_shape: tuple[int, ...]) -> None:
+    prove(captured, input_shape, lambda network: lowered(network, input_shape, (), 1))
 
 
 def _drop_idle_strides(module: fx.GraphModule) -> None:
@@ -58,29 +79,31 @@ def _drop_idle_strides(module: fx.GraphModule) -> None:
     """
     for node in module.graph.nodes:
         layer = module.get_submodule(str(node.target)) if node.op == "call_module" else None
-        if not isinstance(layer, nn.Conv1d | nn.Conv2d) or isinstance(layer.padding, str):
-            continue
-        sizes = node.args[0].meta["tensor_meta"].shape[2:]
-        reach = [dilation * (kernel - 1) for dilation, kernel in zip(layer.dilation, layer.kernel_size, strict=True)]
-        single = [size + 2 * pad - far == 1 for size, pad, far in zip(sizes, layer.padding, reach, strict=True)]
-        layer.stride = tuple(1 if one else stride for one, stride in zip(single, layer.stride, strict=True))
+        if isinstance(layer, nn.Conv2d):
+            sizes, padding = node.args[0].meta["shape"][2:], cast(tuple[int, int], layer.padding)
+            axes = zip(sizes, layer.kernel_size, layer.stride, layer.dilation, padding, strict=True)
+            layer.stride = tuple(  # type: ignore[assignment]
+                1 if size + 2 * pad - dilation * (kernel - 1) == 1 else stride
+                for size, kernel, stride, dilation, pad in axes
+            )
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+class _Shapes(fx.Interpreter):
+    """Notes the shape of what every node yields."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, torch.Tensor):
+            n.meta["shape"] = tuple(value.shape)
+        return value
 
 
 def _propagate_shapes(module: fx.GraphModule, input_shape: tuple[int, ...]) -> None:
-    training = {name: child.training for name, child in module.named_modules()}
-    module.eval()
     parameter = next(module.parameters(), torch.zeros(1))
-    try:
-        with torch.no_grad():
-            ShapeProp(module).propagate(torch.zeros(1, *input_shape, device=parameter.device))
-    except Exception as error:
-        raise InputError(
-            f"network: an input of shape {tuple(input_shape)} does not pass through it ({_first_line(error)})"
-        ) from error
-    finally:
-        for name, child in module.named_modules():
-            child.training = training[name]
+    with evaluating(module):
+        try:
+            _Shapes(module).run(torch.zeros(1, *input_shape, device=parameter.device))
+        except Exception as error:
+            raise InputError(
+                f"network: an input of shape {tuple(input_shape)} does not pass through it ({first_line(error)})"
+            ) from error

@@ -7,6 +7,7 @@ from typing import Any
 
 from mcu.cost.resources import ResourceModel
 from mcu.errors import InputError
+from mcu.graph.trace import trace
 from pruning.engine.depth import shallowest
 from pruning.engine.landing import require_reachable
 from pruning.training.recipe import check_parent, check_value
@@ -89,4 +90,5 @@ def _resources(choice: NetworkChoice, task: Task) -> ResourceModel:
             raise InputError(
                 f"network.frozen: {path!r} is no layer of {choice.name}; {hint}allowed are paths of layers"
             )
-    return ResourceModel(shallowest(network, task.input_shape, choice.frozen, choice.multiple))
+    traits = task.input_shape, choice.frozen, choice.multiple
+    return ResourceModel(shallowest(trace(network, *traits), *traits))

@@ -10,7 +10,6 @@ from numpy.random import Generator
 from mcu.budget import Budget
 from mcu.cost.resources import ResourceModel
 from mcu.errors import InputError
-from mcu.graph.trace import trace
 from pruning.baselines.floor import below_floor
 from pruning.baselines.uniform import narrow, uniform_widths
 from pruning.engine.landing import land
@@ -91,7 +90,7 @@ class Evolution:
         """Train these widths from scratch in steps ``start`` to ``end``, with a learning rate that falls once."""
         run.trainer.span = (start, end)
         if run.trainer.step == start:
-            run.replace(trace(run.problem.network(), run.problem.input_shape).module)
+            run.replace(run.problem.traced().module)
             narrow(run, widths)
 
 

@@ -6,7 +6,6 @@ from torch import nn
 
 from mcu.budget import Budget, Resources
 from mcu.cost.resources import ResourceModel
-from mcu.graph.trace import trace
 from pruning.engine.landing import smallest
 from pruning.training.problem import Infeasible, Problem
 
@@ -23,7 +22,7 @@ def used_by(network: nn.Module, problem: Problem) -> Resources:
 
 
 def _model(network: nn.Module, problem: Problem) -> ResourceModel:
-    return ResourceModel(trace(network, problem.input_shape).graph, problem.runtime)
+    return ResourceModel(problem.traced(network).graph, problem.runtime)
 
 
 def below_floor(problem: Problem, budget: Budget) -> Infeasible | None:

@@ -10,7 +10,7 @@ import torch
 from torch import fx, nn
 
 from mcu.budget import Budget
-from mcu.graph.trace import trace
+from mcu.graph.places import Place
 from pruning.baselines.floor import used_by
 from pruning.engine.widths import first_fit
 from pruning.training.parent import begin
@@ -37,7 +37,7 @@ class LowRank:
 
     def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
         """Find the ranks that fit (they depend on shapes alone), pre-train, factorise, fine-tune."""
-        dense = trace(problem.network(), problem.input_shape).module
+        dense = problem.traced().module
         ranks = first_fit(
             lambda cut: ranks_at(dense, 1 - cut), lambda r: used_by(factorised(dense, r), problem), budget
         )
@@ -67,15 +67,26 @@ def ranks_at(module: nn.Module, part: float) -> dict[str, int]:
 
 
 @torch.no_grad()
-def factorised(module: nn.Module, ranks: Ranks) -> fx.GraphModule:
+def factorised(module: fx.GraphModule, ranks: Ranks) -> fx.GraphModule:
     """A copy with each named convolution as two in a row; at full rank it computes the same."""
-    network: Any = copy.deepcopy(module)
-    for path, rank in ranks.items():
-        network.set_submodule(path, _pair(network.get_submodule(path), rank))
-    return fx.symbolic_trace(network)
+    network = copy.deepcopy(module)
+    for node in list(network.graph.nodes):
+        if node.op != "call_module" or node.target not in ranks:
+            continue
+        network.set_submodule(node.target, _pair(network.get_submodule(node.target), ranks[node.target]))
+        with network.graph.inserting_before(node):
+            value = node.args[0]
+            for part in ("0", "1"):
+                path = f"{node.target}.{part}"
+                value = network.graph.call_module(path, (value,))
+                value.meta["place"] = Place(path)
+        node.replace_all_uses_with(value)
+        network.graph.erase_node(node)
+    network.recompile()
+    return network
 
 
-def _pair(layer: nn.Conv2d, rank: int) -> nn.Sequential:
+def _pair(layer: Any, rank: int) -> nn.Sequential:
     """The best approximation of a convolution by ``rank`` filters and a 1x1 convolution (Eckart and Young)."""
     left, values, right = torch.linalg.svd(layer.weight.flatten(1).double(), full_matrices=False)
     root = values[:rank].sqrt()

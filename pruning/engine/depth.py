@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import fx
 
 from mcu.budget import Budget
 from mcu.cost.resources import ResourceModel
@@ -105,10 +105,9 @@ def without(module: fx.GraphModule, removals: Iterable[Removal]) -> fx.GraphModu
 
 
 def shallowest(
-    network: nn.Module, input_shape: tuple[int, ...], frozen: Iterable[str] = (), multiple: int = 1
+    traced: Traced, input_shape: tuple[int, ...], frozen: Iterable[str] = (), multiple: int = 1
 ) -> Graph:
     """The network without any branch that can go; arguments as for ``trace``."""
-    traced = trace(network, input_shape, frozen, multiple)
     removals = [branch.removal for branch in branches(traced, frozen)]
     return trace(without(traced.module, removals), input_shape, frozen, multiple).graph
 
@@ -125,7 +124,7 @@ def expendable(module: fx.GraphModule, problem: Problem, budget: Budget) -> list
     shares = _fixed_shares(whole, budget)
     if not _are_tight(whole, budget, shares).any():
         return removed  # nor will they be with fewer branches
-    candidates = [branch.removal for branch in branches(trace(module, problem.input_shape), problem.frozen)]
+    candidates = [branch.removal for branch in branches(problem.traced(module), problem.frozen)]
     losses = {removal: _loss(without(module, [removal]), problem) for removal in candidates}
     for removal in sorted(candidates, key=losses.__getitem__):
         if shares.max() <= FIXED_PART:
@@ -145,7 +144,7 @@ def _are_tight(model: ResourceModel, budget: Budget, shares: np.ndarray) -> np.n
 
 
 def _model(module: fx.GraphModule, problem: Problem) -> ResourceModel:
-    return ResourceModel(trace(module, problem.input_shape, problem.frozen, problem.multiple).graph, problem.runtime)
+    return ResourceModel(problem.traced(module).graph, problem.runtime)
 
 
 def _fixed_shares(model: ResourceModel, budget: Budget) -> np.ndarray:

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from mcu.graph.graph import FIXED, Graph
+from mcu.graph.layers import Affine
 
 
 class GateBank:
@@ -177,6 +178,18 @@ class GatedNorm(Gated):
         )
 
 
+class GatedAffine(Gated):
+    """Constants by channel, gated."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scale and shift ``(N, C, ...)``."""
+        gates, layer = self.gates(), self.layer
+        if gates is None:
+            return layer(x)
+        shape = (-1, *(1,) * (x.ndim - 2))
+        return x * (layer.weight * gates).view(shape) + (layer.bias * gates).view(shape)
+
+
 class GatedLayer(Gated):
     """A convolution or dense layer without batch normalisation, its filters and bias gated."""
 
@@ -199,8 +212,9 @@ def attach(module: fx.GraphModule, graph: Graph) -> GateBank:
         path, tensor = op.norm or op.layer, graph.tensors[op.output]
         if path is None or (tensor.groups == FIXED).all():
             continue
-        kind = GatedNorm if op.norm else GatedLayer
-        wrapper = kind(module.get_submodule(path), bank, tensor.groups)
+        layer = module.get_submodule(path)
+        kind = GatedAffine if isinstance(layer, Affine) else GatedNorm if op.norm else GatedLayer
+        wrapper = kind(layer, bank, tensor.groups)
         wrapper.bind(tensor.members)
         module.set_submodule(path, wrapper)
     return bank

@@ -15,7 +15,6 @@ import torch
 from filelock import FileLock
 
 from mcu.budget import Budget
-from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from pruning.engine import surgery
 from pruning.training.checkpoint import Checkpoint, named, read_checkpoint, remove_checkpoint, write_checkpoint
@@ -67,7 +66,7 @@ def begin(
 
 def _teacher(problem: Problem, settings: Settings, parent: Parent) -> FoldedNet:
     """The parent with its batch normalisation folded: the cheapest form to ask for scores."""
-    traced = trace(problem.network(), problem.input_shape)
+    traced = problem.traced()
     surgery.fill(surgery.layer_tensors(traced.module, traced.graph), parent.tensors)
     teacher = FoldedNet(traced.graph, traced.module).to(settings.device).requires_grad_(False).eval()
     return teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

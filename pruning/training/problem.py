@@ -10,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from mcu.budget import Budget, Resources
+from mcu.graph.trace import Traced, trace
 from mcu.int8.model import Int8Model
 from mcu.runtime import Runtime
 from pruning.training.metrics import Metric
@@ -52,6 +53,17 @@ class Problem:
     frozen: tuple[str, ...] = ()
     multiple: int = 1
     identity: str = ""
+
+    def traced(self, network: nn.Module | None = None) -> Traced:
+        """A network as every method must see it: with the layers that are frozen and the channels that go together.
+
+        Args:
+            network: the problem's own, anew, if None.
+
+        Raises:
+            InputError: as ``trace``.
+        """
+        return trace(self.network() if network is None else network, self.input_shape, self.frozen, self.multiple)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from mcu.budget import Budget, Resources
 from mcu.cost.deployment import write_deployment
 from mcu.cost.resources import ResourceModel
 from mcu.graph.graph import Graph
-from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model
 from mcu.int8.quantize import quantise
@@ -86,8 +85,7 @@ class Run:
 
     def _begin_with(self, module: nn.Module) -> None:
         """Take a network, with the layers that are frozen and the channels that go together."""
-        problem = self.problem
-        traced = trace(module, problem.input_shape, problem.frozen, problem.multiple)
+        traced = self.problem.traced(module)
         self.module, self.graph = traced.module, traced.graph
         self._widest = self.graph.widths
         self.idle = np.zeros_like(self._widest)
