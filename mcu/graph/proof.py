@@ -90,12 +90,12 @@ def random_tensors(captured: Captured, generator: torch.Generator) -> dict[str, 
     owned |= dict(captured.module.named_buffers(remove_duplicate=False))
     for name, tensor in owned.items():
         if id(tensor) not in drawn:
-            drawn[id(tensor)] = _random_like(name, tensor, generator)
+            drawn[id(tensor)] = random_like(name, tensor, generator)
         found[name] = drawn[id(tensor)]
     return found | {name: tensor for name, tensor in captured.tensors.items() if name not in found}
 
 
-def _random_like(name: str, tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def random_like(name: str, tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     noise = torch.randn(tensor.shape, generator=generator).to(tensor.device)
     kind = name.rpartition(".")[2]
     if kind == "running_var":

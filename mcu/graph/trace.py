@@ -47,28 +47,47 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], frozen: Iterable[str]
     Raises:
         InputError: if the network cannot be traced, has an operator mcusweep does not know, or is not proven.
     """
-    keep = tuple(frozen)
-    if isinstance(module, fx.GraphModule) and module.meta.get("canonical"):
-        return Traced(module, lowered(module, input_shape, keep, multiple), tuple(module.meta.get("notes", ())))
-    captured = capture(module, input_shape)
-    network, builder = rebuilt(captured)
-    network.meta["notes"] = tuple(builder.notes)
-    graph = lowered(network, input_shape, keep, multiple)
-    _prove(captured, input_shape)
-    for child in network.modules():
-        child.training = captured.module.training
-    return Traced(network, graph, tuple(builder.notes))
+    return Tracer(input_shape, frozen, multiple)(module)
 
 
-def lowered(network: fx.GraphModule, input_shape: tuple[int, ...], frozen: Collection[str], multiple: int) -> Graph:
+class Tracer:
+    """Traces networks of one and the same structure: captured and proven once, however many there are.
+
+    Arguments, result and errors are those of ``trace``.
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], frozen: Iterable[str] = (), multiple: int = 1) -> None:
+        self.input_shape, self.frozen, self.multiple = tuple(input_shape), tuple(frozen), multiple
+        self._known: Captured | None = None
+
+    def __call__(self, module: nn.Module) -> Traced:
+        """Trace one network."""
+        if isinstance(module, fx.GraphModule) and module.meta.get("canonical"):
+            return Traced(module, self._lowered(module), tuple(module.meta.get("notes", ())))
+        captured = self._known.of(module) if self._known else None
+        proven = captured is not None
+        if captured is None:
+            captured = capture(module, self.input_shape)
+        network, builder = rebuilt(captured)
+        network.meta["notes"] = notes = tuple(builder.notes)
+        graph = self._lowered(network)
+        if not proven:
+            prove(captured, self.input_shape, lambda network: lowered(network, self.input_shape))
+            self._known = captured
+        network.train(captured.module.training)
+        return Traced(network, graph, notes)
+
+    def _lowered(self, network: fx.GraphModule) -> Graph:
+        return lowered(network, self.input_shape, self.frozen, self.multiple)
+
+
+def lowered(
+    network: fx.GraphModule, input_shape: tuple[int, ...], frozen: Collection[str] = (), multiple: int = 1
+) -> Graph:
     """The operators of a canonical network."""
     _propagate_shapes(network, input_shape)
     _drop_idle_strides(network)
     return bundle(schedule(Lowering(network, frozen).build()), multiple)
-
-
-def _prove(captured: Captured, input_shape: tuple[int, ...]) -> None:
-    prove(captured, input_shape, lambda network: lowered(network, input_shape, (), 1))
 
 
 def _drop_idle_strides(module: fx.GraphModule) -> None:

@@ -10,6 +10,7 @@ from mcu.errors import InputError
 from mcu.graph.trace import trace
 from pruning.engine.depth import shallowest
 from pruning.engine.landing import require_reachable
+from pruning.engine.rehearsal import rehearse
 from pruning.training.recipe import check_parent, check_value
 from search_spaces.choices import NetworkChoice, Scalar
 from search_spaces.hyperparameters import Choices, Hyperparameter, Range
@@ -91,4 +92,6 @@ def _resources(choice: NetworkChoice, task: Task) -> ResourceModel:
                 f"network.frozen: {path!r} is no layer of {choice.name}; {hint}allowed are paths of layers"
             )
     traits = task.input_shape, choice.frozen, choice.multiple
-    return ResourceModel(shallowest(trace(network, *traits), *traits))
+    traced = trace(network, *traits)
+    rehearse(traced, task.input_shape)
+    return ResourceModel(shallowest(traced, *traits))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from mcu.budget import Budget, Resources
-from mcu.graph.trace import Traced, trace
+from mcu.graph.trace import Traced, Tracer
 from mcu.int8.model import Int8Model
 from mcu.runtime import Runtime
 from pruning.training.metrics import Metric
@@ -63,7 +64,11 @@ class Problem:
         Raises:
             InputError: as ``trace``.
         """
-        return trace(self.network() if network is None else network, self.input_shape, self.frozen, self.multiple)
+        return self._tracer(self.network() if network is None else network)
+
+    @cached_property
+    def _tracer(self) -> Tracer:
+        return Tracer(self.input_shape, self.frozen, self.multiple)
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,11 @@ class Builder:
 
     # --- what rules use ------------------------------------------------------------------------------------
 
+    def note(self, sentence: str) -> None:
+        """Say once what the canonical network does otherwise."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
     def refuse(self, what: str, instead: str = "") -> Any:
         """Refuse the network at the operator in hand.
 
@@ -294,7 +299,7 @@ class Builder:
         called = self.owner_path()
         if not weight.name:
             path = called if isinstance(self.owner.get(called), _WEIGHTED) else self.path()
-            self.notes.append(f"the weights of '{called}' are computed from others; they train as plain weights")
+            self.note(f"the weights of '{called}' are computed from others; they train as plain weights")
         elif getattr(self.owner.get(called), "weight", None) is self.captured.tensors[weight.name]:
             path = called
         elif kind == "weight" and not any(True for _ in self.owner[stem].children()):

@@ -7,11 +7,12 @@ what it does only while it trains (auxiliary outputs, noise, dropped paths) is n
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,6 +47,26 @@ class Captured:
     input: fx.Node
     outputs: tuple[fx.Node, ...]
 
+    def of(self, module: nn.Module) -> Captured | None:
+        """The same operators on the tensors of another module; None where that has another structure."""
+        other = unwrapped(module)
+        mine, theirs = ([(path, type(child)) for path, child in m.named_modules()] for m in (self.module, other))
+        tensors = _tensors(other)
+        if mine != theirs or _forms(tensors) != _forms(_tensors(self.module)):
+            return None
+        return replace(self, module=other, tensors={**self.tensors, **tensors})
+
+
+def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {
+        **dict(module.named_buffers(remove_duplicate=False)),
+        **dict(module.named_parameters(remove_duplicate=False)),
+    }
+
+
+def _forms(tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, torch.Size, torch.dtype]]:
+    return [(name, tensor.shape, tensor.dtype) for name, tensor in tensors.items()]
+
 
 def capture(module: nn.Module, input_shape: tuple[int, ...]) -> Captured:
     """Capture a module in evaluation mode; it is left as it was.
@@ -65,8 +86,7 @@ def capture(module: nn.Module, input_shape: tuple[int, ...]) -> Captured:
     names = {spec.arg.name: cast(str, spec.target) for spec in signature.input_specs if spec.target is not None}
     tensors = {
         **{name: t for name, t in program.constants.items() if isinstance(t, torch.Tensor)},
-        **dict(module.named_buffers(remove_duplicate=False)),
-        **dict(module.named_parameters(remove_duplicate=False)),
+        **_tensors(module),
     }
     data = [spec.arg.name for spec in signature.input_specs if spec.kind is InputKind.USER_INPUT]
     nodes = {node.name: node for node in program.graph.nodes}
@@ -114,17 +134,14 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Without torch's own account of what went wrong: the refusal says it."""
-    loggers = [logging.getLogger(name) for name in ("torch.export", "torch._export", "torch.fx", "torch._dynamo")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(disabled)
 
 
 def _refusal(module: nn.Module, example: torch.Tensor, error: Exception) -> InputError:

@@ -74,7 +74,7 @@ def softmax(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
         b.refuse("Softmax inside a network (attention) has no int8 kernel in mcusweep", "use convolutions")
     log = "log" in str(node.target)
     b.finish = (lambda scores: F.log_softmax(scores, 1)) if log else (lambda scores: F.softmax(scores, 1))
-    b.notes.append(f"{'log_softmax' if log else 'softmax'} at the end is left out: it does not change which is largest")
+    b.note(f"{'log_softmax' if log else 'softmax'} at the end is left out: it does not change which is largest")
     return image
 
 

@@ -16,6 +16,10 @@ from mcu.graph.windows import NO_PADDING, Pair, own_padding
 DEFAULT_MOMENTUM = 0.1
 """Of batch normalisation that asks for the plain mean of all batches, which does not follow weights that change."""
 
+LEAST_MOMENTUM = 0.03
+"""With less (torchvision's MNASNet has 0.0003, for runs of a million steps) running statistics are those of the
+initial weights for a good part of a job, and what is validated is noise."""
+
 
 def convolution(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     """Convolutions over one or two axes, depthwise ones among them."""
@@ -139,7 +143,9 @@ def _stem(b: Builder, mean: Constant) -> str:
 def _momentum(b: Builder, mean: Constant, given: float) -> float:
     owner = b.owner.get(mean.name.rpartition(".")[0])
     momentum = getattr(owner, "momentum", given)
-    return float(momentum) if momentum else DEFAULT_MOMENTUM
+    if momentum and momentum < LEAST_MOMENTUM:
+        b.note(f"batch normalisation follows {LEAST_MOMENTUM} of each batch, not {momentum:.2g}: jobs are short")
+    return max(float(momentum), LEAST_MOMENTUM) if momentum else DEFAULT_MOMENTUM
 
 
 WEIGHTED: dict[str, Rule] = {
