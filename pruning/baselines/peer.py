@@ -142,6 +142,8 @@ class PeerPruning:
     def _prune(self, run: Run, target: Budget, scope: str, *, last: bool) -> Infeasible | None:
         """Prune to a target; an answer if the last target cannot be met (an earlier one is then left out)."""
         gradients = self.gradients(run)
+        if not run.graph.groups:  # every layer is frozen
+            return None if target.admits(run.resources) else Infeasible("no channel may go", run.resources)
         largest = 1 - _least_channels(run.module) * len(run.graph.groups) / int(run.graph.widths.sum())
         network = first_fit(
             lambda cut: self._pruned(run, cut * largest, scope, gradients), lambda n: used_by(n, run.problem), target

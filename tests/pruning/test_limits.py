@@ -13,8 +13,9 @@ from mcu.graph.trace import trace
 from mcu.int8.model import Kind
 from pruning.differentiable import DifferentiablePruning, Phases, compression
 from pruning.engine import surgery
+from pruning.engine.landing import UnreachableBudgetError
 from pruning.methods import method
-from pruning.training.problem import Settings
+from pruning.training.problem import Infeasible, Settings
 
 BUDGET = Budget(flash=5_600, macs=200_000)
 
@@ -76,3 +77,19 @@ def test_peers_keep_frozen_layers_and_multiples_too(problem, settings):
     widths = [op.weights.shape[0] for op in outcome.model.ops if op.kind is Kind.CONV]
     assert widths[-2] == 24
     assert outcome.widths["stem.0"] in (4, 8)
+
+
+@pytest.mark.parametrize("name", ["differentiable", "uniform", "evolution", "l1", "low-rank"])
+def test_every_method_knows_what_limits_make_unreachable_before_it_trains(name, problem, settings):
+    limited = replace(problem, frozen=("stem", "down", "pointwise"), multiple=4)
+    dense = ResourceModel(limited.traced().graph).exact(np.array([], dtype=np.int64))
+    seen: list[float] = []
+    try:
+        outcome = method(name).run(
+            limited, Budget(sram=dense.sram - 16), settings, lambda progress: bool(seen.append(progress.step)) or True
+        )
+    except UnreachableBudgetError as error:
+        assert error.smallest.sram == dense.sram
+    else:
+        assert isinstance(outcome, Infeasible)
+    assert seen == []

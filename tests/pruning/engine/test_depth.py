@@ -193,7 +193,7 @@ def test_a_cramped_job_that_was_cut_off_ends_as_if_it_never_was(deep, settings, 
 
 
 def test_a_budget_is_refused_only_if_it_cannot_be_met_without_branches(deep, settings):
-    floor = smallest(ResourceModel(depth.shallowest(deep.network(), deep.input_shape), deep.runtime))
+    floor = smallest(ResourceModel(depth.shallowest(deep.traced(), deep.input_shape), deep.runtime))
     whole = smallest(ResourceModel(trace(deep.network(), deep.input_shape).graph))
     assert floor.flash < whole.flash
     reached = DifferentiablePruning().run(deep, Budget(flash=floor.flash + 40), settings, lambda progress: True)
