@@ -20,8 +20,8 @@ from sqlalchemy.engine import URL
 
 from mcu.budget import RESOURCES, Budget
 from orchestrator.samplers.base import Context, Record
-from orchestrator.samplers.observation import DIRECTIONS, OBJECTIVES, outcome_of
-from orchestrator.samplers.optuna import write_outcome
+from orchestrator.samplers.observation import DIRECTIONS, OBJECTIVES, observe
+from orchestrator.samplers.optuna import write_observation
 from orchestrator.spec import TrialResult, TrialSpec
 from orchestrator.storage.connection import database_errors
 from orchestrator.storage.optuna_storage import open_optuna
@@ -133,7 +133,7 @@ class OptunaRecord:
             trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
             for name, value in shown.items():
                 self._storage.set_trial_user_attr(trial_id, name, value)
-            write_outcome(self._storage, trial_id, outcome_of(result, spec.budget.budget()))
+            write_observation(self._storage, trial_id, observe(result, spec.budget.budget()))
 
     def records(self) -> list[Record]:
         """Every trial with its method, index and budget, for a sampler to learn from; ``method`` is taken out."""
