@@ -18,7 +18,7 @@ from scripted import scripted as run_scripted
 from orchestrator.executors.base import Finished, LossReason, Lost
 from orchestrator.planning.lineage import has_more_room
 from orchestrator.running.interrupts import Interrupts, Wish
-from orchestrator.running.run import artifact_root, open_study, stored_sweep
+from orchestrator.running.run import artifact_root, begin_study, stored_sweep
 from orchestrator.spec import TrialResult
 from orchestrator.storage.store import Store
 from search_spaces.sweep import SweepConfig
@@ -136,7 +136,7 @@ def test_a_network_whose_file_is_gone_or_damaged_is_passed_over_by_what_is_added
     hashes = {spec.budget.flash: spec for spec in specs(storage).values() if spec.method == "heir"}
     (artifact_root(store.url) / hashes[40_000].hash() / "network").write_bytes(b"damaged")
     longer = sweep_of(trials=7, budgets=[*LADDER, {"name": "middle", "flash": 30_000, "sram": 90_000}])
-    study = open_study(store, longer, extend=True)
+    study = begin_study(store, longer, extend=True)
     store.close()
     report = run(storage, stored_sweep(study))
     assert report.counts == {"complete": 15}
@@ -150,7 +150,7 @@ def test_a_budget_in_the_middle_inherits_and_nothing_runs_twice(storage):
     before = frame_of(storage)
     store = Store(storage, writing=True)
     longer = sweep_of(trials=7, budgets=[*LADDER, {"name": "middle", "flash": 30_000, "sram": 90_000}])
-    study = open_study(store, longer, extend=True)
+    study = begin_study(store, longer, extend=True)
     store.close()
     run(storage, stored_sweep(study))
     after = frame_of(storage)
@@ -238,10 +238,10 @@ def test_killed_drivers_leave_the_rows_of_an_undisturbed_sweep(tmp_path, workers
     calm, wild = (f"sqlite:///{tmp_path / name}/sweep.db" for name in ("calm", "wild"))
     for name in ("calm", "wild"):
         (tmp_path / name).mkdir()
-    sweep = sweep_of(sleep=0.05, rungs=2)
+    sweep = sweep_of(sleep=0.05, reports=2)
     run(calm, sweep)
     store = Store(wild, writing=True)
-    study = open_study(store, sweep, None)
+    study = begin_study(store, sweep, None)
     command = [sys.executable, str(Path(fake_sweep.__file__)), wild, str(workers)]
     moments = random.Random(workers)
     for target in (1, 6, 12, 18):
