@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mcu.units import parse_bytes, parse_count
 from orchestrator.queries.best import Best, bounds_of, find_best
 from orchestrator.queries.query import Query, run_query
-from orchestrator.storage.connection import DEFAULT_STORAGE
+from orchestrator.storage.address import DEFAULT_STORAGE
 from orchestrator.storage.store import Store, Study
 
 if TYPE_CHECKING:
