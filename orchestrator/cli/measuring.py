@@ -96,13 +96,13 @@ def firmware_facts(data: bytes, source: str, device: str | None) -> dict[str, An
 
     from mcu.devices import find_device
     from mcu.firmware import measure_firmware
-    from mcu.tflite import tflm
+    from mcu.tflite import apart, tflm
     from mcu.tflite.reader import read_tflite
 
     model = read_tflite(data, source)
     shape = model.tensors[model.input].shape[1:]
     samples = np.random.default_rng(0).integers(-128, 128, (FIRMWARE_SAMPLES, *shape), dtype=np.int8)
-    expected = tflm.run(data, samples, source) if tflm.available() else None
+    expected = apart.run(data, samples, source) if tflm.available() else None
     ran = measure_firmware(model, find_device(device), samples, expected)
     return {
         "flash_firmware": ran.flash_firmware,
