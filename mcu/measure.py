@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mcu.cost.arena import ArenaUse, Plan, lifetimes, live_memory, plan_around, predict_arena
+from mcu.cost.arena import Plan, lifetimes, live_memory, plan_around, predict_arena
 from mcu.errors import InputError
 from mcu.int8.model import Int8Model, Kind, QOp, op_macs
 from mcu.int8.reference_interpreter import ReferenceInterpreter, quantise_input

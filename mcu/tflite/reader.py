@@ -292,7 +292,7 @@ class _Reader:
         quantisation = self._view(inputs[1]).table(TensorSlot.QUANTIZATION)
         dimension = quantisation.integer(QuantizationSlot.DIMENSION) if quantisation else 0
         if len(scale) > 1 and dimension != axis % weights.ndim:
-            self._refuse(f"weights '{self._name(inputs[1])}' have scales along axis {dimension}; allowed is the outputs'")
+            self._refuse(f"weights '{self._name(inputs[1])}' have scales along axis {dimension}; allowed: outputs")
         bias = self._constant(inputs[2], "<i4") if len(inputs) > 2 and inputs[2] >= 0 else None
         if bias is not None and bias.size != outer:
             self._refuse(f"bias '{self._name(inputs[2])}' has {bias.size} values for {outer} channels")
@@ -310,7 +310,8 @@ class _Reader:
         channels, made = self._shape(inputs[0])[-1], given["weights"].shape[-1]
         if multiplier * channels != made:
             self._refuse(
-                f"'{self._name(output)}' has depth_multiplier {multiplier}, but weights that make {made} channels of {channels}"
+                f"'{self._name(output)}' has depth_multiplier {multiplier}, "
+                f"but weights that make {made} channels of {channels}"
             )
         return given | window
 
@@ -399,7 +400,6 @@ class _Reader:
                     f"operator '{op.name}' copies codes of scale {source.scale:g}, zero point {source.zero_point} to "
                     f"scale {target.scale:g}, zero point {target.zero_point}: unequal quantisation; allowed is one"
                 )
-
 
     def _misfit(self, op: QOp, shapes: list[tuple[int, ...]]) -> str:
         """Why an operator cannot take its inputs."""
