@@ -27,7 +27,7 @@ def measure_arena(data: bytes, source: str = "model") -> ArenaUse:
     Raises:
         InputError: also where the interpreter crashes on the file or does not come to an end.
     """
-    total, activations, persistent = _asked(source, data=np.frombuffer(data, np.uint8)).tolist()
+    total, activations, persistent = _asked(source, data).tolist()
     return ArenaUse(total, activations, persistent)
 
 
@@ -37,14 +37,14 @@ def run(data: bytes, inputs: np.ndarray, source: str = "model") -> np.ndarray:
     Raises:
         InputError: also where the interpreter crashes on the file or does not come to an end.
     """
-    return _asked(source, data=np.frombuffer(data, np.uint8), inputs=inputs)
+    return _asked(source, data, inputs)
 
 
-def _asked(source: str, **given: np.ndarray) -> np.ndarray:
+def _asked(source: str, data: bytes, *inputs: np.ndarray) -> np.ndarray:
     root = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     question = io.BytesIO()
-    np.savez(question, **given)
+    np.savez(question, np.frombuffer(data, np.uint8), *inputs)
     try:
         child = subprocess.run(
             [sys.executable, "-P", "-c", _CHILD, source],  # -P: no module of the current folder is imported
@@ -66,11 +66,11 @@ def _asked(source: str, **given: np.ndarray) -> np.ndarray:
 def serve() -> None:
     """What the other process does: the question from its standard input, the answer to its standard output."""
     with np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False) as question:
-        given = {name: question[name] for name in question.files}
-    data, source = given["data"].tobytes(), sys.argv[1]
+        content, *inputs = (question[name] for name in question.files)
+    data, source = content.tobytes(), sys.argv[1]
     try:
-        if "inputs" in given:
-            answer = tflm.run(data, given["inputs"], source)
+        if inputs:
+            answer = tflm.run(data, inputs[0], source)
         else:
             use = tflm.measure_arena(data, source)
             answer = np.array([use.total, use.activations, use.persistent], np.int64)
