@@ -10,7 +10,7 @@ from mcu.budget import RESOURCES
 from mcu.errors import InputError
 from orchestrator.queries.trial_scores import score_lines
 from orchestrator.storage.columns import COLUMNS, NESTED
-from orchestrator.storage.search import read_trial
+from orchestrator.storage.search import read_trial, trial_search
 from orchestrator.storage.store import Store
 from orchestrator.tables import human, printable
 from orchestrator.worker.front_end import front_end_line
@@ -54,8 +54,9 @@ def load_trial(store: Store, reference: str, study: str | None = None) -> TrialD
     found = store.study(name if mark else study)
     stored = read_trial(store, found, int(number))
     if stored is None:
-        count = sum(store.state_counts(found).values())
-        there = f"it has {count} trials, numbered from 0" if count else "it has no trials yet"
+        with trial_search(store, None, [found.id], parameters=False) as search:
+            last = search.rows(("number",), ("-number",), 1)
+        there = f"it has trials 0 to {last[0]['number']}" if last else "it has no trials yet"
         raise InputError(f"TRIAL {number}: not in study {found.name!r}; {there}")
     return TrialDetails(
         row={name: stored[name] for name in COLUMNS},
