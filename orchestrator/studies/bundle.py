@@ -10,6 +10,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -88,7 +89,8 @@ def write_zip(bundle: StudyBundle, path: Path) -> list[str]:
                     archive.writestr(f"artifacts/{name}", data)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only file system even what is not there cannot be removed
+            part.unlink(missing_ok=True)
         raise InputError(f"--output {path}: {error.strerror or error}") from None
     return left_out
 
