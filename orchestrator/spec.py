@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mcu.budget import Budget
+from mcu.budget import Resources
+from search_spaces.budgets import TrialBudget
 from search_spaces.choices import NetworkChoice, Scalar, TaskChoice, TrainingChoice
 
 
@@ -40,18 +41,6 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Bounds(_Frozen):
-    """Upper bounds of a trial: bytes, bytes and multiply-accumulates; None leaves one open."""
-
-    flash: int | None = None
-    sram: int | None = None
-    macs: int | None = None
-
-    def budget(self) -> Budget:
-        """The same bounds as the type the rest of the code holds resources against."""
-        return Budget(flash=self.flash, sram=self.sram, macs=self.macs)
-
-
 class TrialSpec(_Frozen):
     """Everything that determines a trial's result: same spec on the same machine type, same result.
 
@@ -64,7 +53,7 @@ class TrialSpec(_Frozen):
     method: str
     device: str | None = None
     runtime: Literal["tflm", "firmware"] = "tflm"
-    budget: Bounds
+    budget: TrialBudget
     hyperparameters: dict[str, Scalar] = Field(default_factory=dict)
     seed: int
     training: TrainingChoice
@@ -90,14 +79,6 @@ class Rung(_Frozen):
     phase: str = ""
 
 
-class DenseCost(_Frozen):
-    """What the unpruned network costs: bytes, bytes, multiply-accumulates."""
-
-    flash: int | None = None
-    sram: int | None = None
-    macs: int | None = None
-
-
 class Artifact(_Frozen):
     """A file of a trial; ``path`` is relative to the artifact root."""
 
@@ -107,7 +88,10 @@ class Artifact(_Frozen):
 
 
 class TrialResult(_Frozen):
-    """What a worker answers. Accuracies are 0..1, sizes bytes, ``violation`` relative (0 is feasible)."""
+    """What a worker answers. Accuracies are 0..1, sizes bytes, ``violation`` relative (0 is feasible).
+
+    ``dense`` is what the unpruned network uses.
+    """
 
     state: Literal["complete", "failed", "infeasible", "stopped"]
     reason: str | None = None
@@ -126,7 +110,7 @@ class TrialResult(_Frozen):
     binding_use: float | None = None
     measured: bool = False
     duration_s: float | None = None
-    dense: DenseCost | None = None
+    dense: Resources | None = None
     widths: dict[str, int] = Field(default_factory=dict)
     dense_widths: dict[str, int] = Field(default_factory=dict)
     trajectory: list[dict[str, Any]] = Field(default_factory=list)

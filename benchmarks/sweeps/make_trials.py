@@ -15,8 +15,9 @@ from typing import Any
 import pandas as pd
 from sqlalchemy import Connection, insert
 
+from mcu.budget import Budget
 from mcu.errors import InputError
-from orchestrator.spec import Bounds, TrialSpec
+from orchestrator.spec import TrialSpec
 from orchestrator.storage.connection import transaction
 from orchestrator.storage.schema import ATTEMPTS, TRAJECTORIES, TRIALS
 from orchestrator.storage.store import Store, Study
@@ -63,7 +64,7 @@ def _trial_row(record: dict[str, Any], study_id: int) -> dict[str, Any]:
         network=NetworkChoice(name=record["network"], width=2.0),
         method=record["method"],
         device=record["device"],
-        budget=Bounds(flash=record["budget_flash"], sram=record["budget_sram"]),
+        budget=Budget(flash=record["budget_flash"], sram=record["budget_sram"]),
         hyperparameters=params,
         seed=record["seed"],
         training=TrainingChoice(),

@@ -9,11 +9,11 @@ from itertools import product
 
 from optuna.distributions import BaseDistribution
 
+from mcu.budget import Budget
 from mcu.errors import InputError
 from orchestrator.methods import find_method
 from orchestrator.samplers.base import derive_seed
-from orchestrator.spec import Bounds, TrialSpec
-from search_spaces.budgets import NamedBudget
+from orchestrator.spec import TrialSpec
 from search_spaces.choices import NetworkChoice, Scalar
 from search_spaces.hyperparameters import Hyperparameter, distributions, fixed_values
 from search_spaces.sweep import SweepConfig
@@ -34,7 +34,7 @@ class PlannedTrial:
     method: str
     index: int
     network: NetworkChoice
-    budget: NamedBudget
+    budget: Budget
     seed: int
 
 
@@ -45,9 +45,9 @@ class Plan:
     sweep: SweepConfig
 
     @cached_property
-    def cells(self) -> tuple[tuple[NetworkChoice, NamedBudget], ...]:
+    def cells(self) -> tuple[tuple[NetworkChoice, Budget], ...]:
         """Every network at every budget; a method's trials go round these."""
-        return tuple(product(self.sweep.network.choices(), self.sweep.named_budgets()))
+        return tuple(product(self.sweep.network.choices(), self.sweep.planned_budgets()))
 
     @cached_property
     def trials(self) -> tuple[PlannedTrial, ...]:
@@ -106,11 +106,11 @@ class Plan:
         return missing
 
     def _cell_of(self, trial: PlannedTrial) -> int:
-        return self._positions[trial.network.model_dump_json(), trial.budget]
+        return self._positions[trial.network.model_dump_json(), trial.budget.label]
 
     @cached_property
-    def _positions(self) -> dict[tuple[str, NamedBudget], int]:
-        return {(network.model_dump_json(), budget): at for at, (network, budget) in enumerate(self.cells)}
+    def _positions(self) -> dict[tuple[str, str], int]:
+        return {(network.model_dump_json(), budget.label): at for at, (network, budget) in enumerate(self.cells)}
 
     def _seed(self, index: int, turn: int) -> int:
         """Seed of a method's trials of this index: one of its own, or with ``sweep.seeds`` one for the whole round.
@@ -157,7 +157,6 @@ class Plan:
 
     def spec(self, trial: PlannedTrial, suggested: dict[str, Scalar]) -> TrialSpec:
         """The full specification of a planned trial with its suggested hyperparameters."""
-        bounds = trial.budget.budget
         return TrialSpec(
             task=self.sweep.task,
             data=self.data,
@@ -165,7 +164,7 @@ class Plan:
             method=trial.method,
             device=trial.budget.device,
             runtime=self.sweep.budgets.runtime,
-            budget=Bounds(flash=bounds.flash, sram=bounds.sram, macs=bounds.macs),
+            budget=trial.budget,
             hyperparameters=fixed_values(self._taken(trial.method)) | suggested,
             seed=trial.seed,
             training=self.sweep.training,

@@ -8,9 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from mcu.budget import RESOURCES, Budget
 from orchestrator.planning.sweep_difference import differences
-from orchestrator.queries.best import describe_bounds
-from orchestrator.spec import FINAL_STATES, Bounds
+from orchestrator.spec import FINAL_STATES
 from orchestrator.storage.connection import transaction
 from orchestrator.storage.schema import TRIALS
 from orchestrator.storage.store import Store, Study
@@ -81,9 +81,8 @@ def _finished(store: Store, study: Study) -> list[Mapping[Any, Any]]:
 
 
 def _budget(row: Mapping[Any, Any]) -> str:
-    bounds = Bounds(flash=row["budget_flash"], sram=row["budget_sram"], macs=row["budget_macs"]).budget()
-    text = describe_bounds(bounds)
-    return f"{row['device']} ({text})" if row["device"] else text
+    budget = Budget(*(row[f"budget_{name}"] for name in RESOURCES))
+    return f"{row['device']} ({budget})" if row["device"] else str(budget)
 
 
 def _cells(ours: Sequence[Mapping[Any, Any]], theirs: Sequence[Mapping[Any, Any]]) -> list[dict[str, Any]]:

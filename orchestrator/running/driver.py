@@ -229,7 +229,7 @@ class Driver:
         planned = room.plan.trials[self._next_number]
         planned = replace(planned, budget=room.budgets.of(planned))
         seeds = room.plan.sweep.sweep.seeds or 1
-        context = Context(planned.budget.budget, planned.network.name, len(room.plan.cells), seeds)
+        context = Context(planned.budget, planned.network.name, len(room.plan.cells), seeds)
         suggestion = room.sampler.suggest(planned.method, planned.index, context)
         spec = room.plan.spec(planned, suggestion.params)
         trial_id = room.store.add_trial(room.study, planned.number, spec)
@@ -278,7 +278,7 @@ class Driver:
         room = self._room
         planned = room.plan.trials[work.number]
         room.record.finish(work.number, work.spec, result)
-        room.sampler.learn(planned.method, planned.index, outcome_of(result, work.spec.budget.budget()))
+        room.sampler.learn(planned.method, planned.index, outcome_of(result, work.spec.budget))
         room.budgets.ended(planned, work.spec, result)
         room.stop_rule.ended(work.number, work.spec, result)
         room.on_result()

@@ -109,7 +109,7 @@ class OptunaRecord:
             "device": spec.device,
             "seed": spec.seed,
             "spec_hash": spec.hash(),
-            **{f"budget_{name}": bound for name, bound in spec.budget.budget().bounds().items()},
+            **{f"budget_{name}": bound for name, bound in spec.budget.bounds().items()},
             **fixed,
         }
         template = FrozenTrial(
@@ -136,7 +136,7 @@ class OptunaRecord:
             trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
             for name, value in shown.items():
                 self._storage.set_trial_user_attr(trial_id, name, value)
-            write_outcome(self._storage, trial_id, outcome_of(result, spec.budget.budget()))
+            write_outcome(self._storage, trial_id, outcome_of(result, spec.budget))
 
     def records(self) -> list[Record]:
         """Every trial with its method, index and budget, for a sampler to learn from; ``method`` is taken out."""
