@@ -67,7 +67,7 @@ class TrialSpec(_Frozen):
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
 
-class Rung(_Frozen):
+class EpochReport(_Frozen):
     """One report of a running trial: where it is and what it would cost now."""
 
     step: int

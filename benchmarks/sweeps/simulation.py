@@ -27,7 +27,7 @@ from mcu.budget import Budget
 from orchestrator.executors.base import LossReason
 from orchestrator.executors.simulated import Curve, SimulatedExecutor, synthetic_trial
 from orchestrator.running.interrupts import Interrupts
-from orchestrator.running.run import RunOptions, open_study, run_study, simulated
+from orchestrator.running.run import RunOptions, begin_study, run_study, simulated
 from orchestrator.running.watcher import Watcher
 from orchestrator.spec import TrialResult, TrialSpec
 from orchestrator.storage.store import Store
@@ -130,7 +130,7 @@ def simulate(arguments: argparse.Namespace, plain: bool) -> tuple[pd.DataFrame, 
     log = Log(most, executor, max(1, arguments.trials // 50))
     with tempfile.TemporaryDirectory() as scratch:
         store = Store(f"sqlite:///{scratch}/simulation.db", writing=True)
-        study = open_study(store, sweep)
+        study = begin_study(store, sweep)
         run_study(store, study, sweep, RunOptions(), log, Interrupts(), lambda *_: executor)
         if store.integrity() != "ok" or sum(store.state_counts(study).values()) != arguments.trials:
             raise SystemExit("the database does not hold every trial exactly once")

@@ -55,7 +55,7 @@ def launch(
 
     sweep = load_sweep(sweep_file, overrides or [])
     from orchestrator.planning.plan import Plan
-    from orchestrator.running.run import RunOptions, open_study, simulated, stored_sweep
+    from orchestrator.running.run import RunOptions, begin_study, simulated, stored_sweep
     from orchestrator.storage.store import Store
 
     Plan(sweep).check()
@@ -69,7 +69,7 @@ def launch(
         facts = check_sweep(sweep)
     store = Store(storage, writing=True)
     try:
-        study = open_study(store, sweep, sweep_file.read_text(encoding="utf-8"), facts, extend=extend)
+        study = begin_study(store, sweep, sweep_file.read_text(encoding="utf-8"), facts, extend=extend)
         sweep = stored_sweep(study).model_copy(update={"workers": sweep.workers})
         if preflight and not quiet and not study.simulated and not store.state_counts(study):
             _say_how_long(sweep, options)

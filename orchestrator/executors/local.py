@@ -15,7 +15,7 @@ from pathlib import Path
 
 from orchestrator.executors.attempt import WorkerSetting, extend_path, limit_threads, run_attempt
 from orchestrator.executors.base import Event, Executor, ExecutorError, Finished, LossReason, Lost, Reported, Started
-from orchestrator.spec import Rung, TrialResult, TrialSpec
+from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 
 GRACE_SECONDS = 5.0
 _SPAWN = multiprocessing.get_context("spawn")  # a forked torch hangs
@@ -92,8 +92,8 @@ class LocalExecutor(Executor):
         kind, attempt, content = message
         if kind == "started":
             return Started(attempt, socket.gethostname(), int(str(content)))
-        if kind == "rung":
-            return Reported(attempt, Rung.model_validate_json(str(content)))
+        if kind == "report":
+            return Reported(attempt, EpochReport.model_validate_json(str(content)))
         del self._busy[attempt]
         worker.attempt = None
         self._idle.append(worker)
@@ -112,7 +112,7 @@ class LocalExecutor(Executor):
         return Lost(attempt, reason, f"worker process {worker.process.pid} ended with {how}")
 
     def stop(self, attempt: str) -> None:
-        """Ask an attempt to stop at its next rung."""
+        """Ask an attempt to stop at its next report."""
         worker = self._busy.get(attempt)
         if worker is not None:
             with suppress(OSError):  # gone already
@@ -162,9 +162,9 @@ def _serve_one(connection: Connection, setting: WorkerSetting, attempt: str, spe
     connection.send(("started", attempt, os.getpid()))
     stopped = False
 
-    def report(rung: Rung) -> bool:
+    def report(epoch: EpochReport) -> bool:
         nonlocal stopped
-        connection.send(("rung", attempt, rung.model_dump_json()))
+        connection.send(("report", attempt, epoch.model_dump_json()))
         while connection.poll():
             kind, which, _ = connection.recv()
             stopped = stopped or (kind == "stop" and which == attempt)

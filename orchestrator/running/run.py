@@ -18,7 +18,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.planning.sweep_difference import differences
 from orchestrator.provenance import machine, package_versions, usable_cpus
 from orchestrator.running.disk_guard import DiskGuard
-from orchestrator.running.driver import Driver, Retries, Room
+from orchestrator.running.driver import Driver, DriverParts, Retries
 from orchestrator.running.interrupts import Interrupts
 from orchestrator.running.stop_rule import stop_rule_for
 from orchestrator.running.supervision import tell_progress
@@ -48,7 +48,7 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-class RunReport:
+class RunSummary:
     """How a run ended: trials by state, and whether every planned one has its result."""
 
     study: str
@@ -71,7 +71,7 @@ def simulated(sweep: SweepConfig) -> SweepConfig:
     return sweep.model_copy(update={"workers": section, "sweep": name})
 
 
-def open_study(
+def begin_study(
     store: Store,
     sweep: SweepConfig,
     sweep_file: str | None = None,
@@ -140,7 +140,7 @@ def run_study(
     watcher: Watcher,
     interrupts: Interrupts,
     make_executor: MakeExecutor | None = None,
-) -> RunReport:
+) -> RunSummary:
     """Run what is left of a study. Signals are taken by ``interrupts`` while it runs.
 
     Raises:
@@ -155,7 +155,7 @@ def run_study(
         try:
             executor = (make_executor or executor_for)(setting, sweep.workers, options, sweep)
             with executor, interrupts:
-                room = Room(
+                parts = DriverParts(
                     store=store,
                     study=study,
                     plan=plan,
@@ -170,10 +170,10 @@ def run_study(
                     on_result=tell_progress,
                     disk=disk_guard(store, sweep),
                 )
-                finished = Driver(room, lock).run()
+                finished = Driver(parts, lock).run()
         finally:
             record.close()
-    return RunReport(study.name, store.state_counts(study), finished)
+    return RunSummary(study.name, store.state_counts(study), finished)
 
 
 def threads(sweep: SweepConfig) -> int:

@@ -31,7 +31,7 @@ list = [{flash = "64KB"}, {flash = "32KB", sram = "40kB"}]
 names = ["fake"]
 [hyperparameters]
 quality = {low = 0.1, high = 0.9}
-rungs = 1
+reports = 1
 [sampler]
 name = "random"
 [workers]
@@ -105,11 +105,11 @@ def test_interrupted_runs_print_the_exact_command_that_goes_on(sweep_file, capsy
 
 
 def test_resume_finishes_what_launch_left(sweep_file, folder, capsys):
-    from orchestrator.running.run import open_study
+    from orchestrator.running.run import begin_study
     from search_spaces.sweep import load_sweep
 
     store = Store("sqlite:///mcusweep.db", writing=True)
-    open_study(store, load_sweep(sweep_file))
+    begin_study(store, load_sweep(sweep_file))
     assert cli.run(["resume", "--quiet"]) == 0
     assert cli.run(["status", "--format", "json"]) == 0
     answer = json.loads(capsys.readouterr().out)

@@ -8,7 +8,7 @@ from typing import Any
 import orchestrator.methods
 from orchestrator.methods import MethodEntry
 from orchestrator.running.interrupts import Interrupts
-from orchestrator.running.run import RunOptions, RunReport, open_study, run_study, stored_sweep
+from orchestrator.running.run import RunOptions, RunSummary, begin_study, run_study, stored_sweep
 from orchestrator.running.watcher import Watcher
 from orchestrator.storage.store import Store
 from search_spaces.sweep import SweepConfig
@@ -30,7 +30,7 @@ def make_sweep(
             "network": {"name": "resnet8"},
             "budgets": {"list": [{"flash": 65536}, {"flash": 32768, "sram": 40000}]},
             "methods": {"names": list(methods)},
-            "hyperparameters": {"quality": {"low": 0.1, "high": 0.9}, "rungs": 1, **wishes},
+            "hyperparameters": {"quality": {"low": 0.1, "high": 0.9}, "reports": 1, **wishes},
             "sampler": {"name": sampler},
             "stopping": {"enabled": False},
             "workers": {"executor": "local", "max_attempts": 3},
@@ -38,11 +38,11 @@ def make_sweep(
     )
 
 
-def run(storage: str, sweep: SweepConfig, options: RunOptions = OPTIONS, **more: Any) -> RunReport:
+def run(storage: str, sweep: SweepConfig, options: RunOptions = OPTIONS, **more: Any) -> RunSummary:
     """Launch, or continue, a sweep in this process."""
     store = Store(storage, writing=True)
     try:
-        study = open_study(store, sweep, None)
+        study = begin_study(store, sweep, None)
         watcher, interrupts = more.pop("watcher", Watcher()), more.pop("interrupts", Interrupts())
         return run_study(store, study, sweep, options, watcher, interrupts, **more)
     finally:

@@ -8,21 +8,23 @@ import time
 from pathlib import Path
 
 from mcu.errors import InputError
-from orchestrator.executors.attempt import Report
-from orchestrator.spec import Rung, TrialResult, TrialSpec
+from orchestrator.executors.attempt import ReportEpoch
+from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 
 
-def run_trial(spec: TrialSpec, artifacts: Path, report: Report) -> TrialResult:
-    """Report ``rungs`` rungs of ``sleep`` seconds each; misbehave as told."""
+def run_trial(spec: TrialSpec, artifacts: Path, report: ReportEpoch) -> TrialResult:
+    """Report ``reports`` epochs of ``sleep`` seconds each; misbehave as told."""
     wish = spec.hyperparameters
     marks = artifacts / "marks"
     marks.mkdir(parents=True, exist_ok=True)
     runs = len(list(marks.glob(f"{spec.seed}-*")))
     (marks / f"{spec.seed}-{runs}-{os.getpid()}").touch()
-    for step in range(int(wish.get("rungs", 2))):
+    for step in range(int(wish.get("reports", 2))):
         time.sleep(float(wish.get("sleep", 0.0)))
         accuracy = min(1.0, 0.2 * (step + 1))
-        going_on = report(Rung(step=step, epochs_done=step + 1.0, val_accuracy=accuracy, flash=60_000, sram=30_000))
+        going_on = report(
+            EpochReport(step=step, epochs_done=step + 1.0, val_accuracy=accuracy, flash=60_000, sram=30_000)
+        )
         if not going_on:
             return TrialResult(state="stopped", reason="stopped early", val_accuracy=accuracy, violation=0.0)
         if runs < int(wish.get("deaths", 0)):
