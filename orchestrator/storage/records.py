@@ -9,9 +9,9 @@ from typing import Any
 
 from mcu.budget import RESOURCES, Resources
 from orchestrator.spec import FINAL_STATES, TrialResult, TrialSpec, TrialState
-from orchestrator.storage.schema import RESULT_NUMBERS
+from reports.columns import Part, names
 
-RESULT_NAMES = tuple(column.name for column in RESULT_NUMBERS)
+RESULT_NAMES = names(parts=(Part.RESULT,))
 
 
 @dataclass(frozen=True)
