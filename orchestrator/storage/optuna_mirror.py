@@ -120,7 +120,7 @@ class OptunaRecord:
             "device": spec.device,
             "seed": spec.seed,
             "spec_hash": spec.hash(),
-            **{f"budget_{name}": bound for name, bound in spec.budget.budget().bounds().items()},
+            **{f"budget_{name}": bound for name, bound in spec.budget.bounds().items()},
             **fixed,
         }
         if number != len(self._ids):
@@ -149,7 +149,7 @@ class OptunaRecord:
             trial_id = self._ids[number]
             for name, value in shown.items():
                 self._storage.set_trial_user_attr(trial_id, name, value)
-            write_observation(self._storage, trial_id, observe(result, spec.budget.budget()))
+            write_observation(self._storage, trial_id, observe(result, spec.budget))
 
     def reopen(self, numbers: Sequence[int]) -> None:
         """Make trials run again that had ended."""
