@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from mcu.budget import Budget
-from search_spaces.choices import NetworkChoice, Scalar, TaskChoice, TrainingChoice
+from mcu.budget import Resources
+from search_spaces.budgets import TrialBudget
+from search_spaces.choices import Choice, NetworkChoice, Scalar, TaskChoice, TrainingChoice
 
 
 class TrialState(StrEnum):
@@ -24,6 +25,10 @@ class TrialState(StrEnum):
     STOPPED = "stopped"
 
 
+NETWORK = "network"
+"""Name among a trial's artifacts of its trained float network, with which another trial may begin."""
+
+SpecHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FINAL_STATES = (TrialState.COMPLETE, TrialState.FAILED, TrialState.INFEASIBLE, TrialState.STOPPED)
 
 
@@ -40,23 +45,16 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Bounds(_Frozen):
-    """Upper bounds of a trial: bytes, bytes and multiply-accumulates; None leaves one open."""
-
-    flash: int | None = None
-    sram: int | None = None
-    macs: int | None = None
-
-    def budget(self) -> Budget:
-        """The same bounds as the type the rest of the code holds resources against."""
-        return Budget(flash=self.flash, sram=self.sram, macs=self.macs)
-
-
-class TrialSpec(_Frozen):
+class TrialSpec(Choice):
     """Everything that determines a trial's result: same spec on the same machine type, same result.
 
-    ``data`` is the digest of the task's data, so that a file that changed does not pass for the old one.
+    Attributes:
+        data: digest of the task's data, so that a file that changed does not pass for the old one.
+        ancestor: hash of the specification whose trained network this trial begins with; None begins from scratch.
+        parent: hash of the specification of the dense network that the lineage began with, whose scores it imitates.
     """
+
+    later = frozenset({"ancestor", "parent"})
 
     task: TaskChoice
     data: str | None = None
@@ -64,10 +62,17 @@ class TrialSpec(_Frozen):
     method: str
     device: str | None = None
     runtime: Literal["tflm", "firmware"] = "tflm"
-    budget: Bounds
+    budget: TrialBudget
     hyperparameters: dict[str, Scalar] = Field(default_factory=dict)
     seed: int
     training: TrainingChoice
+    ancestor: SpecHash | None = None
+    parent: SpecHash | None = None
+
+    @property
+    def leaves_network(self) -> bool:
+        """Whether its trained network is kept for others: it is part of a lineage, or the dense network of one."""
+        return self.ancestor is not None or not self.budget.bounds()
 
     def canonical(self) -> str:
         """Canonical JSON of the spec: what is stored and hashed."""
@@ -78,7 +83,7 @@ class TrialSpec(_Frozen):
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
 
-class Rung(_Frozen):
+class EpochReport(_Frozen):
     """One report of a running trial: where it is and what it would cost now."""
 
     step: int
@@ -90,14 +95,6 @@ class Rung(_Frozen):
     phase: str = ""
 
 
-class DenseCost(_Frozen):
-    """What the unpruned network costs: bytes, bytes, multiply-accumulates."""
-
-    flash: int | None = None
-    sram: int | None = None
-    macs: int | None = None
-
-
 class Artifact(_Frozen):
     """A file of a trial; ``path`` is relative to the artifact root."""
 
@@ -107,7 +104,10 @@ class Artifact(_Frozen):
 
 
 class TrialResult(_Frozen):
-    """What a worker answers. Accuracies are 0..1, sizes bytes, ``violation`` relative (0 is feasible)."""
+    """What a worker answers. Accuracies are 0..1, sizes bytes, ``violation`` relative (0 is feasible).
+
+    ``dense`` is what the unpruned network uses.
+    """
 
     state: Literal["complete", "failed", "infeasible", "stopped"]
     reason: str | None = None
@@ -126,7 +126,7 @@ class TrialResult(_Frozen):
     binding_use: float | None = None
     measured: bool = False
     duration_s: float | None = None
-    dense: DenseCost | None = None
+    dense: Resources | None = None
     widths: dict[str, int] = Field(default_factory=dict)
     dense_widths: dict[str, int] = Field(default_factory=dict)
     trajectory: list[dict[str, Any]] = Field(default_factory=list)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mcu.budget import RESOURCES, Resources
 from mcu.errors import InputError
 from orchestrator.executors.simulated import SimulatedTrial
-from orchestrator.spec import Rung, TrialResult, TrialSpec
+from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 
 NOISE = 0.005
 """Standard deviation that is added to recorded accuracies: trials at one recorded neighbour are not all equal."""
@@ -49,7 +49,7 @@ class RecordedCurves:
 
     def __call__(self, spec: TrialSpec) -> SimulatedTrial:
         """The trial of a specification."""
-        bounds = spec.budget.budget().bounds()
+        bounds = spec.budget.bounds()
         given = {f"budget_{name}": bound for name, bound in bounds.items()} | spec.hyperparameters
         wanted = np.array([float(given.get(name, np.nan)) for name in self._columns])
         apart = (self._scaled(wanted) - self._low) / self._span - self._points
@@ -59,8 +59,8 @@ class RecordedCurves:
         scale = {name: bounds[name] / row[f"budget_{name}"] for name in self._bounds if name in bounds}
         stretch = spec.training.epochs / float(curve["epochs_done"].max())
         seconds = float(row["duration_s"]) * stretch / len(curve)
-        rungs = tuple(
-            Rung(
+        reports = tuple(
+            EpochReport(
                 step=at,
                 epochs_done=float(report["epochs_done"]) * stretch,
                 val_accuracy=_noisy(float(report["val_accuracy"]), luck),
@@ -79,14 +79,14 @@ class RecordedCurves:
             val_accuracy=_noisy(float(row["val_accuracy"]), luck),
             violation=0.0,
             feasible=True,
-            binding_use=spec.budget.budget().binding_use(resources),
+            binding_use=spec.budget.binding_use(resources),
             measured=False,
             duration_s=seconds * len(curve),
             flash=resources.flash,
             sram=resources.sram,
             macs=resources.macs,
         )
-        return SimulatedTrial((seconds,) * len(curve), rungs, result)
+        return SimulatedTrial((seconds,) * len(curve), reports, result)
 
 
 def _noisy(accuracy: float, luck: np.random.Generator) -> float:

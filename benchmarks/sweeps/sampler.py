@@ -22,7 +22,7 @@ import pandas as pd
 from mcu.budget import Budget
 from orchestrator.planning.adaptive_budgets import AdaptiveBudgets
 from orchestrator.samplers.base import Context
-from orchestrator.samplers.observation import Outcome
+from orchestrator.samplers.observation import Observation
 from orchestrator.samplers.registry import make_sampler
 from reports.fronts import Box, hypervolume_steps
 from search_spaces.budgets import BudgetsSection
@@ -153,7 +153,7 @@ def replay(table: Table, strategy: str, seed: int, trials: int) -> list[float]:
     name, adaptive = STRATEGIES[strategy]
     sampler = make_sampler(name, {"differentiable": SPACE}, seed)
     count = SECTION.count if adaptive else trials
-    fixed = [named.budget for named in SECTION.model_copy(update={"count": count}).named(seed)]
+    fixed = list(SECTION.model_copy(update={"count": count}).planned(seed))
     planner = AdaptiveBudgets(SECTION.ranges(), seed, SECTION.count)
     found: list[Answer] = []
     for index in range(trials):
@@ -164,7 +164,7 @@ def replay(table: Table, strategy: str, seed: int, trials: int) -> list[float]:
         found.append(result)
         planner.found({"flash": result.flash, "macs": result.macs}, result.accuracy)
         values = (result.accuracy, result.flash, 0.0, result.macs)
-        sampler.learn("differentiable", index, Outcome("complete", values, {"flash": -0.01}))
+        sampler.learn("differentiable", index, Observation("complete", values, {"flash": -0.01}))
     return volumes(found)
 
 

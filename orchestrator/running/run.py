@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -17,13 +18,15 @@ from orchestrator.planning.extension import bare, grown
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sweep_difference import differences
 from orchestrator.provenance import machine, package_versions, usable_cpus
+from orchestrator.queries.query import Query, run_query
 from orchestrator.running.disk_guard import DiskGuard
-from orchestrator.running.driver import Driver, Retries, Room
+from orchestrator.running.driver import Driver, DriverParts, Retries
 from orchestrator.running.interrupts import Interrupts
 from orchestrator.running.stop_rule import stop_rule_for
 from orchestrator.running.supervision import tell_progress
 from orchestrator.running.warm_start import sampler_for
 from orchestrator.running.watcher import Watcher
+from orchestrator.spec import NETWORK, TrialResult
 from orchestrator.storage.connection import artifact_root, database_file, database_label
 from orchestrator.storage.optuna_mirror import OptunaRecord
 from orchestrator.storage.store import Store, Study
@@ -39,16 +42,18 @@ class RunOptions:
         workers, executor: instead of what the sweep file says.
         address: of a Ray cluster that is already there.
         worker: ``module:function`` that runs a trial.
+        take_over: the study from a driver that may still hold it.
     """
 
     workers: int | None = None
     executor: str | None = None
     address: str | None = None
     worker: str = DEFAULT_WORKER
+    take_over: bool = False
 
 
 @dataclass(frozen=True)
-class RunReport:
+class RunSummary:
     """How a run ended: trials by state, and whether every planned one has its result."""
 
     study: str
@@ -71,7 +76,7 @@ def simulated(sweep: SweepConfig) -> SweepConfig:
     return sweep.model_copy(update={"workers": section, "sweep": name})
 
 
-def open_study(
+def begin_study(
     store: Store,
     sweep: SweepConfig,
     sweep_file: str | None = None,
@@ -140,7 +145,7 @@ def run_study(
     watcher: Watcher,
     interrupts: Interrupts,
     make_executor: MakeExecutor | None = None,
-) -> RunReport:
+) -> RunSummary:
     """Run what is left of a study. Signals are taken by ``interrupts`` while it runs.
 
     Raises:
@@ -150,12 +155,13 @@ def run_study(
     plan = Plan(sweep)
     _check_writable(artifact_root(store.url))
     setting = WorkerSetting(options.worker, str(artifact_root(store.url)), _import_paths(sweep), threads(sweep))
-    with store.lock(study.name) as lock:
-        record = OptunaRecord(store.url, study.name, tuple(sweep.methods.names))
+    store.patience.tell = watcher.note
+    with store.lock(study.name, take_over=options.take_over) as lock:
+        record = OptunaRecord(store.url, study.name, plan.methods, store.patience)
         try:
             executor = (make_executor or executor_for)(setting, sweep.workers, options, sweep)
             with executor, interrupts:
-                room = Room(
+                parts = DriverParts(
                     store=store,
                     study=study,
                     plan=plan,
@@ -168,12 +174,46 @@ def run_study(
                     interrupts=interrupts,
                     retries=Retries(sweep.workers.max_attempts),
                     on_result=tell_progress,
+                    left_network=left_network(store, study),
                     disk=disk_guard(store, sweep),
                 )
-                finished = Driver(room, lock).run()
+                finished = Driver(parts, lock).run()
         finally:
             record.close()
-    return RunReport(study.name, store.state_counts(study), finished)
+    return RunSummary(study.name, store.state_counts(study), finished)
+
+
+def plan_failed_again(store: Store, study: Study, where: str = "", *, take_over: bool = False) -> int:
+    """Plan the failed trials of a study again, or those of them that pass a filter; returns how many.
+
+    Raises:
+        InputError: the filter does not parse; another driver runs the study.
+    """
+    wanted = f"state = 'failed' and ({where})" if where else "state = 'failed'"
+    rows = run_query(store, Query((study.name,), wanted, columns=("number",))).rows
+    numbers = [row["number"] for row in rows if row["number"] < len(Plan(stored_sweep(study)).trials)]
+    with store.lock(study.name, take_over=take_over):
+        record = OptunaRecord(store.url, study.name, Plan(stored_sweep(study)).methods, store.patience)
+        try:
+            record.reopen(numbers)
+        finally:
+            record.close()
+        return store.plan_again(study, numbers)
+
+
+def left_network(store: Store, study: Study) -> Callable[[TrialResult], bool]:
+    """Whether the file of a trial's trained network is there and what it was; simulated trials leave none."""
+
+    def check(result: TrialResult) -> bool:
+        noted = result.artifacts.get(NETWORK)
+        if noted is None:
+            return study.simulated
+        try:
+            return hashlib.sha256((artifact_root(store.url) / noted.path).read_bytes()).hexdigest() == noted.sha256
+        except OSError:
+            return False
+
+    return check
 
 
 def threads(sweep: SweepConfig) -> int:

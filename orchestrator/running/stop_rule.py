@@ -1,4 +1,4 @@
-"""Whether a running trial is worth going on with. Pure: told of rungs and ends, asked for a verdict, no effects."""
+"""Whether a running trial is worth going on with. Pure: told of reports and ends, asked for a verdict, no effects."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
+from mcu.budget import Budget
 from orchestrator.samplers.base import derive_seed
-from orchestrator.spec import Bounds, Rung, TrialResult, TrialSpec
+from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 from search_spaces.sweep import SweepConfig
 
 USE_WEIGHT = 0.01
@@ -18,11 +19,11 @@ NEIGHBOURS = 2.0
 
 
 class StopRule(ABC):
-    """Judges rungs as they come, in any order of trials."""
+    """Judges reports as they come, in any order of trials."""
 
     @abstractmethod
-    def report(self, number: int, spec: TrialSpec, rung: Rung) -> bool:
-        """Take in a rung of trial ``number``; True if the trial should stop here."""
+    def judge(self, number: int, spec: TrialSpec, report: EpochReport) -> bool:
+        """Take in a report of trial ``number``; True if the trial should stop here."""
 
     @abstractmethod
     def ended(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
@@ -32,7 +33,7 @@ class StopRule(ABC):
 class NeverStop(StopRule):
     """Every trial runs to its end."""
 
-    def report(self, number: int, spec: TrialSpec, rung: Rung) -> bool:
+    def judge(self, number: int, spec: TrialSpec, report: EpochReport) -> bool:
         """Never."""
         return False
 
@@ -103,17 +104,17 @@ class AsyncRungs(StopRule):
 
     schedule: RungSchedule = field(default_factory=RungSchedule)
     seed: int = 0
-    _seen: dict[tuple[str, int], dict[Bounds, dict[int, Score]]] = field(default_factory=dict)
+    _seen: dict[tuple[str, int], dict[Budget, dict[int, Score]]] = field(default_factory=dict)
     _judged: dict[int, int] = field(default_factory=dict)
     _condemned: dict[int, str] = field(default_factory=dict)
     _finals: dict[str, dict[int, float]] = field(default_factory=dict)
 
-    def report(self, number: int, spec: TrialSpec, rung: Rung) -> bool:
+    def judge(self, number: int, spec: TrialSpec, report: EpochReport) -> bool:
         """Judge the trial at the highest level it has reached, once per level."""
-        share = rung.epochs_done / spec.training.epochs
-        if rung.val_accuracy is None:
+        share = report.epochs_done / spec.training.epochs
+        if report.val_accuracy is None:
             return False
-        own, keep = score(spec, rung), 1 / self.schedule.eta
+        own, keep = score(spec, report), 1 / self.schedule.eta
         level = sum(share >= bound for bound in self.schedule.levels) - 1
         if own.violation > 0 and share < self.schedule.feasible_from:
             level = EARLY if share >= self.schedule.early else NOT_YET
@@ -129,8 +130,8 @@ class AsyncRungs(StopRule):
         reached.setdefault(spec.budget, {})[number] = own
         peers = [
             other
-            for bounds, there in reached.items()
-            if no_more_room(bounds, spec.budget, self.schedule.reach)
+            for budget, there in reached.items()
+            if no_more_room(budget, spec.budget, self.schedule.reach)
             for other in there.values()
         ]
         if len(peers) <= self.schedule.eta:
@@ -167,26 +168,26 @@ def family(spec: TrialSpec) -> str:
 
 def stratum(spec: TrialSpec) -> str:
     """A family at one budget."""
-    return f"{family(spec)}|{spec.budget.model_dump_json()}"
+    return f"{family(spec)}|{spec.budget}"
 
 
-def no_more_room(bounds: Bounds, than: Bounds, reach: float) -> bool:
+def no_more_room(budget: Budget, than: Budget, reach: float) -> bool:
     """Whether each of the other's bounds is there, at most as large, and at least ``1 / reach`` of it."""
-    if bounds == than or reach == 1.0:
-        return bounds == than
-    held, wanted = bounds.budget().bounds(), than.budget().bounds()
+    if budget == than or reach == 1.0:
+        return budget == than
+    held, wanted = budget.bounds(), than.bounds()
     return held.keys() >= wanted.keys() and all(bound / reach <= held[name] <= bound for name, bound in wanted.items())
 
 
-def score(spec: TrialSpec, rung: Rung) -> Score:
-    """The standing of a rung: relative violation, then distance."""
+def score(spec: TrialSpec, report: EpochReport) -> Score:
+    """The standing of a report: relative violation, then distance."""
     used = {
-        name: getattr(rung, name) / bound
-        for name, bound in spec.budget.budget().bounds().items()
-        if getattr(rung, name) is not None
+        name: getattr(report, name) / bound
+        for name, bound in spec.budget.bounds().items()
+        if getattr(report, name) is not None
     }
     violation = sum(max(0.0, share - 1.0) for share in used.values())
-    accuracy = rung.val_accuracy if rung.val_accuracy is not None and math.isfinite(rung.val_accuracy) else 0.0
+    accuracy = report.val_accuracy if report.val_accuracy is not None and math.isfinite(report.val_accuracy) else 0.0
     mean_use = sum(min(share, 1.0) for share in used.values()) / len(used) if used else 0.0
     return Score(violation, max(1.0 - accuracy, USE_WEIGHT * mean_use) + AUGMENTATION * mean_use)
 

@@ -8,7 +8,7 @@ from mcu.errors import InputError
 from orchestrator.planning.extension import grown
 from orchestrator.planning.plan import Plan
 from orchestrator.running.interrupts import Interrupts
-from orchestrator.running.run import open_study, stored_sweep
+from orchestrator.running.run import begin_study, stored_sweep
 from orchestrator.storage.store import Store
 from search_spaces.sweep import SweepConfig
 
@@ -27,7 +27,7 @@ def key(trial):
 def counts(plan: Plan) -> dict[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = {}
     for trial in plan.trials:
-        found[trial.method, trial.budget.name] = found.get((trial.method, trial.budget.name), 0) + 1
+        found[trial.method, trial.budget.label] = found.get((trial.method, trial.budget.label), 0) + 1
     return found
 
 
@@ -69,7 +69,7 @@ def test_every_budget_gets_what_the_longer_file_says():
     [
         ({"sweep": {"trials": 3}}, "3 trials of fake: the study has 4 already"),
         ({"sweep": {"seed": 1}}, r"sweep\.seed: 0 -> 1: only trials, seeds, budgets"),
-        ({"budgets": {"list": THREE[1:]}}, "budget 64KB/- is not in the sweep file any more"),
+        ({"budgets": {"list": THREE[1:]}}, "budget '64KB flash' is not in the sweep file any more"),
         ({"methods": {"names": ["other", "fake"]}}, r"methods\.names = .*must begin with fake, other"),
         ({"training": {"epochs": 99}}, r"training\.epochs: 20 -> 99"),
         ({"network": {"width": 2.0}}, r"network\.width"),
@@ -88,9 +88,9 @@ def test_an_extended_study_runs_only_what_is_new_and_continues_as_its_file_says(
     new = changed(old, sweep={"trials": 5}, methods={"names": ["fake", "other"]}, budgets={"list": THREE})
     store = Store(storage, writing=True)
     with pytest.raises(InputError, match="or --extend the study"):
-        open_study(store, new)
-    study = open_study(store, new, extend=True)
-    assert open_study(store, new, extend=True) == open_study(store, new) == study
+        begin_study(store, new)
+    study = begin_study(store, new, extend=True)
+    assert begin_study(store, new, extend=True) == begin_study(store, new) == study
     store.close()
     report, executor = scripted(storage, stored_sweep(study))
     assert report.finished

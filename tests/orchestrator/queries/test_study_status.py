@@ -9,7 +9,7 @@ from scripted import good, scripted
 from orchestrator.cli import main as cli
 from orchestrator.executors.base import Finished, Reported, Started
 from orchestrator.queries.study_status import read_status
-from orchestrator.spec import Rung
+from orchestrator.spec import EpochReport
 from orchestrator.storage.store import Store
 
 
@@ -23,7 +23,7 @@ def test_a_running_study_tells_what_each_budget_has_and_each_worker_does(storage
             store.close()
             assert cli.run(["status", "--storage", storage]) == 0
         executor_seen.append(spec)
-        return [Started(attempt, "here", 42), Reported(attempt, Rung(step=0, epochs_done=3.0, phase="training")),
+        return [Started(attempt, "here", 42), Reported(attempt, EpochReport(step=0, epochs_done=3.0, phase="training")),
                 Finished(attempt, good(spec).model_copy(update={"feasible": True}))]  # fmt: skip
 
     executor_seen: list = []
@@ -31,7 +31,7 @@ def test_a_running_study_tells_what_each_budget_has_and_each_worker_does(storage
     [status] = seen
     assert (status.planned, status.states["complete"]) == (7, status.done)
     assert status.runner is not None
-    assert [budget.name for budget in status.budgets] == ["64KB/-", "32KB/40kB"]
+    assert [budget.name for budget in status.budgets] == ["64KB flash", "32KB flash, 40,000 B SRAM"]
     assert sum(budget.done for budget in status.budgets) == status.done
     assert sum(budget.left for budget in status.budgets) == 7 - status.done
     best = status.budgets[1]
@@ -39,7 +39,7 @@ def test_a_running_study_tells_what_each_budget_has_and_each_worker_does(storage
     assert [trial.number for trial in status.running] == [4]
     assert status.running[0].worker == "waiting for a worker"
     shown = capsys.readouterr().out
-    assert "waiting for a worker: trial 4 fake 64KB/-" in shown
+    assert "waiting for a worker: trial 4 fake 64KB flash" in shown
     assert "75%" in shown
 
 
