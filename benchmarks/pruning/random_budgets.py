@@ -21,7 +21,6 @@ import torch
 
 from mcu.budget import RESOURCES, Budget
 from mcu.cost.resources import ResourceModel
-from mcu.graph.trace import trace
 from orchestrator.spec import TrialSpec
 from orchestrator.worker.trial import problem_of
 from pruning.differentiable import DifferentiablePruning

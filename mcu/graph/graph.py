@@ -134,7 +134,7 @@ def bundle(graph: Graph, count: int) -> Graph:
 
     Kernels that work on several channels at once gain nothing from channels in between.
     """
-    if count == 1:
+    if count == 1 or not graph.groups:
         return graph
     sizes = {index: group.size // count for index, group in enumerate(graph.groups) if group.size % count == 0}
     bundled = np.isin(np.arange(len(graph.groups)), list(sizes))

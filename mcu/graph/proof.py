@@ -96,6 +96,7 @@ def random_tensors(captured: Captured, generator: torch.Generator) -> dict[str, 
 
 
 def random_like(name: str, tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A value for a parameter or running statistic of this name; of a layer's inputs and outputs of about 1."""
     noise = torch.randn(tensor.shape, generator=generator).to(tensor.device)
     kind = name.rpartition(".")[2]
     if kind == "running_var":
@@ -172,7 +173,8 @@ def _first_difference(
     found = canonical_values(network, x)
     for node in network.graph.nodes:
         wanted = recorder.values.get(str(node.meta.get("aten")))
-        if isinstance(wanted, torch.Tensor) and wanted.shape == found[node.name].shape and not agree(found[node.name], wanted):  # fmt: skip
+        alike = isinstance(wanted, torch.Tensor) and wanted.shape == found[node.name].shape
+        if alike and not agree(found[node.name], wanted):
             return _says(place_of(node), "what mcusweep made of it")
     return f"network {type(captured.module).__name__}: another function than the module's comes out of mcusweep"
 

@@ -104,9 +104,7 @@ def without(module: fx.GraphModule, removals: Iterable[Removal]) -> fx.GraphModu
     return network
 
 
-def shallowest(
-    traced: Traced, input_shape: tuple[int, ...], frozen: Iterable[str] = (), multiple: int = 1
-) -> Graph:
+def shallowest(traced: Traced, input_shape: tuple[int, ...], frozen: Iterable[str] = (), multiple: int = 1) -> Graph:
     """The network without any branch that can go; arguments as for ``trace``."""
     removals = [branch.removal for branch in branches(traced, frozen)]
     return trace(without(traced.module, removals), input_shape, frozen, multiple).graph

@@ -149,7 +149,9 @@ def _refusal(module: nn.Module, example: torch.Tensor, error: Exception) -> Inpu
     file, line, text = raised_at(error)
     where = f"network {type(module).__name__}" + (f" ({Path(file).name}:{line})" if file else "")
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
-        return InputError(f"{where}: a lazy layer without weights; run the network once on an input before it is returned")
+        return InputError(
+            f"{where}: a lazy layer without weights; run the network once on an input before it is returned"
+        )
     if "missing a required argument" in str(error) or "required positional argument" in str(error):
         return InputError(f"{where}: its forward takes several inputs; allowed is exactly one tensor")
     try:

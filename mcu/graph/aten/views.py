@@ -48,7 +48,7 @@ def moved(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     """``movedim``: by what became of the shape."""
     image = _image(b, a)
     rank = len(image.layout)
-    sources, targets = ([int(d) % rank for d in (v if isinstance(v, list) else [v])] for v in (a["source"], a["destination"]))  # fmt: skip
+    sources, targets = ([int(d) % rank for d in a[name]] for name in ("source", "destination"))
     order = [dim for dim in range(rank) if dim not in sources]
     for target, source in sorted(zip(targets, sources, strict=True)):
         order.insert(target, source)
@@ -86,9 +86,7 @@ def concatenated(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     maps = {image.sizes[2:] for image in images}
     flat = rank == 2 and all(image.layout == flattened(image.sizes) for image in images)
     if flat and len(maps) > 1:
-        b.refuse(
-            f"cat of flattened maps of different sizes, {sorted(maps)}", "pool them to one size, or to 1, before"
-        )
+        b.refuse(f"cat of flattened maps of different sizes, {sorted(maps)}", "pool them to one size, or to 1, before")
     if not flat:
         images = [b.image(image, "cat") for image in images]
     if any(image.row != images[0].row for image in images):

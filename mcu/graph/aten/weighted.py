@@ -121,9 +121,7 @@ def batch_norm(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
         )
     value = a["input"]
     if isinstance(value, Image) and len(value.layout) == 2 and value.sizes[2:] != (1, 1):
-        b.refuse(
-            f"BatchNorm1d on a flattened map of {value.sizes[1:]}", "put nn.BatchNorm2d before the flattening"
-        )
+        b.refuse(f"BatchNorm1d on a flattened map of {value.sizes[1:]}", "put nn.BatchNorm2d before the flattening")
     image = b.image(value, "batch normalisation")
     mean = _constant(b, a["running_mean"], "its statistics")
     path = _stem(b, mean) if a["weight"] is None else b.layer_path(a["weight"])

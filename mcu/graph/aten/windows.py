@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, cast
 
 from torch import fx
@@ -95,7 +96,7 @@ def _windows(size: int, count: int) -> Pair | None:
     """Kernel and stride of ``count`` adaptive windows along ``size``; None where they differ."""
     starts = [k * size // count for k in range(count)]
     kernels = {-(-(k + 1) * size // count) - start for k, start in enumerate(starts)}
-    strides = {after - before for before, after in zip(starts, starts[1:], strict=False)} or {size}
+    strides = {after - before for before, after in pairwise(starts)} or {size}
     return (kernels.pop(), strides.pop()) if len(kernels) == len(strides) == 1 else None
 
 
@@ -120,7 +121,9 @@ def reduced(kind: str) -> Rule:
         if kind == "sum":
             from mcu.graph.aten.elementwise import scaled
 
-            counts = [size for axis, size in zip((Axis.HEIGHT, Axis.WIDTH), image.sizes[2:], strict=True) if axis in axes]
+            counts = [
+                size for axis, size in zip((Axis.HEIGHT, Axis.WIDTH), image.sizes[2:], strict=True) if axis in axes
+            ]
             made = scaled(b, made, float(counts[0] * (counts[1] if len(counts) > 1 else 1)) if counts else 1.0, 0.0)
         return made
 

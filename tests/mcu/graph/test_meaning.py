@@ -1,6 +1,5 @@
 """Networks as people write them: each comes out as the function it is in torch, or is refused by path and line."""
 
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -186,8 +185,14 @@ class TwoPaths(Takes):
 
 shared = nn.Conv2d(8, 8, 3)
 REFUSED = {
-    "no running statistics": (stacked(nn.BatchNorm2d(8, track_running_stats=False)), "layer '1': batch norm.*track_run"),
-    "a dense layer along the width": (Net(lambda m, x: m.middle(x), nn.Linear(6, 6)), r"'middle' \(test_meaning.py:\d+"),
+    "no running statistics": (
+        stacked(nn.BatchNorm2d(8, track_running_stats=False)),
+        "layer '1': batch norm.*track_run",
+    ),
+    "a dense layer along the width": (
+        Net(lambda m, x: m.middle(x), nn.Linear(6, 6)),
+        r"'middle' \(test_meaning.py:\d+",
+    ),
     "weights of two layers": (stacked(shared, shared), "layer '2': its weights are used twice, by '1' too"),
     "negative padding": (Net(lambda m, x: F.pad(x, (-1, 0))), r"'pad' \(test_meaning.py:\d+\): negative padding"),
     "padding of channels": (Net(lambda m, x: F.pad(x, (0, 0, 0, 0, 1, 1)), channels=10), "zeros beside the channels"),
@@ -244,7 +249,8 @@ def test_signals_and_rows_are_taken():
         nn.Conv1d(8, 8, 3, dilation=2), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 4),
     ).eval()  # fmt: skip
     traced = trace(signal, (6, 40))
-    assert [op.kind for op in traced.graph.ops] == [Kind.CONV, Kind.MAX_POOL, Kind.PAD, Kind.CONV, Kind.AVG_POOL, Kind.CONV]  # fmt: skip
+    kinds = [op.kind for op in traced.graph.ops]
+    assert kinds == [Kind.CONV, Kind.MAX_POOL, Kind.PAD, Kind.CONV, Kind.AVG_POOL, Kind.CONV]
     x = torch.randn(3, 6, 40)
     torch.testing.assert_close(FoldedNet(traced.graph, traced.module)(x), signal(x), atol=1e-5, rtol=1e-4)
     rows = nn.Sequential(nn.Linear(20, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 3)).eval()
