@@ -17,6 +17,7 @@ from mcu.budget import Budget, Resources
 from mcu.errors import InputError
 from mcu.graph.graph import Graph, Op
 from mcu.graph.structure import CONVOLUTIONS, Structure, structure_of_graph
+from mcu.int8.lookup import TABLES
 from mcu.int8.model import Kind
 from mcu.runtime import Runtime
 
@@ -63,6 +64,8 @@ RULES: dict[Kind, Callable[[Op, int], Terms]] = {
     Kind.AVG_POOL: _free,
     Kind.PAD: _free,
     Kind.RELU: _free,
+    Kind.MUL: _free,
+    **dict.fromkeys(TABLES, _free),
 }
 """One rule per operator; an operator without a rule is an error, never a guess."""
 

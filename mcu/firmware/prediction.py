@@ -16,6 +16,7 @@ from mcu.firmware.code_sizes import CODE, KernelCode
 from mcu.firmware.cores import find_core
 from mcu.firmware.memory import plan_memory
 from mcu.graph.structure import OpForm, Structure, structure_of
+from mcu.int8.lookup import TABLES
 from mcu.int8.model import Int8Model, Kind
 
 CALL_BYTES = 17
@@ -40,10 +41,13 @@ DESCRIPTIONS = {
     "pad": 16,
     "concat": 12,
     "softmax": 16,
+    "lookup": 8,
+    "multiply": 24,
 }
 """Bytes of the layer structs in kernels.h, by kernel."""
 
 CHANNEL_TABLES = (4, 4, 1)  # bias, multiplier, shift
+CODES = 256  # a table of int8 codes
 SOFTMAX_TABLE = 4 * 256  # at most: small input scales need it all
 
 _PLAIN = {
@@ -57,6 +61,8 @@ _PLAIN = {
     Kind.PAD: "pad",
     Kind.RELU: "relu",
     Kind.SOFTMAX: "softmax",
+    Kind.MUL: "multiply",
+    **dict.fromkeys(TABLES, "lookup"),
 }
 
 
@@ -116,6 +122,8 @@ def _kernel(structure: Structure, op: OpForm) -> str:
 def _tables(structure: Structure, op: OpForm) -> int:
     if op.kind is Kind.SOFTMAX:
         return SOFTMAX_TABLE
+    if op.kind in TABLES:
+        return CODES
     if op.kind not in (Kind.CONV, Kind.DEPTHWISE, Kind.DENSE):
         return 0
     source, channels = structure.shapes[op.inputs[0]], structure.shapes[op.output][-1]

@@ -52,6 +52,7 @@ class Op:
         norm: path of the batch normalisation folded into it, if any.
         anchor: name of the fx node that yields its value before the activation.
         node: name of the fx node that yields its final value.
+        alpha: slope of LEAKY_RELU below zero.
     """
 
     kind: Kind
@@ -67,6 +68,7 @@ class Op:
     norm: str | None = None
     anchor: str = ""
     node: str = ""
+    alpha: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from mcu.graph.channels import Atoms, assign_groups
 from mcu.graph.graph import Graph, Op
 from mcu.graph.places import place_of, refuse
 from mcu.graph.windows import NO_PADDING, Pair, own_padding, reached_padding, same_padding
+from mcu.int8.lookup import FIXED_RANGES
 from mcu.int8.model import Activation, Kind
 
 _FUSABLE = (Kind.CONV, Kind.DEPTHWISE, Kind.ADD)
@@ -46,12 +47,12 @@ class Lowering:
 
     def build(self) -> Graph:
         """Visit every node and assign channel groups."""
-        first, output = -1, None
+        first, output = -1, cast(fx.Node, None)
         for node in self.module.graph.nodes:
             if node.op == "placeholder":
                 first = self._input(node)
             elif node.op == "output":
-                output = node.args[0]
+                output = cast(fx.Node, node.args[0])
             else:
                 self._visit(node)
         result = self._settled(output, self.values[output])
@@ -201,9 +202,35 @@ class Lowering:
         self.atoms.tie(self.tensor_atoms[left], self.tensor_atoms[right])
         self._emit(node, Op(Kind.ADD, self._path(node), (left, right), -1), self.tensor_atoms[left])
 
+    def multiply(self, node: Any) -> None:
+        """Product of two maps, or of a map and one value for each of its channels: ties their channels."""
+        left, right = (self._settled(node, self.values[argument]) for argument in node.args)
+        self.atoms.tie(self.tensor_atoms[left], self.tensor_atoms[right])
+        if all(self._is_written_by(side, (Kind.LOGISTIC,)) for side in (left, right)):
+            self.atoms.fix(self.tensor_atoms[left])
+        self._emit(node, Op(Kind.MUL, self._path(node), (left, right), -1), self.tensor_atoms[left])
+
+    def table(self, node: Any, kind: Kind, alpha: float = 0.0) -> None:
+        """An activation that is an operator of its own."""
+        tensor = self._settled(node, self._operand(node))
+        if kind is Kind.LOGISTIC and any(user.target is not torch.mul for user in node.users):
+            self.atoms.fix(self.tensor_atoms[tensor])  # of a channel that is gone 0.5 would be left
+        op = Op(kind, self._path(node), (tensor,), -1, alpha=alpha)
+        self._emit(node, op, self.tensor_atoms[tensor])
+
+    def _is_written_by(self, tensor: int, kinds: Collection[Kind]) -> bool:
+        """Whether an operator of these kinds gives a tensor its codes, which pools and padding copy."""
+        position = self._producer(tensor)
+        if position is None:
+            return False
+        op = self.ops[position]
+        return op.kind in kinds or (op.kind in _ORDERED and any(self._is_written_by(t, kinds) for t in op.inputs))
+
     def concat(self, node: Any) -> None:
         """Concatenation along the channels: lays them side by side."""
         parts = tuple(self._settled(node, self.values[argument]) for argument in node.args[0])
+        if any(self._is_written_by(part, FIXED_RANGES) for part in parts):
+            refuse(place_of(node), "cat of what a sigmoid or tanh gives", "put a convolution between them")
         atoms = np.concatenate([self.tensor_atoms[part] for part in parts])
         self._emit(node, Op(Kind.CONCAT, self._path(node), parts, -1), atoms)
 
@@ -274,6 +301,11 @@ _FUNCTIONS: dict[Any, Callable[[Lowering, fx.Node], None]] = {
     F.relu: lambda b, n: b.relu(n, Activation.RELU),
     F.relu6: lambda b, n: b.relu(n, Activation.RELU6),
     torch.add: Lowering.add,
+    torch.mul: Lowering.multiply,
+    torch.sigmoid: lambda b, n: b.table(n, Kind.LOGISTIC),
+    torch.tanh: lambda b, n: b.table(n, Kind.TANH),
+    F.hardswish: lambda b, n: b.table(n, Kind.HARD_SWISH),
+    F.leaky_relu: lambda b, n: b.table(n, Kind.LEAKY_RELU, float(n.args[1])),
     layers.concatenate: Lowering.concat,
     layers.max_pool: lambda b, n: b.pool(n, Kind.MAX_POOL),
     layers.average_pool: lambda b, n: b.pool(n, Kind.AVG_POOL),

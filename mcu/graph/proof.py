@@ -64,7 +64,7 @@ def require_equal(network: fx.GraphModule, graph: Graph, x: torch.Tensor) -> Non
     values = canonical_values(network, x)
     found: dict[int, torch.Tensor] = {}
     with torch.no_grad():
-        FoldedNet(graph, network).run(x, observer=lambda tensor, value: found.setdefault(tensor, value))
+        FoldedNet(graph, network).run(x, observer=found.__setitem__)
     nodes = {node.name: node for node in network.graph.nodes}
     for op in graph.ops:
         if op.node and not agree(found[op.output].flatten(1), values[op.node].flatten(1)):
@@ -86,7 +86,7 @@ def random_tensors(captured: Captured, generator: torch.Generator) -> dict[str, 
     """
     drawn: dict[int, torch.Tensor] = {}
     found: dict[str, torch.Tensor] = {}
-    owned = dict(captured.module.named_parameters(remove_duplicate=False))
+    owned: dict[str, torch.Tensor] = {**dict(captured.module.named_parameters(remove_duplicate=False))}
     owned |= dict(captured.module.named_buffers(remove_duplicate=False))
     for name, tensor in owned.items():
         if id(tensor) not in drawn:

@@ -17,6 +17,8 @@ CONVOLUTIONS = frozenset({Kind.CONV, Kind.DEPTHWISE, Kind.DENSE})
 SAME_QUANTISATION = frozenset({Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.CONCAT, Kind.RESHAPE})
 """Kinds whose kernels copy or average codes, so that output and inputs must share scale and zero point."""
 
+_NOT_NEGATIVE = frozenset({Kind.RELU, Kind.SOFTMAX, Kind.LOGISTIC})
+
 Pair = tuple[int, int]
 Shape = tuple[int, ...]
 
@@ -35,6 +37,7 @@ class OpForm:
     activation: Activation = Activation.NONE
     bias: bool = True
     source: int = -1
+    alpha: float = 0.0
 
     @property
     def padded(self) -> bool:
@@ -90,7 +93,7 @@ class Structure:
                     parent[high] = low
         signed = {find(self.input)}
         for op in self.ops:
-            rectified = op.activation is not Activation.NONE or op.kind in (Kind.RELU, Kind.SOFTMAX)
+            rectified = op.activation is not Activation.NONE or op.kind in _NOT_NEGATIVE
             if op.kind not in SAME_QUANTISATION and not rectified:
                 signed.add(find(op.output))
         roots = tuple(find(tensor) for tensor in range(len(self.shapes)))
@@ -138,7 +141,7 @@ def form_of(op: QOp, source: int = -1) -> OpForm:
     """An operator without its numbers."""
     return OpForm(
         op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation,
-        op.bias is not None, source,
+        op.bias is not None, source, op.alpha,
     )  # fmt: skip
 
 
@@ -164,7 +167,7 @@ def structure_of_graph(graph: Graph) -> Structure:
         tuple(
             OpForm(
                 op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation,
-                source=index,
+                source=index, alpha=op.alpha,
             )
             for index, op in enumerate(graph.ops)
         ),

@@ -101,7 +101,7 @@ def _drop_idle_strides(module: fx.GraphModule) -> None:
         if isinstance(layer, nn.Conv2d):
             sizes, padding = node.args[0].meta["shape"][2:], cast(tuple[int, int], layer.padding)
             axes = zip(sizes, layer.kernel_size, layer.stride, layer.dilation, padding, strict=True)
-            layer.stride = tuple(  # type: ignore[assignment]
+            layer.stride = tuple(
                 1 if size + 2 * pad - dilation * (kernel - 1) == 1 else stride
                 for size, kernel, stride, dilation, pad in axes
             )

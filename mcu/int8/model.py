@@ -28,6 +28,11 @@ class Kind(StrEnum):
     RESHAPE = "reshape"
     RELU = "relu"
     SOFTMAX = "softmax"
+    LOGISTIC = "logistic"
+    TANH = "tanh"
+    HARD_SWISH = "hard_swish"
+    LEAKY_RELU = "leaky_relu"
+    MUL = "mul"
 
 
 class Activation(StrEnum):
@@ -67,6 +72,7 @@ class QOp:
         padding: ``((top, bottom), (left, right))`` zeros that the operator itself adds (SAME or VALID only:
             anything else is a PAD operator before it); for PAD the rows and columns it adds.
         name: path of the layer it came from.
+        alpha: slope of LEAKY_RELU below zero.
     """
 
     kind: Kind
@@ -81,6 +87,7 @@ class QOp:
     padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
     activation: Activation = Activation.NONE
     name: str = ""
+    alpha: float = 0.0
 
 
 @dataclass(frozen=True)

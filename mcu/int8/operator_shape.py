@@ -6,9 +6,19 @@ from collections.abc import Sequence
 from math import prod
 
 from mcu.graph.windows import output_size
+from mcu.int8.lookup import TABLES
 from mcu.int8.model import Kind, QOp
 
 Shape = tuple[int, ...]
+
+
+def broadcast(shapes: Sequence[Shape]) -> Shape | None:
+    """The shape of two operands of which one may be the other's channels at one position."""
+    if len(shapes) != 2 or len(shapes[0]) != len(shapes[1]):
+        return None
+    small, large = sorted(shapes, key=prod)
+    vector = (*(1,) * (len(large) - 1), large[-1])
+    return large if small in (large, vector) else None
 
 
 def output_shape(op: QOp, shapes: Sequence[Shape], output: Shape) -> Shape | None:
@@ -39,6 +49,10 @@ def output_shape(op: QOp, shapes: Sequence[Shape], output: Shape) -> Shape | Non
         return (1, op.weights.shape[0])
     if op.kind is Kind.ADD:
         return first if len(shapes) == 2 and shapes[0] == shapes[1] else None
+    if op.kind is Kind.MUL:
+        return broadcast(shapes)
+    if op.kind in TABLES:
+        return first
     if op.kind is Kind.CONCAT:
         if any(shape[:-1] != first[:-1] for shape in shapes):
             return None

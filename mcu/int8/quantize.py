@@ -49,7 +49,7 @@ def _operator(network: FoldedNet, index: int, op: Op, tensors: tuple[QTensor, ..
     activation = Activation.RELU if op.kind is Kind.RELU else op.activation  # its range ends at 6 already
     return QOp(
         op.kind, op.inputs, op.output, weights, scales, bias, op.kernel, op.stride, op.dilation, op.padding,
-        activation, op.name,
+        activation, op.name, op.alpha,
     )  # fmt: skip
 
 

@@ -42,6 +42,25 @@ def clamp(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     return cast(Value, b.refuse(f"values limited to {low} .. {high}", "allowed are ReLU (0 ..) and ReLU6 (0 .. 6)"))
 
 
+def hard_sigmoid(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """``relu6(x + 3) / 6``: the sum goes into the bias before it."""
+    return scaled(b, b.call(F.relu6, scaled(b, first_image(b, a), 1.0, 3.0)), 1 / 6, 0.0)
+
+
+def silu(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """``x * sigmoid(x)``."""
+    image = first_image(b, a)
+    return _joined(b, torch.mul, image, b.call(torch.sigmoid, image))
+
+
+def leaky_relu(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """With any slope below zero that does not turn values over."""
+    slope = float(a["negative_slope"])
+    if slope < 0:
+        b.refuse(f"LeakyReLU with the slope {slope}", "use a slope of 0 or more")
+    return b.call(F.leaky_relu, first_image(b, a), slope)
+
+
 def threshold(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     """``threshold(x, 0, 0)`` is a ReLU."""
     if a["threshold"] != 0 or a["value"] != 0:
@@ -103,13 +122,10 @@ def sub(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def mul(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """A product with a constant."""
+    """A product, of maps, of a map and one value for each of its channels (squeeze-and-excitation), or constants."""
     left, right = a["self"], a["other"]
     if isinstance(left, Image) and isinstance(right, Image):
-        return cast(
-            Value,
-            b.refuse("a product of two feature maps has no int8 kernel in mcusweep", "leave out the multiplication"),
-        )
+        return _product(b, left, right)
     image, constant = (left, right) if isinstance(left, Image) else (right, left)
     return scaled(b, cast(Image, image), constant, 0.0)
 
@@ -176,6 +192,21 @@ def _alike(b: Builder, left: Image, right: Image, what: str) -> tuple[Image, Ima
     return left, right
 
 
+def _product(b: Builder, left: Image, right: Image) -> Image:
+    """The larger operand first."""
+    if left.layout == right.layout and left.sizes == right.sizes:
+        return _joined(b, torch.mul, *_alike(b, left, right, "a product"))
+    left, right = b.map(b.image(left, "a product")), b.map(b.image(right, "a product"))
+    if left.sizes[2:] == (1, 1):
+        left, right = right, left
+    if left.sizes[:2] != right.sizes[:2] or right.sizes[2:] not in ((1, 1), left.sizes[2:]):
+        b.refuse(
+            f"a product of {left.sizes[1:]} and {right.sizes[1:]}",
+            "allowed are equal shapes, or one value for each channel",
+        )
+    return b.call(torch.mul, left, right.node)
+
+
 def _joined(b: Builder, function: Callable[..., Any], left: Image, right: Image) -> Image:
     joined = b.call(function, left, right.node)
     return replace(joined, row=left.row)
@@ -184,6 +215,12 @@ def _joined(b: Builder, function: Callable[..., Any], left: Image, right: Image)
 ELEMENTWISE: dict[str, Rule] = {
     "relu": unary(F.relu),
     "relu6": unary(F.relu6),
+    "sigmoid": unary(torch.sigmoid),
+    "tanh": unary(torch.tanh),
+    "hardswish": unary(F.hardswish),
+    "hardsigmoid": hard_sigmoid,
+    "silu": silu,
+    "leaky_relu": leaky_relu,
     "clamp": clamp,
     "clamp_min": clamp,
     "hardtanh": clamp,

@@ -7,21 +7,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mcu.graph.aten.builder import Builder
 
-_RECTIFIED = "use nn.ReLU or nn.ReLU6"
+_RECTIFIED = "use nn.ReLU, nn.ReLU6, nn.Hardswish or nn.SiLU"
 _NORM = "use nn.BatchNorm2d"
 _SPOKEN = {
-    "gelu": ("GELU (nn.GELU, F.gelu)", _RECTIFIED),
-    "mish": ("Mish (nn.Mish, F.mish)", _RECTIFIED),
-    "silu": ("SiLU (nn.SiLU, F.silu)", _RECTIFIED),
-    "hardswish": ("Hardswish (nn.Hardswish, F.hardswish)", _RECTIFIED),
-    "hardsigmoid": ("Hardsigmoid (nn.Hardsigmoid, F.hardsigmoid)", _RECTIFIED),
+    "gelu": ("GELU (nn.GELU, F.gelu)", "use nn.SiLU or nn.Hardswish, or nn.ReLU"),
+    "mish": ("Mish (nn.Mish, F.mish)", "use nn.SiLU or nn.Hardswish"),
     "selu": ("SELU (nn.SELU, F.selu)", _RECTIFIED),
     "celu": ("CELU (nn.CELU, F.celu)", _RECTIFIED),
     "elu": ("ELU (nn.ELU, F.elu)", _RECTIFIED),
-    "leaky_relu": ("LeakyReLU (nn.LeakyReLU, F.leaky_relu)", _RECTIFIED),
     "prelu": ("PReLU (nn.PReLU)", _RECTIFIED),
-    "sigmoid": ("Sigmoid (nn.Sigmoid, torch.sigmoid)", _RECTIFIED),
-    "tanh": ("Tanh (nn.Tanh, torch.tanh)", _RECTIFIED),
     "softplus": ("Softplus (nn.Softplus, F.softplus)", _RECTIFIED),
     "rrelu": ("RReLU (nn.RReLU, F.rrelu)", _RECTIFIED),
     "layer_norm": ("LayerNorm (nn.LayerNorm, F.layer_norm)", _NORM),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, cast
 
+import torch
 from torch import fx
 
 from mcu.graph import layers
@@ -39,7 +40,7 @@ def turned(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
         order = [int(dim) % rank for dim in a["dims"]]
     else:
         order = list(range(rank))
-        first, second = (int(a.get(f"dim{k}", a.get(f"axis{k}"))) % rank for k in (0, 1))
+        first, second = (int(cast(int, a.get(f"dim{k}", a.get(f"axis{k}")))) % rank for k in (0, 1))
         order[first], order[second] = order[second], order[first]
     return replace(image, layout=permuted(image.layout, order))
 
@@ -70,6 +71,18 @@ def sliced(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     if tuple(node.meta["val"].shape) != tuple(node.args[0].meta["val"].shape):  # type: ignore[union-attr]
         b.refuse("a slice of a tensor has no int8 kernel in mcusweep", "use a convolution or a pool with a stride")
     return image
+
+
+def expanded(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """Repeated along dimensions of size 1: left to the product or sum that reads it."""
+    image = _image(b, a)
+    shape, seen = tuple(node.meta["val"].shape), tuple(node.args[0].meta["val"].shape)  # type: ignore[union-attr]
+    if shape != seen and any(user.target not in _BROADCASTING for user in node.users):
+        b.refuse(f"a tensor repeated to {shape[1:]}", "leave the repeating to the product that reads it")
+    return image
+
+
+_BROADCASTING = (torch.ops.aten.mul.Tensor, torch.ops.aten.mul_.Tensor)
 
 
 def concatenated(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
@@ -104,6 +117,7 @@ VIEWS: dict[str, Rule] = {
     ),
     **dict.fromkeys(("permute", "transpose", "swapaxes", "swapdims"), turned),
     "movedim": moved,
+    **dict.fromkeys(("expand", "expand_as"), expanded),
     "select": selected,
     "slice": sliced,
     **dict.fromkeys(("cat", "concat", "concatenate"), concatenated),

@@ -44,7 +44,7 @@ def convolution(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     settings: dict[str, Any] = {"padding": (own[0][0], own[1][0]), "dilation": dilation, "groups": groups}
     layer = Convolution(channels, outer, kernel, stride, **settings, device="meta")
     layer.weight = cast(nn.Parameter, b.parameter(weight, (outer, channels // groups, *kernel)))
-    layer.bias = b.parameter(a["bias"])
+    layer.bias = b.parameter(a["bias"])  # type: ignore[assignment]
     sizes = b.sizes_of(image, outer, node.meta["val"].shape)
     return b.layer(path, layer, image, sizes)
 
@@ -73,11 +73,11 @@ def dense(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     if len(layout) == 2 and layout[:1] == batch:
         order = torch.tensor(_features(layout[1], sizes))
         row = b.row(b.map(value) if value.sizes[2:] != (1, 1) else value)
-        layer = nn.Linear(row.sizes[1], outer, device="meta")
+        linear = nn.Linear(row.sizes[1], outer, device="meta")
         path = b.layer_path(weight)
-        layer.weight = cast(nn.Parameter, b.parameter(_reordered(weight, order)))
-        layer.bias = b.parameter(a["bias"])
-        return b.layer(path, layer, row, (sizes[0], outer, 1, 1))
+        linear.weight = cast(nn.Parameter, b.parameter(_reordered(weight, order)))
+        linear.bias = cast(nn.Parameter, b.parameter(a["bias"]))
+        return b.layer(path, linear, row, (sizes[0], outer, 1, 1))
     if layout[-1] != plain(sizes, 4)[1] or layout[0] != batch[0]:
         b.refuse(
             "a dense layer along an axis that is not the channels",
@@ -87,7 +87,7 @@ def dense(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     layer = Convolution(sizes[1], outer, 1, device="meta")
     path = b.layer_path(weight)
     layer.weight = cast(nn.Parameter, b.parameter(weight, (outer, sizes[1], 1, 1)))
-    layer.bias = b.parameter(a["bias"])
+    layer.bias = b.parameter(a["bias"])  # type: ignore[assignment]
     made = b.layer(path, layer, image, (sizes[0], outer, *sizes[2:]))
     return replace(made, layout=_with_channels(layout, outer))
 
