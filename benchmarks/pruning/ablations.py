@@ -35,8 +35,8 @@ from pruning.engine import surgery
 from pruning.engine.controller import WidthController
 from pruning.engine.gates import GateBank
 from pruning.training.evaluation import int8_accuracy
-from pruning.training.problem import Outcome, Problem, Settings
 from pruning.training.job import Job
+from pruning.training.problem import Outcome, Problem, Settings
 from pruning.training.run import Run
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
 from search_spaces.tasks import load_task, task_digest
