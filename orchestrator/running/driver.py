@@ -8,17 +8,19 @@ specification and seed, and results of attempts that were given up are refused.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from orchestrator.executors.base import Event, Executor, Finished, LossReason, Lost, Reported, Started
 from orchestrator.planning.budget_plan import BudgetPlan
-from orchestrator.planning.plan import Plan
+from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.running.disk_guard import DiskGuard, DiskShort
 from orchestrator.running.interrupts import Interrupts, Wish
+from orchestrator.running.queue import Queue
 from orchestrator.running.stop_rule import StopRule
 from orchestrator.running.watcher import Watcher
-from orchestrator.samplers.base import Context, Sampler, replay
+from orchestrator.samplers.base import Context, Sampler, Suggestion, replay
 from orchestrator.samplers.observation import observe
 from orchestrator.spec import FINAL_STATES, EpochReport, TrialResult, TrialSpec
 from orchestrator.storage.connection import StoreError
@@ -57,7 +59,11 @@ class Work:
 
 @dataclass(frozen=True)
 class DriverParts:
-    """What the driver works with; all of it can be replaced in tests."""
+    """What the driver works with; all of it can be replaced in tests.
+
+    Attributes:
+        left_network: whether a complete trial left its trained network, whole, so that another one can begin with it.
+    """
 
     store: Store
     study: Study
@@ -71,6 +77,7 @@ class DriverParts:
     interrupts: Interrupts = field(default_factory=Interrupts)
     retries: Retries = field(default_factory=Retries)
     on_result: Callable[[], None] = lambda: None
+    left_network: Callable[[TrialResult], bool] = lambda _: True
     disk: DiskGuard = field(default_factory=DiskGuard)
 
 
@@ -87,7 +94,7 @@ class Driver:
         self._parts, self._lock = parts, lock
         self._waiting: deque[Work] = deque()
         self._running: dict[str, Work] = {}
-        self._next_number = 0
+        self._queue = Queue(parts.plan.lineage)
         self._last_heartbeat = 0.0
         self._noted_wish = Wish.GO_ON
         self._shortage: str | None = None
@@ -134,7 +141,7 @@ class Driver:
         return shortage is not None
 
     def _unfinished(self) -> bool:
-        return bool(self._waiting or self._running or self._next_number < len(self._parts.plan.trials))
+        return bool(self._waiting or self._running or len(self._queue))
 
     def _tell_wish(self, wish: Wish) -> None:
         if wish is self._noted_wish:
@@ -168,9 +175,13 @@ class Driver:
             if trial.state not in FINAL_STATES:
                 work = Work(trial.id, trial.number, trial.spec, failures.get(trial.number, 0))
                 self._waiting.append(work)
-        self._next_number = len(stored)
+        self._queue = Queue(parts.plan.lineage, (trial.number for trial in stored))
         for trial in stored:
-            parts.budgets.restore(parts.plan.trials[trial.number], trial.spec, trial.result)
+            planned_trial = parts.plan.trials[trial.number]
+            if trial.result is not None:
+                self._note_network(planned_trial, trial.spec, trial.result)
+            if not planned_trial.is_parent:
+                parts.budgets.restore(planned_trial, trial.spec, trial.result)
         self._remind_stop_rule(stored)
         return [(trial.spec, trial.result) for trial in stored if trial.result is not None]
 
@@ -189,15 +200,15 @@ class Driver:
 
     def _complete_record(self, stored: list[StoredTrial]) -> None:
         parts = self._parts
-        records = parts.record.records()
-        for trial in stored[len(records) :]:
-            planned = parts.plan.trials[trial.number]
-            parts.record.start(trial.number, trial.spec, parts.plan.spaces[planned.method], planned.index, {})
+        records = {record.trial.number: record for record in parts.record.records()}
         for trial in stored:
-            known = trial.number < len(records) and records[trial.number].trial.state.is_finished()
+            if trial.number not in records:
+                self._record_start(parts.plan.trials[trial.number], trial.spec, {})
+        for trial in stored:
+            known = trial.number in records and records[trial.number].trial.state.is_finished()
             if trial.result is not None and not known:
                 parts.record.finish(trial.number, trial.spec, trial.result)
-        replay(parts.sampler, parts.record.records())
+        replay(parts.sampler, (record for record in parts.record.records() if record.index >= 0))
 
     # handing out
 
@@ -218,23 +229,23 @@ class Driver:
                 yield work
             else:
                 self._waiting.append(work)
-        while self._next_number < len(self._parts.plan.trials):
-            new = self._ask()
+        while (number := self._queue.next()) is not None:
+            new = self._ask(self._parts.plan.trials[number])
             if new is not None:
                 yield new
 
-    def _ask(self) -> Work | None:
-        """Write the next planned trial; None if an equal one gave its result already."""
+    def _ask(self, planned: PlannedTrial) -> Work | None:
+        """Write a planned trial whose ancestor is through; None if an equal one gave its result already."""
         parts = self._parts
-        planned = parts.plan.trials[self._next_number]
-        planned = replace(planned, budget=parts.budgets.of(planned))
-        seeds = parts.plan.sweep.sweep.seeds or 1
-        context = Context(planned.budget.budget, planned.network.name, len(parts.plan.cells), seeds)
-        suggestion = parts.sampler.suggest(planned.method, planned.index, context)
-        spec = parts.plan.spec(planned, suggestion.params)
+        suggestion = Suggestion({})
+        if not planned.is_parent:
+            planned = replace(planned, budget=parts.budgets.of(planned))
+            seeds = parts.plan.sweep.sweep.seeds or 1
+            context = Context(planned.budget.budget, planned.network.name, len(parts.plan.cells), seeds)
+            suggestion = parts.sampler.suggest(planned.method, planned.index, context)
+        spec = parts.plan.spec(planned, suggestion.params, self._queue.start(planned))
         trial_id = parts.store.add_trial(parts.study, planned.number, spec)
-        self._next_number += 1
-        parts.record.start(planned.number, spec, parts.plan.spaces[planned.method], planned.index, suggestion.memory)
+        self._record_start(planned, spec, suggestion.memory)
         work = Work(trial_id, planned.number, spec)
         equal = None if parts.study.simulated else parts.store.equal_result(spec.hash())
         if equal is None:
@@ -243,6 +254,16 @@ class Driver:
         parts.store.finish_without_attempt(trial_id, result, reused_from=origin)
         self._conclude(work, result, origin)
         return None
+
+    def _record_start(self, planned: PlannedTrial, spec: TrialSpec, memory: Mapping[str, Any]) -> None:
+        space = {} if planned.is_parent else self._parts.plan.spaces[planned.method]
+        self._parts.record.start(planned.number, spec, space, planned.index, memory)
+
+    def _note_network(self, planned: PlannedTrial, spec: TrialSpec, result: TrialResult) -> None:
+        """Let those go on that waited for a trial's trained network, with it or without."""
+        if planned.is_parent or self._parts.plan.lineage.inherits(planned):
+            left = result.state == "complete" and spec.leaves_network and self._parts.left_network(result)
+            self._queue.ended(planned.number, (spec, result) if left else None)
 
     def _hand_out(self, work: Work) -> None:
         attempt = self._parts.store.begin_attempt(work.trial_id)
@@ -278,8 +299,10 @@ class Driver:
         parts = self._parts
         planned = parts.plan.trials[work.number]
         parts.record.finish(work.number, work.spec, result)
-        parts.sampler.learn(planned.method, planned.index, observe(result, work.spec.budget.budget()))
-        parts.budgets.ended(planned, work.spec, result)
+        if not planned.is_parent:
+            parts.sampler.learn(planned.method, planned.index, observe(result, work.spec.budget.budget()))
+            parts.budgets.ended(planned, work.spec, result)
+        self._note_network(planned, work.spec, result)
         parts.stop_rule.ended(work.number, work.spec, result)
         parts.on_result()
         parts.watcher.finished(work.number, work.spec, result, reused_from)

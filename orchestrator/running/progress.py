@@ -16,7 +16,7 @@ from rich.text import Text
 
 from mcu.budget import Budget
 from orchestrator.executors.base import LossReason
-from orchestrator.planning.plan import Plan
+from orchestrator.planning.plan import DENSE, Plan
 from orchestrator.running.watcher import Watcher
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 from orchestrator.tables import bar, duration, printable
@@ -68,7 +68,7 @@ class Tally:
     def begin(self, plan: Plan, finished: list[tuple[TrialSpec, TrialResult]], capacity: int) -> None:
         """Start from the plan and what earlier runs finished."""
         self.planned, self.capacity, self.began = len(plan.trials), capacity, self.clock()
-        self.names = {named.budget: named.name for _, named in plan.cells}
+        self.names = {DENSE.budget: DENSE.name} | {named.budget: named.name for _, named in plan.cells}
         adaptive = plan.sweep.budgets.plan == "adaptive"
         for trial in plan.trials:
             name = CHOSEN_LATER if adaptive and trial.index >= len(plan.cells) else trial.budget.name

@@ -58,6 +58,8 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
     started = time.monotonic()
     if spec.data is not None and spec.data != digest_here(spec.task):
         raise InputError(f"task {spec.task.name!r}: its data changed since this trial was planned; launch a new study")
+    if spec.ancestor is not None:
+        raise InputError(f"method {spec.method!r} cannot begin with the network of another trial yet")
     try:
         task = task_here(spec.task)
         problem, settings = problem_of(spec, task), settings_of(spec, artifacts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import orchestrator.methods
@@ -13,7 +14,11 @@ from orchestrator.running.watcher import Watcher
 from orchestrator.storage.store import Store
 from search_spaces.sweep import SweepConfig
 
-FAKE_METHODS = (MethodEntry("fake", "for tests"), MethodEntry("other", "for tests"))
+FAKE_METHODS = (
+    MethodEntry("fake", "for tests"),
+    MethodEntry("other", "for tests"),
+    MethodEntry("heir", "for tests", inherits=True),
+)
 if FAKE_METHODS[0] not in orchestrator.methods.BUILT_IN:
     orchestrator.methods.BUILT_IN += FAKE_METHODS
 
@@ -50,10 +55,11 @@ def run(storage: str, sweep: SweepConfig, options: RunOptions = OPTIONS, **more:
 
 
 def main() -> None:
-    """``fake_sweep.py STORAGE`` continues the study of that database."""
+    """``fake_sweep.py STORAGE [WORKERS]`` continues the study of that database."""
+    options = replace(OPTIONS, workers=int(sys.argv[2])) if len(sys.argv) > 2 else OPTIONS
     store = Store(sys.argv[1], writing=True)
     study = store.study()
-    run_study(store, study, stored_sweep(study), OPTIONS, Watcher(), Interrupts())
+    run_study(store, study, stored_sweep(study), options, Watcher(), Interrupts())
 
 
 if __name__ == "__main__":
