@@ -19,6 +19,7 @@ SPECIAL = {
     ("budgets", "flash"): "two sizes, low and high",
     ("budgets", "sram"): "two sizes, low and high",
     ("budgets", "macs"): "two counts, low and high",
+    ("budgets", "list"): "list of {name, flash, sram, macs}",
     ("methods", "trials"): "{method = number}",
 }
 NOTE = "<!-- made by docs/make_reference.py; do not edit -->\n\n"
