@@ -87,7 +87,6 @@ def _bring_files(bundle: StudyBundle, root: Path) -> tuple[dict[str, str], list[
             missing.append(name)
             continue
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(target, data)
         except OSError as error:
             raise InputError(f"{target}: cannot be written: {error.strerror}") from None

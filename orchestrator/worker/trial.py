@@ -264,6 +264,5 @@ def _json(value: Any) -> bytes:
 
 def _store(artifacts: Path, folder: str, name: str, data: bytes) -> Artifact:
     target = artifacts / folder / name
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(target, data)
     return Artifact(path=f"{folder}/{name}", sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))

@@ -65,7 +65,11 @@ def test_counts_print_short_when_round(value, text):
 
 
 def test_rounded_amounts_have_one_unit_and_fixed_decimals():
-    assert [format_bytes(value, rounded=True) for value in (0, 63_580, 2 * 1024**2)] == ["0.0 KB", "62.1 KB", "2,048.0 KB"]
+    assert [format_bytes(value, rounded=True) for value in (0, 63_580, 2 * 1024**2)] == [
+        "0.0 KB",
+        "62.1 KB",
+        "2,048.0 KB",
+    ]
     assert [format_count(value, rounded=True) for value in (99_900, 4_400_000)] == ["99.9 k", "4.40 M"]
 
 

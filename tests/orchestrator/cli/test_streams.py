@@ -138,7 +138,7 @@ def test_a_read_only_file_system_is_one_line(folder, monkeypatch):
 
     store = Store(f"sqlite:///{folder}/mcusweep.db")
     monkeypatch.setattr("zipfile.ZipFile", read_only)
-    monkeypatch.setattr(Path, "write_bytes", read_only)
+    monkeypatch.setattr(Path, "open", read_only)
     monkeypatch.setattr(Path, "unlink", read_only)
     with pytest.raises(InputError, match="Read-only file system"):
         write_zip(bundle_of(store, store.study()), folder / "a.zip")
