@@ -29,7 +29,16 @@ from pruning.methods import method
 from pruning.training.checkpoint import remove_checkpoint
 from pruning.training.evaluation import float_accuracy, int8_inputs
 from pruning.training.metrics import Metric, confusion, score, score_card
-from pruning.training.problem import DivergedError, Infeasible, Outcome, Problem, Progress, Settings, StoppedError
+from pruning.training.problem import (
+    CannotTakeError,
+    DivergedError,
+    Infeasible,
+    Outcome,
+    Problem,
+    Progress,
+    Settings,
+    StoppedError,
+)
 from search_spaces.networks import build_network
 from search_spaces.tasks import Task
 
@@ -52,8 +61,8 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
         report: called after every epoch; False asks the trial to stop.
 
     Returns:
-        The result. A budget that the method cannot meet is ``infeasible``, a stopped trial ``stopped``, a
-        diverged or out-of-memory one ``failed``, each with its reason; a defect raises.
+        The result. A budget that the method cannot meet is ``infeasible``, a network that it cannot take ``cannot``, a
+        stopped trial ``stopped``, a diverged or out-of-memory one ``failed``, each with its reason; a defect raises.
     """
     started = time.monotonic()
     if spec.data is not None and spec.data != digest_here(spec.task):
@@ -72,6 +81,9 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
     except StoppedError as stop:
         remove_checkpoint(artifacts / spec.hash())
         return _ended("stopped", str(stop), started)
+    except CannotTakeError as error:
+        remove_checkpoint(artifacts / spec.hash())
+        return _ended("cannot", f"{spec.method} cannot take this network: {error}", started)
     except DivergedError as error:
         remove_checkpoint(artifacts / spec.hash())  # a retry starts again
         return _ended("failed", f"diverged: {error}", started)
