@@ -10,15 +10,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from mcu.errors import InputError
+from mcu.files import write_atomic
+from mcu.units import format_bytes, format_count
 from reports.columns import Unit, unit_of
 from reports.csv_cells import safe_cell
 
@@ -75,7 +75,7 @@ def write_rows(
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     else:
-        write_atomic(output, content)
+        write_output(output, content)
 
 
 def encode_rows(columns: Sequence[str], rows: list[Row], style: Format) -> bytes:
@@ -93,24 +93,20 @@ def encode_rows(columns: Sequence[str], rows: list[Row], style: Format) -> bytes
     return encode(columns, rows).encode("utf-8", errors="replace")
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all.
+def write_output(path: Path, content: bytes, option: str = "--output") -> None:
+    """Write the file a user asked for with an option, whole or not at all.
 
     Raises:
         InputError: the folder does not exist or cannot be written.
     """
     if not path.absolute().parent.is_dir():
-        raise InputError(f"--output {path}: folder {path.absolute().parent} does not exist")
+        raise InputError(f"{option} {path}: folder {path.absolute().parent} does not exist")
     if path.is_dir():
-        raise InputError(f"--output {path}: is a folder; give a file")
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+        raise InputError(f"{option} {path}: is a folder; give a file")
     try:
-        partial.write_bytes(content)  # with the permissions that the user's umask leaves
-        os.replace(partial, path)
+        write_atomic(path, content)
     except OSError as error:
-        with suppress(OSError):  # on a read-only file system even what is not there cannot be removed
-            partial.unlink(missing_ok=True)
-        raise InputError(f"--output {path}: {error.strerror}") from None
+        raise InputError(f"{option} {path}: {error.strerror}") from None
 
 
 def human(name: str, value: Any) -> str:
@@ -123,9 +119,9 @@ def human(name: str, value: Any) -> str:
     if unit is Unit.FRACTION:
         return f"{100 * value:.1f} %"
     if unit is Unit.BYTES:
-        return f"{value / 1024:,.1f} KB"
+        return format_bytes(value, rounded=True)
     if unit is Unit.OPERATIONS:
-        return f"{value / 1e6:,.2f} M"
+        return format_count(value, rounded=True)
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return printable(json.dumps(value) if isinstance(value, dict | list) else str(value))
@@ -228,14 +224,6 @@ def _arrow(pa: Any, values: list[Any]) -> Any:
     if kinds <= {int, float} or len(kinds) <= 1:
         return pa.array([float(v) if kinds == {int, float} and v is not None else v for v in values])
     return pa.array([None if value is None else str(value) for value in values])
-
-
-def duration(seconds: float) -> str:
-    """``2 h 05 min``, ``3 min 20 s`` or ``12 s``."""
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-    return f"{whole // 60} min {whole % 60:02} s" if whole >= 60 else f"{whole} s"
 
 
 def bar(share: float, width: int = 10) -> str:
