@@ -44,7 +44,7 @@ class Affine(nn.BatchNorm2d):
     """
 
     def __init__(self, weight: nn.Parameter, bias: nn.Parameter) -> None:
-        super().__init__(len(weight), eps=0.0, affine=False, device=weight.device)
+        super().__init__(len(weight), eps=0.0, affine=False, device=weight.device, dtype=weight.dtype)
         self.affine, self.weight, self.bias = True, weight, bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

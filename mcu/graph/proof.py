@@ -21,8 +21,9 @@ from mcu.graph.aten.rules import rebuilt
 from mcu.graph.graph import Graph
 from mcu.graph.places import place_of
 
-TOLERANCE = 1e-3
-"""Largest difference, as a part of the largest value, that rounding makes in float32 over some hundred layers."""
+TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
+"""Largest difference, as a part of the largest value, that rounding makes over some hundred layers. Random weights may
+let values grow by orders of magnitude on the way, so double precision is used wherever the module takes it."""
 
 EXAMPLES = 2
 """Inputs compared; another number than was captured, so that a batch baked in is found."""
@@ -37,20 +38,37 @@ def prove(captured: Captured, input_shape: tuple[int, ...], lower: Lower, seed: 
         InputError: naming the first operator that differs.
     """
     generator = torch.Generator().manual_seed(seed)
-    tensors = random_tensors(captured, generator)
     device = next(iter(captured.module.parameters()), torch.zeros(())).device
     x = torch.randn(EXAMPLES, *input_shape, generator=generator).to(device)
+    tensors = random_tensors(captured, generator)
+    try:
+        double = {name: _doubled(tensor) for name, tensor in tensors.items()}
+        wanted, x, tensors = _scores(captured, double, x.double()), x.double(), double
+    except RuntimeError:  # a module that makes tensors of float32 on its way
+        wanted = _scores(captured, tensors, x)
     network, builder = rebuilt(captured, tensors)
     network.eval()
     graph = lower(network)
-    with evaluating(captured.module), without_dropout():
-        wanted = _first_tensor(functional_call(captured.module, dict(tensors), (x,), tie_weights=False))
     with torch.no_grad():
         found = network(x)
     scores = builder.finish(found.flatten(1)) if builder.finish else found
     if not agree(scores.flatten(1), wanted.flatten(1)):
         raise InputError(_first_difference(captured, network, tensors, x))
     require_equal(network, graph, x)
+
+
+def _scores(captured: Captured, tensors: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    with evaluating(captured.module), without_dropout():
+        returned = functional_call(captured.module, dict(tensors), (x,), tie_weights=False)
+    leaves = torch.utils._pytree.tree_leaves(returned)
+    return next(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
+
+
+def _doubled(tensor: torch.Tensor) -> torch.Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    found = tensor.detach().double()
+    return nn.Parameter(found, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else found
 
 
 def require_equal(network: fx.GraphModule, graph: Graph, x: torch.Tensor) -> None:
@@ -76,7 +94,7 @@ def agree(found: torch.Tensor, wanted: torch.Tensor) -> bool:
     if found.shape != wanted.shape:
         return False
     largest = float(wanted.abs().max()) if wanted.numel() else 0.0
-    return float((found - wanted).abs().max()) <= TOLERANCE * max(largest, 1e-3)
+    return float((found - wanted).abs().max()) <= TOLERANCE[wanted.dtype] * max(largest, 1e-3)
 
 
 def random_tensors(captured: Captured, generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -148,11 +166,6 @@ def without_dropout() -> Iterator[None]:
     """No dropout at all, not even ``F.dropout(x)``, which torch leaves on in evaluation mode."""
     with _NoDropout():
         yield
-
-
-def _first_tensor(returned: Any) -> torch.Tensor:
-    leaves = torch.utils._pytree.tree_leaves(returned)
-    return next(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
 
 
 def _first_difference(

@@ -121,7 +121,7 @@ def _propagate_shapes(module: fx.GraphModule, input_shape: tuple[int, ...]) -> N
     parameter = next(module.parameters(), torch.zeros(1))
     with evaluating(module):
         try:
-            _Shapes(module).run(torch.zeros(1, *input_shape, device=parameter.device))
+            _Shapes(module).run(torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype))
         except Exception as error:
             raise InputError(
                 f"network: an input of shape {tuple(input_shape)} does not pass through it ({first_line(error)})"

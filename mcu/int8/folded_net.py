@@ -134,7 +134,7 @@ class FoldedNet(nn.Module):
             if op.kind is Kind.CONV:
                 return _convolved(x, weight, bias, op)
             with torch.autocast(x.device.type, enabled=False):  # slow in bfloat16: pruning/training/precision.py
-                return _convolved(x.float(), weight, bias, op, x.shape[1])
+                return _convolved(x.to(weight.dtype), weight, bias, op, x.shape[1])
         if op.kind is Kind.ADD:
             return inputs[0] + inputs[1]
         if op.kind is Kind.CONCAT:
@@ -327,10 +327,10 @@ def _folded(graph: Graph, op: Op, module: nn.Module) -> tuple[torch.Tensor, torc
     layer: Any = module.get_submodule(op.layer) if op.layer else None
     norm: Any = module.get_submodule(op.norm) if op.norm else None
     if layer is not None:
-        weight = layer.weight.detach().reshape(channels, -1, *op.kernel).float()
-        bias = weight.new_zeros(channels) if layer.bias is None else layer.bias.detach().float()
+        weight = layer.weight.detach().reshape(channels, -1, *op.kernel)
+        bias = weight.new_zeros(channels) if layer.bias is None else layer.bias.detach()
     else:
-        weight = torch.ones(channels, 1, 1, 1, device=norm.running_mean.device)
+        weight = torch.ones(channels, 1, 1, 1, device=norm.running_mean.device, dtype=norm.running_mean.dtype)
         bias = weight.new_zeros(channels)
     if norm is not None:
         gain = 1.0 if norm.weight is None else norm.weight.detach()

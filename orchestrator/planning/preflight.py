@@ -7,9 +7,9 @@ from typing import Any
 
 from mcu.cost.resources import ResourceModel
 from mcu.errors import InputError
-from mcu.graph.trace import trace
 from pruning.engine.depth import shallowest
 from pruning.engine.landing import require_reachable
+from pruning.engine.network import Structure
 from pruning.engine.rehearsal import rehearse
 from pruning.training.recipe import check_parent, check_value
 from search_spaces.choices import NetworkChoice, Scalar
@@ -91,7 +91,7 @@ def _resources(choice: NetworkChoice, task: Task) -> ResourceModel:
             raise InputError(
                 f"network.frozen: {path!r} is no layer of {choice.name}; {hint}allowed are paths of layers"
             )
-    traits = task.input_shape, choice.frozen, choice.multiple
-    traced = trace(network, *traits)
+    structure = Structure(task.input_shape, choice.frozen, choice.round_to)
+    traced = structure.trace(network)
     rehearse(traced, task.input_shape)
-    return ResourceModel(shallowest(traced, *traits))
+    return ResourceModel(shallowest(traced.module, structure))

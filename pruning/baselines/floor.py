@@ -12,17 +12,13 @@ from pruning.training.problem import Infeasible, Problem
 
 def dense_model(problem: Problem) -> ResourceModel:
     """Resources of the problem's network as a function of its widths."""
-    return _model(problem.network(), problem)
+    return problem.structure.model(problem.network())
 
 
 def used_by(network: nn.Module, problem: Problem) -> Resources:
     """What a network would use as it is."""
-    model = _model(network, problem)
+    model = problem.structure.model(network)
     return model.exact(model.dense_widths)
-
-
-def _model(network: nn.Module, problem: Problem) -> ResourceModel:
-    return ResourceModel(problem.traced(network).graph, problem.runtime)
 
 
 def below_floor(problem: Problem, budget: Budget) -> Infeasible | None:

@@ -77,6 +77,7 @@ class Builder:
         self.finish: Callable[[torch.Tensor], torch.Tensor] | None = None
         self.owner = dict(captured.module.named_modules(remove_duplicate=False))
         self.present = captured.input
+        self.dtype = next((t.dtype for t in self.tensors.values() if t.is_floating_point()), torch.float32)
         self.device = next(iter(captured.module.parameters()), torch.zeros(())).device
 
     def build(self, rules: Mapping[str, Rule]) -> fx.GraphModule:

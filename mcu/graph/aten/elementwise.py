@@ -163,9 +163,9 @@ def _is_number(value: Any, number: float) -> bool:
 
 def _by_channel(b: Builder, image: Image, constant: Any) -> nn.Parameter:
     """The constant as ``(C,)``; trained if it is a parameter."""
-    channels, device = image.sizes[1], b.device
+    channels = image.sizes[1]
     if not isinstance(constant, Constant):
-        return nn.Parameter(torch.full((channels,), float(constant), device=device), requires_grad=False)
+        return nn.Parameter(torch.full((channels,), float(constant), device=b.device, dtype=b.dtype), requires_grad=False)
     tensor = constant.tensor
     spread = [dim for dim in range(-tensor.ndim, 0) if tensor.shape[dim] != 1]
     along = len(spread) == 1 and -spread[0] <= len(image.layout) and image.layout[spread[0]] == plain(image.sizes, 2)[1]
@@ -176,7 +176,7 @@ def _by_channel(b: Builder, image: Image, constant: Any) -> nn.Parameter:
         )
     if isinstance(tensor, nn.Parameter) and tuple(tensor.shape) == (channels,):
         return tensor
-    values = tensor.detach().float().reshape(-1).expand(channels).clone()
+    values = tensor.detach().to(b.device, b.dtype).reshape(-1).expand(channels).clone()
     return nn.Parameter(values, requires_grad=isinstance(tensor, nn.Parameter) and tensor.requires_grad)
 
 
