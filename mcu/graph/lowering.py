@@ -305,7 +305,7 @@ _FUNCTIONS: dict[Any, Callable[[Lowering, fx.Node], None]] = {
     torch.sigmoid: lambda b, n: b.table(n, Kind.LOGISTIC),
     torch.tanh: lambda b, n: b.table(n, Kind.TANH),
     F.hardswish: lambda b, n: b.table(n, Kind.HARD_SWISH),
-    F.leaky_relu: lambda b, n: b.table(n, Kind.LEAKY_RELU, float(n.args[1])),
+    F.leaky_relu: lambda b, n: b.table(n, Kind.LEAKY_RELU, float(cast(float, n.args[1]))),
     layers.concatenate: Lowering.concat,
     layers.max_pool: lambda b, n: b.pool(n, Kind.MAX_POOL),
     layers.average_pool: lambda b, n: b.pool(n, Kind.AVG_POOL),

@@ -75,6 +75,9 @@ def capture(module: nn.Module, input_shape: tuple[int, ...]) -> Captured:
         InputError: where the module does not take the input, decides by the data, or is wrapped beyond recognition.
     """
     module = unwrapped(module)
+    for name, parameter in module.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype is not torch.float32:
+            raise InputError(f"network: parameter '{name}' is {parameter.dtype}; allowed is float32: call .float()")
     device = next(iter(module.parameters()), torch.zeros(())).device
     example = torch.zeros(BATCH, *input_shape, device=device)
     with evaluating(module), _quietly():

@@ -165,7 +165,9 @@ def _by_channel(b: Builder, image: Image, constant: Any) -> nn.Parameter:
     """The constant as ``(C,)``; trained if it is a parameter."""
     channels = image.sizes[1]
     if not isinstance(constant, Constant):
-        return nn.Parameter(torch.full((channels,), float(constant), device=b.device, dtype=b.dtype), requires_grad=False)
+        return nn.Parameter(
+            torch.full((channels,), float(constant), device=b.device, dtype=b.dtype), requires_grad=False
+        )
     tensor = constant.tensor
     spread = [dim for dim in range(-tensor.ndim, 0) if tensor.shape[dim] != 1]
     along = len(spread) == 1 and -spread[0] <= len(image.layout) and image.layout[spread[0]] == plain(image.sizes, 2)[1]

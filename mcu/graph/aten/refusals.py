@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 _RECTIFIED = "use nn.ReLU, nn.ReLU6, nn.Hardswish or nn.SiLU"
 _NORM = "use nn.BatchNorm2d"
-_SPOKEN = {
+SPOKEN = {
     "gelu": ("GELU (nn.GELU, F.gelu)", "use nn.SiLU or nn.Hardswish, or nn.ReLU"),
     "mish": ("Mish (nn.Mish, F.mish)", "use nn.SiLU or nn.Hardswish"),
     "selu": ("SELU (nn.SELU, F.selu)", _RECTIFIED),
@@ -45,5 +45,5 @@ _SPOKEN = {
 
 def reason(builder: Builder, name: str) -> tuple[str, str]:
     """Why an operator is refused, and what to write instead."""
-    spoken, instead = _SPOKEN.get(name.removesuffix("_"), (name.strip("_"), "see docs/reference/operators.md"))
+    spoken, instead = SPOKEN.get(name.removesuffix("_"), (name.strip("_"), "see docs/reference/operators.md"))
     return f"{spoken} has no int8 kernel in mcusweep", instead

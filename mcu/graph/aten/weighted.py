@@ -44,7 +44,7 @@ def convolution(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     settings: dict[str, Any] = {"padding": (own[0][0], own[1][0]), "dilation": dilation, "groups": groups}
     layer = Convolution(channels, outer, kernel, stride, **settings, device="meta")
     layer.weight = cast(nn.Parameter, b.parameter(weight, (outer, channels // groups, *kernel)))
-    layer.bias = b.parameter(a["bias"])  # type: ignore[assignment]
+    layer.bias = b.parameter(a["bias"])
     sizes = b.sizes_of(image, outer, node.meta["val"].shape)
     return b.layer(path, layer, image, sizes)
 
@@ -87,7 +87,7 @@ def dense(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     layer = Convolution(sizes[1], outer, 1, device="meta")
     path = b.layer_path(weight)
     layer.weight = cast(nn.Parameter, b.parameter(weight, (outer, sizes[1], 1, 1)))
-    layer.bias = b.parameter(a["bias"])  # type: ignore[assignment]
+    layer.bias = b.parameter(a["bias"])
     made = b.layer(path, layer, image, (sizes[0], outer, *sizes[2:]))
     return replace(made, layout=_with_channels(layout, outer))
 
