@@ -197,8 +197,8 @@ def operators() -> str:
     refused = [(said, instead) for said, instead in dict.fromkeys(SPOKEN.values())]
     return (
         f"{NOTE}# Operators\n\nWhat a network may be written with. Modules, functions, methods and in-place forms are "
-        "one and the same: networks\nare captured by `torch.export`, in evaluation mode. What comes out is compared with "
-        "the network before anything is\ntrained. `mcusweep check` says what a network costs, or which line is "
+        "one and the same: networks are\ncaptured by `torch.export`, in evaluation mode. What comes out is compared "
+        "with the network before anything is\ntrained. `mcusweep check` says what a network costs, or which line is "
         "refused.\n\n"
         f"{table(('written', 'becomes'), rows)}\n## Refused by name\n\n{table(('refused', 'instead'), refused)}"
     )
