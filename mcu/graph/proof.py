@@ -186,8 +186,9 @@ def _first_difference(
     found = canonical_values(network, x)
     for node in network.graph.nodes:
         wanted = recorder.values.get(str(node.meta.get("aten")))
-        alike = isinstance(wanted, torch.Tensor) and wanted.shape == found[node.name].shape
-        if alike and not agree(found[node.name], wanted):
+        if not isinstance(wanted, torch.Tensor) or wanted.shape != found[node.name].shape:
+            continue
+        if not agree(found[node.name], wanted):
             return _says(place_of(node), "what mcusweep made of it")
     return f"network {type(captured.module).__name__}: another function than the module's comes out of mcusweep"
 

@@ -67,7 +67,7 @@ def test_flipped_bytes_give_a_model_or_one_clear_error(flips):
 
 def test_an_unknown_operator_is_named_with_the_layer_and_what_to_do():
     schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
-    for code, name, advice in ((98, "LEAKY_RELU", "allowed are"), (6, "DEQUANTIZE", "convert with int8 output")):
+    for code, name, advice in ((111, "ELU", "allowed are"), (6, "DEQUANTIZE", "convert with int8 output")):
         message = refuse(edited(schema, lambda model, code=code: set_code(model, code)))
         assert f"operator {name} (output 'tensor 1')" in message
         assert advice in message
