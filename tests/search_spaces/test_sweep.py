@@ -156,7 +156,7 @@ def test_only_factories_remember_the_folder(write, tmp_path):
         ("sweep.name=", "sweep.name = '': must have at least 1 character"),
         ("sweep.trials=1.5", "sweep.trials = 1.5: must be a valid integer"),
         ("hyperparameters.x={low = 0.1, high = inf}", "hyperparameters.x.high = inf: must be a finite number"),
-        ("hyperparameters.x={choices = [1, nan]}", "hyperparameters.x.choices[1] = nan: must be a finite number"),
+        ("hyperparameters.x={choices = [1, nan]}", r"hyperparameters.x.choices\[1\] = nan: must be a finite number"),
         ("hyperparameters.x={low = true, high = 2}", "low = True: must be a valid integer or a valid number"),
         ("hyperparameters.learning_rate={low=1,high=0}", "low must be less than high"),
         ("hyperparameters.learning_rate={low=1,hi=2}", "hyperparameters.learning_rate"),
