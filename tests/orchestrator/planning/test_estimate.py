@@ -66,8 +66,7 @@ def test_rare_classes_with_weights_in_sorted_data_are_estimated(tmp_path):
 def test_a_loss_that_diverges_at_the_first_step_is_estimated(tmp_path, monkeypatch):
     def diverge(*_):
         raise DivergedError("the loss became inf at step 0 of 3")
-        yield
 
-    monkeypatch.setattr("orchestrator.planning.estimate.Trainer.run", diverge)
+    monkeypatch.setattr("orchestrator.planning.estimate.Trainer.take_step", diverge)
     sorted_arrays(tmp_path / "t.npz", (80, 80, 80))
     assert estimate_sweep(arrays_sweep(tmp_path / "t.npz", epochs=1)).step_seconds["ds-cnn"] >= 0
