@@ -1,37 +1,56 @@
-"""Optuna's own tables in the same database, kept so that optuna-dashboard and Optuna's API show the sweep.
+"""A mirror of a study in Optuna's own tables, so that optuna-dashboard and Optuna's API show the sweep.
 
-Our tables lead, and `reconcile` writes what a crash left out. A trial here has the number of ours, unless that was
-asked for out of turn: then its attribute `NUMBER` says which it is.
+Nothing is learned from it: our tables lead, `OptunaMirror.complete` writes what a crash left out, and where an
+extension added methods the mirror is made anew. A trial here has the number of ours, unless that was asked for out of
+turn: then its attribute `NUMBER` says which it is.
+
+Studies and trials are written by Optuna's public API (`create_study`, `Study.add_trial`, `delete_study`). It ends
+where a trial that was added running is finished: `Study.tell` sets no constraints, and making a `Trial` of it asks a
+sampler, so the methods of `RDBStorage` are called, and constraints are written as `Trial.set_constraint` does.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
-from optuna.storages._rdb.models import TrialModel, TrialParamModel
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import exc, select, update
+from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
-from mcu.budget import RESOURCES, Budget
-from orchestrator.samplers.base import Context, Record
 from orchestrator.samplers.observation import DIRECTIONS, OBJECTIVES, observe
-from orchestrator.samplers.optuna import write_observation
+from orchestrator.samplers.optuna import STATES
 from orchestrator.spec import TrialResult, TrialSpec
 from orchestrator.storage.connection import database_errors
 from orchestrator.storage.optuna_storage import open_optuna
+from orchestrator.storage.records import asked_row
+from reports.columns import Shown, names
 
 NUMBER = "mcusweep_number"
-_SHOWN_RESULTS = ("accuracy", "violation", "binding_use", "duration_s", "reason")
+_SHOWN = names(shown=Shown.OPTUNA)
 
 
-class OptunaRecord:
+@dataclass(frozen=True)
+class MirroredTrial:
+    """A trial as the mirror shows it.
+
+    Attributes:
+        space: of the hyperparameters that were sampled; those that are fixed are shown as attributes.
+        index: among the trials of its method.
+    """
+
+    number: int
+    spec: TrialSpec
+    space: Mapping[str, BaseDistribution]
+    index: int
+
+
+class OptunaMirror:
     """The Optuna study beside one of ours.
 
     Raises:
@@ -39,36 +58,27 @@ class OptunaRecord:
     """
 
     def __init__(self, url: URL, study_name: str, methods: tuple[str, ...]) -> None:
-        self._url, self._methods = url, methods
+        self._url, self._name = url, study_name
+        self._methods = CategoricalDistribution(methods)
         with self._errors():
-            storage = open_optuna(url, writing=True)
-            self._storage = storage
-            study = optuna.create_study(
-                study_name=study_name,
-                storage=storage,
-                directions=list(DIRECTIONS),
-                load_if_exists=True,
-            )
-            self._study_id = storage.get_study_id_from_name(study_name)
-            trials = storage.get_all_trials(self._study_id, deepcopy=False)
-            self._ids = {_number(trial): trial._trial_id for trial in trials}
-            self._widen_methods()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names(list(OBJECTIVES))
+            self._storage = open_optuna(url, writing=True)
+            self._study = self._open()
+            written = self._study.get_trials(deepcopy=False)
+            if any(trial.distributions["method"] != self._methods for trial in written):
+                # Optuna refuses choices that change
+                optuna.delete_study(study_name=study_name, storage=self._storage)
+                self._study, written = self._open(), []
+        self._places = {_number(trial): trial.number for trial in written}
+        self._open_places = {trial.number for trial in written if not trial.state.is_finished()}
 
-    def _widen_methods(self) -> None:
-        """Rewrite the choices of ``method`` where an extension added some behind the old ones.
-
-        Optuna refuses a parameter whose choices change; the values are positions among them, and stay right.
-        """
-        wide = distribution_to_json(CategoricalDistribution(self._methods))
-        ours = select(TrialModel.trial_id).where(TrialModel.study_id == self._study_id)
-        old = (TrialParamModel.param_name == "method") & (TrialParamModel.distribution_json != wide)
-        with self._storage.engine.begin() as connection:
-            connection.execute(
-                update(TrialParamModel).where(old & TrialParamModel.trial_id.in_(ours)).values(distribution_json=wide)
-            )
+    def _open(self) -> optuna.Study:
+        study = optuna.create_study(
+            study_name=self._name, storage=self._storage, directions=list(DIRECTIONS), load_if_exists=True
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(OBJECTIVES))
+        return study
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -86,64 +96,63 @@ class OptunaRecord:
         self._storage.remove_session()
         self._storage.engine.dispose()
 
-    def start(
-        self,
-        number: int,
-        spec: TrialSpec,
-        space: Mapping[str, BaseDistribution],
-        index: int,
-        memory: Mapping[str, Any],
-    ) -> None:
-        """Write a running trial, in one transaction, unless it is there."""
-        if number in self._ids:
-            return
-        params: dict[str, Any] = {"method": spec.method}
-        distributions: dict[str, BaseDistribution] = {"method": CategoricalDistribution(self._methods)}
-        for name, distribution in space.items():
-            params[name], distributions[name] = spec.hyperparameters[name], distribution
-        fixed = {name: value for name, value in spec.hyperparameters.items() if name not in space}
-        attributes: dict[str, Any] = {
-            "index": index,
-            "network": spec.network.name,
-            "task": spec.task.name,
-            "device": spec.device,
-            "seed": spec.seed,
-            "spec_hash": spec.hash(),
-            **{f"budget_{name}": bound for name, bound in spec.budget.budget().bounds().items()},
-            **fixed,
-        }
-        if number != len(self._ids):
-            attributes[NUMBER] = number
-        template = FrozenTrial(
-            number=number,
-            trial_id=-1,
-            state=TrialState.RUNNING,
-            value=None,
-            datetime_start=datetime.now(),
-            datetime_complete=None,
-            params=params,
-            distributions=distributions,
-            user_attrs=attributes,
-            system_attrs=dict(memory),
-            intermediate_values={},
+    def complete(self, trials: Iterable[tuple[MirroredTrial, TrialResult | None]]) -> None:
+        """Write those of our trials, with their results, that are missing or still running here."""
+        for trial, result in trials:
+            place = self._places.get(trial.number)
+            if place is None:
+                self._add(trial, result)
+            elif result is not None and place in self._open_places:
+                self.finish(trial, result)
+
+    def start(self, trial: MirroredTrial) -> None:
+        """Write a running trial."""
+        self._add(trial, None)
+
+    def _add(self, trial: MirroredTrial, result: TrialResult | None) -> None:
+        attributes: dict[str, Any] = {"index": trial.index}
+        if trial.number != len(self._places):
+            attributes[NUMBER] = trial.number
+        sampled = {name: trial.spec.hyperparameters[name] for name in trial.space}
+        fixed = {name: value for name, value in trial.spec.hyperparameters.items() if name not in trial.space}
+        ended = None if result is None else observe(result, trial.spec.budget.budget())
+        template = optuna.trial.create_trial(
+            state=TrialState.RUNNING if ended is None else STATES[ended.state],
+            params={"method": trial.spec.method, **sampled},
+            distributions={"method": self._methods, **trial.space},
+            values=None if ended is None else ended.values,
+            constraints=None if ended is None else ended.constraints,
+            user_attrs=attributes | _shown(asked_row(trial.spec)) | fixed | _answered(result),
         )
         with self._errors():
-            self._ids[number] = self._storage.create_new_trial(self._study_id, template_trial=template)
+            self._study.add_trial(template)
+        place = self._places[trial.number] = len(self._places)
+        if result is None:
+            self._open_places.add(place)
 
-    def finish(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
+    def finish(self, trial: MirroredTrial, result: TrialResult) -> None:
         """Write how a running trial ended."""
-        shown = {name: value for name in _SHOWN_RESULTS if (value := getattr(result, name)) is not None}
+        place = self._places[trial.number]
+        ended = observe(result, trial.spec.budget.budget())
         with self._errors():
-            trial_id = self._ids[number]
-            for name, value in shown.items():
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, place)
+            for name, value in _answered(result).items():
                 self._storage.set_trial_user_attr(trial_id, name, value)
-            write_observation(self._storage, trial_id, observe(result, spec.budget.budget()))
+            for name, bound in ended.constraints.items():
+                self._storage.set_trial_system_attr(trial_id, f"constraints:{name}", bound)
+            self._storage.set_trial_state_values(trial_id, STATES[ended.state], ended.values)
+        self._open_places.discard(place)
 
-    def records(self) -> list[Record]:
-        """Every trial with its method, index and budget, for a sampler to learn from; ``method`` is taken out."""
-        with self._errors():
-            trials = self._storage.get_all_trials(self._study_id)
-        return [_without_method(trial) for trial in trials]
+
+def forget_mirror(url: URL, study_name: str) -> None:
+    """Take a study out of Optuna's tables, if it is there."""
+    storage = open_optuna(url, writing=True)
+    try:
+        if study_name in optuna.get_all_study_names(storage):
+            optuna.delete_study(study_name=study_name, storage=storage)
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def _number(trial: FrozenTrial) -> int:
@@ -151,24 +160,9 @@ def _number(trial: FrozenTrial) -> int:
     return int(trial.user_attrs.get(NUMBER, trial.number))
 
 
-def _without_method(trial: FrozenTrial) -> Record:
-    method = str(trial.params["method"])
-    params = {name: value for name, value in trial.params.items() if name != "method"}
-    distributions = {name: value for name, value in trial.distributions.items() if name != "method"}
-    bare = FrozenTrial(
-        number=_number(trial),
-        trial_id=-1,
-        state=trial.state,
-        value=None,
-        values=trial.values,
-        datetime_start=trial.datetime_start,
-        datetime_complete=trial.datetime_complete,
-        params=params,
-        distributions=distributions,
-        user_attrs={},
-        system_attrs=trial.system_attrs,
-        intermediate_values={},
-    )
-    bounds = {name: trial.user_attrs.get(f"budget_{name}") for name in RESOURCES}
-    context = Context(Budget(**bounds), str(trial.user_attrs["network"]))
-    return Record(method, int(trial.user_attrs["index"]), context, bare)
+def _answered(result: TrialResult | None) -> dict[str, Any]:
+    return {} if result is None else _shown({name: getattr(result, name, None) for name in _SHOWN})
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in _SHOWN if row.get(name) is not None}

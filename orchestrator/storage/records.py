@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mcu.budget import RESOURCES
 from orchestrator.spec import FINAL_STATES, DenseCost, TrialResult, TrialSpec, TrialState
 from reports.columns import Part, names
 
@@ -57,6 +58,20 @@ class StoredTrial:
     result: TrialResult | None
 
 
+def asked_row(spec: TrialSpec) -> dict[str, Any]:
+    """What a specification puts into a row of the table of trials, apart from JSON."""
+    return {
+        "method": spec.method,
+        "network": spec.network.name,
+        "task": spec.task.name,
+        "device": spec.device,
+        "runtime": spec.runtime,
+        "seed": spec.seed,
+        **{f"budget_{name}": getattr(spec.budget, name) for name in RESOURCES},
+        "spec_hash": spec.hash(),
+    }
+
+
 def study_of(row: Mapping[Any, Any]) -> Study:
     """A row of the table of studies."""
     return Study(
@@ -76,7 +91,7 @@ def study_of(row: Mapping[Any, Any]) -> Study:
 def result_of(row: Mapping[Any, Any]) -> TrialResult:
     """The result in a row of the table of trials, without its trajectory."""
     values = {name: row[name] for name in RESULT_NAMES} | {"measured": bool(row["measured"])}
-    dense = {name: row[f"dense_{name}"] for name in ("flash", "sram", "macs")}
+    dense = {name: row[f"dense_{name}"] for name in RESOURCES}
     return TrialResult(
         state=row["state"],
         reason=row["reason"],

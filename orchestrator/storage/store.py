@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 from mcu.errors import InputError
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec, TrialState, canonical_json
 from orchestrator.storage.connection import database_label, open_engine, parse_storage, transaction
-from orchestrator.storage.records import RESULT_NAMES, StoredTrial, Study, result_of, study_of, trial_of
+from orchestrator.storage.records import RESULT_NAMES, StoredTrial, Study, asked_row, result_of, study_of, trial_of
 from orchestrator.storage.schema import (
     ATTEMPTS,
     EPOCH_REPORTS,
@@ -153,17 +153,8 @@ class Store:
             "study_id": study.id,
             "number": number,
             "state": TrialState.PLANNED.value,
-            "method": spec.method,
-            "network": spec.network.name,
-            "task": spec.task.name,
-            "device": spec.device,
-            "runtime": spec.runtime,
-            "seed": spec.seed,
-            "budget_flash": spec.budget.flash,
-            "budget_sram": spec.budget.sram,
-            "budget_macs": spec.budget.macs,
             "attempts": 0,
-            "spec_hash": spec.hash(),
+            **asked_row(spec),
             "hyperparameters_json": canonical_json(spec.hyperparameters),
             "spec_json": spec.canonical(),
         }
