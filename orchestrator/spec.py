@@ -9,12 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from mcu.budget import Budget
+from mcu.budget import Resources
+from search_spaces.budgets import TrialBudget
 from search_spaces.choices import Choice, NetworkChoice, Scalar, TaskChoice, TrainingChoice
 
 
 class TrialState(StrEnum):
-    """Where a trial stands; the last four are final."""
+    """Where a trial stands; the last five are final."""
 
     PLANNED = "planned"
     RUNNING = "running"
@@ -22,13 +23,14 @@ class TrialState(StrEnum):
     FAILED = "failed"
     INFEASIBLE = "infeasible"
     STOPPED = "stopped"
+    CANNOT = "cannot"
 
 
 NETWORK = "network"
 """Name among a trial's artifacts of its trained float network, with which another trial may begin."""
 
 SpecHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-FINAL_STATES = (TrialState.COMPLETE, TrialState.FAILED, TrialState.INFEASIBLE, TrialState.STOPPED)
+FINAL_STATES = (TrialState.COMPLETE, TrialState.FAILED, TrialState.INFEASIBLE, TrialState.STOPPED, TrialState.CANNOT)
 
 
 def canonical_json(value: Any) -> str:
@@ -42,18 +44,6 @@ def canonical_json(value: Any) -> str:
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Bounds(_Frozen):
-    """Upper bounds of a trial: bytes, bytes and multiply-accumulates; None leaves one open."""
-
-    flash: int | None = None
-    sram: int | None = None
-    macs: int | None = None
-
-    def budget(self) -> Budget:
-        """The same bounds as the type the rest of the code holds resources against."""
-        return Budget(flash=self.flash, sram=self.sram, macs=self.macs)
 
 
 class TrialSpec(Choice):
@@ -73,7 +63,7 @@ class TrialSpec(Choice):
     method: str
     device: str | None = None
     runtime: Literal["tflm", "firmware"] = "tflm"
-    budget: Bounds
+    budget: TrialBudget
     hyperparameters: dict[str, Scalar] = Field(default_factory=dict)
     seed: int
     training: TrainingChoice
@@ -83,7 +73,7 @@ class TrialSpec(Choice):
     @property
     def leaves_network(self) -> bool:
         """Whether its trained network is kept for others: it is part of a lineage, or the dense network of one."""
-        return self.ancestor is not None or not self.budget.budget().bounds()
+        return self.ancestor is not None or not self.budget.bounds()
 
     def canonical(self) -> str:
         """Canonical JSON of the spec: what is stored and hashed."""
@@ -106,14 +96,6 @@ class EpochReport(_Frozen):
     phase: str = ""
 
 
-class DenseCost(_Frozen):
-    """What the unpruned network costs: bytes, bytes, multiply-accumulates."""
-
-    flash: int | None = None
-    sram: int | None = None
-    macs: int | None = None
-
-
 class Artifact(_Frozen):
     """A file of a trial; ``path`` is relative to the artifact root."""
 
@@ -123,9 +105,12 @@ class Artifact(_Frozen):
 
 
 class TrialResult(_Frozen):
-    """What a worker answers. Accuracies are 0..1, sizes bytes, ``violation`` relative (0 is feasible)."""
+    """What a worker answers. Accuracies are 0..1, sizes bytes, ``violation`` relative (0 is feasible).
 
-    state: Literal["complete", "failed", "infeasible", "stopped"]
+    ``dense`` is what the unpruned network uses.
+    """
+
+    state: Literal["complete", "failed", "infeasible", "stopped", "cannot"]
     reason: str | None = None
     accuracy: float | None = None
     float_accuracy: float | None = None
@@ -142,7 +127,7 @@ class TrialResult(_Frozen):
     binding_use: float | None = None
     measured: bool = False
     duration_s: float | None = None
-    dense: DenseCost | None = None
+    dense: Resources | None = None
     widths: dict[str, int] = Field(default_factory=dict)
     dense_widths: dict[str, int] = Field(default_factory=dict)
     trajectory: list[dict[str, Any]] = Field(default_factory=list)

@@ -24,7 +24,7 @@ def sampler_for(store: Store, study: Study, sweep: SweepConfig, spaces: Mapping[
 
 def past_of(trial: StoredTrial, index: int | None, study: str = "") -> Past:
     """A stored trial as a sampler learns from it."""
-    budget = trial.spec.budget.budget()
+    budget = trial.spec.budget
     observation = None if trial.result is None else observe(trial.result, budget)
     context = Context(budget, trial.spec.network.name)
     return Past(trial.spec.method, trial.spec.hyperparameters, context, observation, index, study)

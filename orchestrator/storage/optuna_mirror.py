@@ -1,8 +1,7 @@
 """A mirror of a study in Optuna's own tables, so that optuna-dashboard and Optuna's API show the sweep.
 
-Nothing is learned from it: our tables lead, `OptunaMirror.complete` writes what a crash left out, and where an
-extension added methods the mirror is made anew. A trial here has the number of ours, unless that was asked for out of
-turn: then its attribute `NUMBER` says which it is.
+Nothing is learned from it: our tables lead, and `OptunaMirror.complete` writes what a crash left out. A trial here has
+the number of ours, unless that was asked for out of turn: then its attribute `NUMBER` says which it is.
 
 Studies and trials are written by Optuna's public API (`create_study`, `Study.add_trial`, `delete_study`). It ends
 where a trial that was added running is finished: `Study.tell` sets no constraints, and making a `Trial` of it asks a
@@ -12,8 +11,8 @@ sampler, so the methods of `RDBStorage` are called, and constraints are written 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +27,7 @@ from orchestrator.samplers.optuna import STATES
 from orchestrator.spec import TrialResult, TrialSpec
 from orchestrator.storage.connection import database_errors
 from orchestrator.storage.optuna_storage import open_optuna
+from orchestrator.storage.reconnecting import Patience, reconnecting
 from orchestrator.storage.records import asked_row
 from reports.columns import Shown, names
 
@@ -57,19 +57,22 @@ class OptunaMirror:
         InputError, StoreError: as `database_errors`.
     """
 
-    def __init__(self, url: URL, study_name: str, methods: tuple[str, ...]) -> None:
+    def __init__(self, url: URL, study_name: str, methods: tuple[str, ...], patience: Patience | None = None) -> None:
+        self.patience = patience or Patience()
         self._url, self._name = url, study_name
         self._methods = CategoricalDistribution(methods)
         with self._errors():
             self._storage = open_optuna(url, writing=True)
             self._study = self._open()
+        self.reconnected()
+
+    def reconnected(self) -> None:
+        """Find out what is written, after a cut transaction again."""
+        with self._errors():
             written = self._study.get_trials(deepcopy=False)
-            if any(trial.distributions["method"] != self._methods for trial in written):
-                # Optuna refuses choices that change
-                optuna.delete_study(study_name=study_name, storage=self._storage)
-                self._study, written = self._open(), []
         self._places = {_number(trial): trial.number for trial in written}
-        self._open_places = {trial.number for trial in written if not trial.state.is_finished()}
+        self._ended = {_number(trial) for trial in written if trial.state.is_finished()}
+        self._outdated = any(trial.distributions["method"] != self._methods for trial in written)
 
     def _open(self) -> optuna.Study:
         study = optuna.create_study(
@@ -87,7 +90,7 @@ class OptunaMirror:
                 yield
             except optuna.exceptions.StorageInternalError as error:
                 cause = error.__cause__
-                if isinstance(cause, exc.DatabaseError):
+                if isinstance(cause, exc.DBAPIError):
                     raise cause from error
                 raise
 
@@ -96,26 +99,36 @@ class OptunaMirror:
         self._storage.remove_session()
         self._storage.engine.dispose()
 
-    def complete(self, trials: Iterable[tuple[MirroredTrial, TrialResult | None]]) -> None:
-        """Write those of our trials, with their results, that are missing or still running here."""
+    def complete(self, trials: Sequence[tuple[MirroredTrial, TrialResult | None]]) -> None:
+        """Write those of our trials, with their results, that are missing or still running here.
+
+        Optuna refuses that choices change and that trials run again: where either happened all is written anew.
+        """
+        if self._outdated or any(result is None and trial.number in self._ended for trial, result in trials):
+            with self._errors():
+                optuna.delete_study(study_name=self._name, storage=self._storage)
+                self._study = self._open()
+            self.reconnected()
         for trial, result in trials:
-            place = self._places.get(trial.number)
-            if place is None:
+            if trial.number not in self._places:
                 self._add(trial, result)
-            elif result is not None and place in self._open_places:
+            elif result is not None and trial.number not in self._ended:
                 self.finish(trial, result)
 
     def start(self, trial: MirroredTrial) -> None:
         """Write a running trial."""
         self._add(trial, None)
 
+    @reconnecting
     def _add(self, trial: MirroredTrial, result: TrialResult | None) -> None:
+        if trial.number in self._places:
+            return
         attributes: dict[str, Any] = {"index": trial.index}
         if trial.number != len(self._places):
             attributes[NUMBER] = trial.number
         sampled = {name: trial.spec.hyperparameters[name] for name in trial.space}
         fixed = {name: value for name, value in trial.spec.hyperparameters.items() if name not in trial.space}
-        ended = None if result is None else observe(result, trial.spec.budget.budget())
+        ended = None if result is None else observe(result, trial.spec.budget)
         template = optuna.trial.create_trial(
             state=TrialState.RUNNING if ended is None else STATES[ended.state],
             params={"method": trial.spec.method, **sampled},
@@ -126,22 +139,21 @@ class OptunaMirror:
         )
         with self._errors():
             self._study.add_trial(template)
-        place = self._places[trial.number] = len(self._places)
-        if result is None:
-            self._open_places.add(place)
+        self._places[trial.number] = len(self._places)
 
+    @reconnecting
     def finish(self, trial: MirroredTrial, result: TrialResult) -> None:
         """Write how a running trial ended."""
-        place = self._places[trial.number]
-        ended = observe(result, trial.spec.budget.budget())
-        with self._errors():
+        ended = observe(result, trial.spec.budget)
+        with self._errors(), suppress(optuna.exceptions.UpdateFinishedTrialError):  # by a transaction that was cut
+            place = self._places[trial.number]
             trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, place)
             for name, value in _answered(result).items():
                 self._storage.set_trial_user_attr(trial_id, name, value)
             for name, bound in ended.constraints.items():
                 self._storage.set_trial_system_attr(trial_id, f"constraints:{name}", bound)
             self._storage.set_trial_state_values(trial_id, STATES[ended.state], ended.values)
-        self._open_places.discard(place)
+        self._ended.add(trial.number)
 
 
 def forget_mirror(url: URL, study_name: str) -> None:

@@ -21,7 +21,7 @@ from mcu.int8.model import QTensor
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import Measurement, check_against_interpreter, measure_model
 from mcu.runtime import Runtime, RuntimeName
-from orchestrator.spec import Artifact, DenseCost, EpochReport, TrialResult, TrialSpec
+from orchestrator.spec import Artifact, EpochReport, TrialResult, TrialSpec
 from orchestrator.worker.front_end import front_end_facts
 from orchestrator.worker.shared_task import digest_here, task_here
 from pruning.engine.landing import UnreachableBudgetError
@@ -29,7 +29,16 @@ from pruning.methods import method
 from pruning.training.checkpoint import remove_checkpoint
 from pruning.training.evaluation import float_accuracy, int8_inputs
 from pruning.training.metrics import Metric, confusion, score, score_card
-from pruning.training.problem import DivergedError, Infeasible, Outcome, Problem, Progress, Settings, StoppedError
+from pruning.training.problem import (
+    CannotTakeError,
+    DivergedError,
+    Infeasible,
+    Outcome,
+    Problem,
+    Progress,
+    Settings,
+    StoppedError,
+)
 from search_spaces.networks import build_network
 from search_spaces.tasks import Task
 
@@ -52,8 +61,8 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
         report: called after every epoch; False asks the trial to stop.
 
     Returns:
-        The result. A budget that the method cannot meet is ``infeasible``, a stopped trial ``stopped``, a
-        diverged or out-of-memory one ``failed``, each with its reason; a defect raises.
+        The result. A budget that the method cannot meet is ``infeasible``, a network that it cannot take ``cannot``, a
+        stopped trial ``stopped``, a diverged or out-of-memory one ``failed``, each with its reason; a defect raises.
     """
     started = time.monotonic()
     if spec.data is not None and spec.data != digest_here(spec.task):
@@ -65,13 +74,16 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
         problem, settings = problem_of(spec, task), settings_of(spec, artifacts)
         torch.manual_seed(spec.seed)
         answer = method(spec.method).run(
-            problem, spec.budget.budget(), settings, lambda progress: report(_epoch_report(progress))
+            problem, spec.budget, settings, lambda progress: report(_epoch_report(progress))
         )
     except UnreachableBudgetError as error:
         return _ended("infeasible", str(error), started, **_held(spec, error.smallest))
     except StoppedError as stop:
         remove_checkpoint(artifacts / spec.hash())
         return _ended("stopped", str(stop), started)
+    except CannotTakeError as error:
+        remove_checkpoint(artifacts / spec.hash())
+        return _ended("cannot", f"{spec.method} cannot take this network: {error}", started)
     except DivergedError as error:
         remove_checkpoint(artifacts / spec.hash())  # a retry starts again
         return _ended("failed", f"diverged: {error}", started)
@@ -96,7 +108,7 @@ def problem_of(spec: TrialSpec, task: Task) -> Problem:
         task.x_train, task.y_train, task.x_val, task.y_val, tuple(mean), tuple(std), task.augment,
         Runtime(RuntimeName(spec.runtime), spec.device),
         Metric(spec.training.metric), spec.training.class_weights,
-        spec.network.frozen, spec.network.multiple, _identity(spec),
+        spec.network.frozen, spec.network.round_to, _identity(spec),
     )  # fmt: skip
 
 
@@ -122,7 +134,7 @@ def _identity(spec: TrialSpec) -> str:
     """Digest of the data and the initialised network, for sharing dense parents; empty where they are unknown."""
     if spec.data is None:
         return ""
-    network = spec.network.model_copy(update={"frozen": (), "multiple": 1})  # the dense parent is the same
+    network = spec.network.model_copy(update={"frozen": (), "round_to": 1})  # the dense parent is the same
     decisive = spec.model_copy(update={"network": network}).model_dump(
         mode="json", include={"task", "network", "seed", "data"}
     )
@@ -163,15 +175,14 @@ def _firmware(spec: TrialSpec, outcome: Outcome, test: np.ndarray) -> dict[str, 
 
 def _held(spec: TrialSpec, used: Resources) -> dict[str, Any]:
     """Resources and how they stand against the budget, as columns."""
-    budget = spec.budget.budget()
-    violation = budget.violation(used)
+    violation = spec.budget.violation(used)
     return {
         "flash": used.flash,
         "sram": used.sram,
         "macs": used.macs,
         "violation": violation,
         "feasible": violation == 0,
-        "binding_use": budget.binding_use(used),
+        "binding_use": spec.budget.binding_use(used),
     }
 
 
@@ -184,7 +195,6 @@ def _complete(
 ) -> TrialResult:
     measured = measure_model(outcome.data)
     used = problem.runtime.measure(outcome.model, outcome.data)
-    budget = spec.budget.budget()
     reference = ReferenceInterpreter(outcome.model)
     test = int8_inputs(outcome.model, task.x_test, problem)
     check_against_interpreter(outcome.data, reference, test[:CHECKED_SAMPLES])
@@ -202,12 +212,12 @@ def _complete(
         sram=measured.sram,
         sram_activations=measured.sram_activations,
         macs=measured.macs,
-        violation=budget.violation(used),
-        feasible=budget.admits(used),
-        binding_use=budget.binding_use(used),
+        violation=spec.budget.violation(used),
+        feasible=spec.budget.admits(used),
+        binding_use=spec.budget.binding_use(used),
         measured=measured.measured,
         duration_s=time.monotonic() - started + outcome.shared_seconds,
-        dense=DenseCost(flash=outcome.dense.flash, sram=outcome.dense.sram, macs=outcome.dense.macs),
+        dense=outcome.dense,
         widths=outcome.widths,
         dense_widths=outcome.dense_widths,
         trajectory=outcome.trajectory,

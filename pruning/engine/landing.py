@@ -6,21 +6,20 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mcu.budget import RESOURCES, Budget, Resources
+from mcu.budget import RESOURCES, Budget, Resources, amount
 from mcu.cost.resources import ResourceModel
 from mcu.errors import InputError
-from mcu.units import format_bytes, format_count
 
 LARGEST_CUT = 1 / 16
-"""Part of a group's channels that landing cuts at once, at most, and never more than half of the excess asks for."""
+"""Largest fraction of a group's channels that landing cuts at once; never more than half of the excess asks for."""
 
 FULL = 0.95
-"""A bound of which this part is used counts as made use of."""
+"""A bound of which this fraction is used counts as made use of."""
 
 
 EVEN_STEPS = (8, 16, 32)
 LARGEST_SETTLING = 1 / 5
-"""Settling takes the largest of these multiples that costs a group no more than this part of its channels."""
+"""Settling takes the largest of these multiples that costs a group no more than this fraction of its channels."""
 
 
 class UnreachableBudgetError(InputError):
@@ -44,7 +43,7 @@ def require_reachable(model: ResourceModel, budget: Budget, network: str = "netw
     """
     floor = smallest(model)
     below = [
-        f"{name} {_print(name, bound)} is below {_print(name, getattr(floor, name))}"
+        f"{name} {amount(name, bound)} is below {amount(name, getattr(floor, name))}"
         for name, bound in budget.bounds().items()
         if getattr(floor, name) > bound
     ]
@@ -52,10 +51,6 @@ def require_reachable(model: ResourceModel, budget: Budget, network: str = "netw
         raise UnreachableBudgetError(
             f"budget cannot be met by {network} at any width: {', '.join(below)}, the smallest it can be", floor
         )
-
-
-def _print(name: str, value: int) -> str:
-    return format_count(value) if name == "macs" else format_bytes(value)
 
 
 def land(
@@ -162,7 +157,7 @@ def exchange(
     In a small network one channel more takes a tenth of a bound; other widths may come nearer to it.
 
     Args:
-        use: part of the tightest bound that widths use.
+        use: fraction of the tightest bound that widths use.
         landed, limit: int ``(groups,)``, as for ``land``.
         regrow: makes widths maximal within a limit.
     """

@@ -69,7 +69,7 @@ def _attempt_spans(table: pd.DataFrame, attempts: Sequence[Mapping[str, Any]]) -
             continue
         key = attempt.get("worker_host"), attempt.get("worker_pid")
         lane = workers.setdefault(key, f"worker {len(workers) + 1}")
-        failed = attempt.get("reason") not in ("complete", "infeasible", "stopped")
+        failed = attempt.get("reason") not in ("complete", "infeasible", "stopped", "cannot")
         spans.append((lane, begin, end, str(method_of.get(attempt.get("number"))), failed))
     return spans
 

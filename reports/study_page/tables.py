@@ -156,7 +156,7 @@ def duels_table(duels: Sequence[Duel]) -> Table:
 
 def failures_table(table: pd.DataFrame) -> Table:
     """Every reason for which trials did not give a feasible model: how many, of which methods, which trials."""
-    bad = table[table["state"].isin(["failed", "infeasible", "stopped"])]
+    bad = table[table["state"].isin(["failed", "infeasible", "stopped", "cannot"])]
     rows = []
     for (state, reason), trials in bad.groupby(["state", bad["reason"].fillna("no reason given")], sort=False):
         numbers = [str(number) for number in trials["number"]]
