@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,14 @@ import torch
 from torch import fx
 
 from mcu.budget import Budget, Resources
-from mcu.cost.resources import ResourceModel
 from mcu.graph.graph import Graph, Group
 from mcu.graph.trace import trace
+from mcu.resource_model import ResourceModel
 from pruning.engine import depth, gates
 from pruning.engine.controller import WidthController
 from pruning.engine.landing import land, require_reachable, settle
 from pruning.engine.widening import even_widths
+from pruning.training.evaluation import training_loss
 from pruning.training.parent import begin
 from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
 from pruning.training.recipe import TRAINING
@@ -151,7 +153,8 @@ class DifferentiablePruning:
         """Take out branches the budget is too small for; what is known of the channels that stay is kept."""
         importance = dict(zip(run.graph.groups, bank.importance.split(bank.sizes), strict=True))
         gates.detach(run.module)
-        if removals := depth.expendable(run.module, run.problem, run.budget):
+        loss = partial(training_loss, problem=run.problem)
+        if removals := depth.expendable(run.module, run.problem, run.budget, loss):
             run.notes["removals"] = removals
             run.replace(depth.without(run.module, removals))
         bank = gates.attach(run.module, run.graph)

@@ -1,6 +1,7 @@
 """A real sweep with and without early stopping: hypervolume against CPU time, and the audit of false stops.
 
-    python benchmarks/sweeps/early_stopping.py WORK_FOLDER [--trials 40] [--output docs/results/early_stopping.csv]
+    python benchmarks/sweeps/early_stopping.py WORK_FOLDER [--trials 40]
+        [--output docs/results/sweeps/early_stopping.csv]
         [--figure docs/images/early_stopping.svg] [--tables-only]
 
 Both sweeps ask for the same random hyperparameters in the same order, so that only the stop rule differs; the one that
@@ -28,7 +29,7 @@ import pandas as pd
 from orchestrator.queries.stop_audit import stop_audit
 from orchestrator.running.interrupts import Interrupts
 from orchestrator.running.progress import make_watcher
-from orchestrator.running.run import RunOptions, open_study, run_study
+from orchestrator.running.run import RunOptions, begin_study, run_study
 from orchestrator.running.stop_rule import AsyncRungs
 from orchestrator.spec import Rung, TrialResult, TrialSpec
 from orchestrator.storage.frames import trials_frame
@@ -85,7 +86,7 @@ def run(folder: Path, trials: int, stopping: bool) -> None:
     store = Store(f"sqlite:///{folder}/{sweep.sweep.name}.db", writing=True)
     try:
         options = RunOptions(worker=f"{Path(__file__).stem}:timed_trial")
-        run_study(store, open_study(store, sweep), sweep, options, make_watcher(quiet=False), Interrupts())
+        run_study(store, begin_study(store, sweep), sweep, options, make_watcher(quiet=False), Interrupts())
     finally:
         store.close()
 
@@ -218,7 +219,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="where databases and models lie meanwhile")
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--orders", type=int, default=200)
-    parser.add_argument("--output", type=Path, default=HERE.parents[1] / "docs/results/early_stopping.csv")
+    parser.add_argument("--output", type=Path, default=HERE.parents[1] / "docs/results/sweeps/early_stopping.csv")
     parser.add_argument("--figure", type=Path, default=HERE.parents[1] / "docs/images/early_stopping.svg")
     parser.add_argument("--tables-only", action="store_true", help="report on what is there, run nothing")
     arguments = parser.parse_args()

@@ -26,7 +26,7 @@ from typing import Any
 from orchestrator.executors.attempt import Report, WorkerSetting
 from orchestrator.executors.base import Event, Executor, Finished
 from orchestrator.running.interrupts import Interrupts
-from orchestrator.running.run import RunOptions, open_study, run_study
+from orchestrator.running.run import RunOptions, begin_study, run_study
 from orchestrator.running.watcher import Watcher
 from orchestrator.spec import Rung, TrialResult, TrialSpec
 from orchestrator.storage.store import Store
@@ -120,7 +120,7 @@ def run(folder: Path, name: str, trials: int, executor: Callable[[], Executor]) 
     for path in folder.glob(f"{name}.db*"):
         path.unlink()
     store, watch, sweep = Store(f"sqlite:///{database}", writing=True), Stopwatch(), sweep_of(trials)
-    study = open_study(store, sweep)
+    study = begin_study(store, sweep)
     report = run_study(store, study, sweep, RunOptions(), watch, Interrupts(), lambda *_: executor())
     store.close()
     if report.counts != {"complete": trials}:
@@ -251,7 +251,11 @@ def main() -> None:
         command = "python benchmarks/sweeps/orchestration_cost.py busy tune stored --folder FOLDER"
         given.output.write_text(
             f"# What orchestration costs\n\n`{command}`\n\n{table(found)}\n\n{fill(NOTE, 118)}\n"
-            + (f"\n![time for a trial against stored trials](../images/{given.figure.name})\n" if given.figure else "")
+            + (
+                f"\n![time for a trial against stored trials](../../images/{given.figure.name})\n"
+                if given.figure
+                else ""
+            )
         )
     if given.figure and "stored" in found:
         draw(found["stored"], given.figure)

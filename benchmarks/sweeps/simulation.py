@@ -27,7 +27,7 @@ from mcu.budget import Budget
 from orchestrator.executors.base import LossReason
 from orchestrator.executors.simulated import Curve, SimulatedExecutor, synthetic_trial
 from orchestrator.running.interrupts import Interrupts
-from orchestrator.running.run import RunOptions, open_study, run_study, simulated
+from orchestrator.running.run import RunOptions, begin_study, run_study, simulated
 from orchestrator.running.watcher import Watcher
 from orchestrator.spec import Bounds, TrialResult, TrialSpec
 from orchestrator.storage.store import Store
@@ -130,7 +130,7 @@ def simulate(arguments: argparse.Namespace, plain: bool) -> tuple[pd.DataFrame, 
     log = Log(most, executor, max(1, arguments.trials // 50))
     with tempfile.TemporaryDirectory() as scratch:
         store = Store(f"sqlite:///{scratch}/simulation.db", writing=True)
-        study = open_study(store, sweep)
+        study = begin_study(store, sweep)
         run_study(store, study, sweep, RunOptions(), log, Interrupts(), lambda *_: executor)
         if store.integrity() != "ok" or sum(store.state_counts(study).values()) != arguments.trials:
             raise SystemExit("the database does not hold every trial exactly once")
@@ -175,7 +175,7 @@ def main() -> int:
     parser.add_argument("--deaths", type=float, default=0.02)
     parser.add_argument("--curves", choices=("recorded", "synthetic"), default="recorded")
     parser.add_argument("--plan", choices=("sobol", "adaptive"), default="sobol")
-    parser.add_argument("--table", type=Path, default=HERE.parents[1] / "docs/results/sampler")
+    parser.add_argument("--table", type=Path, default=HERE.parents[1] / "docs/results/sweeps/sampler")
     parser.add_argument("--plain", action="store_true", help="random hyperparameters, nothing stopped")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--figure", type=Path)

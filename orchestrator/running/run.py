@@ -30,6 +30,8 @@ from orchestrator.storage.store import Store, Study
 from orchestrator.worker.shared_task import lent_task
 from search_spaces.sweep import SweepConfig, WorkersSection
 
+EXECUTORS = ("ray", "local", "simulated")
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -39,12 +41,19 @@ class RunOptions:
         workers, executor: instead of what the sweep file says.
         address: of a Ray cluster that is already there.
         worker: ``module:function`` that runs a trial.
+
+    Raises:
+        InputError: for an unknown executor.
     """
 
     workers: int | None = None
     executor: str | None = None
     address: str | None = None
     worker: str = DEFAULT_WORKER
+
+    def __post_init__(self) -> None:
+        if self.executor is not None and self.executor not in EXECUTORS:
+            raise InputError(f"executor {self.executor!r}: must be one of {', '.join(EXECUTORS)}")
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ def simulated(sweep: SweepConfig) -> SweepConfig:
     return sweep.model_copy(update={"workers": section, "sweep": name})
 
 
-def open_study(
+def begin_study(
     store: Store,
     sweep: SweepConfig,
     sweep_file: str | None = None,

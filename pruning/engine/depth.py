@@ -8,22 +8,20 @@ al., "Residual Networks Behave Like Ensembles of Relatively Shallow Networks", N
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from torch import fx, nn
 
 from mcu.budget import Budget
-from mcu.cost.resources import ResourceModel
 from mcu.graph.graph import Graph
+from mcu.graph.kinds import Kind
 from mcu.graph.trace import Traced, trace
-from mcu.int8.model import Kind
+from mcu.resource_model import ResourceModel
+from mcu.runtime import Runtime
 from pruning.engine.landing import smallest
-from pruning.training.evaluation import normalise
-from pruning.training.problem import Problem
 
 FIXED_PART = 0.1
 """Branches go until what one channel per group takes is this part of every bound, or none is left."""
@@ -36,8 +34,25 @@ unless fixed costs take more than ``MOST_FIXED`` of it."""
 LEAST_RELIEF = 0.005
 """A branch whose removal gives back less of a bound than this part does not go for its sake."""
 
-BATCHES, BATCH = 2, 128
-"""Training batches that the loss without a branch is measured on."""
+
+class Network(Protocol):
+    """What has to be known of a network beside its layers."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """``(C, H, W)``."""
+
+    @property
+    def frozen(self) -> Collection[str]:
+        """Paths of layers that keep all their channels."""
+
+    @property
+    def multiple(self) -> int:
+        """Channels that stay or go together."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """What a budget is held against."""
 
 
 Removal = tuple[str, str]
@@ -118,15 +133,17 @@ def is_cramped(model: ResourceModel, budget: Budget) -> bool:
     return bool(_fixed_shares(model, budget).max() > FIXED_PART)
 
 
-def expendable(module: fx.GraphModule, problem: Problem, budget: Budget) -> list[Removal]:
-    """The branches of a dense network to go without, in the order they go: least rise of the loss first."""
+def expendable(
+    module: fx.GraphModule, problem: Network, budget: Budget, loss: Callable[[fx.GraphModule], float]
+) -> list[Removal]:
+    """The branches of a dense network to go without, in the order they go: least rise of ``loss`` first."""
     removed: list[Removal] = []
     whole = _model(module, problem)
     shares = _fixed_shares(whole, budget)
     if not _are_tight(whole, budget, shares).any():
         return removed  # nor will they be with fewer branches
     candidates = [branch.removal for branch in branches(trace(module, problem.input_shape), problem.frozen)]
-    losses = {removal: _loss(without(module, [removal]), problem) for removal in candidates}
+    losses = {removal: loss(without(module, [removal])) for removal in candidates}
     for removal in sorted(candidates, key=losses.__getitem__):
         if shares.max() <= FIXED_PART:
             break
@@ -144,7 +161,7 @@ def _are_tight(model: ResourceModel, budget: Budget, shares: np.ndarray) -> np.n
     return ((shares > FIXED_PART) & (times >= FAR)) | (shares > MOST_FIXED)
 
 
-def _model(module: fx.GraphModule, problem: Problem) -> ResourceModel:
+def _model(module: fx.GraphModule, problem: Network) -> ResourceModel:
     return ResourceModel(trace(module, problem.input_shape, problem.frozen, problem.multiple).graph, problem.runtime)
 
 
@@ -152,18 +169,3 @@ def _fixed_shares(model: ResourceModel, budget: Budget) -> np.ndarray:
     """What one channel in every group takes, as a part of each bound; 0 if there is no bound."""
     floor = smallest(model)
     return np.array([0.0, *(getattr(floor, name) / bound for name, bound in budget.bounds().items())])
-
-
-@torch.no_grad()
-def _loss(module: fx.GraphModule, problem: Problem) -> float:
-    """Mean loss on a few training batches."""
-    device = next(module.parameters()).device
-    stride = max(1, len(problem.x_train) // (BATCHES * BATCH))  # data may come sorted by class
-    images = torch.as_tensor(np.ascontiguousarray(problem.x_train[::stride][: BATCHES * BATCH])).to(device)
-    labels = torch.as_tensor(problem.y_train[::stride][: BATCHES * BATCH]).to(device)
-    module.eval()
-    losses = [
-        F.cross_entropy(module(normalise(x, problem)).flatten(1), y, reduction="sum")
-        for x, y in zip(images.split(BATCH), labels.split(BATCH), strict=True)
-    ]
-    return float(torch.stack(losses).sum()) / len(labels)

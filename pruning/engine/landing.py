@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from mcu.budget import RESOURCES, Budget, Resources
-from mcu.cost.resources import ResourceModel
 from mcu.errors import InputError
+from mcu.resource_model import ResourceModel
 from mcu.units import format_bytes, format_count
 
 LARGEST_CUT = 1 / 16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from mcu.int8.model import Int8Model
@@ -14,6 +15,9 @@ from pruning.training.problem import Problem
 
 BATCH = 500
 INT8_BATCH = 2_000
+
+LOSS_BATCHES, LOSS_BATCH = 2, 128
+"""Training batches that ``training_loss`` looks at."""
 
 
 def normalise(x: torch.Tensor, problem: Problem) -> torch.Tensor:
@@ -53,3 +57,18 @@ def int8_accuracy(model: Int8Model, x: np.ndarray, y: np.ndarray, problem: Probl
     return score(
         y, ReferenceInterpreter(model).predict(int8_inputs(model, x, problem)), problem.classes, problem.metric
     )
+
+
+@torch.no_grad()
+def training_loss(module: nn.Module, problem: Problem) -> float:
+    """Mean loss on a few training batches."""
+    device = next(module.parameters()).device
+    stride = max(1, len(problem.x_train) // (LOSS_BATCHES * LOSS_BATCH))  # data may come sorted by class
+    images = torch.as_tensor(np.ascontiguousarray(problem.x_train[::stride][: LOSS_BATCHES * LOSS_BATCH])).to(device)
+    labels = torch.as_tensor(problem.y_train[::stride][: LOSS_BATCHES * LOSS_BATCH]).to(device)
+    module.eval()
+    losses = [
+        F.cross_entropy(module(normalise(x, problem)).flatten(1), y, reduction="sum")
+        for x, y in zip(images.split(LOSS_BATCH), labels.split(LOSS_BATCH), strict=True)
+    ]
+    return float(torch.stack(losses).sum()) / len(labels)

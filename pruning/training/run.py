@@ -12,12 +12,12 @@ from torch import fx, nn
 
 from mcu.budget import Budget, Resources
 from mcu.cost.deployment import write_deployment
-from mcu.cost.resources import ResourceModel
 from mcu.graph.graph import Graph
 from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model
 from mcu.int8.quantize import quantise
+from mcu.resource_model import ResourceModel
 from pruning.engine import surgery, widening
 from pruning.training.averaging import WeightAverage, recalibrate
 from pruning.training.checkpoint import Checkpoint, named, read_checkpoint, write_checkpoint

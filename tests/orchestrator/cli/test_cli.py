@@ -105,11 +105,11 @@ def test_interrupted_runs_print_the_exact_command_that_goes_on(sweep_file, capsy
 
 
 def test_resume_finishes_what_launch_left(sweep_file, folder, capsys):
-    from orchestrator.running.run import open_study
+    from orchestrator.running.run import begin_study
     from search_spaces.sweep import load_sweep
 
     store = Store("sqlite:///mcusweep.db", writing=True)
-    open_study(store, load_sweep(sweep_file))
+    begin_study(store, load_sweep(sweep_file))
     assert cli.run(["resume", "--quiet"]) == 0
     assert cli.run(["status", "--format", "json"]) == 0
     answer = json.loads(capsys.readouterr().out)
@@ -131,7 +131,7 @@ def test_a_simulated_launch_is_a_study_of_its_own(sweep_file, capsys):
         (["resume"], "no database mcusweep.db"),
         (["launch", "none.toml"], "none.toml: no such file"),
         (["launch"], "Missing argument 'SWEEP.toml'"),
-        (["launch", "sweep.toml", "--executor", "cloud"], "--executor 'cloud': must be one of ray, local, simulated"),
+        (["launch", "sweep.toml", "--executor", "cloud"], "executor 'cloud': must be one of ray, local, simulated"),
         (["launch", "sweep.toml", "--set", "methods.names=['magic']"], "unknown method 'magic'"),
         (["launch", "sweep.toml", "--set", "methods.names=['l1']"], "hyperparameters.quality: no method"),
         (["launch", "sweep.toml", "--set", "budgets.list=[{flash='1furlong'}]"], "1furlong"),

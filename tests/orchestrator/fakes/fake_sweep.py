@@ -8,7 +8,7 @@ from typing import Any
 import orchestrator.methods
 from orchestrator.methods import MethodEntry
 from orchestrator.running.interrupts import Interrupts
-from orchestrator.running.run import RunOptions, RunReport, open_study, run_study, stored_sweep
+from orchestrator.running.run import RunOptions, RunReport, begin_study, run_study, stored_sweep
 from orchestrator.running.watcher import Watcher
 from orchestrator.storage.store import Store
 from search_spaces.sweep import SweepConfig
@@ -42,7 +42,7 @@ def run(storage: str, sweep: SweepConfig, options: RunOptions = OPTIONS, **more:
     """Launch, or continue, a sweep in this process."""
     store = Store(storage, writing=True)
     try:
-        study = open_study(store, sweep, None)
+        study = begin_study(store, sweep, None)
         watcher, interrupts = more.pop("watcher", Watcher()), more.pop("interrupts", Interrupts())
         return run_study(store, study, sweep, options, watcher, interrupts, **more)
     finally:

@@ -8,7 +8,7 @@ from mcu.errors import InputError
 from orchestrator.planning.extension import grown
 from orchestrator.planning.plan import Plan
 from orchestrator.running.interrupts import Interrupts
-from orchestrator.running.run import open_study, stored_sweep
+from orchestrator.running.run import begin_study, stored_sweep
 from orchestrator.storage.store import Store
 from search_spaces.sweep import SweepConfig
 
@@ -88,9 +88,9 @@ def test_an_extended_study_runs_only_what_is_new_and_continues_as_its_file_says(
     new = changed(old, sweep={"trials": 5}, methods={"names": ["fake", "other"]}, budgets={"list": THREE})
     store = Store(storage, writing=True)
     with pytest.raises(InputError, match="or --extend the study"):
-        open_study(store, new)
-    study = open_study(store, new, extend=True)
-    assert open_study(store, new, extend=True) == open_study(store, new) == study
+        begin_study(store, new)
+    study = begin_study(store, new, extend=True)
+    assert begin_study(store, new, extend=True) == begin_study(store, new) == study
     store.close()
     report, executor = scripted(storage, stored_sweep(study))
     assert report.finished

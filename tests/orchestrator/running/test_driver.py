@@ -22,7 +22,7 @@ from orchestrator.executors.base import Event, ExecutorError, Finished, LossReas
 from orchestrator.running.disk_guard import DiskGuard, DiskShort
 from orchestrator.running.driver import Retries
 from orchestrator.running.interrupts import Interrupts, Wish
-from orchestrator.running.run import open_study, stored_sweep
+from orchestrator.running.run import begin_study, stored_sweep
 from orchestrator.running.watcher import Watcher
 from orchestrator.spec import Rung, TrialResult
 from orchestrator.storage.connection import StoreError
@@ -178,7 +178,7 @@ def test_a_dead_executor_leaves_trials_to_resume(storage):
 def test_a_full_disk_stops_the_driver_and_keeps_every_stored_result(storage):
     store = Store(storage, writing=True)
     sweep = make_sweep(trials=40)
-    study = open_study(store, sweep, None)
+    study = begin_study(store, sweep, None)
 
     def fill(*_):
         def script(attempt, spec, nth):
@@ -264,7 +264,7 @@ def test_killed_drivers_lose_and_repeat_nothing(storage, tmp_path):
     trials = 30
     sweep = make_sweep(trials=trials, sampler="tpe", sleep=0.05, rungs=2)
     store = Store(storage, writing=True)
-    study = open_study(store, sweep, None)
+    study = begin_study(store, sweep, None)
     script = Path(fake_sweep.__file__)
     before: dict[int, tuple] = {}
     moments = random.Random(0)

@@ -1,18 +1,19 @@
 """Residual branches that go where a budget is too small for what they cost whatever their width."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from mcu.budget import Budget
-from mcu.cost.resources import ResourceModel
 from mcu.graph.trace import trace
+from mcu.resource_model import ResourceModel
 from pruning.differentiable import DifferentiablePruning
 from pruning.engine import depth
 from pruning.engine.landing import UnreachableBudgetError, smallest
-from pruning.training.evaluation import normalise
+from pruning.training.evaluation import normalise, training_loss
 from pruning.training.problem import StoppedError
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
@@ -53,6 +54,10 @@ def deep(problem):
         return Deep()
 
     return replace(problem, network=network)
+
+
+def loss_of(problem):
+    return partial(training_loss, problem=problem)
 
 
 def cramped(problem):
@@ -115,16 +120,15 @@ def test_an_addend_that_others_read_stays():
     assert [branch.layers for branch in found] == [frozenset({"first"})]
 
 
-def test_the_branches_whose_absence_the_loss_feels_least_go_first(deep, monkeypatch):
+def test_the_branches_whose_absence_the_loss_feels_least_go_first(deep):
     feels = [0.5, 0.3, 0.9, 0.1, 0.7, 0.2]
 
-    def loss(module, problem):
+    def loss(module):
         present = {name.split(".")[1] for name, _ in module.named_parameters() if name.startswith("bodies")}
         (absent,) = set("012345") - present
         return feels[int(absent)]
 
-    monkeypatch.setattr(depth, "_loss", loss)
-    removals = depth.expendable(trace(deep.network(), deep.input_shape).module, deep, cramped(deep))
+    removals = depth.expendable(trace(deep.network(), deep.input_shape).module, deep, cramped(deep), loss)
     order = [int(goes.split("_")[1]) for _, goes in removals]
     assert len(order) > 2
     assert order == [3, 5, 1, 0, 4, 2][: len(order)]
@@ -137,14 +141,14 @@ def test_the_loss_is_that_of_training_data_with_statistics_at_rest(deep):
     losses = torch.nn.functional.cross_entropy(
         traced.module.eval()(images), torch.as_tensor(deep.y_train), reduction="none"
     ).detach()
-    assert losses.min() <= depth._loss(traced.module.train(), deep) <= losses.max()
+    assert losses.min() <= training_loss(traced.module.train(), deep) <= losses.max()
     assert torch.equal(traced.module.stem.get_submodule("1").running_mean, statistics)
 
 
 def test_a_branch_stays_if_widths_would_then_have_little_left_to_give(deep):
     whole = trace(deep.network(), deep.input_shape)
     dense = ResourceModel(whole.graph).exact(whole.graph.widths)
-    assert depth.expendable(whole.module, deep, Budget(flash=dense.flash // 7)) == []
+    assert depth.expendable(whole.module, deep, Budget(flash=dense.flash // 7), loss_of(deep)) == []
 
 
 def test_a_bound_that_is_far_takes_no_branch_for_one_that_is_not(deep):
@@ -155,8 +159,8 @@ def test_a_bound_that_is_far_takes_no_branch_for_one_that_is_not(deep):
     near = Budget(sram=max(2 * least.sram, dense.sram // 4))
     assert depth.is_cramped(model, near)
     far = replace(near, macs=dense.macs // 100)
-    assert depth.expendable(whole.module, deep, near) == []
-    assert depth.expendable(whole.module, deep, far) == []
+    assert depth.expendable(whole.module, deep, near, loss_of(deep)) == []
+    assert depth.expendable(whole.module, deep, far, loss_of(deep)) == []
 
 
 def test_a_roomy_budget_leaves_every_branch(deep):
