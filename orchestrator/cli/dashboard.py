@@ -43,24 +43,19 @@ def dashboard(port: Port = 8080, storage: Storage = STORAGE) -> None:
 
 def dashboard_app(url: URL) -> WsgiApp:
     """The dashboard over a connection that cannot write."""
-    import optuna
     from optuna_dashboard import wsgi
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = optuna.storages.RDBStorage(read_only(url), skip_compatibility_check=True, skip_table_creation=True)
-    app: WsgiApp = wsgi(storage)
+    from orchestrator.storage.optuna_storage import open_optuna
+
+    app: WsgiApp = wsgi(open_optuna(read_only(url), writing=False))
     return app
 
 
-def read_only(url: URL) -> str:
-    """The address of a database in a form that refuses to write."""
-    from orchestrator.storage.connection import database_file
-
-    file = database_file(url)
-    if file is not None:
-        return f"sqlite:///file:{file.absolute()}?mode=ro&uri=true"
-    plain = url.update_query_dict({"options": "-c default_transaction_read_only=on"})
-    return plain.render_as_string(hide_password=False)
+def read_only(url: URL) -> URL:
+    """The address of a database in a form that refuses to write; connections to a file do so by themselves."""
+    if url.get_backend_name() == "sqlite":
+        return url
+    return url.update_query_dict({"options": "-c default_transaction_read_only=on"})
 
 
 def reading_only(app: WsgiApp) -> WsgiApp:

@@ -2,50 +2,74 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.pool import NullPool
 
 from mcu.errors import InputError
 from orchestrator.failures import RunFailed
+from orchestrator.storage.sqlite import open_sqlite
 
 DEFAULT_STORAGE = "sqlite:///mcusweep.db"
-BUSY_SECONDS = 30.0
+
+_SQLITE = re.compile(r"sqlite(\+\w+)?:///(?P<path>.*)", re.DOTALL)
+_OPTIONS = re.compile(r"\?\w+=")
+_PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):\S*@|(?<=[?&])password=[^&\s]*&?")
 
 
 class StoreError(RunFailed):
     """The database stopped working while in use (disk full, read-only, locked); one line that names it."""
 
 
+class DatabaseGone(StoreError):  # noqa: N818  (it reads as what happened)
+    """The file of the database is not the one that was opened: nothing that is written is kept."""
+
+
 def parse_storage(storage: str) -> URL:
-    """The URL of a trial database.
+    """The URL of a trial database. What follows ``sqlite:///`` is a path as it is: nothing in it is unescaped.
 
     Raises:
-        InputError: if it is not an SQLAlchemy URL of SQLite (a file) or PostgreSQL.
+        InputError: if it is not an address of SQLite (a file) or PostgreSQL.
     """
     allowed = "allowed: sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
+    shown = f"--storage {without_password(storage)!r}"
+    file = _SQLITE.match(storage)
     try:
-        url = make_url(storage)
-    except exc.ArgumentError:
-        raise InputError(f"--storage {storage!r} is not a database address; {allowed}") from None
+        url = URL.create("sqlite", database=file["path"]) if file else make_url(storage)
+    except (exc.ArgumentError, ValueError):  # of a port that is no number
+        raise InputError(f"{shown} is not a database address; {allowed}") from None
     backend = url.get_backend_name()
     if backend not in ("sqlite", "postgresql"):
-        raise InputError(f"--storage {storage!r}: no support for {backend}; {allowed}")
+        raise InputError(f"{shown}: no support for {backend}; {allowed}")
     if backend == "sqlite" and url.database in (None, "", ":memory:"):
-        raise InputError(f"--storage {storage!r} names no file; {allowed}")
+        raise InputError(f"{shown} names no file; {allowed}")
+    if file and _OPTIONS.search(storage):
+        raise InputError(f"{shown}: an SQLite address takes no options; {allowed}")
     return url
+
+
+def without_password(text: str) -> str:
+    """Text with the password of every database address in it left out; also of those that are written wrongly."""
+    return _PASSWORD.sub(lambda found: f"{found[1]}@" if found[1] is not None else "", text)
+
+
+def storage_address(url: URL) -> str:
+    """What ``--storage`` takes for this database, without its password."""
+    if url.get_backend_name() == "sqlite":
+        return f"sqlite:///{url.database}"
+    return without_password(url.render_as_string(hide_password=False))
 
 
 def database_label(url: URL) -> str:
     """How messages call the database: the file, or the address without its password."""
-    if url.get_backend_name() == "sqlite":
-        return str(url.database)
-    return url.render_as_string(hide_password=True)
+    return str(url.database) if url.get_backend_name() == "sqlite" else storage_address(url)
 
 
 def database_file(url: URL) -> Path | None:
@@ -70,27 +94,40 @@ def open_engine(url: URL, *, writing: bool) -> Engine:
     file = database_file(url)
     if file is not None:
         _check_file(file, writing)
+    address, options = engine_options(url, writing=writing)
     try:
-        engine = create_engine(url)
+        engine = create_engine(address, **options)
     except ImportError as error:
         raise InputError(f"--storage {database_label(url)}: {error}; pip install 'mcusweep[postgres]'") from None
-    if file is not None:
-        read_only = not writing and not os.access(file.absolute().parent, os.W_OK)
-        if read_only:  # WAL needs to write beside the file; a reader of a read-only folder takes it as it is
-            engine = create_engine(f"sqlite:///file:{file.absolute()}?immutable=1&uri=true")
-        event.listen(engine, "connect", lambda connection, _: set_pragmas(connection, writing))
+    watch_file(engine, url)
     return engine
 
 
-def set_pragmas(connection: Any, writing: bool = True) -> None:
-    """Prepare one raw SQLite connection."""
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
-    cursor.execute("PRAGMA foreign_keys = ON")
-    if writing:
-        cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = NORMAL")
-    cursor.close()
+def engine_options(url: URL, *, writing: bool) -> tuple[URL | str, dict[str, Any]]:
+    """Address and options with which SQLAlchemy, or Optuna, opens a database as we do."""
+    file = database_file(url)
+    if file is None:
+        return url, {"pool_pre_ping": True}  # a server may have closed a connection that lay idle
+    options: dict[str, Any] = {"creator": partial(open_sqlite, file, writing=writing)}
+    return "sqlite:///file", options if writing else options | {"poolclass": NullPool}
+
+
+def watch_file(engine: Engine, url: URL) -> None:
+    """Refuse to go on with a database whose file was deleted or replaced: SQLite writes into the old one for ever."""
+    file = database_file(url)
+    if file is None:
+        return
+    known: list[tuple[int, int]] = []
+
+    def check(_: Connection) -> None:
+        with suppress(OSError):
+            status = file.stat()
+            known[:] = known or [(status.st_dev, status.st_ino)]
+            if known == [(status.st_dev, status.st_ino)]:
+                return
+        raise DatabaseGone(f"{file} was deleted or replaced while in use; what was written since then is lost")
+
+    event.listen(engine, "begin", check)
 
 
 def _check_file(file: Path, writing: bool) -> None:
@@ -102,15 +139,18 @@ def _check_file(file: Path, writing: bool) -> None:
         return
     if not file.exists():
         raise InputError(f"--storage: no database {file}; run `mcusweep launch SWEEP.toml` or give --storage URL")
-    with file.open("rb") as stream:
-        start = stream.read(16)
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(16)
+    except OSError as error:
+        raise InputError(f"--storage: {file} cannot be read: {error.strerror}") from None
     if start and start != b"SQLite format 3\0":
         raise InputError(f"{file} is not a trial database (not an SQLite file)")
 
 
 def _one_line(error: BaseException) -> str:
     origin = getattr(error, "orig", None) or error
-    return str(origin).strip().splitlines()[0] if str(origin).strip() else type(origin).__name__
+    return str(origin).strip().splitlines()[0] if str(origin).strip() else type(error).__name__
 
 
 @contextmanager

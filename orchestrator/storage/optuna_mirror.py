@@ -15,7 +15,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
 from optuna.storages._rdb.models import TrialModel, TrialParamModel
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import event, exc, select, update
+from sqlalchemy import exc, select, update
 from sqlalchemy.engine import URL
 
 from mcu.budget import RESOURCES, Budget
@@ -23,7 +23,8 @@ from orchestrator.samplers.base import Context, Record
 from orchestrator.samplers.observation import DIRECTIONS, OBJECTIVES, outcome_of
 from orchestrator.samplers.optuna import write_outcome
 from orchestrator.spec import TrialResult, TrialSpec
-from orchestrator.storage.connection import database_errors, set_pragmas
+from orchestrator.storage.connection import database_errors
+from orchestrator.storage.optuna_storage import open_optuna
 
 _SHOWN_RESULTS = ("accuracy", "violation", "binding_use", "duration_s", "reason")
 
@@ -37,12 +38,8 @@ class OptunaRecord:
 
     def __init__(self, url: URL, study_name: str, methods: tuple[str, ...]) -> None:
         self._url, self._methods = url, methods
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
         with self._errors():
-            storage = optuna.storages.RDBStorage(url.render_as_string(hide_password=False))
-            if url.get_backend_name() == "sqlite":
-                event.listen(storage.engine, "connect", lambda connection, _: set_pragmas(connection))
-                storage.engine.dispose()
+            storage = open_optuna(url, writing=True)
             self._storage = storage
             study = optuna.create_study(
                 study_name=study_name,

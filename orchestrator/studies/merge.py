@@ -15,6 +15,7 @@ from mcu.errors import InputError
 from orchestrator.planning.sweep_difference import differences
 from orchestrator.spec import FINAL_STATES, Artifact
 from orchestrator.storage.connection import artifact_root, database_label, transaction
+from orchestrator.storage.optuna_storage import open_optuna
 from orchestrator.storage.records import study_of
 from orchestrator.storage.schema import ATTEMPTS, RUNGS, STUDIES, TRAJECTORIES, TRIALS
 from orchestrator.storage.store import Store, Study
@@ -199,8 +200,7 @@ def delete_study(store: Store, study: Study) -> int:
 def _forget(store: Store, name: str) -> None:
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = optuna.storages.RDBStorage(store.url.render_as_string(hide_password=False))
+    storage = open_optuna(store.url, writing=True)
     try:
         if name in optuna.get_all_study_names(storage):
             optuna.delete_study(study_name=name, storage=storage)

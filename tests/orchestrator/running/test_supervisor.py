@@ -15,7 +15,8 @@ from orchestrator.processes import LocalProcess, descendants, process_alive, pro
 from orchestrator.running.supervisor import Supervisor
 
 PRELUDE = (
-    "import os, sys, signal, time; from orchestrator import supervision as s; s.attach(); from pathlib import Path\n"
+    "import os, sys, signal, time; from pathlib import Path\n"
+    "from orchestrator.running import supervision as s; s.attach()\n"
 )
 
 

@@ -181,7 +181,7 @@ def test_json_columns_are_canonical(store, study):
 
 
 def test_a_locked_database_is_one_line_that_names_it(store, study, make_spec, storage, monkeypatch):
-    monkeypatch.setattr("orchestrator.storage.connection.BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("orchestrator.storage.sqlite.BUSY_SECONDS", 0.2)
     impatient = Store(storage, writing=True)
     with sqlite3.connect(storage.removeprefix("sqlite:///")) as other:
         other.execute("BEGIN EXCLUSIVE")

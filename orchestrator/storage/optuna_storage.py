@@ -1,0 +1,42 @@
+"""Optuna's storage on a trial database, opened as our own connections are."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from sqlalchemy import exc
+from sqlalchemy.engine import URL
+
+from orchestrator.storage.connection import engine_options, watch_file
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+_TRIES = 5
+
+
+def open_optuna(url: URL, *, writing: bool) -> RDBStorage:
+    """Optuna's tables in a database, made if they are not there; without ``writing`` nothing is made or changed.
+
+    Two first starts at once may both make the tables: the one that comes second finds them when it tries again.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    address, options = engine_options(url, writing=writing)
+    text = address if isinstance(address, str) else address.render_as_string(hide_password=False)
+    text = text.replace("{", "{{").replace("}", "}}")  # Optuna takes an address for a template
+    for left in reversed(range(_TRIES)):
+        try:
+            storage = optuna.storages.RDBStorage(
+                text, engine_kwargs=options, skip_compatibility_check=not writing, skip_table_creation=not writing
+            )
+        except (exc.IntegrityError, exc.ProgrammingError, exc.OperationalError):
+            if not left:
+                raise
+            time.sleep(0.2)
+        else:
+            break
+    watch_file(storage.engine, url)
+    return storage

@@ -1,0 +1,62 @@
+"""Raw connections to an SQLite file: what may be read is read whole, and no question creates or changes a file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+BUSY_SECONDS = 30.0
+
+
+def open_sqlite(file: Path, *, writing: bool) -> sqlite3.Connection:
+    """A connection for writing in WAL mode, which makes the file if need be, or one that refuses to write.
+
+    SQLite reads a database in WAL mode only where it can use, or make, the files beside it. Where the folder cannot
+    be written and there are none, the file is all there is, and is read as it stands; a log that cannot be used is an
+    error, since the file alone would be an old state.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    if writing:
+        return _prepared(_connect(file, "mode=rwc"), writing)
+    if os.access(file, os.W_OK) and os.access(file.absolute().parent, os.W_OK):
+        return _prepared(_connect(file, "mode=rw"), writing)
+    try:
+        return _prepared(_connect(file, "mode=ro"), writing)
+    except sqlite3.OperationalError as error:
+        if not any(words in str(error) for words in ("unable to open", "readonly")):
+            raise
+        if _log(file).exists() and _log(file).stat().st_size > 0:
+            raise sqlite3.OperationalError(
+                f"what was written last lies in {_log(file)}, which cannot be read without writing beside it; "
+                "let somebody who may write there run `mcusweep status`, or copy all of the files"
+            ) from None
+    return _prepared(_connect(file, "immutable=1"), writing)
+
+
+def _connect(file: Path, options: str) -> sqlite3.Connection:
+    path = quote(os.fsencode(file.absolute()))
+    return sqlite3.connect(f"file:{path}?{options}", uri=True, check_same_thread=False)
+
+
+def _prepared(connection: sqlite3.Connection, writing: bool) -> sqlite3.Connection:
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if writing:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+        else:
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("PRAGMA schema_version").fetchone()  # the first that really opens it
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _log(file: Path) -> Path:
+    return file.with_name(f"{file.name}-wal")
