@@ -49,7 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def sweep_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A sweep file, and the fake worker behind ``launch``."""
-    monkeypatch.setattr("orchestrator.planning.preflight.check_sweep", lambda sweep: {"name": "toy"})
+    monkeypatch.setattr("orchestrator.launch.check_sweep", lambda sweep: {"name": "toy"})
     real = RunOptions
     monkeypatch.setattr(
         orchestrator.running.run, "RunOptions", lambda **given: real(**given, worker="fake_worker:run_trial")
