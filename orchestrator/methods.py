@@ -21,12 +21,14 @@ class MethodEntry:
         summary: one line for people.
         hyperparameters: names it takes from the sweep file; None takes all.
         reference: ``module:function`` for methods of other packages, empty for ours.
+        inherits: whether a job of it can begin with the trained network of another one.
     """
 
     name: str
     summary: str
     hyperparameters: tuple[str, ...] | None = None
     reference: str = ""
+    inherits: bool = False
 
 
 _PEER = (*TRAINING, "pretrain", "rounds", "scope")
@@ -35,16 +37,19 @@ BUILT_IN = (  # kept here so that listing and planning need not import torch; a 
         "differentiable",
         "widths trained by gradient against the budget, landed exactly inside it",
         (*TRAINING, "warmup", "pruning"),
+        inherits=True,
     ),
     MethodEntry(
         "differentiable-no-sram",
         "the differentiable job blind to SRAM while it trains, landed on the whole budget",
         (*TRAINING, "warmup", "pruning"),
+        inherits=True,
     ),
     MethodEntry(
         "differentiable-macs-only",
         "the differentiable job that sees MACs only while it trains, landed on the whole budget",
         (*TRAINING, "warmup", "pruning"),
+        inherits=True,
     ),
     MethodEntry("uniform", "one width multiplier for all layers, trained from scratch", TRAINING),
     MethodEntry("distilled-uniform", "one width multiplier for all layers, taught by the dense network", TRAINING),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from mcu.budget import Budget
-from search_spaces.choices import NetworkChoice, Scalar, TaskChoice, TrainingChoice
+from search_spaces.choices import Choice, NetworkChoice, Scalar, TaskChoice, TrainingChoice
 
 
 class TrialState(StrEnum):
@@ -24,6 +24,10 @@ class TrialState(StrEnum):
     STOPPED = "stopped"
 
 
+NETWORK = "network"
+"""Name among a trial's artifacts of its trained float network, with which another trial may begin."""
+
+SpecHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FINAL_STATES = (TrialState.COMPLETE, TrialState.FAILED, TrialState.INFEASIBLE, TrialState.STOPPED)
 
 
@@ -52,11 +56,16 @@ class Bounds(_Frozen):
         return Budget(flash=self.flash, sram=self.sram, macs=self.macs)
 
 
-class TrialSpec(_Frozen):
+class TrialSpec(Choice):
     """Everything that determines a trial's result: same spec on the same machine type, same result.
 
-    ``data`` is the digest of the task's data, so that a file that changed does not pass for the old one.
+    Attributes:
+        data: digest of the task's data, so that a file that changed does not pass for the old one.
+        ancestor: hash of the specification whose trained network this trial begins with; None begins from scratch.
+        parent: hash of the specification of the dense network that the lineage began with, whose scores it imitates.
     """
+
+    later = frozenset({"ancestor", "parent"})
 
     task: TaskChoice
     data: str | None = None
@@ -68,6 +77,13 @@ class TrialSpec(_Frozen):
     hyperparameters: dict[str, Scalar] = Field(default_factory=dict)
     seed: int
     training: TrainingChoice
+    ancestor: SpecHash | None = None
+    parent: SpecHash | None = None
+
+    @property
+    def leaves_network(self) -> bool:
+        """Whether its trained network is kept for others: it is part of a lineage, or the dense network of one."""
+        return self.ancestor is not None or not self.budget.budget().bounds()
 
     def canonical(self) -> str:
         """Canonical JSON of the spec: what is stored and hashed."""
@@ -78,7 +94,7 @@ class TrialSpec(_Frozen):
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
 
-class Rung(_Frozen):
+class EpochReport(_Frozen):
     """One report of a running trial: where it is and what it would cost now."""
 
     step: int

@@ -134,7 +134,7 @@ def _broken(row: dict[str, Any], generator: np.random.Generator) -> dict[str, An
     if row["violation"] > 0:
         return row | {"state": "infeasible", "reason": "no setting of the method's knob keeps every bound"}
     if luck < 0.06 and row["method"] != "differentiable":
-        reason = "stopped at rung 4: dominated by 6 trials of the same budget"
+        reason = "stopped at level 4: dominated by 6 trials of the same budget"
         return row | {"state": "stopped", "reason": reason, "accuracy": None, "float_accuracy": None,
                       "trajectory": row["trajectory"][:5], "feasible": None, "violation": 1.0,
                       "measured": False}  # fmt: skip

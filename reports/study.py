@@ -19,7 +19,7 @@ class StudyInfo:
         storage_option: whether commands have to name it.
         test_images: size of the test split, for the intervals of accuracies (None: no intervals).
         attempts: rows of (number, worker_host, worker_pid, started_at, ended_at, reason) for the timeline.
-        rungs: (step, epochs done, validation accuracy) of each report of a trial's last attempt, by trial number.
+        reports: (step, epochs done, validation accuracy) of each report of a trial's last attempt, by trial number.
         importances: how much each hyperparameter mattered (shares), where known.
         stopping: one line on what early stopping saved and how often it was wrong, where trials were stopped.
     """
@@ -35,6 +35,6 @@ class StudyInfo:
     test_images: int | None = None
     created_at: str | None = None
     attempts: tuple[Mapping[str, Any], ...] = ()
-    rungs: Mapping[int, Sequence[tuple[int, float | None, float | None]]] = field(default_factory=dict)
+    reports: Mapping[int, Sequence[tuple[int, float | None, float | None]]] = field(default_factory=dict)
     importances: Mapping[str, float] = field(default_factory=dict)
     stopping: str | None = None

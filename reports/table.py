@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reports.csv_cells import safe_cell
+
 
 @dataclass(frozen=True)
 class Table:
@@ -22,8 +24,8 @@ class Table:
         """Comma-separated, header first."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(self.header)
-        writer.writerows(self.rows)
+        writer.writerow(map(safe_cell, self.header))
+        writer.writerows(map(safe_cell, row) for row in self.rows)
         return stream.getvalue()
 
     def as_markdown(self) -> str:

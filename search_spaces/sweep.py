@@ -26,11 +26,14 @@ from search_spaces.choices import Choice, NetworkChoice, Scalar, TaskChoice, Tra
 from search_spaces.factories import is_reference
 from search_spaces.hyperparameters import DEFAULTS, Choices, Range, parse_hyperparameter
 from search_spaces.networks.registry import check_network
+from search_spaces.paths import user_path
 from search_spaces.tasks.registry import check_task
 from search_spaces.validation_errors import describe_mistake
 
 PATHS = ("data", "path")  # keys of [task] that name files
 MAX_WORKERS = 100_000
+PARENT_LENGTH = 2
+"""A dense network that a whole sweep begins with is worth this many times the training of one job."""
 DEFAULT_METHODS = ("differentiable", "uniform", "l1")
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -155,6 +158,27 @@ class StoppingSection(Choice):
     audit_share: Annotated[float, Field(ge=0, le=1)] = 0.1
 
 
+class LineageSection(Choice):
+    """``[lineage]``: whether the jobs of a sweep begin with trained networks of one another.
+
+    The dense network of each network (and seed, with ``sweep.seeds``) is trained once, as a trial of its own; a job
+    begins with the trained network of the nearest budget that is at least as large in every bound, else with the dense
+    one. Jobs of methods that do not inherit run on their own as before.
+
+    Attributes:
+        parent_epochs: how long the dense network is trained; by default ``PARENT_LENGTH`` times ``training.epochs``.
+    """
+
+    enabled: bool = False
+    parent_epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
+
+    @model_validator(mode="after")
+    def _wanted(self) -> LineageSection:
+        if self.parent_epochs is not None and not self.enabled:
+            raise InputError(f"parent_epochs = {self.parent_epochs}: goes with enabled = true only")
+        return self
+
+
 def _worker_count(value: Any) -> Any:
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_WORKERS):
         return value
@@ -189,6 +213,8 @@ class SweepConfig(Choice):
         grown_from: what it was before it was extended; never in a file.
     """
 
+    later = frozenset({"lineage"})
+
     sweep: SweepSection
     task: TaskChoice
     network: NetworkSection
@@ -198,6 +224,7 @@ class SweepConfig(Choice):
     hyperparameters: dict[str, Searched] = Field(default_factory=_default_hyperparameters)
     sampler: SamplerSection = SamplerSection()
     stopping: StoppingSection = StoppingSection()
+    lineage: LineageSection = LineageSection()
     workers: WorkersSection = WorkersSection()
     grown_from: dict[str, Any] | None = None
 
@@ -213,6 +240,11 @@ class SweepConfig(Choice):
     def trials_of(self, method: str) -> int:
         """How many trials ``method`` gets."""
         return self.methods.trials.get(method, self.sweep.trials)
+
+    @property
+    def parent_epochs(self) -> int:
+        """How long the dense network of a lineage is trained."""
+        return self.lineage.parent_epochs or PARENT_LENGTH * self.training.epochs
 
     def canonical(self) -> str:
         """JSON with sorted keys, equal for equal configurations; ``SweepConfig.model_validate_json`` reads it."""
@@ -306,7 +338,7 @@ def _set_leaf(table: dict[str, Any], keys: list[str], value: Any, override: str)
 
 
 def _absolute(text: str, folder: Path) -> str:
-    return str(folder / Path(text).expanduser()) if text else text
+    return str(folder / user_path(text)) if text else text
 
 
 def _refuse_base(table: dict[str, Any], where: str) -> None:

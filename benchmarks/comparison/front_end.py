@@ -55,7 +55,7 @@ def trained_model(task: str, data: str | None, artifacts: Path) -> bytes:
     case = next(cases(bench, data))
     path = artifacts / case.data / case.spec.hash() / "model.tflite"
     if not path.is_file():
-        run_trial(case.spec, artifacts / case.data, lambda rung: True)
+        run_trial(case.spec, artifacts / case.data, lambda report: True)
     return path.read_bytes()
 
 

@@ -132,8 +132,8 @@ def run(case: Case, artifacts: Path) -> dict[str, Any]:
     """Train and measure one case, telling the standard error how it goes."""
     label = f"{case.bench.task} {case.kind}"
 
-    def report(rung: Any) -> bool:
-        print(f"{label}: epoch {rung.epochs_done:g} of {case.bench.epochs}: {rung.val_accuracy}", file=sys.stderr)
+    def report(epoch: Any) -> bool:
+        print(f"{label}: epoch {epoch.epochs_done:g} of {case.bench.epochs}: {epoch.val_accuracy}", file=sys.stderr)
         return True
 
     result: TrialResult = run_trial(case.spec, artifacts, report)

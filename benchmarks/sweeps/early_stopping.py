@@ -31,7 +31,7 @@ from orchestrator.running.interrupts import Interrupts
 from orchestrator.running.progress import make_watcher
 from orchestrator.running.run import RunOptions, begin_study, run_study
 from orchestrator.running.stop_rule import AsyncRungs
-from orchestrator.spec import Rung, TrialResult, TrialSpec
+from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 from orchestrator.storage.frames import trials_frame
 from orchestrator.storage.store import Store
 from search_spaces.sweep import SweepConfig
@@ -50,7 +50,7 @@ LIMIT = 0.6  # of the CPU time
 TITLES = {False: "every trial to its end", True: "with early stopping"}
 
 
-def timed_trial(spec: TrialSpec, artifacts: Path, report: Callable[[Rung], bool]) -> TrialResult:
+def timed_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], bool]) -> TrialResult:
     """The sweep's own worker, with its CPU time written beside the trials' files."""
     from orchestrator.worker.trial import run_trial
 
@@ -142,9 +142,11 @@ def replay(folder: Path, whole: pd.DataFrame, shares: dict[float, float], orders
     store = Store(f"sqlite:///{folder}/whole.db")
     study = store.study()
     specs = {trial.number: trial.spec for trial in store.trials(study)}
-    rungs: dict[int, list[Rung]] = {}
-    for row in store.rungs(study):
-        rungs.setdefault(row["number"], []).append(Rung(**{name: row[name] for name in Rung.model_fields}))
+    reports: dict[int, list[EpochReport]] = {}
+    for row in store.epoch_reports(study):
+        reports.setdefault(row["number"], []).append(
+            EpochReport(**{name: row[name] for name in EpochReport.model_fields})
+        )
     store.close()
     known = sorted(shares.items())
     rows = {row.number: row for row in whole.itertuples()}
@@ -153,7 +155,7 @@ def replay(folder: Path, whole: pd.DataFrame, shares: dict[float, float], orders
         rule = AsyncRungs(seed=order)
         spent, kept = 0.0, []
         for number in np.random.default_rng(order).permutation(list(rows)).tolist():
-            stopped = next((r.epochs_done for r in rungs[number] if rule.report(number, specs[number], r)), None)
+            stopped = next((r.epochs_done for r in reports[number] if rule.judge(number, specs[number], r)), None)
             share = 1.0 if stopped is None else float(np.interp(stopped, *zip(*known, strict=True)))
             spent += share * rows[number].cpu_s
             kept += [number] if stopped is None else []
@@ -201,7 +203,7 @@ def report(folder: Path, tables: dict[bool, pd.DataFrame], orders: int) -> bool:
     store = Store(f"sqlite:///{folder}/stopping.db")
     study = store.study()
     audit = stop_audit(store, study)
-    epochs = {row["number"]: row["epochs_done"] for row in store.rungs(study)}
+    epochs = {row["number"]: row["epochs_done"] for row in store.epoch_reports(study)}
     store.close()
     print(audit.line if audit is not None else "nothing was stopped")
     shares = stopped_shares(whole, stopping, epochs)

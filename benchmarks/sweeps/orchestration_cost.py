@@ -28,7 +28,7 @@ from orchestrator.executors.base import Event, Executor, Finished
 from orchestrator.running.interrupts import Interrupts
 from orchestrator.running.run import RunOptions, begin_study, run_study
 from orchestrator.running.watcher import Watcher
-from orchestrator.spec import Rung, TrialResult, TrialSpec
+from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 from orchestrator.storage.store import Store
 from search_spaces.sweep import SweepConfig
 
@@ -67,7 +67,7 @@ def ten_seconds(spec: TrialSpec, artifacts: Path, report: Report) -> TrialResult
     """Sleeps, so that other work on the machine does not count; reports every second, as epochs do."""
     for step in range(int(SECONDS)):
         time.sleep(1.0)
-        report(Rung(step=step, epochs_done=step + 1.0, val_accuracy=0.5))
+        report(EpochReport(step=step, epochs_done=step + 1.0, val_accuracy=0.5))
     return answer(spec, SECONDS)
 
 

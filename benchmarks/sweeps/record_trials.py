@@ -71,9 +71,9 @@ def write_tables(store: Store, folder: Path) -> int:
     frame = trials_frame(store, study, trajectories=False)
     done = frame[frame["state"].isin(("complete", "failed", "infeasible"))]
     done = done[list(TRIAL_COLUMNS)].rename(columns=TRIAL_COLUMNS)
-    rungs = pd.DataFrame(store.rungs(study)).rename(columns={"number": "trial"})
-    last = rungs.groupby("trial")["ordinal"].transform("max") == rungs["ordinal"]
-    curves = rungs[last & rungs["trial"].isin(done["trial"])].sort_values(["trial", "step"])
+    reports = pd.DataFrame(store.epoch_reports(study)).rename(columns={"number": "trial"})
+    last = reports.groupby("trial")["ordinal"].transform("max") == reports["ordinal"]
+    curves = reports[last & reports["trial"].isin(done["trial"])].sort_values(["trial", "step"])
     folder.mkdir(parents=True, exist_ok=True)
     done.to_csv(folder / "trials.csv", index=False, float_format="%.5g")
     curves[list(CURVE_COLUMNS)].to_csv(folder / "curves.csv", index=False, float_format="%.4g")

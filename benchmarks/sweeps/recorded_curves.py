@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mcu.budget import RESOURCES, Resources
 from mcu.errors import InputError
 from orchestrator.executors.simulated import SimulatedTrial
-from orchestrator.spec import Rung, TrialResult, TrialSpec
+from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 
 NOISE = 0.005
 """Standard deviation that is added to recorded accuracies: trials at one recorded neighbour are not all equal."""
@@ -59,8 +59,8 @@ class RecordedCurves:
         scale = {name: bounds[name] / row[f"budget_{name}"] for name in self._bounds if name in bounds}
         stretch = spec.training.epochs / float(curve["epochs_done"].max())
         seconds = float(row["duration_s"]) * stretch / len(curve)
-        rungs = tuple(
-            Rung(
+        reports = tuple(
+            EpochReport(
                 step=at,
                 epochs_done=float(report["epochs_done"]) * stretch,
                 val_accuracy=_noisy(float(report["val_accuracy"]), luck),
@@ -86,7 +86,7 @@ class RecordedCurves:
             sram=resources.sram,
             macs=resources.macs,
         )
-        return SimulatedTrial((seconds,) * len(curve), rungs, result)
+        return SimulatedTrial((seconds,) * len(curve), reports, result)
 
 
 def _noisy(accuracy: float, luck: np.random.Generator) -> float:

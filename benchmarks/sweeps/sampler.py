@@ -22,7 +22,7 @@ import pandas as pd
 from mcu.budget import Budget
 from orchestrator.planning.adaptive_budgets import AdaptiveBudgets
 from orchestrator.samplers.base import Context
-from orchestrator.samplers.observation import Outcome
+from orchestrator.samplers.observation import Observation
 from orchestrator.samplers.registry import make_sampler
 from reports.fronts import Box, hypervolume_steps
 from search_spaces.budgets import BudgetsSection
@@ -164,7 +164,7 @@ def replay(table: Table, strategy: str, seed: int, trials: int) -> list[float]:
         found.append(result)
         planner.found({"flash": result.flash, "macs": result.macs}, result.accuracy)
         values = (result.accuracy, result.flash, 0.0, result.macs)
-        sampler.learn("differentiable", index, Outcome("complete", values, {"flash": -0.01}))
+        sampler.learn("differentiable", index, Observation("complete", values, {"flash": -0.01}))
     return volumes(found)
 
 

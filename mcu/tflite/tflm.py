@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,7 +159,8 @@ class _Captured:
         """Write what other threads said meanwhile to the real stderr."""
         rest = re.sub(ours, "", self.text, flags=re.MULTILINE).strip("\n")
         if rest:
-            os.write(2, rest.encode() + b"\n")
+            with suppress(OSError):  # a full log must not stop a trial
+                os.write(2, rest.encode() + b"\n")
 
 
 @contextmanager

@@ -109,7 +109,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
     from orchestrator.queries.importances import importances
     from orchestrator.queries.stop_audit import stop_audit
     from orchestrator.spec import canonical_json
-    from orchestrator.storage.epoch_reports import last_rungs
+    from orchestrator.storage.epoch_reports import last_reports
     from reports.study import StudyInfo
 
     audit = stop_audit(store, study)
@@ -129,7 +129,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
         test_images=sum(tested) if tested and study.metric == "accuracy" else None,
         created_at=study.created_at,
         attempts=tuple(store.attempts(study)),
-        rungs=last_rungs(store, study),
+        reports=last_reports(store, study),
         importances=importances(frame),
         stopping=audit.line if audit is not None else None,
     )

@@ -67,7 +67,7 @@ def show(
 
 
 def _write_figures(store: Store, details: TrialDetails, memory: list[dict[str, Any]], files: dict[str, Path]) -> None:
-    from orchestrator.storage.epoch_reports import last_rungs
+    from orchestrator.storage.epoch_reports import last_reports
     from orchestrator.tables import write_atomic
     from reports.figures.style import Style, encode, styled
     from reports.figures.trial import trial_figure
@@ -75,7 +75,7 @@ def _write_figures(store: Store, details: TrialDetails, memory: list[dict[str, A
     study, number = store.study(details.row["study"]), details.row["number"]
     alive = [(row["layer"], row["live"]) for row in memory]
     with styled(Style.SCREEN):
-        drawn = encode(trial_figure(details.as_dict(), alive, last_rungs(store, study, number)), tuple(files))
+        drawn = encode(trial_figure(details.as_dict(), alive, last_reports(store, study, number)), tuple(files))
     for kind, path in files.items():
         write_atomic(path, drawn[kind])
 

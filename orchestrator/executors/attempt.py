@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcu.errors import InputError
-from orchestrator.spec import Rung, TrialResult, TrialSpec
+from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 
-Report = Callable[[Rung], bool]
-WorkerFunction = Callable[[TrialSpec, Path, Report], TrialResult]
+ReportEpoch = Callable[[EpochReport], bool]
+WorkerFunction = Callable[[TrialSpec, Path, ReportEpoch], TrialResult]
 DEFAULT_WORKER = "orchestrator.worker.trial:run_trial"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -41,7 +41,7 @@ class WorkerSetting:
     threads: int = 1
 
 
-def run_attempt(setting: WorkerSetting, spec_json: str, report: Report) -> TrialResult:
+def run_attempt(setting: WorkerSetting, spec_json: str, report: ReportEpoch) -> TrialResult:
     """Run one trial in this process. Whatever goes wrong in it becomes a failed result with a one-line reason."""
     start = time.monotonic()
     try:

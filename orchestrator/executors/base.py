@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from orchestrator.failures import RunFailed
-from orchestrator.spec import Rung, TrialResult, TrialSpec
+from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 
 
 class LossReason(StrEnum):
@@ -33,10 +33,10 @@ class Started:
 
 @dataclass(frozen=True)
 class Reported:
-    """An attempt reached a rung."""
+    """An attempt reported an epoch."""
 
     attempt: str
-    rung: Rung
+    report: EpochReport
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Executor(ABC):
     """Runs attempts of trials; a context manager that leaves no process behind.
 
     The conformance suite in the tests states what every executor holds to: each submitted attempt ends with
-    exactly one Finished or Lost, rungs come in order before it, and a dead worker costs only its own attempt.
+    exactly one Finished or Lost, reports come in order before it, and a dead worker costs only its own attempt.
     """
 
     @property
@@ -95,7 +95,7 @@ class Executor(ABC):
 
     @abstractmethod
     def stop(self, attempt: str) -> None:
-        """Ask an attempt to stop at its next rung; it ends Finished, normally in state ``stopped``."""
+        """Ask an attempt to stop at its next report; it ends Finished, normally in state ``stopped``."""
 
     @abstractmethod
     def shutdown(self) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from orchestrator.executors.attempt import WorkerSetting, extend_path, limit_threads, run_attempt
 from orchestrator.executors.base import Event, Executor, ExecutorError, Finished, LossReason, Lost, Reported, Started
-from orchestrator.spec import Rung, TrialResult, TrialSpec
+from orchestrator.spec import EpochReport, TrialResult, TrialSpec
+from orchestrator.streams import settle_streams
 
 GRACE_SECONDS = 5.0
 _SPAWN = multiprocessing.get_context("spawn")  # a forked torch hangs
@@ -92,8 +93,8 @@ class LocalExecutor(Executor):
         kind, attempt, content = message
         if kind == "started":
             return Started(attempt, socket.gethostname(), int(str(content)))
-        if kind == "rung":
-            return Reported(attempt, Rung.model_validate_json(str(content)))
+        if kind == "report":
+            return Reported(attempt, EpochReport.model_validate_json(str(content)))
         del self._busy[attempt]
         worker.attempt = None
         self._idle.append(worker)
@@ -112,7 +113,7 @@ class LocalExecutor(Executor):
         return Lost(attempt, reason, f"worker process {worker.process.pid} ended with {how}")
 
     def stop(self, attempt: str) -> None:
-        """Ask an attempt to stop at its next rung."""
+        """Ask an attempt to stop at its next report."""
         worker = self._busy.get(attempt)
         if worker is not None:
             with suppress(OSError):  # gone already
@@ -145,6 +146,7 @@ def _memory_is_short() -> bool:
 
 def serve(connection: Connection, setting: WorkerSetting) -> None:
     """What a worker process does: one attempt after another, until its driver closes the pipe or dies."""
+    settle_streams(answers=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     limit_threads(setting.threads)
@@ -162,9 +164,9 @@ def _serve_one(connection: Connection, setting: WorkerSetting, attempt: str, spe
     connection.send(("started", attempt, os.getpid()))
     stopped = False
 
-    def report(rung: Rung) -> bool:
+    def report(epoch: EpochReport) -> bool:
         nonlocal stopped
-        connection.send(("rung", attempt, rung.model_dump_json()))
+        connection.send(("report", attempt, epoch.model_dump_json()))
         while connection.poll():
             kind, which, _ = connection.recv()
             stopped = stopped or (kind == "stop" and which == attempt)

@@ -1,6 +1,6 @@
 """Trials as Ray Core tasks: on this machine's own Ray, or on a cluster that is already there.
 
-A trial runs in a thread of a streaming-generator task, which yields its rungs and at last its result. Retries
+A trial runs in a thread of a streaming-generator task, which yields its reports and at last its result. Retries
 are the driver's (``max_retries=0``). Stopping goes through a small actor that exists only once it is needed.
 """
 
@@ -30,7 +30,7 @@ from orchestrator.executors.base import (
     Started,
 )
 from orchestrator.executors.ray_cluster import OBJECT_STORE_BYTES, RayCluster, one_line
-from orchestrator.spec import Rung, TrialResult, TrialSpec
+from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 from orchestrator.worker.shared_task import LentTask, borrow
 
 MOST_EVENTS = 1000  # of one poll: a trial that reports without pause must not hold the driver
@@ -60,14 +60,14 @@ def _should_stop(board: str, attempt: str) -> bool:
 def _attempt(
     setting: WorkerSetting, board: str, attempt: str, spec_json: str, lent: LentTask | None
 ) -> Iterator[tuple[str, Any]]:
-    """The body of the Ray task: yields ``started``, each ``rung``, then ``done``."""
+    """The body of the Ray task: yields ``started``, each ``report``, then ``done``."""
     if lent is not None:
         borrow(lent)
     messages: queue.Queue[tuple[str, Any]] = queue.Queue()
     cancelled = threading.Event()
 
-    def report(rung: Rung) -> bool:
-        messages.put(("rung", rung.model_dump_json()))
+    def report(epoch: EpochReport) -> bool:
+        messages.put(("report", epoch.model_dump_json()))
         return not cancelled.is_set() and not _should_stop(board, attempt)
 
     def work() -> None:
@@ -189,8 +189,8 @@ class RayExecutor(Executor):
         if kind == "started":
             host, pid = content
             return Started(attempt, host, pid)
-        if kind == "rung":
-            return Reported(attempt, Rung.model_validate_json(content))
+        if kind == "report":
+            return Reported(attempt, EpochReport.model_validate_json(content))
         del self._running[attempt]
         return Finished(attempt, TrialResult.model_validate_json(content))
 
@@ -199,7 +199,7 @@ class RayExecutor(Executor):
         return Lost(attempt, reason, detail)
 
     def stop(self, attempt: str) -> None:
-        """Ask an attempt to stop at its next rung."""
+        """Ask an attempt to stop at its next report."""
         if attempt not in self._running:
             return
         if self._board is None:

@@ -18,15 +18,15 @@ import numpy as np
 from mcu.budget import Resources
 from orchestrator.executors.base import Event, Executor, Finished, LossReason, Lost, Reported, Started
 from orchestrator.samplers.base import derive_seed
-from orchestrator.spec import Rung, TrialResult, TrialSpec
+from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 
 
 @dataclass(frozen=True)
 class SimulatedTrial:
-    """What one trial would do: seconds between rungs, its rungs, its result."""
+    """What one trial would do: seconds between reports, its reports, its result."""
 
     seconds: tuple[float, ...]
-    rungs: tuple[Rung, ...]
+    reports: tuple[EpochReport, ...]
     result: TrialResult
 
 
@@ -112,16 +112,17 @@ class SimulatedExecutor(Executor):
         if state.dies_after == state.reported:
             self._end(Lost(attempt, LossReason.WORKER_DIED, "simulated"))
             return
-        rung = state.trial.rungs[state.reported]
+        report = state.trial.reports[state.reported]
         state.reported += 1
-        self._ready.append(Reported(attempt, rung))
+        self._ready.append(Reported(attempt, report))
         if state.stopping:
             stopped = TrialResult(
-                state="stopped", reason="stopped early", val_accuracy=rung.val_accuracy,
-                flash=rung.flash, sram=rung.sram, macs=rung.macs, duration_s=sum(state.trial.seconds[: state.reported]),
+                state="stopped", reason="stopped early", val_accuracy=report.val_accuracy,
+                flash=report.flash, sram=report.sram, macs=report.macs,
+                duration_s=sum(state.trial.seconds[: state.reported]),
             )  # fmt: skip
             self._end(Finished(attempt, stopped))
-        elif state.reported == len(state.trial.rungs):
+        elif state.reported == len(state.trial.reports):
             self._end(Finished(attempt, state.trial.result))
         else:
             self._schedule(attempt)
@@ -131,7 +132,7 @@ class SimulatedExecutor(Executor):
         self._ready.append(event)
 
     def stop(self, attempt: str) -> None:
-        """Stop an attempt at its next rung."""
+        """Stop an attempt at its next report."""
         if attempt in self._attempts:
             self._attempts[attempt].stopping = True
 
@@ -154,8 +155,8 @@ def synthetic_trial(spec: TrialSpec, levels: int = 8) -> SimulatedTrial:
     shares = [(level + 1) / levels for level in range(levels)]
     return SimulatedTrial(
         seconds=(seconds / levels,) * levels,
-        rungs=tuple(
-            Rung(
+        reports=tuple(
+            EpochReport(
                 step=level,
                 epochs_done=share * spec.training.epochs,
                 val_accuracy=max(0.1, peak * (1 - math.exp(-4 * share)) + 0.01 * float(luck.standard_normal())),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from orchestrator.planning.adaptive_budgets import AdaptiveBudgets
-from orchestrator.planning.plan import Plan, PlannedTrial
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.planned_trial import PlannedTrial
 from orchestrator.spec import TrialResult, TrialSpec
 from search_spaces.budgets import NamedBudget, budget_name
 

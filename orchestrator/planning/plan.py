@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 
 from optuna.distributions import BaseDistribution
 
+from mcu.budget import Budget
 from mcu.errors import InputError
-from orchestrator.methods import find_method
+from orchestrator.methods import find_method, method_entries
+from orchestrator.planning.lineage import Lineage, job_epochs, shrinkage
+from orchestrator.planning.planned_trial import PlannedTrial, Start
 from orchestrator.samplers.base import derive_seed
 from orchestrator.spec import Bounds, TrialSpec
 from search_spaces.budgets import NamedBudget
@@ -19,23 +24,10 @@ from search_spaces.hyperparameters import Hyperparameter, distributions, fixed_v
 from search_spaces.sweep import SweepConfig
 from search_spaces.tasks import task_digest
 
+PARENT_METHOD = "dense-ptq"
+"""What trains the dense network of a lineage: the method that compresses nothing, without a bound."""
 
-@dataclass(frozen=True)
-class PlannedTrial:
-    """One trial of the plan; its hyperparameters come from the sampler when its turn comes.
-
-    Attributes:
-        number: in the study, from 0.
-        index: among the trials of its method, from 0.
-        seed: the same for trials of one index, so methods are compared on equal terms.
-    """
-
-    number: int
-    method: str
-    index: int
-    network: NetworkChoice
-    budget: NamedBudget
-    seed: int
+DENSE = NamedBudget("dense parent", None, Budget())
 
 
 @dataclass(frozen=True)
@@ -58,7 +50,37 @@ class Plan:
         """
         self.check()
         earlier = self._earlier.trials if self._earlier is not None else ()
-        return (*earlier, *self._added(earlier))
+        added = self._added(tuple(trial for trial in earlier if not trial.is_parent))
+        together = (*earlier, *self._parents(earlier, added), *added)
+        return tuple(replace(trial, number=number) for number, trial in enumerate(together))
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """How many trials the plan had each time it grew, and has now."""
+        return (*(self._earlier.sizes if self._earlier is not None else ()), len(self.trials))
+
+    @cached_property
+    def lineage(self) -> Lineage:
+        """Which trials may begin with the trained networks of which others."""
+        planned = len(self.cells) if self.sweep.budgets.plan == "adaptive" else math.inf
+        return Lineage(self.trials, self.sizes, self._inheriting, planned)
+
+    @cached_property
+    def _inheriting(self) -> frozenset[str]:
+        names = self.sweep.methods.names if self.sweep.lineage.enabled else []
+        return frozenset(name for name in names if find_method(name).inherits)
+
+    def _parents(self, earlier: Sequence[PlannedTrial], added: Sequence[PlannedTrial]) -> list[PlannedTrial]:
+        """The dense networks that added trials begin with and that are not there yet."""
+        there = {(trial.network.model_dump_json(), trial.seed) for trial in earlier if trial.is_parent}
+        index = -1 - len(there)
+        found: list[PlannedTrial] = []
+        for trial in added:
+            key = (trial.network.model_dump_json(), trial.parent_seed)
+            if trial.method in self._inheriting and key not in there:
+                there.add(key)
+                found.append(PlannedTrial(0, PARENT_METHOD, index - len(found), trial.network, DENSE, key[1]))
+        return found
 
     @cached_property
     def _earlier(self) -> Plan | None:
@@ -73,6 +95,7 @@ class Plan:
         """
         slots = {trial.index: trial for trial in earlier}
         turns = Counter(self._cell_of(slot) for slot in slots.values())
+        parent_seed = derive_seed(self.sweep.sweep.seed, "parent")
         taken = {(trial.method, trial.index) for trial in earlier}
         missing = self._missing(earlier)
         left = sum(cells.total() for cells in missing.values())
@@ -83,14 +106,16 @@ class Plan:
                 while not any(cells[at % len(self.cells)] for cells in missing.values()):
                     at += 1
                 cell = at % len(self.cells)
-                slots[index] = PlannedTrial(-1, "", index, *self.cells[cell], self._seed(index, turns[cell]))
+                seed = self._seed(index, turns[cell])
+                root = parent_seed if self.sweep.sweep.seeds is None else seed
+                slots[index] = PlannedTrial(0, "", index, *self.cells[cell], seed, turns[cell], root)
                 turns[cell] += 1
                 at += 1
             cell = self._cell_of(slots[index])
             for method, cells in missing.items():
                 if (method, index) not in taken and cells[cell]:
                     cells[cell] -= 1
-                    planned.append(replace(slots[index], number=len(earlier) + len(planned), method=method))
+                    planned.append(replace(slots[index], method=method))
             index += 1
         return planned
 
@@ -122,6 +147,12 @@ class Plan:
             return derive_seed(section.seed, "trial", index)
         return derive_seed(section.seed, "round", turn % section.seeds)
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Every method of the trials; what is added by an extension comes last."""
+        names = self.sweep.methods.names
+        return tuple(dict.fromkeys((PARENT_METHOD, *names))) if self._inheriting else tuple(names)
+
     @cached_property
     def spaces(self) -> dict[str, dict[str, BaseDistribution]]:
         """What is searched, by method: only hyperparameters the method takes."""
@@ -133,7 +164,19 @@ class Plan:
         Raises:
             InputError: for an unknown method, or a hyperparameter that no method takes.
         """
+        for name in ("parent_epochs", "start"):
+            if self._inheriting and name in self.sweep.hyperparameters:
+                raise InputError(
+                    f"hyperparameters.{name}: with lineage.enabled = true the dense parent is a trial of its own, "
+                    "trained for lineage.parent_epochs"
+                )
         taken = {name for method in self.sweep.methods.names for name in self._taken(method)}
+        if self.sweep.lineage.enabled and not self._inheriting:
+            able = ", ".join(entry.name for entry in method_entries() if entry.inherits)
+            raise InputError(
+                f"lineage.enabled = true: no method of this sweep ({', '.join(self.sweep.methods.names)}) can begin "
+                f"with a trained network; those that can are {able}"
+            )
         for name in self.sweep.hyperparameters:
             if name not in taken:
                 methods = ", ".join(self.sweep.methods.names)
@@ -147,7 +190,9 @@ class Plan:
 
     def _taken(self, method: str) -> dict[str, Hyperparameter]:
         takes = find_method(method).hyperparameters
-        given = self.sweep.hyperparameters
+        given = dict(self.sweep.hyperparameters)
+        if self._inheriting and method not in self._inheriting:
+            given.pop("distillation", None)  # the scores to imitate are those of the lineage's parent
         return {name: value for name, value in given.items() if takes is None or name in takes}
 
     @cached_property
@@ -155,8 +200,8 @@ class Plan:
         """Digest of the task's data: the same file name with other content makes other trials."""
         return task_digest(self.sweep.task)
 
-    def spec(self, trial: PlannedTrial, suggested: dict[str, Scalar]) -> TrialSpec:
-        """The full specification of a planned trial with its suggested hyperparameters."""
+    def spec(self, trial: PlannedTrial, suggested: dict[str, Scalar], start: Start | None = None) -> TrialSpec:
+        """The full specification of a planned trial with its suggested hyperparameters and what it begins with."""
         bounds = trial.budget.budget
         return TrialSpec(
             task=self.sweep.task,
@@ -164,9 +209,19 @@ class Plan:
             network=trial.network,
             method=trial.method,
             device=trial.budget.device,
-            runtime=self.sweep.budgets.runtime,
+            runtime="tflm" if trial.is_parent else self.sweep.budgets.runtime,
             budget=Bounds(flash=bounds.flash, sram=bounds.sram, macs=bounds.macs),
             hyperparameters=fixed_values(self._taken(trial.method)) | suggested,
             seed=trial.seed,
-            training=self.sweep.training,
+            training=self.sweep.training.model_copy(update={"epochs": self._epochs(trial, start)}),
+            ancestor=start.ancestor.hash() if start else None,
+            parent=start.parent if start else None,
         )
+
+    def _epochs(self, trial: PlannedTrial, start: Start | None) -> int:
+        epochs = self.sweep.training.epochs
+        if trial.is_parent:
+            return self.sweep.parent_epochs
+        if start is None:
+            return epochs
+        return job_epochs(epochs, shrinkage(trial.budget.budget, start.ancestor.budget.budget(), start.dense))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from orchestrator.running.stop_rule import AsyncRungs, stop_rule_for
-from orchestrator.spec import Rung, TrialState
+from orchestrator.spec import EpochReport, TrialState
 from orchestrator.storage.store import Store, Study
 from search_spaces.sweep import SweepConfig
 
@@ -48,13 +48,13 @@ def stop_audit(store: Store, study: Study) -> StopAudit | None:
         return None
     ended = {trial.number: trial for trial in store.trials(study) if trial.result is not None}
     reached: dict[int, float] = {}
-    for row in store.rungs(study):
+    for row in store.epoch_reports(study):
         trial = ended.get(row["number"])
         if trial is None:
             continue
-        rung = Rung(**{name: row[name] for name in Rung.model_fields})
-        rule.report(trial.number, trial.spec, rung)
-        reached[trial.number] = max(reached.get(trial.number, 0.0), rung.epochs_done)
+        report = EpochReport(**{name: row[name] for name in EpochReport.model_fields})
+        rule.judge(trial.number, trial.spec, report)
+        reached[trial.number] = max(reached.get(trial.number, 0.0), report.epochs_done)
     stopped = [trial for trial in ended.values() if trial.state is TrialState.STOPPED]
     for trial in ended.values():
         if trial.result is not None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from mcu.budget import RESOURCES, Budget, Resources
 from orchestrator.spec import FINAL_STATES
 from orchestrator.storage.connection import transaction
-from orchestrator.storage.schema import ATTEMPTS, RUNGS, TRIALS
+from orchestrator.storage.schema import ATTEMPTS, EPOCH_REPORTS, TRIALS
 from orchestrator.storage.store import Store, Study
 from orchestrator.storage.study_budgets import budgets_of
 
@@ -116,17 +116,21 @@ def _trials(study: Study) -> sa.Select[Any]:
 
 def _open_attempts(study: Study) -> sa.Select[Any]:
     """Attempts that have not ended, each with its last report."""
-    last = sa.select(RUNGS.c.attempt_id, sa.func.max(RUNGS.c.id).label("id")).group_by(RUNGS.c.attempt_id).subquery()
+    last = (
+        sa.select(EPOCH_REPORTS.c.attempt_id, sa.func.max(EPOCH_REPORTS.c.id).label("id"))
+        .group_by(EPOCH_REPORTS.c.attempt_id)
+        .subquery()
+    )
     bounds = (TRIALS.c[f"budget_{name}"] for name in RESOURCES)
     return (
         sa.select(
             TRIALS.c.number, TRIALS.c.method, TRIALS.c.spec_json, *bounds,
-            ATTEMPTS.c.worker_host, ATTEMPTS.c.worker_pid, RUNGS.c.epochs_done, RUNGS.c.phase,
+            ATTEMPTS.c.worker_host, ATTEMPTS.c.worker_pid, EPOCH_REPORTS.c.epochs_done, EPOCH_REPORTS.c.phase,
         )
         .select_from(
             ATTEMPTS.join(TRIALS, TRIALS.c.id == ATTEMPTS.c.trial_id)
             .outerjoin(last, last.c.attempt_id == ATTEMPTS.c.id)
-            .outerjoin(RUNGS, RUNGS.c.id == last.c.id)
+            .outerjoin(EPOCH_REPORTS, EPOCH_REPORTS.c.id == last.c.id)
         )
         .where((TRIALS.c.study_id == study.id) & ATTEMPTS.c.ended_at.is_(None))
         .order_by(TRIALS.c.number)

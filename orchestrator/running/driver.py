@@ -8,19 +8,22 @@ specification and seed, and results of attempts that were given up are refused.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from orchestrator.executors.base import Event, Executor, Finished, LossReason, Lost, Reported, Started
 from orchestrator.planning.budget_plan import BudgetPlan
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.planned_trial import PlannedTrial
 from orchestrator.running.disk_guard import DiskGuard, DiskShort
 from orchestrator.running.interrupts import Interrupts, Wish
+from orchestrator.running.queue import Queue
 from orchestrator.running.stop_rule import StopRule
 from orchestrator.running.watcher import Watcher
-from orchestrator.samplers.base import Context, Sampler, replay
-from orchestrator.samplers.observation import outcome_of
-from orchestrator.spec import FINAL_STATES, Rung, TrialResult, TrialSpec
+from orchestrator.samplers.base import Context, Sampler, Suggestion, replay
+from orchestrator.samplers.observation import observe
+from orchestrator.spec import FINAL_STATES, EpochReport, TrialResult, TrialSpec
 from orchestrator.storage.connection import StoreError
 from orchestrator.storage.optuna_mirror import OptunaRecord
 from orchestrator.storage.store import Store, StoredTrial, Study
@@ -56,8 +59,12 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Room:
-    """What the driver works with; all of it can be replaced in tests."""
+class DriverParts:
+    """What the driver works with; all of it can be replaced in tests.
+
+    Attributes:
+        left_network: whether a complete trial left its trained network, whole, so that another one can begin with it.
+    """
 
     store: Store
     study: Study
@@ -71,6 +78,7 @@ class Room:
     interrupts: Interrupts = field(default_factory=Interrupts)
     retries: Retries = field(default_factory=Retries)
     on_result: Callable[[], None] = lambda: None
+    left_network: Callable[[TrialResult], bool] = lambda _: True
     disk: DiskGuard = field(default_factory=DiskGuard)
 
 
@@ -83,33 +91,33 @@ class Driver:
         DiskShort: too little space is left to begin another trial.
     """
 
-    def __init__(self, room: Room, lock: StudyLock) -> None:
-        self._room, self._lock = room, lock
+    def __init__(self, parts: DriverParts, lock: StudyLock) -> None:
+        self._parts, self._lock = parts, lock
         self._waiting: deque[Work] = deque()
         self._running: dict[str, Work] = {}
-        self._next_number = 0
+        self._queue = Queue(parts.plan.lineage)
         self._last_heartbeat = 0.0
         self._noted_wish = Wish.GO_ON
         self._shortage: str | None = None
 
     def run(self) -> bool:
         """Run until every planned trial has a result; False if the user interrupted."""
-        room = self._room
+        parts = self._parts
         earlier = self.reconcile()
-        room.watcher.begin(room.plan, earlier, room.executor.capacity)
+        parts.watcher.begin(parts.plan, earlier, parts.executor.capacity)
         try:
             while self._step():
                 pass
         finally:
             self._give_up(LossReason.INTERRUPTED)
-            room.executor.shutdown()
-            room.watcher.close()
-        return room.interrupts.wish is Wish.GO_ON or not self._unfinished()
+            parts.executor.shutdown()
+            parts.watcher.close()
+        return parts.interrupts.wish is Wish.GO_ON or not self._unfinished()
 
     def _step(self) -> bool:
         """One round: fill the workers, wait for events, take them in. False when there is nothing left to do."""
-        room = self._room
-        wish = room.interrupts.wish
+        parts = self._parts
+        wish = parts.interrupts.wish
         self._tell_wish(wish)
         if wish is Wish.STOP_NOW:
             return False
@@ -117,24 +125,24 @@ class Driver:
             self._fill()
         if not self._running and (wish is not Wish.GO_ON or not self._unfinished()):
             return False
-        for event in room.executor.poll(POLL_SECONDS):
+        for event in parts.executor.poll(POLL_SECONDS):
             self._take_in(event)
         self._heartbeat()
-        room.watcher.tick()
+        parts.watcher.tick()
         return True
 
     def _disk_is_short(self) -> bool:
         """Whether no trial may begin for want of space; the line is told once, and ends the run once nothing runs."""
-        shortage = self._room.disk.shortage()
+        shortage = self._parts.disk.shortage()
         if shortage is not None and not self._running and self._unfinished():
             raise DiskShort(shortage)
         if shortage is not None and self._shortage is None:
-            self._room.watcher.note(f"{shortage}; finishing {len(self._running)} running trials")
+            self._parts.watcher.note(f"{shortage}; finishing {len(self._running)} running trials")
         self._shortage = shortage
         return shortage is not None
 
     def _unfinished(self) -> bool:
-        return bool(self._waiting or self._running or self._next_number < len(self._room.plan.trials))
+        return bool(self._waiting or self._running or len(self._queue))
 
     def _tell_wish(self, wish: Wish) -> None:
         if wish is self._noted_wish:
@@ -142,68 +150,72 @@ class Driver:
         self._noted_wish = wish
         if wish is Wish.FINISH_RUNNING:
             running = len(self._running)
-            self._room.watcher.note(f"interrupted: finishing {running} running trials; Ctrl-C again stops now")
+            self._parts.watcher.note(f"interrupted: finishing {running} running trials; Ctrl-C again stops now")
 
     def _heartbeat(self) -> None:
-        now = self._room.executor.now()
+        now = self._parts.executor.now()
         if now - self._last_heartbeat < HEARTBEAT_SECONDS:
             return
         self._last_heartbeat = now
         if not self._lock.renew():
-            raise StoreError(f"another driver has taken over study {self._room.study.name!r}; this one stops")
+            raise StoreError(f"another driver has taken over study {self._parts.study.name!r}; this one stops")
 
     # taking up
 
     def reconcile(self) -> list[tuple[TrialSpec, TrialResult]]:
         """Take up what an earlier driver left; returns the finished trials. Call before the first ask."""
-        room = self._room
-        room.store.give_up_open_attempts(room.study, LossReason.DRIVER_DIED.value)
+        parts = self._parts
+        parts.store.give_up_open_attempts(parts.study, LossReason.DRIVER_DIED.value)
         failures: dict[int, int] = {}
-        for attempt in room.store.attempts(room.study):
+        for attempt in parts.store.attempts(parts.study):
             failures[attempt["number"]] = failures.get(attempt["number"], 0) + (attempt["reason"] in COUNTED_LOSSES)
-        planned = len(room.plan.trials)  # trials merged in from another database lie behind the plan
-        stored = [trial for trial in room.store.trials(room.study) if trial.number < planned]
+        planned = len(parts.plan.trials)  # trials merged in from another database lie behind the plan
+        stored = [trial for trial in parts.store.trials(parts.study) if trial.number < planned]
         self._complete_record(stored)
         for trial in stored:
             if trial.state not in FINAL_STATES:
                 work = Work(trial.id, trial.number, trial.spec, failures.get(trial.number, 0))
                 self._waiting.append(work)
-        self._next_number = len(stored)
+        self._queue = Queue(parts.plan.lineage, (trial.number for trial in stored))
         for trial in stored:
-            room.budgets.restore(room.plan.trials[trial.number], trial.spec, trial.result)
+            planned_trial = parts.plan.trials[trial.number]
+            if trial.result is not None:
+                self._note_network(planned_trial, trial.spec, trial.result)
+            if not planned_trial.is_parent:
+                parts.budgets.restore(planned_trial, trial.spec, trial.result)
         self._remind_stop_rule(stored)
         return [(trial.spec, trial.result) for trial in stored if trial.result is not None]
 
     def _remind_stop_rule(self, stored: list[StoredTrial]) -> None:
-        """Give the stop rule the rungs and ends of finished trials; unfinished ones report theirs again."""
-        room = self._room
+        """Give the stop rule the reports and ends of finished trials; unfinished ones report theirs again."""
+        parts = self._parts
         finished = {trial.number: trial for trial in stored if trial.result is not None}
-        for row in room.store.rungs(room.study):
+        for row in parts.store.epoch_reports(parts.study):
             trial = finished.get(row["number"])
             if trial is not None:
-                rung = Rung(**{name: row[name] for name in Rung.model_fields})
-                room.stop_rule.report(trial.number, trial.spec, rung)
+                report = EpochReport(**{name: row[name] for name in EpochReport.model_fields})
+                parts.stop_rule.judge(trial.number, trial.spec, report)
         for trial in finished.values():
             if trial.result is not None:
-                room.stop_rule.ended(trial.number, trial.spec, trial.result)
+                parts.stop_rule.ended(trial.number, trial.spec, trial.result)
 
     def _complete_record(self, stored: list[StoredTrial]) -> None:
-        room = self._room
-        records = room.record.records()
-        for trial in stored[len(records) :]:
-            planned = room.plan.trials[trial.number]
-            room.record.start(trial.number, trial.spec, room.plan.spaces[planned.method], planned.index, {})
+        parts = self._parts
+        records = {record.trial.number: record for record in parts.record.records()}
         for trial in stored:
-            known = trial.number < len(records) and records[trial.number].trial.state.is_finished()
+            if trial.number not in records:
+                self._record_start(parts.plan.trials[trial.number], trial.spec, {})
+        for trial in stored:
+            known = trial.number in records and records[trial.number].trial.state.is_finished()
             if trial.result is not None and not known:
-                room.record.finish(trial.number, trial.spec, trial.result)
-        replay(room.sampler, room.record.records())
+                parts.record.finish(trial.number, trial.spec, trial.result)
+        replay(parts.sampler, (record for record in parts.record.records() if record.index >= 0))
 
     # handing out
 
     def _fill(self) -> None:
         work = self._work()
-        while len(self._running) < self._room.executor.capacity:
+        while len(self._running) < self._parts.executor.capacity:
             trial = next(work, None)
             if trial is None:
                 return
@@ -211,62 +223,72 @@ class Driver:
 
     def _work(self) -> Iterator[Work]:
         """Trials that may start now: those of earlier attempts first, then new ones."""
-        now = self._room.executor.now()
+        now = self._parts.executor.now()
         for _ in range(len(self._waiting)):
             work = self._waiting.popleft()
             if work.not_before <= now:
                 yield work
             else:
                 self._waiting.append(work)
-        while self._next_number < len(self._room.plan.trials):
-            new = self._ask()
+        while (number := self._queue.next()) is not None:
+            new = self._ask(self._parts.plan.trials[number])
             if new is not None:
                 yield new
 
-    def _ask(self) -> Work | None:
-        """Write the next planned trial; None if an equal one gave its result already."""
-        room = self._room
-        planned = room.plan.trials[self._next_number]
-        planned = replace(planned, budget=room.budgets.of(planned))
-        seeds = room.plan.sweep.sweep.seeds or 1
-        context = Context(planned.budget.budget, planned.network.name, len(room.plan.cells), seeds)
-        suggestion = room.sampler.suggest(planned.method, planned.index, context)
-        spec = room.plan.spec(planned, suggestion.params)
-        trial_id = room.store.add_trial(room.study, planned.number, spec)
-        self._next_number += 1
-        room.record.start(planned.number, spec, room.plan.spaces[planned.method], planned.index, suggestion.memory)
+    def _ask(self, planned: PlannedTrial) -> Work | None:
+        """Write a planned trial whose ancestor is through; None if an equal one gave its result already."""
+        parts = self._parts
+        suggestion = Suggestion({})
+        if not planned.is_parent:
+            planned = replace(planned, budget=parts.budgets.of(planned))
+            seeds = parts.plan.sweep.sweep.seeds or 1
+            context = Context(planned.budget.budget, planned.network.name, len(parts.plan.cells), seeds)
+            suggestion = parts.sampler.suggest(planned.method, planned.index, context)
+        spec = parts.plan.spec(planned, suggestion.params, self._queue.start(planned))
+        trial_id = parts.store.add_trial(parts.study, planned.number, spec)
+        self._record_start(planned, spec, suggestion.memory)
         work = Work(trial_id, planned.number, spec)
-        equal = None if room.study.simulated else room.store.equal_result(spec.hash())
+        equal = None if parts.study.simulated else parts.store.equal_result(spec.hash())
         if equal is None:
             return work
         origin, result = equal
-        room.store.finish_without_attempt(trial_id, result, reused_from=origin)
+        parts.store.finish_without_attempt(trial_id, result, reused_from=origin)
         self._conclude(work, result, origin)
         return None
 
+    def _record_start(self, planned: PlannedTrial, spec: TrialSpec, memory: Mapping[str, Any]) -> None:
+        space = {} if planned.is_parent else self._parts.plan.spaces[planned.method]
+        self._parts.record.start(planned.number, spec, space, planned.index, memory)
+
+    def _note_network(self, planned: PlannedTrial, spec: TrialSpec, result: TrialResult) -> None:
+        """Let those go on that waited for a trial's trained network, with it or without."""
+        if planned.is_parent or self._parts.plan.lineage.inherits(planned):
+            left = result.state == "complete" and spec.leaves_network and self._parts.left_network(result)
+            self._queue.ended(planned.number, (spec, result) if left else None)
+
     def _hand_out(self, work: Work) -> None:
-        attempt = self._room.store.begin_attempt(work.trial_id)
+        attempt = self._parts.store.begin_attempt(work.trial_id)
         self._running[attempt] = work
-        self._room.executor.submit(attempt, work.spec)
-        self._room.watcher.started(work.number, work.spec)
+        self._parts.executor.submit(attempt, work.spec)
+        self._parts.watcher.started(work.number, work.spec)
 
     # taking in
 
     def _take_in(self, event: Event) -> None:
-        room = self._room
+        parts = self._parts
         work = self._running.get(event.attempt)
         if work is None:
             return  # an attempt that was given up
         match event:
             case Started(attempt, host, pid):
-                room.store.note_worker(attempt, host, pid)
-            case Reported(attempt, rung):
-                room.store.add_rung(attempt, rung)
-                room.watcher.reported(work.number, rung)
-                if room.stop_rule.report(work.number, work.spec, rung):
-                    room.executor.stop(attempt)
+                parts.store.note_worker(attempt, host, pid)
+            case Reported(attempt, report):
+                parts.store.add_report(attempt, report)
+                parts.watcher.reported(work.number, report)
+                if parts.stop_rule.judge(work.number, work.spec, report):
+                    parts.executor.stop(attempt)
             case Finished(attempt, result):
-                accepted = room.store.finish_attempt(attempt, result)
+                accepted = parts.store.finish_attempt(attempt, result)
                 del self._running[attempt]
                 if accepted:
                     self._conclude(work, result, None)
@@ -275,34 +297,36 @@ class Driver:
                 self._retry(attempt, work, reason, detail)
 
     def _conclude(self, work: Work, result: TrialResult, reused_from: str | None) -> None:
-        room = self._room
-        planned = room.plan.trials[work.number]
-        room.record.finish(work.number, work.spec, result)
-        room.sampler.learn(planned.method, planned.index, outcome_of(result, work.spec.budget.budget()))
-        room.budgets.ended(planned, work.spec, result)
-        room.stop_rule.ended(work.number, work.spec, result)
-        room.on_result()
-        room.watcher.finished(work.number, work.spec, result, reused_from)
+        parts = self._parts
+        planned = parts.plan.trials[work.number]
+        parts.record.finish(work.number, work.spec, result)
+        if not planned.is_parent:
+            parts.sampler.learn(planned.method, planned.index, observe(result, work.spec.budget.budget()))
+            parts.budgets.ended(planned, work.spec, result)
+        self._note_network(planned, work.spec, result)
+        parts.stop_rule.ended(work.number, work.spec, result)
+        parts.on_result()
+        parts.watcher.finished(work.number, work.spec, result, reused_from)
 
     def _retry(self, attempt: str, work: Work, reason: LossReason, detail: str) -> None:
-        room = self._room
+        parts = self._parts
         failures = work.failures + (reason.value in COUNTED_LOSSES)
-        room.store.end_attempt(attempt, reason.value, detail)
-        retried = failures < room.retries.max_attempts
-        room.watcher.lost(work.number, reason, detail, retried)
+        parts.store.end_attempt(attempt, reason.value, detail)
+        retried = failures < parts.retries.max_attempts
+        parts.watcher.lost(work.number, reason, detail, retried)
         if retried:
-            later = room.executor.now() + room.retries.wait(max(1, failures))
+            later = parts.executor.now() + parts.retries.wait(max(1, failures))
             self._waiting.append(Work(work.trial_id, work.number, work.spec, failures, later))
             return
         given_up = TrialResult(state="failed", reason=f"gave up after {failures} attempts: {reason}: {detail}")
-        room.store.finish_without_attempt(work.trial_id, given_up)
+        parts.store.finish_without_attempt(work.trial_id, given_up)
         self._conclude(work, given_up, None)
 
     def _give_up(self, reason: LossReason) -> None:
         """Plan what still runs again; a database that gave out keeps it open for the next `reconcile`."""
         for attempt in list(self._running):
             try:
-                self._room.store.end_attempt(attempt, reason.value)
+                self._parts.store.end_attempt(attempt, reason.value)
             except StoreError:
                 return
             del self._running[attempt]

@@ -16,9 +16,9 @@ from rich.text import Text
 
 from mcu.budget import Budget
 from orchestrator.executors.base import LossReason
-from orchestrator.planning.plan import Plan
+from orchestrator.planning.plan import DENSE, Plan
 from orchestrator.running.watcher import Watcher
-from orchestrator.spec import Rung, TrialResult, TrialSpec
+from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 from orchestrator.tables import bar, duration, printable
 from reports.metric import TITLES
 
@@ -61,14 +61,14 @@ class Tally:
     left: dict[str, int] = field(default_factory=dict)
     best: dict[str, TrialResult] = field(default_factory=dict)
     durations: list[float] = field(default_factory=list)
-    running: dict[int, tuple[TrialSpec, Rung | None]] = field(default_factory=dict)
+    running: dict[int, tuple[TrialSpec, EpochReport | None]] = field(default_factory=dict)
     began: float = 0.0
     found: int = 0
 
     def begin(self, plan: Plan, finished: list[tuple[TrialSpec, TrialResult]], capacity: int) -> None:
         """Start from the plan and what earlier runs finished."""
         self.planned, self.capacity, self.began = len(plan.trials), capacity, self.clock()
-        self.names = {named.budget: named.name for _, named in plan.cells}
+        self.names = {DENSE.budget: DENSE.name} | {named.budget: named.name for _, named in plan.cells}
         adaptive = plan.sweep.budgets.plan == "adaptive"
         for trial in plan.trials:
             name = CHOSEN_LATER if adaptive and trial.index >= len(plan.cells) else trial.budget.name
@@ -144,10 +144,10 @@ class LineWatcher(QuietWatcher):
         """Count it."""
         self._tally.running[number] = (spec, None)
 
-    def reported(self, number: int, rung: Rung) -> None:
+    def reported(self, number: int, report: EpochReport) -> None:
         """Remember where it is."""
         if number in self._tally.running:
-            self._tally.running[number] = (self._tally.running[number][0], rung)
+            self._tally.running[number] = (self._tally.running[number][0], report)
 
     def finished(self, number: int, spec: TrialSpec, result: TrialResult, reused_from: str | None) -> None:
         """Say how it ended and how far the sweep is."""
@@ -212,8 +212,10 @@ class LiveWatcher(LineWatcher):
         return Group(table, *running, Text(self._tally.headline(), style="bold"))
 
     def _activity(self, number: int) -> str:
-        spec, rung = self._tally.running[number]
-        at = "starting" if rung is None else f"epoch {rung.epochs_done:.0f} of {spec.training.epochs} {rung.phase}"
+        spec, report = self._tally.running[number]
+        at = (
+            "starting" if report is None else f"epoch {report.epochs_done:.0f} of {spec.training.epochs} {report.phase}"
+        )
         return printable(f"  trial {number} {spec.method} {self._tally.name(spec)}: {at}")
 
     def close(self) -> None:

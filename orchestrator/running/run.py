@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -18,12 +19,13 @@ from orchestrator.planning.plan import Plan
 from orchestrator.planning.sweep_difference import differences
 from orchestrator.provenance import machine, package_versions, usable_cpus
 from orchestrator.running.disk_guard import DiskGuard
-from orchestrator.running.driver import Driver, Retries, Room
+from orchestrator.running.driver import Driver, DriverParts, Retries
 from orchestrator.running.interrupts import Interrupts
 from orchestrator.running.stop_rule import stop_rule_for
 from orchestrator.running.supervision import tell_progress
 from orchestrator.running.warm_start import sampler_for
 from orchestrator.running.watcher import Watcher
+from orchestrator.spec import NETWORK, TrialResult
 from orchestrator.storage.connection import artifact_root, database_file, database_label
 from orchestrator.storage.optuna_mirror import OptunaRecord
 from orchestrator.storage.store import Store, Study
@@ -57,7 +59,7 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-class RunReport:
+class RunSummary:
     """How a run ended: trials by state, and whether every planned one has its result."""
 
     study: str
@@ -149,7 +151,7 @@ def run_study(
     watcher: Watcher,
     interrupts: Interrupts,
     make_executor: MakeExecutor | None = None,
-) -> RunReport:
+) -> RunSummary:
     """Run what is left of a study. Signals are taken by ``interrupts`` while it runs.
 
     Raises:
@@ -160,11 +162,11 @@ def run_study(
     _check_writable(artifact_root(store.url))
     setting = WorkerSetting(options.worker, str(artifact_root(store.url)), _import_paths(sweep), threads(sweep))
     with store.lock(study.name) as lock:
-        record = OptunaRecord(store.url, study.name, tuple(sweep.methods.names))
+        record = OptunaRecord(store.url, study.name, plan.methods)
         try:
             executor = (make_executor or executor_for)(setting, sweep.workers, options, sweep)
             with executor, interrupts:
-                room = Room(
+                parts = DriverParts(
                     store=store,
                     study=study,
                     plan=plan,
@@ -177,12 +179,28 @@ def run_study(
                     interrupts=interrupts,
                     retries=Retries(sweep.workers.max_attempts),
                     on_result=tell_progress,
+                    left_network=left_network(store, study),
                     disk=disk_guard(store, sweep),
                 )
-                finished = Driver(room, lock).run()
+                finished = Driver(parts, lock).run()
         finally:
             record.close()
-    return RunReport(study.name, store.state_counts(study), finished)
+    return RunSummary(study.name, store.state_counts(study), finished)
+
+
+def left_network(store: Store, study: Study) -> Callable[[TrialResult], bool]:
+    """Whether the file of a trial's trained network is there and what it was; simulated trials leave none."""
+
+    def check(result: TrialResult) -> bool:
+        noted = result.artifacts.get(NETWORK)
+        if noted is None:
+            return study.simulated
+        try:
+            return hashlib.sha256((artifact_root(store.url) / noted.path).read_bytes()).hexdigest() == noted.sha256
+        except OSError:
+            return False
+
+    return check
 
 
 def threads(sweep: SweepConfig) -> int:

@@ -1,4 +1,4 @@
-"""Whether a running trial is worth going on with. Pure: told of rungs and ends, asked for a verdict, no effects."""
+"""Whether a running trial is worth going on with. Pure: told of reports and ends, asked for a verdict, no effects."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 from orchestrator.samplers.base import derive_seed
-from orchestrator.spec import Bounds, Rung, TrialResult, TrialSpec
+from orchestrator.spec import Bounds, EpochReport, TrialResult, TrialSpec
 from search_spaces.sweep import SweepConfig
 
 USE_WEIGHT = 0.01
@@ -18,11 +18,11 @@ NEIGHBOURS = 2.0
 
 
 class StopRule(ABC):
-    """Judges rungs as they come, in any order of trials."""
+    """Judges reports as they come, in any order of trials."""
 
     @abstractmethod
-    def report(self, number: int, spec: TrialSpec, rung: Rung) -> bool:
-        """Take in a rung of trial ``number``; True if the trial should stop here."""
+    def judge(self, number: int, spec: TrialSpec, report: EpochReport) -> bool:
+        """Take in a report of trial ``number``; True if the trial should stop here."""
 
     @abstractmethod
     def ended(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
@@ -32,7 +32,7 @@ class StopRule(ABC):
 class NeverStop(StopRule):
     """Every trial runs to its end."""
 
-    def report(self, number: int, spec: TrialSpec, rung: Rung) -> bool:
+    def judge(self, number: int, spec: TrialSpec, report: EpochReport) -> bool:
         """Never."""
         return False
 
@@ -108,12 +108,12 @@ class AsyncRungs(StopRule):
     _condemned: dict[int, str] = field(default_factory=dict)
     _finals: dict[str, dict[int, float]] = field(default_factory=dict)
 
-    def report(self, number: int, spec: TrialSpec, rung: Rung) -> bool:
+    def judge(self, number: int, spec: TrialSpec, report: EpochReport) -> bool:
         """Judge the trial at the highest level it has reached, once per level."""
-        share = rung.epochs_done / spec.training.epochs
-        if rung.val_accuracy is None:
+        share = report.epochs_done / spec.training.epochs
+        if report.val_accuracy is None:
             return False
-        own, keep = score(spec, rung), 1 / self.schedule.eta
+        own, keep = score(spec, report), 1 / self.schedule.eta
         level = sum(share >= bound for bound in self.schedule.levels) - 1
         if own.violation > 0 and share < self.schedule.feasible_from:
             level = EARLY if share >= self.schedule.early else NOT_YET
@@ -178,15 +178,15 @@ def no_more_room(bounds: Bounds, than: Bounds, reach: float) -> bool:
     return held.keys() >= wanted.keys() and all(bound / reach <= held[name] <= bound for name, bound in wanted.items())
 
 
-def score(spec: TrialSpec, rung: Rung) -> Score:
-    """The standing of a rung: relative violation, then distance."""
+def score(spec: TrialSpec, report: EpochReport) -> Score:
+    """The standing of a report: relative violation, then distance."""
     used = {
-        name: getattr(rung, name) / bound
+        name: getattr(report, name) / bound
         for name, bound in spec.budget.budget().bounds().items()
-        if getattr(rung, name) is not None
+        if getattr(report, name) is not None
     }
     violation = sum(max(0.0, share - 1.0) for share in used.values())
-    accuracy = rung.val_accuracy if rung.val_accuracy is not None and math.isfinite(rung.val_accuracy) else 0.0
+    accuracy = report.val_accuracy if report.val_accuracy is not None and math.isfinite(report.val_accuracy) else 0.0
     mean_use = sum(min(share, 1.0) for share in used.values()) / len(used) if used else 0.0
     return Score(violation, max(1.0 - accuracy, USE_WEIGHT * mean_use) + AUGMENTATION * mean_use)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from orchestrator.samplers.base import Context, Sampler
 from orchestrator.samplers.budget_tpe import ConditionedSampler
-from orchestrator.samplers.observation import outcome_of
+from orchestrator.samplers.observation import observe
 from orchestrator.samplers.optuna import Space
 from orchestrator.samplers.registry import make_sampler
 from orchestrator.spec import TrialState
@@ -43,7 +43,7 @@ def warm_start(sampler: ConditionedSampler, store: Store, study: Study) -> int:
                 continue
             budget = trial.spec.budget.budget()
             context = Context(budget, trial.spec.network.name)
-            outcome = outcome_of(trial.result, budget)
+            outcome = observe(trial.result, budget)
             method, params = trial.spec.method, trial.spec.hyperparameters
             taken += sampler.warm_start(method, earlier.name, params, context, outcome)
     return taken

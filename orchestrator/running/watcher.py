@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.executors.base import LossReason
 from orchestrator.planning.plan import Plan
-from orchestrator.spec import Rung, TrialResult, TrialSpec
+from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 
 
 class Watcher:
@@ -16,8 +16,8 @@ class Watcher:
     def started(self, number: int, spec: TrialSpec) -> None:
         """A trial was handed to a worker."""
 
-    def reported(self, number: int, rung: Rung) -> None:
-        """A trial reached a rung."""
+    def reported(self, number: int, report: EpochReport) -> None:
+        """A trial reported an epoch."""
 
     def finished(self, number: int, spec: TrialSpec, result: TrialResult, reused_from: str | None) -> None:
         """A trial has its result."""

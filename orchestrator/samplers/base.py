@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mcu.budget import Budget
-from orchestrator.samplers.observation import Outcome
+from orchestrator.samplers.observation import Observation
 from orchestrator.spec import canonical_json
 from search_spaces.choices import Scalar
 
@@ -67,7 +67,7 @@ class Sampler(ABC):
         """Hyperparameters of trial ``index`` of a method, for a budget and a network."""
 
     @abstractmethod
-    def learn(self, method: str, index: int, outcome: Outcome) -> None:
+    def learn(self, method: str, index: int, outcome: Observation) -> None:
         """Take in how a suggested trial ended."""
 
     @abstractmethod

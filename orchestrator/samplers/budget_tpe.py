@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from scipy.stats import qmc
 
 from orchestrator.samplers.base import Context, Record, Sampler, Suggestion, derive_seed
-from orchestrator.samplers.observation import OBJECTIVES, Outcome
+from orchestrator.samplers.observation import OBJECTIVES, Observation
 from orchestrator.samplers.optuna import Space
 from orchestrator.samplers.parzen import Axis, Floats, Trials, octaves_of, propose
 from search_spaces.choices import Scalar
@@ -62,7 +62,7 @@ class ConditionedSampler(Sampler):
         group = self._group("", context.network)
         self._running[method, index] = self._trials[method].add(params, context.budget, group, math.nan)
 
-    def learn(self, method: str, index: int, outcome: Outcome) -> None:
+    def learn(self, method: str, index: int, outcome: Observation) -> None:
         """Score the trial; those it did not suggest are ignored."""
         row = self._running.pop((method, index), None)
         if row is not None:
@@ -74,10 +74,10 @@ class ConditionedSampler(Sampler):
             return
         self._begin(record.method, record.index, record.trial.params, record.context)
         if record.trial.state.is_finished():
-            self.learn(record.method, record.index, outcome_of_record(record))
+            self.learn(record.method, record.index, observation_of_record(record))
 
     def warm_start(
-        self, method: str, study: str, params: Mapping[str, Scalar], context: Context, outcome: Outcome
+        self, method: str, study: str, params: Mapping[str, Scalar], context: Context, outcome: Observation
     ) -> bool:
         """Add a trial of an earlier study; False if it lies outside this sweep's space."""
         axes = self._axes.get(method, [])
@@ -87,7 +87,7 @@ class ConditionedSampler(Sampler):
         return True
 
 
-def score(outcome: Outcome) -> float:
+def score(outcome: Observation) -> float:
     """Validation accuracy; below 0 for models over a bound; -inf without a usable result."""
     if outcome.state != "complete" or outcome.values is None:
         return -math.inf
@@ -95,10 +95,10 @@ def score(outcome: Outcome) -> float:
     return -over if over > 0 else outcome.values[ACCURACY]
 
 
-def outcome_of_record(record: Record) -> Outcome:
+def observation_of_record(record: Record) -> Observation:
     """The outcome that Optuna's tables keep of a finished trial."""
     trial = record.trial
     if trial.state is not TrialState.COMPLETE:
-        return Outcome("failed")
+        return Observation("failed")
     constraints = {name: value for name, value in trial.system_attrs.items() if name.startswith(CONSTRAINT)}
-    return Outcome("complete", tuple(trial.values), constraints)
+    return Observation("complete", tuple(trial.values), constraints)

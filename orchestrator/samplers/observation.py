@@ -15,7 +15,7 @@ NO_RESULT_VIOLATION = 10.0
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Observation:
     """What is told to a sampler.
 
     Attributes:
@@ -30,7 +30,7 @@ class Outcome:
     constraints: dict[str, float] = field(default_factory=dict)
 
 
-def outcome_of(result: TrialResult, budget: Budget) -> Outcome:
+def observe(result: TrialResult, budget: Budget) -> Observation:
     """Translate a result; a trial without a full result is told as infeasible, so no sampler takes it for good."""
     values = tuple(getattr(result, name) for name in OBJECTIVES)
     relative = {
@@ -39,8 +39,8 @@ def outcome_of(result: TrialResult, budget: Budget) -> Outcome:
         if (used := getattr(result, name)) is not None
     }
     if result.state == "complete" and all(value is not None and math.isfinite(value) for value in values):
-        return Outcome("complete", tuple(float(value) for value in values), relative)
+        return Observation("complete", tuple(float(value) for value in values), relative)
     if result.state == "stopped":
         over = sum(max(0.0, value) for value in relative.values())
-        return Outcome("stopped", None, {"stopped": 1.0 + over})
-    return Outcome("failed", None, {"failed": NO_RESULT_VIOLATION})
+        return Observation("stopped", None, {"stopped": 1.0 + over})
+    return Observation("failed", None, {"failed": NO_RESULT_VIOLATION})

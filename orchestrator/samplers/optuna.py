@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from orchestrator.samplers.base import Context, Record, Sampler, Suggestion, derive_seed
-from orchestrator.samplers.observation import DIRECTIONS, Outcome
+from orchestrator.samplers.observation import DIRECTIONS, Observation
 
 Space = Mapping[str, BaseDistribution]
 
@@ -63,13 +63,13 @@ class ModelSampler(Sampler):
         memory = study._storage.get_trial_system_attrs(trial._trial_id)
         return Suggestion(trial.params, dict(memory))
 
-    def learn(self, method: str, index: int, outcome: Outcome) -> None:
+    def learn(self, method: str, index: int, outcome: Observation) -> None:
         """Tell the model of the method; trials it did not suggest are ignored."""
         number = self._trials.pop((method, index), None)
         if number is not None:
             study = self._studies[method]
             trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-            write_outcome(study._storage, trial_id, outcome)
+            write_observation(study._storage, trial_id, outcome)
 
     def restore(self, record: Record) -> None:
         """Add a trial of the database's record; one still running is told later."""
@@ -86,7 +86,7 @@ class ModelSampler(Sampler):
 STATES = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
-def write_outcome(storage: BaseStorage, trial_id: int, outcome: Outcome) -> None:
+def write_observation(storage: BaseStorage, trial_id: int, outcome: Observation) -> None:
     """Finish a trial of an Optuna storage: its constraints first, where `optuna.Trial.constraints` reads them."""
     for name, value in outcome.constraints.items():
         storage.set_trial_system_attr(trial_id, f"constraints:{name}", value)

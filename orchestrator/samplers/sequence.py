@@ -15,7 +15,7 @@ from optuna.samplers import QMCSampler, RandomSampler
 from optuna.trial import TrialState
 
 from orchestrator.samplers.base import Context, Record, Sampler, Suggestion, derive_seed
-from orchestrator.samplers.observation import Outcome
+from orchestrator.samplers.observation import Observation
 from orchestrator.samplers.optuna import Space, quiet_study
 from search_spaces.choices import Scalar
 
@@ -56,7 +56,7 @@ class SequenceSampler(Sampler):
             study.tell(trial, state=TrialState.PRUNED)
         return points[number]
 
-    def learn(self, method: str, index: int, outcome: Outcome) -> None:
+    def learn(self, method: str, index: int, outcome: Observation) -> None:
         """Nothing to learn."""
 
     def restore(self, record: Record) -> None:
@@ -84,7 +84,7 @@ class GridSampler(Sampler):
         later = turn // math.lcm(context.seeds, len(grid)) if in_step else 0
         return Suggestion(dict(grid[(turn + later) % len(grid)]))
 
-    def learn(self, method: str, index: int, outcome: Outcome) -> None:
+    def learn(self, method: str, index: int, outcome: Observation) -> None:
         """Nothing to learn."""
 
     def restore(self, record: Record) -> None:

@@ -5,27 +5,27 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from orchestrator.storage.connection import transaction
-from orchestrator.storage.schema import ATTEMPTS, RUNGS, TRIALS
+from orchestrator.storage.schema import ATTEMPTS, EPOCH_REPORTS, TRIALS
 from orchestrator.storage.store import Store, Study
 
 Reports = list[tuple[int, float | None, float | None]]
 
 
-def last_rungs(store: Store, study: Study, number: int | None = None) -> dict[int, Reports]:
+def last_reports(store: Store, study: Study, number: int | None = None) -> dict[int, Reports]:
     """(step, epochs done, validation accuracy) of each report of a trial's last attempt, by trial number.
 
     Args:
         number: of the one trial wanted; None for all of the study.
     """
-    last = (RUNGS.c.attempt_id == ATTEMPTS.c.id) & (ATTEMPTS.c.ordinal == TRIALS.c.attempts)
+    last = (EPOCH_REPORTS.c.attempt_id == ATTEMPTS.c.id) & (ATTEMPTS.c.ordinal == TRIALS.c.attempts)
     mine = TRIALS.c.study_id == study.id
     if number is not None:
         mine = mine & (TRIALS.c.number == number)
     query = (
-        sa.select(TRIALS.c.number, RUNGS.c.step, RUNGS.c.epochs_done, RUNGS.c.val_accuracy)
-        .select_from(TRIALS.join(ATTEMPTS, ATTEMPTS.c.trial_id == TRIALS.c.id).join(RUNGS, last))
+        sa.select(TRIALS.c.number, EPOCH_REPORTS.c.step, EPOCH_REPORTS.c.epochs_done, EPOCH_REPORTS.c.val_accuracy)
+        .select_from(TRIALS.join(ATTEMPTS, ATTEMPTS.c.trial_id == TRIALS.c.id).join(EPOCH_REPORTS, last))
         .where(mine)
-        .order_by(TRIALS.c.number, RUNGS.c.step)
+        .order_by(TRIALS.c.number, EPOCH_REPORTS.c.step)
     )
     found: dict[int, Reports] = {}
     with transaction(store.engine, store.url) as connection:

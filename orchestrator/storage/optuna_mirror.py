@@ -1,6 +1,7 @@
 """Optuna's own tables in the same database, kept so that optuna-dashboard and Optuna's API show the sweep.
 
-Our tables lead: a trial here has the number of ours, and `reconcile` writes what a crash left out.
+Our tables lead, and `reconcile` writes what a crash left out. A trial here has the number of ours, unless that was
+asked for out of turn: then its attribute `NUMBER` says which it is.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from sqlalchemy.engine import URL
 
 from mcu.budget import RESOURCES, Budget
 from orchestrator.samplers.base import Context, Record
-from orchestrator.samplers.observation import DIRECTIONS, OBJECTIVES, outcome_of
-from orchestrator.samplers.optuna import write_outcome
+from orchestrator.samplers.observation import DIRECTIONS, OBJECTIVES, observe
+from orchestrator.samplers.optuna import write_observation
 from orchestrator.spec import TrialResult, TrialSpec
 from orchestrator.storage.connection import database_errors
 from orchestrator.storage.optuna_storage import open_optuna
 
+NUMBER = "mcusweep_number"
 _SHOWN_RESULTS = ("accuracy", "violation", "binding_use", "duration_s", "reason")
 
 
@@ -48,7 +50,8 @@ class OptunaRecord:
                 load_if_exists=True,
             )
             self._study_id = storage.get_study_id_from_name(study_name)
-            self._written = storage.get_n_trials(self._study_id)
+            trials = storage.get_all_trials(self._study_id, deepcopy=False)
+            self._ids = {_number(trial): trial._trial_id for trial in trials}
             self._widen_methods()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -92,7 +95,7 @@ class OptunaRecord:
         memory: Mapping[str, Any],
     ) -> None:
         """Write a running trial, in one transaction, unless it is there."""
-        if number < self._written:
+        if number in self._ids:
             return
         params: dict[str, Any] = {"method": spec.method}
         distributions: dict[str, BaseDistribution] = {"method": CategoricalDistribution(self._methods)}
@@ -109,6 +112,8 @@ class OptunaRecord:
             **{f"budget_{name}": bound for name, bound in spec.budget.budget().bounds().items()},
             **fixed,
         }
+        if number != len(self._ids):
+            attributes[NUMBER] = number
         template = FrozenTrial(
             number=number,
             trial_id=-1,
@@ -123,17 +128,16 @@ class OptunaRecord:
             intermediate_values={},
         )
         with self._errors():
-            self._storage.create_new_trial(self._study_id, template_trial=template)
-        self._written += 1
+            self._ids[number] = self._storage.create_new_trial(self._study_id, template_trial=template)
 
     def finish(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
         """Write how a running trial ended."""
         shown = {name: value for name in _SHOWN_RESULTS if (value := getattr(result, name)) is not None}
         with self._errors():
-            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+            trial_id = self._ids[number]
             for name, value in shown.items():
                 self._storage.set_trial_user_attr(trial_id, name, value)
-            write_outcome(self._storage, trial_id, outcome_of(result, spec.budget.budget()))
+            write_observation(self._storage, trial_id, observe(result, spec.budget.budget()))
 
     def records(self) -> list[Record]:
         """Every trial with its method, index and budget, for a sampler to learn from; ``method`` is taken out."""
@@ -142,12 +146,17 @@ class OptunaRecord:
         return [_without_method(trial) for trial in trials]
 
 
+def _number(trial: FrozenTrial) -> int:
+    """Our number of a trial of Optuna's."""
+    return int(trial.user_attrs.get(NUMBER, trial.number))
+
+
 def _without_method(trial: FrozenTrial) -> Record:
     method = str(trial.params["method"])
     params = {name: value for name, value in trial.params.items() if name != "method"}
     distributions = {name: value for name, value in trial.distributions.items() if name != "method"}
     bare = FrozenTrial(
-        number=trial.number,
+        number=_number(trial),
         trial_id=-1,
         state=trial.state,
         value=None,

@@ -123,8 +123,8 @@ ATTEMPTS = Table(
     Column("detail", Text),
 )
 
-RUNGS = Table(
-    "mcusweep_rungs",
+EPOCH_REPORTS = Table(
+    "mcusweep_rungs",  # the name that databases have
     METADATA,
     Column("id", Integer, primary_key=True),
     Column("attempt_id", ForeignKey("mcusweep_attempts.id"), nullable=False, index=True),

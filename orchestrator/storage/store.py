@@ -1,4 +1,4 @@
-"""The trial database: studies, trials, attempts and rungs. The driver is the only writer.
+"""The trial database: studies, trials, attempts and reports. The driver is the only writer.
 
 A trial's row is right at every instant: each change is one transaction, and a result counts only for the
 attempt that holds the trial's lease (late results of an attempt that was given up are refused).
@@ -15,14 +15,14 @@ from sqlalchemy import Connection, Engine, func, insert, select, text, update
 from sqlalchemy.engine import URL
 
 from mcu.errors import InputError
-from orchestrator.spec import Rung, TrialResult, TrialSpec, TrialState, canonical_json
+from orchestrator.spec import EpochReport, TrialResult, TrialSpec, TrialState, canonical_json
 from orchestrator.storage.connection import database_label, open_engine, parse_storage, transaction
 from orchestrator.storage.records import RESULT_NAMES, StoredTrial, Study, result_of, study_of, trial_of
 from orchestrator.storage.schema import (
     ATTEMPTS,
+    EPOCH_REPORTS,
     META,
     METADATA,
-    RUNGS,
     SCHEMA_VERSION,
     STUDIES,
     TRAJECTORIES,
@@ -198,12 +198,12 @@ class Store:
                 update(ATTEMPTS).where(ATTEMPTS.c.id == attempt).values(worker_host=host, worker_pid=pid)
             )
 
-    def add_rung(self, attempt: str, rung: Rung) -> None:
+    def add_report(self, attempt: str, report: EpochReport) -> None:
         """Write a report of a running attempt and extend its lease."""
         now = self._clock()
-        values = rung.model_dump() | {"attempt_id": attempt, "reported_at": iso(now)}
+        values = report.model_dump() | {"attempt_id": attempt, "reported_at": iso(now)}
         with transaction(self.engine, self.url) as connection:
-            connection.execute(insert(RUNGS).values(values))
+            connection.execute(insert(EPOCH_REPORTS).values(values))
             connection.execute(update(ATTEMPTS).where(ATTEMPTS.c.id == attempt).values(lease=iso(now + LEASE)))
 
     def end_attempt(self, attempt: str, reason: str, detail: str | None = None) -> bool:
@@ -315,14 +315,14 @@ class Store:
         with transaction(self.engine, self.url) as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
-    def rungs(self, study: Study) -> list[dict[str, Any]]:
-        """Every rung of a study with its trial's number and attempt, in order of report."""
+    def epoch_reports(self, study: Study) -> list[dict[str, Any]]:
+        """Every report of a study with its trial's number and attempt, in order of report."""
         query = (
-            select(RUNGS, TRIALS.c.number, ATTEMPTS.c.ordinal)
-            .join(ATTEMPTS, ATTEMPTS.c.id == RUNGS.c.attempt_id)
+            select(EPOCH_REPORTS, TRIALS.c.number, ATTEMPTS.c.ordinal)
+            .join(ATTEMPTS, ATTEMPTS.c.id == EPOCH_REPORTS.c.attempt_id)
             .join(TRIALS, TRIALS.c.id == ATTEMPTS.c.trial_id)
             .where(TRIALS.c.study_id == study.id)
-            .order_by(RUNGS.c.id)
+            .order_by(EPOCH_REPORTS.c.id)
         )
         with transaction(self.engine, self.url) as connection:
             return [dict(row) for row in connection.execute(query).mappings()]

@@ -10,6 +10,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,10 +22,11 @@ from mcu.errors import InputError
 from orchestrator.spec import Artifact, TrialSpec
 from orchestrator.storage.connection import artifact_root, transaction
 from orchestrator.storage.records import study_of, trial_of
-from orchestrator.storage.schema import ATTEMPTS, RUNGS, STUDIES, TRAJECTORIES, TRIALS
+from orchestrator.storage.schema import ATTEMPTS, EPOCH_REPORTS, STUDIES, TRAJECTORIES, TRIALS
 from orchestrator.storage.store import Store, Study
 
 FORMAT, VERSION = "mcusweep-study", 1
+REPORTS = "rungs"  # the key of an attempt's reports in the file
 _OWN = {"id", "study_id", "trial_id", "attempt_id"}  # keys that mean something in one database only
 ReadFile = Callable[[str], bytes | None]
 
@@ -77,14 +79,18 @@ def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
 def _attempts(connection: sa.Connection, study_id: int) -> dict[int, list[dict[str, Any]]]:
     mine = sa.select(TRIALS.c.id).where(TRIALS.c.study_id == study_id)
     reports: dict[str, list[dict[str, Any]]] = {}
-    query = sa.select(RUNGS).join(ATTEMPTS, ATTEMPTS.c.id == RUNGS.c.attempt_id).order_by(RUNGS.c.id)
-    for rung in connection.execute(query.where(ATTEMPTS.c.trial_id.in_(mine))).mappings():
-        reports.setdefault(rung["attempt_id"], []).append(_plain(rung))
+    query = (
+        sa.select(EPOCH_REPORTS)
+        .join(ATTEMPTS, ATTEMPTS.c.id == EPOCH_REPORTS.c.attempt_id)
+        .order_by(EPOCH_REPORTS.c.id)
+    )
+    for report in connection.execute(query.where(ATTEMPTS.c.trial_id.in_(mine))).mappings():
+        reports.setdefault(report["attempt_id"], []).append(_plain(report))
     found: dict[int, list[dict[str, Any]]] = {}
     for row in connection.execute(
         sa.select(ATTEMPTS).where(ATTEMPTS.c.trial_id.in_(mine)).order_by(ATTEMPTS.c.ordinal)
     ).mappings():
-        found.setdefault(row["trial_id"], []).append(_plain(row) | {"rungs": reports.get(row["id"], [])})
+        found.setdefault(row["trial_id"], []).append(_plain(row) | {REPORTS: reports.get(row["id"], [])})
     return found
 
 
@@ -118,7 +124,8 @@ def write_zip(bundle: StudyBundle, path: Path) -> list[str]:
                     archive.writestr(f"artifacts/{name}", data)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only file system even what is not there cannot be removed
+            part.unlink(missing_ok=True)
         raise InputError(f"--output {path}: {error.strerror or error}") from None
     return left_out
 
@@ -186,9 +193,9 @@ def check_bundle(bundle: StudyBundle, source: str) -> None:
 
 def _check_attempts(rows: Any, where: str) -> None:
     for row in rows:
-        _check_columns(row, ({column.name for column in ATTEMPTS.c} - _OWN) | {"rungs"}, f"{where}: an attempt")
-        for rung in row["rungs"]:
-            _check_columns(rung, {column.name for column in RUNGS.c} - _OWN, f"{where}: a report")
+        _check_columns(row, ({column.name for column in ATTEMPTS.c} - _OWN) | {REPORTS}, f"{where}: an attempt")
+        for report in row[REPORTS]:
+            _check_columns(report, {column.name for column in EPOCH_REPORTS.c} - _OWN, f"{where}: a report")
 
 
 def _check_columns(row: Any, wanted: set[str], where: str) -> None:

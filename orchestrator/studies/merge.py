@@ -17,9 +17,9 @@ from orchestrator.spec import FINAL_STATES, Artifact
 from orchestrator.storage.connection import artifact_root, database_label, transaction
 from orchestrator.storage.optuna_storage import open_optuna
 from orchestrator.storage.records import study_of
-from orchestrator.storage.schema import ATTEMPTS, RUNGS, STUDIES, TRAJECTORIES, TRIALS
+from orchestrator.storage.schema import ATTEMPTS, EPOCH_REPORTS, STUDIES, TRAJECTORIES, TRIALS
 from orchestrator.storage.store import Store, Study
-from orchestrator.studies.bundle import StudyBundle
+from orchestrator.studies.bundle import REPORTS, StudyBundle
 
 _FINAL = {state.value for state in FINAL_STATES}
 _TRIAL_COLUMNS = [column.name for column in TRIALS.c if column.name not in ("id", "study_id", "number")]
@@ -118,7 +118,7 @@ class _Here:
     def _remove(self, trial_id: int) -> None:
         mine = sa.select(ATTEMPTS.c.id).where(ATTEMPTS.c.trial_id == trial_id)
         for statement in (
-            sa.delete(RUNGS).where(RUNGS.c.attempt_id.in_(mine)),
+            sa.delete(EPOCH_REPORTS).where(EPOCH_REPORTS.c.attempt_id.in_(mine)),
             sa.delete(ATTEMPTS).where(ATTEMPTS.c.trial_id == trial_id),
             sa.delete(TRAJECTORIES).where(TRAJECTORIES.c.trial_id == trial_id),
             sa.delete(TRIALS).where(TRIALS.c.id == trial_id),
@@ -138,11 +138,11 @@ class _Here:
         )
         for attempt in row["attempt_rows"]:
             fresh = secrets.token_hex(8)
-            plain = {name: value for name, value in attempt.items() if name != "rungs"}
+            plain = {name: value for name, value in attempt.items() if name != REPORTS}
             self.connection.execute(sa.insert(ATTEMPTS).values(id=fresh, trial_id=trial_id, **plain))
-            if attempt["rungs"]:
-                rungs = [rung | {"attempt_id": fresh} for rung in attempt["rungs"]]
-                self.connection.execute(sa.insert(RUNGS), rungs)
+            if attempt[REPORTS]:
+                reports = [report | {"attempt_id": fresh} for report in attempt[REPORTS]]
+                self.connection.execute(sa.insert(EPOCH_REPORTS), reports)
 
 
 def _bring_files(bundle: StudyBundle, root: Path) -> tuple[dict[str, str], list[str]]:
@@ -188,7 +188,7 @@ def delete_study(store: Store, study: Study) -> int:
         with transaction(store.engine, store.url) as connection:
             trials = sa.select(TRIALS.c.id).where(TRIALS.c.study_id == study.id)
             attempts = sa.select(ATTEMPTS.c.id).where(ATTEMPTS.c.trial_id.in_(trials))
-            connection.execute(sa.delete(RUNGS).where(RUNGS.c.attempt_id.in_(attempts)))
+            connection.execute(sa.delete(EPOCH_REPORTS).where(EPOCH_REPORTS.c.attempt_id.in_(attempts)))
             connection.execute(sa.delete(ATTEMPTS).where(ATTEMPTS.c.trial_id.in_(trials)))
             connection.execute(sa.delete(TRAJECTORIES).where(TRAJECTORIES.c.trial_id.in_(trials)))
             count = connection.execute(sa.delete(TRIALS).where(TRIALS.c.study_id == study.id)).rowcount

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from mcu.errors import InputError
 from orchestrator.spec import FINAL_STATES
 from orchestrator.storage.connection import artifact_root, database_file, transaction
-from orchestrator.storage.schema import ATTEMPTS, RUNGS, TRAJECTORIES, TRIALS
+from orchestrator.storage.schema import ATTEMPTS, EPOCH_REPORTS, TRAJECTORIES, TRIALS
 from orchestrator.storage.store import Store
 
 _OBJECTIVES = ("val_accuracy", "flash", "sram", "macs")
@@ -96,7 +96,7 @@ def prune(store: Store, waste: Waste) -> None:
         for start in range(0, len(waste.details), _CHUNK):
             some = waste.details[start : start + _CHUNK]
             attempts = sa.select(ATTEMPTS.c.id).where(ATTEMPTS.c.trial_id.in_(some))
-            connection.execute(sa.delete(RUNGS).where(RUNGS.c.attempt_id.in_(attempts)))
+            connection.execute(sa.delete(EPOCH_REPORTS).where(EPOCH_REPORTS.c.attempt_id.in_(attempts)))
             connection.execute(sa.delete(TRAJECTORIES).where(TRAJECTORIES.c.trial_id.in_(some)))
     for path in (*waste.files, *waste.models):
         path.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from mcu.int8.model import QTensor
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import Measurement, check_against_interpreter, measure_model
 from mcu.runtime import Runtime, RuntimeName
-from orchestrator.spec import Artifact, DenseCost, Rung, TrialResult, TrialSpec
+from orchestrator.spec import Artifact, DenseCost, EpochReport, TrialResult, TrialSpec
 from orchestrator.worker.front_end import front_end_facts
 from orchestrator.worker.shared_task import digest_here, task_here
 from pruning.engine.landing import UnreachableBudgetError
@@ -43,7 +43,7 @@ CHECKED_SAMPLES = 16
 """Test samples on which the reference interpreter is compared with the interpreter, bit by bit."""
 
 
-def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[Rung], bool]) -> TrialResult:
+def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], bool]) -> TrialResult:
     """Run one trial.
 
     Args:
@@ -58,12 +58,14 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[Rung], bool]) 
     started = time.monotonic()
     if spec.data is not None and spec.data != digest_here(spec.task):
         raise InputError(f"task {spec.task.name!r}: its data changed since this trial was planned; launch a new study")
+    if spec.ancestor is not None:
+        raise InputError(f"method {spec.method!r} cannot begin with the network of another trial yet")
     try:
         task = task_here(spec.task)
         problem, settings = problem_of(spec, task), settings_of(spec, artifacts)
         torch.manual_seed(spec.seed)
         answer = method(spec.method).run(
-            problem, spec.budget.budget(), settings, lambda progress: report(_rung(progress))
+            problem, spec.budget.budget(), settings, lambda progress: report(_epoch_report(progress))
         )
     except UnreachableBudgetError as error:
         return _ended("infeasible", str(error), started, **_held(spec, error.smallest))
@@ -127,9 +129,9 @@ def _identity(spec: TrialSpec) -> str:
     return hashlib.sha256(_json(decisive)).hexdigest()
 
 
-def _rung(progress: Progress) -> Rung:
+def _epoch_report(progress: Progress) -> EpochReport:
     used = progress.resources
-    return Rung(
+    return EpochReport(
         step=progress.step,
         epochs_done=progress.epochs_done,
         val_accuracy=progress.val_accuracy,

@@ -22,23 +22,23 @@ from reports.winners import Winner
 LINES = {"flash": "#0072b2", "sram": "#d55e00", "macs": "#009e73"}
 MOST = 6  # winners drawn side by side
 
-Rungs = Mapping[int, Sequence[tuple[int, float | None, float | None]]]
+EpochReports = Mapping[int, Sequence[tuple[int, float | None, float | None]]]
 
 
 def trajectory_figure(
-    table: pd.DataFrame, winners: Sequence[Winner], rungs: Rungs, width: float = 7.2
+    table: pd.DataFrame, winners: Sequence[Winner], reports: EpochReports, width: float = 7.2
 ) -> Figure | None:
     """Per winner: above, each resource as a multiple of its bound over the training (log scale); below, accuracy.
 
     Args:
-        rungs: (step, epochs done, validation accuracy) by trial number; without any the x axis counts steps, and
+        reports: (step, epochs done, validation accuracy) by trial number; without any the x axis counts steps, and
             accuracies come from the trajectories.
     """
     pairs = [(winner, winner.row) for winner in winners if winner.row is not None]
     drawn = [(winner, table.iloc[row]) for winner, row in pairs if _has_steps(table, row)][:MOST]
     if not drawn:
         return None
-    courses = [course_of(trial, rungs) for _, trial in drawn]
+    courses = [course_of(trial, reports) for _, trial in drawn]
     judged = any(course.accuracy for course in courses)
     figure = new_figure(width, 3.7 if judged else 2.5)
     panels = figure.subplots(2 if judged else 1, len(drawn), sharex="col", sharey="row", squeeze=False)
@@ -70,11 +70,11 @@ class Course:
     accuracy: list[tuple[float, float]]
 
 
-def course_of(trial: Mapping[str, Any] | pd.Series, rungs: Rungs) -> Course:
+def course_of(trial: Mapping[str, Any] | pd.Series, reports: EpochReports) -> Course:
     """What a trial's trajectory and reports tell; x counts epochs where the reports say how long one is."""
     steps = [step for step in trial["trajectory"] if isinstance(step, Mapping)]
-    reports = rungs.get(int(trial["number"]), ())
-    a_step = next((epochs / step for step, epochs, _ in reversed(reports) if step and epochs), None)
+    mine = reports.get(int(trial["number"]), ())
+    a_step = next((epochs / step for step, epochs, _ in reversed(mine) if step and epochs), None)
     own = all(step.get("epochs_done") is not None for step in steps)
 
     def place(step: Mapping[str, Any], at: int) -> float:
@@ -82,7 +82,7 @@ def course_of(trial: Mapping[str, Any] | pd.Series, rungs: Rungs) -> Course:
 
     x = [place(step, at) for at, step in enumerate(steps)]
     used = {name: [_number(step.get(name)) for step in steps] for name in LINES}
-    judged = [(step * (a_step or 1.0), value) for step, _, value in reports if value is not None]
+    judged = [(step * (a_step or 1.0), value) for step, _, value in mine if value is not None]
     if not judged:
         judged = [(x[at], float(step["val_accuracy"])) for at, step in enumerate(steps) if step.get("val_accuracy")]
     dense = {name: float(trial[f"dense_{name}"]) for name in LINES if _number(trial[f"dense_{name}"]) > 0}

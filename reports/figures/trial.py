@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from mcu.budget import RESOURCES
 from reports.figures.scales import even_ticks, short_bytes
 from reports.figures.style import BAD, GRID, INK, SOFT, new_figure
-from reports.figures.trajectories import LINES, Rungs, course_of, draw_accuracy, draw_use
+from reports.figures.trajectories import LINES, EpochReports, course_of, draw_accuracy, draw_use
 from reports.metric import TITLES
 from reports.trials import RESOURCE_TITLES
 
@@ -21,19 +21,19 @@ MOST_LAYERS = 40
 
 
 def trial_figure(
-    trial: Mapping[str, Any], memory: Sequence[tuple[str, int]], rungs: Rungs, width: float = 9.0
+    trial: Mapping[str, Any], memory: Sequence[tuple[str, int]], reports: EpochReports, width: float = 9.0
 ) -> Figure:
     """Training (use of the bounds, accuracy), channels per layer before and after, activations alive per operator.
 
     Args:
         trial: number, method, budget_*, dense_*, trajectory, widths, dense_widths.
         memory: (operator, bytes of activations alive while it runs), in order; empty where there is no model.
-        rungs: reports of the trial, as in `reports.study.StudyInfo`.
+        reports: reports of the trial, as in `reports.study.StudyInfo`.
     """
     layers = min(max(len(trial["widths"]), len(memory), 6), MOST_LAYERS)
     figure = new_figure(width, 3.2 + 0.2 * layers)
     grid = figure.add_gridspec(2, 2, height_ratios=[3.0, max(0.2 * layers, 1.4)])
-    course = course_of(trial, rungs)
+    course = course_of(trial, reports)
     bounds = {name: float(bound) for name in RESOURCES if (bound := trial[f"budget_{name}"])}
     _use_panel(figure.add_subplot(grid[0, 0]), course, bounds)
     accuracy = figure.add_subplot(grid[0, 1])

@@ -103,7 +103,7 @@ def draw_all(
         "slices": lambda: slices_figure(whole, look),
         "hypervolume": lambda: hypervolume_figure(table, look),
         "attainment": lambda: attainment_figure(table, look),
-        "trajectories": lambda: trajectory_figure(whole, winners, study.rungs),
+        "trajectories": lambda: trajectory_figure(whole, winners, study.reports),
         "widths": lambda: widths_figure(whole, winners),
         "timeline": lambda: timeline_figure(table, study.attempts, look),
         "outcomes": lambda: outcomes_figure(table, look),

@@ -51,8 +51,8 @@ def spec_at(make_spec, flash: int, macs: int, rate: float):
 def test_a_trial_does_what_the_nearest_recorded_one_did(curves, make_spec, flash, macs, rate, accuracy):
     trial = curves(spec_at(make_spec, flash, macs, rate))
     assert trial.result.val_accuracy == pytest.approx(accuracy, abs=0.03)
-    assert trial.rungs[-1].val_accuracy == pytest.approx(accuracy, abs=0.03)
-    assert [rung.epochs_done for rung in trial.rungs] == [1, 2]
+    assert trial.reports[-1].val_accuracy == pytest.approx(accuracy, abs=0.03)
+    assert [report.epochs_done for report in trial.reports] == [1, 2]
     assert not trial.result.measured
 
 

@@ -31,7 +31,7 @@ list = [{flash = "64KB"}, {flash = "32KB", sram = "40kB"}]
 names = ["fake"]
 [hyperparameters]
 quality = {low = 0.1, high = 0.9}
-rungs = 1
+reports = 1
 [sampler]
 name = "random"
 [workers]

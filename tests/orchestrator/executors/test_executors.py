@@ -66,7 +66,7 @@ def ends(events: list[Event], attempt: str) -> list[Event]:
 
 
 def test_each_attempt_starts_reports_in_order_and_ends_once(executor, make_spec, seed):
-    attempts = {f"a{k}": make_spec(seed=seed + k, rungs=3, quality=0.1 * k) for k in range(4)}
+    attempts = {f"a{k}": make_spec(seed=seed + k, reports=3, quality=0.1 * k) for k in range(4)}
     for attempt, spec in list(attempts.items())[:2]:
         executor.submit(attempt, spec)
     events = collect(executor, {"a0", "a1"})
@@ -76,7 +76,7 @@ def test_each_attempt_starts_reports_in_order_and_ends_once(executor, make_spec,
     for k, attempt in enumerate(attempts):
         mine = [event for event in events if event.attempt == attempt]
         assert isinstance(mine[0], Started)
-        assert [event.rung.step for event in mine if isinstance(event, Reported)] == [0, 1, 2]
+        assert [event.report.step for event in mine if isinstance(event, Reported)] == [0, 1, 2]
         assert isinstance(mine[-1], Finished)
         assert mine[-1].result.val_accuracy == pytest.approx(0.1 * k)
         assert len(ends(events, attempt)) == 1
@@ -132,8 +132,8 @@ def test_not_a_number_arrives_as_absent(executor, make_spec, seed):
 
 
 def test_a_killed_worker_loses_only_its_own_attempt(executor, make_spec, seed):
-    executor.submit("victim", make_spec(seed=seed, rungs=1000, sleep=0.05))
-    executor.submit("bystander", make_spec(seed=seed + 1, rungs=4, sleep=0.2))
+    executor.submit("victim", make_spec(seed=seed, reports=1000, sleep=0.05))
+    executor.submit("bystander", make_spec(seed=seed + 1, reports=4, sleep=0.2))
     events = collect(executor, {"victim"}, until=lambda e: isinstance(e, Started) and e.attempt == "victim")
     pid = next(event.pid for event in events if isinstance(event, Started) and event.attempt == "victim")
     os.kill(pid, signal.SIGKILL)
@@ -149,7 +149,7 @@ def test_a_killed_worker_loses_only_its_own_attempt(executor, make_spec, seed):
 
 
 def test_a_stopped_attempt_ends_soon_in_state_stopped(executor, make_spec, seed):
-    executor.submit("hopeless", make_spec(seed=seed, rungs=10_000, sleep=0.05))
+    executor.submit("hopeless", make_spec(seed=seed, reports=10_000, sleep=0.05))
     collect(executor, {"hopeless"}, until=lambda event: isinstance(event, Reported))
     start = time.monotonic()
     executor.stop("hopeless")
@@ -163,7 +163,7 @@ def test_a_stopped_attempt_ends_soon_in_state_stopped(executor, make_spec, seed)
 
 def test_shutdown_leaves_no_process(artifacts, make_spec, seed):
     executor = local(WorkerSetting("fake_worker:run_trial", str(artifacts), (str(FAKES),)))
-    executor.submit("long", make_spec(seed=seed, rungs=1000, sleep=0.1))
+    executor.submit("long", make_spec(seed=seed, reports=1000, sleep=0.1))
     events = collect(executor, {"long"}, until=lambda event: isinstance(event, Started))
     executor.shutdown()
     executor.shutdown()

@@ -58,7 +58,7 @@ def begin(storage: str, **wishes: float) -> subprocess.Popen[bytes]:
 
 
 def test_one_interrupt_finishes_what_runs_and_leaves_no_process(storage):
-    with begin(storage, rungs=4, sleep=0.2) as driver:
+    with begin(storage, reports=4, sleep=0.2) as driver:
         mine = descendants(driver.pid)
         assert len(mine) >= 2
         driver.send_signal(signal.SIGINT)
@@ -71,7 +71,7 @@ def test_one_interrupt_finishes_what_runs_and_leaves_no_process(storage):
 
 @pytest.mark.parametrize("kill", [False, True])
 def test_two_interrupts_or_a_kill_stop_at_once_and_leave_no_process(storage, kill):
-    with begin(storage, rungs=1000, sleep=0.1) as driver:
+    with begin(storage, reports=1000, sleep=0.1) as driver:
         mine = descendants(driver.pid)
         begun = time.monotonic()
         if kill:
@@ -89,7 +89,7 @@ def test_two_interrupts_or_a_kill_stop_at_once_and_leave_no_process(storage, kil
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["driver", "gcs_server", "raylet"])
 def test_nothing_of_ray_outlives_a_killed_driver_or_a_lost_head(tmp_path, make_spec, victim):
-    spec = make_spec(rungs=10_000, sleep=0.1).model_dump_json()
+    spec = make_spec(reports=10_000, sleep=0.1).model_dump_json()
     command = [sys.executable, "-c", RAY_DRIVER, str(tmp_path), str(SCRIPT.parent), spec]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as driver:
         assert driver.stdout is not None

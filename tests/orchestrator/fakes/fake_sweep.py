@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import orchestrator.methods
 from orchestrator.methods import MethodEntry
 from orchestrator.running.interrupts import Interrupts
-from orchestrator.running.run import RunOptions, RunReport, begin_study, run_study, stored_sweep
+from orchestrator.running.run import RunOptions, RunSummary, begin_study, run_study, stored_sweep
 from orchestrator.running.watcher import Watcher
 from orchestrator.storage.store import Store
 from search_spaces.sweep import SweepConfig
 
-FAKE_METHODS = (MethodEntry("fake", "for tests"), MethodEntry("other", "for tests"))
+FAKE_METHODS = (
+    MethodEntry("fake", "for tests"),
+    MethodEntry("other", "for tests"),
+    MethodEntry("heir", "for tests", inherits=True),
+)
 if FAKE_METHODS[0] not in orchestrator.methods.BUILT_IN:
     orchestrator.methods.BUILT_IN += FAKE_METHODS
 
@@ -30,7 +35,7 @@ def make_sweep(
             "network": {"name": "resnet8"},
             "budgets": {"list": [{"flash": 65536}, {"flash": 32768, "sram": 40000}]},
             "methods": {"names": list(methods)},
-            "hyperparameters": {"quality": {"low": 0.1, "high": 0.9}, "rungs": 1, **wishes},
+            "hyperparameters": {"quality": {"low": 0.1, "high": 0.9}, "reports": 1, **wishes},
             "sampler": {"name": sampler},
             "stopping": {"enabled": False},
             "workers": {"executor": "local", "max_attempts": 3},
@@ -38,7 +43,7 @@ def make_sweep(
     )
 
 
-def run(storage: str, sweep: SweepConfig, options: RunOptions = OPTIONS, **more: Any) -> RunReport:
+def run(storage: str, sweep: SweepConfig, options: RunOptions = OPTIONS, **more: Any) -> RunSummary:
     """Launch, or continue, a sweep in this process."""
     store = Store(storage, writing=True)
     try:
@@ -50,10 +55,11 @@ def run(storage: str, sweep: SweepConfig, options: RunOptions = OPTIONS, **more:
 
 
 def main() -> None:
-    """``fake_sweep.py STORAGE`` continues the study of that database."""
+    """``fake_sweep.py STORAGE [WORKERS]`` continues the study of that database."""
+    options = replace(OPTIONS, workers=int(sys.argv[2])) if len(sys.argv) > 2 else OPTIONS
     store = Store(sys.argv[1], writing=True)
     study = store.study()
-    run_study(store, study, stored_sweep(study), OPTIONS, Watcher(), Interrupts())
+    run_study(store, study, stored_sweep(study), options, Watcher(), Interrupts())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from mcu.int8.model import Int8Model
 from orchestrator.cli import main as cli
 from orchestrator.queries.trial import load_trial
 from orchestrator.queries.trial_memory import latency_of, memory_of
-from orchestrator.spec import Artifact, Bounds, Rung
+from orchestrator.spec import Artifact, Bounds, EpochReport
 from orchestrator.storage.connection import artifact_root
 
 
@@ -35,7 +35,7 @@ def shown(store, study, make_spec, result, model, tmp_path, monkeypatch):
     spec = make_spec().model_copy(update={"device": "stm32f446re", "budget": Bounds(flash=65536, sram=32768)})
     attempt = store.begin_attempt(store.add_trial(study, 0, spec))
     for step in (10, 20):
-        store.add_rung(attempt, Rung(step=step, epochs_done=step / 10, val_accuracy=step / 25))
+        store.add_report(attempt, EpochReport(step=step, epochs_done=step / 10, val_accuracy=step / 25))
     steps = [{"step": step, "phase": "pruning", "flash": 70000 - step, "sram": 9, "macs": 5} for step in (0, 10, 20)]
     more = {"trajectory": steps, "instructions": 9_000_000, "dense_widths": {"conv1": 16}, "artifacts": {"model": note}}
     store.finish_attempt(attempt, result.model_copy(update=more))

@@ -9,7 +9,7 @@ from scripted import good, scripted
 from orchestrator.cli import main as cli
 from orchestrator.executors.base import Finished, Reported, Started
 from orchestrator.queries.study_status import read_status
-from orchestrator.spec import Rung
+from orchestrator.spec import EpochReport
 from orchestrator.storage.store import Store
 
 
@@ -23,7 +23,7 @@ def test_a_running_study_tells_what_each_budget_has_and_each_worker_does(storage
             store.close()
             assert cli.run(["status", "--storage", storage]) == 0
         executor_seen.append(spec)
-        return [Started(attempt, "here", 42), Reported(attempt, Rung(step=0, epochs_done=3.0, phase="training")),
+        return [Started(attempt, "here", 42), Reported(attempt, EpochReport(step=0, epochs_done=3.0, phase="training")),
                 Finished(attempt, good(spec).model_copy(update={"feasible": True}))]  # fmt: skip
 
     executor_seen: list = []

@@ -24,7 +24,7 @@ from orchestrator.running.driver import Retries
 from orchestrator.running.interrupts import Interrupts, Wish
 from orchestrator.running.run import begin_study, stored_sweep
 from orchestrator.running.watcher import Watcher
-from orchestrator.spec import Rung, TrialResult
+from orchestrator.spec import EpochReport, TrialResult
 from orchestrator.storage.connection import StoreError
 from orchestrator.storage.store import Store
 
@@ -115,8 +115,8 @@ def test_a_study_continues_only_with_the_same_sweep(storage):
     report, executor = scripted(storage, sweep)
     assert report.finished
     assert executor.seen == []
-    with pytest.raises(InputError, match=r"another sweep: hyperparameters\.rungs: 1 -> 2; sweep\.trials: 2 -> 3"):
-        scripted(storage, make_sweep(trials=3, rungs=2))
+    with pytest.raises(InputError, match=r"another sweep: hyperparameters\.reports: 1 -> 2; sweep\.trials: 2 -> 3"):
+        scripted(storage, make_sweep(trials=3, reports=2))
     store = Store(storage)
     assert stored_sweep(store.study()) == sweep
 
@@ -242,18 +242,18 @@ def test_a_second_driver_on_the_same_study_is_refused(storage):
 def test_rungs_are_stored_and_an_optimiser_never_sees_a_stopped_trial_as_good(storage):
     def script(attempt, spec, nth):
         stopped = TrialResult(state="stopped", reason="stopped early", flash=30000, sram=1, macs=1)
-        return [Reported(attempt, Rung(step=0, val_accuracy=0.3)), Finished(attempt, stopped)]
+        return [Reported(attempt, EpochReport(step=0, val_accuracy=0.3)), Finished(attempt, stopped)]
 
     scripted(storage, make_sweep(trials=2), script)
     store = Store(storage)
-    assert [rung["val_accuracy"] for rung in store.rungs(store.study())] == [0.3, 0.3]
+    assert [report["val_accuracy"] for report in store.epoch_reports(store.study())] == [0.3, 0.3]
     study = optuna.load_study(study_name="s", storage=storage)
     assert {trial.state for trial in study.trials} == {optuna.trial.TrialState.PRUNED}
     assert all(trial.constraints["stopped"] > 0 for trial in study.trials)
 
 
 def test_a_worker_killed_for_good_measure_is_retried_by_the_real_pool(storage):
-    report = run(storage, make_sweep(trials=3, deaths=1, rungs=2))
+    report = run(storage, make_sweep(trials=3, deaths=1, reports=2))
     assert report.counts == {"complete": 3}
     assert list(frame_of(storage)["attempts"]) == [2, 2, 2]
 
@@ -262,7 +262,7 @@ def test_a_worker_killed_for_good_measure_is_retried_by_the_real_pool(storage):
 def test_killed_drivers_lose_and_repeat_nothing(storage, tmp_path):
     """kill -9 of the driver at random moments, then a last run: every planned trial has exactly one result."""
     trials = 30
-    sweep = make_sweep(trials=trials, sampler="tpe", sleep=0.05, rungs=2)
+    sweep = make_sweep(trials=trials, sampler="tpe", sleep=0.05, reports=2)
     store = Store(storage, writing=True)
     study = begin_study(store, sweep, None)
     script = Path(fake_sweep.__file__)

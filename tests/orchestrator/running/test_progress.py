@@ -8,7 +8,7 @@ from fake_sweep import make_sweep
 from orchestrator.executors.base import LossReason
 from orchestrator.planning.plan import Plan
 from orchestrator.running.progress import LineWatcher, LiveWatcher, QuietWatcher, Tally, bar, duration, make_watcher
-from orchestrator.spec import Rung
+from orchestrator.spec import EpochReport
 
 PLAN = Plan(make_sweep(trials=4))
 
@@ -17,7 +17,7 @@ def watch(watcher, result):
     spec = PLAN.spec(PLAN.trials[0], {"quality": 0.5})
     watcher.begin(PLAN, [], 2)
     watcher.started(0, spec)
-    watcher.reported(0, Rung(step=0, epochs_done=1.0, phase="prune"))
+    watcher.reported(0, EpochReport(step=0, epochs_done=1.0, phase="prune"))
     watcher.tick()
     watcher.finished(0, spec, result, None)
     watcher.lost(1, LossReason.WORKER_DIED, "signal 9", True)

@@ -51,7 +51,7 @@ def test_the_clock_jumps_and_events_come_in_order(make_spec):
         events += executor.poll(1.0)
     assert time.monotonic() - start < 1
     assert isinstance(events[0], Started)
-    assert [event.rung.step for event in events if isinstance(event, Reported)] == list(range(8))
+    assert [event.report.step for event in events if isinstance(event, Reported)] == list(range(8))
     assert executor.now() == pytest.approx(synthetic_trial(make_spec()).result.duration_s)
     assert executor.utilisation == pytest.approx(1.0)
 

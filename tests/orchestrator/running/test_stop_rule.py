@@ -5,17 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.running.stop_rule import AsyncRungs, NeverStop, RungSchedule, score, stratum
-from orchestrator.spec import Rung, TrialResult
+from orchestrator.spec import EpochReport, TrialResult
 
 NO_AUDIT = RungSchedule(audit_share=0.0)
 
 
-def rung(share: float, accuracy: float, flash: int = 60_000, sram: int = 30_000) -> Rung:
-    return Rung(step=0, epochs_done=2 * share, val_accuracy=accuracy, flash=flash, sram=sram)
+def report(share: float, accuracy: float, flash: int = 60_000, sram: int = 30_000) -> EpochReport:
+    return EpochReport(step=0, epochs_done=2 * share, val_accuracy=accuracy, flash=flash, sram=sram)
 
 
 def verdicts(rule, make_spec, accuracies, share=0.25, **more):
-    return [rule.report(k, make_spec(seed=k), rung(share, a, **more)) for k, a in enumerate(accuracies)]
+    return [rule.judge(k, make_spec(seed=k), report(share, a, **more)) for k, a in enumerate(accuracies)]
 
 
 def test_nobody_is_judged_before_enough_peers(make_spec):
@@ -25,8 +25,8 @@ def test_nobody_is_judged_before_enough_peers(make_spec):
 def test_the_worst_of_enough_peers_stops_and_the_best_goes_on(make_spec):
     rule = AsyncRungs(NO_AUDIT)
     verdicts(rule, make_spec, [0.9, 0.8, 0.7])
-    assert rule.report(3, make_spec(seed=3), rung(0.25, 0.1))
-    assert not rule.report(4, make_spec(seed=4), rung(0.25, 0.95))
+    assert rule.judge(3, make_spec(seed=3), report(0.25, 0.1))
+    assert not rule.judge(4, make_spec(seed=4), report(0.25, 0.95))
 
 
 def test_a_larger_eta_stops_more(make_spec):
@@ -38,36 +38,36 @@ def test_a_larger_eta_stops_more(make_spec):
 def test_a_trial_is_judged_once_at_each_level(make_spec):
     rule = AsyncRungs(NO_AUDIT)
     verdicts(rule, make_spec, [0.9, 0.8, 0.7, 0.95])
-    assert not rule.report(3, make_spec(seed=3), rung(0.3, 0.0))
+    assert not rule.judge(3, make_spec(seed=3), report(0.3, 0.0))
 
 
 @pytest.mark.parametrize("changed", [{"flash": 30_000}, {"method": "l1"}])
 def test_other_budgets_and_methods_are_no_peers(make_spec, changed):
     rule = AsyncRungs(NO_AUDIT)
     verdicts(rule, make_spec, [0.9, 0.8, 0.7, 0.9])
-    assert not rule.report(9, make_spec(seed=9, **changed), rung(0.25, 0.1))
+    assert not rule.judge(9, make_spec(seed=9, **changed), report(0.25, 0.1))
 
 
 def test_a_trial_over_its_bounds_is_not_judged_before_the_deadline_and_loses_after_it(make_spec):
     over = 2 * 65_536
     early, late = AsyncRungs(NO_AUDIT), AsyncRungs(NO_AUDIT)
     verdicts(early, make_spec, [0.5, 0.5, 0.5], share=0.5)
-    assert not early.report(3, make_spec(seed=3), rung(0.5, 0.1, flash=over))
+    assert not early.judge(3, make_spec(seed=3), report(0.5, 0.1, flash=over))
     verdicts(late, make_spec, [0.5, 0.5, 0.5], share=0.8)
-    assert late.report(3, make_spec(seed=3), rung(0.8, 0.9, flash=over))
+    assert late.judge(3, make_spec(seed=3), report(0.8, 0.9, flash=over))
 
 
 def test_a_trial_on_its_way_to_the_budget_is_no_peer(make_spec):
     rule = AsyncRungs(NO_AUDIT)
     verdicts(rule, make_spec, [0.9] * 8, flash=2 * 65_536)
-    assert not rule.report(8, make_spec(seed=8), rung(0.25, 0.1))
+    assert not rule.judge(8, make_spec(seed=8), report(0.25, 0.1))
 
 
 def test_it_is_judged_at_the_level_where_it_first_keeps_its_bounds(make_spec):
     rule = AsyncRungs(NO_AUDIT)
     verdicts(rule, make_spec, [0.9, 0.8, 0.7], share=0.4)
-    assert not rule.report(3, make_spec(seed=3), rung(0.25, 0.9, flash=2 * 65_536))
-    assert rule.report(3, make_spec(seed=3), rung(0.4, 0.2))
+    assert not rule.judge(3, make_spec(seed=3), report(0.25, 0.9, flash=2 * 65_536))
+    assert rule.judge(3, make_spec(seed=3), report(0.4, 0.2))
 
 
 def test_budgets_of_a_range_are_compared_with_slightly_smaller_ones(make_spec):
@@ -76,8 +76,8 @@ def test_budgets_of_a_range_are_compared_with_slightly_smaller_ones(make_spec):
     def stopped(peers: int, own: int) -> bool:
         rule = AsyncRungs(schedule)
         for number, accuracy in enumerate((0.9, 0.8, 0.7)):
-            rule.report(number, make_spec(seed=number, flash=peers), rung(0.25, accuracy, flash=1_000))
-        return rule.report(3, make_spec(seed=3, flash=own), rung(0.25, 0.1, flash=1_000))
+            rule.judge(number, make_spec(seed=number, flash=peers), report(0.25, accuracy, flash=1_000))
+        return rule.judge(3, make_spec(seed=3, flash=own), report(0.25, 0.1, flash=1_000))
 
     assert stopped(40_000, 60_000)
     assert not stopped(60_000, 40_000)  # peers with more room are no measure
@@ -86,14 +86,14 @@ def test_budgets_of_a_range_are_compared_with_slightly_smaller_ones(make_spec):
 
 def test_less_violation_is_better_whatever_the_accuracy(make_spec):
     spec = make_spec()
-    small, large = rung(1, 0.1, flash=66_000), rung(1, 0.9, flash=90_000)
+    small, large = report(1, 0.1, flash=66_000), report(1, 0.9, flash=90_000)
     assert score(spec, small).before(score(spec, large))
 
 
 def test_violation_is_relative_not_in_bytes(make_spec):
     spec = make_spec(flash=1_000_000)
-    flash_over = score(spec, rung(1, 0.5, flash=1_100_000))
-    sram_over = score(spec, rung(1, 0.5, sram=2 * 32_768))
+    flash_over = score(spec, report(1, 0.5, flash=1_100_000))
+    sram_over = score(spec, report(1, 0.5, sram=2 * 32_768))
     assert flash_over.violation == pytest.approx(0.1)
     assert flash_over.before(sram_over)
 
@@ -106,7 +106,7 @@ def test_the_audit_spares_a_fixed_share_and_counts_wrong_stops(make_spec):
     saved = next(number for number in spared if number > 10)
     verdicts(rule, make_spec, [0.9, 0.8, 0.7])
     spec = make_spec(seed=saved)
-    assert not rule.report(saved, spec, rung(0.25, 0.1))
+    assert not rule.judge(saved, spec, report(0.25, 0.1))
     for number, accuracy in ((0, 0.92), (saved, 0.95)):
         rule.ended(number, spec, TrialResult(state="complete", val_accuracy=accuracy, violation=0.0))
     assert (rule.audit().spared, rule.audit().false_stops, rule.audit().rate) == (1, 1, 1.0)
@@ -117,7 +117,7 @@ def test_the_audit_spares_a_fixed_share_and_counts_wrong_stops(make_spec):
 def test_without_figures_nothing_is_judged(make_spec):
     rule = AsyncRungs(NO_AUDIT)
     for number in range(9):
-        assert not rule.report(number, make_spec(seed=number), Rung(step=0, epochs_done=1.0))
+        assert not rule.judge(number, make_spec(seed=number), EpochReport(step=0, epochs_done=1.0))
     assert AsyncRungs().audit().rate is None
 
 
@@ -131,7 +131,7 @@ def test_the_best_so_far_is_never_stopped(accuracies):
     spec = _SPEC
     best = -1.0
     for number, accuracy in enumerate(accuracies):
-        stopped = rule.report(number, spec, rung(0.25, accuracy))
+        stopped = rule.judge(number, spec, report(0.25, accuracy))
         assert not (stopped and accuracy > best)
         best = max(best, accuracy)
 
@@ -151,21 +151,21 @@ def test_on_the_way_to_the_budget_the_worst_part_ends_and_the_middle_goes_on(mak
     over = 2 * 65_536
     rule = AsyncRungs(NO_AUDIT)
     verdicts(rule, make_spec, [0.9, 0.8, 0.7, 0.85, 0.75, 0.65], share=0.2, flash=over)
-    assert not rule.report(6, make_spec(seed=6), rung(0.2, 0.72, flash=over))
-    assert rule.report(7, make_spec(seed=7), rung(0.2, 0.1, flash=over))
+    assert not rule.judge(6, make_spec(seed=6), report(0.2, 0.72, flash=over))
+    assert rule.judge(7, make_spec(seed=7), report(0.2, 0.1, flash=over))
 
 
 def test_on_the_way_to_the_budget_accuracy_counts_and_violation_does_not(make_spec):
     rule = AsyncRungs(NO_AUDIT)
     verdicts(rule, make_spec, [0.5, 0.6, 0.7, 0.55, 0.65], share=0.2, flash=70_000)
-    assert not rule.report(5, make_spec(seed=5), rung(0.2, 0.9, flash=900_000))
-    assert rule.report(6, make_spec(seed=6), rung(0.2, 0.1, flash=66_000))
+    assert not rule.judge(5, make_spec(seed=5), report(0.2, 0.9, flash=900_000))
+    assert rule.judge(6, make_spec(seed=6), report(0.2, 0.1, flash=66_000))
 
 
 def test_before_the_early_level_nobody_on_the_way_is_judged_and_after_it_nobody_again(make_spec):
     over = 2 * 65_536
     rule = AsyncRungs(NO_AUDIT)
     verdicts(rule, make_spec, [0.9] * 6, share=0.1, flash=over)
-    assert not rule.report(6, make_spec(seed=6), rung(0.1, 0.1, flash=over))
+    assert not rule.judge(6, make_spec(seed=6), report(0.1, 0.1, flash=over))
     verdicts(rule, make_spec, [0.9] * 6, share=0.2, flash=over)
-    assert not rule.report(5, make_spec(seed=5), rung(0.3, 0.1, flash=over))
+    assert not rule.judge(5, make_spec(seed=5), report(0.3, 0.1, flash=over))

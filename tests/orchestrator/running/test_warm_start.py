@@ -18,7 +18,7 @@ def sweep_of(name: str, trials: int, warm: bool = False, epochs: int = 20, high:
     table["sweep"]["name"] = name
     table["sampler"] = {"name": "tpe", "warm_start": warm}
     table["training"]["epochs"] = epochs
-    for alien in ("quality", "rungs"):
+    for alien in ("quality", "reports"):
         del table["hyperparameters"][alien]
     return simulated(SweepConfig.model_validate(table))
 

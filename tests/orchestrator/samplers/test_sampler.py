@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from mcu.budget import Budget
 from mcu.errors import InputError
 from orchestrator.samplers.base import Context, Record, derive_seed
-from orchestrator.samplers.observation import Outcome, outcome_of
+from orchestrator.samplers.observation import Observation, observe
 from orchestrator.samplers.registry import SAMPLERS, make_sampler
 from orchestrator.samplers.sequence import axis_values
 from orchestrator.spec import TrialResult
@@ -22,8 +22,8 @@ SPACES = {"one": SPACE, "two": SPACE, "fixed": {}}
 CONTEXT = Context(Budget(flash=65536), "net", cells=2)
 
 
-def good(value: float) -> Outcome:
-    return Outcome("complete", (value, 1.0, 1.0, 1.0), {"flash": -0.1})
+def good(value: float) -> Observation:
+    return Observation("complete", (value, 1.0, 1.0, 1.0), {"flash": -0.1})
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -117,18 +117,18 @@ def test_seeds_differ_when_their_parts_do(a, b):
 
 def test_constraints_are_relative_to_the_bounds():
     result = TrialResult(state="complete", val_accuracy=0.9, flash=150, sram=50, macs=10)
-    assert outcome_of(result, Budget(flash=100, sram=100)).constraints == {"flash": 0.5, "sram": -0.5}
+    assert observe(result, Budget(flash=100, sram=100)).constraints == {"flash": 0.5, "sram": -0.5}
 
 
 @pytest.mark.parametrize("state", ["failed", "infeasible", "stopped"])
 def test_trials_without_a_full_result_are_told_as_infeasible(state):
-    outcome = outcome_of(TrialResult(state=state, flash=1, sram=1, macs=1), Budget(flash=100))
+    outcome = observe(TrialResult(state=state, flash=1, sram=1, macs=1), Budget(flash=100))
     assert outcome.values is None
     assert all(value > 0 for value in outcome.constraints.values())
 
 
 def test_a_complete_trial_without_figures_is_told_as_failed():
-    assert outcome_of(TrialResult(state="complete", val_accuracy=0.9), Budget(flash=1)).state == "failed"
+    assert observe(TrialResult(state="complete", val_accuracy=0.9), Budget(flash=1)).state == "failed"
 
 
 def test_an_ask_of_the_default_sampler_is_cheap_after_ten_thousand_trials():

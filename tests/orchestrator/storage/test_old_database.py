@@ -1,4 +1,4 @@
-"""A database, artifacts and sweep file of an earlier commit still work; tests/data/README.md says how it was made."""
+"""A database and sweep file of an earlier commit go on working; tests/data/README.md says how they were made."""
 
 from __future__ import annotations
 

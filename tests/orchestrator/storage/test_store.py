@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event, text
 
 from mcu.errors import InputError
-from orchestrator.spec import Rung, TrialState
+from orchestrator.spec import EpochReport, TrialState
 from orchestrator.storage.connection import StoreError
 from orchestrator.storage.frames import trials_frame
 from orchestrator.storage.store import Store
@@ -22,7 +22,9 @@ def test_a_finished_trial_is_read_back_as_it_was_written(store, study, make_spec
     trial = store.add_trial(study, 0, spec)
     attempt = store.begin_attempt(trial)
     store.note_worker(attempt, "host", 7)
-    store.add_rung(attempt, Rung(step=1, epochs_done=0.5, val_accuracy=0.4, flash=1, sram=2, macs=3, phase="prune"))
+    store.add_report(
+        attempt, EpochReport(step=1, epochs_done=0.5, val_accuracy=0.4, flash=1, sram=2, macs=3, phase="prune")
+    )
     assert store.finish_attempt(attempt, result)
 
     [stored] = store.trials(study)
@@ -32,7 +34,7 @@ def test_a_finished_trial_is_read_back_as_it_was_written(store, study, make_spec
     assert stored.result == result.model_copy(update={"trajectory": []})
     [noted] = store.attempts(study)
     assert (noted["worker_host"], noted["worker_pid"], noted["reason"]) == ("host", 7, "complete")
-    assert store.rungs(study)[0]["phase"] == "prune"
+    assert store.epoch_reports(study)[0]["phase"] == "prune"
     assert store.integrity() == "ok"
 
 

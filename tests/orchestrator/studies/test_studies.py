@@ -13,7 +13,7 @@ from fake_sweep import make_sweep, run
 from mcu.errors import InputError
 from orchestrator.cli import main as cli
 from orchestrator.queries.study_diff import diff_studies
-from orchestrator.spec import Artifact, Rung
+from orchestrator.spec import Artifact, EpochReport
 from orchestrator.storage.connection import artifact_root
 from orchestrator.storage.store import Store, Study
 from orchestrator.studies.bundle import StudyBundle, bundle_of, read_zip, write_zip
@@ -37,7 +37,7 @@ def make_store(tmp_path, make_spec, result):
                 continue
             attempt = store.begin_attempt(trial)
             store.note_worker(attempt, "host", 7)
-            store.add_rung(attempt, Rung(step=1, epochs_done=1.0, val_accuracy=0.5))
+            store.add_report(attempt, EpochReport(step=1, epochs_done=1.0, val_accuracy=0.5))
             data = f"model of seed {seed}".encode()
             path = artifact_root(store.url) / spec.hash() / "model.tflite"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def test_an_exported_study_comes_back_whole_and_only_once(make_store, tmp_path):
     for ours, theirs in zip(store.trials(store.study("s")), other.trials(other.study("s")), strict=False):
         assert (ours.number, ours.spec, ours.result) == (theirs.number, theirs.spec, theirs.result)
     drop = ("id", "trial_id", "attempt_id")
-    for read in (Store.attempts, Store.rungs):
+    for read in (Store.attempts, Store.epoch_reports):
         rows = [
             [{key: value for key, value in row.items() if key not in drop} for row in read(each, each.study("s"))]
             for each in (store, other)
@@ -210,7 +210,7 @@ def test_prune_takes_stray_files_and_leaves_the_front_whole(make_store):
     kept = [trial for trial in store.trials(store.study("s")) if trial.spec.seed == 2]
     assert (root / kept[0].result.artifacts["model"].path).exists()
     assert len(list(root.rglob("model.tflite"))) == 1
-    assert [row["number"] for row in store.rungs(store.study("s"))] == [2]
+    assert [row["number"] for row in store.epoch_reports(store.study("s"))] == [2]
     assert len(store.trials(store.study("s"))) == 4
 
 

@@ -31,19 +31,19 @@ def spec(**changes) -> TrialSpec:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    root, rungs = tmp_path_factory.mktemp("artifacts"), []
-    return run_trial(spec(), root, lambda rung: rungs.append(rung) or True), root, rungs
+    root, reports = tmp_path_factory.mktemp("artifacts"), []
+    return run_trial(spec(), root, lambda report: reports.append(report) or True), root, reports
 
 
 def test_a_trial_is_trained_pruned_exported_and_measured(finished):
-    result, root, rungs = finished
+    result, root, reports = finished
     assert (result.state, result.violation, result.feasible) == ("complete", 0.0, True)
     data = (root / result.artifacts["model"].path).read_bytes()
     measured = measure_model(data)
     assert (result.flash, result.sram, result.macs) == (len(data), measured.sram, measured.macs)
     assert result.accuracy > 0.6
     assert result.binding_use >= 0.95
-    assert len(rungs) == 6
+    assert len(reports) == 6
     assert not list((root / spec().hash()).glob("checkpoint*"))
 
 
@@ -68,30 +68,30 @@ def test_the_self_test_holds_in_the_interpreter(finished):
 
 def test_the_same_spec_gives_the_same_result(finished, tmp_path):
     result, _, _ = finished
-    again = run_trial(spec(), tmp_path, lambda rung: True)
+    again = run_trial(spec(), tmp_path, lambda report: True)
     assert again.model_dump(exclude={"duration_s"}) == result.model_dump(exclude={"duration_s"})
 
 
 def test_data_that_changed_since_the_plan_are_refused(tmp_path):
     with pytest.raises(InputError, match="changed"):
-        run_trial(spec(data="0" * 32), tmp_path, lambda rung: True)
+        run_trial(spec(data="0" * 32), tmp_path, lambda report: True)
 
 
 def test_a_stopped_trial_says_so(tmp_path):
-    result = run_trial(spec(), tmp_path, lambda rung: rung.epochs_done < 2)
+    result = run_trial(spec(), tmp_path, lambda report: report.epochs_done < 2)
     assert result.state == "stopped"
     assert "2 of 6 epochs" in result.reason
 
 
 def test_divergence_fails_with_a_reason(tmp_path):
-    result = run_trial(spec(method="uniform", hyperparameters={"learning_rate": 1e30}), tmp_path, lambda rung: True)
+    result = run_trial(spec(method="uniform", hyperparameters={"learning_rate": 1e30}), tmp_path, lambda report: True)
     assert result.state == "failed"
     assert "diverged" in result.reason
 
 
 @pytest.mark.parametrize("method", ["differentiable", "uniform"])
 def test_a_budget_out_of_reach_is_infeasible_with_the_smallest_figures(method, tmp_path):
-    result = run_trial(spec(method=method, budget=Bounds(flash=900)), tmp_path, lambda rung: True)
+    result = run_trial(spec(method=method, budget=Bounds(flash=900)), tmp_path, lambda report: True)
     assert result.state == "infeasible"
     assert result.flash > 900
     assert result.violation > 0

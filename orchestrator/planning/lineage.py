@@ -1,0 +1,141 @@
+"""Which trained network each job of a sweep begins with: decided by the budgets alone, before there is any result.
+
+A job begins with the network of the nearest budget that is at least as large in every bound, among the jobs of its own
+method, network and round; else with the dense parent. So results depend neither on the number of workers nor on timing,
+and the tree of all jobs is as parallel as its branches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from mcu.budget import RESOURCES, Budget
+
+if TYPE_CHECKING:
+    from orchestrator.planning.planned_trial import PlannedTrial
+    from orchestrator.spec import DenseCost
+
+NEAR, FAR = 1.5, 3.0
+"""A network that has to shrink up to ``NEAR`` times needs the least training after its ancestor's; from ``FAR`` times
+on as much as one that begins from scratch (docs/results/lineage.md)."""
+
+SHORTEST = 0.5
+"""Part of a whole job's epochs that a job gets whose ancestor is near."""
+
+
+def has_more_room(other: Budget, than: Budget) -> bool:
+    """Whether a budget is at least as large in every bound, and larger in one; an open bound is larger than any."""
+    pairs = [(_open_as_infinite(getattr(other, name)), _open_as_infinite(getattr(than, name))) for name in RESOURCES]
+    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+
+
+def nearest_first(budget: Budget, others: Iterable[tuple[int, Budget]]) -> tuple[int, ...]:
+    """The numbers of the budgets that have more room, nearest first.
+
+    Near is a budget that leaves fewer bounds open that this one has, then one with fewer octaves between the bounds
+    that both have; ties go to the lower number.
+    """
+
+    def apart(other: Budget) -> tuple[int, float]:
+        there = other.bounds()
+        common = [there[name] / bound for name, bound in budget.bounds().items() if name in there]
+        return len(budget.bounds()) - len(common), round(sum(math.log2(ratio) for ratio in common), 9)
+
+    return tuple(number for *_, number in sorted((*apart(o), n) for n, o in others if has_more_room(o, budget)))
+
+
+def shrinkage(budget: Budget, ancestor: Budget, dense: DenseCost) -> float:
+    """How many times smaller the tightest bound is than what the ancestor was allowed, or the dense network uses.
+
+    Budgets decide, not what the ancestor came to use, so that all trials of a budget train equally long.
+    """
+
+    def room(name: str) -> float:
+        return min(_open_as_infinite(getattr(ancestor, name)), _open_as_infinite(getattr(dense, name)))
+
+    return max([1.0, *(room(name) / bound for name, bound in budget.bounds().items())])
+
+
+def job_epochs(epochs: int, times: float) -> int:
+    """How long a job trains whose network has to become so many times smaller than its ancestor's.
+
+    Args:
+        epochs: of a job that begins from scratch.
+        times: as `shrinkage`.
+    """
+    way = min(1.0, max(0.0, math.log(times / NEAR) / math.log(FAR / NEAR)))
+    return max(1, round(epochs * (SHORTEST + (1 - SHORTEST) * way)))
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The possible ancestors of every trial of a plan.
+
+    Attributes:
+        trials: of the plan, by number.
+        sizes: how many trials the plan had after each time it grew: a trial's ancestors are of the plan that it came
+            with, so that a budget added later changes nothing for those that were there.
+        inheriting: the methods whose jobs begin with an ancestor; none without a lineage.
+        planned: how many budgets are known beforehand, by index of the trial; the others are chosen as results come.
+    """
+
+    trials: Sequence[PlannedTrial]
+    sizes: Sequence[int]
+    inheriting: frozenset[str]
+    planned: float
+
+    def inherits(self, trial: PlannedTrial) -> bool:
+        """Whether the trial begins with an ancestor if one is to be had."""
+        return trial.method in self.inheriting and not trial.is_parent
+
+    @cached_property
+    def _parents(self) -> dict[tuple[str, int], int]:
+        return {(t.network.model_dump_json(), t.seed): t.number for t in self.trials if t.is_parent}
+
+    @cached_property
+    def _relatives(self) -> dict[tuple[str, str, int], list[PlannedTrial]]:
+        """Trials of one method, network and round whose budgets are known."""
+        found: dict[tuple[str, str, int], list[PlannedTrial]] = {}
+        for trial in self.trials:
+            if self.inherits(trial) and trial.index < self.planned:
+                found.setdefault(_line_of(trial), []).append(trial)
+        return found
+
+    def parent(self, trial: PlannedTrial) -> int | None:
+        """Number of the dense network at the root of a trial's line; None for one that does not inherit."""
+        return self._parents.get((trial.network.model_dump_json(), trial.parent_seed)) if self.inherits(trial) else None
+
+    def candidates(self, trial: PlannedTrial) -> tuple[int, ...]:
+        """Numbers of the trials that may be a trial's ancestor, best first; empty for one that does not inherit."""
+        parent = self.parent(trial)
+        if parent is None:
+            return ()
+        end = next(size for size in self.sizes if trial.number < size)
+        there = self._relatives.get(_line_of(trial), []) if trial.index < self.planned else []
+        larger = nearest_first(trial.budget.budget, ((t.number, t.budget.budget) for t in there if t.number < end))
+        return (*larger, parent)
+
+    @cached_property
+    def heights(self) -> list[int]:
+        """By number, how many trials follow one another on the longest way down from each trial, itself included."""
+        heights = [1] * len(self.trials)
+        ways = [(trial.number, self.candidates(trial)[:1]) for trial in self.trials]
+        above = {number: first[0] for number, first in ways if first}
+        for number in above:
+            height, at = 1, number
+            while (ancestor := above.get(at)) is not None and heights[ancestor] <= height:
+                height, at = height + 1, ancestor
+                heights[at] = height
+        return heights
+
+
+def _line_of(trial: PlannedTrial) -> tuple[str, str, int]:
+    return trial.method, trial.network.model_dump_json(), trial.turn
+
+
+def _open_as_infinite(bound: int | None) -> float:
+    return math.inf if bound is None else float(bound)

@@ -1,0 +1,80 @@
+"""The planned trials that were not asked for yet: which may be now, and what they begin with. Pure."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+
+from mcu.budget import Budget
+from orchestrator.planning.lineage import Lineage, nearest_first
+from orchestrator.planning.planned_trial import PlannedTrial, Start
+from orchestrator.spec import DenseCost, TrialResult, TrialSpec
+
+
+class Queue:
+    """Hands out numbers of trials whose ancestor is known, and tells which it is.
+
+    A trial waits for the first of its possible ancestors that can still give it a trained network: one that ended
+    without is passed over for the next. Of those that may begin the one with the longest way below it comes first, then
+    the one with the lowest number.
+
+    Args:
+        lineage: of the plan.
+        asked: numbers of the trials that were asked for before.
+    """
+
+    def __init__(self, lineage: Lineage, asked: Iterable[int] = ()) -> None:
+        self._lineage = lineage
+        self._ended: dict[int, tuple[TrialSpec, TrialResult] | None] = {}
+        self._blocked: dict[int, list[int]] = {}
+        self._ready: list[tuple[int, int]] = []
+        before = set(asked)
+        missing = [trial.number for trial in lineage.trials if trial.number not in before]
+        self._missing = len(missing)
+        for number in missing:
+            self._place(number)
+
+    def __len__(self) -> int:
+        return self._missing
+
+    def _place(self, number: int) -> None:
+        """Let a trial be handed out, or wait for the first that it may still inherit from."""
+        for candidate in self._lineage.candidates(self._lineage.trials[number]):
+            if candidate not in self._ended:
+                self._blocked.setdefault(candidate, []).append(number)
+                return
+            if self._ended[candidate]:
+                break
+        heapq.heappush(self._ready, (-self._lineage.heights[number], number))
+
+    def ended(self, number: int, trained: tuple[TrialSpec, TrialResult] | None) -> None:
+        """Note that a trial is through, and what it was if it left a trained network to begin with."""
+        self._ended[number] = trained
+        for waiting in self._blocked.pop(number, ()):
+            self._place(waiting)
+
+    def next(self) -> int | None:
+        """Take out the number of the next trial; None if none may begin now."""
+        if not self._ready:
+            return None
+        self._missing -= 1
+        return heapq.heappop(self._ready)[1]
+
+    def start(self, trial: PlannedTrial) -> Start | None:
+        """What a trial, whose budget is known now, begins with; None: it begins from scratch."""
+        candidates = self._lineage.candidates(trial)
+        if candidates and trial.index >= self._lineage.planned:
+            candidates = (*nearest_first(trial.budget.budget, self._relatives(trial)), *candidates)
+        ancestor = next((found for n in candidates if (found := self._ended.get(n))), None)
+        root = self._lineage.parent(trial)
+        if ancestor is None or root is None:
+            return None
+        spec, result = ancestor
+        parent = self._ended.get(root)
+        return Start(spec, result.dense or DenseCost(), parent[0].hash() if parent else None)
+
+    def _relatives(self, trial: PlannedTrial) -> list[tuple[int, Budget]]:
+        """Trials of the same method and network that left one, for a budget that was chosen as results came."""
+        there = [(number, found[0]) for number, found in self._ended.items() if found]
+        mine = trial.method, trial.network
+        return [(number, spec.budget.budget()) for number, spec in there if (spec.method, spec.network) == mine]
