@@ -18,12 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from mcu.errors import InputError
+from reports.columns import Unit, unit_of
 from reports.csv_cells import safe_cell
 
 Row = dict[str, Any]
-
-_SHARES = ("accuracy", "binding_use")
-_SIZES = ("flash", "sram", "budget_flash", "budget_sram", "dense_flash", "dense_sram")
 
 
 class Format(StrEnum):
@@ -116,11 +114,12 @@ def human(name: str, value: Any) -> str:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int | float) and name.endswith(_SHARES):
+    unit = unit_of(name) if isinstance(value, int | float) else None
+    if unit is Unit.FRACTION:
         return f"{100 * value:.1f} %"
-    if isinstance(value, int | float) and name.endswith(_SIZES):
+    if unit is Unit.BYTES:
         return f"{value / 1024:,.1f} KB"
-    if isinstance(value, int | float) and name.endswith("macs"):
+    if unit is Unit.OPERATIONS:
         return f"{value / 1e6:,.2f} M"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"

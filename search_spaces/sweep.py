@@ -19,9 +19,10 @@ from pydantic import (
     model_validator,
 )
 
+from mcu.budget import Budget
 from mcu.errors import InputError
 from mcu.units import parse_bytes
-from search_spaces.budgets import BudgetsSection, NamedBudget
+from search_spaces.budgets import BudgetsSection
 from search_spaces.choices import Choice, NetworkChoice, Scalar, TaskChoice, TrainingChoice
 from search_spaces.factories import is_reference
 from search_spaces.hyperparameters import DEFAULTS, Choices, Range, parse_hyperparameter
@@ -233,9 +234,9 @@ class SweepConfig(Choice):
         check_task(self.task)
         return self
 
-    def named_budgets(self) -> tuple[NamedBudget, ...]:
+    def planned_budgets(self) -> tuple[Budget, ...]:
         """The budgets of this sweep, sampled with its seed where they are ranges."""
-        return self.budgets.named(self.sweep.seed)
+        return self.budgets.planned(self.sweep.seed)
 
     def trials_of(self, method: str) -> int:
         """How many trials ``method`` gets."""

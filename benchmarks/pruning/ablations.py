@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from mcu.budget import Budget
-from orchestrator.spec import Bounds, TrialSpec
+from orchestrator.spec import TrialSpec
 from orchestrator.worker.trial import problem_of
 from pruning.baselines.single_resource import DifferentiableWithoutSram
 from pruning.differentiable import DifferentiablePruning
@@ -205,7 +205,7 @@ def run(label: str, bounds: str, seed: int, chosen: argparse.Namespace) -> dict[
     task = load_task(choice)
     spec = TrialSpec(
         task=choice, network=NetworkChoice(name=chosen.network, width=chosen.width), method="differentiable",
-        budget=Bounds(), seed=seed, training=TrainingChoice(epochs=chosen.epochs, device="cpu", batch_size=64),
+        budget=Budget(), seed=seed, training=TrainingChoice(epochs=chosen.epochs, device="cpu", batch_size=64),
         data=task_digest(choice),
     )  # fmt: skip
     problem, variant = problem_of(spec, task), VARIANTS[label]

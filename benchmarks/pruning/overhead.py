@@ -28,7 +28,7 @@ import torch
 from mcu.budget import RESOURCES, Budget
 from mcu.units import format_bytes, format_count
 from orchestrator.executors.attempt import keep_freed_memory
-from orchestrator.spec import Bounds, TrialSpec
+from orchestrator.spec import TrialSpec
 from orchestrator.worker.trial import problem_of
 from pruning.baselines.dense import DenseNetwork
 from pruning.differentiable import RERANK_EVERY, DifferentiablePruning
@@ -235,7 +235,7 @@ def problem_on(network: NetworkChoice, images: int, epochs: int) -> Problem:
     choice = TaskChoice(name="fashion-mnist", options={"train_limit": images, "val_limit": 500})
     task = load_task(choice)
     spec = TrialSpec(
-        task=choice, data=task_digest(choice), network=network, method="differentiable", budget=Bounds(), seed=0,
+        task=choice, data=task_digest(choice), network=network, method="differentiable", budget=Budget(), seed=0,
         training=TrainingChoice(epochs=epochs, device="cpu"),
     )  # fmt: skip
     return problem_of(spec, task)

@@ -22,7 +22,7 @@ import torch
 from mcu.budget import RESOURCES, Budget
 from mcu.graph.trace import trace
 from mcu.resource_model import ResourceModel
-from orchestrator.spec import Bounds, TrialSpec
+from orchestrator.spec import TrialSpec
 from orchestrator.worker.trial import problem_of
 from pruning.differentiable import DifferentiablePruning
 from pruning.engine.depth import shallowest
@@ -74,7 +74,7 @@ def problem_for(job: dict[str, Any]) -> Problem:
     choice = TaskChoice(name=job["task"], options={"train_limit": 1500, "val_limit": 200, "test_limit": 200})
     spec = TrialSpec(
         task=choice, data=task_digest(choice), network=NetworkChoice(name=job["network"], width=job["width"]),
-        method="differentiable", budget=Bounds(), seed=job["index"],
+        method="differentiable", budget=Budget(), seed=job["index"],
         training=TrainingChoice(epochs=EPOCHS, device="cpu"),
     )  # fmt: skip
     return problem_of(spec, load_task(choice))

@@ -17,8 +17,7 @@ from orchestrator.methods import find_method, method_entries
 from orchestrator.planning.lineage import Lineage, job_epochs, shrinkage
 from orchestrator.planning.planned_trial import PlannedTrial, Start
 from orchestrator.samplers.base import derive_seed
-from orchestrator.spec import Bounds, TrialSpec
-from search_spaces.budgets import NamedBudget
+from orchestrator.spec import TrialSpec
 from search_spaces.choices import NetworkChoice, Scalar
 from search_spaces.hyperparameters import Hyperparameter, distributions, fixed_values
 from search_spaces.sweep import SweepConfig
@@ -27,7 +26,7 @@ from search_spaces.tasks import task_digest
 PARENT_METHOD = "dense-ptq"
 """What trains the dense network of a lineage: the method that compresses nothing, without a bound."""
 
-DENSE = NamedBudget("dense parent", None, Budget())
+DENSE = Budget(name="dense parent")
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,9 @@ class Plan:
     sweep: SweepConfig
 
     @cached_property
-    def cells(self) -> tuple[tuple[NetworkChoice, NamedBudget], ...]:
+    def cells(self) -> tuple[tuple[NetworkChoice, Budget], ...]:
         """Every network at every budget; a method's trials go round these."""
-        return tuple(product(self.sweep.network.choices(), self.sweep.named_budgets()))
+        return tuple(product(self.sweep.network.choices(), self.sweep.planned_budgets()))
 
     @cached_property
     def trials(self) -> tuple[PlannedTrial, ...]:
@@ -131,11 +130,11 @@ class Plan:
         return missing
 
     def _cell_of(self, trial: PlannedTrial) -> int:
-        return self._positions[trial.network.model_dump_json(), trial.budget]
+        return self._positions[trial.network.model_dump_json(), trial.budget.label]
 
     @cached_property
-    def _positions(self) -> dict[tuple[str, NamedBudget], int]:
-        return {(network.model_dump_json(), budget): at for at, (network, budget) in enumerate(self.cells)}
+    def _positions(self) -> dict[tuple[str, str], int]:
+        return {(network.model_dump_json(), budget.label): at for at, (network, budget) in enumerate(self.cells)}
 
     def _seed(self, index: int, turn: int) -> int:
         """Seed of a method's trials of this index: one of its own, or with ``sweep.seeds`` one for the whole round.
@@ -202,7 +201,6 @@ class Plan:
 
     def spec(self, trial: PlannedTrial, suggested: dict[str, Scalar], start: Start | None = None) -> TrialSpec:
         """The full specification of a planned trial with its suggested hyperparameters and what it begins with."""
-        bounds = trial.budget.budget
         return TrialSpec(
             task=self.sweep.task,
             data=self.data,
@@ -210,7 +208,7 @@ class Plan:
             method=trial.method,
             device=trial.budget.device,
             runtime="tflm" if trial.is_parent else self.sweep.budgets.runtime,
-            budget=Bounds(flash=bounds.flash, sram=bounds.sram, macs=bounds.macs),
+            budget=trial.budget,
             hyperparameters=fixed_values(self._taken(trial.method)) | suggested,
             seed=trial.seed,
             training=self.sweep.training.model_copy(update={"epochs": self._epochs(trial, start)}),
@@ -224,4 +222,4 @@ class Plan:
             return self.sweep.parent_epochs
         if start is None:
             return epochs
-        return job_epochs(epochs, shrinkage(trial.budget.budget, start.ancestor.budget.budget(), start.dense))
+        return job_epochs(epochs, shrinkage(trial.budget, start.ancestor.budget, start.dense))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.spec import DenseCost, TrialSpec
-from search_spaces.budgets import NamedBudget
+from mcu.budget import Budget, Resources
+from orchestrator.spec import TrialSpec
 from search_spaces.choices import NetworkChoice
 
 
@@ -25,7 +25,7 @@ class PlannedTrial:
     method: str
     index: int
     network: NetworkChoice
-    budget: NamedBudget
+    budget: Budget
     seed: int
     turn: int = 0
     parent_seed: int = 0
@@ -42,10 +42,10 @@ class Start:
 
     Attributes:
         ancestor: specification of the trial whose trained network it takes.
-        dense: what the dense network uses, where that is known.
+        dense: what the dense network uses; None if that is not known.
         parent: hash of the specification of the dense network at the root of the lineage; None if that is lost.
     """
 
     ancestor: TrialSpec
-    dense: DenseCost
+    dense: Resources | None
     parent: str | None

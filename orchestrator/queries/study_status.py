@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import sqlalchemy as sa
-
 from mcu.budget import RESOURCES, Budget, Resources
 from orchestrator.spec import FINAL_STATES
-from orchestrator.storage.connection import transaction
-from orchestrator.storage.schema import ATTEMPTS, EPOCH_REPORTS, TRIALS
+from orchestrator.storage.epoch_reports import open_attempts
+from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store, Study
 from orchestrator.storage.study_budgets import budgets_of
 
+_BOUNDS = tuple(f"budget_{name}" for name in RESOURCES)
+_READ = ("state", "val_accuracy", "feasible", "finished_at", "reused_from", *RESOURCES, *_BOUNDS)
 LATELY = timedelta(minutes=30)
 """Throughput is that of the trials that ended so long before the last one did."""
 
@@ -92,70 +92,42 @@ def read_status(store: Store, study: Study) -> StudyStatus:
     holder = store.holder(study.name)
     runner = None if holder is None else {"host": holder.host, "pid": holder.pid, "since": holder.since}
     states = store.state_counts(study)
-    names = {budget: name for name, _, budget in budgets_of(study)}
-    with transaction(store.engine, store.url) as connection:
-        trials = [dict(row) for row in connection.execute(_trials(study)).mappings()]
-        attempts = [dict(row) for row in connection.execute(_open_attempts(study)).mappings()] if runner else []
+    labels = {budget: budget.label for budget in budgets_of(study)}
+    with trial_search(store, None, [study.id], parameters=False) as search:
+        trials = search.rows(_READ)
+    attempts = open_attempts(store, study) if runner else []
     done = sum(states.get(state, 0) for state in FINAL_STATES)
     per_hour = _per_hour([row["finished_at"] for row in trials if row["finished_at"] and row["reused_from"] is None])
     left = study.planned_trials - done
     return StudyStatus(
         study.name, study.created_at, study.planned_trials, states, runner,
-        _by_budget(study, names, trials),
-        tuple(_running(row, names) for row in attempts),
+        _by_budget(study, labels, trials),
+        tuple(_running(row, labels) for row in attempts),
         per_hour,
         3600.0 * left / per_hour if per_hour and runner and left > 0 else None,
     )  # fmt: skip
 
 
-def _trials(study: Study) -> sa.Select[Any]:
-    columns = ("state", "val_accuracy", "feasible", "finished_at", "reused_from", *RESOURCES)
-    bounds = (f"budget_{name}" for name in RESOURCES)
-    return sa.select(*(TRIALS.c[name] for name in (*columns, *bounds))).where(TRIALS.c.study_id == study.id)
-
-
-def _open_attempts(study: Study) -> sa.Select[Any]:
-    """Attempts that have not ended, each with its last report."""
-    last = (
-        sa.select(EPOCH_REPORTS.c.attempt_id, sa.func.max(EPOCH_REPORTS.c.id).label("id"))
-        .group_by(EPOCH_REPORTS.c.attempt_id)
-        .subquery()
-    )
-    bounds = (TRIALS.c[f"budget_{name}"] for name in RESOURCES)
-    return (
-        sa.select(
-            TRIALS.c.number, TRIALS.c.method, TRIALS.c.spec_json, *bounds,
-            ATTEMPTS.c.worker_host, ATTEMPTS.c.worker_pid, EPOCH_REPORTS.c.epochs_done, EPOCH_REPORTS.c.phase,
-        )
-        .select_from(
-            ATTEMPTS.join(TRIALS, TRIALS.c.id == ATTEMPTS.c.trial_id)
-            .outerjoin(last, last.c.attempt_id == ATTEMPTS.c.id)
-            .outerjoin(EPOCH_REPORTS, EPOCH_REPORTS.c.id == last.c.id)
-        )
-        .where((TRIALS.c.study_id == study.id) & ATTEMPTS.c.ended_at.is_(None))
-        .order_by(TRIALS.c.number)
-    )  # fmt: skip
-
-
 def _budget_of(row: Mapping[str, Any]) -> Budget:
-    return Budget(**{name: row[f"budget_{name}"] for name in RESOURCES})
+    return Budget(*(row[f"budget_{name}"] for name in RESOURCES))
 
 
-def _running(row: Mapping[str, Any], names: Mapping[Budget, str]) -> RunningTrial:
+def _running(row: Mapping[str, Any], labels: Mapping[Budget, str]) -> RunningTrial:
     worker = f"{row['worker_host']}:{row['worker_pid']}" if row["worker_pid"] else "waiting for a worker"
     epochs = int(json.loads(row["spec_json"])["training"]["epochs"])
-    budget = names.get(_budget_of(row), "?")
+    own = _budget_of(row)
+    budget = labels.get(own, own.label)
     return RunningTrial(
         row["number"], row["method"], budget, worker, row["epochs_done"] or 0.0, epochs, row["phase"] or "starting"
     )
 
 
-def _by_budget(study: Study, names: Mapping[Budget, str], trials: list[dict[str, Any]]) -> tuple[BudgetStatus, ...]:
-    wanted = _wanted(study, list(names.values()))
+def _by_budget(study: Study, labels: Mapping[Budget, str], trials: list[dict[str, Any]]) -> tuple[BudgetStatus, ...]:
+    wanted = _wanted(study, list(labels.values()))
     done: Counter[str] = Counter()
     best: dict[str, dict[str, Any]] = {}
     for row in trials:
-        name = names.get(_budget_of(row))
+        name = labels.get(_budget_of(row))
         if name is None or row["state"] not in FINAL_STATES:
             continue
         done[name] += 1
@@ -169,7 +141,7 @@ def _by_budget(study: Study, names: Mapping[Budget, str], trials: list[dict[str,
             best[name]["val_accuracy"] if name in best else None,
             _use(budget, best[name]) if name in best else {},
         )
-        for budget, name in names.items()
+        for budget, name in labels.items()
     )  # fmt: skip
 
 

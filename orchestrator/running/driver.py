@@ -242,7 +242,7 @@ class Driver:
         if not planned.is_parent:
             planned = replace(planned, budget=parts.budgets.of(planned))
             seeds = parts.plan.sweep.sweep.seeds or 1
-            context = Context(planned.budget.budget, planned.network.name, len(parts.plan.cells), seeds)
+            context = Context(planned.budget, planned.network.name, len(parts.plan.cells), seeds)
             suggestion = parts.sampler.suggest(planned.method, planned.index, context)
         spec = parts.plan.spec(planned, suggestion.params, self._queue.start(planned))
         trial_id = parts.store.add_trial(parts.study, planned.number, spec)
@@ -301,7 +301,7 @@ class Driver:
         planned = parts.plan.trials[work.number]
         parts.record.finish(work.number, work.spec, result)
         if not planned.is_parent:
-            parts.sampler.learn(planned.method, planned.index, observe(result, work.spec.budget.budget()))
+            parts.sampler.learn(planned.method, planned.index, observe(result, work.spec.budget))
             parts.budgets.ended(planned, work.spec, result)
         self._note_network(planned, work.spec, result)
         parts.stop_rule.ended(work.number, work.spec, result)

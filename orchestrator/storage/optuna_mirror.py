@@ -109,7 +109,7 @@ class OptunaRecord:
             "device": spec.device,
             "seed": spec.seed,
             "spec_hash": spec.hash(),
-            **{f"budget_{name}": bound for name, bound in spec.budget.budget().bounds().items()},
+            **{f"budget_{name}": bound for name, bound in spec.budget.bounds().items()},
             **fixed,
         }
         if number != len(self._ids):
@@ -137,7 +137,7 @@ class OptunaRecord:
             trial_id = self._ids[number]
             for name, value in shown.items():
                 self._storage.set_trial_user_attr(trial_id, name, value)
-            write_observation(self._storage, trial_id, observe(result, spec.budget.budget()))
+            write_observation(self._storage, trial_id, observe(result, spec.budget))
 
     def records(self) -> list[Record]:
         """Every trial with its method, index and budget, for a sampler to learn from; ``method`` is taken out."""

@@ -242,7 +242,7 @@ class Store:
     ) -> None:
         values: dict[str, Any] = {name: getattr(result, name) for name in RESULT_NAMES}
         if result.dense is not None:
-            values |= {f"dense_{name}": value for name, value in result.dense.model_dump().items()}
+            values |= {f"dense_{name}": value for name, value in vars(result.dense).items()}
         artifacts = {name: artifact.model_dump() for name, artifact in result.artifacts.items()}
         values |= {
             "state": result.state,

@@ -21,7 +21,7 @@ from mcu.int8.model import QTensor
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import Measurement, check_against_interpreter, measure_model
 from mcu.runtime import Runtime, RuntimeName
-from orchestrator.spec import Artifact, DenseCost, EpochReport, TrialResult, TrialSpec
+from orchestrator.spec import Artifact, EpochReport, TrialResult, TrialSpec
 from orchestrator.worker.front_end import front_end_facts
 from orchestrator.worker.shared_task import digest_here, task_here
 from pruning.engine.landing import UnreachableBudgetError
@@ -65,7 +65,7 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
         problem, settings = problem_of(spec, task), settings_of(spec, artifacts)
         torch.manual_seed(spec.seed)
         answer = method(spec.method).run(
-            problem, spec.budget.budget(), settings, lambda progress: report(_epoch_report(progress))
+            problem, spec.budget, settings, lambda progress: report(_epoch_report(progress))
         )
     except UnreachableBudgetError as error:
         return _ended("infeasible", str(error), started, **_held(spec, error.smallest))
@@ -163,15 +163,14 @@ def _firmware(spec: TrialSpec, outcome: Outcome, test: np.ndarray) -> dict[str, 
 
 def _held(spec: TrialSpec, used: Resources) -> dict[str, Any]:
     """Resources and how they stand against the budget, as columns."""
-    budget = spec.budget.budget()
-    violation = budget.violation(used)
+    violation = spec.budget.violation(used)
     return {
         "flash": used.flash,
         "sram": used.sram,
         "macs": used.macs,
         "violation": violation,
         "feasible": violation == 0,
-        "binding_use": budget.binding_use(used),
+        "binding_use": spec.budget.binding_use(used),
     }
 
 
@@ -184,7 +183,6 @@ def _complete(
 ) -> TrialResult:
     measured = measure_model(outcome.data)
     used = problem.runtime.measure(outcome.model, outcome.data)
-    budget = spec.budget.budget()
     reference = ReferenceInterpreter(outcome.model)
     test = int8_inputs(outcome.model, task.x_test, problem)
     check_against_interpreter(outcome.data, reference, test[:CHECKED_SAMPLES])
@@ -202,12 +200,12 @@ def _complete(
         sram=measured.sram,
         sram_activations=measured.sram_activations,
         macs=measured.macs,
-        violation=budget.violation(used),
-        feasible=budget.admits(used),
-        binding_use=budget.binding_use(used),
+        violation=spec.budget.violation(used),
+        feasible=spec.budget.admits(used),
+        binding_use=spec.budget.binding_use(used),
         measured=measured.measured,
         duration_s=time.monotonic() - started + outcome.shared_seconds,
-        dense=DenseCost(flash=outcome.dense.flash, sram=outcome.dense.sram, macs=outcome.dense.macs),
+        dense=outcome.dense,
         widths=outcome.widths,
         dense_widths=outcome.dense_widths,
         trajectory=outcome.trajectory,

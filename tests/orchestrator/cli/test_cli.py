@@ -70,7 +70,7 @@ def test_launch_runs_a_sweep_and_again_does_nothing_more(sweep_file, capsys):
     assert cli.run(["launch", "sweep.toml"]) == 0
     told = capsys.readouterr().err
     assert "study s: 2 trials done" in told
-    assert "trial 1 fake for 32KB/40kB" in told
+    assert "trial 1 fake for 32KB flash, 40,000 B SRAM" in told
     assert cli.run(["launch", "sweep.toml", "--quiet"]) == 0
     store = Store("sqlite:///mcusweep.db")
     study = store.study()
@@ -171,7 +171,7 @@ def test_query_best_and_show_answer_in_json(database, capsys):
     assert cli.run(["show", "best", "--flash", "64KB", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["number"] == rows[0]["number"]
     assert cli.run(["best"]) == 0
-    assert "32KB/40kB" in capsys.readouterr().out
+    assert "32KB flash, 40,000 B SRAM" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["query", "--format", "json"], ["best"], ["status"], ["devices"]])
@@ -216,7 +216,7 @@ def test_init_writes_a_sweep_that_loads_and_refuses_to_overwrite(folder, capsys)
     assert cli.run(["init", "--task", "mnist-5k", "--device", "nrf52840"]) == 0
     assert capsys.readouterr().out == "sweep.toml\n"
     sweep = load_sweep(folder / "sweep.toml")
-    assert [budget.device for budget in sweep.named_budgets()] == ["nrf52840"]
+    assert [budget.device for budget in sweep.planned_budgets()] == ["nrf52840"]
     assert cli.run(["init"]) == 2
 
 
