@@ -14,7 +14,7 @@ from orchestrator.queries.open_study import OpenStudy, open_study
 from orchestrator.running.interrupts import Interrupts
 from orchestrator.running.progress import make_watcher
 from orchestrator.running.run import RunOptions, begin_study, run_study, simulated, stored_sweep
-from orchestrator.storage.connection import DEFAULT_STORAGE
+from orchestrator.storage.address import DEFAULT_STORAGE
 from orchestrator.storage.store import Store, Study
 from search_spaces.sweep import SweepConfig, check_table, load_sweep
 

@@ -67,10 +67,11 @@ class NetworkSection(Choice):
 
     Attributes:
         frozen: paths of layers, such as ``"stem.conv"``, that keep all their channels.
-        multiple: channels stay or go in units of so many: 4 where kernels work on four at once.
+        round_to: channels stay or go in units of so many: 4 where kernels work on four at once.
     """
 
-    later = frozenset({"frozen", "multiple"})
+    later = frozenset({"frozen", "round_to"})
+    formerly = NetworkChoice.formerly
 
     name: Name | None = None
     names: Annotated[list[Name], Field(min_length=1)] | None = None
@@ -78,7 +79,7 @@ class NetworkSection(Choice):
     options: dict[str, Scalar] = Field(default_factory=dict)
     base: str | None = None
     frozen: tuple[Name, ...] = ()
-    multiple: Annotated[int, Field(ge=1, le=64)] = 1
+    round_to: Annotated[int, Field(ge=1, le=64)] = 1
 
     @model_validator(mode="after")
     def _named_once(self) -> NetworkSection:
@@ -100,7 +101,7 @@ class NetworkSection(Choice):
                 options=self.options,
                 base=self.base if is_reference(name) else None,
                 frozen=self.frozen,
-                multiple=self.multiple,
+                round_to=self.round_to,
             )
             for name in names
         )

@@ -105,7 +105,7 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
             ),
         }
     except UnreachableBudgetError as error:
-        shallow = ResourceModel(shallowest(problem.network(), problem.input_shape), problem.runtime)
+        shallow = ResourceModel(shallowest(problem.network(), problem.structure), problem.runtime)
         truly = all(is_unreachable(each, Budget(**bounds)) for each in (model, shallow))
         row |= {"state": "refused", "reason": str(error), "truly": truly}
     row["seconds"] = time.process_time() - started

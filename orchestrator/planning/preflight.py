@@ -9,6 +9,7 @@ from mcu.errors import InputError
 from mcu.resource_model import ResourceModel
 from pruning.engine.depth import shallowest
 from pruning.engine.landing import require_reachable
+from pruning.engine.network import Structure
 from pruning.training.recipe import check_parent, check_value
 from search_spaces.choices import NetworkChoice, Scalar
 from search_spaces.hyperparameters import Choices, Hyperparameter, Range
@@ -89,4 +90,4 @@ def _resources(choice: NetworkChoice, task: Task) -> ResourceModel:
             raise InputError(
                 f"network.frozen: {path!r} is no layer of {choice.name}; {hint}allowed are paths of layers"
             )
-    return ResourceModel(shallowest(network, task.input_shape, choice.frozen, choice.multiple))
+    return ResourceModel(shallowest(network, Structure(task.input_shape, choice.frozen, choice.round_to)))

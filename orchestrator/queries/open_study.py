@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.queries.best import Best, budget_for, find_best
 from orchestrator.queries.query import Query, run_query
-from orchestrator.storage.connection import DEFAULT_STORAGE
+from orchestrator.storage.address import DEFAULT_STORAGE
 from orchestrator.storage.store import Store, Study
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ specification and seed, and results of attempts that were given up are refused.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ from orchestrator.storage.study_lock import StudyLock
 
 POLL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 10.0
+CHECKPOINT_SECONDS = 60.0
 COUNTED_LOSSES = (LossReason.WORKER_DIED.value, LossReason.OUT_OF_MEMORY.value, LossReason.EXECUTOR_LOST.value)
 
 
@@ -95,10 +97,12 @@ class Driver:
         self._parts, self._lock = parts, lock
         self._waiting: deque[Work] = deque()
         self._running: dict[str, Work] = {}
+        self._begun: set[str] = set()
         self._queue = Queue(parts.plan.lineage)
-        self._last_heartbeat = 0.0
+        self._last_heartbeat = self._last_checkpoint = 0.0
         self._noted_wish = Wish.GO_ON
         self._shortage: str | None = None
+        self._obstacle: str | None = None
 
     def run(self) -> bool:
         """Run until every planned trial has a result; False if the user interrupted."""
@@ -123,10 +127,13 @@ class Driver:
             return False
         if wish is Wish.GO_ON and not self._disk_is_short():
             self._fill()
+        elif wish is not Wish.GO_ON:
+            self._withdraw_what_waits()
         if not self._running and (wish is not Wish.GO_ON or not self._unfinished()):
             return False
         for event in parts.executor.poll(POLL_SECONDS):
             self._take_in(event)
+        self._tell_obstacle()
         self._heartbeat()
         parts.watcher.tick()
         return True
@@ -149,16 +156,32 @@ class Driver:
             return
         self._noted_wish = wish
         if wish is Wish.FINISH_RUNNING:
-            running = len(self._running)
+            running = len(self._begun)
             self._parts.watcher.note(f"interrupted: finishing {running} running trials; Ctrl-C again stops now")
 
+    def _withdraw_what_waits(self) -> None:
+        """Take back attempts that no worker has begun: after an interrupt only those that run are waited for."""
+        for attempt in [attempt for attempt in self._running if attempt not in self._begun]:
+            self._parts.executor.withdraw(attempt)
+            self._parts.store.end_attempt(attempt, LossReason.INTERRUPTED.value)
+            self._waiting.append(self._running.pop(attempt))
+
+    def _tell_obstacle(self) -> None:
+        """Say once that nothing can begin, and once that it can again."""
+        obstacle = self._parts.executor.obstacle()
+        if obstacle != self._obstacle:
+            self._obstacle = obstacle
+            self._parts.watcher.note(f"{obstacle}; waiting for one" if obstacle else "trials can begin again")
+
     def _heartbeat(self) -> None:
-        now = self._parts.executor.now()
+        now = time.monotonic()  # not the executor's clock: others judge it by theirs
         if now - self._last_heartbeat < HEARTBEAT_SECONDS:
             return
         self._last_heartbeat = now
-        if not self._lock.renew():
-            raise StoreError(f"another driver has taken over study {self._parts.study.name!r}; this one stops")
+        self._lock.renew()
+        if now - self._last_checkpoint >= CHECKPOINT_SECONDS:
+            self._last_checkpoint = now
+            self._parts.store.checkpoint()
 
     # taking up
 
@@ -281,6 +304,7 @@ class Driver:
             return  # an attempt that was given up
         match event:
             case Started(attempt, host, pid):
+                self._begun.add(attempt)
                 parts.store.note_worker(attempt, host, pid)
             case Reported(attempt, report):
                 parts.store.add_report(attempt, report)
@@ -289,12 +313,16 @@ class Driver:
                     parts.executor.stop(attempt)
             case Finished(attempt, result):
                 accepted = parts.store.finish_attempt(attempt, result)
-                del self._running[attempt]
+                self._ended(attempt)
                 if accepted:
                     self._conclude(work, result, None)
             case Lost(attempt, reason, detail):
-                del self._running[attempt]
+                self._ended(attempt)
                 self._retry(attempt, work, reason, detail)
+
+    def _ended(self, attempt: str) -> None:
+        del self._running[attempt]
+        self._begun.discard(attempt)
 
     def _conclude(self, work: Work, result: TrialResult, reused_from: str | None) -> None:
         parts = self._parts

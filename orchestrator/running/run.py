@@ -43,6 +43,7 @@ class RunOptions:
         workers, executor: instead of what the sweep file says.
         address: of a Ray cluster that is already there.
         worker: ``module:function`` that runs a trial.
+        take_over: the study from a driver that may still hold it.
 
     Raises:
         InputError: for an unknown executor.
@@ -52,6 +53,7 @@ class RunOptions:
     executor: str | None = None
     address: str | None = None
     worker: str = DEFAULT_WORKER
+    take_over: bool = False
 
     def __post_init__(self) -> None:
         if self.executor is not None and self.executor not in EXECUTORS:
@@ -161,8 +163,9 @@ def run_study(
     plan = Plan(sweep)
     _check_writable(artifact_root(store.url))
     setting = WorkerSetting(options.worker, str(artifact_root(store.url)), _import_paths(sweep), threads(sweep))
-    with store.lock(study.name) as lock:
-        record = OptunaRecord(store.url, study.name, plan.methods)
+    store.patience.tell = watcher.note
+    with store.lock(study.name, take_over=options.take_over) as lock:
+        record = OptunaRecord(store.url, study.name, plan.methods, store.patience)
         try:
             executor = (make_executor or executor_for)(setting, sweep.workers, options, sweep)
             with executor, interrupts:

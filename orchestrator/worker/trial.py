@@ -96,7 +96,7 @@ def problem_of(spec: TrialSpec, task: Task) -> Problem:
         task.x_train, task.y_train, task.x_val, task.y_val, tuple(mean), tuple(std), task.augment,
         Runtime(RuntimeName(spec.runtime), spec.device),
         Metric(spec.training.metric), spec.training.class_weights,
-        spec.network.frozen, spec.network.multiple, _identity(spec),
+        spec.network.frozen, spec.network.round_to, _identity(spec),
     )  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def _identity(spec: TrialSpec) -> str:
     """Digest of the data and the initialised network, for sharing dense parents; empty where they are unknown."""
     if spec.data is None:
         return ""
-    network = spec.network.model_copy(update={"frozen": (), "multiple": 1})  # the dense parent is the same
+    network = spec.network.model_copy(update={"frozen": (), "round_to": 1})  # the dense parent is the same
     decisive = spec.model_copy(update={"network": network}).model_dump(
         mode="json", include={"task", "network", "seed", "data"}
     )

@@ -269,3 +269,16 @@ def test_loading_a_sweep_imports_neither_torch_nor_ray():
     code = f"import sys; from search_spaces.sweep import load_sweep; load_sweep({str(EXAMPLES / 'quickstart.toml')!r})"
     code += "; print({'torch', 'ray', 'optuna', 'scipy'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+def test_a_key_is_read_under_its_earlier_name_too_and_trials_keep_their_hashes(write):
+    earlier = load_sweep(write(MINIMAL.replace('"resnet8"', '"resnet8"\nmultiple = 4')))
+    now = load_sweep(write(MINIMAL.replace('"resnet8"', '"resnet8"\nround_to = 4')))
+    assert earlier == now
+    (choice,) = now.network.choices()
+    assert choice.round_to == 4
+    stored = {"name": "resnet8", "width": 1.0, "options": {}, "base": None, "multiple": 4}
+    assert choice.model_dump(mode="json") == stored
+    assert type(choice).model_validate(stored) == choice
+    with pytest.raises(InputError, match="multiple"):
+        load_sweep(write(MINIMAL.replace('"resnet8"', '"resnet8"\nmultiple = 4\nround_to = 4')))

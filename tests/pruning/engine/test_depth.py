@@ -1,7 +1,6 @@
 """Residual branches that go where a budget is too small for what they cost whatever their width."""
 
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -56,8 +55,8 @@ def deep(problem):
     return replace(problem, network=network)
 
 
-def loss_of(problem):
-    return partial(training_loss, problem=problem)
+def never_asked(module):
+    raise AssertionError("no branch had to be looked at")
 
 
 def cramped(problem):
@@ -128,7 +127,8 @@ def test_the_branches_whose_absence_the_loss_feels_least_go_first(deep):
         (absent,) = set("012345") - present
         return feels[int(absent)]
 
-    removals = depth.expendable(trace(deep.network(), deep.input_shape).module, deep, cramped(deep), loss)
+    module = trace(deep.network(), deep.input_shape).module
+    removals = depth.expendable(module, deep.structure, cramped(deep), loss)
     order = [int(goes.split("_")[1]) for _, goes in removals]
     assert len(order) > 2
     assert order == [3, 5, 1, 0, 4, 2][: len(order)]
@@ -148,7 +148,7 @@ def test_the_loss_is_that_of_training_data_with_statistics_at_rest(deep):
 def test_a_branch_stays_if_widths_would_then_have_little_left_to_give(deep):
     whole = trace(deep.network(), deep.input_shape)
     dense = ResourceModel(whole.graph).exact(whole.graph.widths)
-    assert depth.expendable(whole.module, deep, Budget(flash=dense.flash // 7), loss_of(deep)) == []
+    assert depth.expendable(whole.module, deep.structure, Budget(flash=dense.flash // 7), never_asked) == []
 
 
 def test_a_bound_that_is_far_takes_no_branch_for_one_that_is_not(deep):
@@ -159,8 +159,8 @@ def test_a_bound_that_is_far_takes_no_branch_for_one_that_is_not(deep):
     near = Budget(sram=max(2 * least.sram, dense.sram // 4))
     assert depth.is_cramped(model, near)
     far = replace(near, macs=dense.macs // 100)
-    assert depth.expendable(whole.module, deep, near, loss_of(deep)) == []
-    assert depth.expendable(whole.module, deep, far, loss_of(deep)) == []
+    assert depth.expendable(whole.module, deep.structure, near, never_asked) == []
+    assert depth.expendable(whole.module, deep.structure, far, lambda module: 0.0) == []
 
 
 def test_a_roomy_budget_leaves_every_branch(deep):
@@ -197,7 +197,7 @@ def test_a_cramped_job_that_was_cut_off_ends_as_if_it_never_was(deep, settings, 
 
 
 def test_a_budget_is_refused_only_if_it_cannot_be_met_without_branches(deep, settings):
-    floor = smallest(ResourceModel(depth.shallowest(deep.network(), deep.input_shape), deep.runtime))
+    floor = smallest(ResourceModel(depth.shallowest(deep.network(), deep.structure), deep.runtime))
     whole = smallest(ResourceModel(trace(deep.network(), deep.input_shape).graph))
     assert floor.flash < whole.flash
     reached = DifferentiablePruning().run(deep, Budget(flash=floor.flash + 40), settings, lambda progress: True)
