@@ -52,7 +52,7 @@ count = 2
 max_attempts = 50
 """
 COMPARED = "number, state, spec_hash, accuracy, val_accuracy, float_accuracy, flash, sram, macs, violation, widths_json"
-FINAL = "('complete', 'failed', 'infeasible', 'stopped')"
+FINAL = "('complete', 'failed', 'infeasible', 'stopped', 'cannot')"
 ON_RAY = ("supervisor", "driver", "worker", "raylet", "head")
 ON_LOCAL = ("supervisor", "driver", "worker")
 ORPHAN_SECONDS = 10.0
@@ -203,7 +203,7 @@ def report(calm: Sweep, wild: Sweep, book: Book, planned: int) -> dict[str, obje
         sound = connection.execute("pragma integrity_check").fetchone()[0]
         ends = connection.execute(
             "select t.number, count(*) from mcusweep_attempts a join mcusweep_trials t on t.id = a.trial_id "
-            "where a.reason in ('complete', 'infeasible', 'stopped', 'failed') group by t.number"
+            "where a.reason in ('complete', 'infeasible', 'stopped', 'failed', 'cannot') group by t.number"
         ).fetchall()
         reasons = dict(connection.execute("select reason, count(*) from mcusweep_attempts group by reason").fetchall())
     peace, war = sorted(calm.rows(COMPARED)), sorted(wild.rows(COMPARED))

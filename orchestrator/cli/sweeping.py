@@ -73,10 +73,10 @@ def launch(
 
 def _say_how_long(sweep: SweepConfig, options: RunOptions) -> None:
     """Train a few steps of every network and tell what follows from it."""
+    from mcu.units import format_duration
     from orchestrator.executors.attempt import limit_threads
     from orchestrator.planning.estimate import estimate_sweep
     from orchestrator.running.run import local_workers
-    from orchestrator.tables import duration
 
     limit_threads(sweep.workers.cpus_per_trial)
     found = estimate_sweep(sweep)
@@ -84,9 +84,9 @@ def _say_how_long(sweep: SweepConfig, options: RunOptions) -> None:
         print(f"preflight: {line}", file=sys.stderr)
     for name, seconds in found.trial_seconds.items():
         step = 1000 * found.step_seconds[name]
-        print(f"preflight: {name}: {step:.0f} ms a step, about {duration(seconds)} a trial", file=sys.stderr)
+        print(f"preflight: {name}: {step:.0f} ms a step, about {format_duration(seconds)} a trial", file=sys.stderr)
     workers = local_workers(sweep.workers, options)
-    whole = duration(found.sweep_seconds(workers))
+    whole = format_duration(found.sweep_seconds(workers))
     print(f"preflight: about {whole} for {sum(found.trials.values())} trials, {workers} at a time", file=sys.stderr)
 
 

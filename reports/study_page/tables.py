@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mcu.budget import amount
 from reports.comparison.comparison import Cell, Duel
 from reports.intervals import wilson
 from reports.latency import latency_ms, milliseconds
@@ -16,19 +17,9 @@ from reports.table import Table, percent
 from reports.winners import Winner
 
 
-def kilobytes(value: float | None) -> str:
-    """Bytes in KB (1024) with one decimal; a dash when missing."""
-    return "–" if value is None or not np.isfinite(value) else f"{value / 1024:,.1f} KB"
-
-
-def millions(value: float | None) -> str:
-    """A count in millions, thousands below a tenth of a million; a dash when missing."""
-    if value is None or not np.isfinite(value):
-        return "–"
-    return f"{value / 1e6:,.2f} M" if value >= 1e5 else f"{value / 1e3:,.1f} k"
-
-
-WRITE = {"flash": kilobytes, "sram": kilobytes, "macs": millions}
+def used(resource: str, value: float | None) -> str:
+    """So much of a resource, rounded; a dash when missing."""
+    return "–" if value is None or not np.isfinite(value) else amount(resource, value, rounded=True)
 
 
 def accuracy_interval(accuracy: float, study: StudyInfo) -> tuple[float, float] | None:
@@ -54,12 +45,12 @@ def winners_table(
         trial = table.iloc[winner.row]
         interval = accuracy_interval(float(trial["accuracy"]), study)
         spans = "" if interval is None else f" ({100 * interval[0]:.1f}–{100 * interval[1]:.1f})"
-        used = [_used(trial, winner, name) for name in ("flash", "sram", "macs")]
-        tail: tuple[str, ...] = (percent(trial["val_accuracy"]), percent(trial["accuracy"]) + spans, *used)
+        uses = [_used(trial, winner, name) for name in ("flash", "sram", "macs")]
+        tail: tuple[str, ...] = (percent(trial["val_accuracy"]), percent(trial["accuracy"]) + spans, *uses)
         if ran:
             own = known.get(winner.device or "") if trial["device"] == winner.device else None
             estimate = latency_ms(float(trial["instructions"]), own)
-            tail += (millions(trial["instructions"]), "–" if estimate is None else milliseconds(estimate))
+            tail += (used("macs", trial["instructions"]), "–" if estimate is None else milliseconds(estimate))
         rows.append((winner.budget, str(trial["number"]), str(trial["method"]), *tail))
     header: tuple[str, ...] = ("budget", "trial", "method", "validation", "test (95 %)", "flash", "SRAM", "MACs")
     header += ("instructions", "latency (estimate)") if ran else ()
@@ -67,7 +58,7 @@ def winners_table(
 
 
 def _used(trial: pd.Series, winner: Winner, name: str) -> str:
-    text = WRITE[name](trial[name])
+    text = used(name, trial[name])
     bound = winner.bounds.get(name)
     return text if bound is None else f"{text} ({100 * trial[name] / bound:.0f} %)"
 
@@ -106,7 +97,7 @@ def duels_table(duels: Sequence[Duel]) -> Table:
 
 def failures_table(table: pd.DataFrame) -> Table:
     """Every reason for which trials did not give a feasible model: how many, of which methods, which trials."""
-    bad = table[table["state"].isin(["failed", "infeasible", "stopped"])]
+    bad = table[table["state"].isin(["failed", "infeasible", "stopped", "cannot"])]
     rows = []
     for (state, reason), trials in bad.groupby(["state", bad["reason"].fillna("no reason given")], sort=False):
         numbers = [str(number) for number in trials["number"]]

@@ -306,3 +306,13 @@ def test_export_checks_hashes_and_leaves_nothing_half_written(database, folder, 
     assert not (folder / "out").exists()
     assert cli.run(["export", "0", "--output", "out"]) == 2
     assert "has no file 'model'" in capsys.readouterr().err
+
+
+def test_many_columns_fit_any_terminal_one_below_the_other(database, capsys):
+    assert cli.run(["query", "--vertical", "--columns", "number,study,val_accuracy,flash,reason"]) == 0
+    first, *rest = capsys.readouterr().out.split("\n\n")
+    assert [line.split()[0] for line in first.splitlines()] == ["number", "study", "val_accuracy", "flash", "reason"]
+    assert first.splitlines()[0] == "number        0"
+    assert rest
+    assert cli.run(["query", "--format", "vertical"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) < 90
