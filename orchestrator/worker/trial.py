@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from mcu.budget import Resources
 from mcu.devices import find_device
 from mcu.errors import InputError
+from mcu.files import write_atomic
 from mcu.firmware import measure_firmware
 from mcu.int8.model import QTensor
 from mcu.int8.reference_interpreter import ReferenceInterpreter
@@ -276,8 +276,5 @@ def _json(value: Any) -> bytes:
 
 def _store(artifacts: Path, folder: str, name: str, data: bytes) -> Artifact:
     target = artifacts / folder / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{name}.{os.getpid()}")
-    partial.write_bytes(data)
-    os.replace(partial, target)
+    write_atomic(target, data)
     return Artifact(path=f"{folder}/{name}", sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
