@@ -16,7 +16,7 @@ NUMBERS = tuple(name for name in names(kinds=(Kind.INTEGER, Kind.NUMBER)) if nam
 TEXTS = names(kinds=(Kind.TEXT,))
 TIMES = names(kinds=(Kind.TIME,))
 NESTED = names(kinds=(Kind.OBJECT, Kind.LIST))
-FINISHED = ("complete", "failed", "infeasible", "stopped")
+FINISHED = ("complete", "failed", "infeasible", "stopped", "cannot")
 RESOURCE_TITLES = {"flash": "Flash", "sram": "SRAM", "macs": "MACs"}
 
 

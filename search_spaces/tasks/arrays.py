@@ -18,7 +18,10 @@ from search_spaces.tasks.task import SPLITS, Task, assemble, check_finite
 Splits = dict[str, tuple[Rows, np.ndarray]]
 
 VAL_SHARE, TEST_SHARE = 0.15, 0.15
-ALLOWED = "x and y with or without groups, or x_train, y_train, x_test, y_test with or without x_val, y_val; and classes, layout"
+ALLOWED = (
+    "x and y with or without groups, or x_train, y_train, x_test, y_test with or without x_val, y_val; "
+    "and classes, layout"
+)
 MOST_COLOURS = 4
 MOST_SENSORS = 12
 LONG = 8
@@ -143,7 +146,8 @@ def _check_likely(shape: tuple[int, ...], where: str) -> None:
         taken = f"nhw, pictures of {shape[1]}x{shape[2]}"
     if meant is not None:
         raise InputError(
-            f"{where}: has shape {shape}: is its layout {meant}, or {taken}? say it: options.layout, or an entry layout beside x"
+            f"{where}: has shape {shape}: is its layout {meant}, or {taken}? "
+            "say it: options.layout, or an entry layout beside x"
         )
 
 
