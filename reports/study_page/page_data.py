@@ -38,7 +38,7 @@ def _answer(
     entry: dict[str, Any] = {
         "budget": winner.budget,
         "hint": _device_hint(device) if device else "",
-        "bounds": str(Budget(*map(winner.bounds.get, RESOURCES))),
+        "bounds": str(Budget(**{name: int(bound) for name, bound in winner.bounds.items()})),
         "tried": winner.tried,
         "fitting": winner.fitting,
         "trial": None,
