@@ -1,7 +1,8 @@
-"""Rows as a table for people, CSV, JSON, JSON lines, Markdown or parquet, to a stream or atomically to a file.
+"""Rows for people, as a table or a line for each column, or as CSV, JSON, JSON lines, Markdown or parquet.
 
-JSON is an array of objects, JSON lines one object a line; keys are the column names, a missing value is ``null``,
-``feasible`` and ``measured`` are true or false, sizes integers, times ISO 8601 texts in UTC.
+They go to a stream, or atomically to a file. JSON is an array of objects, JSON lines one object a line; keys are the
+column names, a missing value is ``null``, ``feasible`` and ``measured`` are true or false, sizes integers, times ISO
+8601 texts in UTC.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from reports.columns import Unit, unit_of
 from reports.csv_cells import safe_cell
 
 Row = dict[str, Any]
+_ENDLESS = 10_000
+"""Characters of a line that is nowhere wrapped."""
 
 
 class Format(StrEnum):
     """How rows are written."""
 
     TABLE = "table"
+    VERTICAL = "vertical"
     CSV = "csv"
     JSON = "json"
     JSONL = "jsonl"
@@ -60,8 +64,8 @@ def write_rows(
     Raises:
         InputError: the folder does not exist, or parquet is asked for without pyarrow or onto a terminal.
     """
-    if output is None and style is Format.TABLE:
-        _print_table(columns, rows, nothing)
+    if output is None and style in (Format.TABLE, Format.VERTICAL):
+        _print_people(columns, rows, style, nothing)
         return
     if output is None and style is Format.PARQUET and sys.stdout.isatty():
         raise InputError("--format parquet is binary: give --output FILE")
@@ -80,6 +84,7 @@ def encode_rows(columns: Sequence[str], rows: list[Row], style: Format) -> bytes
         return _parquet(columns, rows)
     encode = {
         Format.TABLE: _table_text,
+        Format.VERTICAL: _vertical,
         Format.CSV: _csv,
         Format.JSON: _json,
         Format.JSONL: _jsonl,
@@ -127,14 +132,26 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def _print_table(columns: Sequence[str], rows: list[Row], nothing: str) -> None:
+def _print_people(columns: Sequence[str], rows: list[Row], style: Format, nothing: str) -> None:
     from rich.console import Console
 
     if not rows:
         print(nothing, file=sys.stderr)
-        return
-    wide = 10_000 if not sys.stdout.isatty() else None
-    Console(highlight=False, width=wide, emoji=False).print(_table(columns, rows))
+    elif style is Format.VERTICAL:
+        print(_vertical(columns, rows), end="")
+    else:
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else _ENDLESS, emoji=False)
+        table = _table(columns, rows)
+        console.print(table)
+        if console.measure(table, options=console.options.update(width=_ENDLESS)).maximum > console.width:
+            print("wider than this terminal; --vertical shows every column on a line of its own", file=sys.stderr)
+
+
+def _vertical(columns: Sequence[str], rows: list[Row]) -> str:
+    """A line for each column of each row."""
+    width = max(map(len, columns), default=0)
+    blocks = ["".join(f"{printable(name):{width}}  {human(name, row[name])}\n" for name in columns) for row in rows]
+    return "\n".join(blocks)
 
 
 def _table(columns: Sequence[str], rows: list[Row]) -> Any:
@@ -155,7 +172,7 @@ def _table_text(columns: Sequence[str], rows: list[Row]) -> str:
     from rich.console import Console
 
     stream = io.StringIO()
-    Console(file=stream, width=10_000, highlight=False, emoji=False).print(_table(columns, rows))
+    Console(file=stream, width=_ENDLESS, highlight=False, emoji=False).print(_table(columns, rows))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 

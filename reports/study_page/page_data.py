@@ -16,7 +16,8 @@ from reports.figures.style import Look
 from reports.latency import latency_text
 from reports.study import StudyInfo
 from reports.study_page.gallery import budget_limits
-from reports.study_page.tables import accuracy_interval, percent, used
+from reports.study_page.tables import accuracy_interval, used
+from reports.table import percent
 from reports.trials import RESOURCE_TITLES, budgets
 from reports.winners import Winner, accuracy_front
 
