@@ -234,7 +234,7 @@ def test_output_is_written_whole_or_not_at_all(store, tmp_path):
         write_rows(answer.columns, answer.rows, Format.JSON, tmp_path / "no" / "rows.json")
     with pytest.raises(InputError, match="is a folder"):
         write_rows(answer.columns, answer.rows, Format.JSON, tmp_path)
-    with pytest.raises(InputError, match="must be one of table, csv"):
+    with pytest.raises(InputError, match="must be one of table, vertical, csv"):
         find_format("xml")
 
 
