@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from mcu.devices import catalogue
-from mcu.graph.aten.refusals import SPOKEN
-from mcu.graph.aten.vocabulary import VOCABULARY
+from mcu.tracing.refusals import SPOKEN
+from mcu.tracing.vocabulary import VOCABULARY
 from orchestrator.cli import main as cli
-from orchestrator.methods import BUILT_IN
 from orchestrator.queries import where_grammar
+from pruning.catalogue import BUILT_IN
 from reports.columns import CATALOGUE, GROUP_CATALOGUE, PLAIN_KINDS
 from search_spaces.hyperparameters import FORMS, Choices, Range
 from search_spaces.sweep import SweepConfig

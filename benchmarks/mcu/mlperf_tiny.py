@@ -1,6 +1,6 @@
 """Networks of the shapes of MLPerf Tiny's four reference models, built in torch, exported and measured.
 
-Run: python benchmarks/mcu/mlperf_tiny.py docs/results/mlperf_tiny.md
+Run: python benchmarks/mcu/mlperf_tiny.py docs/results/mcu/mlperf_tiny.md
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from mcu.cost.deployment import write_deployment
-from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from mcu.measure import live_memory, measure_model
 from mcu.tflite.reader import read_tflite
+from mcu.tracing.trace import trace
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
 
@@ -81,7 +81,7 @@ def main() -> None:
     lines = [
         "# Networks of MLPerf Tiny's shapes",
         "",
-        "Command: `python benchmarks/mcu/mlperf_tiny.py docs/results/mlperf_tiny.md`",
+        "Command: `python benchmarks/mcu/mlperf_tiny.py docs/results/mcu/mlperf_tiny.md`",
         "",
         "Built in torch with random weights, exported by mcusweep, measured by TensorFlow Lite Micro. The published",
         "files carry tensor names, softmax and per-operator options that ours leave out.",

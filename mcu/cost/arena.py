@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
-from mcu.graph.structure import CONVOLUTIONS, Structure, structure_of
-from mcu.int8.model import Int8Model, Kind
+from mcu.graph.kinds import Kind
+from mcu.int8.model import Int8Model
+from mcu.int8.structure import CONVOLUTIONS, Structure, structure_of
+from mcu.tflite.tflm import ArenaUse
 
 ALIGNMENT = 16
 """TFLM aligns every activation and every persistent kernel buffer to this."""
@@ -45,15 +47,6 @@ _KERNEL_DATA = {
     Kind.LOGISTIC: 16, Kind.TANH: 16, Kind.HARD_SWISH: 20, Kind.LEAKY_RELU: 24, Kind.MUL: 40,
 }  # fmt: skip
 """Bytes of each kernel's own data (OpDataConv, ...)."""
-
-
-@dataclass(frozen=True)
-class ArenaUse:
-    """Bytes of the arena: ``total`` = ``activations`` (any build) + ``persistent`` (this build)."""
-
-    total: int
-    activations: int
-    persistent: int
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mcu.graph.kinds import Kind
 from mcu.int8.fixed_point import (
     exp_on_negative_values,
     high_multiply,
@@ -18,7 +19,7 @@ from mcu.int8.fixed_point import (
     rescale,
     rounding_shift,
 )
-from mcu.int8.model import Kind, QTensor
+from mcu.int8.model import QTensor
 
 Int64 = np.ndarray
 _CODES = np.arange(-128, 128, dtype=np.int64)

@@ -58,7 +58,7 @@ def facts(name: str, shape: tuple[int, ...], classes: int, width: float = 1.0) -
     from pruning.engine.depth import shallowest
     from pruning.engine.landing import smallest
     from pruning.engine.network import Structure
-    from pruning.engine.rehearsal import rehearse
+    from pruning.training.rehearsal import rehearse
     from search_spaces.choices import NetworkChoice
     from search_spaces.networks import build_network
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Any
 
-from mcu.cost.resources import ResourceModel
 from mcu.errors import InputError
+from mcu.resource_model import ResourceModel
 from pruning.engine.depth import shallowest
 from pruning.engine.landing import require_reachable
 from pruning.engine.network import Structure
-from pruning.engine.rehearsal import rehearse
 from pruning.training.recipe import check_parent, check_value
+from pruning.training.rehearsal import rehearse
 from search_spaces.choices import NetworkChoice, Scalar
 from search_spaces.hyperparameters import Choices, Hyperparameter, Range
 from search_spaces.networks import build_network

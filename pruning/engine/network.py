@@ -11,10 +11,10 @@ import torch
 from torch import fx, nn
 
 from mcu.budget import Resources
-from mcu.cost.resources import ResourceModel
 from mcu.graph.graph import Graph
-from mcu.graph.trace import Traced, Tracer
+from mcu.resource_model import ResourceModel
 from mcu.runtime import Runtime
+from mcu.tracing.trace import Traced, Tracer
 from pruning.engine import surgery, widening
 
 

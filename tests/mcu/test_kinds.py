@@ -2,13 +2,14 @@
 
 import pytest
 
-from mcu.cost import arena, resources
+from mcu import resource_model
+from mcu.cost import arena
 from mcu.firmware import calls, prediction
-from mcu.graph.aten.rules import RULES
-from mcu.graph.aten.vocabulary import VOCABULARY
+from mcu.graph.kinds import Kind
 from mcu.int8 import folded_net, lookup, reference_interpreter
-from mcu.int8.model import Kind
 from mcu.tflite import reader, schema
+from mcu.tracing.rules import RULES
+from mcu.tracing.vocabulary import VOCABULARY
 
 FOREIGN = {Kind.DENSE, Kind.MEAN, Kind.RESHAPE, Kind.SOFTMAX}
 """Read from the files of others, never written by us."""
@@ -30,7 +31,7 @@ def test_a_table_knows_every_kind(name):
 
 
 def test_resources_and_predictions_know_what_is_exported():
-    assert set(resources.RULES) == set(Kind) - FOREIGN
+    assert set(resource_model.RULES) == set(Kind) - FOREIGN
     assert set(prediction._PLAIN) == set(Kind) - {Kind.DEPTHWISE, Kind.RESHAPE}
 
 

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 from mcu.budget import Budget, Resources
-from mcu.graph.trace import trace
+from mcu.tracing.trace import trace
 from pruning.baselines.floor import dense_model
 from pruning.baselines.low_rank import factorised, ranks_at
 from pruning.baselines.magnitude import keep_zeros, weights_of, zero_smallest

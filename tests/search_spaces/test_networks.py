@@ -257,8 +257,8 @@ def tcn(input_shape, classes):
 
 
 def test_networks_of_one_dimension_take_recordings():
-    from mcu.graph.trace import trace
-    from pruning.engine.rehearsal import rehearse
+    from mcu.tracing.trace import trace
+    from pruning.training.rehearsal import rehearse
 
     network = build_network(NetworkChoice(name=f"{__name__}:tcn"), (6, 50, 1), 4, seed=0)
     x = torch.randn(3, 6, 50, 1)

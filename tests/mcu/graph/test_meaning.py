@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from mcu.errors import InputError
-from mcu.graph.trace import trace
+from mcu.graph.kinds import Kind
 from mcu.int8.folded_net import FoldedNet
-from mcu.int8.model import Kind
+from mcu.tracing.trace import trace
 
 SHAPE = (3, 12, 12)
 

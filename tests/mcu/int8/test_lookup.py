@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mcu.graph.kinds import Kind
 from mcu.int8.lookup import FIXED_RANGES, TABLES, table_of
-from mcu.int8.model import Int8Model, Kind, QOp, QTensor
+from mcu.int8.model import Int8Model, QOp, QTensor
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.tflite import tflm
 from mcu.tflite.reader import read_tflite
