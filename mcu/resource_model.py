@@ -42,7 +42,7 @@ class Terms:
 
 
 def _conv(op: Op, positions: int) -> Terms:
-    taps = op.kernel[0] * op.kernel[1]
+    taps = op.kernel[0] * op.kernel[1] / op.groups
     return Terms(macs_pair=taps * positions, bytes_pair=taps, bytes_out=BYTES_PER_OUTPUT_CHANNEL)
 
 

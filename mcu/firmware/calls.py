@@ -19,7 +19,7 @@ from mcu.firmware.scaling import (
 from mcu.graph.kinds import Activation, Kind
 from mcu.int8.fixed_point import quantise_multiplier
 from mcu.int8.lookup import TABLES, table_of
-from mcu.int8.model import Int8Model, QOp, op_macs
+from mcu.int8.model import Int8Model, QOp, groups_of, op_macs
 
 INT16_MAX = 2**15 - 1
 INT32_MAX = 2**31 - 1
@@ -97,16 +97,21 @@ def calls_of(model: Int8Model) -> tuple[Call, ...]:
 def _convolution(model: Int8Model, op: QOp) -> list[Call]:
     weights, source, target = _weights_of(op), model.tensors[op.inputs[0]], model.tensors[op.output]
     in_shape, out_shape = source.shape, target.shape
-    if weights.shape[3] != in_shape[3]:
-        raise InputError(
-            f"layer {op.name!r}: convolution of {in_shape[3]} channels in groups of {weights.shape[3]}: firmware has "
-            "kernels for ordinary and depthwise convolution"
-        )
+    if groups_of(model, op) > 1:
+        return [_grouped(model, op, weights)]
     geometry = _geometry(op, in_shape, out_shape)
     if op.kernel == (1, 1) and op.stride == (1, 1) and in_shape[1] * in_shape[2] <= INT16_MAX:
         positions = in_shape[1] * in_shape[2]  # one long row: every position has a neighbour to pair with
         geometry |= {"in_h": 1, "in_w": positions, "out_h": 1, "out_w": positions}
     return [_weighted(model, op, "convolution", weights, _narrow_turned(geometry), conv_multipliers(model, op))]
+
+
+def _grouped(model: Int8Model, op: QOp, weights: np.ndarray) -> Call:
+    geometry = _geometry(op, model.tensors[op.inputs[0]].shape, model.tensors[op.output].shape)
+    call = _weighted(model, op, "convolution", weights, geometry, conv_multipliers(model, op))
+    fields = {f"layer.{name}": value for name, value in call.fields.items()} | {"groups": groups_of(model, op)}
+    tables = tuple(replace(table, field=f"layer.{table.field}") for table in call.tables)
+    return replace(call, function="grouped", struct="grouped_t", fields=fields, tables=tables)
 
 
 def _dense(model: Int8Model, op: QOp) -> list[Call]:

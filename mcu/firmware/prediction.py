@@ -44,6 +44,7 @@ DESCRIPTIONS = {
     "softmax": 16,
     "lookup": 8,
     "multiply": 24,
+    "grouped": 56,
 }
 """Bytes of the layer structs in kernels.h, by kernel."""
 
@@ -117,7 +118,7 @@ def kernel_code(core: str, kernel: str) -> KernelCode:
 def _kernel(structure: Structure, op: OpForm) -> str:
     if op.kind is Kind.DEPTHWISE:
         return depthwise_kernel(structure.shapes[op.inputs[0]][-1], structure.shapes[op.output][-1])
-    return _PLAIN[op.kind]
+    return "grouped" if op.groups > 1 else _PLAIN[op.kind]
 
 
 def _tables(structure: Structure, op: OpForm) -> int:
@@ -133,7 +134,7 @@ def _tables(structure: Structure, op: OpForm) -> int:
     elif op.kind is Kind.DEPTHWISE:
         weights = prod(op.kernel) * channels
     else:
-        weights = prod(op.kernel) * source[-1] * channels
+        weights = prod(op.kernel) * source[-1] // op.groups * channels
     return _words(weights) + sum(_words(size * channels) for size in CHANNEL_TABLES)
 
 

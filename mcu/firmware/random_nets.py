@@ -38,9 +38,10 @@ class RandomNet:
         same: bool = True,
         dilation: Pair = (1, 1),
         activation: Activation = RELU,
+        groups: int = 1,
     ) -> int:
         """Convolution, SAME or VALID padding."""
-        in_channels = self.tensors[source].shape[3]
+        in_channels = self.tensors[source].shape[3] // groups
         weights = self._weights((channels, *kernel, in_channels))
         return self._weighted(Kind.CONV, source, weights, channels, kernel, stride, same, dilation, activation)
 
@@ -253,7 +254,8 @@ def every_operator_net(seed: int = 0, *, head: bool = True) -> Int8Model:
     for kind in (Kind.HARD_SWISH, Kind.LEAKY_RELU, Kind.TANH):
         narrow = net.table(narrow, kind)
     excited = net.mul(narrow, net.table(net.conv(net.global_pool(narrow), 6, (1, 1), activation=NONE), Kind.LOGISTIC))
-    wide = net.depthwise(net.mul(excited, narrow), (2, 2), multiplier=3)
+    parts = net.conv(net.mul(excited, narrow), 6, (3, 2), groups=3, dilation=(2, 1))
+    wide = net.depthwise(parts, (2, 2), multiplier=3)
     if not head:
         return net.model(net.relu(wide))
     scores = net.dense(net.reshape(net.mean(wide), (1, 18)), 11)

@@ -53,6 +53,7 @@ class Op:
         anchor: name of the fx node that yields its value before the activation.
         node: name of the fx node that yields its final value.
         alpha: slope of LEAKY_RELU below zero.
+        groups: of a CONV whose outputs each read one of as many equal parts of the input channels.
     """
 
     kind: Kind
@@ -69,6 +70,7 @@ class Op:
     anchor: str = ""
     node: str = ""
     alpha: float = 0.0
+    groups: int = 1
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Group:
     Attributes:
         size: removable units.
         producers: names of the convolution-like operators that write these channels.
-        channels: channels that every producer writes for one unit.
+        channels: channels that the first producer writes for one unit.
     """
 
     name: str

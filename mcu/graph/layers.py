@@ -25,7 +25,14 @@ class Convolution(nn.Conv2d):
     On torch 2.13's oneDNN the gradients of a depthwise convolution with stride 2, a kernel above 3x3 or a map of two
     pixels take 10 to 80 times as long in bfloat16 as in float32 (96 channels, 28 x 28, stride 2: 149 ms and 26 ms), and
     those of a 1 x 16 kernel do not end. The guard is part of the arithmetic, as gates call that and not the layer.
+
+    Attributes:
+        depthwise: whether each input channel has outputs of its own; else ``groups`` are parts that keep one size.
     """
+
+    def __init__(self, *sizes: Any, **settings: Any) -> None:
+        super().__init__(*sizes, **settings)
+        self.depthwise = 1 < self.groups == self.in_channels
 
     def _conv_forward(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         if self.groups == 1 or x.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or self._is_fast(x):

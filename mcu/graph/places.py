@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,11 @@ class Place:
 
     def __str__(self) -> str:
         return f"network layer '{self.path}'" + (f" ({Path(self.file).name}:{self.line})" if self.file else "")
+
+
+def is_within(path: str, paths: Iterable[str]) -> bool:
+    """Whether a layer is one of these, or lies in one."""
+    return any(path == each or path.startswith(f"{each}.") for each in paths)
 
 
 def refuse(place: Place, what: str, instead: str = "") -> NoReturn:

@@ -132,7 +132,7 @@ class FoldedNet(nn.Module):
             if self._fake:
                 weight = rounded_weight(weight)
             if op.kind is Kind.CONV:
-                return _convolved(x, weight, bias, op)
+                return _convolved(x, weight, bias, op, op.groups)
             with torch.autocast(x.device.type, enabled=False):  # slow in bfloat16: pruning/training/precision.py
                 return _convolved(x.to(weight.dtype), weight, bias, op, x.shape[1])
         if op.kind is Kind.ADD:

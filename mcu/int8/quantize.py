@@ -103,8 +103,11 @@ def _pairs(network: FoldedNet) -> list[tuple[int, int]]:
             following = readers[tensor][0]
             reader = network.graph.ops[following]
             if str(following) in network.weights:
-                if reader.kind is Kind.CONV or network.weights[str(following)].shape[0] == len(
-                    network.biases[str(index)]
+                plain = reader.kind is Kind.CONV and reader.groups == 1
+                if (
+                    plain
+                    or (reader.kind is Kind.DEPTHWISE
+                    and network.weights[str(following)].shape[0] == len(network.biases[str(index)]))
                 ):
                     pairs.append((index, following))
                 break

@@ -26,7 +26,7 @@ from mcu.int8.fixed_point import (
     rounding_shift,
 )
 from mcu.int8.lookup import TABLES, table_of
-from mcu.int8.model import Int8Model, QOp, QTensor
+from mcu.int8.model import Int8Model, QOp, QTensor, groups_of
 from mcu.int8.requantiser import EXACT_FLOAT32, Requantiser
 
 _BATCH_ELEMENTS = 1 << 20
@@ -139,10 +139,10 @@ def _convolution(model: Int8Model, op: QOp) -> Step:
     bound = np.abs(weights.reshape(len(bias), -1).astype(np.int64)).sum(1) * _spread(source) + np.abs(bias)
     reals = np.float64(np.float32(source.scale)) * op.weight_scales.astype(np.float64) / np.float32(target.scale)
     requantise = Requantiser(reals.astype(np.float64), bound, *_limits(op, target))
-    groups = source.shape[3] if depthwise else 1
+    groups = source.shape[3] if depthwise else groups_of(model, op)
     (top, bottom), (left, right) = op.padding
     symmetric = (top, left) if (top, left) == (bottom, right) else (0, 0)
-    parts = _exact_parts(weights, _spread(source)) if requantise.sums is torch.float64 and not depthwise else []
+    parts = _exact_parts(weights, _spread(source)) if requantise.sums is torch.float64 and groups == 1 else []
     whole = None if parts else _to_kernel(weights, requantise.sums)
     kernels = [_to_kernel(weights[:, part], torch.float32) for part in parts]
     offset = torch.from_numpy(bias).to(requantise.sums)

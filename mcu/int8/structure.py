@@ -7,12 +7,12 @@ The pruning job resizes one ``Structure`` thousands of times (``with_channels``)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mcu.graph.graph import Graph
 from mcu.graph.kinds import Activation, Kind
-from mcu.int8.model import Int8Model, QOp
+from mcu.int8.model import Int8Model, QOp, groups_of
 
 CONVOLUTIONS = frozenset({Kind.CONV, Kind.DEPTHWISE, Kind.DENSE})
 SAME_QUANTISATION = frozenset({Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.CONCAT, Kind.RESHAPE})
@@ -39,6 +39,7 @@ class OpForm:
     bias: bool = True
     source: int = -1
     alpha: float = 0.0
+    groups: int = 1
 
     @property
     def padded(self) -> bool:
@@ -111,7 +112,7 @@ class Structure:
             return (outer, total)
         if op.kind is Kind.DEPTHWISE:
             return (1, *op.kernel, outer)
-        return (outer, *op.kernel, inner[-1])
+        return (outer, *op.kernel, inner[-1] // op.groups)
 
     def constants(self, op: OpForm) -> list[tuple[Shape, tuple[int, ...]]]:
         """Structural int32 constants an operator reads besides weights: (shape, values) each, shared when equal."""
@@ -150,7 +151,7 @@ def structure_of(model: Int8Model) -> Structure:
     """The structure of a finished model; every tensor is its own channel source."""
     return Structure(
         tuple(tensor.shape for tensor in model.tensors),
-        tuple(form_of(op, index) for index, op in enumerate(model.ops)),
+        tuple(replace(form_of(op, index), groups=groups_of(model, op)) for index, op in enumerate(model.ops)),
         model.input,
         model.output,
         tuple(range(len(model.tensors))),
@@ -168,7 +169,7 @@ def structure_of_graph(graph: Graph) -> Structure:
         tuple(
             OpForm(
                 op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation,
-                source=index, alpha=op.alpha,
+                source=index, alpha=op.alpha, groups=op.groups,
             )
             for index, op in enumerate(graph.ops)
         ),

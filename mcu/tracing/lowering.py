@@ -16,7 +16,7 @@ from mcu.graph import layers
 from mcu.graph.channels import Atoms, assign_groups
 from mcu.graph.graph import Graph, Op
 from mcu.graph.kinds import Activation, Kind
-from mcu.graph.places import place_of, refuse
+from mcu.graph.places import is_within, place_of, refuse
 from mcu.graph.windows import NO_PADDING, Pair, own_padding, reached_padding, same_padding
 from mcu.int8.lookup import FIXED_RANGES
 
@@ -108,7 +108,7 @@ class Lowering:
         return place_of(node).path
 
     def _is_frozen(self, path: str) -> bool:
-        return any(path == frozen or path.startswith(f"{frozen}.") for frozen in self.frozen)
+        return is_within(path, self.frozen)
 
     # --- operators -----------------------------------------------------------------------------------------
 
@@ -124,11 +124,11 @@ class Lowering:
             return
         raise InputError(f"{place_of(node)}: {node.target} is no part of a canonical network")
 
-    def convolution(self, node: Any, layer: nn.Conv2d) -> None:
-        """Convolution or depthwise convolution."""
+    def convolution(self, node: Any, layer: Any) -> None:
+        """Convolution, in groups or not, or depthwise convolution."""
         path, value = str(node.target), self._operand(node)
         kernel, stride, dilation = _pair(layer.kernel_size), _pair(layer.stride), _pair(layer.dilation)
-        depthwise = layer.groups > 1
+        depthwise = bool(layer.depthwise)
         tensor, padding = self._window(
             node, value, kernel, stride, dilation, own_padding(layer.padding, kernel, dilation)
         )
@@ -136,11 +136,19 @@ class Lowering:
             atoms = self.tensor_atoms[tensor].repeat(layer.out_channels // layer.in_channels)
         else:
             atoms = self.atoms.new(layer.out_channels)
+            self._tie_parts(self.tensor_atoms[tensor], layer.groups)
+            self._tie_parts(atoms, layer.groups)
         if self._is_frozen(path):
             self.atoms.fix(atoms)
         kind = Kind.DEPTHWISE if depthwise else Kind.CONV
         op = Op(kind, path, (tensor,), -1, kernel, stride, dilation, padding, layer=path)
-        self._emit(node, op, atoms, writer=True)
+        self._emit(node, replace(op, groups=1 if depthwise else layer.groups), atoms, writer=True)
+
+    def _tie_parts(self, atoms: Any, count: int) -> None:
+        """Channels at one place in equal parts stay or go together, so that the parts keep one size."""
+        size = len(atoms) // count
+        for start in range(size, len(atoms), size):
+            self.atoms.tie(atoms[:size], atoms[start : start + size])
 
     def _window(
         self, node: Any, value: _Value, kernel: Pair, stride: Pair, dilation: Pair, own: tuple[Pair, Pair]
@@ -291,7 +299,7 @@ _ORDERED = (Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.CONCAT)
 """Operators whose outputs are not below zero where their inputs are not."""
 
 _LAYERS: dict[Any, Callable[..., None]] = {
-    nn.Conv2d: Lowering.convolution,
+    layers.Convolution: Lowering.convolution,
     nn.Linear: Lowering.dense,
     (nn.BatchNorm1d, nn.BatchNorm2d, layers.Affine): Lowering.scale,
     (nn.Dropout, nn.Dropout2d, nn.AlphaDropout): Lowering.alias,

@@ -22,7 +22,7 @@ class Word:
 
 _FREE = "nothing"
 VOCABULARY = (
-    Word("`nn.Conv1d`, `nn.Conv2d`, `F.conv2d`; any window and zero padding; depthwise",
+    Word("`nn.Conv1d`, `nn.Conv2d`, `F.conv2d`; any window and zero padding; in groups; depthwise",
          "CONV_2D or DEPTHWISE_CONV_2D, with a PAD where padding is not TensorFlow's SAME", ("conv1d", "conv2d")),
     Word("`nn.Linear` on `(N, features)`, a flattened map, or a tensor with its channels last", "CONV_2D", ("linear",)),
     Word("`nn.BatchNorm1d`, `nn.BatchNorm2d` and subclasses, with running statistics",

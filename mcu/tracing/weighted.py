@@ -27,11 +27,6 @@ def convolution(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     weight = _constant(b, a["weight"], "the weights of a convolution")
     outer, groups = int(weight.tensor.shape[0]), int(a["groups"])
     channels = image.sizes[1]
-    if groups > 1 and groups != channels:
-        b.refuse(
-            f"a convolution with groups={groups} on {channels} channels",
-            "allowed are groups=1 or depthwise (groups equal to the input channels)",
-        )
     kernel = b.spatial(image, weight.tensor.shape[2:], 1)
     stride, dilation = b.spatial(image, a["stride"], 1), b.spatial(image, a["dilation"], 1)
     own = _own_padding(b, image, a["padding"], kernel, dilation)

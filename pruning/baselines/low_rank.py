@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 
 from mcu.budget import Budget
+from mcu.graph.layers import Convolution
 from mcu.graph.places import Place
 from pruning.baselines.floor import used_by
 from pruning.engine.widths import first_fit
@@ -98,8 +99,8 @@ def _pair(layer: Any, rank: int) -> nn.Sequential:
     left, values, right = torch.linalg.svd(layer.weight.flatten(1).double(), full_matrices=False)
     root = values[:rank].sqrt()
     shape: Any = {name: getattr(layer, name) for name in ("kernel_size", "stride", "padding", "dilation")}
-    first = nn.Conv2d(layer.in_channels, rank, **shape, bias=False)
-    second = nn.Conv2d(rank, layer.out_channels, 1, bias=layer.bias is not None)
+    first = Convolution(layer.in_channels, rank, **shape, bias=False)
+    second = Convolution(rank, layer.out_channels, 1, bias=layer.bias is not None)
     first.weight.copy_((root[:, None] * right[:rank]).view_as(first.weight))
     second.weight.copy_((left[:, :rank] * root).view_as(second.weight))
     if layer.bias is not None and second.bias is not None:

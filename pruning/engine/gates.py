@@ -43,7 +43,9 @@ class GateBank:
         self._layout()
 
     def _layout(self) -> None:
-        self.group_of = torch.repeat_interleave(torch.arange(len(self.sizes)), torch.tensor(self.sizes))
+        self.group_of = torch.repeat_interleave(
+            torch.arange(len(self.sizes)), torch.tensor(self.sizes, dtype=torch.long)
+        )
         self.starts = torch.tensor([0, *np.cumsum(self.sizes)[:-1].tolist()])
         self.ranks = self._rank()
 

@@ -25,6 +25,12 @@ typedef struct {
     int16_t out_min, out_max;   /* the fused activation */
 } convolution_t;
 
+/* A convolution whose outputs each read one of `groups` equal parts of the input channels. */
+typedef struct {
+    convolution_t layer;        /* weights: (out_c, kernel_h, kernel_w, in_c / groups) */
+    int16_t groups;
+} grouped_t;
+
 typedef struct {
     int16_t in_h, in_w, channels;
     int16_t out_h, out_w;
@@ -95,6 +101,7 @@ typedef struct {
 } multiply_t;
 
 void convolution(const convolution_t *layer, const int8_t *input, int8_t *output);
+void grouped(const grouped_t *part, const int8_t *input, int8_t *output);
 void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output);
 void depthwise_multiplied(const convolution_t *layer, const int8_t *input, int8_t *output);
 void max_pool(const pool_t *layer, const int8_t *input, int8_t *output);
