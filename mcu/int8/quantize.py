@@ -104,10 +104,9 @@ def _pairs(network: FoldedNet) -> list[tuple[int, int]]:
             reader = network.graph.ops[following]
             if str(following) in network.weights:
                 plain = reader.kind is Kind.CONV and reader.groups == 1
-                if (
-                    plain
-                    or (reader.kind is Kind.DEPTHWISE
-                    and network.weights[str(following)].shape[0] == len(network.biases[str(index)]))
+                if plain or (
+                    reader.kind is Kind.DEPTHWISE
+                    and network.weights[str(following)].shape[0] == len(network.biases[str(index)])
                 ):
                     pairs.append((index, following))
                 break

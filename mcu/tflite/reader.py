@@ -420,7 +420,8 @@ class _Reader:
             return f"is a {op.kind} of {given}, which do not fit together"
         channels, wanted = shapes[0][-1], op.weights.shape[-1]
         if op.kind is Kind.CONV and channels % wanted == 0:
-            return f"is a convolution in {channels // wanted} groups, which do not divide its {op.weights.shape[0]} outputs"
+            made = op.weights.shape[0]
+            return f"is a convolution in {channels // wanted} groups, which do not divide its {made} outputs"
         return f"has weights of shape {op.weights.shape}, which do not fit its input {given}"
 
 

@@ -139,9 +139,9 @@ def convolution(kind: Kind, shape: tuple[int, ...], channels: int) -> QOp:
 MAPS = (1, 4, 4, 4)
 
 
-def test_groups_are_named():
-    model = chain(convolution(Kind.CONV, (8, 1, 1, 2), 8), shapes=(MAPS, (1, 4, 4, 8)))
-    assert "a convolution in 2 groups; allowed is 1" in refused(model)
+def test_groups_that_do_not_divide_the_outputs_are_named():
+    model = chain(convolution(Kind.CONV, (7, 1, 1, 2), 7), shapes=(MAPS, (1, 4, 4, 7)))
+    assert "a convolution in 2 groups, which do not divide its 7 outputs" in refused(model)
 
 
 def test_a_depth_multiplier_that_lies_is_refused():

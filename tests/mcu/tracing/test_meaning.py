@@ -98,6 +98,11 @@ SAME = {
     "branch by shape": Net(lambda m, x: F.avg_pool2d(x, 2, 1) if x.shape[2] > 4 and len(x) else x),
     "sum of a list": Net(lambda m, x: sum([x, x])),
     "even kernel, same": Net(lambda m, x: m.middle(x), nn.Conv2d(8, 8, 4, padding="same")),
+    "groups": Net(lambda m, x: m.middle(x), nn.Conv2d(8, 8, 3, groups=2)),
+    "squeeze and excitation": Net(
+        lambda m, x: x * torch.sigmoid(m.middle(F.adaptive_avg_pool2d(x, 1))).expand_as(x), nn.Conv2d(8, 8, 1)
+    ),
+    "gates of several kinds": Net(lambda m, x: F.hardsigmoid(x) * F.silu(x) + F.hardswish(x) - 1),
     "compiled": torch.compile(Net(lambda m, x: x)),
     "data parallel": nn.DataParallel(Net(lambda m, x: x)),
 }

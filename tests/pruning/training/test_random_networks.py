@@ -60,7 +60,7 @@ FORMS = {
 steps = st.lists(
     st.tuples(
         st.sampled_from(
-            [*FORMS, *("conv", "depthwise", "norm", "residual", "in place", "concat", "excite", "gate") * 2]
+            [*FORMS, *("conv", "grouped", "depthwise", "norm", "residual", "in place", "concat", "excite", "gate") * 2]
         ),
         st.integers(0, 5),  # which form
         st.integers(1, 9),  # channels
@@ -97,6 +97,9 @@ class Drawn(nn.Module):
             return nn.Sequential(nn.Conv2d(inner, outer, kernel, stride, padding, bias=form > 2), *norm)
         if kind == "depthwise":
             return nn.Conv2d(inner, inner * (1 + outer % 2), kernel, stride, padding, groups=inner)
+        if kind == "grouped":
+            parts = next(n for n in (4, 3, 2, 1) if inner % n == 0)
+            return nn.Conv2d(inner, parts * (1 + outer % 4), kernel, stride, padding, groups=parts)
         if kind == "norm":
             return nn.BatchNorm2d(inner)
         if kind in ("residual", "in place", "gate"):
