@@ -19,7 +19,7 @@ from mcu.errors import InputError
 from orchestrator.spec import TrialSpec
 from orchestrator.storage.store import Store, Study
 from orchestrator.storage.transfer import REPORTS, TRIAL_NAMES, take_trials
-from reports.sample import DEVICES, sample_trials
+from sample_trials import DEVICES, sample_trials
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
 
 MACHINE = {"name": "made-up", "cpu": "none: invented trials", "cores": 4}

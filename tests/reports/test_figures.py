@@ -15,11 +15,11 @@ from reports.comparison.comparison import compare_methods
 from reports.figures import lettering
 from reports.figures.lettering import _family_of
 from reports.figures.style import Style, encode, legend_below, new_figure, styled
-from reports.sample import sample_trials
 from reports.study import StudyInfo
 from reports.study_page import gallery
 from reports.trials import tidy
 from reports.winners import winners
+from sample_trials import sample_trials
 
 
 @pytest.fixture(scope="module", params=list(Style))

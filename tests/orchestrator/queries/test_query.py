@@ -23,9 +23,9 @@ from orchestrator.storage.columns import COLUMNS
 from orchestrator.storage.frames import trials_frame
 from orchestrator.storage.store import Store
 from orchestrator.tables import Format, encode_rows, find_format, write_rows
-from reports.sample import sample_trials
 from reports.trials import tidy
 from reports.winners import best_first
+from sample_trials import sample_trials
 
 ROOT = Path(__file__).parents[3]
 HOSTILE = "<script>alert(1)</script>'; drop table mcusweep_trials; --\x1b[31m"

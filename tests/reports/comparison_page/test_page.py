@@ -12,8 +12,8 @@ from reports.comparison.seed_scores import seed_scores
 from reports.comparison.standings import Place, standings
 from reports.comparison.volumes import frames, largest, volumes
 from reports.comparison_page.page import Kept, compare, write_comparison
-from reports.sample import sample_trials
 from reports.trials import tidy
+from sample_trials import sample_trials
 
 BUDGET = {"budget_flash": 20_000, "budget_sram": 9_000}
 
