@@ -29,7 +29,7 @@ from search_spaces.hyperparameters import DEFAULTS, Choices, Range, parse_hyperp
 from search_spaces.networks.registry import check_network
 from search_spaces.paths import user_path
 from search_spaces.tasks.registry import check_task
-from search_spaces.validation_errors import describe_mistake
+from search_spaces.validation_errors import describe_validation_error
 
 PATHS = ("data", "path")  # keys of [task] that name files
 MAX_WORKERS = 100_000
@@ -303,7 +303,7 @@ def _validated(table: dict[str, Any], folder: Path, source: str, overridden: set
     try:
         return SweepConfig.model_validate(table)
     except ValidationError as error:
-        raise InputError(describe_mistake(error, SweepConfig, source, overridden)) from None
+        raise InputError(describe_validation_error(error, SweepConfig, source, overridden)) from None
 
 
 def _read(path: Path) -> dict[str, Any]:

