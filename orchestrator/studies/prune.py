@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mcu.errors import InputError
+from mcu.terms import FINAL_STATES
 from orchestrator.samplers.observation import OBJECTIVES
-from orchestrator.spec import FINAL_STATES
 from orchestrator.storage.conditions import FINISHED
 from orchestrator.storage.connection import artifact_root
 from orchestrator.storage.search import trial_search

@@ -18,6 +18,7 @@ from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from mcu.measure import model_input
+from mcu.terms import Augmentation
 from pruning.training.augment import AUGMENTATIONS as BATCH_AUGMENTATIONS
 from pruning.training.augment import augmentation
 from search_spaces.choices import NetworkChoice, TaskChoice
@@ -25,7 +26,6 @@ from search_spaces.networks import build_network
 from search_spaces.tasks import Task, describe_task, load_task, registry, task_names
 from search_spaces.tasks.images import FASHION_FILES, FASHION_PLACES
 from search_spaces.tasks.splits import sample_hashes, stratified_split, stratified_subset
-from search_spaces.tasks.task import AUGMENTATIONS
 
 
 def write_idx(path, array):
@@ -444,7 +444,7 @@ def test_a_task_made_in_python_is_checked(wrong, message):
 
 
 def test_augmentations_are_those_that_training_knows():
-    assert set(AUGMENTATIONS) == set(BATCH_AUGMENTATIONS)
+    assert set(Augmentation) == set(BATCH_AUGMENTATIONS)
 
 
 @pytest.mark.parametrize(
