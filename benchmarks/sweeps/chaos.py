@@ -1,6 +1,6 @@
 """kill -9 at random over one real sweep, against the same sweep left in peace.
 
-    python benchmarks/sweeps/chaos.py --kills 30 --output docs/results/chaos.md
+    python benchmarks/sweeps/chaos.py --kills 30 --output docs/results/sweeps/chaos.md
 
 Victims take turns at random: the supervisor (then somebody enters the sweep again by `resume` or `launch`), the driver,
 a worker, and on Ray its raylet and its head (then the supervisor enters again by itself). Every finished row is noted
@@ -21,7 +21,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.executors.processes import LocalProcess, descendants, process_start
+from orchestrator.processes import LocalProcess, descendants, process_start
 
 SWEEP = """
 [sweep]

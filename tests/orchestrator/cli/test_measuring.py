@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
+from mcu.graph.kinds import Activation, Kind
+from mcu.int8.model import Int8Model, QOp, QTensor
 from mcu.tflite import tflm
 from mcu.tflite.writer import write_tflite
 from orchestrator.cli import main as cli
