@@ -113,6 +113,7 @@ class Pruner(nn.Module):
     def _begin(self, run: Run, method: Compression, idle: bool) -> None:
         nn.Module.__init__(self)
         self._run, self._method, self._idle = run, method, idle
+        self.module: nn.Module = run.network.module
         self._folded: FoldedNet | None = None
         self._parallel: nn.Module | None = None
         self._scaler: Any = None
@@ -252,7 +253,7 @@ class Pruner(nn.Module):
         network = self._run.network
         before = network.changes
         next(self._moves)
-        if network.changes != before or getattr(self, "module", None) is not network.module:
+        if network.changes != before or self.module is not network.module:
             self.module = network.module
             self._rebuild_parallel()
 
@@ -317,7 +318,8 @@ class Pruner(nn.Module):
             own.calibrated.fill_(True)
             own.fake_quantise(True)
             copied.module = own
-        self._folded = self.module = network
+        self._folded = network
+        self.module = network
         self._rebuild_parallel()
 
     # -- what is kept -----------------------------------------------------------------------------------------------

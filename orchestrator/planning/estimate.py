@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.planning.plan import Plan, PlannedTrial
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.planned_trial import PlannedTrial
 from orchestrator.planning.preflight import refusals
 from orchestrator.worker.trial import problem_of, settings_of
 from pruning.training.problem import DivergedError

@@ -9,25 +9,27 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from orchestrator.executors.base import Event, Executor, Finished, LossReason, Lost, Reported, Started
 from orchestrator.planning.budget_plan import BudgetPlan
-from orchestrator.planning.plan import Plan, PlannedTrial
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.planned_trial import PlannedTrial
 from orchestrator.running.disk_guard import DiskGuard, DiskShort
 from orchestrator.running.interrupts import Interrupts, Wish
 from orchestrator.running.queue import Queue
 from orchestrator.running.stop_rule import StopRule
+from orchestrator.running.warm_start import past_of
 from orchestrator.running.watcher import Watcher
-from orchestrator.samplers.base import Context, Sampler, Suggestion, replay
+from orchestrator.samplers.base import Context, Sampler
 from orchestrator.samplers.observation import observe
 from orchestrator.spec import FINAL_STATES, EpochReport, TrialResult, TrialSpec
 from orchestrator.storage.connection import StoreError
-from orchestrator.storage.optuna_mirror import OptunaRecord
+from orchestrator.storage.optuna_mirror import MirroredTrial, OptunaMirror
 from orchestrator.storage.store import Store, StoredTrial, Study
 from orchestrator.storage.study_lock import StudyLock
+from search_spaces.choices import Scalar
 
 POLL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 10.0
@@ -70,7 +72,7 @@ class DriverParts:
     store: Store
     study: Study
     plan: Plan
-    record: OptunaRecord
+    mirror: OptunaMirror
     sampler: Sampler
     executor: Executor
     stop_rule: StopRule
@@ -96,10 +98,12 @@ class Driver:
         self._parts, self._lock = parts, lock
         self._waiting: deque[Work] = deque()
         self._running: dict[str, Work] = {}
+        self._begun: set[str] = set()
         self._queue = Queue(parts.plan.lineage)
         self._last_heartbeat = self._last_checkpoint = 0.0
         self._noted_wish = Wish.GO_ON
         self._shortage: str | None = None
+        self._obstacle: str | None = None
 
     def run(self) -> bool:
         """Run until every planned trial has a result; False if the user interrupted."""
@@ -124,10 +128,13 @@ class Driver:
             return False
         if wish is Wish.GO_ON and not self._disk_is_short():
             self._fill()
+        elif wish is not Wish.GO_ON:
+            self._withdraw_what_waits()
         if not self._running and (wish is not Wish.GO_ON or not self._unfinished()):
             return False
         for event in parts.executor.poll(POLL_SECONDS):
             self._take_in(event)
+        self._tell_obstacle()
         self._heartbeat()
         parts.watcher.tick()
         return True
@@ -150,8 +157,22 @@ class Driver:
             return
         self._noted_wish = wish
         if wish is Wish.FINISH_RUNNING:
-            running = len(self._running)
+            running = len(self._begun)
             self._parts.watcher.note(f"interrupted: finishing {running} running trials; Ctrl-C again stops now")
+
+    def _withdraw_what_waits(self) -> None:
+        """Take back attempts that no worker has begun: after an interrupt only those that run are waited for."""
+        for attempt in [attempt for attempt in self._running if attempt not in self._begun]:
+            self._parts.executor.withdraw(attempt)
+            self._parts.store.end_attempt(attempt, LossReason.INTERRUPTED.value)
+            self._waiting.append(self._running.pop(attempt))
+
+    def _tell_obstacle(self) -> None:
+        """Say once that nothing can begin, and once that it can again."""
+        obstacle = self._parts.executor.obstacle()
+        if obstacle != self._obstacle:
+            self._obstacle = obstacle
+            self._parts.watcher.note(f"{obstacle}; waiting for one" if obstacle else "trials can begin again")
 
     def _heartbeat(self) -> None:
         now = time.monotonic()  # not the executor's clock: others judge it by theirs
@@ -174,7 +195,7 @@ class Driver:
             failures[attempt["number"]] = failures.get(attempt["number"], 0) + (attempt["reason"] in COUNTED_LOSSES)
         planned = len(parts.plan.trials)  # trials merged in from another database lie behind the plan
         stored = [trial for trial in parts.store.trials(parts.study) if trial.number < planned]
-        self._complete_record(stored)
+        self._remind_sampler(stored)
         for trial in stored:
             if trial.state not in FINAL_STATES:
                 work = Work(trial.id, trial.number, trial.spec, failures.get(trial.number, 0))
@@ -202,17 +223,13 @@ class Driver:
             if trial.result is not None:
                 parts.stop_rule.ended(trial.number, trial.spec, trial.result)
 
-    def _complete_record(self, stored: list[StoredTrial]) -> None:
+    def _remind_sampler(self, stored: list[StoredTrial]) -> None:
         parts = self._parts
-        records = {record.trial.number: record for record in parts.record.records()}
+        parts.mirror.complete([(self._mirrored(trial.number, trial.spec), trial.result) for trial in stored])
         for trial in stored:
-            if trial.number not in records:
-                self._record_start(parts.plan.trials[trial.number], trial.spec, {})
-        for trial in stored:
-            known = trial.number in records and records[trial.number].trial.state.is_finished()
-            if trial.result is not None and not known:
-                parts.record.finish(trial.number, trial.spec, trial.result)
-        replay(parts.sampler, (record for record in parts.record.records() if record.index >= 0))
+            planned = parts.plan.trials[trial.number]
+            if not planned.is_parent:
+                parts.sampler.restore(past_of(trial, planned.index))
 
     # handing out
 
@@ -241,15 +258,15 @@ class Driver:
     def _ask(self, planned: PlannedTrial) -> Work | None:
         """Write a planned trial whose ancestor is through; None if an equal one gave its result already."""
         parts = self._parts
-        suggestion = Suggestion({})
+        chosen: dict[str, Scalar] = {}
         if not planned.is_parent:
             planned = replace(planned, budget=parts.budgets.of(planned))
             seeds = parts.plan.sweep.sweep.seeds or 1
             context = Context(planned.budget, planned.network.name, len(parts.plan.cells), seeds)
-            suggestion = parts.sampler.suggest(planned.method, planned.index, context)
-        spec = parts.plan.spec(planned, suggestion.params, self._queue.start(planned))
+            chosen = parts.sampler.suggest(planned.method, planned.index, context)
+        spec = parts.plan.spec(planned, chosen, self._queue.start(planned))
         trial_id = parts.store.add_trial(parts.study, planned.number, spec)
-        self._record_start(planned, spec, suggestion.memory)
+        parts.mirror.start(self._mirrored(planned.number, spec))
         work = Work(trial_id, planned.number, spec)
         equal = None if parts.study.simulated else parts.store.equal_result(spec.hash())
         if equal is None:
@@ -259,9 +276,10 @@ class Driver:
         self._conclude(work, result, origin)
         return None
 
-    def _record_start(self, planned: PlannedTrial, spec: TrialSpec, memory: Mapping[str, Any]) -> None:
+    def _mirrored(self, number: int, spec: TrialSpec) -> MirroredTrial:
+        planned = self._parts.plan.trials[number]
         space = {} if planned.is_parent else self._parts.plan.spaces[planned.method]
-        self._parts.record.start(planned.number, spec, space, planned.index, memory)
+        return MirroredTrial(number, spec, space, planned.index)
 
     def _note_network(self, planned: PlannedTrial, spec: TrialSpec, result: TrialResult) -> None:
         """Let those go on that waited for a trial's trained network, with it or without."""
@@ -284,6 +302,7 @@ class Driver:
             return  # an attempt that was given up
         match event:
             case Started(attempt, host, pid):
+                self._begun.add(attempt)
                 parts.store.note_worker(attempt, host, pid)
             case Reported(attempt, report):
                 parts.store.add_report(attempt, report)
@@ -292,17 +311,21 @@ class Driver:
                     parts.executor.stop(attempt)
             case Finished(attempt, result):
                 accepted = parts.store.finish_attempt(attempt, result)
-                del self._running[attempt]
+                self._ended(attempt)
                 if accepted:
                     self._conclude(work, result, None)
             case Lost(attempt, reason, detail):
-                del self._running[attempt]
+                self._ended(attempt)
                 self._retry(attempt, work, reason, detail)
+
+    def _ended(self, attempt: str) -> None:
+        del self._running[attempt]
+        self._begun.discard(attempt)
 
     def _conclude(self, work: Work, result: TrialResult, reused_from: str | None) -> None:
         parts = self._parts
         planned = parts.plan.trials[work.number]
-        parts.record.finish(work.number, work.spec, result)
+        parts.mirror.finish(self._mirrored(work.number, work.spec), result)
         if not planned.is_parent:
             parts.sampler.learn(planned.method, planned.index, observe(result, work.spec.budget))
             parts.budgets.ended(planned, work.spec, result)

@@ -18,7 +18,6 @@ from orchestrator.planning.extension import bare, grown
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sweep_difference import differences
 from orchestrator.provenance import machine, package_versions, usable_cpus
-from orchestrator.queries.query import Query, run_query
 from orchestrator.running.disk_guard import DiskGuard
 from orchestrator.running.driver import Driver, DriverParts, Retries
 from orchestrator.running.interrupts import Interrupts
@@ -28,10 +27,12 @@ from orchestrator.running.warm_start import sampler_for
 from orchestrator.running.watcher import Watcher
 from orchestrator.spec import NETWORK, TrialResult
 from orchestrator.storage.connection import artifact_root, database_file, database_label
-from orchestrator.storage.optuna_mirror import OptunaRecord
+from orchestrator.storage.optuna_mirror import OptunaMirror
 from orchestrator.storage.store import Store, Study
 from orchestrator.worker.shared_task import lent_task
 from search_spaces.sweep import SweepConfig, WorkersSection
+
+EXECUTORS = ("ray", "local", "simulated")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class RunOptions:
         address: of a Ray cluster that is already there.
         worker: ``module:function`` that runs a trial.
         take_over: the study from a driver that may still hold it.
+
+    Raises:
+        InputError: for an unknown executor.
     """
 
     workers: int | None = None
@@ -50,6 +54,10 @@ class RunOptions:
     address: str | None = None
     worker: str = DEFAULT_WORKER
     take_over: bool = False
+
+    def __post_init__(self) -> None:
+        if self.executor is not None and self.executor not in EXECUTORS:
+            raise InputError(f"executor {self.executor!r}: must be one of {', '.join(EXECUTORS)}")
 
 
 @dataclass(frozen=True)
@@ -157,7 +165,7 @@ def run_study(
     setting = WorkerSetting(options.worker, str(artifact_root(store.url)), _import_paths(sweep), threads(sweep))
     store.patience.tell = watcher.note
     with store.lock(study.name, take_over=options.take_over) as lock:
-        record = OptunaRecord(store.url, study.name, plan.methods, store.patience)
+        mirror = OptunaMirror(store.url, study.name, plan.methods, store.patience)
         try:
             executor = (make_executor or executor_for)(setting, sweep.workers, options, sweep)
             with executor, interrupts:
@@ -165,7 +173,7 @@ def run_study(
                     store=store,
                     study=study,
                     plan=plan,
-                    record=record,
+                    mirror=mirror,
                     sampler=sampler_for(store, study, sweep, plan.spaces),
                     executor=executor,
                     stop_rule=stop_rule_for(sweep),
@@ -179,26 +187,8 @@ def run_study(
                 )
                 finished = Driver(parts, lock).run()
         finally:
-            record.close()
+            mirror.close()
     return RunSummary(study.name, store.state_counts(study), finished)
-
-
-def plan_failed_again(store: Store, study: Study, where: str = "", *, take_over: bool = False) -> int:
-    """Plan the failed trials of a study again, or those of them that pass a filter; returns how many.
-
-    Raises:
-        InputError: the filter does not parse; another driver runs the study.
-    """
-    wanted = f"state = 'failed' and ({where})" if where else "state = 'failed'"
-    rows = run_query(store, Query((study.name,), wanted, columns=("number",))).rows
-    numbers = [row["number"] for row in rows if row["number"] < len(Plan(stored_sweep(study)).trials)]
-    with store.lock(study.name, take_over=take_over):
-        record = OptunaRecord(store.url, study.name, Plan(stored_sweep(study)).methods, store.patience)
-        try:
-            record.reopen(numbers)
-        finally:
-            record.close()
-        return store.plan_again(study, numbers)
 
 
 def left_network(store: Store, study: Study) -> Callable[[TrialResult], bool]:

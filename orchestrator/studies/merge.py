@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcu.errors import InputError
+from mcu.files import write_atomic
 from orchestrator.planning.sweep_difference import differences
 from orchestrator.spec import Artifact
 from orchestrator.storage.connection import artifact_root, database_label
-from orchestrator.storage.optuna_storage import open_optuna
 from orchestrator.storage.records import study_of
 from orchestrator.storage.store import Store, Study
 from orchestrator.storage.transfer import delete_rows, take_trials
@@ -86,10 +86,7 @@ def _bring_files(bundle: StudyBundle, root: Path) -> tuple[dict[str, str], list[
             missing.append(name)
             continue
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_name(f".{target.name}.part")
-            part.write_bytes(data)
-            part.replace(target)
+            write_atomic(target, data)
         except OSError as error:
             raise InputError(f"{target}: cannot be written: {error.strerror}") from None
     return paths, missing
@@ -109,19 +106,9 @@ def delete_study(store: Store, study: Study) -> int:
     Raises:
         InputError: it is being run.
     """
+    from orchestrator.storage.optuna_mirror import forget_mirror
+
     with store.lock(study.name):
         count = delete_rows(store, study)
-        _forget(store, study.name)
+        forget_mirror(store.url, study.name)
     return count
-
-
-def _forget(store: Store, name: str) -> None:
-    import optuna
-
-    storage = open_optuna(store.url, writing=True)
-    try:
-        if name in optuna.get_all_study_names(storage):
-            optuna.delete_study(study_name=name, storage=storage)
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()

@@ -10,16 +10,15 @@ import numpy as np
 from numpy.random import Generator
 
 from mcu.budget import Budget
-from mcu.cost.resources import ResourceModel
 from mcu.errors import InputError
 from mcu.graph.trace import trace
+from mcu.resource_model import ResourceModel
 from pruning.baselines.floor import below_floor
 from pruning.baselines.uniform import narrow, uniform_widths
 from pruning.engine.landing import land
 from pruning.methods import Compression
 from pruning.training.job import Job
 from pruning.training.problem import Infeasible, Problem, Settings
-from pruning.training.recipe import TRAINING
 from pruning.training.run import Steps
 
 POPULATION = 5
@@ -66,8 +65,6 @@ class Evolution(Compression):
     """
 
     name = "evolution"
-    summary = "aging evolution over widths inside the budget (uNAS-style), at the compute of one job"
-    hyperparameters: tuple[str, ...] = (*TRAINING, "candidates", "search")
 
     last_phase = "training"
 

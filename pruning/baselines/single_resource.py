@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mcu.budget import RESOURCES, Budget
-from mcu.cost.resources import ResourceModel
+from mcu.resource_model import ResourceModel
 from pruning.baselines.uniform import uniform_widths
 from pruning.differentiable import DifferentiablePruning
 
@@ -31,7 +31,6 @@ class DifferentiableWithoutSram(SubsetDifferentiable):
     """
 
     name = "differentiable-no-sram"
-    summary = "the differentiable job blind to SRAM while it trains, landed on the whole budget"
     seen = ("flash", "macs")
 
 
@@ -42,5 +41,4 @@ class DifferentiableMacsOnly(SubsetDifferentiable):
     """
 
     name = "differentiable-macs-only"
-    summary = "the differentiable job that sees MACs only while it trains, landed on the whole budget"
     seen = ("macs",)

@@ -7,7 +7,7 @@ from typing import Any
 import torch_pruning as tp
 from torch import fx
 
-from pruning.baselines.peer import PeerPruning
+from pruning.baselines.peer import PeerPruning, said_by_the_library
 from pruning.training.job import Job
 
 
@@ -23,7 +23,9 @@ class SparsePeerPruning(PeerPruning):
     def sparsify(self, job: Job) -> None:
         """Regularise from here to the first pruning."""
         scope = str(job.hyperparameters.get("scope", self.scope))
-        job.trainer.gradient_hook = self.pruner(job.network.module, job, 0.5, scope).regularize
+        with said_by_the_library():
+            regularize = self.pruner(job.network.module, job, 0.5, scope).regularize
+        job.trainer.gradient_hook = said_by_the_library()(regularize)
 
     def learning(self, job: Job) -> str:
         """The method, its scope and the regulariser's weight."""
@@ -43,8 +45,6 @@ class Slimming(SparsePeerPruning):
     """
 
     name = "slimming"
-    summary = "network slimming by Torch-Pruning: L1 on batch-norm scales, then the smallest removed"
-    hyperparameters = (*PeerPruning.hyperparameters, "slimming_penalty")
     penalty, default = "slimming_penalty", 1e-4
 
     def importance(self) -> Any:
@@ -64,7 +64,6 @@ class GroupNorm(PeerPruning):
     """
 
     name = "group-norm"
-    summary = "channels with the smallest norm over all coupled layers removed by Torch-Pruning (DepGraph)"
 
     def importance(self) -> Any:
         """Squared norm over the coupled layers."""
@@ -78,8 +77,6 @@ class SparseGroupNorm(SparsePeerPruning):
     """
 
     name = "group-norm-sparse"
-    summary = "DepGraph with its sparse learning, by Torch-Pruning"
-    hyperparameters = (*PeerPruning.hyperparameters, "group_penalty")
     penalty, default = "group_penalty", 5e-4
 
     def importance(self) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mcu.budget import Budget
-from mcu.cost.resources import ResourceModel
+from mcu.resource_model import ResourceModel
 from pruning.baselines.floor import below_floor
 from pruning.engine.widths import first_fit
 from pruning.methods import Compression
@@ -22,7 +22,6 @@ class UniformWidth(Compression):
     """
 
     name = "uniform"
-    summary = "one width multiplier for all layers, trained from scratch"
     last_phase = "training"
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:

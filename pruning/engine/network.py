@@ -13,10 +13,10 @@ import torch
 from torch import fx, nn
 
 from mcu.budget import Resources
-from mcu.cost.resources import ResourceModel
 from mcu.errors import InputError
 from mcu.graph.graph import Graph
 from mcu.graph.trace import Traced, trace
+from mcu.resource_model import ResourceModel
 from mcu.runtime import Runtime
 from pruning.engine import gates, surgery, widening
 from pruning.engine.rewriting import Rewriter, repoint
@@ -176,8 +176,9 @@ class PrunableNetwork:
 
     def detach_gates(self) -> None:
         """Take the wrappers off again."""
-        for holder in (self, *self.followers):
-            gates.detach(holder.module)
+        gates.detach(self.module)
+        for copied in self.followers:
+            gates.detach(copied.module)
 
     def output_shape(self) -> torch.Size:
         """Of the network's answer, without the batch."""

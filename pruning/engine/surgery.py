@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from mcu.graph.graph import FIXED, Graph, Tensor
+from mcu.graph.kinds import Kind
 from mcu.int8.folded_net import FoldedNet
-from mcu.int8.model import Kind
 from pruning.engine.gates import Gated, gated
 from pruning.engine.rewriting import ALONE, Rewriter
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import fx, nn
+from torch import nn
 
 from mcu.graph.graph import Graph, Tensor
 from pruning.engine.rewriting import ALONE, Rewriter
@@ -55,7 +55,7 @@ def even_widths(graph: Graph, widths: np.ndarray, limit: np.ndarray) -> np.ndarr
 
 
 def widen(
-    module: fx.GraphModule,
+    module: nn.Module,
     graph: Graph,
     widths: np.ndarray,
     write: Rewriter = ALONE,
