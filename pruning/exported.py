@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from mcu.budget import Budget, Resources
 from mcu.cost.deployment import write_deployment
@@ -35,12 +36,14 @@ class ExportedModel:
         data: its .tflite file.
         resources: measured.
         network: the same before int8, for the same inputs.
+        val_score: of the int8 model on validation data, where there were some.
     """
 
     model: Int8Model
     data: bytes
     resources: Resources
-    network: FoldedNet
+    network: nn.Module
+    val_score: float | None = None
 
     @classmethod
     def of(cls, network: FoldedNet, widths: np.ndarray, budget: Budget, runtime: Runtime, maker: str) -> ExportedModel:

@@ -260,7 +260,7 @@ class Pruner(nn.Module):
     def _rebuild_parallel(self) -> None:
         """Buckets of gradients by the present shapes, as after unpickling."""
         if self._parallel is not None:
-            self._parallel.__setstate__(self._parallel.__getstate__())  # type: ignore[operator]
+            self._parallel.__setstate__(self._parallel.__getstate__())
 
     def _before_optimizer(self, *_: Any) -> None:
         trainer = getattr(self._run, "trainer", None)

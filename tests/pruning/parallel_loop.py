@@ -1,4 +1,4 @@
-"""One rank of a loop with ``DistributedDataParallel``, for test_pruner_parallel.py: prints widths by step and a digest."""
+"""One rank of a loop with ``DistributedDataParallel``: prints widths by step and a digest of the weights."""
 
 import hashlib
 import json

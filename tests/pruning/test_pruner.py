@@ -14,6 +14,7 @@ from mcu.errors import InputError
 from mcu.measure import measure_model
 from pruning.differentiable import DifferentiablePruning
 from pruning.engine.landing import UnreachableBudgetError
+from pruning.prune import prune
 from pruning.pruner import Pruner
 from pruning.training.evaluation import int8_accuracy, normalise
 from pruning.training.problem import Settings
@@ -148,7 +149,7 @@ def test_a_state_can_be_taken_back_to_in_the_same_pruner():
 def test_losses_that_are_kept_disturb_nothing():
     pruner, optimizer = begun()
     kept = [take(pruner, optimizer, x, y) for x, y in batches(STEPS)]
-    assert all(math.isfinite(float(loss)) for loss in kept)
+    assert all(math.isfinite(loss.item()) for loss in kept)
     check(pruner.export(calibration=X), pruner)
 
 
@@ -325,6 +326,26 @@ def test_the_loop_with_our_recipe_is_the_built_in_job_to_the_bit(problem):
     assert pruner.widths == built_in.widths
     assert best.data == built_in.data
     assert INT8_RATE == 0.01
+
+
+def test_arrays_are_enough(tmp_path):
+    torch.manual_seed(0)
+    network = SmallNet()
+    before = copy.deepcopy(network.state_dict())
+    images = (X * 255).byte().numpy()
+    model = prune(
+        network, train=(images, Y), val=(images[:96], Y[:96]), budget=BUDGET, epochs=4, batch_size=32,
+        hyperparameters={"learning_rate": 0.05},
+    )  # fmt: skip
+    assert BUDGET.admits(model.resources)
+    assert model.val_score == (model.predict(X[:96]).argmax(1) == Y[:96].numpy()).mean()
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    model.save(tmp_path / "model.tflite")
+    assert measure_model((tmp_path / "model.tflite").read_bytes()).flash == model.resources.flash
+    model.firmware(tmp_path / "firmware")
+    assert (tmp_path / "firmware" / "model.c").is_file()
+    with pytest.raises(InputError, match="classes go from 0 to 4"):
+        prune(network, train=(X, Y + (Y == 3)), val=(X, Y), budget=BUDGET)
 
 
 def test_mistakes_are_named_before_they_cost_anything():
