@@ -20,6 +20,7 @@ from pathlib import Path
 
 HOUSE = Path(__file__).resolve().parents[2]
 SWEEP = ("--set", "sweep.trials=1", "--set", "training.epochs=2", "--set", "stopping.enabled=false")
+BOARD = ("--device", "stm32f446re")  # the one that `init` aims at
 LOOK = "import mcusweep; print(mcusweep.__file__, mcusweep.__version__)"
 
 
@@ -68,9 +69,13 @@ def check(work: Path) -> tuple[list[Step], str]:
         run([python, "-c", LOOK], elsewhere, "import mcusweep"),
         run([program, "init"], elsewhere, "mcusweep init"),
         run([program, "launch", "sweep.toml", *SWEEP], elsewhere, f"mcusweep launch sweep.toml {' '.join(SWEEP)}"),
-        run([program, "best"], elsewhere, "mcusweep best"),
+        run([program, "best", *BOARD], elsewhere, f"mcusweep best {' '.join(BOARD)}"),
         run([program, "report"], elsewhere, "mcusweep report"),
-        run([program, "export", "best", "--output", "out"], elsewhere, "mcusweep export best --output out"),
+        run(
+            [program, "export", "best", *BOARD, "--output", "out"],
+            elsewhere,
+            f"mcusweep export best {' '.join(BOARD)} --output out",
+        ),
     ]
     if shutil.which("cc") and shutil.which("make"):
         steps.append(run(["make", "-C", "out/firmware", "selftest"], elsewhere, "make -C out/firmware selftest"))
