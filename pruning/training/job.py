@@ -49,7 +49,7 @@ class Job(Run):
     ) -> None:
         self.problem, self.settings, self.report, self.method = problem, settings, report, method
         torch.manual_seed(settings.seed)
-        network = PrunableNetwork(problem.network(), problem.structure)
+        network = PrunableNetwork(problem.network(), problem.structure, settings.seed)
         self.trainer = Trainer(network.module, problem, settings)
         network.optimizers = [self.trainer.optimizer]
         super().__init__(network, budget, settings.hyperparameters, self.trainer.float_steps, self.trainer.steps)
