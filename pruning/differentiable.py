@@ -8,26 +8,27 @@ give up. The formulation (rank gates, budgets as constraints, landing on exact b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import fx
+from torch import fx, nn
 
 from mcu.budget import Budget, Resources
 from mcu.cost.resources import ResourceModel
 from mcu.graph.graph import Graph, Group
-from mcu.graph.trace import trace
 from pruning.engine import depth, gates
 from pruning.engine.controller import WidthController
 from pruning.engine.landing import land, require_reachable, settle
+from pruning.engine.network import Structure
 from pruning.engine.widening import even_widths
-from pruning.training.parent import begin
-from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.methods import Compression
+from pruning.training.job import Job
+from pruning.training.problem import Outcome, Problem, Settings
 from pruning.training.recipe import TRAINING
-from pruning.training.run import Run
+from pruning.training.run import Run, Steps
 
 CHECKS = 12
 """How often in the pruning phase the smooth resources are calibrated and shut channels removed for real."""
@@ -38,11 +39,11 @@ RERANK_EVERY = 10
 LONGEST_PRUNING = 0.35
 FAR = 8.0
 SHORTEST_SHARE = 0.25
-"""Pruning takes this part of the float steps when a resource must shrink ``FAR`` times or more; a share of it else."""
+"""Pruning takes this fraction of the float steps when a resource must shrink ``FAR`` times or more, else less."""
 
 SHORTEST_WARM_UP, LATEST_LANDING = 0.1, 0.45
-"""The network stays dense until pruning must begin to end here, as parts of the float steps: wide networks learn more
-per epoch, so a budget that is near is not worth an early start."""
+"""The network stays dense until pruning must begin to end here, as fractions of the float steps: wide networks learn
+more per epoch, so a budget that is near is not worth an early start."""
 
 NEAR = 1.5
 """Below this compression widths settle at multiples that train fast: the job is to cost no more than dense training,
@@ -61,17 +62,16 @@ class Phases:
     pruning: int
 
     @classmethod
-    def of(cls, settings: Settings, steps: int, compression: float) -> Phases:
-        """Phases of a job of ``steps`` steps.
+    def of(cls, hyperparameters: Mapping[str, Any], steps: int, compression: float) -> Phases:
+        """Phases of a job of ``steps`` float steps.
 
-        Their parts are the hyperparameters ``warmup`` and ``pruning``. By default pruning takes longer the further
+        Their fractions are the hyperparameters ``warmup`` and ``pruning``. By default pruning takes longer the further
         the widths have to go: proportionally to the logarithm of the ``compression``, up to ``FAR``; the warm-up takes
         what is left until ``LATEST_LANDING``.
         """
-        chosen = settings.hyperparameters
         distance = min(1.0, math.log(max(1.0, compression)) / math.log(FAR))
-        pruning = float(chosen.get("pruning", LONGEST_PRUNING * max(SHORTEST_SHARE, distance)))
-        warm_up = float(chosen.get("warmup", max(SHORTEST_WARM_UP, LATEST_LANDING - pruning)))
+        pruning = float(hyperparameters.get("pruning", LONGEST_PRUNING * max(SHORTEST_SHARE, distance)))
+        warm_up = float(hyperparameters.get("warmup", max(SHORTEST_WARM_UP, LATEST_LANDING - pruning)))
         dense_steps, pruning_steps = max(1, round(warm_up * steps)), max(1, round(pruning * steps))
         return cls(max(0, dense_steps - WATCH_STEPS), dense_steps, dense_steps + pruning_steps)
 
@@ -81,10 +81,10 @@ def compression(dense: Resources, budget: Budget) -> float:
     return max([1.0, *(getattr(dense, name) / bound for name, bound in budget.bounds().items())])
 
 
-class DifferentiablePruning:
+class DifferentiablePruning(Compression):
     """Prunes while training until every bound holds on exact bytes.
 
-    Hyperparameters: those of ``pruning.training.recipe``, ``warmup`` and ``pruning`` (parts of the float steps).
+    Hyperparameters: those of ``pruning.training.recipe``, ``warmup`` and ``pruning`` (fractions of the float steps).
 
     Attributes:
         controller: drives the widths.
@@ -105,30 +105,45 @@ class DifferentiablePruning:
     summary = "differentiable structured pruning under budgets, while training"
     hyperparameters = (*TRAINING, "warmup", "pruning")
 
-    def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
-        """Warm up, prune, land, recover, export.
+    last_phase = "recovery"
+
+    def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> None:
+        """Refuse a budget that no widths can meet, nor fewer branches.
 
         Raises:
-            UnreachableBudgetError: before training, if no widths can meet the budget.
+            UnreachableBudgetError: with the smallest the network can be.
         """
-        run = begin(problem, budget, settings, report, self.name, rebuild=_shortened)
-        traits = problem.input_shape, problem.frozen, problem.multiple
-        whole = trace(problem.network(), *traits).graph
-        least = depth.shallowest(problem.network(), *traits) if self.shortening else whole
-        require_reachable(ResourceModel(least, problem.runtime), budget)
-        phases = Phases.of(settings, run.trainer.float_steps, compression(run.dense, budget))
-        if not budget.admits(run.dense) and run.trainer.step <= phases.pruning:
-            bank = gates.attach(run.module, run.graph)
-            run.part("bank", bank)
-            self._warm_up(run, bank, phases)
-            if self.shortening and run.trainer.step == phases.warm_up and depth.is_cramped(run.model, budget):
-                bank = self._shorten(run, bank)
-            controller = self._prune(run, bank, phases)
-            gates.detach(run.module)
-            run.parts.clear()
-            self._land(run, bank, controller)
-        run.recover("recovery")
-        return _with_removed(run.finish(), whole, run.graph)
+        self.require_reachable(problem.network(), problem.structure, budget)
+
+    def require_reachable(self, network: nn.Module, structure: Structure, budget: Budget) -> None:
+        """As ``refuse``."""
+        least = depth.shallowest(network, structure) if self.shortening else structure.trace(network).graph
+        require_reachable(ResourceModel(least, structure.runtime), budget)
+
+    def rebuild(self, module: fx.GraphModule, notes: Mapping[str, Any]) -> fx.GraphModule:
+        """Without the branches that had gone."""
+        return depth.without(module, [tuple(removal) for removal in notes.get("removals", [])])
+
+    def conclude(self, job: Job, outcome: Outcome) -> Outcome:
+        """With the groups that went with a branch."""
+        return _with_removed(outcome, job.problem.structure.trace(job.problem.network()).graph, job.network.graph)
+
+    def compress(self, run: Run) -> Generator[None, None, None]:
+        """Warm up, prune, land."""
+        network = run.network
+        if run.budget.admits(network.dense) or run.has_done("landing"):
+            return
+        phases = Phases.of(run.hyperparameters, run.float_steps, compression(network.dense, run.budget))
+        bank = gates.attach(network.module, network.graph)
+        run.part("bank", bank)
+        yield from self._warm_up(run, bank, phases)
+        if self.shortening and run.step == phases.warm_up and run.once("branches"):
+            bank = self._shorten(run, bank)
+        controller = yield from self._prune(run, bank, phases)
+        gates.detach(network.module)
+        run.parts.clear()
+        run.once("landing")
+        self._land(run, bank, controller)
 
     def priced(self, model: ResourceModel, budget: Budget) -> Budget:
         """The bounds that training sees; landing always meets the whole budget."""
@@ -138,34 +153,39 @@ class DifferentiablePruning:
         """Order the channels of every group by what they are worth."""
         bank.rerank()
 
-    def _warm_up(self, run: Run, bank: gates.GateBank, phases: Phases) -> None:
+    def _warm_up(self, run: Run, bank: gates.GateBank, phases: Phases) -> Steps:
         """Train dense; towards the end, learn which channels matter."""
-        for _ in run.train("warm-up", phases.unwatched):
-            pass
+        yield from run.train("warm-up", phases.unwatched)
         for _ in run.train("warm-up", phases.warm_up, before=bank.watch):
+            yield
             bank.learn_importance()
-        if run.trainer.step == phases.warm_up:
+        if run.step == phases.warm_up:
             self.rank(run, bank)
 
     def _shorten(self, run: Run, bank: gates.GateBank) -> gates.GateBank:
         """Take out branches the budget is too small for; what is known of the channels that stay is kept."""
-        importance = dict(zip(run.graph.groups, bank.importance.split(bank.sizes), strict=True))
-        gates.detach(run.module)
-        if removals := depth.expendable(run.module, run.problem, run.budget):
+        network = run.network
+        if not depth.is_cramped(network.model, run.budget):
+            return bank
+        importance = dict(zip(network.graph.groups, bank.importance.split(bank.sizes), strict=True))
+        gates.detach(network.module)
+        if removals := depth.expendable(network.module, network.structure, run.budget, run.judge):
             run.notes["removals"] = removals
-            run.replace(depth.without(run.module, removals))
-        bank = gates.attach(run.module, run.graph)
-        bank.importance = torch.cat([importance[_origin(group, importance)] for group in run.graph.groups])
+            run.replace(depth.without(network.module, removals))
+        bank = gates.attach(network.module, network.graph)
+        bank.importance = torch.cat([importance[_origin(group, importance)] for group in network.graph.groups])
         run.parts["bank"] = bank  # not from the checkpoint: that has the bank of the whole network, if any
         self.rank(run, bank)
         return bank
 
-    def _prune(self, run: Run, bank: gates.GateBank, phases: Phases) -> WidthController:
+    def _prune(self, run: Run, bank: gates.GateBank, phases: Phases) -> Generator[None, None, WidthController]:
         """Let the task loss and the prices of the resources move the widths; remove closed channels on the way."""
-        bounds = self.priced(run.model, run.budget)
-        controller = self.controller(run.model, bounds, bank, phases.pruning - phases.warm_up)
+        network = run.network
+        bounds = self.priced(network.model, run.budget)
+        controller = self.controller(network.model, bounds, bank, phases.pruning - phases.warm_up)
         run.part("controller", controller)
         for _ in run.train("pruning", phases.pruning, before=controller.open_gates, detail=controller.row):
+            yield
             bank.learn_importance()
             controller.update()
             if controller.step % RERANK_EVERY == 0:
@@ -173,25 +193,21 @@ class DifferentiablePruning:
             if controller.step % max(1, controller.steps // CHECKS) == 0:
                 controller.calibrate()
                 if self.shrinking:
-                    run.keep(bank.best(even_widths(run.graph, controller.reach(), run.graph.widths)))
+                    network.keep(bank.best(even_widths(network.graph, controller.reach(), network.graph.widths)))
         self.rank(run, bank)
         bank.open()
         return controller
 
     def _land(self, run: Run, bank: gates.GateBank, controller: WidthController) -> None:
         """Integer widths on exact bytes; channels that were removed too early come back."""
-        importance = [np.sort(part.numpy())[::-1] for part in bank.importance.split(bank.sizes)]
-        limit = run.model.dense_widths if self.growing else np.array(bank.sizes)
-        widths = land(run.model, run.budget, controller.widths, limit, importance, growing=self.growing)
-        if self.settling and compression(run.dense, run.budget) < NEAR:
-            widths = settle(run.model, run.budget, widths, limit, importance)
-        run.keep(bank.best(np.minimum(widths, bank.sizes)))
-        run.widen(widths)
-
-
-def _shortened(module: fx.GraphModule, notes: Mapping[str, Any]) -> fx.GraphModule:
-    """The network of a checkpoint, with any weights."""
-    return depth.without(module, [tuple(removal) for removal in notes.get("removals", [])])
+        network, budget = run.network, run.budget
+        importance = [np.sort(group.numpy())[::-1] for group in bank.importance.split(bank.sizes)]
+        limit = network.model.dense_widths if self.growing else np.array(bank.sizes)
+        widths = land(network.model, budget, controller.widths, limit, importance, growing=self.growing)
+        if self.settling and compression(network.dense, budget) < NEAR:
+            widths = settle(network.model, budget, widths, limit, importance)
+        network.keep(bank.best(np.minimum(widths, bank.sizes)))
+        network.widen(widths)
 
 
 def _origin(group: Group, groups: Iterable[Group]) -> Group:

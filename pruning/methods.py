@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Mapping
 from importlib.metadata import entry_points
-from typing import Protocol
+from typing import Any, Protocol
+
+from torch import fx
 
 from mcu.budget import Budget
 from mcu.errors import InputError
+from pruning.training.finish import finish, recover
+from pruning.training.job import Job
+from pruning.training.parent import begin
 from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.training.recipe import TRAINING
 
 
 class Method(Protocol):
@@ -19,6 +26,52 @@ class Method(Protocol):
 
     def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
         """Train within ``settings.epochs``, report after every epoch, and return an int8 model within the budget."""
+
+
+class Compression:
+    """A method that compresses while it trains: it says how, and all the rest of a job is shared.
+
+    Attributes:
+        last_phase: what the steps after the compression are called in the reports.
+    """
+
+    name = ""
+    summary = ""
+    hyperparameters: tuple[str, ...] = TRAINING
+    last_phase = "fine-tuning"
+
+    def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:
+        """The answer before any training, where the budget is out of reach or a hyperparameter is not allowed."""
+        return None
+
+    def compress(self, job: Job) -> Generator[None, None, Infeasible | None]:
+        """Ask for optimiser steps and change the network in between, until it is within the budget.
+
+        It may be called on a job that goes on from a checkpoint of any step.
+        """
+        raise NotImplementedError
+
+    def rebuild(self, module: fx.GraphModule, notes: Mapping[str, Any]) -> fx.GraphModule:
+        """The dense network with the layers it had in a checkpoint, by the checkpoint's notes; with any weights."""
+        return module
+
+    def conclude(self, job: Job, outcome: Outcome) -> Outcome:
+        """The outcome as it is to be recorded."""
+        return outcome
+
+    def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
+        """Train, compress on the way, recover, export; see ``Method``."""
+        if refusal := self.refuse(problem, budget, settings):
+            return refusal
+        job = begin(problem, budget, settings, report, self.name, rebuild=self.rebuild)
+        return job.drive(self._steps(job))
+
+    def _steps(self, job: Job) -> Generator[None, None, Outcome | Infeasible]:
+        if refusal := (yield from self.compress(job)):
+            return refusal
+        yield from recover(job, self.last_phase)
+        outcome = yield from finish(job)
+        return self.conclude(job, outcome)
 
 
 def method(name: str) -> Method:

@@ -36,6 +36,7 @@ from pruning.engine.controller import WidthController
 from pruning.engine.gates import GateBank
 from pruning.training.evaluation import int8_accuracy
 from pruning.training.problem import Outcome, Problem, Settings
+from pruning.training.job import Job
 from pruning.training.run import Run
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
 from search_spaces.tasks import load_task, task_digest
@@ -111,11 +112,11 @@ class MagnitudeJob(DifferentiablePruning):
     def rank(self, run: Run, bank: GateBank) -> None:
         """By the summed L1 norm of the filters that write a channel."""
         norms = torch.zeros(len(bank.importance))
-        for op in run.graph.ops:
-            tensor = run.graph.tensors[op.output]
+        for op in run.network.graph.ops:
+            tensor = run.network.graph.tensors[op.output]
             inside = tensor.groups >= 0
             if op.layer and inside.any():
-                weight = surgery.layer_of(run.module, op.layer).weight.detach().float()
+                weight = surgery.layer_of(run.network.module, op.layer).weight.detach().float()
                 slots = bank.starts[tensor.groups[inside]] + torch.as_tensor(tensor.members[inside])
                 norms.index_add_(0, slots, weight.abs().flatten(1).mean(1)[torch.as_tensor(inside)])
         bank.importance = norms
@@ -188,7 +189,7 @@ def budget_of(bounds: str, problem: Problem) -> Budget:
     """The budget of a label."""
     if bounds in FAR:
         return FAR[bounds]
-    dense = Run(problem, Budget(), Settings(), lambda progress: True, "dense").dense
+    dense = Job(problem, Budget(), Settings(), lambda progress: True, "dense").network.dense
     return Budget(*(int(NEAR[bounds] * value) for value in dense))
 
 

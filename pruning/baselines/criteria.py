@@ -7,7 +7,7 @@ from typing import Any
 import torch_pruning as tp
 
 from pruning.baselines.peer import Gradients, PeerPruning, loss_gradients
-from pruning.training.run import Run
+from pruning.training.job import Job
 
 
 class RandomChannels(PeerPruning):
@@ -68,6 +68,6 @@ class TaylorChannels(PeerPruning):
         """Sum of |weight x gradient| over the coupled layers."""
         return tp.importance.TaylorImportance()
 
-    def gradients(self, run: Run) -> Gradients:
+    def gradients(self, job: Job) -> Gradients:
         """Gradients on a few training batches."""
-        return loss_gradients(run)
+        return loss_gradients(job)

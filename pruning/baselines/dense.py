@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from mcu.budget import Budget
 from pruning.baselines.floor import dense_model
-from pruning.training.parent import begin
-from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
-from pruning.training.recipe import TRAINING
+from pruning.methods import Compression
+from pruning.training.job import Job
+from pruning.training.problem import Infeasible, Problem, Settings
 
 
-class DenseNetwork:
+class DenseNetwork(Compression):
     """The whole network, quantised to int8 as every other model is, and not compressed further.
 
     It has no knob: a budget either admits it or does not. Hyperparameters: those of ``pruning.training.recipe``.
@@ -17,14 +19,16 @@ class DenseNetwork:
 
     name = "dense-ptq"
     summary = "the whole network in int8: a reference, infeasible where it does not fit"
-    hyperparameters: tuple[str, ...] = TRAINING
+    last_phase = "training"
 
-    def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
-        """Train for all epochs, if the dense network fits."""
+    def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:
+        """Nothing here makes a network smaller."""
         model = dense_model(problem)
         dense = model.exact(model.dense_widths)
-        if not budget.admits(dense):
-            return Infeasible("the dense network is over the budget and nothing here makes it smaller", dense)
-        run = begin(problem, budget, settings, report, self.name)
-        run.recover("training")
-        return run.finish()
+        if budget.admits(dense):
+            return None
+        return Infeasible("the dense network is over the budget and nothing here makes it smaller", dense)
+
+    def compress(self, job: Job) -> Iterator[None]:
+        """Nothing."""
+        yield from ()

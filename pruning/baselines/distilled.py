@@ -8,11 +8,11 @@ from mcu.budget import Budget
 from pruning.baselines.uniform import UniformWidth
 from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
 
-TEACHER_PART = 0.4
-"""Part of all epochs that trains the teacher, unless ``parent_epochs`` says how many."""
+TEACHER_FRACTION = 0.4
+"""Fraction of all epochs that trains the teacher, unless ``parent_epochs`` says how many."""
 
 IMITATION = 0.6
-"""Weight of the teacher's scores in the loss, unless ``distillation`` says so."""
+"""Weight of the teacher's logits in the loss, unless ``distillation`` says so."""
 
 
 class DistilledUniform(UniformWidth):
@@ -27,7 +27,7 @@ class DistilledUniform(UniformWidth):
 
     def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
         """Train the dense teacher, then the largest student that fits."""
-        teacher = max(1, round(TEACHER_PART * settings.epochs))
+        teacher = max(1, round(TEACHER_FRACTION * settings.epochs))
         own = {"parent_epochs": min(teacher, settings.epochs - 1), "distillation": IMITATION}
         if settings.epochs == 1:  # nothing to share between two networks
             own = {}

@@ -6,24 +6,25 @@ from torch import nn
 
 from mcu.budget import Budget, Resources
 from mcu.cost.resources import ResourceModel
-from mcu.graph.trace import trace
 from pruning.engine.landing import smallest
+from pruning.engine.network import Structure
 from pruning.training.problem import Infeasible, Problem
 
 
 def dense_model(problem: Problem) -> ResourceModel:
     """Resources of the problem's network as a function of its widths."""
-    return _model(problem.network(), problem)
+    return _any_width(problem).model(problem.network())
 
 
 def used_by(network: nn.Module, problem: Problem) -> Resources:
     """What a network would use as it is."""
-    model = _model(network, problem)
+    model = _any_width(problem).model(network)
     return model.exact(model.dense_widths)
 
 
-def _model(network: nn.Module, problem: Problem) -> ResourceModel:
-    return ResourceModel(trace(network, problem.input_shape).graph, problem.runtime)
+def _any_width(problem: Problem) -> Structure:
+    """Without the layers that keep their channels: what is there, not what may go."""
+    return Structure(problem.input_shape, runtime=problem.runtime)
 
 
 def below_floor(problem: Problem, budget: Budget) -> Infeasible | None:

@@ -13,21 +13,23 @@ from mcu.budget import Budget
 from mcu.graph.trace import trace
 from pruning.baselines.floor import used_by
 from pruning.engine.widths import first_fit
-from pruning.training.parent import begin
+from pruning.methods import Compression
+from pruning.training.job import Job
 from pruning.training.pretraining import pretrain, pretrained_steps
-from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.training.problem import Infeasible, Problem, Settings
 from pruning.training.recipe import TRAINING
+from pruning.training.run import Steps
 
 Ranks = Mapping[str, int]
 
 
-class LowRank:
+class LowRank(Compression):
     """Every convolution becomes one with few filters and a 1x1 convolution that mixes them, by truncated SVD.
 
     Zhang et al., "Accelerating Very Deep Convolutional Networks", TPAMI 2016 (without their response-driven weighting).
-    The knob is the part of the full rank that stays, the same for all layers; layers that would not shrink stay whole,
-    depthwise layers and the classifier always do. Activations keep their size, so SRAM hardly moves.
-    Hyperparameters: those of ``pruning.training.recipe`` and ``pretrain`` (part of the float steps before the
+    The knob is the fraction of the full rank that stays, the same for all layers; layers that would not shrink stay
+    whole, depthwise layers and the classifier always do. Activations keep their size, so SRAM hardly moves.
+    Hyperparameters: those of ``pruning.training.recipe`` and ``pretrain`` (fraction of the float steps before the
     factorisation).
     """
 
@@ -35,32 +37,40 @@ class LowRank:
     summary = "convolutions factorised by truncated SVD, then fine-tuned"
     hyperparameters: tuple[str, ...] = (*TRAINING, "pretrain")
 
-    def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
-        """Find the ranks that fit (they depend on shapes alone), pre-train, factorise, fine-tune."""
+    def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:
+        """Where rank 1 in every convolution is too much."""
         dense = trace(problem.network(), problem.input_shape).module
-        ranks = first_fit(
-            lambda cut: ranks_at(dense, 1 - cut), lambda r: used_by(factorised(dense, r), problem), budget
-        )
-        if ranks is None:
-            least = used_by(factorised(dense, ranks_at(dense, 0.0)), problem)
+        least = used_by(factorised(dense, ranks_at(dense, 0.0)), problem)
+        if self._ranks(dense, problem, budget) is None:
             return Infeasible("over budget even at rank 1 in every convolution", least)
-        run = begin(problem, budget, settings, report, self.name, rebuild=_rebuilt)
-        pretrained = pretrained_steps(settings, run.trainer.float_steps)
-        pretrain(run, pretrained)
-        if run.trainer.step == pretrained:
-            run.notes["ranks"] = dict(ranks)
-            run.replace(factorised(run.module, ranks))
-        run.recover("fine-tuning")
-        return run.finish()
+        return None
+
+    def compress(self, job: Job) -> Steps:
+        """Pre-train, then factorise by the ranks that fit (they depend on shapes alone)."""
+        pretrained = pretrained_steps(job.hyperparameters, job.float_steps)
+        yield from pretrain(job, pretrained)
+        if "ranks" not in job.notes:
+            ranks = self._ranks(job.network.module, job.problem, job.budget) or {}
+            job.notes["ranks"] = dict(ranks)
+            job.replace(factorised(job.network.module, ranks))
+
+    def rebuild(self, module: fx.GraphModule, notes: Mapping[str, Any]) -> fx.GraphModule:
+        """With the factors of its convolutions."""
+        return factorised(module, notes["ranks"]) if "ranks" in notes else module
+
+    def _ranks(self, dense: fx.GraphModule, problem: Problem, budget: Budget) -> dict[str, int] | None:
+        return first_fit(
+            lambda cut: ranks_at(dense, 1 - cut), lambda ranks: used_by(factorised(dense, ranks), problem), budget
+        )
 
 
-def ranks_at(module: nn.Module, part: float) -> dict[str, int]:
-    """Rank of every convolution that shrinks when ``part`` (0..1) of its full rank stays, at least 1; by path."""
+def ranks_at(module: nn.Module, fraction: float) -> dict[str, int]:
+    """Rank of every convolution that shrinks when ``fraction`` (0..1) of its full rank stays, at least 1; by path."""
     found = {}
     for path, layer in module.named_modules():
         if isinstance(layer, nn.Conv2d) and layer.groups == 1:
             inner = layer.weight[0].numel()
-            rank = max(1, int(part * min(inner, layer.out_channels) + 1e-9))
+            rank = max(1, int(fraction * min(inner, layer.out_channels) + 1e-9))
             if rank * (inner + layer.out_channels) < inner * layer.out_channels:
                 found[path] = rank
     return found
@@ -87,8 +97,3 @@ def _pair(layer: nn.Conv2d, rank: int) -> nn.Sequential:
     if layer.bias is not None and second.bias is not None:
         second.bias.copy_(layer.bias)
     return nn.Sequential(first, second).to(layer.weight.device)
-
-
-def _rebuilt(module: fx.GraphModule, notes: Mapping[str, Any]) -> fx.GraphModule:
-    """The network of a checkpoint, with any weights."""
-    return factorised(module, notes["ranks"]) if "ranks" in notes else module

@@ -14,13 +14,15 @@ from pruning.baselines.floor import dense_model
 from pruning.baselines.packing import saved_by_packing, saved_bytes
 from pruning.baselines.peer import Rounds
 from pruning.engine.widths import first_fit
-from pruning.training.parent import begin
+from pruning.methods import Compression
+from pruning.training.job import Job
 from pruning.training.pretraining import pretrain
-from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.training.problem import Infeasible, Outcome, Problem, Settings
 from pruning.training.recipe import TRAINING
+from pruning.training.run import Steps
 
 
-class UnstructuredMagnitude:
+class UnstructuredMagnitude(Compression):
     """The smallest weights of the whole network become zero, one-shot or in rounds.
 
     Han et al., "Learning both Weights and Connections", NeurIPS 2015; Zhu and Gupta, "To prune, or not to prune", 2017.
@@ -34,27 +36,30 @@ class UnstructuredMagnitude:
     summary = "single weights zeroed by magnitude; flash charged with their places, SRAM does not move"
     hyperparameters: tuple[str, ...] = (*TRAINING, "pretrain", "rounds")
 
-    def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
-        """Pre-train, zero weights in rounds until the charged size fits, fine-tune."""
+    def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:
+        """Where zeros cannot help."""
         model = dense_model(problem)
-        dense = model.exact(model.dense_widths)
-        if refusal := _out_of_reach(problem, dense, budget):
-            return refusal
-        run = begin(problem, budget, settings, report, self.name)
-        run.charge = charged
-        rounds = Rounds.of(settings, run.trainer.float_steps)
-        pretrain(run, rounds.steps[0])
+        return _out_of_reach(problem, model.exact(model.dense_widths), budget)
+
+    def compress(self, job: Job) -> Steps:
+        """Pre-train, zero weights in rounds until the charged size fits."""
+        job.charge = charged
+        dense = job.network.dense
+        rounds = Rounds.of(job.hyperparameters, job.float_steps)
+        yield from pretrain(job, rounds.steps[0])
         for step, share in zip(rounds.steps, rounds.shares, strict=True):
-            run.trainer.adjust = keep_zeros if run.trainer.step > rounds.steps[0] else None
-            for _ in run.train("pruning", step):
-                pass
-            if run.trainer.step == step:
-                zero_smallest(run.module, _least_sparsity(run.module, rounds.target(share, dense, budget), dense))
-                run.trainer.adopt(run.module)
-        run.trainer.adjust = keep_zeros
-        run.recover("fine-tuning")
-        outcome = run.finish()
-        return outcome if budget.admits(dense) else replace(outcome, shortfall=_shortfall(outcome, dense))
+            job.trainer.gradient_hook = keep_zeros if job.step > rounds.steps[0] else None
+            yield from job.train("pruning", step)
+            if job.step == step:
+                module = job.network.module
+                zero_smallest(module, _least_sparsity(module, rounds.target(share, dense, job.budget), dense))
+                job.set_module(module)
+        job.trainer.gradient_hook = keep_zeros
+
+    def conclude(self, job: Job, outcome: Outcome) -> Outcome:
+        """With the reason why the file is over the budget, where it is."""
+        dense = job.network.dense
+        return outcome if job.budget.admits(dense) else replace(outcome, shortfall=_shortfall(outcome, dense))
 
 
 def _out_of_reach(problem: Problem, dense: Resources, budget: Budget) -> Infeasible | None:
@@ -76,12 +81,12 @@ def weights_of(module: nn.Module) -> list[torch.Tensor]:
 
 
 def _least_sparsity(module: nn.Module, target: Budget, dense: Resources) -> float:
-    """The least part of all weights to zero with which the charged size meets the target."""
+    """The least fraction of all weights to zero with which the charged size meets the target."""
     magnitudes = [weight.detach().abs().flatten() for weight in weights_of(module)]
 
     def used(sparsity: float) -> Resources:
         threshold = _threshold(magnitudes, sparsity)
-        saved = sum(saved_bytes(len(part), int((part > threshold).sum())) for part in magnitudes)
+        saved = sum(saved_bytes(len(own), int((own > threshold).sum())) for own in magnitudes)
         return replace(dense, flash=dense.flash - saved)
 
     found = first_fit(lambda cut: cut, used, target)
@@ -89,7 +94,7 @@ def _least_sparsity(module: nn.Module, target: Budget, dense: Resources) -> floa
 
 
 def _threshold(magnitudes: list[torch.Tensor], sparsity: float) -> float:
-    """Magnitude that a part ``sparsity`` of all weights does not exceed."""
+    """Magnitude that a fraction ``sparsity`` of all weights does not exceed."""
     ordered = torch.cat(magnitudes).sort().values
     count = round(sparsity * len(ordered))
     return float(ordered[count - 1]) if count else -1.0
@@ -97,7 +102,7 @@ def _threshold(magnitudes: list[torch.Tensor], sparsity: float) -> float:
 
 @torch.no_grad()
 def zero_smallest(module: nn.Module, sparsity: float) -> None:
-    """Zero a part of all weights, the smallest ones."""
+    """Zero a fraction ``sparsity`` of all weights, the smallest ones."""
     weights = weights_of(module)
     threshold = _threshold([weight.abs().flatten() for weight in weights], sparsity)
     for weight in weights:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +17,15 @@ from mcu.budget import Budget, Resources
 from mcu.errors import InputError
 from pruning.baselines.floor import below_floor, used_by
 from pruning.engine.widths import first_fit
+from pruning.methods import Compression
 from pruning.training.evaluation import normalise
-from pruning.training.parent import begin
+from pruning.training.job import Job
 from pruning.training.pretraining import pretrain, pretrained_steps
-from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.training.problem import Infeasible, Problem, Settings
 from pruning.training.recipe import TRAINING
-from pruning.training.run import Run
 
-PRUNING_PART = 0.5
-"""Several rounds are spread over this part of the steps after pre-training; what is left fine-tunes."""
+PRUNING_FRACTION = 0.5
+"""Several rounds are spread over this fraction of the steps after pre-training; what is left fine-tunes."""
 
 GRADIENT_BATCHES = 8
 """Batches whose gradients are summed for criteria that need them; no optimiser step is taken on them."""
@@ -43,24 +44,24 @@ class Rounds:
 
     Attributes:
         steps: optimiser step of each round, ascending.
-        shares: part of the way (in log resources) from dense to the budget that each round goes; the last is 1.
+        shares: fraction of the way (in log resources) from dense to the budget that each round goes; the last is 1.
     """
 
     steps: tuple[int, ...]
     shares: tuple[float, ...]
 
     @classmethod
-    def of(cls, settings: Settings, float_steps: int) -> Rounds:
-        """Rounds by the hyperparameters ``pretrain`` (part of the float steps) and ``rounds`` (1 is one-shot).
+    def of(cls, hyperparameters: Mapping[str, Any], float_steps: int) -> Rounds:
+        """Rounds by the hyperparameters ``pretrain`` (fraction of the float steps) and ``rounds`` (1 is one-shot).
 
         Raises:
             InputError: for values that are not allowed.
         """
-        count = int(settings.hyperparameters.get("rounds", 1))
+        count = int(hyperparameters.get("rounds", 1))
         if not 1 <= count <= 100:
             raise InputError(f"hyperparameters.rounds = {count}: allowed is 1 (one-shot) to 100")
-        first = pretrained_steps(settings, float_steps)
-        last = first + (PRUNING_PART * (float_steps - first) if count > 1 else 0)
+        first = pretrained_steps(hyperparameters, float_steps)
+        last = first + (PRUNING_FRACTION * (float_steps - first) if count > 1 else 0)
         steps = np.rint(np.linspace(first, last, count)).astype(int)
         return cls(tuple(steps.tolist()), tuple(((np.arange(count) + 1) / count).tolist()))
 
@@ -72,7 +73,7 @@ class Rounds:
         return budget if share == 1 else Budget(**{name: max(1, round(value)) for name, value in exact.items()})
 
 
-class PeerPruning:
+class PeerPruning(Compression):
     """Structured pruning with a Torch-Pruning criterion, at the smallest ratio that fits.
 
     Hyperparameters: those of ``pruning.training.recipe``; ``pretrain`` (fraction of the float steps before pruning),
@@ -86,82 +87,90 @@ class PeerPruning:
     hyperparameters: tuple[str, ...] = (*TRAINING, "pretrain", "rounds", "scope")
     scope = "global"
 
-    def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
-        """Pre-train, find the ratio of each round by bisection, prune, fine-tune."""
+    def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:
+        """Where one channel in every layer is too much, or channels would compete in an unknown scope."""
         if refusal := below_floor(problem, budget):
             return refusal
-        scope = str(settings.hyperparameters.get("scope", self.scope))
+        self._scope(settings.hyperparameters)
+        return None
+
+    def _scope(self, hyperparameters: Mapping[str, Any]) -> str:
+        scope = str(hyperparameters.get("scope", self.scope))
         if scope not in SCOPES:
             raise InputError(f"hyperparameters.scope = {scope!r}: allowed are {', '.join(SCOPES)}")
-        run = begin(problem, budget, settings, report, self.name)
-        rounds = Rounds.of(settings, run.trainer.float_steps)
-        pretrain(run, rounds.steps[0], lambda: self.sparsify(run), kind=self.learning(run))
+        return scope
+
+    def compress(self, job: Job) -> Generator[None, None, Infeasible | None]:
+        """Pre-train, find the ratio of each round by bisection, prune."""
+        scope, dense = self._scope(job.hyperparameters), job.network.dense
+        rounds = Rounds.of(job.hyperparameters, job.float_steps)
+        yield from pretrain(job, rounds.steps[0], lambda: self.sparsify(job), kind=self.learning(job))
         for step, share in zip(rounds.steps, rounds.shares, strict=True):
-            for _ in run.train("pruning", step):
-                pass
-            if run.trainer.step == step:
-                refusal = self._prune(run, rounds.target(share, run.dense, budget), scope, last=share == 1)
+            yield from job.train("pruning", step)
+            if job.step == step:
+                refusal = self._prune(job, rounds.target(share, dense, job.budget), scope, last=share == 1)
                 if refusal:
                     return refusal
-        run.recover("fine-tuning")
-        return run.finish()
+        return None
 
     def importance(self) -> Any:
         """Torch-Pruning's importance criterion."""
         raise NotImplementedError
 
-    def pruner(self, network: fx.GraphModule, run: Run, ratio: float, scope: str) -> Any:
+    def pruner(self, network: fx.GraphModule, job: Job, ratio: float, scope: str) -> Any:
         """Torch-Pruning's pruner for a network, which it changes in place."""
-        return tp.pruner.BasePruner(network, **self.pruner_options(network, run, ratio, scope))
+        return tp.pruner.BasePruner(network, **self.pruner_options(network, job, ratio, scope))
 
-    def pruner_options(self, network: fx.GraphModule, run: Run, ratio: float, scope: str) -> dict[str, Any]:
+    def pruner_options(self, network: fx.GraphModule, job: Job, ratio: float, scope: str) -> dict[str, Any]:
         """What every pruner of the library is given."""
-        last = next(op for op in run.graph.ops if op.output == run.graph.output)
-        fixed = [network.get_submodule(path) for path in (str(last.layer), *run.problem.frozen)]
+        last = next(op for op in job.network.graph.ops if op.output == job.network.graph.output)
+        fixed = [network.get_submodule(path) for path in (str(last.layer), *job.problem.frozen)]
         return {
-            "example_inputs": torch.zeros(1, *run.problem.input_shape, device=run.trainer.device),
+            "example_inputs": torch.zeros(1, *job.problem.input_shape, device=job.trainer.device),
             "importance": self.importance(),
             "pruning_ratio": ratio,
             "max_pruning_ratio": 1.0,
             "ignored_layers": fixed,
-            "round_to": run.problem.multiple if run.problem.multiple > 1 else None,
+            "round_to": job.problem.round_to if job.problem.round_to > 1 else None,
             "global_pruning": scope == "global",
         }
 
-    def sparsify(self, run: Run) -> None:
+    def sparsify(self, job: Job) -> None:
         """Prepare pre-training; methods that learn sparsity regularise it."""
 
-    def learning(self, run: Run) -> str:
+    def learning(self, job: Job) -> str:
         """What ``sparsify`` does, with all that decides it: jobs for which it is the same share their pre-training."""
         return "plain"
 
-    def gradients(self, run: Run) -> Gradients:
+    def gradients(self, job: Job) -> Gradients:
         """Gradients the criterion needs, by parameter; none by default."""
         return {}
 
-    def _prune(self, run: Run, target: Budget, scope: str, *, last: bool) -> Infeasible | None:
+    def _prune(self, job: Job, target: Budget, scope: str, *, last: bool) -> Infeasible | None:
         """Prune to a target; an answer if the last target cannot be met (an earlier one is then left out)."""
-        gradients = self.gradients(run)
-        largest = 1 - _least_channels(run.module) * len(run.graph.groups) / int(run.graph.widths.sum())
+        gradients = self.gradients(job)
+        largest = 1 - _least_channels(job.network.module) * len(job.network.graph.groups) / int(
+            job.network.graph.widths.sum()
+        )
         network = first_fit(
-            lambda cut: self._pruned(run, cut * largest, scope, gradients), lambda n: used_by(n, run.problem), target
+            lambda cut: self._pruned(job, cut * largest, scope, gradients), lambda n: used_by(n, job.problem), target
         )
         if network is not None:
-            run.replace(network)
+            job.replace(network)
         elif last:
-            least = used_by(self._pruned(run, largest, scope, gradients), run.problem)
+            least = used_by(self._pruned(job, largest, scope, gradients), job.problem)
             return Infeasible("over budget at every pruning ratio", least)
         return None
 
-    def _pruned(self, run: Run, ratio: float, scope: str, gradients: Gradients) -> fx.GraphModule:
+    def _pruned(self, job: Job, ratio: float, scope: str, gradients: Gradients) -> fx.GraphModule:
         """A copy of the network without ``ratio`` of its channels."""
-        network = copy.deepcopy(run.module)
+        network = copy.deepcopy(job.network.module)
         for name, parameter in network.named_parameters():
             parameter.grad = gradients[name].clone() if name in gradients else None
         network.eval()
         with torch.random.fork_rng(devices=[]):  # criteria that draw do so alike at every ratio, or bisection would err
-            torch.manual_seed(run.settings.seed)
-            pruner = self.pruner(network, run, ratio, scope)
+            torch.manual_seed(job.settings.seed)
+            pruner = self.pruner(network, job, ratio, scope)
             pruner.importance = Protected(pruner.importance, _least_channels(network))
             pruner.step()
         return network
@@ -193,9 +202,9 @@ def _least_channels(network: nn.Module) -> int:
     return 2 if any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in network.modules()) else 1
 
 
-def loss_gradients(run: Run) -> Gradients:
+def loss_gradients(job: Job) -> Gradients:
     """Gradients of the loss on a few training batches, with batch statistics at rest, by parameter."""
-    module, problem, size = run.module, run.problem, run.trainer.batches.size
+    module, problem, size = job.network.module, job.problem, job.trainer.batches.size
     training = module.training
     module.eval()
     module.zero_grad(set_to_none=True)
@@ -203,9 +212,9 @@ def loss_gradients(run: Run) -> Gradients:
     images = torch.as_tensor(np.ascontiguousarray(problem.x_train[::stride][: GRADIENT_BATCHES * size]))
     labels = torch.as_tensor(problem.y_train[::stride][: GRADIENT_BATCHES * size])
     for x, y in zip(images.split(size), labels.split(size), strict=True):
-        x, y = x.to(run.trainer.device), y.to(run.trainer.device)
-        scores = module(normalise(x, problem).contiguous(memory_format=torch.channels_last)).flatten(1)
-        F.cross_entropy(scores, y).backward()
+        x, y = x.to(job.trainer.device), y.to(job.trainer.device)
+        logits = module(normalise(x, problem).contiguous(memory_format=torch.channels_last)).flatten(1)
+        F.cross_entropy(logits, y).backward()
     found = {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
     module.zero_grad(set_to_none=True)
     module.train(training)

@@ -8,7 +8,7 @@ import torch_pruning as tp
 from torch import fx
 
 from pruning.baselines.peer import PeerPruning
-from pruning.training.run import Run
+from pruning.training.job import Job
 
 
 class SparsePeerPruning(PeerPruning):
@@ -20,19 +20,19 @@ class SparsePeerPruning(PeerPruning):
     penalty = ""
     default = 0.0
 
-    def sparsify(self, run: Run) -> None:
+    def sparsify(self, job: Job) -> None:
         """Regularise from here to the first pruning."""
-        scope = str(run.settings.hyperparameters.get("scope", self.scope))
-        run.trainer.adjust = self.pruner(run.module, run, 0.5, scope).regularize
+        scope = str(job.hyperparameters.get("scope", self.scope))
+        job.trainer.gradient_hook = self.pruner(job.network.module, job, 0.5, scope).regularize
 
-    def learning(self, run: Run) -> str:
+    def learning(self, job: Job) -> str:
         """The method, its scope and the regulariser's weight."""
-        scope = str(run.settings.hyperparameters.get("scope", self.scope))
-        return f"{self.name} {scope} {self.weight(run)!r}"
+        scope = str(job.hyperparameters.get("scope", self.scope))
+        return f"{self.name} {scope} {self.weight(job)!r}"
 
-    def weight(self, run: Run) -> float:
+    def weight(self, job: Job) -> float:
         """The regulariser's weight."""
-        return float(run.settings.hyperparameters.get(self.penalty, self.default))
+        return float(job.hyperparameters.get(self.penalty, self.default))
 
 
 class Slimming(SparsePeerPruning):
@@ -51,10 +51,10 @@ class Slimming(SparsePeerPruning):
         """Batch-normalisation scale."""
         return tp.importance.BNScaleImportance()
 
-    def pruner(self, network: fx.GraphModule, run: Run, ratio: float, scope: str) -> Any:
+    def pruner(self, network: fx.GraphModule, job: Job, ratio: float, scope: str) -> Any:
         """Torch-Pruning's network slimming."""
-        options = self.pruner_options(network, run, ratio, scope)
-        return tp.pruner.BNScalePruner(network, reg=self.weight(run), **options)
+        options = self.pruner_options(network, job, ratio, scope)
+        return tp.pruner.BNScalePruner(network, reg=self.weight(job), **options)
 
 
 class GroupNorm(PeerPruning):
@@ -86,7 +86,7 @@ class SparseGroupNorm(SparsePeerPruning):
         """Squared norm over the coupled layers."""
         return tp.importance.GroupMagnitudeImportance(p=2)
 
-    def pruner(self, network: fx.GraphModule, run: Run, ratio: float, scope: str) -> Any:
+    def pruner(self, network: fx.GraphModule, job: Job, ratio: float, scope: str) -> Any:
         """Torch-Pruning's group-norm pruner."""
-        options = self.pruner_options(network, run, ratio, scope)
-        return tp.pruner.GroupNormPruner(network, reg=self.weight(run), **options)
+        options = self.pruner_options(network, job, ratio, scope)
+        return tp.pruner.GroupNormPruner(network, reg=self.weight(job), **options)

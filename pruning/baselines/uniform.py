@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from mcu.budget import Budget
 from mcu.cost.resources import ResourceModel
 from pruning.baselines.floor import below_floor
 from pruning.engine.widths import first_fit
-from pruning.training.parent import begin
-from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
-from pruning.training.recipe import TRAINING
-from pruning.training.run import Run
+from pruning.methods import Compression
+from pruning.training.job import Job
+from pruning.training.problem import Infeasible, Problem, Settings
 
 
-class UniformWidth:
+class UniformWidth(Compression):
     """Every layer narrowed by one factor, trained from scratch.
 
     Howard et al., "MobileNets", 2017; Liu et al., "Rethinking the Value of Network Pruning", ICLR 2019, on why training
@@ -23,17 +24,17 @@ class UniformWidth:
 
     name = "uniform"
     summary = "one width multiplier for all layers, trained from scratch"
-    hyperparameters: tuple[str, ...] = TRAINING
+    last_phase = "training"
 
-    def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
-        """Pick the largest factor that fits, then train for all epochs."""
-        if refusal := below_floor(problem, budget):
-            return refusal
-        run = begin(problem, budget, settings, report, self.name)
-        if run.trainer.step == 0:
-            narrow(run, uniform_widths(run.model, budget))
-        run.recover("training")
-        return run.finish()
+    def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:
+        """Where one channel in every layer is too much."""
+        return below_floor(problem, budget)
+
+    def compress(self, job: Job) -> Iterator[None]:
+        """Pick the largest factor that fits, before the first step."""
+        if job.step == 0:
+            narrow(job, uniform_widths(job.network.model, job.budget))
+        yield from ()
 
 
 def uniform_widths(model: ResourceModel, budget: Budget) -> np.ndarray:
@@ -46,6 +47,6 @@ def uniform_widths(model: ResourceModel, budget: Budget) -> np.ndarray:
     return np.ones_like(model.dense_widths) if widths is None else widths
 
 
-def narrow(run: Run, widths: np.ndarray) -> None:
+def narrow(job: Job, widths: np.ndarray) -> None:
     """Keep the first channels of every group: in a network without training any are as good as others."""
-    run.keep([np.arange(width) for width in widths])
+    job.network.keep([np.arange(width) for width in widths])

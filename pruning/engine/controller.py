@@ -18,12 +18,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mcu.budget import RESOURCES, Budget, Resources
+from mcu.budget import RESOURCES, Budget
 from mcu.cost.resources import ResourceModel
 from pruning.engine.gates import GateBank
 
-ANNEAL_PART = 0.8
-"""Part of the pruning phase after which the target is the budget itself."""
+ANNEAL_FRACTION = 0.8
+"""Fraction of the pruning phase after which the target is the budget itself."""
 
 AIM = 0.99
 """The target ends a little below the bound, so that landing seldom has to cut."""
@@ -58,7 +58,7 @@ class WidthController:
         self.multipliers = torch.zeros(len(bounds), dtype=torch.float64)
         self.offset = torch.zeros(3, dtype=torch.float64)
         self.step = 0
-        pace = float(torch.log(self.start / self.bounds).max()) / (ANNEAL_PART * self.steps)
+        pace = float(torch.log(self.start / self.bounds).max()) / (ANNEAL_FRACTION * self.steps)
         self.eta = max(2 * pace, SLOWEST_STEP)
         self.gain = 1 / (10 * max(pace, SLOWEST_STEP))
         self.calibrate()
@@ -70,8 +70,8 @@ class WidthController:
 
     def temperatures(self) -> torch.Tensor:
         """Width of each group's soft step, in channels."""
-        part = min(1.0, self.step / self.steps)
-        base = FIRST_TEMPERATURE * (LAST_TEMPERATURE / FIRST_TEMPERATURE) ** part
+        done = min(1.0, self.step / self.steps)
+        base = FIRST_TEMPERATURE * (LAST_TEMPERATURE / FIRST_TEMPERATURE) ** done
         return base * torch.clamp(torch.tensor(self.bank.sizes, dtype=torch.float64) / 16, min=1.0)
 
     def open_gates(self) -> None:
@@ -81,8 +81,8 @@ class WidthController:
 
     def target(self) -> torch.Tensor:
         """Present target of each bound."""
-        part = min(1.0, self.step / (ANNEAL_PART * self.steps))
-        return torch.exp((1 - part) * torch.log(self.start) + part * torch.log(self.bounds))
+        done = min(1.0, self.step / (ANNEAL_FRACTION * self.steps))
+        return torch.exp((1 - done) * torch.log(self.start) + done * torch.log(self.bounds))
 
     def update(self) -> None:
         """Move the widths by one step, after the backward pass of the task loss."""
@@ -121,11 +121,11 @@ class WidthController:
         """Flash, sram and MACs at real-valued widths: smooth, and right where it was last calibrated."""
         return torch.clamp(torch.from_numpy(self.model.smooth(widths.numpy())) + self.offset, min=1.0)
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def state_dict(self) -> dict[str, torch.Tensor]:
         """What a checkpoint needs to go on."""
         return {name: getattr(self, name) for name in _STATE} | {"step": torch.tensor(self.step)}
 
-    def load(self, state: dict[str, torch.Tensor]) -> None:
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Go on from a checkpoint."""
         for name in _STATE:
             setattr(self, name, state[name].clone())
@@ -136,10 +136,6 @@ class WidthController:
         margin = 3 * self.temperatures().numpy() + 1
         return np.minimum(np.ceil(self.widths + margin), self.bank.sizes).astype(np.int64)
 
-    def resources(self) -> Resources:
-        """Exact resources at the rounded present widths."""
-        return self.model.exact(np.maximum(1, np.rint(self.widths)).astype(np.int64))
-
     def row(self) -> dict[str, object]:
         """Resources, targets, multipliers and real-valued widths, for the trajectory."""
         used = self._used(torch.exp(self.log_widths))
@@ -149,8 +145,3 @@ class WidthController:
             **{f"multiplier_{n}": round(float(v), 4) for n, v in zip(self.names, self.multipliers, strict=True)},
             "widths": [round(float(v), 2) for v in self.widths * self._channels],
         }
-
-    @property
-    def finished(self) -> bool:
-        """Whether the pruning phase is over."""
-        return self.step >= self.steps

@@ -8,25 +8,22 @@ al., "Residual Networks Behave Like Ensembles of Relatively Shallow Networks", N
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from torch import fx, nn
 
 from mcu.budget import Budget
 from mcu.cost.resources import ResourceModel
 from mcu.graph.graph import Graph
-from mcu.graph.trace import Traced, trace
+from mcu.graph.trace import Traced
 from mcu.int8.model import Kind
 from pruning.engine.landing import smallest
-from pruning.training.evaluation import normalise
-from pruning.training.problem import Problem
+from pruning.engine.network import Structure
 
-FIXED_PART = 0.1
-"""Branches go until what one channel per group takes is this part of every bound, or none is left."""
+FIXED_FRACTION = 0.1
+"""Branches go until what one channel per group takes is this fraction of every bound, or none is left."""
 
 MOST_FIXED = 0.9
 FAR = 8.0
@@ -34,11 +31,9 @@ FAR = 8.0
 unless fixed costs take more than ``MOST_FIXED`` of it."""
 
 LEAST_RELIEF = 0.005
-"""A branch whose removal gives back less of a bound than this part does not go for its sake."""
+"""A branch whose removal gives back less of a bound than this fraction does not go for its sake."""
 
-BATCHES, BATCH = 2, 128
-"""Training batches that the loss without a branch is measured on."""
-
+Loss = Callable[[nn.Module], float]
 
 Removal = tuple[str, str]
 """Names of two fx nodes: a sum, and the addend that goes."""
@@ -67,10 +62,10 @@ def branches(traced: Traced, frozen: Iterable[str] = ()) -> list[Branch]:
         if len(addends) != 2:
             continue  # something added to itself
         own = {
-            part: frozenset(layers[node.name] for node in _own(part, other, total) if node.name in layers)
-            for part, other in (addends, addends[::-1])
+            addend: frozenset(layers[node.name] for node in _own(addend, other, total) if node.name in layers)
+            for addend, other in (addends, addends[::-1])
         }
-        longest = max(own, key=lambda part: len(own[part]))
+        longest = max(own, key=lambda addend: len(own[addend]))
         if own[longest] and not own[longest] & set(frozen):
             found.append(Branch((total.name, longest.name), own[longest]))
     return found
@@ -94,7 +89,7 @@ def without(module: fx.GraphModule, removals: Iterable[Removal]) -> fx.GraphModu
     network = copy.deepcopy(module)
     for total, goes in removals:
         node = next((node for node in network.graph.nodes if node.name == total), None)
-        addends = {part.name: part for part in node.all_input_nodes} if node is not None else {}
+        addends = {addend.name: addend for addend in node.all_input_nodes} if node is not None else {}
         if node is not None and addends.pop(goes, None) is not None:
             (stays,) = addends.values()
             node.replace_all_uses_with(stays)
@@ -104,33 +99,31 @@ def without(module: fx.GraphModule, removals: Iterable[Removal]) -> fx.GraphModu
     return network
 
 
-def shallowest(
-    network: nn.Module, input_shape: tuple[int, ...], frozen: Iterable[str] = (), multiple: int = 1
-) -> Graph:
-    """The network without any branch that can go; arguments as for ``trace``."""
-    traced = trace(network, input_shape, frozen, multiple)
-    removals = [branch.removal for branch in branches(traced, frozen)]
-    return trace(without(traced.module, removals), input_shape, frozen, multiple).graph
+def shallowest(network: nn.Module, structure: Structure) -> Graph:
+    """The network without any branch that can go."""
+    traced = structure.trace(network)
+    removals = [branch.removal for branch in branches(traced, structure.frozen)]
+    return structure.trace(without(traced.module, removals)).graph
 
 
 def is_cramped(model: ResourceModel, budget: Budget) -> bool:
     """Whether fixed costs take too much of a bound."""
-    return bool(_fixed_shares(model, budget).max() > FIXED_PART)
+    return bool(_fixed_shares(model, budget).max() > FIXED_FRACTION)
 
 
-def expendable(module: fx.GraphModule, problem: Problem, budget: Budget) -> list[Removal]:
+def expendable(module: fx.GraphModule, structure: Structure, budget: Budget, loss: Loss) -> list[Removal]:
     """The branches of a dense network to go without, in the order they go: least rise of the loss first."""
     removed: list[Removal] = []
-    whole = _model(module, problem)
+    whole = structure.model(module)
     shares = _fixed_shares(whole, budget)
     if not _are_tight(whole, budget, shares).any():
         return removed  # nor will they be with fewer branches
-    candidates = [branch.removal for branch in branches(trace(module, problem.input_shape), problem.frozen)]
-    losses = {removal: _loss(without(module, [removal]), problem) for removal in candidates}
+    candidates = [branch.removal for branch in branches(structure.trace(module), structure.frozen)]
+    losses = {removal: loss(without(module, [removal])) for removal in candidates}
     for removal in sorted(candidates, key=losses.__getitem__):
-        if shares.max() <= FIXED_PART:
+        if shares.max() <= FIXED_FRACTION:
             break
-        shorter = _model(without(module, [*removed, removal]), problem)
+        shorter = structure.model(without(module, [*removed, removal]))
         fewer = _fixed_shares(shorter, budget)
         if ((shares - fewer >= LEAST_RELIEF) & _are_tight(shorter, budget, shares)).any():
             removed, shares = [*removed, removal], fewer
@@ -141,29 +134,10 @@ def _are_tight(model: ResourceModel, budget: Budget, shares: np.ndarray) -> np.n
     """Which bounds are worth a branch of what would be left, given the ``shares`` that are fixed with it."""
     dense = model.exact(model.dense_widths)
     times = np.array([0.0, *(getattr(dense, name) / bound for name, bound in budget.bounds().items())])
-    return ((shares > FIXED_PART) & (times >= FAR)) | (shares > MOST_FIXED)
-
-
-def _model(module: fx.GraphModule, problem: Problem) -> ResourceModel:
-    return ResourceModel(trace(module, problem.input_shape, problem.frozen, problem.multiple).graph, problem.runtime)
+    return ((shares > FIXED_FRACTION) & (times >= FAR)) | (shares > MOST_FIXED)
 
 
 def _fixed_shares(model: ResourceModel, budget: Budget) -> np.ndarray:
-    """What one channel in every group takes, as a part of each bound; 0 if there is no bound."""
+    """What one channel in every group takes, as a fraction of each bound; 0 if there is no bound."""
     floor = smallest(model)
     return np.array([0.0, *(getattr(floor, name) / bound for name, bound in budget.bounds().items())])
-
-
-@torch.no_grad()
-def _loss(module: fx.GraphModule, problem: Problem) -> float:
-    """Mean loss on a few training batches."""
-    device = next(module.parameters()).device
-    stride = max(1, len(problem.x_train) // (BATCHES * BATCH))  # data may come sorted by class
-    images = torch.as_tensor(np.ascontiguousarray(problem.x_train[::stride][: BATCHES * BATCH])).to(device)
-    labels = torch.as_tensor(problem.y_train[::stride][: BATCHES * BATCH]).to(device)
-    module.eval()
-    losses = [
-        F.cross_entropy(module(normalise(x, problem)).flatten(1), y, reduction="sum")
-        for x, y in zip(images.split(BATCH), labels.split(BATCH), strict=True)
-    ]
-    return float(torch.stack(losses).sum()) / len(labels)

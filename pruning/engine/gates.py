@@ -38,7 +38,7 @@ class GateBank:
         self.importance = torch.zeros(sum(sizes))
         self._soft: torch.Tensor | None = None
         self._layers: list[Gated] = []
-        self._parts: tuple[torch.Tensor, ...] | None = None
+        self._gathered: tuple[torch.Tensor, ...] | None = None
         self._layout()
 
     def _layout(self) -> None:
@@ -68,7 +68,7 @@ class GateBank:
         self._set(torch.cat([gates, torch.ones(1)]))
 
     def _set(self, values: torch.Tensor | None) -> None:
-        self.values, self._parts = values, None
+        self.values, self._gathered = values, None
 
     def add(self, layer: Gated) -> int:
         """Serve one more layer; returns its place."""
@@ -79,11 +79,11 @@ class GateBank:
         """Gates of a layer's output channels, gathered for all layers at once; None: all open."""
         if self.values is None:
             return None
-        if self._parts is None:
+        if self._gathered is None:
             slots = [layer.slots for layer in self._layers]
             gathered = self.values[torch.cat(slots)].to(self._layers[0].layer.weight.device)
-            self._parts = gathered.split([len(part) for part in slots])
-        return self._parts[place]
+            self._gathered = gathered.split([len(own) for own in slots])
+        return self._gathered[place]
 
     def watch(self) -> None:
         """All gates at 1, with gradients: importances are learned before anything closes."""
@@ -117,11 +117,11 @@ class GateBank:
         ranks = self.ranks.split(self.sizes)
         return [np.flatnonzero(rank.numpy() < width) for rank, width in zip(ranks, widths, strict=True)]
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def state_dict(self) -> dict[str, torch.Tensor]:
         """What a checkpoint needs to go on."""
         return {"importance": self.importance, "ranks": self.ranks}
 
-    def load(self, state: dict[str, torch.Tensor]) -> None:
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Go on from a checkpoint of a bank of the same sizes."""
         self.importance, self.ranks = state["importance"].clone(), state["ranks"].clone()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
+from mcu.errors import InputError
 from mcu.graph.graph import FIXED, Graph, Tensor
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Kind
@@ -35,7 +36,7 @@ def kept_channels(tensor: Tensor, kept: list[np.ndarray]) -> np.ndarray:
 
 
 def shrink(
-    module: fx.GraphModule, graph: Graph, kept: list[np.ndarray], optimizer: torch.optim.Optimizer | None = None
+    module: fx.GraphModule, graph: Graph, kept: list[np.ndarray], optimizers: Sequence[torch.optim.Optimizer] = ()
 ) -> Graph:
     """Remove channels from ``module`` in place.
 
@@ -43,13 +44,13 @@ def shrink(
         module: traced network, with or without gates attached.
         graph: its present graph.
         kept: ascending members to keep, one array per group.
-        optimizer: its per-parameter state tensors of the parameter's shape are sliced as the parameters are.
+        optimizers: their state is sliced as the parameters are.
 
     Returns:
         The graph of the smaller network (same groups in the same order).
     """
     positions = [kept_channels(tensor, kept) for tensor in graph.tensors]
-    change = partial(_slice, optimizer)
+    change = partial(_slice, optimizers)
     for op in graph.ops:
         before, after = positions[op.inputs[0]], positions[op.output]
         if op.layer:
@@ -77,8 +78,8 @@ def narrowed(network: FoldedNet, kept: list[np.ndarray]) -> FoldedNet:
         for name, weight in copied.weights.items():
             op = graph.ops[int(name)]
             inputs = None if op.kind is Kind.DEPTHWISE else positions[op.inputs[0]]
-            _slice(None, weight, positions[op.output], inputs, None)
-            _slice(None, copied.biases[name], positions[op.output], None, None)
+            _slice((), weight, positions[op.output], inputs, None)
+            _slice((), copied.biases[name], positions[op.output], None, None)
     copied.graph = _renumber(graph, positions, kept)
     return copied
 
@@ -145,7 +146,7 @@ def _shrink_norm(norm: Any, after: np.ndarray, change: Change) -> None:
 
 
 def _slice(
-    optimizer: torch.optim.Optimizer | None,
+    optimizers: Sequence[torch.optim.Optimizer],
     parameter: torch.Tensor,
     outputs: np.ndarray,
     inputs: np.ndarray | None,
@@ -158,25 +159,65 @@ def _slice(
             tensor = tensor.index_select(axis, torch.as_tensor(index, device=tensor.device))
         return tensor
 
-    rewrite(parameter, optimizer, cut, cut)
+    rewrite(parameter, optimizers, cut, cut)
 
 
 def rewrite(
-    parameter: torch.Tensor, optimizer: torch.optim.Optimizer | None, values: Rewriting, state: Rewriting
+    parameter: torch.Tensor, optimizers: Sequence[torch.optim.Optimizer], values: Rewriting, state: Rewriting
 ) -> None:
-    """Give a parameter other values, and its state in the optimiser; the Parameter object, the state's key, stays."""
+    """Give a parameter other values, and its state in the optimisers; the Parameter object, the state's key, stays.
 
-    def laid_out(tensor: torch.Tensor) -> torch.Tensor:
-        # indexing may leave strides that the fast convolution kernels do not take as channels_last
-        return tensor.clone(memory_format=torch.channels_last if tensor.dim() == 4 else torch.contiguous_format)
-
-    shape, kept = parameter.shape, optimizer.state.get(parameter, {}) if optimizer else {}
-    for key, value in kept.items():
-        if isinstance(value, torch.Tensor) and value.shape == shape:
-            kept[key] = laid_out(state(value))
+    Raises:
+        InputError: for state that cannot follow.
+    """
+    for optimizer in optimizers:
+        kept = optimizer.state.get(parameter, {})
+        for key, value in kept.items():
+            if follows(optimizer, key, value, parameter):
+                kept[key] = _rewritten(value, parameter.shape, state)
     with torch.no_grad():
         parameter.grad = None
-        parameter.data = laid_out(values(parameter.data))
+        fresh = _laid_out(values(parameter.data))
+        # torch forgets a parameter's node in the autograd graph when its type changes, not when its shape does; a loss
+        # of earlier that somebody still holds would keep the node, and the next gradient be refused for its shape
+        parameter.data = fresh.new_empty(0, dtype=torch.float32 if fresh.dtype is torch.float64 else torch.float64)
+        parameter.data = fresh
+
+
+def follows(optimizer: torch.optim.Optimizer, key: str, value: Any, parameter: torch.Tensor) -> bool:
+    """Whether a value of an optimiser's state has an entry for each weight, or for each row or column of them.
+
+    Raises:
+        InputError: if it is neither that nor one number for the whole parameter.
+    """
+    if not isinstance(value, torch.Tensor | list | tuple | dict):
+        return False
+    if isinstance(value, torch.Tensor):
+        sizes = zip(value.shape, parameter.shape, strict=False)
+        if value.dim() == parameter.dim() and all(size in (1, wanted) for size, wanted in sizes):
+            return value.dim() > 0
+        if value.numel() <= 1:
+            return False
+    shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+    raise InputError(
+        f"optimizer {type(optimizer).__name__}: its state {key!r} ({shape}) of a parameter {tuple(parameter.shape)} "
+        "cannot follow channels that leave; allowed are optimizers that keep values for each weight, row or column, "
+        "such as SGD, Adam, AdamW, RMSprop, NAdam and Adafactor"
+    )
+
+
+def _rewritten(value: torch.Tensor, shape: torch.Size, state: Rewriting) -> torch.Tensor:
+    """State of the parameter's shape, or with some axes of length 1 as factored optimisers keep it."""
+    whole = state(value.expand(shape))
+    for axis, (size, full) in enumerate(zip(value.shape, shape, strict=True)):
+        if size != full:
+            whole = whole.narrow(axis, 0, 1)
+    return _laid_out(whole)
+
+
+def _laid_out(tensor: torch.Tensor) -> torch.Tensor:
+    # indexing may leave strides that the fast convolution kernels do not take as channels_last
+    return tensor.clone(memory_format=torch.channels_last if tensor.dim() == 4 else torch.contiguous_format)
 
 
 def _renumber(graph: Graph, positions: list[np.ndarray], kept: list[np.ndarray]) -> Graph:

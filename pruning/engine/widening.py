@@ -7,6 +7,7 @@ start with zero weights on it, so the function is the same and training decides 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -57,7 +58,7 @@ def widen(
     module: fx.GraphModule,
     graph: Graph,
     widths: np.ndarray,
-    optimizer: torch.optim.Optimizer | None = None,
+    optimizers: Sequence[torch.optim.Optimizer] = (),
     *,
     idle: bool = False,
 ) -> Graph:
@@ -67,7 +68,7 @@ def widen(
         module: traced network without gates.
         graph: its present graph.
         widths: int ``(groups,)``, none below the present width.
-        optimizer: its state for new weights is zero.
+        optimizers: their state for new weights is zero.
         idle: whether new channels are zero throughout. Then every gradient on them is zero, too, and they stay so.
 
     Returns:
@@ -75,7 +76,7 @@ def widen(
     """
     if (widths < graph.widths).any():
         raise ValueError(f"widths {widths.tolist()} are below the present {graph.widths.tolist()}")
-    change = partial(_extend, optimizer, idle)
+    change = partial(_extend, optimizers, idle)
     wider = [_widened(tensor, graph.widths, widths) for tensor in graph.tensors]
     for op in graph.ops:
         (_, before), (_, after) = wider[op.inputs[0]], wider[op.output]
@@ -124,7 +125,7 @@ def _widen_norm(norm: Any, after: np.ndarray, change: Change, idle: bool) -> Non
 
 
 def _extend(
-    optimizer: torch.optim.Optimizer | None,
+    optimizers: Sequence[torch.optim.Optimizer],
     idle: bool,
     parameter: torch.Tensor,
     outputs: np.ndarray,
@@ -139,7 +140,9 @@ def _extend(
             larger = _gathered(larger.transpose(0, 1), inputs, 0.0).transpose(0, 1)
         return larger
 
-    rewrite(parameter, optimizer, lambda values: grown(values, 0.0 if idle else fresh), lambda state: grown(state, 0.0))
+    rewrite(
+        parameter, optimizers, lambda values: grown(values, 0.0 if idle else fresh), lambda state: grown(state, 0.0)
+    )
 
 
 def _gathered(tensor: torch.Tensor, sources: np.ndarray, fresh: float | None) -> torch.Tensor:

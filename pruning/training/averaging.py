@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from pruning.training.evaluation import normalise
 from pruning.training.problem import Problem
@@ -31,8 +32,8 @@ class WeightAverage:
     def update(self) -> None:
         """Fold in the present weights; the first updates weigh more, so that the start is forgotten at once."""
         self.count += 1
-        part = max(1 / self.window, 1 / self.count)
-        torch._foreach_lerp_(list(self.mean.values()), [t.detach() for t in self.tensors.values()], part)
+        weight = max(1 / self.window, 1 / self.count)
+        torch._foreach_lerp_(list(self.mean.values()), [t.detach() for t in self.tensors.values()], weight)
 
     def swap(self) -> None:
         """Exchange the network's weights and the average."""
@@ -42,11 +43,11 @@ class WeightAverage:
                 tensor.copy_(self.mean[name])
                 self.mean[name] = present
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def state_dict(self) -> dict[str, torch.Tensor]:
         """What a checkpoint needs to go on."""
         return self.mean | {"": torch.tensor(self.count)}
 
-    def load(self, state: dict[str, torch.Tensor]) -> None:
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Go on from a checkpoint."""
         self.count = int(state[""])
         for name, mean in self.mean.items():
@@ -58,19 +59,11 @@ def recalibrate(module: nn.Module, problem: Problem) -> None:
 
     Statistics gathered while weights moved and channels left lag behind the final weights.
     """
-    norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over all batches
-    training = module.training
-    module.train()
     device = next(module.parameters()).device
     wanted = RECALIBRATION_BATCHES * RECALIBRATION_BATCH
     samples = torch.as_tensor(problem.x_train[:: max(1, len(problem.x_train) // wanted)][:wanted])
-    with torch.no_grad():
-        for part in samples.split(RECALIBRATION_BATCH):
-            module(normalise(part.to(device), problem).contiguous(memory_format=torch.channels_last))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    module.train(training)
+    batches = (
+        normalise(batch.to(device), problem).contiguous(memory_format=torch.channels_last)
+        for batch in samples.split(RECALIBRATION_BATCH)
+    )
+    update_bn(batches, module)

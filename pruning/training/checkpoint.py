@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +13,25 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 MANIFEST = "checkpoint.json"
+FORMAT = 2
+"""Checkpoints of another format are as good as none: a job starts again."""
+
+_TENSOR = "tensor of this name:"
+
+StateDict = dict[str, Any]
+"""Tensors and plain JSON values, in dictionaries with text keys and in lists, as deep as wanted."""
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """State of a job.
-
-    Attributes:
-        tensors: by dotted name; the first part says whose they are (``network``, ``momentum``, ``bank``, ...).
-        state: everything that is plain JSON: step, widths, trajectory.
-    """
-
-    tensors: dict[str, torch.Tensor]
-    state: dict[str, Any]
-
-    def part(self, name: str) -> dict[str, torch.Tensor]:
-        """The tensors under one first name, without it."""
-        return {key[len(name) + 1 :]: value for key, value in self.tensors.items() if key.startswith(name + ".")}
-
-
-def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+def write_checkpoint(folder: Path, state: StateDict) -> None:
     """Replace the folder's checkpoint in one step: a crash leaves the old one or the new one, never half of either."""
     folder.mkdir(parents=True, exist_ok=True)
-    data = save({key: value.detach().cpu().contiguous() for key, value in checkpoint.tensors.items()})
+    tensors: dict[str, torch.Tensor] = {}
+    plain = _without_tensors(state, "", tensors)
+    data = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
     digest = hashlib.sha256(data).hexdigest()
     target = folder / f"checkpoint-{digest[:16]}.safetensors"
     _write(target, data)
-    manifest = {"file": target.name, "sha256": digest, "state": checkpoint.state}
+    manifest = {"format": FORMAT, "file": target.name, "sha256": digest, "state": plain}
     text = json.dumps(manifest, sort_keys=True)
     _write(folder / MANIFEST, json.dumps({"manifest": text, "sha256": _digest(text)}).encode())
     for old in folder.glob("checkpoint-*.safetensors"):
@@ -49,17 +39,20 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
             old.unlink(missing_ok=True)
 
 
-def read_checkpoint(folder: Path) -> Checkpoint | None:
+def read_checkpoint(folder: Path) -> StateDict | None:
     """The folder's checkpoint; None if there is none or it is damaged (the job then starts again)."""
     try:
         outer = json.loads((folder / MANIFEST).read_bytes())
         if _digest(outer["manifest"]) != outer["sha256"]:
             return None
         manifest = json.loads(outer["manifest"])
+        if manifest.get("format") != FORMAT:
+            return None
         data = (folder / Path(manifest["file"]).name).read_bytes()
         if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
             return None
-        return Checkpoint(load(data), manifest["state"])
+        state: StateDict = _with_tensors(manifest["state"], load(data))
+        return state
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return None
 
@@ -70,9 +63,41 @@ def remove_checkpoint(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def named(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors under a first name."""
-    return {f"{prefix}.{key}": value for key, value in tensors.items()}
+def optimizer_state(optimizer: torch.optim.Optimizer) -> StateDict:
+    """An optimiser's ``state_dict`` with text keys."""
+    state = optimizer.state_dict()
+    return state | {"state": {str(index): kept for index, kept in state["state"].items()}}
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, state: StateDict) -> None:
+    """Go on with an optimiser whose parameters are as they were; its state is laid out in memory as they are."""
+    optimizer.load_state_dict(state | {"state": {int(index): kept for index, kept in state["state"].items()}})
+    for parameter, kept in optimizer.state.items():
+        for key, value in kept.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                kept[key] = torch.empty_like(parameter).copy_(value)
+
+
+def _without_tensors(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """The value with a name in place of each tensor, which is put into ``tensors``."""
+    if isinstance(value, torch.Tensor):
+        tensors[path] = value
+        return _TENSOR + path
+    if isinstance(value, dict):
+        return {key: _without_tensors(entry, f"{path}/{key}", tensors) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_tensors(entry, f"{path}/{index}", tensors) for index, entry in enumerate(value)]
+    return value
+
+
+def _with_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, str) and value.startswith(_TENSOR):
+        return tensors[value.removeprefix(_TENSOR)]
+    if isinstance(value, dict):
+        return {key: _with_tensors(entry, tensors) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_with_tensors(entry, tensors) for entry in value]
+    return value
 
 
 def _digest(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from mcu.int8.model import Int8Model
 from mcu.int8.reference_interpreter import ReferenceInterpreter
@@ -15,6 +16,9 @@ from pruning.training.problem import Problem
 BATCH = 500
 INT8_BATCH = 2_000
 
+LOSS_BATCHES, LOSS_BATCH = 2, 128
+"""Training batches that ``training_loss`` looks at."""
+
 
 def normalise(x: torch.Tensor, problem: Problem) -> torch.Tensor:
     """Network input from raw samples: uint8 to 0..1, then mean and standard deviation per channel."""
@@ -23,29 +27,29 @@ def normalise(x: torch.Tensor, problem: Problem) -> torch.Tensor:
     return (scaled - mean) / std
 
 
-def float_scores(module: nn.Module, x: np.ndarray, problem: Problem) -> torch.Tensor:
-    """Class scores ``(N, classes)`` of a float network on raw samples, on the CPU; the training mode is kept."""
+def float_logits(module: nn.Module, x: np.ndarray, problem: Problem) -> torch.Tensor:
+    """Logits ``(N, classes)`` of a float network on raw samples, on the CPU; the training mode is kept."""
     training = module.training
     module.eval()
     device = next(module.parameters()).device
     with torch.no_grad():
-        parts = [
-            module(normalise(part.to(device), problem).contiguous(memory_format=torch.channels_last))
-            for part in torch.as_tensor(x).split(BATCH)
+        logits = [
+            module(normalise(batch.to(device), problem).contiguous(memory_format=torch.channels_last))
+            for batch in torch.as_tensor(x).split(BATCH)
         ]
     module.train(training)
-    return torch.cat([part.flatten(1).float().cpu() for part in parts])
+    return torch.cat([batch.flatten(1).float().cpu() for batch in logits])
 
 
 def float_accuracy(module: nn.Module, x: np.ndarray, y: np.ndarray, problem: Problem) -> float:
     """Score of a float network by ``problem.metric`` (top-1 accuracy unless it says otherwise), 0..1."""
-    return score(y, float_scores(module, x, problem).argmax(1).numpy(), problem.classes, problem.metric)
+    return score(y, float_logits(module, x, problem).argmax(1).numpy(), problem.classes, problem.metric)
 
 
 def int8_inputs(model: Int8Model, x: np.ndarray, problem: Problem) -> np.ndarray:
     """Raw samples ``(N, C, H, W)`` as the int8 input ``(N, H, W, C)`` of an exported model."""
-    parts = np.array_split(x, max(1, len(x) // INT8_BATCH))
-    return np.concatenate([model_input(model, normalise(torch.as_tensor(part), problem).numpy()) for part in parts])
+    batches = np.array_split(x, max(1, len(x) // INT8_BATCH))
+    return np.concatenate([model_input(model, normalise(torch.as_tensor(b), problem).numpy()) for b in batches])
 
 
 def int8_accuracy(model: Int8Model, x: np.ndarray, y: np.ndarray, problem: Problem) -> float:
@@ -53,3 +57,18 @@ def int8_accuracy(model: Int8Model, x: np.ndarray, y: np.ndarray, problem: Probl
     return score(
         y, ReferenceInterpreter(model).predict(int8_inputs(model, x, problem)), problem.classes, problem.metric
     )
+
+
+@torch.no_grad()
+def training_loss(module: nn.Module, problem: Problem) -> float:
+    """Mean loss on a few training batches, as of a network at rest."""
+    device = next(module.parameters()).device
+    stride = max(1, len(problem.x_train) // (LOSS_BATCHES * LOSS_BATCH))  # data may come sorted by class
+    images = torch.as_tensor(np.ascontiguousarray(problem.x_train[::stride][: LOSS_BATCHES * LOSS_BATCH])).to(device)
+    labels = torch.as_tensor(problem.y_train[::stride][: LOSS_BATCHES * LOSS_BATCH]).to(device)
+    module.eval()
+    losses = [
+        functional.cross_entropy(module(normalise(x, problem)).flatten(1), y, reduction="sum")
+        for x, y in zip(images.split(LOSS_BATCH), labels.split(LOSS_BATCH), strict=True)
+    ]
+    return float(torch.stack(losses).sum()) / len(labels)

@@ -108,5 +108,5 @@ def score_card(counts: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _ratio(part: float, whole: float) -> float:
-    return float(part) / float(whole) if whole else 0.0
+def _ratio(count: float, total: float) -> float:
+    return float(count) / float(total) if total else 0.0

@@ -18,10 +18,11 @@ from mcu.budget import Budget
 from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from pruning.engine import surgery
-from pruning.training.checkpoint import Checkpoint, named, read_checkpoint, remove_checkpoint, write_checkpoint
+from pruning.training.checkpoint import read_checkpoint, remove_checkpoint, write_checkpoint
+from pruning.training.job import Job
 from pruning.training.problem import Problem, Report, Settings
 from pruning.training.recipe import Recipe
-from pruning.training.run import Rebuild, Run
+from pruning.training.run import Rebuild, Steps
 
 
 @dataclass(frozen=True)
@@ -46,27 +47,27 @@ def begin(
     report: Report,
     method: str,
     rebuild: Rebuild | None = None,
-) -> Run:
-    """A run of a method with the dense parent its recipe asks for: as teacher, as first weights, or both.
+) -> Job:
+    """A job of a method with the dense parent its recipe asks for: as teacher, as first weights, or both.
 
     Epochs of the parent count as epochs of the job, whether it was trained here or by a job before. ``rebuild`` is for
-    methods that change the structure of the network: see ``Run``.
+    methods that change the structure of the network: see ``Run.load_state_dict``.
     """
     recipe = Recipe.of(settings.hyperparameters, settings.epochs)
     if not recipe.parent_epochs:
-        return Run(problem, budget, settings, report, method, rebuild)
+        return Job(problem, budget, settings, report, method, rebuild)
     parent = _parent(problem, settings, report, recipe)
     teacher = _teacher(problem, settings, parent) if recipe.distillation else None
-    run = Run(problem, budget, settings, report, method, rebuild)
-    run.shared_seconds = parent.seconds if parent.shared else 0.0
-    run.trainer.teacher = teacher
-    if recipe.start == "parent" and run.saved is None:
-        surgery.fill(surgery.layer_tensors(run.module, run.graph), parent.tensors)
-    return run
+    job = Job(problem, budget, settings, report, method, rebuild)
+    job.shared_seconds = parent.seconds if parent.shared else 0.0
+    job.trainer.teacher = teacher
+    if recipe.start == "parent" and job.saved is None:
+        surgery.fill(job.network.tensors(), parent.tensors)
+    return job
 
 
 def _teacher(problem: Problem, settings: Settings, parent: Parent) -> FoldedNet:
-    """The parent with its batch normalisation folded: the cheapest form to ask for scores."""
+    """The parent with its batch normalisation folded: the cheapest form to ask for logits."""
     traced = trace(problem.network(), problem.input_shape)
     surgery.fill(surgery.layer_tensors(traced.module, traced.graph), parent.tensors)
     teacher = FoldedNet(traced.graph, traced.module).to(settings.device).requires_grad_(False).eval()
@@ -80,23 +81,27 @@ def _parent(problem: Problem, settings: Settings, report: Report, recipe: Recipe
     folder = shared_folder(problem, schedule)
     with locked(folder):
         if folder and (stored := read_checkpoint(folder / "trained")):
-            return Parent(stored.part("network"), float(stored.state["seconds"]), shared=True)
+            return Parent(stored["network"], float(stored["seconds"]), shared=True)
         parent = _train(problem, replace(schedule, checkpoint=folder), report)
         if folder:
-            saved = Checkpoint(named("network", parent.tensors), {"seconds": parent.seconds})
-            write_checkpoint(folder / "trained", saved)
+            write_checkpoint(folder / "trained", {"network": parent.tensors, "seconds": parent.seconds})
             remove_checkpoint(folder)
     return parent
 
 
 def _train(problem: Problem, schedule: Settings, report: Report) -> Parent:
     started = time.monotonic()
-    run = Run(problem, Budget(), schedule, report, "parent")
-    before = float(run.notes.get("seconds", 0.0))  # of an attempt that was cut off
-    for _ in run.train("parent", run.trainer.steps):
-        run.notes["seconds"] = before + time.monotonic() - started
-    tensors = surgery.layer_tensors(run.module, run.graph)
-    return Parent({n: t.detach().clone() for n, t in tensors.items()}, float(run.notes["seconds"]), shared=False)
+    job = Job(problem, Budget(), schedule, report, "parent")
+    before = float(job.notes.get("seconds", 0.0))  # of an attempt that was cut off
+
+    def timed() -> Steps:
+        for _ in job.train("parent", job.steps):
+            yield
+            job.notes["seconds"] = before + time.monotonic() - started
+
+    job.drive(timed())
+    tensors = {name: tensor.detach().clone() for name, tensor in job.network.tensors().items()}
+    return Parent(tensors, float(job.notes["seconds"]), shared=False)
 
 
 def shared_folder(problem: Problem, schedule: Settings, **more: object) -> Path | None:

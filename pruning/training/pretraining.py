@@ -3,81 +3,82 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mcu.errors import InputError
-from pruning.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from pruning.training.checkpoint import read_checkpoint, write_checkpoint
+from pruning.training.job import Job
 from pruning.training.parent import locked, shared_folder
-from pruning.training.problem import Settings
 from pruning.training.recipe import TRAINING
-from pruning.training.run import Run
+from pruning.training.run import Steps
 
 PRETRAIN = 0.4
-"""Part of the float steps before the first compression, unless ``pretrain`` says so."""
+"""Fraction of the float steps before the first compression, unless ``pretrain`` says so."""
 
 
-def pretrained_steps(settings: Settings, float_steps: int) -> int:
+def pretrained_steps(hyperparameters: Mapping[str, Any], float_steps: int) -> int:
     """Steps before the first compression, by the hyperparameter ``pretrain``.
 
     Raises:
-        InputError: for a part that is not allowed.
+        InputError: for a fraction that is not allowed.
     """
-    part = float(settings.hyperparameters.get("pretrain", PRETRAIN))
-    if not 0 <= part < 1:
-        raise InputError(f"hyperparameters.pretrain = {part}: allowed is 0 to less than 1")
-    return round(part * float_steps)
+    fraction = float(hyperparameters.get("pretrain", PRETRAIN))
+    if not 0 <= fraction < 1:
+        raise InputError(f"hyperparameters.pretrain = {fraction}: allowed is 0 to less than 1")
+    return round(fraction * float_steps)
 
 
-def pretrain(run: Run, until: int, prepare: Callable[[], None] | None = None, *, kind: str = "plain") -> None:
+def pretrain(job: Job, until: int, prepare: Callable[[], None] | None = None, *, kind: str = "plain") -> Steps:
     """Train the dense network up to step ``until``; whole epochs that another job has trained are taken from it.
 
     Jobs of a sweep that differ in their method or budget only begin with the same steps. The first one leaves its
-    state (weights, momenta, generators) in the folder of the parents, the others go on from there and end with the bits
-    they would have ended with. The time it took is charged to every one of them.
+    state (weights, optimiser, generators) in the folder of the parents, the others go on from there and end with the
+    bits they would have ended with. The time it took is charged to every one of them.
 
     Args:
-        run: a job that has not changed its network yet.
+        job: one that has not changed its network yet.
         until: optimiser step.
-        prepare: called before steps are taken here; may set ``run.trainer.adjust``.
+        prepare: called before steps are taken here; may set ``job.trainer.gradient_hook``.
         kind: what ``prepare`` does, with all that decides it; jobs of different kinds share nothing.
     """
-    epoch = len(run.trainer.batches)
+    epoch = len(job.trainer.batches)
     whole = until // epoch * epoch
-    with locked(folder := _folder(run, whole, kind)):
-        if run.trainer.step < whole:
-            _take_or_train(run, whole, prepare, folder)
-    if run.trainer.step < until:
-        _train(run, until, prepare)
-    run.shared_seconds += float(run.notes.get("taken_seconds", 0.0))  # of this attempt or of the one it goes on from
+    with locked(folder := _folder(job, whole, kind)):
+        if job.step < whole:
+            yield from _take_or_train(job, whole, prepare, folder)
+    if job.step < until:
+        yield from _train(job, until, prepare)
+    job.shared_seconds += float(job.notes.get("taken_seconds", 0.0))  # of this attempt or of the one it goes on from
 
 
-def _take_or_train(run: Run, whole: int, prepare: Callable[[], None] | None, folder: Path | None) -> None:
+def _take_or_train(job: Job, whole: int, prepare: Callable[[], None] | None, folder: Path | None) -> Steps:
     if folder and (stored := read_checkpoint(folder)):
-        run.go_on(stored)
-        run.notes["taken_seconds"] = float(stored.state["seconds"])
+        job.load_state_dict(stored)
+        job.notes["taken_seconds"] = float(stored["seconds"])
         return
-    seconds = _train(run, whole, prepare)
+    seconds = yield from _train(job, whole, prepare)
     if folder:
-        state = run.checkpoint()
-        write_checkpoint(folder, Checkpoint(state.tensors, state.state | {"seconds": seconds}))
+        write_checkpoint(folder, job.state_dict() | {"seconds": seconds})
 
 
-def _train(run: Run, until: int, prepare: Callable[[], None] | None) -> float:
+def _train(job: Job, until: int, prepare: Callable[[], None] | None) -> Generator[None, None, float]:
     """Take the steps; seconds they took, those of an attempt that was cut off included."""
     if prepare:
         prepare()
-    started, before = time.monotonic(), float(run.notes.get("seconds", 0.0))
-    for _ in run.train("pre-training", until):
-        run.notes["seconds"] = before + time.monotonic() - started
-    run.trainer.adjust = None
-    return float(run.notes.pop("seconds", 0.0))
+    started, before = time.monotonic(), float(job.notes.get("seconds", 0.0))
+    for _ in job.train("pre-training", until):
+        yield
+        job.notes["seconds"] = before + time.monotonic() - started
+    job.trainer.gradient_hook = None
+    return float(job.notes.pop("seconds", 0.0))
 
 
-def _folder(run: Run, steps: int, kind: str) -> Path | None:
+def _folder(job: Job, steps: int, kind: str) -> Path | None:
     """Where the state after so many steps belongs."""
-    chosen = run.settings.hyperparameters
-    common = replace(run.settings, hyperparameters={name: chosen[name] for name in TRAINING if name in chosen})
-    problem = run.problem
-    return shared_folder(problem, common, pretrained=[kind, steps, list(problem.frozen), problem.multiple])
+    chosen = job.hyperparameters
+    common = replace(job.settings, hyperparameters={name: chosen[name] for name in TRAINING if name in chosen})
+    problem = job.problem
+    return shared_folder(problem, common, pretrained=[kind, steps, list(problem.frozen), problem.round_to])

@@ -12,6 +12,7 @@ from torch import nn
 from mcu.budget import Budget, Resources
 from mcu.int8.model import Int8Model
 from mcu.runtime import Runtime
+from pruning.engine.network import Structure
 from pruning.training.metrics import Metric
 
 
@@ -31,7 +32,7 @@ class Problem:
         metric: what validation scores, and so every choice a method makes, are measured by.
         class_weights: how far rare classes weigh more in the loss: 0 not at all, 1 until all weigh the same.
         frozen: paths of layers that keep all their channels.
-        multiple: channels that stay or go together, in every group that divides into such units.
+        round_to: channels that stay or go together, in every group that divides into such units.
         identity: digest of the data and of the initialised network; equal problems have equal ones, and only
             problems with one share a dense parent.
     """
@@ -50,8 +51,13 @@ class Problem:
     metric: Metric = Metric.ACCURACY
     class_weights: float = 0.0
     frozen: tuple[str, ...] = ()
-    multiple: int = 1
+    round_to: int = 1
     identity: str = ""
+
+    @property
+    def structure(self) -> Structure:
+        """What is fixed about the network."""
+        return Structure(self.input_shape, self.frozen, self.round_to, self.runtime)
 
 
 @dataclass(frozen=True)

@@ -22,14 +22,14 @@ class Recipe:
 
     Attributes:
         learning_rate, weight_decay: of SGD with Nesterov momentum; one cosine to zero over the float steps.
-        label_smoothing: part of the label spread over all classes (Szegedy et al., CVPR 2016).
-        int8_part: last part of all steps, trained with int8 arithmetic simulated.
+        label_smoothing: fraction of the label spread over all classes (Szegedy et al., CVPR 2016).
+        int8_part: last fraction of all steps, trained with int8 arithmetic simulated.
         averaging: window of an exponential average of the weights, in epochs; 0 keeps the last weights.
         recalibration: whether batch statistics are taken anew before quantisation.
         parent_epochs: epochs, out of the job's own, that train the dense parent; 0 is no parent.
         start: "scratch", or "parent" to begin with the parent's weights.
-        distillation: weight of the parent's scores in the loss, 0..1 (Hinton et al., 2015).
-        distillation_temperature: both scores are divided by it.
+        distillation: weight of the parent's logits in the loss, 0..1 (Hinton et al., 2015).
+        distillation_temperature: both logits are divided by it.
     """
 
     learning_rate: float = 0.1

@@ -56,11 +56,10 @@ class Trainer:
 
     Attributes:
         recipe: optimiser, schedule and recovery.
-        module: the network under training; may be replaced on the way (``adopt``).
-        teacher: network whose scores are imitated, if any.
-        adjust: called with the module between the backward pass and the step, to change gradients; any method's own.
+        module: the network under training; may be replaced on the way (``set_module``).
+        teacher: network whose logits are imitated, if any.
+        gradient_hook: called with the module between the backward pass and the step, to change gradients.
         span: float steps over which the learning rate falls to zero once; all of them unless a method trains in stages.
-        step: optimiser steps taken so far.
         steps: optimiser steps of the whole job.
         float_steps: steps before int8 arithmetic is simulated.
     """
@@ -73,16 +72,15 @@ class Trainer:
         self.batches = Batches(problem, settings)
         self.steps = (settings.epochs - self.recipe.parent_epochs) * len(self.batches)
         self.float_steps = self.steps - round(self.recipe.int8_part * self.steps)
-        self.step = 0
         self._feed: Iterator[tuple[torch.Tensor, torch.Tensor]] = iter(())
         self.low_precision = has_fast_bf16(self.device)
         self.teacher: nn.Module | None = None
-        self.adjust: Callable[[nn.Module], None] | None = None
+        self.gradient_hook: Callable[[nn.Module], None] | None = None
         self.span = (0, self.float_steps)
         self.class_weights = _loss_weights(problem, self.device)
-        self.adopt(module)
+        self.set_module(module)
 
-    def adopt(self, module: nn.Module) -> None:
+    def set_module(self, module: nn.Module) -> None:
         """Train this network from here on, with a fresh optimiser."""
         self.module = module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         spare_slow_layers(self.module)
@@ -94,37 +92,35 @@ class Trainer:
             nesterov=True,
         )
 
-    def run(self, until: int, before: Callable[[], None] | None = None) -> Iterator[float]:
-        """Take optimiser steps up to step ``until``, yielding each loss; ``before`` runs ahead of each."""
-        self.module.train()
-        while self.step < until:
-            if self.step % len(self.batches) == 0:
-                self._feed = iter(self.batches)
-            images, labels = next(self._feed)
-            if before:
-                before()
-            yield self._take_step(images, labels)
+    def take_step(self, step: int) -> float:
+        """Take an optimiser step, the ``step``-th of the job from 0 on; its loss.
 
-    def _take_step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
+        Raises:
+            DivergedError: when the loss is not finite.
+        """
+        if not self.module.training:
+            self.module.train()
+        if step % len(self.batches) == 0:
+            self._feed = iter(self.batches)
+        images, labels = next(self._feed)
         for group in self.optimizer.param_groups:
-            group["lr"] = self._scheduled_rate()
+            group["lr"] = self._scheduled_rate(step)
         with self._autocast():
-            scores = self.module(images).flatten(1)
-        loss = self._loss(scores.float(), images, labels)
+            logits = self.module(images).flatten(1)
+        loss = self._loss(logits.float(), images, labels)
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise DivergedError(f"the loss became {value} at step {self.step} of {self.steps}")
+            raise DivergedError(f"the loss became {value} at step {step} of {self.steps}")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if self.adjust:
-            self.adjust(self.module)
+        if self.gradient_hook:
+            self.gradient_hook(self.module)
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), LARGEST_GRADIENT)
         if torch.isfinite(norm):  # one beyond all numbers has no direction; the next batch's has
             self.optimizer.step()
-        self.step += 1
         return value
 
-    def require_finite(self) -> None:
+    def require_finite(self, step: int) -> None:
         """Stop when a parameter is no number: the loss need not show it.
 
         Raises:
@@ -132,24 +128,27 @@ class Trainer:
         """
         for name, parameter in self.module.named_parameters():
             if not bool(torch.isfinite(parameter).all()):
-                raise DivergedError(f"{name} is not finite after step {self.step} of {self.steps}")
+                raise DivergedError(f"{name} is not finite after step {step} of {self.steps}")
 
-    def _loss(self, scores: torch.Tensor, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        loss = F.cross_entropy(scores, labels, self.class_weights, label_smoothing=self.recipe.label_smoothing)
+    def _loss(self, logits: torch.Tensor, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        loss = F.cross_entropy(logits, labels, self.class_weights, label_smoothing=self.recipe.label_smoothing)
         if self.teacher is None or not self.recipe.distillation:
             return loss
         with torch.no_grad(), self._autocast():
             wanted = self.teacher(images).flatten(1).float()
-        heat = self.recipe.distillation_temperature
-        soft = F.kl_div(F.log_softmax(scores / heat, 1), F.softmax(wanted / heat, 1), reduction="batchmean") * heat**2
+        temperature = self.recipe.distillation_temperature
+        soft = F.kl_div(
+            F.log_softmax(logits / temperature, 1), F.softmax(wanted / temperature, 1), reduction="batchmean"
+        )
+        soft = soft * temperature**2
         return (1 - self.recipe.distillation) * loss + self.recipe.distillation * soft
 
-    def _scheduled_rate(self) -> float:
-        if self.step < self.float_steps:
+    def _scheduled_rate(self, step: int) -> float:
+        if step < self.float_steps:
             start, end = self.span
-            warm_up = min(1.0, (self.step - start + 1) / min(WARM_UP_STEPS, max(1, (end - start) // 10)))
-            return self.recipe.learning_rate * warm_up * _cosine((self.step - start) / (end - start))
-        into_int8 = (self.step - self.float_steps) / (self.steps - self.float_steps)
+            warm_up = min(1.0, (step - start + 1) / min(WARM_UP_STEPS, max(1, (end - start) // 10)))
+            return self.recipe.learning_rate * warm_up * _cosine((step - start) / (end - start))
+        into_int8 = (step - self.float_steps) / (self.steps - self.float_steps)
         return INT8_RATE * self.recipe.learning_rate * _cosine(into_int8)
 
     def _autocast(self) -> AbstractContextManager[object]:
@@ -160,13 +159,12 @@ class Trainer:
         states = {"batches": self.batches.generator.get_state(), "torch": torch.get_rng_state()}
         return states | ({"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {})
 
-    def go_on(self, step: int, random_state: dict[str, torch.Tensor]) -> None:
-        """Continue at a checkpoint between epochs."""
-        self.step = step
-        self.batches.generator.set_state(random_state["batches"])
-        torch.set_rng_state(random_state["torch"])
-        if self.device.type == "cuda" and "cuda" in random_state:  # not in what was begun on a CPU
-            torch.cuda.set_rng_state(random_state["cuda"], self.device)
+    def load_random_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on with the generators of a checkpoint between epochs."""
+        self.batches.generator.set_state(state["batches"])
+        torch.set_rng_state(state["torch"])
+        if self.device.type == "cuda" and "cuda" in state:  # not in what was begun on a CPU
+            torch.cuda.set_rng_state(state["cuda"], self.device)
 
     def val_accuracy(self) -> float:
         """Float accuracy on the validation data."""
@@ -188,6 +186,6 @@ def _loss_weights(problem: Problem, device: torch.device) -> torch.Tensor | None
     return torch.from_numpy(class_weights(problem.y_train, problem.classes, problem.class_weights)).to(device)
 
 
-def _cosine(part: float) -> float:
+def _cosine(done: float) -> float:
     """From 1 at 0 to 0 at 1."""
-    return 0.5 * (1 + math.cos(math.pi * part))
+    return 0.5 * (1 + math.cos(math.pi * done))

@@ -1,0 +1,121 @@
+"""A job: a run on a problem, trained by our own loop, reported and kept between epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from mcu.budget import Budget, Resources
+from mcu.int8.model import Int8Model
+from pruning.engine.network import PrunableNetwork
+from pruning.training.checkpoint import (
+    StateDict,
+    load_optimizer_state,
+    optimizer_state,
+    read_checkpoint,
+    write_checkpoint,
+)
+from pruning.training.evaluation import training_loss
+from pruning.training.problem import Problem, Progress, Report, Settings, StoppedError
+from pruning.training.run import Rebuild, Run
+from pruning.training.steps import Trainer
+
+T = TypeVar("T")
+
+Charge = Callable[[Int8Model, Resources], Resources]
+
+
+class Job(Run):
+    """One method at work on one problem.
+
+    Attributes:
+        trainer: takes the optimiser steps.
+        charge: what is held against the budget, given the finished model and its measured resources; those by default.
+        folded: the network while int8 arithmetic is simulated.
+        shared_seconds: training time of a dense parent that another job had trained.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        budget: Budget,
+        settings: Settings,
+        report: Report,
+        method: str,
+        rebuild: Rebuild | None = None,
+    ) -> None:
+        self.problem, self.settings, self.report, self.method = problem, settings, report, method
+        torch.manual_seed(settings.seed)
+        network = PrunableNetwork(problem.network(), problem.structure)
+        self.trainer = Trainer(network.module, problem, settings)
+        network.optimizers = [self.trainer.optimizer]
+        super().__init__(network, budget, settings.hyperparameters, self.trainer.float_steps, self.trainer.steps)
+        self.shared_seconds = 0.0
+        self.folded: nn.Module | None = None
+        self.charge: Charge | None = None
+        saved = read_checkpoint(settings.checkpoint) if settings.checkpoint else None
+        if saved:
+            self.load_state_dict(saved, rebuild)
+
+    def drive(self, steps: Generator[None, None, T]) -> T:
+        """Take all the steps a method asks for; what it returns.
+
+        Raises:
+            StoppedError: when a report is answered with False.
+            DivergedError: when the loss is not finite.
+        """
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                answer: T = end.value
+                return answer
+            self.loss = self.trainer.take_step(self.step)
+
+    def judge(self, module: nn.Module) -> float:
+        """Mean loss on a few training batches."""
+        return training_loss(module, self.problem)
+
+    def stepped(self, phase: str) -> None:
+        """Between epochs: a checkpoint, and a report that may end the job."""
+        if self.step % len(self.trainer.batches):
+            return
+        self.trainer.require_finite(self.step)
+        if self.settings.checkpoint:
+            write_checkpoint(self.settings.checkpoint, self.state_dict())
+        self._report(phase)
+
+    def _report(self, phase: str) -> None:
+        epoch, before = len(self.trainer.batches), self.trainer.recipe.parent_epochs
+        done = before + self.step / epoch
+        step = before * epoch + self.step
+        if not self.report(Progress(step, done, phase, self.trainer.val_accuracy(), self.network.resources)):
+            raise StoppedError(f"stopped by the rule after {done:g} of {self.settings.epochs} epochs")
+
+    def replace(self, module: nn.Module) -> None:
+        """Go on with a copy of another network, with a fresh optimiser."""
+        super().replace(module)  # type: ignore[arg-type]
+        self.set_module(self.network.module)
+
+    def set_module(self, module: nn.Module) -> None:
+        """Train this module from here on, with a fresh optimiser."""
+        self.trainer.set_module(module)
+        self.network.optimizers = [self.trainer.optimizer]
+
+    def state_dict(self) -> StateDict:
+        """All that is needed to go on from here."""
+        return super().state_dict() | {
+            "optimizer": optimizer_state(self.trainer.optimizer),
+            "random": self.trainer.random_state(),
+            "folded": None if self.folded is None else self.folded.state_dict(),
+        }
+
+    def load_state_dict(self, state: StateDict, rebuild: Rebuild | None = None) -> None:
+        """Go on from there; see ``Run``."""
+        super().load_state_dict(state, rebuild)
+        if state["folded"] is None:
+            load_optimizer_state(self.trainer.optimizer, state["optimizer"])
+        self.trainer.load_random_state(state["random"])
