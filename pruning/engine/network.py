@@ -49,17 +49,19 @@ class PrunableNetwork:
         structure: what is fixed about it.
         module, graph: the network as it is now.
         model: resources as a function of the dense network's widths.
-        dense: what the dense network uses.
+        dense: what the network used that it began as.
+        origin: what the dense network uses that its lineage began with.
         idle: how many of each group's channels are zero and there for speed alone: no part of the result.
         optimizers: their state follows the channels.
     """
 
-    def __init__(self, network: nn.Module, structure: Structure) -> None:
+    def __init__(self, network: nn.Module, structure: Structure, origin: Resources | None = None) -> None:
         self.structure = structure
         self.optimizers: list[torch.optim.Optimizer] = []
         self._begin_with(network)
         self.model = ResourceModel(self.graph, structure.runtime)
         self.dense = self.model.exact(self.model.dense_widths)
+        self.origin = origin or self.dense
 
     def _begin_with(self, network: nn.Module) -> None:
         traced = self.structure.trace(network)
