@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ from pruning.engine.depth import Removal
 from pruning.engine.network import PrunableNetwork, Structure
 
 FILE = "network.safetensors"
-LAYOUT, DIGEST = "layout", "sha256"
+NOTES = "mcusweep"
+"""Key of all that the file says besides tensors: one text, as the order of several is another every time."""
+
 Removals = tuple[tuple[Removal, ...], ...]
 
 
@@ -58,8 +61,9 @@ class TrainedNetwork:
     def encode(self) -> bytes:
         """The network as a safetensors file, with its layout and a digest of everything."""
         tensors = dict(sorted(self.tensors.items()))
-        layout = json.dumps({"removals": self.removals, "widths": self.widths})
-        return save(tensors, {LAYOUT: layout, DIGEST: _digest(tensors, layout)})
+        layout = {"removals": self.removals, "widths": self.widths}
+        notes = layout | {"sha256": _digest(tensors, layout)}
+        return save(tensors, {NOTES: json.dumps(notes, sort_keys=True)})
 
     @classmethod
     def read(cls, file: Path) -> TrainedNetwork:
@@ -72,16 +76,15 @@ class TrainedNetwork:
             raise InputError(f"{file}: the trained network that this trial begins with is not there")
         try:
             with safe_open(file, framework="pt") as opened:
-                notes = opened.metadata() or {}
+                notes = json.loads((opened.metadata() or {})[NOTES])
                 tensors = {name: opened.get_tensor(name) for name in sorted(opened.keys())}
-            if notes.get(DIGEST) != _digest(tensors, notes.get(LAYOUT, "")):
+            if notes.pop("sha256") != _digest(tensors, notes):
                 raise ValueError("its digest is another")
-            layout = json.loads(notes[LAYOUT])
-        except (SafetensorError, ValueError, OSError) as error:
+            removals = tuple(tuple((total, goes) for total, goes in stage) for stage in notes["removals"])
+            return cls(removals, tuple(notes["widths"]), tensors)
+        except (SafetensorError, ValueError, KeyError, OSError) as error:
             raise InputError(f"{file}: the trained network that this trial begins with is damaged: {error}") from None
-        removals = tuple(tuple((total, goes) for total, goes in stage) for stage in layout["removals"])
-        return cls(removals, tuple(layout["widths"]), tensors)
 
 
-def _digest(tensors: Mapping[str, torch.Tensor], layout: str) -> str:
-    return hashlib.sha256(save(dict(tensors)) + layout.encode()).hexdigest()
+def _digest(tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]) -> str:
+    return hashlib.sha256(save(dict(tensors)) + json.dumps(layout, sort_keys=True).encode()).hexdigest()
