@@ -11,9 +11,11 @@ import pytest
 from mcu.errors import InputError
 from orchestrator.planning.plan import Plan, Start
 from orchestrator.spec import NETWORK, EpochReport, TrialResult, TrialSpec
-from orchestrator.worker.trial import run_trial
+from orchestrator.worker.trial import inheriting, problem_of, run_trial
+from pruning.training.evaluation import float_accuracy
 from pruning.training.trained import TrainedNetwork
 from search_spaces.sweep import SweepConfig
+from search_spaces.tasks import load_task
 
 pytest.importorskip("sklearn", reason="the digits of scikit-learn are the smallest real data set")
 
@@ -58,19 +60,16 @@ def test_each_job_is_within_its_budget_and_speaks_of_the_dense_network(line):
 
 
 def test_a_job_begins_where_its_ancestor_ended(line):
-    root, specs, _ = line
-    first: dict[str | None, float] = {}
-
-    def note(spec: TrialSpec) -> None:
-        def stop(report: EpochReport) -> bool:
-            first[spec.ancestor] = report.val_accuracy or 0.0
-            return False
-
-        assert run_trial(spec, root, stop).state == "stopped"
-
-    note(specs[2])
-    note(specs[2].model_copy(update={"ancestor": None, "parent": None}))
-    assert first[specs[1].hash()] > first[None] + 0.2
+    root, specs, results = line
+    task = load_task(specs[2].task)
+    problem = inheriting(problem_of(specs[2], task), specs[2], root)
+    network = problem.start().eval()
+    assert float_accuracy(network, task.x_test, task.y_test, problem) == pytest.approx(
+        results[1].float_accuracy, abs=0.1
+    )
+    assert problem.structure.model(network).graph.channels.tolist() == [w for w in results[1].widths.values() if w]
+    fresh = float_accuracy(problem.network().eval(), task.x_test, task.y_test, problem)
+    assert results[1].float_accuracy > fresh + 0.4
 
 
 def test_the_trained_network_is_an_artifact(line):
