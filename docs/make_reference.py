@@ -6,16 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Float, Integer
-
 from mcu.devices import catalogue
 from orchestrator.cli import main as cli
 from orchestrator.methods import BUILT_IN
-from orchestrator.queries import where
-from orchestrator.queries.query import SUMMARY
-from orchestrator.storage.column_meanings import MEANINGS, SUMMARIES
-from orchestrator.storage.columns import COLUMNS, NESTED
-from orchestrator.storage.schema import TRIALS
+from orchestrator.queries import where_grammar
+from reports.columns import CATALOGUE, GROUP_CATALOGUE, PLAIN_KINDS
 from search_spaces.hyperparameters import FORMS, Choices, Range
 from search_spaces.sweep import SweepConfig
 
@@ -137,9 +132,10 @@ def _hyperparameters() -> str:
 
 def columns() -> str:
     """The columns of queries and of the Python frame."""
-    rows = [(f"`{name}`", _kind(name), MEANINGS[name]) for name in (*COLUMNS, *NESTED)]
-    rows.insert(len(COLUMNS), ("`param.NAME`", "as given", "the hyperparameter NAME; null where the method has none"))
-    grouped = [(f"`{name}`", SUMMARIES[name]) for name in SUMMARY]
+    rows = [(f"`{column.name}`", str(column.kind), column.meaning) for column in CATALOGUE]
+    plain = sum(column.kind in PLAIN_KINDS for column in CATALOGUE)
+    rows.insert(plain, ("`param.NAME`", "as given", "the hyperparameter NAME; null where the method has none"))
+    grouped = [(f"`{column.name}`", column.meaning) for column in GROUP_CATALOGUE]
     return (
         f"{NOTE}# Columns\n\nOf `mcusweep query`, `trials.csv`, `best --format json` and `open_study(...).trials()`. "
         "In JSON a missing value is `null`; sizes are whole numbers of bytes.\n\n"
@@ -151,20 +147,7 @@ def columns() -> str:
 
 
 def _grammar() -> str:
-    return "\n".join(line.removeprefix("    ") for line in (where.__doc__ or "").strip().splitlines()[2:])
-
-
-def _kind(name: str) -> str:
-    if name in NESTED:
-        return "object"
-    if name in ("study", "metric"):
-        return "text"
-    kind = TRIALS.c[name].type
-    if isinstance(kind, Boolean):
-        return "true or false"
-    if isinstance(kind, Integer | BigInteger):
-        return "whole number"
-    return "number" if isinstance(kind, Float) else "time" if name.endswith("_at") else "text"
+    return "\n".join(line.removeprefix("    ") for line in (where_grammar.__doc__ or "").strip().splitlines()[2:])
 
 
 def commands() -> str:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mcu.cost.arena import ArenaUse, Plan, lifetimes, live_memory, plan_around, predict_arena
+from mcu.cost.arena import Plan, lifetimes, live_memory, plan_around, predict_arena
 from mcu.errors import InputError
 from mcu.int8.model import Int8Model, Kind, QOp, op_macs
 from mcu.int8.reference_interpreter import ReferenceInterpreter, quantise_input
-from mcu.tflite import tflm
+from mcu.tflite import apart, tflm
 from mcu.tflite.reader import read_arena_plan, read_tflite
-from mcu.tflite.writer import write_tflite
 
 SAMPLED_INPUTS = 16
 """Inputs on which the reference interpreter is compared with the interpreter."""
@@ -70,16 +69,10 @@ def measure_model(data: bytes, source: str = "model") -> Measurement:
     """
     model = read_tflite(data, source)
     measured = tflm.available()
-    arena = _measured_arena(data, model, source) if measured else predict_arena(model, _plan_in_file(data, model))
+    arena = apart.measure_arena(data, source) if measured else predict_arena(model, _plan_in_file(data, model))
     live = live_memory(model)
     layers = tuple(_layer(model, op, at) for op, at in zip(model.ops, live, strict=True))
     return Measurement(len(data), arena.total, arena.activations, model.macs(), measured, layers)
-
-
-def _measured_arena(data: bytes, model: Int8Model, source: str) -> ArenaUse:
-    """The interpreter trusts its input, so only files our writer would make are given to it in this process."""
-    ours = write_tflite(model, read_arena_plan(data)) == data
-    return tflm.measure_arena(data, source) if ours else tflm.measure_arena_apart(data, source)
 
 
 def _plan_in_file(data: bytes, model: Int8Model) -> Plan | None:
@@ -142,7 +135,7 @@ def check_against_interpreter(data: bytes, reference: ReferenceInterpreter, code
     """
     if not tflm.available() or not len(codes):
         return
-    theirs, ours = tflm.run(data, codes), reference.run(codes)
+    theirs, ours = apart.run(data, codes), reference.run(codes)
     wrong = int(np.count_nonzero(theirs.reshape(len(codes), -1) != ours.reshape(len(codes), -1)))
     if wrong:
         raise ReferenceMismatchError(

@@ -11,18 +11,17 @@ import io
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from mcu.errors import InputError
+from reports.columns import Unit, unit_of
+from reports.csv_cells import safe_cell
 
 Row = dict[str, Any]
-
-_SHARES = ("accuracy", "binding_use")
-_SIZES = ("flash", "sram", "budget_flash", "budget_sram", "dense_flash", "dense_sram")
 
 
 class Format(StrEnum):
@@ -99,17 +98,13 @@ def write_atomic(path: Path, content: bytes) -> None:
         raise InputError(f"--output {path}: folder {path.absolute().parent} does not exist")
     if path.is_dir():
         raise InputError(f"--output {path}: is a folder; give a file")
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+        partial.write_bytes(content)  # with the permissions that the user's umask leaves
+        os.replace(partial, path)
     except OSError as error:
-        raise InputError(f"--output {path}: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only file system even what is not there cannot be removed
+            partial.unlink(missing_ok=True)
         raise InputError(f"--output {path}: {error.strerror}") from None
 
 
@@ -119,11 +114,12 @@ def human(name: str, value: Any) -> str:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int | float) and name.endswith(_SHARES):
+    unit = unit_of(name) if isinstance(value, int | float) else None
+    if unit is Unit.FRACTION:
         return f"{100 * value:.1f} %"
-    if isinstance(value, int | float) and name.endswith(_SIZES):
+    if unit is Unit.BYTES:
         return f"{value / 1024:,.1f} KB"
-    if isinstance(value, int | float) and name.endswith("macs"):
+    if unit is Unit.OPERATIONS:
         return f"{value / 1e6:,.2f} M"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
@@ -170,10 +166,10 @@ def _table_text(columns: Sequence[str], rows: list[Row]) -> str:
 def _csv(columns: Sequence[str], rows: list[Row]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow(map(safe_cell, columns))
     for row in rows:
         values = (row[name] for name in columns)
-        writer.writerow([json.dumps(v) if isinstance(v, dict | list | bool) else v for v in values])
+        writer.writerow([json.dumps(v) if isinstance(v, dict | list | bool) else safe_cell(v) for v in values])
     return stream.getvalue()
 
 

@@ -9,15 +9,14 @@ import pandas as pd
 
 from mcu.budget import RESOURCES
 from mcu.units import format_bytes, format_count
+from reports.columns import Kind, names
 
-NUMBERS = (
-    *("accuracy", "float_accuracy", "val_accuracy", "flash", "sram", "sram_activations", "macs"),
-    *("sram_firmware", "flash_firmware", "instructions", "budget_flash", "budget_sram", "budget_macs"),
-    *("violation", "binding_use", "duration_s", "dense_flash", "dense_sram", "dense_macs"),
-)
-TEXTS = ("method", "network", "task", "device", "state", "reason", "study", "runtime", "spec_hash")
-TIMES = ("started_at", "finished_at")
-NESTED = ("widths", "dense_widths", "trajectory", "artifacts")
+_DEFAULTS = {"seed": 0, "attempts": 1}
+_OWN = ("number", *_DEFAULTS)
+NUMBERS = tuple(name for name in names(kinds=(Kind.INTEGER, Kind.NUMBER)) if name not in _OWN)
+TEXTS = names(kinds=(Kind.TEXT,))
+TIMES = names(kinds=(Kind.TIME,))
+NESTED = names(kinds=(Kind.OBJECT, Kind.LIST))
 FINISHED = ("complete", "failed", "infeasible", "stopped")
 RESOURCE_TITLES = {"flash": "Flash", "sram": "SRAM", "macs": "MACs"}
 
@@ -42,7 +41,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
         if name not in table:
             table[name] = pd.Series([None] * len(table), dtype=object)
     table["number"] = table["number"].astype(int) if "number" in table else np.arange(len(table))
-    for name, default in (("seed", 0), ("attempts", 1)):
+    for name, default in _DEFAULTS.items():
         values = table[name] if name in table else pd.Series([default] * len(table))
         table[name] = pd.to_numeric(values, errors="coerce").fillna(default).astype(int)
     known = table[["accuracy", *RESOURCES]].notna().all(axis=1)

@@ -25,6 +25,7 @@ from search_spaces.choices import Choice, NetworkChoice, Scalar, TaskChoice, Tra
 from search_spaces.factories import is_reference
 from search_spaces.hyperparameters import DEFAULTS, Choices, Range, parse_hyperparameter
 from search_spaces.networks.registry import check_network
+from search_spaces.paths import user_path
 from search_spaces.tasks.registry import check_task
 from search_spaces.validation_errors import describe_mistake
 
@@ -316,7 +317,7 @@ def _set_leaf(table: dict[str, Any], keys: list[str], value: Any, override: str)
 
 
 def _absolute(text: str, folder: Path) -> str:
-    return str(folder / Path(text).expanduser()) if text else text
+    return str(folder / user_path(text)) if text else text
 
 
 def _refuse_base(table: dict[str, Any], where: str) -> None:

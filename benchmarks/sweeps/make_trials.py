@@ -13,17 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, insert
 
 from mcu.errors import InputError
 from orchestrator.spec import Bounds, TrialSpec
-from orchestrator.storage.connection import transaction
-from orchestrator.storage.schema import ATTEMPTS, TRAJECTORIES, TRIALS
 from orchestrator.storage.store import Store, Study
+from orchestrator.storage.transfer import REPORTS, TRIAL_NAMES, take_trials
 from reports.sample import DEVICES, sample_trials
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
 
-CHUNK = 2000
 MACHINE = {"name": "made-up", "cpu": "none: invented trials", "cores": 4}
 SWEEP = {
     "sweep": {"name": "sample", "seed": 0},
@@ -39,24 +36,10 @@ def write_study(store: Store, frame: pd.DataFrame, name: str) -> None:
         Study(0, name, SWEEP | {"sweep": {"name": name}}, None, {}, len(frame), {"mcusweep": "0"}, MACHINE, "")
     )
     records = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    with transaction(store.engine, store.url) as connection:
-        for start in range(0, len(records), CHUNK):
-            _write_chunk(connection, study.id, records[start : start + CHUNK])
+    take_trials(store, study, [_trial_row(record) for record in records])
 
 
-def _write_chunk(connection: Connection, study_id: int, records: list[dict[str, Any]]) -> None:
-    first = connection.scalar(insert(TRIALS).returning(TRIALS.c.id), [_trial_row(records[0], study_id)])
-    assert first is not None
-    if len(records) > 1:
-        connection.execute(insert(TRIALS), [_trial_row(record, study_id) for record in records[1:]])
-    ids = range(first, first + len(records))
-    pairs = list(zip(ids, records, strict=True))
-    texts = [{"trial_id": key, "trajectory_json": json.dumps(record["trajectory"])} for key, record in pairs]
-    connection.execute(insert(TRAJECTORIES), texts)
-    connection.execute(insert(ATTEMPTS), [_attempt_row(record, key) for key, record in pairs])
-
-
-def _trial_row(record: dict[str, Any], study_id: int) -> dict[str, Any]:
+def _trial_row(record: dict[str, Any]) -> dict[str, Any]:
     params = {key[6:]: value for key, value in record.items() if key.startswith("param.") and value is not None}
     spec = TrialSpec(
         task=TaskChoice(name=record["task"]),
@@ -68,23 +51,20 @@ def _trial_row(record: dict[str, Any], study_id: int) -> dict[str, Any]:
         seed=record["seed"],
         training=TrainingChoice(),
     )
-    names = [column.name for column in TRIALS.c]
-    row = {name: record.get(name) for name in names if not name.endswith("_json") and name != "id"}
-    return row | {
-        "study_id": study_id,
+    return {name: record.get(name) for name in TRIAL_NAMES} | {
         "spec_hash": spec.hash(),
         "hyperparameters_json": json.dumps(params),
         "spec_json": spec.canonical(),
         "widths_json": json.dumps(record["widths"]),
         "dense_widths_json": json.dumps(record["dense_widths"]),
         "artifacts_json": "{}",
+        "trajectory_json": json.dumps(record["trajectory"]),
+        "attempt_rows": [_attempt_row(record)],
     }
 
 
-def _attempt_row(record: dict[str, Any], trial_id: int) -> dict[str, Any]:
+def _attempt_row(record: dict[str, Any]) -> dict[str, Any]:
     return {
-        "id": f"{trial_id:016x}",
-        "trial_id": trial_id,
         "ordinal": 1,
         "lease": record["finished_at"],
         "worker_host": "made-up",
@@ -92,6 +72,8 @@ def _attempt_row(record: dict[str, Any], trial_id: int) -> dict[str, Any]:
         "started_at": record["started_at"],
         "ended_at": record["finished_at"],
         "reason": record["state"],
+        "detail": None,
+        REPORTS: [],
     }
 
 

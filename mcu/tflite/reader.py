@@ -37,6 +37,9 @@ _ADVICE = {
     "LOGISTIC": "use RELU, or SOFTMAX at the end",
 }
 _LARGEST_TENSOR = 1 << 28
+_COPYING = (Kind.CONCAT, Kind.PAD, Kind.RESHAPE, Kind.MAX_POOL, Kind.AVG_POOL)
+_SCALE_TOLERANCE = 1e-6
+"""As TensorFlow Lite Micro's kernels for pools have it."""
 
 
 def read_tflite(data: bytes, source: str = "model") -> Int8Model:
@@ -100,8 +103,7 @@ class _Reader:
         ops = []
         for view in self.graph.tables(SubGraphSlot.OPERATORS):
             op = self._operator(view)
-            if not written.issuperset(op.inputs) or op.output in written:
-                self._refuse(f"operator '{op.name}' reads a tensor before it is written, or writes one twice")
+            self._check_order(op, written)
             written.add(op.output)
             ops.append(op)
         last = self._activation(ends[1][0])
@@ -109,6 +111,21 @@ class _Reader:
         if not ops or last not in written:
             self._refuse("no operator writes its output")
         return Int8Model(tuple(self.tensors), tuple(ops), first, last, self._metadata())
+
+    def _check_order(self, op: QOp, written: set[int]) -> None:
+        """Operators read what the input or an operator before them gave, and each writes a tensor of its own."""
+        numbers = {ours: theirs for theirs, ours in self.activations.items()}
+        if op.output in written:
+            self._refuse(f"operator '{op.name}' writes tensor '{self._name(numbers[op.output])}', which has its values")
+        for tensor in op.inputs:
+            if tensor in written:
+                continue
+            name = self._name(numbers[tensor])
+            if self._data(self._view(numbers[tensor]).integer(TensorSlot.BUFFER, "<I")):
+                self._refuse(
+                    f"operator '{op.name}' takes the constant '{name}': allowed are tensors that the model computes"
+                )
+            self._refuse(f"operator '{op.name}' reads tensor '{name}' before an operator writes it")
 
     def _metadata(self) -> dict[str, str]:
         raw = self._metadata_buffer(schema.METADATA_NAME)
@@ -160,6 +177,9 @@ class _Reader:
     def _type(self, index: int) -> int:
         return self._view(index).integer(TensorSlot.TYPE, "<b")
 
+    def _type_name(self, index: int) -> str:
+        return schema.TYPE_NAMES.get(self._type(index), f"of type {self._type(index)}")
+
     def _data(self, buffer: int) -> bytes:
         if not 0 <= buffer < len(self.buffers):
             raise FlatbufferError(f"buffer {buffer} is referred to; there are {len(self.buffers)}")
@@ -171,8 +191,11 @@ class _Reader:
         wanted = {"<i4": schema.INT32, "i1": schema.INT8}[dtype]
         data, shape = self._data(self._view(index).integer(TensorSlot.BUFFER, "<I")), self._shape(index)
         if self._type(index) != wanted:
-            kind = {"<i4": "int32", "i1": "int8"}[dtype]
-            self._refuse(f"tensor '{self._name(index)}' has type {self._type(index)}; allowed here is {kind}")
+            self._refuse(
+                f"tensor '{self._name(index)}' is {self._type_name(index)}; allowed here is {schema.TYPE_NAMES[wanted]}"
+            )
+        if not data:
+            self._refuse(f"tensor '{self._name(index)}' is computed by the model; allowed here is a constant")
         if len(data) != prod(shape) * np.dtype(dtype).itemsize:
             self._refuse(f"tensor '{self._name(index)}' of shape {shape} holds {len(data)} bytes")
         return np.frombuffer(data, dtype).reshape(shape)
@@ -191,7 +214,7 @@ class _Reader:
         if index in self.activations:
             return self.activations[index]
         if self._type(index) != schema.INT8:
-            self._refuse(f"tensor '{self._name(index)}' has type {self._type(index)}; allowed is int8 (9) throughout")
+            self._refuse(f"tensor '{self._name(index)}' is {self._type_name(index)}; allowed is int8 throughout")
         scale, zero = self._quantisation(index)
         if not -128 <= int(zero[0]) <= 127:
             self._refuse(f"tensor '{self._name(index)}' has zero point {int(zero[0])}; allowed are -128 to 127")
@@ -218,13 +241,16 @@ class _Reader:
         name = self._view(outputs[0]).text(TensorSlot.NAME) or named
         if code not in _KIND_OF_CODE:
             advice = _ADVICE.get(named, f"allowed are {', '.join(sorted(_NAMES))}")
+            if named == "QUANTIZE" and self._type(inputs[0]) == schema.INT8:
+                advice = "it rescales int8 to int8, as converters do where tensors of unequal scales are concatenated"
             self._refuse(f"operator {named} (output '{self._name(outputs[0])}') is not supported: {advice}")
         kind = _KIND_OF_CODE[code]
         given: dict[str, Any] = {"kind": kind, "name": name}
         operands = inputs if kind in (Kind.ADD, Kind.CONCAT) else inputs[:1]
         given["inputs"] = tuple(self._activation(index) for index in operands)
         given["output"] = self._activation(outputs[0])
-        options = view.table(OperatorSlot.OPTIONS)
+        told = view.integer(OperatorSlot.OPTIONS_TYPE, "<B") == schema.KIND_OPTIONS.get(kind)
+        options = view.table(OperatorSlot.OPTIONS) if told else None
         given |= _RULES[kind](self, inputs, outputs[0], options)
         op = QOp(**given)
         self._check(op)
@@ -255,7 +281,7 @@ class _Reader:
 
     def _weighted(self, inputs: list[int], axis: int) -> dict[str, Any]:
         if len(inputs) < 2:
-            self._refuse("an operator has no weights")
+            self._refuse(f"an operator on '{self._name(inputs[0])}' has no weights")
         weights = self._constant(inputs[1], "i1")
         scale, zero = self._quantisation(inputs[1])
         if np.any(zero):
@@ -263,6 +289,10 @@ class _Reader:
         outer = weights.shape[axis] if weights.ndim else 0
         if len(scale) not in (1, outer):
             self._refuse(f"weights '{self._name(inputs[1])}' have {len(scale)} scales for {outer} channels")
+        quantisation = self._view(inputs[1]).table(TensorSlot.QUANTIZATION)
+        dimension = quantisation.integer(QuantizationSlot.DIMENSION) if quantisation else 0
+        if len(scale) > 1 and dimension != axis % weights.ndim:
+            self._refuse(f"weights '{self._name(inputs[1])}' have scales along axis {dimension}; allowed: outputs")
         bias = self._constant(inputs[2], "<i4") if len(inputs) > 2 and inputs[2] >= 0 else None
         if bias is not None and bias.size != outer:
             self._refuse(f"bias '{self._name(inputs[2])}' has {bias.size} values for {outer} channels")
@@ -275,7 +305,15 @@ class _Reader:
 
     def depthwise(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
         given = self._weighted(inputs, -1)
-        return given | self._convolution_window(inputs, output, given["weights"], options, DepthwiseSlot)
+        window = self._convolution_window(inputs, output, given["weights"], options, DepthwiseSlot)
+        multiplier = options.integer(DepthwiseSlot.MULTIPLIER) if options else 0
+        channels, made = self._shape(inputs[0])[-1], given["weights"].shape[-1]
+        if multiplier * channels != made:
+            self._refuse(
+                f"'{self._name(output)}' has depth_multiplier {multiplier}, "
+                f"but weights that make {made} channels of {channels}"
+            )
+        return given | window
 
     def _convolution_window(
         self, inputs: list[int], output: int, weights: np.ndarray, options: TableView | None, slots: Any
@@ -288,6 +326,8 @@ class _Reader:
         return window | {"activation": self._fused(options, slots.ACTIVATION, output)}
 
     def dense(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        if options and options.integer(1, "<b"):
+            self._refuse(f"'{self._name(output)}' has weights in a shuffled format; allowed is the default one")
         return self._weighted(inputs, 0) | {"activation": self._fused(options, 0, output)}
 
     def pool(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
@@ -322,6 +362,18 @@ class _Reader:
     def relu(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
         return {"activation": Activation.RELU}
 
+    def softmax(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        beta = float(options.scalar(0, "<f", 0.0)) if options else 0.0
+        if beta != 1.0:
+            self._refuse(f"'{self._name(output)}' is a SOFTMAX with beta {beta:g}; allowed is 1")
+        tensor = self.tensors[self._activation(output)]
+        if (tensor.scale, tensor.zero_point) != (1 / 256, -128):
+            self._refuse(
+                f"'{self._name(output)}' is a SOFTMAX with scale {tensor.scale:g}, zero point {tensor.zero_point}; "
+                "allowed are 1/256 and -128"
+            )
+        return {}
+
     def nothing(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
         return {}
 
@@ -332,13 +384,32 @@ class _Reader:
         shapes = [self.tensors[index].shape for index in op.inputs]
         output = self.tensors[op.output].shape
         expected = output_shape(op, shapes, output)
-        if expected is None or (expected != output and op.kind is not Kind.DENSE) or prod(expected) != prod(output):
-            self._refuse(f"operator '{op.name}' makes shape {output} of {', '.join(map(str, shapes))}")
-        if op.kind is Kind.CONCAT:
-            like = self.tensors[op.output]
-            for tensor in (self.tensors[index] for index in op.inputs):
-                if (tensor.scale, tensor.zero_point) != (like.scale, like.zero_point):
-                    self._refuse(f"operator '{op.name}' concatenates tensors of unequal quantisation; allowed is one")
+        if expected is None:
+            self._refuse(f"operator '{op.name}' {self._misfit(op, shapes)}")
+        if (expected != output and op.kind is not Kind.DENSE) or prod(expected) != prod(output):
+            self._refuse(f"operator '{op.name}' states shape {output} for its output, which comes to {expected}")
+        if op.kind in _COPYING:
+            self._check_copied(op)
+
+    def _check_copied(self, op: QOp) -> None:
+        """Kernels that copy codes do not look at what the codes mean: it must be the same on both sides."""
+        target = self.tensors[op.output]
+        for source in (self.tensors[index] for index in op.inputs):
+            if abs(source.scale - target.scale) > _SCALE_TOLERANCE or source.zero_point != target.zero_point:
+                self._refuse(
+                    f"operator '{op.name}' copies codes of scale {source.scale:g}, zero point {source.zero_point} to "
+                    f"scale {target.scale:g}, zero point {target.zero_point}: unequal quantisation; allowed is one"
+                )
+
+    def _misfit(self, op: QOp, shapes: list[tuple[int, ...]]) -> str:
+        """Why an operator cannot take its inputs."""
+        given = " and ".join(map(str, shapes))
+        if op.weights is None:
+            return f"is a {op.kind} of {given}, which do not fit together"
+        channels, wanted = shapes[0][-1], op.weights.shape[-1]
+        if op.kind is Kind.CONV and channels % wanted == 0:
+            return f"is a convolution in {channels // wanted} groups; allowed is 1, or a DEPTHWISE_CONV_2D"
+        return f"has weights of shape {op.weights.shape}, which do not fit its input {given}"
 
 
 _RULES: dict[Kind, Callable[[_Reader, list[int], int, TableView | None], dict[str, Any]]] = {
@@ -353,6 +424,6 @@ _RULES: dict[Kind, Callable[[_Reader, list[int], int, TableView | None], dict[st
     Kind.MEAN: _Reader.mean,
     Kind.RELU: _Reader.relu,
     Kind.RESHAPE: _Reader.nothing,
-    Kind.SOFTMAX: _Reader.nothing,
+    Kind.SOFTMAX: _Reader.softmax,
 }
 _NAMES = {schema.OPERATOR_NAMES[code] for code in _KIND_OF_CODE}

@@ -14,7 +14,12 @@ SCHEMA_VERSION = 3
 OFFLINE_PLAN_NAME = "OfflineMemoryAllocation"
 METADATA_NAME = "mcusweep"
 
-FLOAT32, INT32, INT8 = 0, 2, 9
+INT32, INT8 = 2, 9
+TYPE_NAMES = {
+    0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 5: "text", 6: "bool", 7: "int16", 8: "complex64",
+    9: "int8", 10: "float64", 11: "complex128", 12: "uint64", 16: "uint16", 17: "int4",
+}  # fmt: skip
+"""Element types of tensors."""
 SAME, VALID = 0, 1
 
 KIND_CODE = {

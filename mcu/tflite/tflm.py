@@ -1,5 +1,6 @@
 """TensorFlow Lite Micro's interpreter as the measuring instrument: arena bytes and reference outputs.
 
+The interpreter does not verify its input and may end its process: files from elsewhere are for ``mcu.tflite.apart``.
 The ``tflite-micro`` wheel exists on Linux only; ``available`` tells, and everything else in mcusweep works without.
 """
 
@@ -9,13 +10,11 @@ import importlib
 import importlib.util
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -52,38 +51,6 @@ def measure_arena(data: bytes, source: str = "model") -> ArenaUse:
     if len(found) != 3:
         raise InputError(f"{source}: tflite-micro printed no arena figures; allowed is a version that records them")
     return ArenaUse(int(found["total"]), int(found["head"]), int(found["tail"]))
-
-
-def measure_arena_apart(data: bytes, source: str = "model") -> ArenaUse:
-    """``measure_arena`` in a process of its own, for files from elsewhere: the interpreter does not verify its input.
-
-    Raises:
-        InputError: as ``measure_arena``, or if the interpreter crashes on the file.
-    """
-    root = str(Path(__file__).resolve().parent.parent)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-c", _CHILD, source]
-    child = subprocess.run(command, input=data, capture_output=True, env=environment, check=False)
-    words = child.stdout.split()
-    if child.returncode == 0 and len(words) == 3:
-        return ArenaUse(*(int(word) for word in words))
-    if child.returncode == _REFUSED:
-        raise InputError(child.stderr.decode("utf-8", "replace").strip())
-    raise InputError(f"{source}: TensorFlow Lite Micro crashes on it: the file is damaged")
-
-
-_REFUSED = 3
-_CHILD = f"""
-import sys
-from mcu.tflite import tflm
-from mcu.errors import InputError
-try:
-    use = tflm.measure_arena(sys.stdin.buffer.read(), sys.argv[1])
-except InputError as error:
-    print(error, file=sys.stderr)
-    sys.exit({_REFUSED})
-print(use.total, use.activations, use.persistent)
-"""
 
 
 def run(data: bytes, inputs: np.ndarray, source: str = "model") -> np.ndarray:
@@ -150,7 +117,8 @@ class _Captured:
         """Write what other threads said meanwhile to the real stderr."""
         rest = re.sub(ours, "", self.text, flags=re.MULTILINE).strip("\n")
         if rest:
-            os.write(2, rest.encode() + b"\n")
+            with suppress(OSError):  # a full log must not stop a trial
+                os.write(2, rest.encode() + b"\n")
 
 
 @contextmanager

@@ -74,9 +74,9 @@ def query(
 ) -> None:
     """Rows of the trial table, filtered and sorted."""
     from orchestrator.queries.query import Query, list_studies, run_query
-    from orchestrator.storage.columns import SHORT
     from orchestrator.storage.store import Store
     from orchestrator.tables import Format, find_format, write_rows
+    from reports.columns import Shown, names
 
     style = find_format(format_name)
     if studies and any((study, where, columns, sort, limit, front, group)):
@@ -89,7 +89,7 @@ def query(
     chosen = study_names(store, study)
     wanted = names_in(columns)
     if not wanted and style is Format.TABLE and not group:
-        wanted = ("study", *SHORT) if len(chosen) > 1 or "*" in chosen else SHORT
+        wanted = ("study",) * (len(chosen) > 1 or "*" in chosen) + names(shown=Shown.TERMINAL)
     asked = Query(chosen, where, wanted, names_in(sort), limit, names_in(front), names_in(group))
     answer = run_query(store, asked)
     write_rows(answer.columns, answer.rows, style, output)
@@ -130,11 +130,12 @@ def best(
     if format_name == "json":
         print(json.dumps(answer.as_dict(), indent=2))
         return
-    from orchestrator.storage.columns import SHORT
     from orchestrator.tables import Format, write_rows
+    from reports.columns import Shown, names
 
-    rows = [{name: row[name] for name in SHORT} for row in (answer.trial, *answer.runners_up)]
-    write_rows(SHORT, rows, Format.TABLE)
+    short = names(shown=Shown.TERMINAL)
+    rows = [{name: row[name] for name in short} for row in (answer.trial, *answer.runners_up)]
+    write_rows(short, rows, Format.TABLE)
     print(answer.reason, file=sys.stderr)
 
 

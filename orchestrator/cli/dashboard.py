@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from sqlalchemy.engine import URL
 
 from mcu.errors import InputError
 from orchestrator.cli.options import STORAGE, Storage
+
+if TYPE_CHECKING:
+    from orchestrator.storage.store import Store
 
 Port = Annotated[int, typer.Option("--port", metavar="N", help="Port on this machine; 0 for any.")]
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -27,7 +29,7 @@ def dashboard(port: Port = 8080, storage: Storage = STORAGE) -> None:
     store = Store(storage)
     from wsgiref.simple_server import make_server
 
-    app = reading_only(dashboard_app(store.url))
+    app = reading_only(dashboard_app(store))
     try:
         server = make_server("127.0.0.1", port, app, handler_class=_quiet_handler())
     except (OSError, OverflowError) as error:
@@ -41,21 +43,14 @@ def dashboard(port: Port = 8080, storage: Storage = STORAGE) -> None:
             print("stopped", file=sys.stderr)
 
 
-def dashboard_app(url: URL) -> WsgiApp:
+def dashboard_app(store: Store) -> WsgiApp:
     """The dashboard over a connection that cannot write."""
     from optuna_dashboard import wsgi
 
     from orchestrator.storage.optuna_storage import open_optuna
 
-    app: WsgiApp = wsgi(open_optuna(read_only(url), writing=False))
+    app: WsgiApp = wsgi(open_optuna(store.url, writing=False))
     return app
-
-
-def read_only(url: URL) -> URL:
-    """The address of a database in a form that refuses to write; connections to a file do so by themselves."""
-    if url.get_backend_name() == "sqlite":
-        return url
-    return url.update_query_dict({"options": "-c default_transaction_read_only=on"})
 
 
 def reading_only(app: WsgiApp) -> WsgiApp:

@@ -6,7 +6,6 @@ need when they run, so asking for stored results stays fast and loads neither to
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +14,7 @@ import typer
 
 from mcu.errors import InputError
 from orchestrator.running import supervision, supervisor
+from orchestrator.streams import UnwritableAnswer, drop_answers, settle_streams
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -72,6 +72,7 @@ def command_group() -> Any:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status; what runs a sweep gets a supervisor."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    settle_streams(answers=True)
     supervision.attach()
     if words and words[0] in supervisor.COMMANDS and not supervision.supervised():
         sys.exit(supervisor.supervise(words))
@@ -95,8 +96,11 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_answers()
         return DONE
+    except UnwritableAnswer as error:
+        drop_answers()
+        return _say(str(error), FAILED)
     except Exception as error:
         return _say(*_known(error))
 

@@ -22,6 +22,8 @@ FigureFile = Annotated[
 
 FIRMWARE_SAMPLES = 3
 FIGURE_TYPES = (".png", ".svg", ".pdf")
+LONGEST_NAME = 40
+"""Characters of a layer's name below a bar."""
 
 
 def measure(
@@ -96,13 +98,13 @@ def firmware_facts(data: bytes, source: str, device: str | None) -> dict[str, An
 
     from mcu.devices import find_device
     from mcu.firmware import measure_firmware
-    from mcu.tflite import tflm
+    from mcu.tflite import apart, tflm
     from mcu.tflite.reader import read_tflite
 
     model = read_tflite(data, source)
     shape = model.tensors[model.input].shape[1:]
     samples = np.random.default_rng(0).integers(-128, 128, (FIRMWARE_SAMPLES, *shape), dtype=np.int8)
-    expected = tflm.run(data, samples, source) if tflm.available() else None
+    expected = apart.run(data, samples, source) if tflm.available() else None
     ran = measure_firmware(model, find_device(device), samples, expected)
     return {
         "flash_firmware": ran.flash_firmware,
@@ -119,24 +121,32 @@ def firmware_facts(data: bytes, source: str, device: str | None) -> dict[str, An
 
 def _draw(measured: Measurement, path: Path) -> None:
     """Live bytes of activations while each layer runs."""
-    from matplotlib.figure import Figure
+    from reports.figures.style import PALETTE, SOFT, Style, encode, new_figure, styled
 
     names = [layer.name for layer in measured.layers]
-    canvas = Figure(figsize=(max(5.0, 0.42 * len(names)), 3.6), layout="constrained")
-    axes = canvas.add_subplot()
-    peak = max(layer.live for layer in measured.layers)
-    colours = ["#d95f02" if layer.live == peak else "#1f77b4" for layer in measured.layers]
-    axes.bar(range(len(names)), [layer.live / 1024 for layer in measured.layers], width=0.85, color=colours)
-    axes.axhline(measured.sram / 1024, color="0.4", linestyle="--", linewidth=1)
-    word = "measured" if measured.measured else "predicted"
-    axes.annotate(f"arena, {word}", (len(names) - 0.5, measured.sram / 1024), ha="right", va="bottom", fontsize=8)
-    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
-    axes.set_ylabel("live activations, KB")
-    axes.spines[["top", "right"]].set_visible(False)
+    with styled(Style.PAPER):
+        figure = new_figure(max(5.0, 0.42 * len(names)), 3.6)
+        axes = figure.add_subplot()
+        peak = max(layer.live for layer in measured.layers)
+        colours = [PALETTE[1] if layer.live == peak else PALETTE[0] for layer in measured.layers]
+        axes.bar(range(len(names)), [layer.live / 1024 for layer in measured.layers], width=0.85, color=colours)
+        axes.axhline(measured.sram / 1024, color=SOFT, linestyle="--", linewidth=1)
+        word = "measured" if measured.measured else "predicted"
+        axes.annotate(f"arena, {word}", (len(names) - 0.5, measured.sram / 1024), ha="right", va="bottom")
+        axes.set_xticks(range(len(names)), [_shown(name) for name in names], rotation=60, ha="right")
+        axes.grid(visible=False, axis="x")
+        axes.set_ylabel("live activations, KB")
+        kind = path.suffix[1:]
+        drawn = encode(figure, (kind,), dpi=160)[kind]
     try:
-        canvas.savefig(path, dpi=160)
+        path.write_bytes(drawn)
     except OSError as error:
         raise InputError(f"--figure {path}: cannot be written: {error.strerror}") from None
+
+
+def _shown(name: str) -> str:
+    """The end of a name, which says most: converters join the paths of all layers that were fused."""
+    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
 
 
 COMMANDS = (measure,)

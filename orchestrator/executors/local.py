@@ -16,6 +16,7 @@ from pathlib import Path
 from orchestrator.executors.attempt import WorkerSetting, extend_path, limit_threads, run_attempt
 from orchestrator.executors.base import Event, Executor, ExecutorError, Finished, LossReason, Lost, Reported, Started
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
+from orchestrator.streams import settle_streams
 
 GRACE_SECONDS = 5.0
 _SPAWN = multiprocessing.get_context("spawn")  # a forked torch hangs
@@ -145,6 +146,7 @@ def _memory_is_short() -> bool:
 
 def serve(connection: Connection, setting: WorkerSetting) -> None:
     """What a worker process does: one attempt after another, until its driver closes the pipe or dies."""
+    settle_streams(answers=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     limit_threads(setting.threads)

@@ -147,6 +147,8 @@ def _show_token() -> None:
 
 
 def _start(options: dict[str, Any], address: str | None) -> None:
+    if os.path.expanduser("~") == "~":
+        os.environ["HOME"] = os.devnull
     for last in (False, True):
         try:
             ray.init(**options, logging_level="ERROR", log_to_driver=False, namespace=_NAMESPACE)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import sqlalchemy as sa
 
 from mcu.budget import RESOURCES, Budget
 from mcu.devices import find_device
 from mcu.errors import InputError
 from mcu.units import format_bytes, format_count
+from orchestrator.queries.where_grammar import parse_where
 from orchestrator.spec import TrialState
-from orchestrator.storage.columns import COLUMNS, SOURCE, trial_columns
-from orchestrator.storage.connection import transaction
-from orchestrator.storage.schema import TRIALS
+from orchestrator.storage.columns import COLUMNS
+from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store
 from reports.metric import TITLES
 
@@ -76,44 +74,34 @@ def find_best(
         InputError: no trial fits; the message gives the closest one. Or those that fit are measured by two metrics.
     """
     suffix = "_firmware" if runtime == "firmware" else ""
-    used = {"flash": TRIALS.c[f"flash{suffix}"], "sram": TRIALS.c[f"sram{suffix}"], "macs": TRIALS.c.macs}
-    known = [TRIALS.c.val_accuracy.is_not(None), TRIALS.c.accuracy.is_not(None)]
-    condition = sa.and_(TRIALS.c.state.in_(MEASURED), *known, *(used[name].is_not(None) for name in RESOURCES))
-    if "*" not in studies:
-        ids = [store.study(name).id for name in studies] or [store.study().id]
-        condition = condition & TRIALS.c.study_id.in_(ids)
-    fits = sa.and_(*(used[name] <= bound for name, bound in budget.bounds().items()))
-    columns = trial_columns(store.engine.dialect.name)
-    select = sa.select(*(columns[name].label(name) for name in COLUMNS), TRIALS.c.id).select_from(SOURCE)
-    order = (TRIALS.c.val_accuracy.desc(), TRIALS.c.flash, TRIALS.c.study_id, TRIALS.c.number)
-    with transaction(store.engine, store.url) as connection:
-        statement = select.where(condition & fits).order_by(*order).limit(1 + runners_up)
-        rows = [_row(row) for row in connection.execute(statement).mappings()]
-        if not rows:
-            excess = [used[name] * 1.0 / bound for name, bound in budget.bounds().items()]
-            over = sa.func.max(*excess) if len(excess) > 1 else excess[0]
-            if store.engine.dialect.name != "sqlite" and len(excess) > 1:
-                over = sa.func.greatest(*excess)
-            closest = connection.execute(select.where(condition).order_by(over).limit(1)).mappings().first()
-            raise InputError(_nothing_fits(budget, _row(closest) if closest else None, suffix))
-        counted = sa.select(sa.func.count()).select_from(SOURCE).where(condition & fits)
-        fitting = int(connection.scalar(counted) or 0)
-        if "*" in studies or len(studies) > 1:
-            _require_one_metric(connection, sa.select(columns["metric"]).select_from(SOURCE).where(condition & fits))
-    shares = {name: rows[0][_used_name(name, suffix)] / bound for name, bound in budget.bounds().items()}
+    used = {name: _used_name(name, suffix) for name in RESOURCES}
+    known = " and ".join(f"{name} is not null" for name in ("val_accuracy", "accuracy", *used.values()))
+    measured = f"state in ({', '.join(map(repr, MEASURED))}) and {known}"
+    fits = " and ".join((measured, *(f"{used[name]} <= {bound}" for name, bound in budget.bounds().items())))
+    ids = None if "*" in studies else [store.study(name).id for name in studies] or [store.study().id]
+    with trial_search(store, parse_where(fits).condition, ids, parameters=False) as search:
+        rows = search.rows(COLUMNS, ("-val_accuracy", "flash"), 1 + runners_up)
+        fitting = search.count()
+        metrics = search.values("metric")
+    if not rows:
+        raise InputError(_nothing_fits(budget, _closest(store, budget, measured, ids, used), suffix))
+    if len(metrics) > 1 and ("*" in studies or len(studies) > 1):
+        raise InputError(f"the trials that fit are measured by {' and '.join(metrics)}: name studies of one metric")
+    shares = {name: rows[0][used[name]] / bound for name, bound in budget.bounds().items()}
     return Best(
         device, budget.bounds(), rows[0], tuple(rows[1:]), fitting, shares, _reason(rows, budget, device, fitting)
     )
 
 
-def _require_one_metric(connection: sa.Connection, metrics: sa.Select) -> None:
-    found = sorted(connection.scalars(metrics.distinct()))
-    if len(found) > 1:
-        raise InputError(f"the trials that fit are measured by {' and '.join(found)}: name studies of one metric")
-
-
-def _row(row: Any) -> dict[str, Any]:
-    return {name: row[name] for name in COLUMNS}
+def _closest(
+    store: Store, budget: Budget, measured: str, studies: Sequence[int] | None, used: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """The measured trial whose largest part of a bound is smallest."""
+    bounds = budget.bounds()
+    with trial_search(store, parse_where(measured).condition, studies, parameters=False) as search:
+        rows = search.narrow([used[name] for name in bounds])
+        over = [max(value / bound for value, bound in zip(row[1:], bounds.values(), strict=True)) for row in rows]
+        return search.by_id(COLUMNS, [rows[over.index(min(over))][0]])[0] if rows else None
 
 
 def _used_name(resource: str, suffix: str) -> str:

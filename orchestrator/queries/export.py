@@ -16,12 +16,10 @@ from mcu.errors import InputError
 from mcu.units import format_bytes, format_count
 from orchestrator.queries.trial import TrialDetails
 from orchestrator.tables import human, printable
+from reports.columns import Shown, names
 from reports.metric import TITLES
 
-_CARD_RESULTS = (
-    *("accuracy", "val_accuracy", "float_accuracy", "flash", "sram", "sram_activations", "macs"),
-    *("flash_firmware", "sram_firmware", "instructions", "binding_use"),
-)
+_CARD_RESULTS = names(shown=Shown.CARD)
 
 
 def read_artifact(trial: TrialDetails, name: str, root: Path) -> bytes:

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
-
+from mcu.budget import RESOURCES
 from mcu.errors import InputError
-from orchestrator.queries.where import Where, check_column, compile_condition, parse_where, read_as
-from orchestrator.storage.columns import (
-    COLUMNS,
-    HIGH_IS_GOOD,
-    NESTED,
-    SOURCE,
-    parameter_names,
-    trial_columns,
-)
-from orchestrator.storage.connection import transaction
-from orchestrator.storage.schema import TRIALS
+from orchestrator.queries.where_grammar import parse_where
+from orchestrator.storage.search import TrialSearch, trial_search
 from orchestrator.storage.store import Store
+from reports.columns import GROUP_CATALOGUE, HIGH_IS_GOOD
 
 GROUPS = ("budget", "method", "device", "network", "task", "study", "state", "seed")
-_BUDGET = ("device", "budget_flash", "budget_sram", "budget_macs")
-_CHUNK = 500  # ids of one "in"
+_BUDGET = ("device", *(f"budget_{name}" for name in RESOURCES))
 _LARGEST_LIMIT = 2**62
 
 
@@ -35,7 +24,7 @@ class Query:
 
     Attributes:
         studies: names; none means the latest study, ``("*",)`` all of them.
-        where: condition in the language of `orchestrator.queries.where`.
+        where: condition in the language of `orchestrator.queries.where_grammar`.
         columns: names; none means all.
         sort: names, each with ``-`` in front for descending; missing values come last either way.
         front: columns of which only non-dominated rows are kept; accuracies are maximised, all else minimised.
@@ -71,11 +60,10 @@ def run_query(store: Store, query: Query) -> Rows:
     if where.front and query.front:
         raise InputError("front(...) in --where and --front are the same thing; give one of them")
     studies = _study_ids(store, query.studies)
-    with transaction(store.engine, store.url) as connection:
-        search = _Search(connection, _columns(connection, studies), where, studies)
+    with trial_search(store, where.condition, studies) as search:
         if query.group:
             return _grouped(search, query)
-        return search.trials(query, where.front or query.front)
+        return _trials(search, query, where.front or query.front)
 
 
 def list_studies(store: Store) -> Rows:
@@ -96,104 +84,25 @@ def _study_ids(store: Store, names: Sequence[str]) -> list[int] | None:
     return [store.study(name).id for name in names] if names else [store.study().id]
 
 
-def _columns(connection: sa.Connection, studies: Sequence[int] | None) -> dict[str, sa.ColumnElement]:
-    return trial_columns(connection.dialect.name, parameter_names(connection, studies))
+def _trials(search: TrialSearch, query: Query, front: tuple[str, ...]) -> Rows:
+    names = search.names(query.columns)
+    if not front:
+        return Rows(names, search.rows(names, query.sort, query.limit))
+    return Rows(names, search.by_id(names, _front(search, front, query.sort)[: query.limit]))
 
 
-class _Search:
-    """One filtered view of the trial table."""
+def _front(search: TrialSearch, names: Sequence[str], sort: Sequence[str]) -> list[int]:
+    """Ids of the rows that no other row dominates in these columns, in order."""
+    from reports.fronts import nondominated  # numpy and moocore: only when asked for
 
-    def __init__(
-        self,
-        connection: sa.Connection,
-        columns: Mapping[str, sa.ColumnElement],
-        where: Where,
-        studies: list[int] | None,
-    ) -> None:
-        self.connection = connection
-        self.columns = columns
-        self.condition = compile_condition(where, columns)
-        if studies is not None:
-            self.condition = self.condition & TRIALS.c.study_id.in_(studies)
-
-    def trials(self, query: Query, front: tuple[str, ...]) -> Rows:
-        names = self.names(query.columns)
-        order = self.order(query.sort)
-        if not front:
-            statement = self.select(names).where(self.condition).order_by(*order).limit(query.limit)
-            return Rows(names, self.fetch(statement, names))
-        return Rows(names, self.by_id(names, self.front(front, order)[: query.limit]))
-
-    def names(self, wanted: Sequence[str]) -> tuple[str, ...]:
-        """The asked columns, checked; all plain ones and the parameters by default."""
-        if not wanted:
-            return (*COLUMNS, *(name for name in self.columns if name.startswith("param.")))
-        for name in wanted:
-            if name not in NESTED:
-                check_column(name, {**self.columns, **dict.fromkeys(NESTED, TRIALS.c.widths_json)})
-        return tuple(dict.fromkeys(wanted))
-
-    def order(self, sort: Sequence[str]) -> list[sa.ColumnElement]:
-        order: list[sa.ColumnElement] = []
-        for name in sort:
-            column = read_as(check_column(name.removeprefix("-"), self.columns))
-            order.append((column.desc() if name.startswith("-") else column.asc()).nulls_last())
-        return [*order, TRIALS.c.study_id, TRIALS.c.number]
-
-    def select(self, names: Iterable[str], *more: sa.ColumnElement) -> sa.Select:
-        """Select columns by name; the parameters of a row come as one document, decoded by `fetch`."""
-        plain = [
-            self.columns[name].label(name) for name in names if not name.startswith("param.") and name not in NESTED
-        ]
-        stored = [TRIALS.c[NESTED[name]] for name in names if name in NESTED]
-        if any(name.startswith("param.") for name in names):
-            stored.append(TRIALS.c.hyperparameters_json)
-        return sa.select(*more, *plain, *stored).select_from(SOURCE)
-
-    def fetch(self, statement: sa.Select, names: Sequence[str]) -> list[dict[str, Any]]:
-        found = self.connection.execute(statement)
-        return [_plain_row(row, names) for row in found.mappings()]
-
-    def narrow(self, names: Sequence[str], order: Sequence[sa.ColumnElement] = ()) -> list[tuple[Any, ...]]:
-        """Tuples of (id, columns...) of every row that passes the filter."""
-        columns = [read_as(check_column(name, self.columns)) for name in names]
-        statement = sa.select(TRIALS.c.id, *columns).select_from(SOURCE).where(self.condition).order_by(*order)
-        return [tuple(row) for row in self.connection.execute(statement)]
-
-    def front(self, names: Sequence[str], order: Sequence[sa.ColumnElement]) -> list[int]:
-        """Ids of the rows that no other row dominates in these columns, in order."""
-        from reports.fronts import nondominated  # numpy and moocore: only when asked for
-
-        if len(names) < 2:
-            raise InputError("--front needs at least two columns, such as flash,accuracy")
-        rows = self.narrow(names, order)
-        points = [[_number(value, name) for value, name in zip(row[1:], names, strict=True)] for row in rows]
-        if not rows:
-            return []
-        kept = nondominated(points, maximise=[name in HIGH_IS_GOOD for name in names])
-        return [row[0] for row, keep in zip(rows, kept, strict=True) if keep]
-
-    def by_id(self, names: Sequence[str], ids: Sequence[int]) -> list[dict[str, Any]]:
-        found: dict[int, dict[str, Any]] = {}
-        for start in range(0, len(ids), _CHUNK):
-            statement = self.select(names, TRIALS.c.id).where(TRIALS.c.id.in_(ids[start : start + _CHUNK]))
-            for row in self.connection.execute(statement).mappings():
-                found[row["id"]] = _plain_row(row, names)
-        return [found[key] for key in ids]
-
-
-def _plain_row(row: Mapping[Any, Any], names: Sequence[str]) -> dict[str, Any]:
-    document = row.get("hyperparameters_json")
-    parameters = json.loads(document) if document else {}
-    plain: dict[str, Any] = {}
-    for name in names:
-        if name.startswith("param."):
-            plain[name] = parameters.get(name.removeprefix("param."))
-        elif name in NESTED:
-            plain[name] = json.loads(row[NESTED[name]] or "{}")
-        else:
-            plain[name] = row[name]
-    return plain
+    if len(names) < 2:
+        raise InputError("--front needs at least two columns, such as flash,accuracy")
+    rows = search.narrow(names, sort)
+    points = [[_number(value, name) for value, name in zip(row[1:], names, strict=True)] for row in rows]
+    if not rows:
+        return []
+    kept = nondominated(points, maximise=[name in HIGH_IS_GOOD for name in names])
+    return [row[0] for row, keep in zip(rows, kept, strict=True) if keep]
 
 
 def _number(value: Any, name: str) -> float:
@@ -202,7 +111,7 @@ def _number(value: Any, name: str) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _grouped(search: _Search, query: Query) -> Rows:
+def _grouped(search: TrialSearch, query: Query) -> Rows:
     """One row per group: trials, feasible ones, mean and best accuracy, and the number of the best trial."""
     for name in query.group:
         if name not in GROUPS:
@@ -213,17 +122,14 @@ def _grouped(search: _Search, query: Query) -> Rows:
     keys = tuple(dict.fromkeys(keys))
     values = ("feasible", "val_accuracy", "accuracy", "flash", "sram", "macs", "number")
     groups: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
-    for row in search.narrow((*keys, *values), search.order(())):
+    for row in search.narrow((*keys, *values)):
         groups.setdefault(row[1 : 1 + len(keys)], []).append(row[1 + len(keys) :])
     rows = [dict(zip(keys, key, strict=True)) | _summary(members) for key, members in groups.items()]
     columns = (*keys, *SUMMARY)
     return Rows(columns, _sorted(rows, columns, query.sort)[: query.limit])
 
 
-SUMMARY = (
-    *("count", "feasible", "mean_accuracy", "best_accuracy", "best_val_accuracy"),
-    *("best_number", "best_flash", "best_sram", "best_macs"),
-)
+SUMMARY = tuple(column.name for column in GROUP_CATALOGUE)
 
 
 def _summary(members: Sequence[tuple[Any, ...]]) -> dict[str, Any]:

@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
-
 from orchestrator.planning.sweep_difference import differences
 from orchestrator.queries.best import describe_bounds
-from orchestrator.spec import FINAL_STATES, Bounds
-from orchestrator.storage.connection import transaction
-from orchestrator.storage.schema import TRIALS
+from orchestrator.spec import Bounds
+from orchestrator.storage.columns import COLUMNS
+from orchestrator.storage.conditions import FINISHED
+from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store, Study
+from reports.columns import Shown, names
 
 CELL_COLUMNS = (
     *("budget", "method", "first_trials", "second_trials", "first_feasible", "second_feasible"),
     *("first_accuracy", "second_accuracy", "difference"),
 )
-RESULTS = ("state", "val_accuracy", "accuracy", "flash", "sram", "macs")
+RESULTS = names(shown=Shown.DIFF)
 _TOLERANCE = {"val_accuracy": 1e-9, "accuracy": 1e-9}
 
 
@@ -69,15 +69,9 @@ def _sweep(study: Study) -> dict[str, Any]:
     return {**study.sweep, "workers": study.workers}
 
 
-def _finished(store: Store, study: Study) -> list[Mapping[Any, Any]]:
-    names = ("number", "method", "device", "budget_flash", "budget_sram", "budget_macs", "feasible", "spec_hash")
-    query = (
-        sa.select(*(TRIALS.c[name] for name in (*names, *RESULTS)))
-        .where((TRIALS.c.study_id == study.id) & TRIALS.c.state.in_([state.value for state in FINAL_STATES]))
-        .order_by(TRIALS.c.number)
-    )
-    with transaction(store.engine, store.url) as connection:
-        return list(connection.execute(query).mappings())
+def _finished(store: Store, study: Study) -> list[dict[str, Any]]:
+    with trial_search(store, FINISHED, [study.id], parameters=False) as search:
+        return search.rows(COLUMNS)
 
 
 def _budget(row: Mapping[Any, Any]) -> str:

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import sqlalchemy as sa
-
 from mcu.budget import RESOURCES, Budget, Resources
 from orchestrator.spec import FINAL_STATES
-from orchestrator.storage.connection import transaction
-from orchestrator.storage.schema import ATTEMPTS, EPOCH_REPORTS, TRIALS
+from orchestrator.storage.epoch_reports import open_attempts
+from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store, Study
 from orchestrator.storage.study_budgets import budgets_of
 
+_BOUNDS = tuple(f"budget_{name}" for name in RESOURCES)
+_READ = ("state", "val_accuracy", "feasible", "finished_at", "reused_from", *RESOURCES, *_BOUNDS)
 LATELY = timedelta(minutes=30)
 """Throughput is that of the trials that ended so long before the last one did."""
 
@@ -93,9 +93,9 @@ def read_status(store: Store, study: Study) -> StudyStatus:
     runner = None if holder is None else {"host": holder.host, "pid": holder.pid, "since": holder.since}
     states = store.state_counts(study)
     names = {budget: name for name, _, budget in budgets_of(study)}
-    with transaction(store.engine, store.url) as connection:
-        trials = [dict(row) for row in connection.execute(_trials(study)).mappings()]
-        attempts = [dict(row) for row in connection.execute(_open_attempts(study)).mappings()] if runner else []
+    with trial_search(store, None, [study.id], parameters=False) as search:
+        trials = search.rows(_READ)
+    attempts = open_attempts(store, study) if runner else []
     done = sum(states.get(state, 0) for state in FINAL_STATES)
     per_hour = _per_hour([row["finished_at"] for row in trials if row["finished_at"] and row["reused_from"] is None])
     left = study.planned_trials - done
@@ -105,35 +105,6 @@ def read_status(store: Store, study: Study) -> StudyStatus:
         tuple(_running(row, names) for row in attempts),
         per_hour,
         3600.0 * left / per_hour if per_hour and runner and left > 0 else None,
-    )  # fmt: skip
-
-
-def _trials(study: Study) -> sa.Select[Any]:
-    columns = ("state", "val_accuracy", "feasible", "finished_at", "reused_from", *RESOURCES)
-    bounds = (f"budget_{name}" for name in RESOURCES)
-    return sa.select(*(TRIALS.c[name] for name in (*columns, *bounds))).where(TRIALS.c.study_id == study.id)
-
-
-def _open_attempts(study: Study) -> sa.Select[Any]:
-    """Attempts that have not ended, each with its last report."""
-    last = (
-        sa.select(EPOCH_REPORTS.c.attempt_id, sa.func.max(EPOCH_REPORTS.c.id).label("id"))
-        .group_by(EPOCH_REPORTS.c.attempt_id)
-        .subquery()
-    )
-    bounds = (TRIALS.c[f"budget_{name}"] for name in RESOURCES)
-    return (
-        sa.select(
-            TRIALS.c.number, TRIALS.c.method, TRIALS.c.spec_json, *bounds,
-            ATTEMPTS.c.worker_host, ATTEMPTS.c.worker_pid, EPOCH_REPORTS.c.epochs_done, EPOCH_REPORTS.c.phase,
-        )
-        .select_from(
-            ATTEMPTS.join(TRIALS, TRIALS.c.id == ATTEMPTS.c.trial_id)
-            .outerjoin(last, last.c.attempt_id == ATTEMPTS.c.id)
-            .outerjoin(EPOCH_REPORTS, EPOCH_REPORTS.c.id == last.c.id)
-        )
-        .where((TRIALS.c.study_id == study.id) & ATTEMPTS.c.ended_at.is_(None))
-        .order_by(TRIALS.c.number)
     )  # fmt: skip
 
 

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
-
+from mcu.budget import RESOURCES
 from mcu.errors import InputError
 from orchestrator.queries.trial_scores import score_lines
-from orchestrator.storage.columns import COLUMNS, HIGH_IS_GOOD, NESTED, SOURCE, metric_column
-from orchestrator.storage.connection import transaction
-from orchestrator.storage.schema import ATTEMPTS, STUDIES, TRAJECTORIES, TRIALS
+from orchestrator.storage.columns import COLUMNS, NESTED
+from orchestrator.storage.search import read_trial, trial_search
 from orchestrator.storage.store import Store
 from orchestrator.tables import human, printable
 from orchestrator.worker.front_end import front_end_line
+from reports.columns import HIGH_IS_GOOD, NO_DIRECTION, Part, Shown, names
 
-_COMPARED = (
-    *("val_accuracy", "accuracy", "float_accuracy", "flash", "sram", "sram_activations", "macs"),
-    *("flash_firmware", "sram_firmware", "instructions", "violation", "binding_use", "duration_s"),
-)
-_STEP_COLUMNS: tuple[str, ...] = ("step", "epochs_done", "phase", "val_accuracy", "flash", "sram", "macs")
+_STEP_COLUMNS = ("step", "epochs_done", "phase", "val_accuracy", *RESOURCES)
 
 
 @dataclass(frozen=True)
@@ -58,40 +52,29 @@ def load_trial(store: Store, reference: str, study: str | None = None) -> TrialD
     if not number.isdecimal() or len(number) > 15:
         raise InputError(f"TRIAL {reference!r}: must be a trial's number, such as 12 or STUDY#12")
     found = store.study(name if mark else study)
-    metric = metric_column(store.engine.dialect.name).label("metric")
-    columns = [STUDIES.c.name.label("study"), metric, *TRIALS.c, TRAJECTORIES.c.trajectory_json]
-    source = SOURCE.outerjoin(TRAJECTORIES, TRAJECTORIES.c.trial_id == TRIALS.c.id)
-    mine = TRIALS.c.study_id == found.id
-    query = sa.select(*columns).select_from(source).where(mine & (TRIALS.c.number == int(number)))
-    with transaction(store.engine, store.url) as connection:
-        row = connection.execute(query).mappings().first()
-        if row is None:
-            last = connection.scalar(sa.select(sa.func.max(TRIALS.c.number)).where(mine))
-            there = f"it has trials 0 to {last}" if last is not None else "it has no trials yet"
-            raise InputError(f"TRIAL {number}: not in study {found.name!r}; {there}")
-        asked = sa.select(ATTEMPTS).where(ATTEMPTS.c.trial_id == row["id"]).order_by(ATTEMPTS.c.ordinal)
-        attempts = [dict(attempt) for attempt in connection.execute(asked).mappings()]
-    nested = {name: json.loads(row[stored] or "{}") for name, stored in NESTED.items()}
+    stored = read_trial(store, found, int(number))
+    if stored is None:
+        with trial_search(store, None, [found.id], parameters=False) as search:
+            last = search.rows(("number",), ("-number",), 1)
+        there = f"it has trials 0 to {last[0]['number']}" if last else "it has no trials yet"
+        raise InputError(f"TRIAL {number}: not in study {found.name!r}; {there}")
     return TrialDetails(
-        row={name: row[name] for name in COLUMNS},
-        parameters=json.loads(row["hyperparameters_json"]),
-        trajectory=json.loads(row["trajectory_json"] or "[]"),
-        attempts=[{key: value for key, value in attempt.items() if key != "trial_id"} for attempt in attempts],
-        spec=json.loads(row["spec_json"]),
-        **nested,
+        row={name: stored[name] for name in COLUMNS},
+        attempts=stored["attempt_list"],
+        **{name: stored[name] for name in (*NESTED, "parameters", "trajectory", "spec")},
     )
 
 
 def compare_trials(first: TrialDetails, second: TrialDetails) -> list[dict[str, Any]]:
     """Rows of what two trials measured: field, first, second, difference (second - first) and which is better."""
     rows = []
-    for name in _COMPARED:
+    for name in names(shown=Shown.COMPARED):
         a, b = first.row[name], second.row[name]
         if a is None and b is None:
             continue
         difference = b - a if a is not None and b is not None else None
         better = "" if not difference else "second" if (difference > 0) == (name in HIGH_IS_GOOD) else "first"
-        if name in ("binding_use", "duration_s"):
+        if name in NO_DIRECTION:
             better = ""
         rows.append({"field": name, "first": a, "second": b, "difference": difference, "better": better})
     settings = _settings(first), _settings(second)
@@ -103,10 +86,8 @@ def compare_trials(first: TrialDetails, second: TrialDetails) -> list[dict[str, 
 
 
 def _settings(trial: TrialDetails) -> dict[str, Any]:
-    names = ("study", "state", "reason", "method", "network", "task", "device", "runtime", "seed")
-    plain = {name: trial.row[name] for name in (*names, "budget_flash", "budget_sram", "budget_macs")}
     return {
-        **plain,
+        **{name: trial.row[name] for name in ("study", "state", "reason", *names(parts=(Part.ASKED,)))},
         **{f"param.{name}": value for name, value in trial.parameters.items()},
         **{f"width of {name}": value for name, value in trial.widths.items()},
     }
@@ -178,10 +159,10 @@ def _memory(memory: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _trajectory(steps: list[dict[str, Any]]) -> list[str]:
-    names = [name for name in _STEP_COLUMNS if name in steps[0]]
+    columns = [name for name in _STEP_COLUMNS if name in steps[0]]
     shown = steps if len(steps) <= 16 else [steps[round(i * (len(steps) - 1) / 15)] for i in range(16)]
-    lines: list[list[str]] = [names]
-    lines += [[human(name, step.get(name)) for name in names] for step in shown]
-    room = [max(len(line[at]) for line in lines) for at in range(len(names))]
-    texts = ["  " + "  ".join(cell.rjust(room[at]) for at, cell in enumerate(line)) for line in lines]
+    lines: list[list[str]] = [columns]
+    lines += [[human(name, step.get(name)) for name in columns] for step in shown]
+    wide = [max(len(line[at]) for line in lines) for at in range(len(columns))]
+    texts = ["  " + "  ".join(cell.rjust(wide[at]) for at, cell in enumerate(line)) for line in lines]
     return texts if len(shown) == len(steps) else [*texts, f"  ({len(shown)} of {len(steps)} steps)"]

@@ -1,60 +1,37 @@
-"""The grammar of the filter language: recursive descent from words to a small tree."""
+"""The filter language of ``query --where``: a small safe grammar, read into a `Condition`.
+
+    condition := condition or condition | condition and condition | not condition | ( condition )
+               | value (< | <= | = | == | != | <> | >= | >) value
+               | column [not] in (literal, ...)        | column [not] like 'pattern'
+               | column [not] between literal and literal | column is [not] null
+               | column                                 (a true/false column on its own)
+               | front(column, ...)                     (only as a top-level "and" term)
+    value     := column | literal
+    literal   := 12 | 0.93 | 93% | 64KB | 64kB | 4.4M | 1e-3 | 'text' | "text" | true | false
+
+Keywords ignore case. ``like`` knows ``%`` and ``_`` and ignores case on every database. A quote inside a
+text is doubled: ``'it''s'``. Dates are texts in ISO form: ``started_at >= '2026-01-01'``.
+
+Null follows SQL: a comparison with a missing value is neither true nor false, so the row is left out both by
+``accuracy < 0.9`` and by ``not accuracy < 0.9``; ask with ``accuracy is null``.
+
+Nothing the user writes reaches the database as SQL: columns are looked up in a mapping, literals are bound.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, cast
 
-from orchestrator.queries.where_tokens import Scalar, Token, fail, tokens
+from orchestrator.queries.where_tokens import Token, tokens
+from orchestrator.storage.conditions import Check, Column, Compare, Condition, Literal, Logic, fail
 
 MAX_DEPTH = 50  # nested brackets and "not"
 MAX_TERMS = 250  # comparisons; SQLite gives up at an expression depth of 1000
 MAX_CHOICES = 1000  # literals of one "in"
 
 COMPARISONS = {"=": "=", "==": "=", "!=": "!=", "<>": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column named in the expression."""
-
-    name: str
-    position: int
-
-
-@dataclass(frozen=True)
-class Literal:
-    """A number, text or truth value written in the expression."""
-
-    value: Scalar
-    position: int
-
-
-@dataclass(frozen=True)
-class Compare:
-    """``left operator right``; at least one side is a column."""
-
-    operator: str
-    left: Column | Literal
-    right: Column | Literal
-
-
-@dataclass(frozen=True)
-class Check:
-    """``column operator choices`` for in, like, between, null and a bare truth column ("true")."""
-
-    operator: str
-    column: Column
-    choices: tuple[Literal, ...] = ()
-
-
-@dataclass(frozen=True)
-class Logic:
-    """``and``, ``or`` or ``not`` over terms."""
-
-    operator: str
-    terms: tuple[Node, ...]
 
 
 @dataclass(frozen=True)
@@ -65,14 +42,14 @@ class Front:
     position: int
 
 
-Node = Compare | Check | Logic | Front
+Node = Condition | Front
 
 
 @dataclass(frozen=True)
 class Where:
     """A parsed filter: the ``condition`` for the database and the ``front`` columns to apply after it."""
 
-    condition: Node | None
+    condition: Condition | None
     front: tuple[str, ...] = ()
 
 
@@ -122,7 +99,7 @@ class _Parser:
         terms = [part()]
         while self.take(operator):
             terms.append(part())
-        return terms[0] if len(terms) == 1 else Logic(operator, tuple(terms))
+        return terms[0] if len(terms) == 1 else _logic(operator, terms)
 
     def negation(self) -> Node:
         self.depth += 1
@@ -130,7 +107,7 @@ class _Parser:
             fail(self.word.position, f"nested deeper than {MAX_DEPTH} levels")
         try:
             if self.take("not"):
-                return Logic("not", (self.negation(),))
+                return _logic("not", [self.negation()])
             if self.take("("):
                 node = self.either()
                 self.expect("')'", ")")
@@ -179,7 +156,7 @@ class _Parser:
             self.unexpected("'in', 'like' or 'between'")
         else:
             return Check("true", column)
-        return Logic("not", (node,)) if negated else node
+        return _logic("not", [node]) if negated else node
 
     def choices(self) -> tuple[Literal, ...]:
         self.expect("'('", "(")
@@ -241,10 +218,14 @@ def parse_where(expression: str) -> Where:
     fronts = [term for term in terms if isinstance(term, Front)]
     if len(fronts) > 1:
         fail(fronts[1].position, "only one front(...) is allowed")
-    rest = tuple(term for term in terms if not isinstance(term, Front))
-    condition = (rest[0] if len(rest) == 1 else Logic("and", rest)) if rest else None
+    rest = [term for term in terms if not isinstance(term, Front)]
+    condition = (rest[0] if len(rest) == 1 else _logic("and", rest)) if rest else None
     _refuse_inner_front(condition)
     return Where(condition, tuple(column.name for column in fronts[0].columns) if fronts else ())
+
+
+def _logic(operator: str, terms: Sequence[Node]) -> Logic:
+    return Logic(operator, cast(tuple[Condition, ...], tuple(terms)))  # `parse_where` refuses a front among them
 
 
 def _refuse_inner_front(node: Node | None) -> None:

@@ -10,8 +10,7 @@ from typing import NoReturn
 
 from mcu.errors import InputError
 from mcu.units import parse_bytes, parse_count
-
-Scalar = int | float | str | bool
+from orchestrator.storage.conditions import Scalar, fail
 
 MAX_LENGTH = 10_000  # characters of an expression
 KEYWORDS = frozenset({"and", "or", "not", "in", "like", "is", "null", "between", "true", "false"})
@@ -23,11 +22,6 @@ _TOKEN = re.compile(
       | (?P<mark><=|>=|==|!=|<>|[<>=(),])""",
     re.VERBOSE | re.ASCII,
 )
-
-
-def fail(position: int, message: str) -> NoReturn:
-    """Raise the InputError of one place in the expression (``position`` counts from 0, people from 1)."""
-    raise InputError(f"where, position {position + 1}: {message}")
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,17 @@ _link: socket.socket | None = None
 def attach() -> None:
     """Take up the link, if a supervisor started this process; it is not passed on to processes of this one."""
     global _link
-    number = os.environ.pop(LINK, None)
-    if number is not None:
+    number, _, parent = os.environ.pop(LINK, "").partition(":")
+    if parent != str(os.getppid()):  # nobody's, or somebody set it by hand
+        return
+    with suppress(OSError, ValueError):
         _link = socket.socket(fileno=int(number))
         threading.Thread(target=_leave_with, args=(_link,), daemon=True).start()
+
+
+def link_to(link: socket.socket) -> dict[str, str]:
+    """The variable by which a process that this one starts takes up its end of the link."""
+    return {LINK: f"{link.fileno()}:{os.getpid()}"}
 
 
 def _leave_with(link: socket.socket) -> None:

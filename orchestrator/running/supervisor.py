@@ -19,7 +19,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-from orchestrator.running.supervision import ENDED, GO_ON_STATUS, LINK, PROGRESS
+from orchestrator.running.supervision import ENDED, GO_ON_STATUS, PROGRESS, link_to
 
 COMMANDS = ("launch", "resume")
 MOST_REENTRIES = 5
@@ -78,7 +78,7 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                environment = os.environ | {LINK: str(theirs.fileno())}
+                environment = os.environ | link_to(theirs)
                 child = subprocess.Popen(
                     self._command, env=environment, pass_fds=[theirs.fileno()], start_new_session=True
                 )

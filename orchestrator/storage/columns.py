@@ -1,4 +1,4 @@
-"""The columns of the trial table by the names people use, as SQL; and which of them are better high."""
+"""The columns of the trial table, which stand in `reports.columns`, as SQL and as the lists that queries go by."""
 
 from __future__ import annotations
 
@@ -8,20 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from orchestrator.storage.schema import STUDIES, TRIALS
+from reports.columns import Kind, names
 
-COLUMNS = (
-    *("study", "number", "state", "reason", "method", "network", "task", "device", "runtime", "seed"),
-    *("budget_flash", "budget_sram", "budget_macs", "accuracy", "float_accuracy", "val_accuracy"),
-    *("metric", "flash", "sram", "sram_activations", "macs", "flash_firmware", "sram_firmware", "instructions"),
-    *("violation", "feasible", "binding_use", "measured", "duration_s", "attempts", "started_at", "finished_at"),
-    *("dense_flash", "dense_sram", "dense_macs", "spec_hash", "reused_from"),
-)
-NESTED = {"widths": "widths_json", "dense_widths": "dense_widths_json", "artifacts": "artifacts_json"}
-SHORT = (
-    *("number", "state", "method", "device", "val_accuracy", "accuracy", "flash", "sram", "macs"),
-    *("binding_use", "duration_s"),
-)
-HIGH_IS_GOOD = frozenset({"accuracy", "float_accuracy", "val_accuracy", "feasible"})
+COLUMNS = names()
+NESTED = {name: f"{name}_json" for name in names(kinds=(Kind.OBJECT,))}
 SOURCE = TRIALS.join(STUDIES, STUDIES.c.id == TRIALS.c.study_id)
 
 

@@ -16,15 +16,22 @@ if TYPE_CHECKING:
 _TRIES = 5
 
 
+def read_only(url: URL) -> URL:
+    """The address of a database in a form that refuses to write; connections to a file do so by themselves."""
+    if url.get_backend_name() == "sqlite":
+        return url
+    return url.update_query_dict({"options": "-c default_transaction_read_only=on"})
+
+
 def open_optuna(url: URL, *, writing: bool) -> RDBStorage:
-    """Optuna's tables in a database, made if they are not there; without ``writing`` nothing is made or changed.
+    """Optuna's tables in a database, made if they are not there; without ``writing`` nothing can be made or changed.
 
     Two first starts at once may both make the tables: the one that comes second finds them when it tries again.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    address, options = engine_options(url, writing=writing)
+    address, options = engine_options(url if writing else read_only(url), writing=writing)
     text = address if isinstance(address, str) else address.render_as_string(hide_password=False)
     text = text.replace("{", "{{").replace("}", "}}")  # Optuna takes an address for a template
     for left in reversed(range(_TRIES)):

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.spec import FINAL_STATES, DenseCost, TrialResult, TrialSpec, TrialState
-from orchestrator.storage.schema import RESULT_NUMBERS
+from reports.columns import Part, names
 
-RESULT_NAMES = tuple(column.name for column in RESULT_NUMBERS)
+RESULT_NAMES = names(parts=(Part.RESULT,))
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
 """Tables of the trial database that are ours; Optuna's own lie beside them in the same database.
 
 Plain SQLAlchemy Core types only, so SQLite and PostgreSQL get the same schema. Times are ISO 8601 texts in
-UTC, which sort as they read. JSON columns are canonical JSON texts.
+UTC, which sort as they read. JSON columns are canonical JSON texts. The columns of a trial stand in
+`reports.columns`.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -20,6 +23,9 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+
+import reports.columns
+from reports.columns import CATALOGUE, Kind, Part
 
 SCHEMA_VERSION = 1
 METADATA = MetaData()
@@ -46,55 +52,30 @@ STUDIES = Table(
     Column("created_at", String(32), nullable=False),
 )
 
-RESULT_NUMBERS = (
-    Column("accuracy", Float),
-    Column("float_accuracy", Float),
-    Column("val_accuracy", Float),
-    Column("flash", BigInteger),
-    Column("sram", BigInteger),
-    Column("sram_activations", BigInteger),
-    Column("flash_firmware", BigInteger),
-    Column("sram_firmware", BigInteger),
-    Column("instructions", BigInteger),
-    Column("macs", BigInteger),
-    Column("violation", Float),
-    Column("feasible", Boolean),
-    Column("binding_use", Float),
-    Column("measured", Boolean),
-    Column("duration_s", Float),
-)
+_TYPES: dict[Kind, Any] = {
+    Kind.TIME: String(32),
+    Kind.INTEGER: BigInteger,
+    Kind.NUMBER: Float,
+    Kind.TRUTH: Boolean,
+    Kind.OBJECT: Text,
+}
+
+
+def _stored(column: reports.columns.Column) -> Column[Any]:
+    """A column of the catalogue in the table of trials; a JSON text under a name of its own."""
+    name = f"{column.name}_json" if column.kind is Kind.OBJECT else column.name
+    text = String(column.length) if column.length else Text
+    return Column(name, _TYPES.get(column.kind, text), nullable=not column.required)
+
 
 TRIALS = Table(
     "mcusweep_trials",
     METADATA,
     Column("id", Integer, primary_key=True),
     Column("study_id", ForeignKey("mcusweep_studies.id"), nullable=False),
-    Column("number", Integer, nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("reason", Text),
-    Column("method", String(128), nullable=False),
-    Column("network", String(256), nullable=False),
-    Column("task", String(256), nullable=False),
-    Column("device", String(128)),
-    Column("runtime", String(16), nullable=False),
-    Column("seed", BigInteger, nullable=False),
-    Column("budget_flash", BigInteger),
-    Column("budget_sram", BigInteger),
-    Column("budget_macs", BigInteger),
-    *RESULT_NUMBERS,
-    Column("dense_flash", BigInteger),
-    Column("dense_sram", BigInteger),
-    Column("dense_macs", BigInteger),
-    Column("attempts", Integer, nullable=False, default=0),
-    Column("started_at", String(32)),
-    Column("finished_at", String(32)),
-    Column("spec_hash", String(64), nullable=False),
-    Column("reused_from", String(600)),
+    *(_stored(each) for each in CATALOGUE if each.part is not Part.LOOKED_UP and each.kind is not Kind.LIST),
     Column("hyperparameters_json", Text, nullable=False),
     Column("spec_json", Text, nullable=False),
-    Column("widths_json", Text),
-    Column("dense_widths_json", Text),
-    Column("artifacts_json", Text),
     UniqueConstraint("study_id", "number"),
     Index("mcusweep_trials_spec", "spec_hash", "state"),
     Index("mcusweep_trials_state", "study_id", "state"),

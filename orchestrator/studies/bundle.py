@@ -1,7 +1,7 @@
 """A study apart from its database: its rows and files, and both in one zip file.
 
 The zip holds ``study.json`` (format, version, the study), ``trials.jsonl`` (one trial a line, with its trajectory,
-attempts and their reports) and ``artifacts/``. Rows have the columns of `orchestrator.storage.schema`.
+attempts and their reports) and ``artifacts/``. Rows have the columns of `orchestrator.storage.transfer`.
 """
 
 from __future__ import annotations
@@ -9,24 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import sqlalchemy as sa
 from pydantic import ValidationError
 
 from mcu.errors import InputError
 from orchestrator.spec import Artifact, TrialSpec
-from orchestrator.storage.connection import artifact_root, transaction
+from orchestrator.storage.connection import artifact_root
 from orchestrator.storage.records import study_of, trial_of
-from orchestrator.storage.schema import ATTEMPTS, EPOCH_REPORTS, STUDIES, TRAJECTORIES, TRIALS
 from orchestrator.storage.store import Store, Study
+from orchestrator.storage.transfer import ATTEMPT_NAMES, REPORT_NAMES, REPORTS, STUDY_NAMES, TRIAL_NAMES, study_rows
 
 FORMAT, VERSION = "mcusweep-study", 1
-REPORTS = "rungs"  # the key of an attempt's reports in the file
-_OWN = {"id", "study_id", "trial_id", "attempt_id"}  # keys that mean something in one database only
 ReadFile = Callable[[str], bytes | None]
 
 
@@ -56,41 +54,9 @@ class StudyBundle:
 
 def bundle_of(store: Store, study: Study) -> StudyBundle:
     """A study of a database; its files are read when they are asked for."""
-    with transaction(store.engine, store.url) as connection:
-        row = connection.execute(sa.select(STUDIES).where(STUDIES.c.id == study.id)).mappings().one()
-        query = (
-            sa.select(TRIALS, TRAJECTORIES.c.trajectory_json)
-            .outerjoin(TRAJECTORIES, TRAJECTORIES.c.trial_id == TRIALS.c.id)
-            .where(TRIALS.c.study_id == study.id)
-            .order_by(TRIALS.c.number)
-        )
-        trials = [dict(trial) for trial in connection.execute(query).mappings()]
-        attempts = _attempts(connection, study.id)
+    row, trials = study_rows(store, study)
     root = artifact_root(store.url)
-    plain = [_plain(trial) | {"attempt_rows": attempts.get(trial["id"], [])} for trial in trials]
-    return StudyBundle(_plain(row), plain, lambda path: _read_below(root, path))
-
-
-def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key not in _OWN}
-
-
-def _attempts(connection: sa.Connection, study_id: int) -> dict[int, list[dict[str, Any]]]:
-    mine = sa.select(TRIALS.c.id).where(TRIALS.c.study_id == study_id)
-    reports: dict[str, list[dict[str, Any]]] = {}
-    query = (
-        sa.select(EPOCH_REPORTS)
-        .join(ATTEMPTS, ATTEMPTS.c.id == EPOCH_REPORTS.c.attempt_id)
-        .order_by(EPOCH_REPORTS.c.id)
-    )
-    for report in connection.execute(query.where(ATTEMPTS.c.trial_id.in_(mine))).mappings():
-        reports.setdefault(report["attempt_id"], []).append(_plain(report))
-    found: dict[int, list[dict[str, Any]]] = {}
-    for row in connection.execute(
-        sa.select(ATTEMPTS).where(ATTEMPTS.c.trial_id.in_(mine)).order_by(ATTEMPTS.c.ordinal)
-    ).mappings():
-        found.setdefault(row["trial_id"], []).append(_plain(row) | {REPORTS: reports.get(row["id"], [])})
-    return found
+    return StudyBundle(row, trials, lambda path: _read_below(root, path))
 
 
 def _read_below(root: Path, path: str) -> bytes | None:
@@ -123,7 +89,8 @@ def write_zip(bundle: StudyBundle, path: Path) -> list[str]:
                     archive.writestr(f"artifacts/{name}", data)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only file system even what is not there cannot be removed
+            part.unlink(missing_ok=True)
         raise InputError(f"--output {path}: {error.strerror or error}") from None
     return left_out
 
@@ -164,16 +131,15 @@ def check_bundle(bundle: StudyBundle, source: str) -> None:
     Raises:
         InputError: which trial and what is wrong with it.
     """
-    _check_columns(bundle.study, {column.name for column in STUDIES.c} - _OWN, f"{source}: the study")
+    _check_columns(bundle.study, STUDY_NAMES, f"{source}: the study")
     try:
         study_of(bundle.study | {"id": 0})
     except (TypeError, ValueError) as error:
         raise InputError(f"{source}: the study is damaged ({error})") from None
-    wanted = ({column.name for column in TRIALS.c} - _OWN) | {"trajectory_json", "attempt_rows"}
     numbers = set()
     for at, row in enumerate(bundle.trials):
         where = f"{source}: trial {row.get('number', at) if isinstance(row, dict) else at}"
-        _check_columns(row, wanted, where)
+        _check_columns(row, TRIAL_NAMES, where)
         try:
             spec = TrialSpec.model_validate_json(row["spec_json"])
             trial_of(row | {"id": 0})
@@ -191,12 +157,12 @@ def check_bundle(bundle: StudyBundle, source: str) -> None:
 
 def _check_attempts(rows: Any, where: str) -> None:
     for row in rows:
-        _check_columns(row, ({column.name for column in ATTEMPTS.c} - _OWN) | {REPORTS}, f"{where}: an attempt")
+        _check_columns(row, ATTEMPT_NAMES, f"{where}: an attempt")
         for report in row[REPORTS]:
-            _check_columns(report, {column.name for column in EPOCH_REPORTS.c} - _OWN, f"{where}: a report")
+            _check_columns(report, REPORT_NAMES, f"{where}: a report")
 
 
-def _check_columns(row: Any, wanted: set[str], where: str) -> None:
+def _check_columns(row: Any, wanted: frozenset[str], where: str) -> None:
     if not isinstance(row, dict) or set(row) != wanted:
         different = sorted(set(row) ^ wanted) if isinstance(row, dict) else ["no object"]
         raise InputError(f"{where} does not have the columns of this version: {', '.join(map(str, different[:5]))}")

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import sqlalchemy as sa
 
 from mcu.errors import InputError
 from orchestrator.planning.sweep_difference import differences
-from orchestrator.spec import FINAL_STATES, Artifact
-from orchestrator.storage.connection import artifact_root, database_label, transaction
+from orchestrator.spec import Artifact
+from orchestrator.storage.connection import artifact_root, database_label
 from orchestrator.storage.optuna_storage import open_optuna
 from orchestrator.storage.records import study_of
-from orchestrator.storage.schema import ATTEMPTS, EPOCH_REPORTS, STUDIES, TRAJECTORIES, TRIALS
 from orchestrator.storage.store import Store, Study
-from orchestrator.studies.bundle import REPORTS, StudyBundle
-
-_FINAL = {state.value for state in FINAL_STATES}
-_TRIAL_COLUMNS = [column.name for column in TRIALS.c if column.name not in ("id", "study_id", "number")]
+from orchestrator.storage.transfer import delete_rows, take_trials
+from orchestrator.studies.bundle import StudyBundle
 
 
 @dataclass(frozen=True)
@@ -55,11 +48,8 @@ def bring_in(store: Store, bundle: StudyBundle, name: str | None = None, *, new:
     with store.lock(name):
         study = _study(store, bundle, name, new)
         paths, missing = _bring_files(bundle, artifact_root(store.url))
-        counts = dict.fromkeys(("added", "filled", "known", "unfinished"), 0)
-        with transaction(store.engine, store.url) as connection:
-            here = _Here(connection, study)
-            for row in bundle.trials:
-                counts[here.take(row | {"artifacts_json": _moved(row["artifacts_json"], paths)})] += 1
+        rows = [row | {"artifacts_json": _moved(row["artifacts_json"], paths)} for row in bundle.trials]
+        counts = take_trials(store, study, rows)
     return Merged(name, **counts, missing=tuple(missing))
 
 
@@ -78,71 +68,6 @@ def _study(store: Store, bundle: StudyBundle, name: str, new: bool) -> Study:
             "export and import it under another --name"
         )
     return there
-
-
-class _Here:
-    """The trials of the study that is merged into."""
-
-    def __init__(self, connection: sa.Connection, study: Study) -> None:
-        self.connection, self.study = connection, study
-        query = sa.select(TRIALS.c.id, TRIALS.c.number, TRIALS.c.spec_hash, TRIALS.c.state)
-        rows = connection.execute(query.where(TRIALS.c.study_id == study.id)).all()
-        self.numbers = {row.number for row in rows}
-        self.finished = {row.spec_hash for row in rows if row.state in _FINAL}
-        self.open = {row.spec_hash: (row.id, row.number) for row in rows if row.state not in _FINAL}
-
-    def take(self, row: dict[str, Any]) -> str:
-        """Bring one trial in; returns which count it adds to."""
-        key = row["spec_hash"]
-        if row["state"] not in _FINAL:
-            return "unfinished"
-        if key in self.finished:
-            return "known"
-        self.finished.add(key)
-        if key in self.open:
-            trial_id, number = self.open.pop(key)
-            self._remove(trial_id)
-            self._insert(row, number)
-            return "filled"
-        self._insert(row, self._number(row["number"]))
-        return "added"
-
-    def _number(self, wanted: int) -> int:
-        """Its own number where that is the next of the plan; else one behind the plan, which a driver passes over."""
-        planned = self.study.planned_trials
-        in_plan = sum(number < planned for number in self.numbers)
-        if wanted == in_plan < planned:
-            return wanted
-        return max([planned - 1, *self.numbers]) + 1
-
-    def _remove(self, trial_id: int) -> None:
-        mine = sa.select(ATTEMPTS.c.id).where(ATTEMPTS.c.trial_id == trial_id)
-        for statement in (
-            sa.delete(EPOCH_REPORTS).where(EPOCH_REPORTS.c.attempt_id.in_(mine)),
-            sa.delete(ATTEMPTS).where(ATTEMPTS.c.trial_id == trial_id),
-            sa.delete(TRAJECTORIES).where(TRAJECTORIES.c.trial_id == trial_id),
-            sa.delete(TRIALS).where(TRIALS.c.id == trial_id),
-        ):
-            self.connection.execute(statement)
-
-    def _insert(self, row: dict[str, Any], number: int) -> None:
-        self.numbers.add(number)
-        values = {name: row[name] for name in _TRIAL_COLUMNS}
-        key = self.connection.execute(
-            sa.insert(TRIALS).values(study_id=self.study.id, number=number, **values)
-        ).inserted_primary_key
-        assert key is not None
-        trial_id = int(key[0])
-        self.connection.execute(
-            sa.insert(TRAJECTORIES).values(trial_id=trial_id, trajectory_json=row["trajectory_json"] or "[]")
-        )
-        for attempt in row["attempt_rows"]:
-            fresh = secrets.token_hex(8)
-            plain = {name: value for name, value in attempt.items() if name != REPORTS}
-            self.connection.execute(sa.insert(ATTEMPTS).values(id=fresh, trial_id=trial_id, **plain))
-            if attempt[REPORTS]:
-                reports = [report | {"attempt_id": fresh} for report in attempt[REPORTS]]
-                self.connection.execute(sa.insert(EPOCH_REPORTS), reports)
 
 
 def _bring_files(bundle: StudyBundle, root: Path) -> tuple[dict[str, str], list[str]]:
@@ -185,14 +110,7 @@ def delete_study(store: Store, study: Study) -> int:
         InputError: it is being run.
     """
     with store.lock(study.name):
-        with transaction(store.engine, store.url) as connection:
-            trials = sa.select(TRIALS.c.id).where(TRIALS.c.study_id == study.id)
-            attempts = sa.select(ATTEMPTS.c.id).where(ATTEMPTS.c.trial_id.in_(trials))
-            connection.execute(sa.delete(EPOCH_REPORTS).where(EPOCH_REPORTS.c.attempt_id.in_(attempts)))
-            connection.execute(sa.delete(ATTEMPTS).where(ATTEMPTS.c.trial_id.in_(trials)))
-            connection.execute(sa.delete(TRAJECTORIES).where(TRAJECTORIES.c.trial_id.in_(trials)))
-            count = connection.execute(sa.delete(TRIALS).where(TRIALS.c.study_id == study.id)).rowcount
-            connection.execute(sa.delete(STUDIES).where(STUDIES.c.id == study.id))
+        count = delete_rows(store, study)
         _forget(store, study.name)
     return count
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from mcu.errors import InputError
+from orchestrator.samplers.observation import OBJECTIVES
 from orchestrator.spec import FINAL_STATES
-from orchestrator.storage.connection import artifact_root, database_file, transaction
-from orchestrator.storage.schema import ATTEMPTS, EPOCH_REPORTS, TRAJECTORIES, TRIALS
+from orchestrator.storage.conditions import FINISHED
+from orchestrator.storage.connection import artifact_root
+from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store
-
-_OBJECTIVES = ("val_accuracy", "flash", "sram", "macs")
-_CHUNK = 500
+from orchestrator.storage.transfer import delete_details, noted_files
+from reports.columns import HIGH_IS_GOOD
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,9 @@ def find_waste(store: Store, *, details: bool, models: bool) -> Waste:
     """
     root = artifact_root(store.url).resolve()
     off_front = _off_front(store) if details or models else []
-    with transaction(store.engine, store.url) as connection:
-        query = sa.select(TRIALS.c.id, TRIALS.c.state, TRIALS.c.spec_hash, TRIALS.c.artifacts_json)
-        rows = connection.execute(query).all()
-    unfinished = {row.spec_hash for row in rows if row.state not in FINAL_STATES}
-    notes = {row.id: _paths(row.artifacts_json, root) for row in rows}
+    rows = noted_files(store)
+    unfinished = {spec_hash for _, state, spec_hash, _ in rows if state not in FINAL_STATES}
+    notes = {key: _inside(paths, root) for key, _, _, paths in rows}
     dropped = set(off_front) if models else set()
     needed = {path for key, paths in notes.items() if key not in dropped for path in paths}
     loose = {path for key, paths in notes.items() if key in dropped for path in paths} - needed
@@ -61,9 +58,8 @@ def find_waste(store: Store, *, details: bool, models: bool) -> Waste:
     return Waste(unknown, off_front if details else [], sorted(path for path in loose if path.exists()))
 
 
-def _paths(text: str | None, root: Path) -> list[Path]:
-    found = [(root / note["path"]).resolve() for note in json.loads(text or "{}").values()]
-    return [path for path in found if path.is_relative_to(root)]
+def _inside(paths: Sequence[str], root: Path) -> list[Path]:
+    return [full for path in paths if (full := (root / path).resolve()).is_relative_to(root)]
 
 
 def _off_front(store: Store) -> list[int]:
@@ -71,14 +67,12 @@ def _off_front(store: Store) -> list[int]:
 
     off: list[int] = []
     for study in store.studies():
-        columns = [TRIALS.c.id, TRIALS.c.feasible, *(TRIALS.c[name] for name in _OBJECTIVES)]
-        mine = (TRIALS.c.study_id == study.id) & TRIALS.c.state.in_([state.value for state in FINAL_STATES])
-        with transaction(store.engine, store.url) as connection:
-            rows = connection.execute(sa.select(*columns).where(mine).order_by(TRIALS.c.id)).all()
-        points = [[float("nan") if value is None else float(value) for value in row[2:]] for row in rows]
+        with trial_search(store, FINISHED, [study.id], parameters=False) as search:
+            rows = search.narrow(OBJECTIVES)
+        points = [[float("nan") if value is None else float(value) for value in row[1:]] for row in rows]
         if rows:
-            kept = nondominated(points, maximise=[True, False, False, False])
-            off += [row.id for row, keep in zip(rows, kept, strict=True) if not keep]
+            kept = nondominated(points, maximise=[name in HIGH_IS_GOOD for name in OBJECTIVES])
+            off += [row[0] for row, keep in zip(rows, kept, strict=True) if not keep]
     return off
 
 
@@ -92,19 +86,10 @@ def prune(store: Store, waste: Waste) -> None:
         holder = store.holder(study.name)
         if holder is not None:
             raise InputError(f"study {study.name!r} is being run by process {holder.pid} on {holder.host}; wait for it")
-    with transaction(store.engine, store.url) as connection:
-        for start in range(0, len(waste.details), _CHUNK):
-            some = waste.details[start : start + _CHUNK]
-            attempts = sa.select(ATTEMPTS.c.id).where(ATTEMPTS.c.trial_id.in_(some))
-            connection.execute(sa.delete(EPOCH_REPORTS).where(EPOCH_REPORTS.c.attempt_id.in_(attempts)))
-            connection.execute(sa.delete(TRAJECTORIES).where(TRAJECTORIES.c.trial_id.in_(some)))
+    delete_details(store, waste.details)
     for path in (*waste.files, *waste.models):
         path.unlink(missing_ok=True)
     root = artifact_root(store.url)
     for folder in sorted((path for path in root.rglob("*") if path.is_dir()), reverse=True):
         if not any(folder.iterdir()):
             folder.rmdir()
-    if database_file(store.url) is not None:
-        with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("VACUUM")
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")

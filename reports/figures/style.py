@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -12,6 +13,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from reports.figures.lettering import make_drawable
 
 INK = "#1c2128"  # text and axes; the page replaces these three by its theme
 SOFT = "#656d76"
@@ -119,18 +122,24 @@ def new_figure(width: float, height: float) -> Figure:
 def encode(figure: Figure, kinds: Sequence[str], dpi: int = 200) -> dict[str, bytes]:
     """The figure as bytes of each kind (``png``, ``svg``, ``pdf``); equal figures give equal bytes (no dates).
 
-    The layout is computed once and then kept: it takes longer than drawing.
+    The layout is computed once and then kept: it takes longer than drawing. An SVG keeps its texts as they are, as
+    whoever shows it brings fonts; of the other kinds see :func:`make_drawable`.
     """
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.execute(figure)
-        figure.set_layout_engine(None)
     found = {}
-    for kind in kinds:
-        stream = io.BytesIO()
-        figure.savefig(stream, format=kind, dpi=dpi, metadata=_NO_DATES[kind])
-        found[kind] = stream.getvalue()
-    return found
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        engine = figure.get_layout_engine()
+        figure.set_layout_engine(None)
+        laid_out = engine is None
+        for kind in sorted(kinds, key=lambda kind: kind != "svg"):
+            changed = kind != "svg" and make_drawable(figure)
+            if engine is not None and (changed or not laid_out):
+                engine.execute(figure)
+                laid_out = True
+            stream = io.BytesIO()
+            figure.savefig(stream, format=kind, dpi=dpi, metadata=_NO_DATES[kind])
+            found[kind] = stream.getvalue()
+    return {kind: found[kind] for kind in kinds}
 
 
 _NO_DATES: dict[str, dict[str, Any]] = {

@@ -20,6 +20,7 @@ from markupsafe import Markup
 from mcu.budget import RESOURCES
 from mcu.errors import InputError
 from reports.comparison.comparison import compare_methods, duels
+from reports.csv_cells import safe_cell
 from reports.figures.style import Look, Style
 from reports.fronts import box_of
 from reports.metric import metric_of, metric_title
@@ -219,7 +220,7 @@ def _trials_csv(frame: pd.DataFrame) -> str:
     for name in ("widths", "dense_widths", "artifacts"):
         if name in plain:
             plain[name] = [json.dumps(value) if isinstance(value, Mapping) else "" for value in plain[name]]
-    return plain.to_csv(index=False, lineterminator="\n")
+    return plain.rename(columns=safe_cell).map(safe_cell).to_csv(index=False, lineterminator="\n")
 
 
 def _put(path: Path, content: bytes) -> None:
@@ -234,7 +235,6 @@ def _move_in(scratch: Path, output: Path) -> None:
     for path in found:
         target = output / path.relative_to(scratch)
         target.parent.mkdir(exist_ok=True)
-        os.chmod(path, 0o644)
         os.replace(path, target)
     for folder in ("figures", "tables"):
         for old in (output / folder).glob("*.*"):

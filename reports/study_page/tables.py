@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from reports.comparison.comparison import Cell, Duel
+from reports.csv_cells import safe_cell
 from reports.intervals import wilson
 from reports.latency import latency_ms, milliseconds
 from reports.study import StudyInfo
@@ -31,8 +32,8 @@ class Table:
         """Comma-separated, header first."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(self.header)
-        writer.writerows(self.rows)
+        writer.writerow(map(safe_cell, self.header))
+        writer.writerows(map(safe_cell, row) for row in self.rows)
         return stream.getvalue()
 
     def as_markdown(self) -> str:

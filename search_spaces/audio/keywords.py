@@ -17,9 +17,10 @@ from search_spaces.audio.spoken_digits import front_end_of
 from search_spaces.audio.synthesis import CLASSES, KEYWORDS, RATE, Plan
 from search_spaces.audio.voices import ENGINES, engine_version, engines, split_of, voices
 from search_spaces.audio.wav import read_wav
+from search_spaces.paths import user_path
 from search_spaces.tasks.digest import Source, digest_of
 from search_spaces.tasks.download import downloaded
-from search_spaces.tasks.store import cache_folder
+from search_spaces.tasks.store import placed_cache
 from search_spaces.tasks.task import SPLITS, Task, assemble
 
 LISTS = {"val": "validation_list.txt", "test": "testing_list.txt"}
@@ -125,7 +126,7 @@ def keywords_synthetic_source(
 
 def synthetic_clips(plan: Plan) -> dict[str, tuple[list[Path], np.ndarray]]:
     """Files of the raw int16 clips and all labels of each split, see :func:`synthesis.clips`."""
-    folder = cache_folder() / "keywords-synthetic" / _recipe(plan)
+    folder = placed_cache() / "keywords-synthetic" / _recipe(plan)
     with _shown() as progress:
         return synthesis.clips(plan, folder, progress)
 
@@ -182,7 +183,7 @@ def _folder(data: str | None) -> Path:
             f"task 'keywords': `mcusweep tasks --download keywords` or --set task.data=DIR is missing: {need}; or take "
             "keywords-synthetic"
         )
-    folder = downloaded("keywords") if data is None else Path(data).expanduser()
+    folder = downloaded("keywords") if data is None else user_path(data)
     if not folder.is_dir():
         raise InputError(f"task 'keywords': task.data = {str(folder)!r} is not a folder: needs {need}")
     for name in (*LISTS.values(), *KEYWORDS, NOISE):

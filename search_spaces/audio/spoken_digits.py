@@ -17,6 +17,7 @@ from mcu.front_end import Features, FrontEnd
 from search_spaces.audio import mixing
 from search_spaces.audio.features import features_of
 from search_spaces.audio.wav import read_wav
+from search_spaces.paths import user_path
 from search_spaces.tasks.digest import Source, digest_of
 from search_spaces.tasks.download import downloaded
 from search_spaces.tasks.store import cache_folder, write_whole
@@ -130,7 +131,7 @@ def front_end_of(features: str, task: str, rate: int, centred: bool) -> FrontEnd
 
 def _folder(data: str | None) -> Path:
     usual = [*PLACES, str(downloaded("spoken-digits"))]
-    places = [Path(place).expanduser() for place in ([data] if data else usual)]
+    places = [user_path(place) for place in ([data] if data else usual)]
     for place in places:
         for folder in (place, place / "recordings"):
             if folder.is_dir() and any(NAME.fullmatch(file.name) for file in folder.iterdir()):

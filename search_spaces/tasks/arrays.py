@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mcu.errors import InputError
+from search_spaces.paths import user_path
 from search_spaces.tasks.digest import Source
 from search_spaces.tasks.npz import read_arrays
 from search_spaces.tasks.rows import Rows
@@ -61,7 +62,7 @@ def _place(path: str | None) -> Path:
         raise InputError(
             "task 'arrays': task.path is missing: name an .npz file or a folder of .npy files with " + ALLOWED
         )
-    place = Path(path).expanduser()
+    place = user_path(path)
     if not place.exists():
         raise InputError(f"task 'arrays': task.path = {path!r}: no such file or folder")
     return place

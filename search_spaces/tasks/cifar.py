@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mcu.errors import InputError
+from search_spaces.paths import user_path
 from search_spaces.tasks.digest import Source
 from search_spaces.tasks.download import downloaded
 from search_spaces.tasks.pickled import read_pickle
@@ -77,7 +78,7 @@ def cifar10_source(data: str | None = None, **_: object) -> Source:
 
 def _place(data: str | None) -> Path:
     """The folder of batches or the archive; each name is looked for in every place before the next."""
-    roots = [Path(place).expanduser() for place in ([data] if data else [*PLACES, str(downloaded("cifar10"))])]
+    roots = [user_path(place) for place in ([data] if data else [*PLACES, str(downloaded("cifar10"))])]
     if data and roots[0].is_dir() and (roots[0] / BATCHES[0]).is_file():
         return roots[0]
     if data and roots[0].is_dir() and (roots[0] / f"{BATCHES[0]}.bin").is_file():

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcu.errors import InputError
-from search_spaces.tasks.store import cache_folder
+from search_spaces.tasks.store import cache_folder, placed_cache
 
 CHUNK = 2**18
 TIMEOUT_S = 30.0
@@ -112,6 +112,7 @@ def download(task: str, progress: Progress) -> Path:
     """
     if task not in PUBLISHED:
         raise InputError(f"--download {task!r}: can be downloaded are {', '.join(PUBLISHED)}")
+    placed_cache()
     published, folder = PUBLISHED[task], downloaded(task)
     if published.unpacked and folder.is_dir():
         return folder

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mcu.errors import InputError
+from search_spaces.paths import user_path
 from search_spaces.tasks.digest import Source
 from search_spaces.tasks.splits import sample_hashes, stratified_split
 from search_spaces.tasks.task import Task, assemble
@@ -78,7 +79,7 @@ def _split(x: np.ndarray, y: np.ndarray, classes: tuple[str, ...], folder: Path,
 def _folder(data: str | None) -> Path:
     if data is None:
         raise InputError("task 'image-folder': task.data is missing: name a folder that has a folder for each class")
-    folder = Path(data).expanduser()
+    folder = user_path(data)
     if not folder.is_dir():
         raise InputError(f"task 'image-folder': task.data = {data!r}: is not a folder")
     return folder

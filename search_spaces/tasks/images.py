@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mcu.errors import InputError
+from search_spaces.paths import user_path
 from search_spaces.tasks.digest import Source
 from search_spaces.tasks.download import downloaded
 from search_spaces.tasks.splits import sample_hashes, stratified_split
@@ -149,8 +150,8 @@ def packaged_file(package: str, path: str, task: str) -> Path:
 
 
 def _fashion_folder(data: str | None) -> Path:
-    usual = [*(Path(place).expanduser() for place in FASHION_PLACES), downloaded("fashion-mnist")]
-    places = [Path(data).expanduser()] if data else usual
+    usual = [*(user_path(place) for place in FASHION_PLACES), downloaded("fashion-mnist")]
+    places = [user_path(data)] if data else usual
     for place in places:
         if all(_idx_candidates(place, name) for name in FASHION_FILES):
             return place

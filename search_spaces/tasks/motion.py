@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mcu.errors import InputError
+from search_spaces.paths import user_path
 from search_spaces.tasks.digest import Source
 from search_spaces.tasks.images import packaged_file
 from search_spaces.tasks.pickled import read_pickle
@@ -63,7 +64,7 @@ def watch_source(data: str | None = None, **_: object) -> Source:
 def _file(data: str | None) -> Path:
     if data is None:
         return packaged_file("seglearn", "data/watch_dataset.npy", "watch")
-    place = Path(data).expanduser()
+    place = user_path(data)
     path = place / "watch_dataset.npy" if place.is_dir() else place
     if not path.is_file():
         raise InputError(

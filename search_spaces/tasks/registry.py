@@ -13,6 +13,7 @@ from typing import Any
 from mcu.errors import InputError
 from search_spaces.choices import Scalar, TaskChoice
 from search_spaces.factories import call_factory, call_reference, check_reference, is_reference
+from search_spaces.paths import user_path
 from search_spaces.tasks.arrays import from_arrays
 from search_spaces.tasks.cache import cached_task
 from search_spaces.tasks.digest import Source, content_digest, digest_of
@@ -200,7 +201,7 @@ def _source(choice: TaskChoice) -> Source:
         )
         assert isinstance(source, Source)
         return source
-    named = [Path(place).expanduser() for place in (choice.data, choice.path) if place]
+    named = [user_path(place) for place in (choice.data, choice.path) if place]
     for place in named:
         if not place.exists():
             raise InputError(f"task {choice.name!r}: {str(place)!r}: no such file or folder")

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mcu.errors import InputError
+from search_spaces.paths import user_path
 from search_spaces.tasks.rows import Rows, as_they_are, chunks, mapping_of
+
+NOWHERE = Path(os.devnull) / "mcusweep"
 
 LARGE = 64 * 2**20
 """Chosen rows of more bytes than this are kept in a file and not in memory."""
@@ -18,11 +22,24 @@ LARGE = 64 * 2**20
 def cache_folder() -> Path:
     """Where data are kept between runs: ``MCUSWEEP_CACHE``, ``XDG_CACHE_HOME``/mcusweep or ~/.cache/mcusweep.
 
-    The folder may be removed at any time: everything in it is made again.
+    The folder may be removed at any time: everything in it is made again. Where no home folder is known, it is one that
+    cannot be written, and is done without.
     """
     if chosen := os.environ.get("MCUSWEEP_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mcusweep"
+        return user_path(chosen)
+    usual = user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return NOWHERE if usual.parts[:1] == ("~",) else usual / "mcusweep"
+
+
+def placed_cache() -> Path:
+    """The cache folder, for what cannot do without one.
+
+    Raises:
+        InputError: there is no place for it.
+    """
+    if cache_folder() == NOWHERE:
+        raise InputError("no place for data is known here: set HOME or MCUSWEEP_CACHE to a folder")
+    return cache_folder()
 
 
 def kept_rows(rows: Rows) -> np.ndarray:

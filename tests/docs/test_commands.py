@@ -123,12 +123,3 @@ def test_the_reference_is_what_the_code_says():
         timeout=SECONDS,
     )
     assert done.returncode == 0, done.stderr
-
-
-def test_every_column_has_a_meaning():
-    from orchestrator.queries.query import SUMMARY
-    from orchestrator.storage.column_meanings import MEANINGS, SUMMARIES
-    from orchestrator.storage.columns import COLUMNS, NESTED
-
-    assert set(MEANINGS) == {*COLUMNS, *NESTED}
-    assert set(SUMMARIES) == set(SUMMARY)

@@ -4,6 +4,7 @@ import pytest
 from mcu import measure
 from mcu.cost.arena import greedy_plan, lifetimes
 from mcu.errors import InputError
+from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import ReferenceMismatchError, check_against_interpreter, evaluate, live_memory, measure_model
 from mcu.tflite import tflm
@@ -42,30 +43,12 @@ def test_a_plan_in_the_file_is_obeyed_and_predicted(random_model, monkeypatch):
 
 
 @needs_interpreter
-def test_a_file_from_elsewhere_is_measured_in_a_process_of_its_own(random_model, monkeypatch):
-    data = write_tflite(random_model(3))
-    foreign = data + b"\0\0\0\0"
-    apart = []
-    monkeypatch.setattr(measure.tflm, "measure_arena_apart", lambda *args: apart.append(args) or _apart(*args))
-    assert measure_model(foreign, "theirs.tflite").sram == measure_model(data).sram
-    assert [args[1] for args in apart] == ["theirs.tflite"]
-
-
-_apart = tflm.measure_arena_apart
-
-
-@needs_interpreter
-def test_a_crash_of_the_interpreter_is_one_clear_error(monkeypatch):
-    monkeypatch.setattr(tflm, "_CHILD", "import os; os.kill(os.getpid(), 11)")
-    with pytest.raises(InputError, match=r"^theirs\.tflite: TensorFlow Lite Micro crashes on it"):
-        tflm.measure_arena_apart(b"", "theirs.tflite")
-
-
-@needs_interpreter
-def test_a_refusal_in_the_other_process_comes_back_as_one_line():
-    with pytest.raises(InputError, match=r"^theirs\.tflite: TensorFlow Lite Micro refuses it: ") as error:
-        tflm.measure_arena_apart(b"\x1c\0\0\0TFL3" + bytes(64), "theirs.tflite")
-    assert "\n" not in str(error.value)
+def test_a_file_the_interpreter_aborts_on_is_one_clear_error_though_our_writer_made_it():
+    tensors = tuple(QTensor((1, 4, 4, 2), scale, 0) for scale in (0.5, 4.7e24, 0.02))
+    relu = QOp(Kind.RELU, (0,), 1, activation=Activation.RELU)
+    model = Int8Model(tensors, (relu, QOp(Kind.ADD, (0, 1), 2)), 0, 2)
+    with pytest.raises(InputError, match=r"^theirs\.tflite: TensorFlow Lite Micro crashes on it \(SIGABRT\)"):
+        measure_model(write_tflite(model), "theirs.tflite")
 
 
 def test_the_layer_table_adds_up(random_model):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import warnings
+from xml.sax.saxutils import escape
 
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from reports.comparison.comparison import compare_methods
-from reports.figures.style import Style
+from reports.figures import lettering
+from reports.figures.lettering import _family_of
+from reports.figures.style import Style, encode, legend_below, new_figure, styled
 from reports.sample import sample_trials
 from reports.study import StudyInfo
 from reports.study_page import gallery
@@ -45,3 +50,38 @@ def test_titles_and_labels_keep_apart_and_on_the_page(figures):
         for text, box in boxes:
             assert figure.bbox.padded(1).containsx(box.x0), text
             assert figure.bbox.padded(1).containsx(box.x1), text
+
+
+HOSTILE = ("layer $\\frac$ x", "cost $5_in and $6_out", "_hidden", "\u7f51\u7edc", "\ufb01ne \U0001f600")
+
+
+def drawn_texts(figure: Figure) -> list[str]:
+    ticks = [label for axes in figure.axes for label in axes.get_xticklabels()]
+    return [text.get_text() for text in (*figure.legends[0].texts, *ticks)]
+
+
+@pytest.mark.parametrize("kinds", [("png", "svg"), ("pdf",)])
+def test_names_of_others_are_drawn_as_they_are_written(kinds):
+    with styled(Style.SCREEN), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = new_figure(6, 4)
+        figure.add_subplot().set_xticks(range(len(HOSTILE)), HOSTILE)
+        legend_below(figure, [Line2D([], []) for _ in HOSTILE], HOSTILE)
+        drawn = encode(figure, kinds)
+        written = drawn_texts(figure)
+    if "svg" in kinds:
+        assert all(escape(text) in drawn["svg"].decode() for text in HOSTILE)
+    has_chinese = _family_of("\u7f51") is not None
+    for text in HOSTILE if has_chinese else HOSTILE[:3]:
+        assert written.count(text) == 2
+    assert has_chinese or written.count("\\u7f51\\u7edc") == 2
+
+
+def test_a_font_that_has_the_characters_is_taken(monkeypatch):
+    monkeypatch.setattr(lettering, "_in_figure_font", lambda char: char != "\u222b")  # DejaVu has all that is shipped
+    with styled(Style.SCREEN):
+        figure = new_figure(4, 3)
+        title = figure.suptitle("\u222b f")
+        encode(figure, ("png",))
+    assert title.get_text() == "\u222b f"
+    assert len(title.get_fontfamily()) == 2

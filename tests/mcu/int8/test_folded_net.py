@@ -11,7 +11,7 @@ from mcu.graph.trace import trace
 from mcu.int8.folded_net import Calibration, FoldedNet, affine, rounded, rounded_weight, weight_scales
 from mcu.int8.quantize import quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter, quantise_input
-from mcu.tflite import tflm
+from mcu.tflite import apart, tflm
 from mcu.tflite.writer import write_tflite
 
 
@@ -202,6 +202,6 @@ def test_a_sum_that_is_shut_for_every_input_runs_on_the_interpreter(branched):
     folded.calibrate(x)
     model = quantise(folded)
     data = write_tflite(model)
-    tflm.measure_arena_apart(data, "model")  # in a process of its own: a sum too fine for the interpreter aborts it
+    apart.measure_arena(data)  # a sum too fine for the interpreter aborts it
     codes = quantise_input(x.permute(0, 2, 3, 1).contiguous().numpy(), model.tensors[model.input])
     assert np.array_equal(ReferenceInterpreter(model).run(codes), tflm.run(data, codes))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcu.errors import InputError
-from mcu.int8.model import Int8Model, Kind, QOp, QTensor
+from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
 from mcu.tflite.reader import read_tflite
 from mcu.tflite.writer import write_tflite
 
@@ -67,7 +67,7 @@ def test_flipped_bytes_give_a_model_or_one_clear_error(flips):
 
 def test_an_unknown_operator_is_named_with_the_layer_and_what_to_do():
     schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
-    for code, name, advice in ((98, "LEAKY_RELU", "allowed are"), (114, "QUANTIZE", "convert with int8 input")):
+    for code, name, advice in ((98, "LEAKY_RELU", "allowed are"), (6, "DEQUANTIZE", "convert with int8 output")):
         message = refuse(edited(schema, lambda model, code=code: set_code(model, code)))
         assert f"operator {name} (output 'tensor 1')" in message
         assert advice in message
@@ -77,10 +77,10 @@ def set_code(model, code):
     model.operatorCodes[0].builtinCode = model.operatorCodes[0].deprecatedBuiltinCode = code
 
 
-def edited(schema, change) -> bytes:
+def edited(schema, change, data: bytes = SMALL) -> bytes:
     import flatbuffers
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(SMALL, 0))
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
     change(model)
     builder = flatbuffers.Builder(4096)
     builder.Finish(model.Pack(builder), b"TFL3")
@@ -119,3 +119,104 @@ def test_a_missing_bias_and_per_tensor_weights_are_read():
     op = read_tflite(edited(schema, strip)).ops[0]
     assert op.bias is None
     assert op.weight_scales.tolist() == [0.5, 0.5]
+
+
+def refused(model: Int8Model, change=lambda model: None) -> str:
+    """What is said of a file whose content was changed."""
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    return refuse(edited(schema, change, write_tflite(model)))
+
+
+def chain(*ops: QOp, shapes: tuple[tuple[int, ...], ...]) -> Int8Model:
+    return Int8Model(tuple(QTensor(shape, 0.5, 3) for shape in shapes), ops, 0, len(shapes) - 1)
+
+
+def convolution(kind: Kind, shape: tuple[int, ...], channels: int) -> QOp:
+    return QOp(kind, (0,), 1, np.ones(shape, np.int8), np.full(channels, 0.01, np.float32), None, shape[1:3])
+
+
+MAPS = (1, 4, 4, 4)
+
+
+def test_groups_are_named():
+    model = chain(convolution(Kind.CONV, (8, 1, 1, 2), 8), shapes=(MAPS, (1, 4, 4, 8)))
+    assert "a convolution in 2 groups; allowed is 1" in refused(model)
+
+
+def test_a_depth_multiplier_that_lies_is_refused():
+    def lie(model):
+        model.subgraphs[0].operators[0].builtinOptions.depthMultiplier = 0
+
+    model = chain(convolution(Kind.DEPTHWISE, (1, 1, 1, 8), 8), shapes=(MAPS, (1, 4, 4, 8)))
+    assert read_tflite(write_tflite(model)).ops
+    assert "depth_multiplier 0, but weights that make 8 channels of 4" in refused(model, lie)
+
+
+def test_another_beta_is_refused_and_named():
+    def halve(model):
+        model.subgraphs[0].operators[0].builtinOptions.beta = 0.5
+
+    tensors = (QTensor((1, 4), 0.5, 3), QTensor((1, 4), 1 / 256, -128))
+    model = Int8Model(tensors, (QOp(Kind.SOFTMAX, (0,), 1),), 0, 1)
+    assert read_tflite(write_tflite(model)).ops
+    assert "SOFTMAX with beta 0.5; allowed is 1" in refused(model, halve)
+    other = Int8Model((tensors[0], QTensor((1, 4), 1 / 128, -128)), model.ops, 0, 1)
+    assert "SOFTMAX with scale 0.0078125, zero point -128; allowed are 1/256 and -128" in refuse(write_tflite(other))
+
+
+@pytest.mark.parametrize(
+    ("op", "target"),
+    [
+        (QOp(Kind.RESHAPE, (0,), 1), QTensor((1, 64), 0.5, 9)),
+        (QOp(Kind.PAD, (0,), 1, padding=((1, 1), (0, 0))), QTensor((1, 6, 4, 4), 0.5, 9)),
+        (QOp(Kind.MAX_POOL, (0,), 1, kernel=(2, 2), stride=(2, 2)), QTensor((1, 2, 2, 4), 0.4, 3)),
+        (QOp(Kind.AVG_POOL, (0,), 1, kernel=(2, 2), stride=(2, 2)), QTensor((1, 2, 2, 4), 0.5, 9)),
+    ],
+    ids=lambda value: str(value.kind) if isinstance(value, QOp) else "",
+)
+def test_an_operator_that_copies_codes_cannot_requantise(op, target):
+    message = refuse(write_tflite(Int8Model((QTensor(MAPS, 0.5, 3), target), (op,), 0, 1)))
+    assert "copies codes of scale 0.5, zero point 3 to scale" in message
+    assert "unequal quantisation" in message
+
+
+def test_a_constant_operand_is_named():
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+
+    def fix(model):
+        buffer = schema.BufferT()
+        buffer.data = np.zeros(64, np.uint8)
+        model.buffers.append(buffer)
+        model.subgraphs[0].tensors[1].buffer = len(model.buffers) - 1
+        model.subgraphs[0].tensors[1].name = "offsets"
+        model.subgraphs[0].operators = model.subgraphs[0].operators[1:]
+
+    relu = QOp(Kind.RELU, (0,), 1, activation=Activation.RELU)
+    model = chain(relu, QOp(Kind.ADD, (0, 1), 2), shapes=(MAPS,) * 3)
+    assert "takes the constant 'offsets': allowed are tensors that the model computes" in refused(model, fix)
+
+    def forget(model):
+        model.subgraphs[0].operators = model.subgraphs[0].operators[1:]
+
+    assert "reads tensor 'tensor 1' before an operator writes it" in refused(model, forget)
+
+
+def test_a_requantisation_inside_is_not_taken_for_the_input():
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    message = refuse(edited(schema, lambda model: set_code(model, 114)))
+    assert "rescales int8 to int8" in message
+
+    def from_float(model):
+        set_code(model, 114)
+        model.subgraphs[0].tensors[0].type = 0
+        model.subgraphs[0].inputs = np.array([1], np.int32)
+
+    assert "convert with int8 input" in refuse(edited(schema, from_float))
+
+
+def test_options_of_another_operator_are_not_read():
+    def swap(model):
+        model.subgraphs[0].operators[1].builtinOptionsType = 4
+
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    assert "no options" in refuse(edited(schema, swap))

@@ -15,9 +15,11 @@ import pytest
 
 from mcu.errors import InputError
 from orchestrator.cli import main as cli
-from orchestrator.cli.dashboard import read_only, reading_only
+from orchestrator.cli.dashboard import reading_only
 from orchestrator.cli.live_report import Page, follow, serving
 from orchestrator.storage.connection import StoreError, parse_storage
+from orchestrator.storage.optuna_storage import open_optuna, read_only
+from orchestrator.storage.store import Store
 
 HTML = '<meta content="img-src data:"><body><p>report</p></body>'
 
@@ -157,15 +159,14 @@ def test_the_dashboard_lists_the_study_and_cannot_write(tmp_path):
     import optuna
 
     from orchestrator.cli.dashboard import dashboard_app
-    from orchestrator.storage.optuna_storage import open_optuna
 
-    url = parse_storage(f"sqlite:///{tmp_path}/a.db")
-    optuna.create_study(study_name="kitchen", storage=url.render_as_string())
+    store = Store(f"sqlite:///{tmp_path}/a.db", writing=True)
+    optuna.create_study(study_name="kitchen", storage=store.url.render_as_string())
     said = []
     environment = {"REQUEST_METHOD": "GET", "PATH_INFO": "/api/studies", "wsgi.input": io.BytesIO(), "HTTP_HOST": "a"}
-    body = b"".join(dashboard_app(url)(environment, lambda status, *_: said.append(status)))
+    body = b"".join(dashboard_app(store)(environment, lambda status, *_: said.append(status)))
     assert said == ["200 OK"]
     assert b"kitchen" in body
     with pytest.raises(optuna.exceptions.StorageInternalError):
-        optuna.create_study(storage=open_optuna(read_only(url), writing=False))
+        optuna.create_study(storage=open_optuna(store.url, writing=False))
     assert os.path.getsize(tmp_path / "a.db") > 0

@@ -1,39 +1,22 @@
-"""The filter language of ``query --where``: a small safe grammar, compiled to bound SQL parameters.
+"""Conditions on trials as small trees, and as SQL.
 
-    condition := condition or condition | condition and condition | not condition | ( condition )
-               | value (< | <= | = | == | != | <> | >= | >) value
-               | column [not] in (literal, ...)        | column [not] like 'pattern'
-               | column [not] between literal and literal | column is [not] null
-               | column                                 (a true/false column on its own)
-               | front(column, ...)                     (only as a top-level "and" term)
-    value     := column | literal
-    literal   := 12 | 0.93 | 93% | 64KB | 64kB | 4.4M | 1e-3 | 'text' | "text" | true | false
-
-Keywords ignore case. ``like`` knows ``%`` and ``_`` and ignores case on every database. A quote inside a
-text is doubled: ``'it''s'``. Dates are texts in ISO form: ``started_at >= '2026-01-01'``.
-
-Null follows SQL: a comparison with a missing value is neither true nor false, so the row is left out both by
-``accuracy < 0.9`` and by ``not accuracy < 0.9``; ask with ``accuracy is null``.
-
-Nothing the user writes reaches the database as SQL: columns are looked up in a mapping, literals are bound.
+Nothing in a tree reaches the database as SQL: columns are looked up in a mapping, literals are bound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from difflib import get_close_matches
 from operator import eq, ge, gt, le, lt, ne
-from typing import Any
+from typing import Any, NoReturn
 
 import sqlalchemy as sa
 
 from mcu.errors import InputError
-from orchestrator.queries.where_grammar import Check, Column, Compare, Literal, Logic, Node, Where, parse_where
-from orchestrator.queries.where_tokens import Scalar, fail
+from orchestrator.spec import FINAL_STATES
 
-__all__ = ["Where", "check_column", "compile_condition", "compile_where", "parse_where"]
-
+Scalar = int | float | str | bool
 Columns = Mapping[str, sa.ColumnElement]
 
 _OPERATORS = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
@@ -41,29 +24,58 @@ _EXPECTED = {
     "number": "a number such as 64KB, 4.4M or 0.93",
     "text": "a text in quotes",
     "truth": "true or false",
-    "time": "a date in quotes such as '2026-01-31' or '2026-01-31T12:00'",
 }
 
 
-def compile_where(expression: str, columns: Columns) -> sa.ColumnElement[bool]:
-    """The filter as one SQL expression with bound parameters; blank keeps every row.
-
-    Args:
-        expression: what the user wrote after ``--where``; without ``front(...)``, which is no row filter.
-        columns: every column that may be named, by the name people use (``sram``, ``param.learning_rate``).
-
-    Raises:
-        InputError: one line with the position and what is allowed there.
-    """
-    where = parse_where(expression)
-    if where.front:
-        fail(0, "front(...) cannot be used here")
-    return compile_condition(where, columns)
+def fail(position: int, message: str) -> NoReturn:
+    """Raise the InputError of one place in the expression (``position`` counts from 0, people from 1)."""
+    raise InputError(f"where, position {position + 1}: {message}")
 
 
-def compile_condition(where: Where, columns: Columns) -> sa.ColumnElement[bool]:
-    """The condition of a parsed filter as SQL; its ``front`` is left to the caller."""
-    return sa.true() if where.condition is None else _compile(where.condition, columns)
+@dataclass(frozen=True)
+class Column:
+    """A column named in the expression."""
+
+    name: str
+    position: int
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A number, text or truth value written in the expression."""
+
+    value: Scalar
+    position: int
+
+
+@dataclass(frozen=True)
+class Compare:
+    """``left operator right``; at least one side is a column."""
+
+    operator: str
+    left: Column | Literal
+    right: Column | Literal
+
+
+@dataclass(frozen=True)
+class Check:
+    """``column operator choices`` for in, like, between, null and a bare truth column ("true")."""
+
+    operator: str
+    column: Column
+    choices: tuple[Literal, ...] = ()
+
+
+@dataclass(frozen=True)
+class Logic:
+    """``and``, ``or`` or ``not`` over terms."""
+
+    operator: str
+    terms: tuple[Condition, ...]
+
+
+Condition = Compare | Check | Logic
+FINISHED = Check("in", Column("state", 0), tuple(Literal(state.value, 0) for state in FINAL_STATES))
 
 
 def check_column(name: str, columns: Columns, position: int | None = None) -> sa.ColumnElement:
@@ -82,17 +94,25 @@ def check_column(name: str, columns: Columns, position: int | None = None) -> sa
     return fail(position, message)
 
 
-def _compile(node: Node, columns: Columns) -> sa.ColumnElement[bool]:
+def compile_condition(node: Condition | None, columns: Columns) -> sa.ColumnElement[bool]:
+    """A condition as SQL with bound parameters; None keeps every row.
+
+    Args:
+        columns: every column that may be named, by the name people use (``sram``, ``param.learning_rate``).
+
+    Raises:
+        InputError: a column does not exist, or is compared with what it cannot hold.
+    """
+    if node is None:
+        return sa.true()
     if isinstance(node, Logic):
-        terms = [_compile(term, columns) for term in node.terms]
+        terms = [compile_condition(term, columns) for term in node.terms]
         if node.operator == "not":
             return sa.not_(terms[0])
         return sa.and_(*terms) if node.operator == "and" else sa.or_(*terms)
     if isinstance(node, Compare):
         return _compare(node, columns)
-    if isinstance(node, Check):
-        return _test(node, columns)
-    return fail(node.position, "front(...) cannot be used here")
+    return _test(node, columns)
 
 
 def _compare(node: Compare, columns: Columns) -> sa.ColumnElement[bool]:
@@ -156,13 +176,11 @@ def _test(node: Check, columns: Columns) -> sa.ColumnElement[bool]:
 
 
 def _kind(column: sa.ColumnElement) -> str:
-    """What the column holds: number, text, truth, time, or any (a hyperparameter)."""
+    """What the column holds: number, text, truth, or any (a hyperparameter)."""
     if isinstance(column.type, sa.Boolean):
         return "truth"
     if isinstance(column.type, sa.Integer | sa.Numeric):
         return "number"
-    if isinstance(column.type, sa.DateTime):
-        return "time"
     return "text" if isinstance(column.type, sa.String) else "any"
 
 
@@ -174,21 +192,10 @@ def _bind(literal: Literal, name: Column, column: sa.ColumnElement) -> sa.Column
         "number": isinstance(value, int | float) and not truth,
         "text": isinstance(value, str),
         "truth": truth or value in (0, 1),
-        "time": isinstance(value, str),
         "any": True,
     }
     if not fits[kind]:
         fail(literal.position, f"column {name.name!r} is compared with {_EXPECTED[kind]}, not {value!r}")
-    if kind == "time":
-        return sa.literal(_time(str(value), literal.position), column.type)
     if kind == "truth":
         return sa.literal(bool(value), column.type)
     return sa.literal(value)
-
-
-def _time(text: str, position: int) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        fail(position, f"{text[:40]!r} is no date; expected {_EXPECTED['time']}")
-    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
