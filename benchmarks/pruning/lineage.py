@@ -222,11 +222,11 @@ PAGE = """\
 # One lineage for all budgets
 
 Fashion-MNIST, twelve budgets in three directions: a fraction of what the dense network uses of flash, of
-multiply-accumulates, or of all three resources (SRAM not below {sram:g} of it). Every independent job trains as long as
-the heading says; a lineage trains the dense network twice as long, once, and each of its jobs half to all of that by the
-distance to its ancestor, with recovery taught by the dense parent. int8 test accuracy in percent, mean and standard
-deviation over the seeds; CPU time of training and export on one core. The hypervolume counts accuracy above 50 %, over
-logarithmic resources from the dense network's down to a twentieth.
+multiply-accumulates, or of all three resources (SRAM not below {sram:g} of it). Every independent job trains as long
+as the heading says; a lineage trains the dense network twice as long, once, and each of its jobs half to all of that
+by the distance to its ancestor, with recovery taught by the dense parent. int8 test accuracy in percent, mean and
+standard deviation over the seeds; CPU time of training and export on one core. The hypervolume counts accuracy above
+50 %, over logarithmic resources from the dense network's down to a twentieth.
 
     OMP_NUM_THREADS=1 python benchmarks/pruning/lineage.py FOLDER --output docs/results/lineage
 

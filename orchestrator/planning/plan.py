@@ -244,6 +244,9 @@ class Plan:
     def spec(self, trial: PlannedTrial, suggested: dict[str, Scalar], start: Start | None = None) -> TrialSpec:
         """The full specification of a planned trial with its suggested hyperparameters and what it begins with."""
         bounds = trial.budget.budget
+        epochs = self._epochs(
+            trial, start.ancestor.budget.budget() if start else None, start.dense if start else DenseCost()
+        )
         return TrialSpec(
             task=self.sweep.task,
             data=self.data,
@@ -254,15 +257,18 @@ class Plan:
             budget=Bounds(flash=bounds.flash, sram=bounds.sram, macs=bounds.macs),
             hyperparameters=fixed_values(self._taken(trial.method)) | suggested,
             seed=trial.seed,
-            training=self.sweep.training.model_copy(update={"epochs": self._epochs(trial, start)}),
+            training=self.sweep.training.model_copy(update={"epochs": epochs}),
             ancestor=start.ancestor.hash() if start else None,
             parent=start.parent if start else None,
         )
 
-    def _epochs(self, trial: PlannedTrial, start: Start | None) -> int:
-        epochs = self.sweep.training.epochs
+    def expected_epochs(self, trial: PlannedTrial, dense: DenseCost) -> int:
+        """How long a trial trains if it begins with its first choice of an ancestor."""
+        first = self.lineage.candidates(trial)[:1]
+        return self._epochs(trial, self.trials[first[0]].budget.budget if first else None, dense)
+
+    def _epochs(self, trial: PlannedTrial, ancestor: Budget | None, dense: DenseCost) -> int:
         if trial.is_parent:
             return self.sweep.parent_epochs
-        if start is None:
-            return epochs
-        return job_epochs(epochs, shrinkage(trial.budget.budget, start.ancestor.budget.budget(), start.dense))
+        epochs = self.sweep.training.epochs
+        return epochs if ancestor is None else job_epochs(epochs, shrinkage(trial.budget.budget, ancestor, dense))

@@ -9,6 +9,7 @@ from mcu.cost.resources import ResourceModel
 from mcu.errors import InputError
 from pruning.engine.depth import shallowest
 from pruning.engine.landing import require_reachable
+from pruning.engine.network import Structure
 from pruning.training.recipe import check_parent, check_value
 from search_spaces.choices import NetworkChoice, Scalar
 from search_spaces.hyperparameters import Choices, Hyperparameter, Range
@@ -66,6 +67,8 @@ def check_recipe(sweep: SweepConfig) -> None:
         for value in values:
             check_value(name, value, sweep.training.epochs)
         most[name] = values[-1]
+    if sweep.lineage.enabled:
+        return  # the lineage's parent is the teacher
     starts = _values(sweep.hyperparameters.get("start", "scratch"))
     start = "parent" if "parent" in starts else "scratch"
     check_parent(float(most.get("parent_epochs", 0)), float(most.get("distillation", 0)), start)
@@ -89,4 +92,4 @@ def _resources(choice: NetworkChoice, task: Task) -> ResourceModel:
             raise InputError(
                 f"network.frozen: {path!r} is no layer of {choice.name}; {hint}allowed are paths of layers"
             )
-    return ResourceModel(shallowest(network, task.input_shape, choice.frozen, choice.multiple))
+    return ResourceModel(shallowest(network, Structure(task.input_shape, choice.frozen, choice.multiple)))
