@@ -19,6 +19,7 @@ SPECIAL = {
     ("budgets", "flash"): "two sizes, low and high",
     ("budgets", "sram"): "two sizes, low and high",
     ("budgets", "macs"): "two counts, low and high",
+    ("budgets", "list"): "list of {name, flash, sram, macs}",
     ("methods", "trials"): "{method = number}",
 }
 NOTE = "<!-- made by docs/make_reference.py; do not edit -->\n\n"
@@ -154,8 +155,8 @@ def commands() -> str:
     """Every command with its arguments and options."""
     group = cli.command_group()
     parts = [
-        f"{NOTE}# Commands\n\nExit status: 0 done, 1 the run failed, 2 bad usage or input (one line on stderr), "
-        "130 interrupted.\nAnswers go to stdout, progress to stderr.\n"
+        f"{NOTE}# Commands\n\nExit status: 0 done, 1 the run or a trial failed, or the answer could not be written, "
+        "2 bad usage or\ninput (one line on stderr), 130 interrupted. Answers go to stdout, progress to stderr.\n"
     ]
     for name, command in sorted(group.commands.items()):
         inside = getattr(command, "commands", None)

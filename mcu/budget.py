@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from mcu.errors import InputError
+from mcu.units import format_bytes, format_count, parse_bytes, parse_count
 
 RESOURCES = ("flash", "sram", "macs")
+_TITLES = {"flash": "flash", "sram": "SRAM", "macs": "MACs"}
 
 
 @dataclass(frozen=True)
@@ -22,22 +24,58 @@ class Resources:
         return iter((self.flash, self.sram, self.macs))
 
 
-@dataclass(frozen=True)
+def amount(resource: str, value: int) -> str:
+    """So much of a resource as people write it: ``64KB``, ``4.4M``; `Budget` reads it back."""
+    return format_count(value) if resource == "macs" else format_bytes(value)
+
+
+def amounts(values: Mapping[str, int]) -> str:
+    """Several of them: ``64KB flash, 32KB SRAM, 4.4M MACs``."""
+    return ", ".join(f"{amount(resource, value)} {_TITLES[resource]}" for resource, value in values.items())
+
+
+@dataclass(frozen=True, init=False)
 class Budget:
-    """Upper bounds on resources; ``None`` leaves a resource unbounded.
+    """Upper bounds on resources; ``None`` leaves a resource unbounded. Equal bounds are equal budgets.
+
+    ``flash`` and ``sram`` are bytes, ``macs`` multiply-accumulates per inference: numbers, or texts with a unit such
+    as ``"64KB"`` and ``"4.4M"`` (see `mcu.units`).
+
+    Attributes:
+        name: what its maker calls it.
+        device: the catalogue's name of the device that leaves so much.
 
     Raises:
-        InputError: if a bound is not positive.
+        InputError: naming the bound that cannot be read or is not positive.
     """
 
-    flash: int | None = None
-    sram: int | None = None
-    macs: int | None = None
+    flash: int | None
+    sram: int | None
+    macs: int | None
+    name: str | None = field(compare=False)
+    device: str | None = field(compare=False)
 
-    def __post_init__(self) -> None:
-        for name, bound in self.bounds().items():
-            if bound <= 0:
-                raise InputError(f"budget {name} = {bound}: must be a positive number")
+    def __init__(
+        self,
+        flash: str | float | None = None,
+        sram: str | float | None = None,
+        macs: str | float | None = None,
+        *,
+        name: str | None = None,
+        device: str | None = None,
+    ) -> None:
+        bounds = {key: _bound(key, given) for key, given in (("flash", flash), ("sram", sram), ("macs", macs))}
+        for key, value in {**bounds, "name": name, "device": device}.items():
+            object.__setattr__(self, key, value)
+
+    def __str__(self) -> str:
+        """The bounds: ``64KB flash, 32KB SRAM, 4.4M MACs``; those left open are not named."""
+        return amounts(self.bounds()) or "no bound"
+
+    @property
+    def label(self) -> str:
+        """Its name, else its device, else its bounds: what tells it from the other budgets of a sweep."""
+        return self.name or self.device or str(self)
 
     def bounds(self) -> dict[str, int]:
         """The bounds that are set, by resource name."""
@@ -54,3 +92,15 @@ class Budget:
     def binding_use(self, used: Resources) -> float | None:
         """Largest ``used / bound``: how much of the tightest bound is made use of (None without bounds)."""
         return max((getattr(used, name) / bound for name, bound in self.bounds().items()), default=None)
+
+
+def _bound(resource: str, given: str | float | None) -> int | None:
+    if given is None:
+        return None
+    try:
+        bound = (parse_count if resource == "macs" else parse_bytes)(given)
+    except InputError as error:
+        raise InputError(f"{resource}: {error}") from None
+    if bound <= 0:
+        raise InputError(f"{resource} = {given!r}: must be more than 0")
+    return bound

@@ -81,7 +81,8 @@ class Device:
     def budget(self) -> Budget:
         """What is left for the model: flash and SRAM less the reserve, the arena within one bank."""
         arena = self.sram - self.reserve_sram
-        return Budget(flash=self.flash - self.reserve_flash, sram=min(arena, self.sram_bank or arena))
+        sram = min(arena, self.sram_bank or arena)
+        return Budget(flash=self.flash - self.reserve_flash, sram=sram, device=self.name)
 
     def __str__(self) -> str:
         return f"{self.name} ({self.core}, {format_bytes(self.flash)} flash, {format_bytes(self.sram)} SRAM)"

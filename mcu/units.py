@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal, InvalidOperation
+from numbers import Real
 
 from mcu.errors import InputError
 
@@ -47,11 +48,11 @@ def parse_duration(value: str | int | float) -> int:
 
 
 def format_bytes(value: int) -> str:
-    """``65536`` as ``64KB``, ``2097152`` as ``2MB``, anything uneven in full: ``65,537 B``."""
-    if value and value % 1024**2 == 0:
-        return f"{value // 1024**2}MB"
-    if value and value % 1024 == 0:
-        return f"{value // 1024}KB"
+    """``65536`` as ``64KB``, ``1572864`` as ``1.5MB``; what is no whole quarter of a unit in full: ``65,537 B``."""
+    for unit in ("MB", "KB"):
+        size = BYTE_UNITS[unit]
+        if value >= size and value % (size // 4) == 0:
+            return f"{value / size:,.2f}".rstrip("0").rstrip(".") + unit
     return f"{value:,} B"
 
 
@@ -82,7 +83,7 @@ def _parse(value: str | int | float, units: dict[str, int], allowed: str) -> int
 
 
 def _split(value: str | int | float, allowed: str) -> tuple[Decimal, str]:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | Real):
         raise InputError(f"{value!r} is not a number: {allowed}")
     if isinstance(value, str):
         match = _NUMBER_AND_UNIT.fullmatch(value)

@@ -8,6 +8,8 @@ class RunFailed(RuntimeError):  # noqa: N818  (it reads as what happened)
 
     Attributes:
         passing: whether the same command may well succeed if it is started again at once.
+        resumable: whether what is stored is kept and ``resume`` goes on with it.
     """
 
     passing = False
+    resumable = True

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from mcu.budget import Budget
+from mcu.budget import Resources
+from search_spaces.budgets import TrialBudget
 from search_spaces.choices import Choice, NetworkChoice, Scalar, TaskChoice, TrainingChoice
 
 
@@ -44,18 +45,6 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Bounds(_Frozen):
-    """Upper bounds of a trial: bytes, bytes and multiply-accumulates; None leaves one open."""
-
-    flash: int | None = None
-    sram: int | None = None
-    macs: int | None = None
-
-    def budget(self) -> Budget:
-        """The same bounds as the type the rest of the code holds resources against."""
-        return Budget(flash=self.flash, sram=self.sram, macs=self.macs)
-
-
 class TrialSpec(Choice):
     """Everything that determines a trial's result: same spec on the same machine type, same result.
 
@@ -73,7 +62,7 @@ class TrialSpec(Choice):
     method: str
     device: str | None = None
     runtime: Literal["tflm", "firmware"] = "tflm"
-    budget: Bounds
+    budget: TrialBudget
     hyperparameters: dict[str, Scalar] = Field(default_factory=dict)
     seed: int
     training: TrainingChoice
@@ -83,7 +72,7 @@ class TrialSpec(Choice):
     @property
     def leaves_network(self) -> bool:
         """Whether its trained network is kept for others: it is part of a lineage, or the dense network of one."""
-        return self.ancestor is not None or not self.budget.budget().bounds()
+        return self.ancestor is not None or not self.budget.bounds()
 
     def canonical(self) -> str:
         """Canonical JSON of the spec: what is stored and hashed."""
@@ -106,14 +95,6 @@ class EpochReport(_Frozen):
     phase: str = ""
 
 
-class DenseCost(_Frozen):
-    """What the unpruned network costs: bytes, bytes, multiply-accumulates."""
-
-    flash: int | None = None
-    sram: int | None = None
-    macs: int | None = None
-
-
 class Artifact(_Frozen):
     """A file of a trial; ``path`` is relative to the artifact root."""
 
@@ -123,7 +104,10 @@ class Artifact(_Frozen):
 
 
 class TrialResult(_Frozen):
-    """What a worker answers. Accuracies are 0..1, sizes bytes, ``violation`` relative (0 is feasible)."""
+    """What a worker answers. Accuracies are 0..1, sizes bytes, ``violation`` relative (0 is feasible).
+
+    ``dense`` is what the unpruned network uses.
+    """
 
     state: Literal["complete", "failed", "infeasible", "stopped"]
     reason: str | None = None
@@ -142,7 +126,7 @@ class TrialResult(_Frozen):
     binding_use: float | None = None
     measured: bool = False
     duration_s: float | None = None
-    dense: DenseCost | None = None
+    dense: Resources | None = None
     widths: dict[str, int] = Field(default_factory=dict)
     dense_widths: dict[str, int] = Field(default_factory=dict)
     trajectory: list[dict[str, Any]] = Field(default_factory=list)

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mcu.budget import RESOURCES
-from mcu.units import format_bytes, format_count
+from mcu.budget import RESOURCES, Budget
 from reports.columns import Kind, names
 
 _DEFAULTS = {"seed": 0, "attempts": 1}
@@ -67,22 +66,10 @@ def methods(table: pd.DataFrame) -> list[str]:
     return sorted(names, key=lambda name: (name != "differentiable", name))
 
 
-def bounds_label(flash: float | None, sram: float | None, macs: float | None) -> str:
-    """Three bounds as people write them: ``64KB flash, 32KB SRAM, 4.4M MACs``; open ones are left out."""
-    parts = []
-    if not _missing(flash):
-        parts.append(f"{format_bytes(int(flash))} flash")  # type: ignore[arg-type]
-    if not _missing(sram):
-        parts.append(f"{format_bytes(int(sram))} SRAM")  # type: ignore[arg-type]
-    if not _missing(macs):
-        parts.append(f"{format_count(int(macs))} MACs")  # type: ignore[arg-type]
-    return ", ".join(parts) or "no bound"
-
-
 def _budget_labels(table: pd.DataFrame) -> pd.Series:
     """The device where it has one set of bounds; the bounds themselves otherwise."""
-    keys = list(zip(table["budget_flash"], table["budget_sram"], table["budget_macs"], strict=True))
-    labels = [bounds_label(*key) for key in keys]
+    bounds = zip(*(table[f"budget_{name}"] for name in RESOURCES), strict=True)
+    labels = [str(Budget(*(None if _missing(bound) else bound for bound in row))) for row in bounds]
     of_device: dict[str, set[str]] = {}
     for device, label in zip(table["device"], labels, strict=True):
         of_device.setdefault(device or "", set()).add(label)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, model_validator
 
 from mcu.budget import RESOURCES, Budget
 from mcu.devices import Device, find_device
 from mcu.errors import InputError
-from mcu.units import format_count, parse_bytes, parse_count, parse_duration
+from mcu.units import parse_bytes, parse_count, parse_duration
 from search_spaces.choices import Choice
+from search_spaces.validation_errors import closest_key
 
 FORMS = "devices = [names], list = [{flash, sram, macs}], or ranges such as flash = ['16KB', '256KB']"
 SAMPLED_STEP = 256  # sampled sizes are whole quarters of a KB: short names, no influence on the outcome
@@ -42,36 +43,36 @@ CountRange = Annotated[list[Count], Field(min_length=2, max_length=2)]
 DeviceName = Annotated[str, AfterValidator(_device_name)]
 
 
-@dataclass(frozen=True)
-class NamedBudget:
-    """A budget with the name it has in reports, and the device it comes from, if any."""
-
-    name: str
-    device: str | None
-    budget: Budget
+_KEYS = ("name", *RESOURCES)
 
 
-class ExplicitBudget(Choice):
-    """One entry of ``budgets.list``: at least one bound, perhaps a name."""
+def _read_budget(value: Any) -> Budget:
+    if isinstance(value, Budget):
+        return value
+    if not isinstance(value, Mapping) or not isinstance(value.get("name", ""), str | None):
+        raise InputError(f"{value!r} is no budget: must be a table such as {{flash = '64KB', sram = '16KB'}}")
+    for key in value:
+        if key not in _KEYS:
+            raise InputError(f"{key}: is an unknown key: {closest_key(str(key), _KEYS)}")
+    return Budget(**value)
 
-    name: str | None = None
-    flash: Bytes | None = None
-    sram: Bytes | None = None
-    macs: Count | None = None
 
-    @model_validator(mode="after")
-    def _bounded(self) -> ExplicitBudget:
-        if not self.budget().bounds():
-            raise InputError("an empty budget bounds nothing: give flash, sram or macs")
-        return self
+def _bounded(budget: Budget) -> Budget:
+    if not budget.bounds():
+        raise InputError("an empty budget bounds nothing: give flash, sram or macs")
+    return budget
 
-    def budget(self) -> Budget:
-        """The bounds alone."""
-        return Budget(self.flash, self.sram, self.macs)
 
+def _table(*keys: str) -> PlainSerializer:
+    return PlainSerializer(lambda budget: {key: getattr(budget, key) for key in keys})
+
+
+TrialBudget = Annotated[Budget, PlainValidator(_read_budget), _table(*RESOURCES)]
+"""A budget in a trial's specification: its JSON holds the bounds alone, so that equal trials have equal hashes."""
 
 DeviceNames = Annotated[list[DeviceName], Field(min_length=1)]
-ExplicitBudgets = Annotated[list[ExplicitBudget], Field(min_length=1)]
+ListedBudget = Annotated[Budget, PlainValidator(_read_budget), AfterValidator(_bounded), _table(*_KEYS)]
+ListedBudgets = Annotated[list[ListedBudget], Field(min_length=1)]
 
 
 class BudgetsSection(Choice):
@@ -91,7 +92,7 @@ class BudgetsSection(Choice):
 
     devices: DeviceNames | None = None
     latency: Microseconds | None = None
-    list: ExplicitBudgets | None = None
+    list: ListedBudgets | None = None
     flash: ByteRange | None = None
     sram: ByteRange | None = None
     macs: CountRange | None = None
@@ -114,8 +115,8 @@ class BudgetsSection(Choice):
         for resource, (low, high) in self.ranges().items():
             if low > high:
                 raise InputError(f"{resource} = [{low}, {high}]: must be [lowest, highest]")
-        names = [] if self.ranges() else [named.name for named in self.named(seed=0)]
-        for name, times in Counter(names).items():
+        labels = [] if self.ranges() else [budget.label for budget in self.planned(seed=0)]
+        for name, times in Counter(labels).items():
             if times > 1:
                 raise InputError(f"budget {name!r} is there twice")
         return self
@@ -125,16 +126,14 @@ class BudgetsSection(Choice):
         given = {resource: getattr(self, resource) for resource in RESOURCES}
         return {resource: (pair[0], pair[1]) for resource, pair in given.items() if pair is not None}
 
-    def named(self, seed: int) -> tuple[NamedBudget, ...]:
+    def planned(self, seed: int) -> tuple[Budget, ...]:
         """The budgets known before the sweep begins; ``seed`` scrambles the Sobol points."""
         if self.devices:
-            return tuple(NamedBudget(name, name, self._on(find_device(name))) for name in self.devices)
+            return tuple(self._on(find_device(name)) for name in self.devices)
         if self.list:
-            budgets = [(entry.name, entry.budget()) for entry in self.list]
-            return tuple(NamedBudget(name or budget_name(budget), None, budget) for name, budget in budgets)
+            return tuple(self.list)
         units = self._grid() if self.plan == "grid" else sobol_points(self.count, len(self.ranges()), seed)
-        sampled = dict.fromkeys(budget_at(self.ranges(), unit) for unit in units)
-        return tuple(NamedBudget(budget_name(budget), None, budget) for budget in sampled)
+        return tuple(dict.fromkeys(budget_at(self.ranges(), unit) for unit in units))
 
     def _on(self, device: Device) -> Budget:
         if self.latency is None:
@@ -157,13 +156,6 @@ def sobol_points(count: int, axes: int, seed: int) -> np.ndarray:
     return np.asarray(qmc.Sobol(axes, scramble=True, rng=np.random.default_rng(seed)).random_base2(exponent)[:count])
 
 
-def budget_name(budget: Budget) -> str:
-    """``64KB/16KB/4M`` for flash, SRAM and MACs; ``-`` for a bound that is not there."""
-    flash, sram = (_short_bytes(bound) if bound else "-" for bound in (budget.flash, budget.sram))
-    macs = f"/{format_count(budget.macs)}" if budget.macs else ""
-    return f"{flash}/{sram}{macs}"
-
-
 def budget_at(ranges: Mapping[str, tuple[int, int]], unit: np.ndarray) -> Budget:
     """The budget at a point of the unit cube, log-uniform between the ranges, in whole steps."""
     bounds = {}
@@ -172,9 +164,3 @@ def budget_at(ranges: Mapping[str, tuple[int, int]], unit: np.ndarray) -> Budget
         step = 10 ** max(len(str(int(exact))) - 3, 0) if resource == "macs" else SAMPLED_STEP
         bounds[resource] = min(max(round(exact / step) * step, low), high)
     return Budget(**bounds)
-
-
-def _short_bytes(value: int) -> str:
-    if value % SAMPLED_STEP == 0:
-        return f"{value / 1024:.2f}".rstrip("0").rstrip(".") + "KB"
-    return f"{value / 1000:.1f}".removesuffix(".0") + "kB" if value % 100 == 0 else f"{value}B"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 Scalar = bool | int | float | str
 TrainingDevice = Literal["auto", "cpu", "cuda"]
@@ -17,16 +19,26 @@ class Choice(BaseModel):
     Attributes:
         later: fields that came later; they are not written where they say nothing, so that trials of before keep
             their hashes.
+        formerly: earlier names of fields. They are read too, and written, for the same reason.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     later: ClassVar[frozenset[str]] = frozenset()
+    formerly: ClassVar[Mapping[str, str]] = MappingProxyType({})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        now = {before: name for name, before in cls.formerly.items() if name not in given}
+        return {now.get(key, key): value for key, value in given.items()}
 
     @model_serializer(mode="wrap")
     def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = handler(self)
         unsaid = {name for name in self.later if getattr(self, name) == type(self).model_fields[name].default}
-        return {name: value for name, value in fields.items() if name not in unsaid}
+        return {self.formerly.get(name, name): value for name, value in fields.items() if name not in unsaid}
 
 
 class TaskChoice(Choice):
@@ -54,17 +66,18 @@ class NetworkChoice(Choice):
         options: keyword arguments of the network.
         base: folder in which ``module:factory`` is looked up first.
         frozen: paths of layers that keep all their channels.
-        multiple: channels stay or go in units of so many, in every group that divides into such units.
+        round_to: channels stay or go in units of so many, in every group that divides into such units.
     """
 
-    later = frozenset({"frozen", "multiple"})
+    later = frozenset({"frozen", "round_to"})
+    formerly = MappingProxyType({"round_to": "multiple"})
 
     name: Annotated[str, Field(min_length=1)]
     width: Annotated[float, Field(gt=0, le=16)] = 1.0
     options: dict[str, Scalar] = {}
     base: str | None = None
     frozen: tuple[str, ...] = ()
-    multiple: Annotated[int, Field(ge=1, le=64)] = 1
+    round_to: Annotated[int, Field(ge=1, le=64)] = 1
 
 
 class TrainingChoice(Choice):

@@ -18,9 +18,10 @@ from pydantic import (
     model_validator,
 )
 
+from mcu.budget import Budget
 from mcu.errors import InputError
 from mcu.units import parse_bytes
-from search_spaces.budgets import BudgetsSection, NamedBudget
+from search_spaces.budgets import BudgetsSection
 from search_spaces.choices import Choice, NetworkChoice, Scalar, TaskChoice, TrainingChoice
 from search_spaces.factories import is_reference
 from search_spaces.hyperparameters import DEFAULTS, Choices, Range, parse_hyperparameter
@@ -65,10 +66,11 @@ class NetworkSection(Choice):
 
     Attributes:
         frozen: paths of layers, such as ``"stem.conv"``, that keep all their channels.
-        multiple: channels stay or go in units of so many: 4 where kernels work on four at once.
+        round_to: channels stay or go in units of so many: 4 where kernels work on four at once.
     """
 
-    later = frozenset({"frozen", "multiple"})
+    later = frozenset({"frozen", "round_to"})
+    formerly = NetworkChoice.formerly
 
     name: Name | None = None
     names: Annotated[list[Name], Field(min_length=1)] | None = None
@@ -76,7 +78,7 @@ class NetworkSection(Choice):
     options: dict[str, Scalar] = Field(default_factory=dict)
     base: str | None = None
     frozen: tuple[Name, ...] = ()
-    multiple: Annotated[int, Field(ge=1, le=64)] = 1
+    round_to: Annotated[int, Field(ge=1, le=64)] = 1
 
     @model_validator(mode="after")
     def _named_once(self) -> NetworkSection:
@@ -98,7 +100,7 @@ class NetworkSection(Choice):
                 options=self.options,
                 base=self.base if is_reference(name) else None,
                 frozen=self.frozen,
-                multiple=self.multiple,
+                round_to=self.round_to,
             )
             for name in names
         )
@@ -232,9 +234,9 @@ class SweepConfig(Choice):
         check_task(self.task)
         return self
 
-    def named_budgets(self) -> tuple[NamedBudget, ...]:
+    def planned_budgets(self) -> tuple[Budget, ...]:
         """The budgets of this sweep, sampled with its seed where they are ranges."""
-        return self.budgets.named(self.sweep.seed)
+        return self.budgets.planned(self.sweep.seed)
 
     def trials_of(self, method: str) -> int:
         """How many trials ``method`` gets."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from difflib import get_close_matches
 from types import NoneType, UnionType
@@ -31,6 +32,8 @@ def describe_mistake(
     if finding["type"] == "missing":
         return f"{place}: {_dotted(path)} is missing"
     reason = _reason(finding)
+    if path and isinstance(finding["input"], dict) and re.split(r"\W", reason)[0] in finding["input"]:
+        return f"{place}: {_dotted(path)}.{reason}"  # a check of the whole table names one of its keys
     if reason.startswith(f"{_dotted(path)} ") and path:
         return f"{place}: {reason}"
     given = repr(finding["input"])
@@ -66,10 +69,14 @@ _ALTERNATIVES = {"Range", "Choices", "bool", "int", "float", "str", "literal"}
 def _unknown_key(path: list[str | int], model: type[BaseModel]) -> str:
     owner = _model_at(path[:-1], model)
     allowed = [name for name in owner.model_fields if name not in HIDDEN_KEYS] if owner else []
-    key = str(path[-1])
+    return f"unknown key {_dotted(path)}: {closest_key(str(path[-1]), allowed)}"
+
+
+def closest_key(key: str, allowed: Collection[str]) -> str:
+    """What is allowed instead of an unknown key, the closest first."""
     close = get_close_matches(key, allowed, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
-    return f"unknown key {_dotted(path)}: {hint}allowed are {', '.join(allowed)}"
+    return f"{hint}allowed are {', '.join(allowed)}"
 
 
 def _model_at(path: list[str | int], model: type[BaseModel]) -> type[BaseModel] | None:

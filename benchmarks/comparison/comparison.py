@@ -87,7 +87,7 @@ def _options() -> argparse.Namespace:
 
 def unpruned(sweep: SweepConfig) -> list[str]:
     """What turns a sweep of the comparison into that of its dense network: same seeds, epochs and tuning."""
-    trials = sweep.sweep.trials // len(sweep.named_budgets())
+    trials = sweep.sweep.trials // len(sweep.planned_budgets())
     return [f'sweep.name="{sweep.sweep.name}-unpruned"', f"sweep.trials={trials}", *UNPRUNED]
 
 

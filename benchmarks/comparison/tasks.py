@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mcu.budget import Budget
 from mcu.devices import find_device
 from mcu.errors import InputError
-from orchestrator.spec import Bounds, TrialResult, TrialSpec
+from orchestrator.spec import TrialResult, TrialSpec
 from orchestrator.worker.trial import run_trial
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
 from search_spaces.tasks import load_task, task_digest
@@ -120,7 +121,7 @@ def _spec(bench: Bench, data: str | None, method: str, bounds: dict[str, Any], *
         task=TaskChoice(name=bench.task, data=data, options=options),
         network=bench.network_for(more.get("device")),
         method=method,
-        budget=Bounds(**bounds),
+        budget=Budget(**bounds),
         hyperparameters={"learning_rate": bench.learning_rate},
         seed=0,
         training=TrainingChoice(epochs=bench.epochs, batch_size=bench.batch_size, device="cpu"),

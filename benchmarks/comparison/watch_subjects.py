@@ -65,7 +65,7 @@ def main() -> int:
 
 def overrides(subject: int) -> list[str]:
     """What makes the comparison's sweep that of one held-out subject."""
-    budgets = len(load_sweep(SWEEP).named_budgets())
+    budgets = len(load_sweep(SWEEP).planned_budgets())
     return [
         f'sweep.name="watch-subject-{subject}"',
         f"sweep.seed={subject}",

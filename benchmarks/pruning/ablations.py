@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from mcu.budget import Budget
-from orchestrator.spec import Bounds, TrialSpec
+from orchestrator.spec import TrialSpec
 from orchestrator.worker.trial import problem_of
 from pruning.baselines.single_resource import DifferentiableWithoutSram
 from pruning.differentiable import DifferentiablePruning
@@ -35,8 +35,8 @@ from pruning.engine import surgery
 from pruning.engine.controller import WidthController
 from pruning.engine.gates import GateBank
 from pruning.training.evaluation import int8_accuracy
-from pruning.training.problem import Outcome, Problem, Settings
 from pruning.training.job import Job
+from pruning.training.problem import Outcome, Problem, Settings
 from pruning.training.run import Run
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
 from search_spaces.tasks import load_task, task_digest
@@ -206,7 +206,7 @@ def run(label: str, bounds: str, seed: int, chosen: argparse.Namespace) -> dict[
     task = load_task(choice)
     spec = TrialSpec(
         task=choice, network=NetworkChoice(name=chosen.network, width=chosen.width), method="differentiable",
-        budget=Bounds(), seed=seed, training=TrainingChoice(epochs=chosen.epochs, device="cpu", batch_size=64),
+        budget=Budget(), seed=seed, training=TrainingChoice(epochs=chosen.epochs, device="cpu", batch_size=64),
         data=task_digest(choice),
     )  # fmt: skip
     problem, variant = problem_of(spec, task), VARIANTS[label]

@@ -28,7 +28,7 @@ import torch
 from mcu.budget import RESOURCES, Budget
 from mcu.units import format_bytes
 from orchestrator.executors.attempt import keep_freed_memory
-from orchestrator.spec import Bounds, TrialSpec
+from orchestrator.spec import TrialSpec
 from orchestrator.worker.trial import problem_of
 from pruning.differentiable import DifferentiablePruning
 from pruning.engine.landing import UnreachableBudgetError
@@ -98,7 +98,7 @@ def run(job: Job, folder: Path, dense: dict[str, Any]) -> dict[str, Any]:
     task = load_task(choice)
     spec = TrialSpec(
         task=choice, data=task_digest(choice), network=NetworkChoice(name=job.network), method="differentiable",
-        budget=Bounds(), seed=job.seed, training=TrainingChoice(epochs=job.epochs, device="cpu"),
+        budget=Budget(), seed=job.seed, training=TrainingChoice(epochs=job.epochs, device="cpu"),
     )  # fmt: skip
     problem = problem_of(spec, task)
     budget = Budget(**{job.resource: int(dense[job.resource] / job.factor)}) if dense else Budget()

@@ -26,7 +26,7 @@ import torch
 from mcu.budget import RESOURCES, Budget, Resources
 from orchestrator.planning.plan import Plan
 from orchestrator.running.queue import Queue
-from orchestrator.spec import DenseCost, TrialResult, TrialSpec
+from orchestrator.spec import TrialResult, TrialSpec
 from orchestrator.worker.trial import inheriting, problem_of, settings_of
 from pruning.methods import method
 from pruning.training.evaluation import int8_accuracy
@@ -115,8 +115,8 @@ def run_sweep(label: str, seed: int, chosen: argparse.Namespace) -> None:
     while (number := queue.next()) is not None:
         trial = plan.trials[number]
         spec = plan.spec(trial, {}, queue.start(trial))
-        row = run_trial(spec, trial.budget.name, label, seed, task, chosen)
-        dense = DenseCost(**row["dense"])
+        row = run_trial(spec, trial.budget.label, label, seed, task, chosen)
+        dense = Resources(**row["dense"])
         queue.ended(number, (spec, TrialResult(state="complete", dense=dense)) if spec.leaves_network else None)
 
 
@@ -134,7 +134,7 @@ def run_trial(
     shutil.rmtree(chosen.folder / spec.hash(), ignore_errors=True)  # CPU time of a job that was cut off is unknown
     problem = inheriting(problem_of(spec, task), spec, chosen.folder)
     began = time.process_time()
-    outcome = method(spec.method).run(problem, spec.budget.budget(), settings_of(spec, chosen.folder), lambda _: True)
+    outcome = method(spec.method).run(problem, spec.budget, settings_of(spec, chosen.folder), lambda _: True)
     seconds = time.process_time() - began
     if not isinstance(outcome, Outcome):
         raise SystemExit(f"{budget}: {outcome.reason}")

@@ -28,7 +28,7 @@ from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import check_against_interpreter, measure_model
 from mcu.runtime import Runtime
 from orchestrator.executors.attempt import keep_freed_memory
-from orchestrator.spec import Bounds, TrialSpec
+from orchestrator.spec import TrialSpec
 from orchestrator.worker.trial import problem_of
 from pruning.differentiable import DifferentiablePruning
 from pruning.training.evaluation import float_accuracy, int8_accuracy, int8_inputs
@@ -141,7 +141,7 @@ def run(seed: int, name: str, network: NetworkChoice, epochs: int, changes: dict
     choice = TaskChoice(name="fashion-mnist")
     task = load_task(choice)
     spec = TrialSpec(
-        task=choice, data=task_digest(choice), network=network, method="differentiable", budget=Bounds(),
+        task=choice, data=task_digest(choice), network=network, method="differentiable", budget=Budget(),
         seed=seed, training=TrainingChoice(epochs=epochs, device="cpu"),
     )  # fmt: skip
     problem = replace(with_more_to_train(problem_of(spec, task)), runtime=LiveBytes())

@@ -28,15 +28,15 @@ import torch
 from mcu.budget import RESOURCES, Budget
 from mcu.units import format_bytes, format_count
 from orchestrator.executors.attempt import keep_freed_memory
-from orchestrator.spec import Bounds, TrialSpec
+from orchestrator.spec import TrialSpec
 from orchestrator.worker.trial import problem_of
 from pruning.baselines.dense import DenseNetwork
 from pruning.differentiable import RERANK_EVERY, DifferentiablePruning
 from pruning.engine import gates
 from pruning.engine.controller import WidthController
 from pruning.engine.landing import smallest
+from pruning.training.job import Job
 from pruning.training.problem import Outcome, Problem, Progress, Settings
-from pruning.training.run import Run
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
 from search_spaces.tasks import load_task, task_digest
 
@@ -70,7 +70,7 @@ bound is a part of what the dense network takes, but never below {room} times wh
 
 
 @dataclass(frozen=True)
-class Job:
+class Setup:
     """What one competitor does: ``name`` is ``DENSE``, ``DENSE_JOB`` or a part of the resources, with its budget."""
 
     name: str
@@ -89,7 +89,7 @@ class Competitor:
         used: what the model uses, once it is there.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Setup) -> None:
         self.job = job
         self.seconds = 0.0
         self.by_epoch: list[float] = []
@@ -123,7 +123,7 @@ class Competitor:
         os.kill(self._process.pid, number)
 
 
-def compete(answers: Connection, job: Job) -> None:
+def compete(answers: Connection, job: Setup) -> None:
     """The competitor's process."""
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -137,9 +137,8 @@ def compete(answers: Connection, job: Job) -> None:
 
     outcome = None
     if job.name == DENSE:
-        run = Run(problem, Budget(), Settings(job.epochs, hyperparameters={"int8_part": 0.0}), report, DENSE)
-        for _ in run.train("training", run.trainer.steps):
-            pass
+        plain = Job(problem, Budget(), Settings(job.epochs, hyperparameters={"int8_part": 0.0}), report, DENSE)
+        plain.drive(plain.train("training", plain.steps))
     else:
         method = DenseNetwork() if job.name == DENSE_JOB else DifferentiablePruning()
         outcome = method.run(problem, job.budget, Settings(job.epochs), report)
@@ -155,12 +154,12 @@ def _used(outcome: Outcome, problem: Problem) -> str:
 
 def compare(network: str, images: int, epochs: int, parts: Sequence[float]) -> list[Competitor]:
     """Every competitor, when all are through."""
-    run = Run(problem_on(NETWORKS[network], 128, 1), Budget(), Settings(1), lambda progress: True, DENSE)
-    floor = smallest(run.model)
-    jobs = [Job(DENSE, network, images, epochs), Job(DENSE_JOB, network, images, epochs)]
+    whole = Job(problem_on(NETWORKS[network], 128, 1), Budget(), Settings(1), lambda progress: True, DENSE).network
+    floor = smallest(whole.model)
+    jobs = [Setup(DENSE, network, images, epochs), Setup(DENSE_JOB, network, images, epochs)]
     for part in parts:
-        bounds = {n: int(max(part * getattr(run.dense, n), ROOM * getattr(floor, n))) for n in RESOURCES}
-        jobs.append(Job(f"{part:g}", network, images, epochs, Budget(**bounds)))
+        bounds = {n: int(max(part * getattr(whole.dense, n), ROOM * getattr(floor, n))) for n in RESOURCES}
+        jobs.append(Setup(f"{part:g}", network, images, epochs, Budget(**bounds)))
     competitors = [Competitor(job) for job in jobs]
     for competitor in competitors:
         competitor.load()
@@ -175,27 +174,27 @@ def control_share(problem: Problem, steps: int = 40) -> float:
 
     Steps of a plain network and of a gated one under its controller take turns; CPU time.
     """
-    plain = Run(problem, Budget(), Settings(), lambda progress: True, DENSE)
-    run = Run(problem, Budget(), Settings(), lambda progress: True, "gated")
-    half = Budget(*(max(1, value // 2) for value in run.dense))
-    bank = gates.attach(run.module, run.graph)
-    controller = WidthController(run.model, half, bank, steps)
+    plain = Job(problem, Budget(), Settings(), lambda progress: True, DENSE)
+    gated = Job(problem, Budget(), Settings(), lambda progress: True, "gated")
+    network = gated.network
+    half = Budget(*(max(1, value // 2) for value in network.dense))
+    bank = gates.attach(network.module, network.graph)
+    controller = WidthController(network.model, half, bank, steps)
 
-    def controlled() -> None:
-        next(gated_steps)
+    def controlled(step: int) -> None:
+        controller.open_gates()
+        gated.trainer.take_step(step)
         bank.learn_importance()
         controller.update()
         if controller.step % RERANK_EVERY == 0:
             bank.rerank()
 
-    plain_steps = plain.trainer.run(plain.trainer.steps)
-    gated_steps = run.trainer.run(run.trainer.steps, controller.open_gates)
     seconds: list[tuple[float, float]] = []
-    for _ in range(steps):
+    for step in range(steps):
         times = [time.process_time()]
-        next(plain_steps)
+        plain.trainer.take_step(step)
         times.append(time.process_time())
-        controlled()
+        controlled(step)
         times.append(time.process_time())
         seconds.append((times[1] - times[0], times[2] - times[1]))
     plainly, gated = np.median(np.array(seconds[5:]), 0)
@@ -235,7 +234,7 @@ def problem_on(network: NetworkChoice, images: int, epochs: int) -> Problem:
     choice = TaskChoice(name="fashion-mnist", options={"train_limit": images, "val_limit": 500})
     task = load_task(choice)
     spec = TrialSpec(
-        task=choice, data=task_digest(choice), network=network, method="differentiable", budget=Bounds(), seed=0,
+        task=choice, data=task_digest(choice), network=network, method="differentiable", budget=Budget(), seed=0,
         training=TrainingChoice(epochs=epochs, device="cpu"),
     )  # fmt: skip
     return problem_of(spec, task)

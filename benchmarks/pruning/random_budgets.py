@@ -22,7 +22,7 @@ import torch
 from mcu.budget import RESOURCES, Budget
 from mcu.cost.resources import ResourceModel
 from mcu.graph.trace import trace
-from orchestrator.spec import Bounds, TrialSpec
+from orchestrator.spec import TrialSpec
 from orchestrator.worker.trial import problem_of
 from pruning.differentiable import DifferentiablePruning
 from pruning.engine.depth import shallowest
@@ -74,7 +74,7 @@ def problem_for(job: dict[str, Any]) -> Problem:
     choice = TaskChoice(name=job["task"], options={"train_limit": 1500, "val_limit": 200, "test_limit": 200})
     spec = TrialSpec(
         task=choice, data=task_digest(choice), network=NetworkChoice(name=job["network"], width=job["width"]),
-        method="differentiable", budget=Bounds(), seed=job["index"],
+        method="differentiable", budget=Budget(), seed=job["index"],
         training=TrainingChoice(epochs=EPOCHS, device="cpu"),
     )  # fmt: skip
     return problem_of(spec, load_task(choice))
@@ -105,7 +105,7 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
             ),
         }
     except UnreachableBudgetError as error:
-        shallow = ResourceModel(shallowest(problem.network(), problem.input_shape), problem.runtime)
+        shallow = ResourceModel(shallowest(problem.network(), problem.structure), problem.runtime)
         truly = all(is_unreachable(each, Budget(**bounds)) for each in (model, shallow))
         row |= {"state": "refused", "reason": str(error), "truly": truly}
     row["seconds"] = time.process_time() - started

@@ -9,6 +9,7 @@ processes take turns.
 from __future__ import annotations
 
 import argparse
+import itertools
 import subprocess
 import sys
 import time
@@ -23,8 +24,8 @@ from mcu.budget import Budget
 from mcu.int8.folded_net import FoldedNet, rounded_weight, weight_scales
 from orchestrator.executors.attempt import keep_freed_memory
 from pruning.training.evaluation import normalise
+from pruning.training.job import Job
 from pruning.training.problem import Problem, Settings
-from pruning.training.run import Run
 
 STEPS, UNCOUNTED, PROCESSES = 40, 5, 3
 UNEVEN, EVEN = 240, 256
@@ -62,9 +63,9 @@ def main() -> None:
     keep_freed_memory()
     for name in NETWORKS:
         problem = network(name)
-        run = float_run(problem)
-        found = medians({"float": stepping(run), "int8": stepping(int8_run(problem))})
-        filters = filters_ratio(FoldedNet(run.graph, run.module))
+        job = float_run(problem)
+        found = medians({"float": stepping(job), "int8": stepping(int8_run(problem))})
+        filters = filters_ratio(FoldedNet(job.network.graph, job.network.module))
         page += f"| {name} | {1e3 * found['float']:.0f} ms | {found['int8'] / found['float']:.2f} | "
         page += f"{filters:.2f} | {memory[name]:.2f} |\n"
     page += f"\nvgg-small with {EVEN} instead of {UNEVEN} channels in its six widest layers: "
@@ -90,24 +91,25 @@ def medians(actions: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     return {name: float(np.median(times[UNCOUNTED:])) for name, times in seconds.items()}
 
 
-def float_run(problem: Problem) -> Run:
+def float_run(problem: Problem) -> Job:
     """The dense network, about to be trained."""
-    return Run(problem, Budget(), Settings(), lambda progress: True, "float")
+    return Job(problem, Budget(), Settings(), lambda progress: True, "float")
 
 
-def int8_run(problem: Problem) -> Run:
+def int8_run(problem: Problem) -> Job:
     """The dense network, about to be trained with int8 arithmetic simulated."""
-    run = float_run(problem)
-    folded = FoldedNet(run.graph, run.module)
+    job = float_run(problem)
+    folded = FoldedNet(job.network.graph, job.network.module)
     folded.calibrate(normalise(torch.as_tensor(problem.x_train[:512]), problem))
     folded.fake_quantise(True)
-    run.trainer.adopt(folded)
-    return run
+    job.set_module(folded)
+    return job
 
 
-def stepping(run: Run) -> Callable[[], object]:
+def stepping(job: Job) -> Callable[[], object]:
     """Takes the next optimiser step."""
-    return run.trainer.run(run.trainer.steps).__next__
+    steps = itertools.count()
+    return lambda: job.trainer.take_step(next(steps))
 
 
 def filters_ratio(folded: FoldedNet) -> float:
@@ -127,11 +129,12 @@ def filters_ratio(folded: FoldedNet) -> float:
 
 def even_ratio() -> float:
     """Time of a step with even widths beside one with fewer, uneven channels."""
-    problem, runs = network("vgg-small"), {}
+    problem, jobs = network("vgg-small"), {}
     for width in (UNEVEN, EVEN):
-        runs[width] = float_run(problem)
-        runs[width].keep([np.arange(min(size, width)) for size in runs[width].graph.widths])
-    found = medians({str(width): stepping(run) for width, run in runs.items()})
+        jobs[width] = float_run(problem)
+        prunable = jobs[width].network
+        prunable.keep([np.arange(min(size, width)) for size in prunable.graph.widths])
+    found = medians({str(width): stepping(job) for width, job in jobs.items()})
     return found[str(EVEN)] / found[str(UNEVEN)]
 
 

@@ -108,7 +108,7 @@ def table(folder: Path, trials: int, stopping: bool) -> pd.DataFrame:
 
 def mean_best(frame: pd.DataFrame) -> list[float]:
     """After each trial: mean over the budgets of the best validation accuracy of a complete trial that fits."""
-    budgets = [named.budget for named in sweep_of(1, False).named_budgets()]
+    budgets = list(sweep_of(1, False).planned_budgets())
     best, after = np.zeros(len(budgets)), []
     for row in frame.itertuples():
         for at, budget in enumerate(budgets):

@@ -14,8 +14,9 @@ from typing import Any
 
 import pandas as pd
 
+from mcu.budget import Budget
 from mcu.errors import InputError
-from orchestrator.spec import Bounds, TrialSpec
+from orchestrator.spec import TrialSpec
 from orchestrator.storage.store import Store, Study
 from orchestrator.storage.transfer import REPORTS, TRIAL_NAMES, take_trials
 from reports.sample import DEVICES, sample_trials
@@ -46,7 +47,7 @@ def _trial_row(record: dict[str, Any]) -> dict[str, Any]:
         network=NetworkChoice(name=record["network"], width=2.0),
         method=record["method"],
         device=record["device"],
-        budget=Bounds(flash=record["budget_flash"], sram=record["budget_sram"]),
+        budget=Budget(flash=record["budget_flash"], sram=record["budget_sram"]),
         hyperparameters=params,
         seed=record["seed"],
         training=TrainingChoice(),

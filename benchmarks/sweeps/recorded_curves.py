@@ -49,7 +49,7 @@ class RecordedCurves:
 
     def __call__(self, spec: TrialSpec) -> SimulatedTrial:
         """The trial of a specification."""
-        bounds = spec.budget.budget().bounds()
+        bounds = spec.budget.bounds()
         given = {f"budget_{name}": bound for name, bound in bounds.items()} | spec.hyperparameters
         wanted = np.array([float(given.get(name, np.nan)) for name in self._columns])
         apart = (self._scaled(wanted) - self._low) / self._span - self._points
@@ -79,7 +79,7 @@ class RecordedCurves:
             val_accuracy=_noisy(float(row["val_accuracy"]), luck),
             violation=0.0,
             feasible=True,
-            binding_use=spec.budget.budget().binding_use(resources),
+            binding_use=spec.budget.binding_use(resources),
             measured=False,
             duration_s=seconds * len(curve),
             flash=resources.flash,

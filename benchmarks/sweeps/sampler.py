@@ -153,7 +153,7 @@ def replay(table: Table, strategy: str, seed: int, trials: int) -> list[float]:
     name, adaptive = STRATEGIES[strategy]
     sampler = make_sampler(name, {"differentiable": SPACE}, seed)
     count = SECTION.count if adaptive else trials
-    fixed = [named.budget for named in SECTION.model_copy(update={"count": count}).named(seed)]
+    fixed = list(SECTION.model_copy(update={"count": count}).planned(seed))
     planner = AdaptiveBudgets(SECTION.ranges(), seed, SECTION.count)
     found: list[Answer] = []
     for index in range(trials):

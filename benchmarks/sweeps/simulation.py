@@ -29,7 +29,7 @@ from orchestrator.executors.simulated import Curve, SimulatedExecutor, synthetic
 from orchestrator.running.interrupts import Interrupts
 from orchestrator.running.run import RunOptions, begin_study, run_study, simulated
 from orchestrator.running.watcher import Watcher
-from orchestrator.spec import Bounds, TrialResult, TrialSpec
+from orchestrator.spec import TrialResult, TrialSpec
 from orchestrator.storage.store import Store
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
 from search_spaces.sweep import SweepConfig
@@ -114,7 +114,7 @@ def best_there_is(budget: Budget, arguments: argparse.Namespace) -> float:
     best = {"learning_rate": 0.1}
     spec = TrialSpec(
         task=TaskChoice(name="digits"), network=NetworkChoice(name="plain-cnn"), method="differentiable",
-        budget=Bounds(**budget.bounds()), hyperparameters=best, seed=0, training=TrainingChoice(epochs=4),
+        budget=budget, hyperparameters=best, seed=0, training=TrainingChoice(epochs=4),
     )  # fmt: skip
     found = synthetic_trial(spec).result.val_accuracy or 0.0
     return found + 0.01 * float(np.random.default_rng(0).random())
@@ -125,7 +125,7 @@ def simulate(arguments: argparse.Namespace, plain: bool) -> tuple[pd.DataFrame, 
     sweep = sweep_of(arguments.trials, arguments.plan, plain)
     curve: Curve = RecordedCurves(arguments.table, NAMES) if arguments.curves == "recorded" else synthetic_trial
     executor = SimulatedExecutor(0, arguments.workers, curve, arguments.deaths)
-    budgets = [named.budget for named in sweep_of(1, "sobol", plain).named_budgets()]
+    budgets = list(sweep_of(1, "sobol", plain).planned_budgets())
     most = {budget: best_there_is(budget, arguments) for budget in budgets}
     log = Log(most, executor, max(1, arguments.trials // 50))
     with tempfile.TemporaryDirectory() as scratch:

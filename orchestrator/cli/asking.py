@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mcu.errors import InputError
-from mcu.units import parse_bytes, parse_count
 from orchestrator.cli.options import (
     STORAGE,
     DeviceOption,
@@ -147,24 +146,13 @@ def find(
     Raises:
         InputError: bounds that do not parse, no bounds, an unknown device, or nothing fits.
     """
-    from orchestrator.queries.best import bounds_of, find_best
+    from orchestrator.queries.best import budget_for, find_best
 
-    bounds = [
-        _parsed("--flash", parse_bytes, flash),
-        _parsed("--sram", parse_bytes, sram),
-        _parsed("--macs", parse_count, macs),
-    ]
-    budget = bounds_of(device, *bounds)
-    return find_best(store, budget, device=device, studies=(study,) if study else ())
-
-
-def _parsed(option: str, parse: Any, text: str | None) -> int | None:
-    if text is None:
-        return None
     try:
-        return int(parse(text))
-    except InputError as error:
-        raise InputError(f"{option} {text}: {error}") from None
+        budget = budget_for(device, flash=flash, sram=sram, macs=macs)
+    except InputError as error:  # begins with the name of the option
+        raise InputError(f"--{error}") from None
+    return find_best(store, budget, studies=(study,) if study else ())
 
 
 def _print_winners(store: Store, study: str | None, format_name: str) -> None:
@@ -174,13 +162,13 @@ def _print_winners(store: Store, study: str | None, format_name: str) -> None:
 
     found = store.study(study)
     rows: list[dict[str, Any]] = []
-    for name, device, budget in budgets_of(found):
+    for budget in budgets_of(found):
         try:
-            answer = find_best(store, budget, device=device, studies=(found.name,), runners_up=0)
+            answer = find_best(store, budget, studies=(found.name,), runners_up=0)
         except InputError:
-            rows.append(dict.fromkeys(_WINNERS) | {"budget": name})
+            rows.append(dict.fromkeys(_WINNERS) | {"budget": budget.label})
             continue
-        rows.append({key: answer.trial.get(key) for key in _WINNERS} | _use(name, answer))
+        rows.append({key: answer.trial.get(key) for key in _WINNERS} | _use(budget.label, answer))
     write_rows(_WINNERS, rows, Format(format_name))
 
 

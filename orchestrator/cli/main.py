@@ -1,7 +1,7 @@
 """The command line ``mcusweep``: its commands, and the one place where errors become exit statuses.
 
-0 done, 1 the run failed, 2 bad usage or input (one line on stderr), 130 interrupted. Commands import what they
-need when they run, so asking for stored results stays fast and loads neither torch nor Ray.
+0 done, 1 the run or a trial failed, 2 bad usage or input (one line on stderr), 130 interrupted. Commands import what
+they need when they run, so asking for stored results stays fast and loads neither torch nor Ray.
 """
 
 from __future__ import annotations

@@ -7,9 +7,18 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.storage.connection import DEFAULT_STORAGE
+from orchestrator.storage.address import DEFAULT_STORAGE, STORAGE_VARIABLE
 
-Storage = Annotated[str, typer.Option("--storage", metavar="URL", help="Database: sqlite:///FILE or postgresql://...")]
+Storage = Annotated[
+    str,
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        envvar=STORAGE_VARIABLE,
+        show_envvar=False,
+        help="Database: sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME; also by MCUSWEEP_STORAGE.",
+    ),
+]
 StudyName = Annotated[str | None, typer.Option("--study", metavar="NAME", help="Study; the latest by default.")]
 StudyNames = Annotated[
     list[str] | None,

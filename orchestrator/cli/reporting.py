@@ -109,11 +109,12 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
     from orchestrator.queries.importances import importances
     from orchestrator.queries.stop_audit import stop_audit
     from orchestrator.spec import canonical_json
+    from orchestrator.storage.connection import storage_address
     from orchestrator.storage.epoch_reports import last_reports
     from reports.study import StudyInfo
 
     audit = stop_audit(store, study)
-    address = store.url.render_as_string(hide_password=True)
+    address = storage_address(store.url)
     option = "" if address == STORAGE else f" --storage {shlex.quote(address)}"
     tested = study.task.get("counts", {}).get("test")
     name = shlex.quote(study.name)

@@ -1,4 +1,4 @@
-"""``study``: whole studies: list, export to a file, import, merge databases, delete, prune."""
+"""``study``: whole studies: list, export to a file, import, merge databases, back up, delete, prune."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from orchestrator.studies.merge import Merged
 
 app = typer.Typer(
-    help="Whole studies: list, export, import, merge, delete, prune.", no_args_is_help=True, rich_markup_mode=None
+    help="Whole studies: list, export, import, merge, back up, delete, prune.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 Named = Annotated[str, typer.Argument(metavar="NAME", help="A study.", show_default=False)]
+BackupFile = Annotated[Path, typer.Argument(metavar="FILE", help="File to write.", show_default=False)]
 ZipFile = Annotated[Path, typer.Argument(metavar="FILE.zip", help="An exported study.", show_default=False)]
 Other = Annotated[str, typer.Argument(metavar="OTHER", help="A database file or URL to take from.", show_default=False)]
 NewFile = Annotated[
@@ -116,6 +119,29 @@ def delete_command(name: Named, yes: Yes = False, storage: Storage = STORAGE) ->
         print(f"deleted study {found.name} with {delete_study(store, found)} trials")
     finally:
         store.close()
+
+
+@app.command("backup")
+def backup_command(file: BackupFile, storage: Storage = STORAGE) -> None:
+    """Copy a database to a new file, also while a sweep runs; models stay where they are."""
+    from sqlite3 import Error
+
+    from orchestrator.storage.connection import artifact_root, database_file, database_label
+    from orchestrator.storage.sqlite import backup_sqlite
+    from orchestrator.storage.store import Store
+
+    store = Store(storage)
+    source = database_file(store.url)
+    if source is None:
+        raise InputError(f"{database_label(store.url)}: a server's database is copied by its own `pg_dump`")
+    if file.exists():
+        raise InputError(f"{file}: is there already; give another name")
+    try:
+        backup_sqlite(source, file)
+    except (OSError, Error) as error:
+        raise InputError(f"{file}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
+    print(f"the models stay in {artifact_root(store.url)}", file=sys.stderr)
+    print(file)
 
 
 @app.command("prune")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import typer
 from mcu.errors import InputError
 from orchestrator.cli.options import STORAGE, Storage, StudyName
 from orchestrator.failures import RunFailed
+from orchestrator.storage.address import STORAGE_VARIABLE
+from orchestrator.storage.connection import storage_address
 
 if TYPE_CHECKING:
     from orchestrator.running.run import RunOptions
@@ -34,6 +37,14 @@ Extend = Annotated[
 ]
 Preflight = Annotated[
     bool, typer.Option("--preflight/--no-preflight", help="Train a few steps first and say how long it will take.")
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try failed trials again.")]
+RetryWhere = Annotated[
+    str, typer.Option("--where", metavar="EXPR", help="Which of the failed trials, such as: reason like '%memory%'.")
+]
+TakeOver = Annotated[
+    bool,
+    typer.Option("--take-over", help="Take the place of a driver that holds the study; it stops at its next write."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
@@ -103,19 +114,27 @@ def resume(
     workers: Workers = None,
     address: Address = None,
     executor: ExecutorName = None,
+    retry_failed: RetryFailed = False,
+    where: RetryWhere = "",
+    take_over: TakeOver = False,
     quiet: Quiet = False,
 ) -> int:
-    """Run what is left of a study that was interrupted."""
+    """Run what is left of a study that was interrupted, and with --retry-failed what failed."""
     _check_executor(executor)
+    if where and not retry_failed:
+        raise InputError("--where goes with --retry-failed: it says which failed trials are tried again")
     from orchestrator.storage.store import Store
 
     Store(storage).study(study)  # refuses a missing database or study before anything is written
-    from orchestrator.running.run import RunOptions, stored_sweep
+    from orchestrator.running.run import RunOptions, plan_failed_again, stored_sweep
 
     store = Store(storage, writing=True)
     try:
         found = store.study(study)
-        options = RunOptions(workers=workers, executor=executor, address=address)
+        options = RunOptions(workers=workers, executor=executor, address=address, take_over=take_over)
+        if retry_failed:
+            again = plan_failed_again(store, found, where, take_over=take_over)
+            print(f"{again} failed trials are tried again", file=sys.stderr)
         return _run(store, found, stored_sweep(found), options, quiet)
     finally:
         store.close()
@@ -139,12 +158,14 @@ def _run(store: Store, study: Study, sweep: SweepConfig, options: RunOptions, qu
     except RunFailed as error:
         if error.passing and supervised():
             raise  # the supervisor goes on by itself
+        if not error.resumable:
+            raise
         raise RunFailed(f"{error}\nresults so far are kept; go on with: {again}") from error
     if not report.finished:
         return _interrupted(again)
-    failed = f", {report.failed} failed" if report.failed else ""
+    failed = f", {report.failed} failed; try them again with: {again} --retry-failed" if report.failed else ""
     print(f"study {study.name}: {sum(report.counts.values())} trials done{failed}", file=sys.stderr)
-    return 1 if report.failed == sum(report.counts.values()) else 0
+    return 1 if report.failed else 0
 
 
 def _interrupted(again: str) -> int:
@@ -155,14 +176,15 @@ def _interrupted(again: str) -> int:
 def resume_command(store: Store, study: Study, options: RunOptions) -> str:
     """The exact command that goes on with a study."""
     parts = ["mcusweep", "resume", "--study", study.name]
-    address = store.url.render_as_string(hide_password=True)
-    if address != STORAGE:
+    address = storage_address(store.url)
+    if address != STORAGE and os.environ.get(STORAGE_VARIABLE) is None:
         parts += ["--storage", address]
     for name in ("workers", "executor", "address"):
         value = getattr(options, name)
         if value is not None:
             parts += [f"--{name}", str(value)]
-    return shlex.join(parts)
+    command = shlex.join(parts)
+    return f"{command} (with {STORAGE_VARIABLE} or PGPASSWORD as now)" if store.url.password else command
 
 
 COMMANDS = (launch, resume)

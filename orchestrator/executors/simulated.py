@@ -146,10 +146,10 @@ def synthetic_trial(spec: TrialSpec, levels: int = 8) -> SimulatedTrial:
     """A trial with an exponential learning curve; better for larger budgets and for a learning rate near 0.1."""
     luck = np.random.default_rng(spec.seed)
     rate = float(spec.hyperparameters.get("learning_rate", 0.1))
-    size = sum(math.log2(bound) for bound in spec.budget.budget().bounds().values())
+    size = sum(math.log2(bound) for bound in spec.budget.bounds().values())
     peak = 0.95 - 2.0 ** (-size / 8) - 0.05 * math.log10(max(rate, 1e-6) / 0.1) ** 2 - 0.01 * luck.random()
     peak -= {"differentiable": 0.0, "l1": 0.01}.get(spec.method, 0.02)
-    used = {name: int(bound * (0.95 + 0.05 * luck.random())) for name, bound in spec.budget.budget().bounds().items()}
+    used = {name: int(bound * (0.95 + 0.05 * luck.random())) for name, bound in spec.budget.bounds().items()}
     full = Resources(used.get("flash", 60_000), used.get("sram", 30_000), used.get("macs", 2_000_000))
     seconds = 60.0 * spec.training.epochs / 20 * (0.5 + luck.random())
     shares = [(level + 1) / levels for level in range(levels)]
@@ -176,7 +176,7 @@ def synthetic_trial(spec: TrialSpec, levels: int = 8) -> SimulatedTrial:
             macs=full.macs,
             violation=0.0,
             feasible=True,
-            binding_use=spec.budget.budget().binding_use(full),
+            binding_use=spec.budget.binding_use(full),
             measured=False,
             duration_s=seconds,
         ),

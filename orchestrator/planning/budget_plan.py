@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from mcu.budget import Budget
 from orchestrator.planning.adaptive_budgets import AdaptiveBudgets
 from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.spec import TrialResult, TrialSpec
-from search_spaces.budgets import NamedBudget, budget_name
 
 
 class BudgetPlan:
     """Every trial has the budget it was planned with."""
 
-    def of(self, trial: PlannedTrial) -> NamedBudget:
+    def of(self, trial: PlannedTrial) -> Budget:
         """The budget of a trial that is about to be asked for."""
         return trial.budget
 
@@ -34,29 +34,24 @@ class AdaptiveBudgetPlan(BudgetPlan):
         self._first = len(plan.cells)
         self._methods = set(plan.sweep.methods.names)
         self._single = len(plan.sweep.network.choices()) == 1
-        self._chosen: dict[int, NamedBudget] = {}
+        self._chosen: dict[int, Budget] = {}
         self._refused: dict[int, set[str]] = {}
 
-    def of(self, trial: PlannedTrial) -> NamedBudget:
+    def of(self, trial: PlannedTrial) -> Budget:
         """The planned budget in the first round; then the one chosen for the index."""
         if trial.index not in self._chosen:
-            if trial.index < self._first:
-                chosen = trial.budget
-            else:
-                budget = self._adaptive.next(trial.index)
-                chosen = NamedBudget(budget_name(budget), None, budget)
-            self._note(trial.index, chosen)
+            first = trial.index < self._first
+            self._note(trial.index, trial.budget if first else self._adaptive.next(trial.index))
         return self._chosen[trial.index]
 
-    def _note(self, index: int, chosen: NamedBudget) -> None:
+    def _note(self, index: int, chosen: Budget) -> None:
         self._chosen[index] = chosen
-        self._adaptive.spend(chosen.budget)
+        self._adaptive.spend(chosen)
 
     def restore(self, trial: PlannedTrial, spec: TrialSpec, result: TrialResult | None) -> None:
         """See `BudgetPlan`."""
         if trial.index not in self._chosen:
-            budget = spec.budget.budget()
-            self._note(trial.index, NamedBudget(budget_name(budget), None, budget))
+            self._note(trial.index, spec.budget)
         if result is not None:
             self.ended(trial, spec, result)
 
@@ -70,7 +65,7 @@ class AdaptiveBudgetPlan(BudgetPlan):
             refused = self._refused.setdefault(trial.index, set())
             refused.add(trial.method)
             if refused == self._methods:
-                self._adaptive.unreachable(spec.budget.budget())
+                self._adaptive.unreachable(spec.budget)
 
 
 def budget_plan_for(plan: Plan) -> BudgetPlan:

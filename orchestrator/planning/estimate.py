@@ -13,7 +13,6 @@ from mcu.cost.resources import ResourceModel
 from mcu.graph.trace import trace
 from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.planning.preflight import refusals
-from orchestrator.spec import DenseCost
 from orchestrator.worker.trial import problem_of, settings_of
 from pruning.training.problem import DivergedError
 from pruning.training.steps import Trainer
@@ -84,8 +83,7 @@ def _lengths(plan: Plan, task: Task, network: NetworkChoice) -> dict[int, float]
     """How long each trial of a network trains, in whole jobs, by number, if every one begins with its first choice."""
     traced = trace(build_network(network, task.input_shape, len(task.classes), seed=0), task.input_shape)
     model = ResourceModel(traced.graph)
-    used = model.exact(model.dense_widths)
-    dense = DenseCost(flash=used.flash, sram=used.sram, macs=used.macs)
+    dense = model.exact(model.dense_widths)
     mine = [trial for trial in plan.trials if trial.network == network]
     return {trial.number: plan.expected_epochs(trial, dense) / plan.sweep.training.epochs for trial in mine}
 

@@ -50,10 +50,10 @@ def _check_trials(old: SweepConfig, new: SweepConfig) -> None:
 
 
 def _check_cells(old: SweepConfig, new: SweepConfig) -> None:
-    kept = set(new.named_budgets())
-    lost = [named.name for named in old.named_budgets() if named not in kept]
+    kept = {(budget.label, budget) for budget in new.planned_budgets()}
+    lost = [budget.label for budget in old.planned_budgets() if (budget.label, budget) not in kept]
     if lost:
-        raise InputError(f"--extend: budget {lost[0]} is not in the sweep file any more; budgets can only be added")
+        raise InputError(f"--extend: budget {lost[0]!r} is not in the sweep file any more; budgets can only be added")
     networks = [choice.model_dump_json() for choice in new.network.choices()]
     for choice in old.network.choices():
         if choice.model_dump_json() not in networks:

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mcu.budget import RESOURCES, Budget
+from mcu.budget import RESOURCES, Budget, Resources
 
 if TYPE_CHECKING:
     from orchestrator.planning.plan import PlannedTrial
-    from orchestrator.spec import DenseCost
 
 NEAR, FAR = 1.5, 3.0
 """A network that has to shrink up to ``NEAR`` times needs the least training after its ancestor's; from ``FAR`` times
@@ -48,14 +47,14 @@ def nearest_first(budget: Budget, others: Iterable[tuple[int, Budget]]) -> tuple
     return tuple(number for *_, number in sorted((*apart(o), n) for n, o in others if has_more_room(o, budget)))
 
 
-def shrinkage(budget: Budget, ancestor: Budget, dense: DenseCost) -> float:
+def shrinkage(budget: Budget, ancestor: Budget, dense: Resources | None) -> float:
     """How many times smaller the tightest bound is than what the ancestor was allowed, or the dense network uses.
 
     Budgets decide, not what the ancestor came to use, so that all trials of a budget train equally long.
     """
 
     def room(name: str) -> float:
-        return min(_open_as_infinite(getattr(ancestor, name)), _open_as_infinite(getattr(dense, name)))
+        return min(_open_as_infinite(getattr(ancestor, name)), _open_as_infinite(getattr(dense, name, None)))
 
     return max([1.0, *(room(name) / bound for name, bound in budget.bounds().items())])
 
@@ -116,7 +115,7 @@ class Lineage:
             return ()
         end = next(size for size in self.sizes if trial.number < size)
         there = self._relatives.get(_line_of(trial), []) if trial.index < self.planned else []
-        larger = nearest_first(trial.budget.budget, ((t.number, t.budget.budget) for t in there if t.number < end))
+        larger = nearest_first(trial.budget, ((t.number, t.budget) for t in there if t.number < end))
         return (*larger, parent)
 
     @cached_property

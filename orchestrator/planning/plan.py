@@ -11,13 +11,12 @@ from itertools import product
 
 from optuna.distributions import BaseDistribution
 
-from mcu.budget import Budget
+from mcu.budget import Budget, Resources
 from mcu.errors import InputError
 from orchestrator.methods import find_method, method_entries
 from orchestrator.planning.lineage import Lineage, job_epochs, shrinkage
 from orchestrator.samplers.base import derive_seed
-from orchestrator.spec import Bounds, DenseCost, TrialSpec
-from search_spaces.budgets import NamedBudget
+from orchestrator.spec import TrialSpec
 from search_spaces.choices import NetworkChoice, Scalar
 from search_spaces.hyperparameters import Hyperparameter, distributions, fixed_values
 from search_spaces.sweep import SweepConfig
@@ -26,7 +25,7 @@ from search_spaces.tasks import task_digest
 PARENT_METHOD = "dense-ptq"
 """What trains the dense network of a lineage: the method that compresses nothing, without a bound."""
 
-DENSE = NamedBudget("dense parent", None, Budget())
+DENSE = Budget(name="dense parent")
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class PlannedTrial:
     method: str
     index: int
     network: NetworkChoice
-    budget: NamedBudget
+    budget: Budget
     seed: int
     turn: int = 0
     parent_seed: int = 0
@@ -62,12 +61,12 @@ class Start:
 
     Attributes:
         ancestor: specification of the trial whose trained network it takes.
-        dense: what the dense network uses, where that is known.
+        dense: what the dense network uses; None if that is not known.
         parent: hash of the specification of the dense network at the root of the lineage; None if that is lost.
     """
 
     ancestor: TrialSpec
-    dense: DenseCost
+    dense: Resources | None
     parent: str | None
 
 
@@ -78,9 +77,9 @@ class Plan:
     sweep: SweepConfig
 
     @cached_property
-    def cells(self) -> tuple[tuple[NetworkChoice, NamedBudget], ...]:
+    def cells(self) -> tuple[tuple[NetworkChoice, Budget], ...]:
         """Every network at every budget; a method's trials go round these."""
-        return tuple(product(self.sweep.network.choices(), self.sweep.named_budgets()))
+        return tuple(product(self.sweep.network.choices(), self.sweep.planned_budgets()))
 
     @cached_property
     def trials(self) -> tuple[PlannedTrial, ...]:
@@ -172,11 +171,11 @@ class Plan:
         return missing
 
     def _cell_of(self, trial: PlannedTrial) -> int:
-        return self._positions[trial.network.model_dump_json(), trial.budget]
+        return self._positions[trial.network.model_dump_json(), trial.budget.label]
 
     @cached_property
-    def _positions(self) -> dict[tuple[str, NamedBudget], int]:
-        return {(network.model_dump_json(), budget): at for at, (network, budget) in enumerate(self.cells)}
+    def _positions(self) -> dict[tuple[str, str], int]:
+        return {(network.model_dump_json(), budget.label): at for at, (network, budget) in enumerate(self.cells)}
 
     def _seed(self, index: int, turn: int) -> int:
         """Seed of a method's trials of this index: one of its own, or with ``sweep.seeds`` one for the whole round.
@@ -243,10 +242,7 @@ class Plan:
 
     def spec(self, trial: PlannedTrial, suggested: dict[str, Scalar], start: Start | None = None) -> TrialSpec:
         """The full specification of a planned trial with its suggested hyperparameters and what it begins with."""
-        bounds = trial.budget.budget
-        epochs = self._epochs(
-            trial, start.ancestor.budget.budget() if start else None, start.dense if start else DenseCost()
-        )
+        epochs = self._epochs(trial, start.ancestor.budget if start else None, start.dense if start else None)
         return TrialSpec(
             task=self.sweep.task,
             data=self.data,
@@ -254,7 +250,7 @@ class Plan:
             method=trial.method,
             device=trial.budget.device,
             runtime="tflm" if trial.is_parent else self.sweep.budgets.runtime,
-            budget=Bounds(flash=bounds.flash, sram=bounds.sram, macs=bounds.macs),
+            budget=trial.budget,
             hyperparameters=fixed_values(self._taken(trial.method)) | suggested,
             seed=trial.seed,
             training=self.sweep.training.model_copy(update={"epochs": epochs}),
@@ -262,13 +258,13 @@ class Plan:
             parent=start.parent if start else None,
         )
 
-    def expected_epochs(self, trial: PlannedTrial, dense: DenseCost) -> int:
+    def expected_epochs(self, trial: PlannedTrial, dense: Resources | None) -> int:
         """How long a trial trains if it begins with its first choice of an ancestor."""
         first = self.lineage.candidates(trial)[:1]
-        return self._epochs(trial, self.trials[first[0]].budget.budget if first else None, dense)
+        return self._epochs(trial, self.trials[first[0]].budget if first else None, dense)
 
-    def _epochs(self, trial: PlannedTrial, ancestor: Budget | None, dense: DenseCost) -> int:
+    def _epochs(self, trial: PlannedTrial, ancestor: Budget | None, dense: Resources | None) -> int:
         if trial.is_parent:
             return self.sweep.parent_epochs
         epochs = self.sweep.training.epochs
-        return epochs if ancestor is None else job_epochs(epochs, shrinkage(trial.budget.budget, ancestor, dense))
+        return epochs if ancestor is None else job_epochs(epochs, shrinkage(trial.budget, ancestor, dense))

@@ -41,17 +41,17 @@ def check_sweep(sweep: SweepConfig) -> dict[str, Any]:
 
 
 def refusals(sweep: SweepConfig, task: Task) -> dict[str, list[InputError]]:
-    """By name of budget, why networks cannot meet it; budgets that all can meet are left out."""
+    """By label of budget, why networks cannot meet it; budgets that all can meet are left out."""
     models = {choice.name: _resources(choice, task) for choice in sweep.network.choices()}
     found: dict[str, list[InputError]] = {}
     if sweep.budgets.runtime != "tflm":
         return found
-    for named in sweep.named_budgets():
+    for budget in sweep.planned_budgets():
         for name, model in models.items():
             try:
-                require_reachable(model, named.budget, name)
+                require_reachable(model, budget, name)
             except InputError as error:
-                found.setdefault(named.name, []).append(error)
+                found.setdefault(budget.label, []).append(error)
     return found
 
 
@@ -92,4 +92,4 @@ def _resources(choice: NetworkChoice, task: Task) -> ResourceModel:
             raise InputError(
                 f"network.frozen: {path!r} is no layer of {choice.name}; {hint}allowed are paths of layers"
             )
-    return ResourceModel(shallowest(network, Structure(task.input_shape, choice.frozen, choice.multiple)))
+    return ResourceModel(shallowest(network, Structure(task.input_shape, choice.frozen, choice.round_to)))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from mcu.budget import RESOURCES, Budget
+from mcu.budget import RESOURCES, Budget, amounts
 from mcu.devices import find_device
 from mcu.errors import InputError
-from mcu.units import format_bytes, format_count
 from orchestrator.queries.where_grammar import parse_where
 from orchestrator.spec import TrialState
 from orchestrator.storage.columns import COLUMNS
@@ -43,25 +42,22 @@ class Best:
         }
 
 
-def bounds_of(device: str | None, flash: int | None, sram: int | None, macs: int | None) -> Budget:
-    """The bounds a device leaves for a model, or those given; given ones replace the device's.
+def budget_for(device: str | None = None, **bounds: str | float | None) -> Budget:
+    """What a device leaves for a model, or the bounds given (see `Budget`); these replace the device's.
 
     Raises:
-        InputError: neither a device nor a bound, or an unknown device.
+        InputError: neither a device nor a bound, an unknown device, or a bound that cannot be read.
     """
-    given = {"flash": flash, "sram": sram, "macs": macs}
-    if device is None and all(value is None for value in given.values()):
-        raise InputError("give --device NAME, or at least one of --flash, --sram, --macs")
-    room = find_device(device).budget() if device is not None else Budget()
-    kept = {name: value if value is not None else getattr(room, name) for name, value in given.items()}
-    return Budget(**kept)
+    given: dict[str, Any] = {name: bound for name, bound in bounds.items() if bound is not None}
+    if device is None and not given:
+        raise InputError("device, or at least one of flash, sram and macs, must be given")
+    return replace(find_device(device).budget() if device is not None else Budget(), **given)
 
 
 def find_best(
     store: Store,
     budget: Budget,
     *,
-    device: str | None = None,
     studies: Sequence[str] = (),
     runtime: str = "tflm",
     runners_up: int = 3,
@@ -88,9 +84,8 @@ def find_best(
     if len(metrics) > 1 and ("*" in studies or len(studies) > 1):
         raise InputError(f"the trials that fit are measured by {' and '.join(metrics)}: name studies of one metric")
     shares = {name: rows[0][used[name]] / bound for name, bound in budget.bounds().items()}
-    return Best(
-        device, budget.bounds(), rows[0], tuple(rows[1:]), fitting, shares, _reason(rows, budget, device, fitting)
-    )
+    reason = _reason(rows, budget, fitting)
+    return Best(budget.device, budget.bounds(), rows[0], tuple(rows[1:]), fitting, shares, reason)
 
 
 def _closest(
@@ -108,32 +103,23 @@ def _used_name(resource: str, suffix: str) -> str:
     return resource if resource == "macs" else f"{resource}{suffix}"
 
 
-def describe_bounds(budget: Budget) -> str:
-    """Bounds as people write them: ``64KB flash, 32KB sram``."""
-    write = {"flash": format_bytes, "sram": format_bytes, "macs": format_count}
-    return ", ".join(f"{write[name](bound)} {name}" for name, bound in budget.bounds().items()) or "no bound"
-
-
-def _reason(rows: Sequence[dict[str, Any]], budget: Budget, device: str | None, fitting: int) -> str:
+def _reason(rows: Sequence[dict[str, Any]], budget: Budget, fitting: int) -> str:
     best = rows[0]
     count = "the only measured model that fits" if fitting == 1 else f"the best of {fitting:,} measured models that fit"
-    parts = [f"validation {TITLES[best['metric']]} {best['val_accuracy']:.2%}, {count} {describe_bounds(budget)}"]
+    parts = [f"validation {TITLES[best['metric']]} {best['val_accuracy']:.2%}, {count} {budget}"]
     if len(rows) > 1:
         behind = 100 * (best["val_accuracy"] - rows[1]["val_accuracy"])
         parts.append(f"the next, trial {rows[1]['number']}, is {behind:.2f} points behind")
-    own = {name: best[f"budget_{name}"] for name in RESOURCES if best[f"budget_{name}"] is not None}
-    if own != budget.bounds():
-        ran_for = best["device"] if best["device"] and best["device"] != device else describe_bounds(Budget(**own))
-        parts.append(f"it was run for {ran_for}")
+    own = Budget(*(best[f"budget_{name}"] for name in RESOURCES))
+    if own != budget:
+        ran_for = best["device"] if best["device"] != budget.device else None
+        parts.append(f"it was run for {ran_for or own}")
     return "; ".join(parts)
 
 
 def _nothing_fits(budget: Budget, closest: dict[str, Any] | None, suffix: str) -> str:
-    line = f"no measured trial fits {describe_bounds(budget)}"
+    line = f"no measured trial fits {budget}"
     if closest is None:
         return f"{line}: none has finished yet"
-    uses = ", ".join(
-        f"{(format_count if name == 'macs' else format_bytes)(closest[_used_name(name, suffix)])} {name}"
-        for name in budget.bounds()
-    )
+    uses = amounts({name: closest[_used_name(name, suffix)] for name in budget.bounds()})
     return f"{line}; the closest is trial {closest['number']} ({closest['method']}) with {uses}"

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from mcu.budget import RESOURCES, Budget
 from mcu.errors import InputError
-from mcu.units import format_bytes, format_count
 from orchestrator.queries.trial import TrialDetails
 from orchestrator.tables import human, printable
 from reports.columns import Shown, names
@@ -152,7 +152,7 @@ def model_card(trial: TrialDetails, model: bytes, firmware: str) -> str:
     facts: dict[str, Any] = {
         "task": row["task"],
         "method": row["method"],
-        "budget": _budget(row),
+        "budget": Budget(*(row[f"budget_{name}"] for name in RESOURCES)),
         "seed": row["seed"],
         **{name: human(name, row[name]) for name in _CARD_RESULTS if row[name] is not None},
         **{f"hyperparameter {name}": value for name, value in trial.parameters.items()},
@@ -166,12 +166,6 @@ def model_card(trial: TrialDetails, model: bytes, firmware: str) -> str:
     word = "measured" if row["measured"] else "predicted (tflite-micro was not installed)"
     lines += [f"`sram` the TensorFlow Lite Micro arena, {word}.", "", firmware, ""]
     return "\n".join(lines)
-
-
-def _budget(row: dict[str, Any]) -> str:
-    write = {"flash": format_bytes, "sram": format_bytes, "macs": format_count}
-    bounds = [f"{shown(row[f'budget_{name}'])} {name}" for name, shown in write.items() if row[f"budget_{name}"]]
-    return ", ".join(bounds) or "none"
 
 
 def _cell(value: Any) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mcu.units import parse_bytes, parse_count
-from orchestrator.queries.best import Best, bounds_of, find_best
+from orchestrator.queries.best import Best, budget_for, find_best
 from orchestrator.queries.query import Query, run_query
-from orchestrator.storage.connection import DEFAULT_STORAGE
+from orchestrator.storage.address import DEFAULT_STORAGE
 from orchestrator.storage.store import Store, Study
 
 if TYPE_CHECKING:
@@ -53,12 +52,8 @@ class OpenStudy:
         Raises:
             InputError: no bounds, an unknown device, a bound that does not parse, or nothing fits.
         """
-        bounds = [
-            None if flash is None else parse_bytes(flash),
-            None if sram is None else parse_bytes(sram),
-            None if macs is None else parse_count(macs),
-        ]
-        return find_best(self.store, bounds_of(device, *bounds), device=device, studies=(self.study.name,))
+        budget = budget_for(device, flash=flash, sram=sram, macs=macs)
+        return find_best(self.store, budget, studies=(self.study.name,))
 
 
 def open_study(name: str | None = None, storage: str = DEFAULT_STORAGE) -> OpenStudy:

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mcu.budget import RESOURCES, Budget
 from orchestrator.planning.sweep_difference import differences
-from orchestrator.queries.best import describe_bounds
-from orchestrator.spec import Bounds
 from orchestrator.storage.columns import COLUMNS
 from orchestrator.storage.conditions import FINISHED
 from orchestrator.storage.search import trial_search
@@ -75,9 +74,8 @@ def _finished(store: Store, study: Study) -> list[dict[str, Any]]:
 
 
 def _budget(row: Mapping[Any, Any]) -> str:
-    bounds = Bounds(flash=row["budget_flash"], sram=row["budget_sram"], macs=row["budget_macs"]).budget()
-    text = describe_bounds(bounds)
-    return f"{row['device']} ({text})" if row["device"] else text
+    budget = Budget(*(row[f"budget_{name}"] for name in RESOURCES))
+    return f"{row['device']} ({budget})" if row["device"] else str(budget)
 
 
 def _cells(ours: Sequence[Mapping[Any, Any]], theirs: Sequence[Mapping[Any, Any]]) -> list[dict[str, Any]]:

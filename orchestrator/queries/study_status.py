@@ -92,7 +92,7 @@ def read_status(store: Store, study: Study) -> StudyStatus:
     holder = store.holder(study.name)
     runner = None if holder is None else {"host": holder.host, "pid": holder.pid, "since": holder.since}
     states = store.state_counts(study)
-    names = {budget: name for name, _, budget in budgets_of(study)}
+    labels = {budget: budget.label for budget in budgets_of(study)}
     with trial_search(store, None, [study.id], parameters=False) as search:
         trials = search.rows(_READ)
     attempts = open_attempts(store, study) if runner else []
@@ -101,32 +101,33 @@ def read_status(store: Store, study: Study) -> StudyStatus:
     left = study.planned_trials - done
     return StudyStatus(
         study.name, study.created_at, study.planned_trials, states, runner,
-        _by_budget(study, names, trials),
-        tuple(_running(row, names) for row in attempts),
+        _by_budget(study, labels, trials),
+        tuple(_running(row, labels) for row in attempts),
         per_hour,
         3600.0 * left / per_hour if per_hour and runner and left > 0 else None,
     )  # fmt: skip
 
 
 def _budget_of(row: Mapping[str, Any]) -> Budget:
-    return Budget(**{name: row[f"budget_{name}"] for name in RESOURCES})
+    return Budget(*(row[f"budget_{name}"] for name in RESOURCES))
 
 
-def _running(row: Mapping[str, Any], names: Mapping[Budget, str]) -> RunningTrial:
+def _running(row: Mapping[str, Any], labels: Mapping[Budget, str]) -> RunningTrial:
     worker = f"{row['worker_host']}:{row['worker_pid']}" if row["worker_pid"] else "waiting for a worker"
     epochs = int(json.loads(row["spec_json"])["training"]["epochs"])
-    budget = names.get(_budget_of(row), "?")
+    own = _budget_of(row)
+    budget = labels.get(own, own.label)
     return RunningTrial(
         row["number"], row["method"], budget, worker, row["epochs_done"] or 0.0, epochs, row["phase"] or "starting"
     )
 
 
-def _by_budget(study: Study, names: Mapping[Budget, str], trials: list[dict[str, Any]]) -> tuple[BudgetStatus, ...]:
-    wanted = _wanted(study, list(names.values()))
+def _by_budget(study: Study, labels: Mapping[Budget, str], trials: list[dict[str, Any]]) -> tuple[BudgetStatus, ...]:
+    wanted = _wanted(study, list(labels.values()))
     done: Counter[str] = Counter()
     best: dict[str, dict[str, Any]] = {}
     for row in trials:
-        name = names.get(_budget_of(row))
+        name = labels.get(_budget_of(row))
         if name is None or row["state"] not in FINAL_STATES:
             continue
         done[name] += 1
@@ -140,7 +141,7 @@ def _by_budget(study: Study, names: Mapping[Budget, str], trials: list[dict[str,
             best[name]["val_accuracy"] if name in best else None,
             _use(budget, best[name]) if name in best else {},
         )
-        for budget, name in names.items()
+        for budget, name in labels.items()
     )  # fmt: skip
 
 

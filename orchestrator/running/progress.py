@@ -57,7 +57,7 @@ class Tally:
     failed: int = 0
     reused: int = 0
     capacity: int = 1
-    names: dict[Budget, str] = field(default_factory=dict)
+    labels: dict[Budget, str] = field(default_factory=dict)
     left: dict[str, int] = field(default_factory=dict)
     best: dict[str, TrialResult] = field(default_factory=dict)
     durations: list[float] = field(default_factory=list)
@@ -68,10 +68,10 @@ class Tally:
     def begin(self, plan: Plan, finished: list[tuple[TrialSpec, TrialResult]], capacity: int) -> None:
         """Start from the plan and what earlier runs finished."""
         self.planned, self.capacity, self.began = len(plan.trials), capacity, self.clock()
-        self.names = {DENSE.budget: DENSE.name} | {named.budget: named.name for _, named in plan.cells}
+        self.labels = {budget: budget.label for budget in (DENSE, *(budget for _, budget in plan.cells))}
         adaptive = plan.sweep.budgets.plan == "adaptive"
         for trial in plan.trials:
-            name = CHOSEN_LATER if adaptive and trial.index >= len(plan.cells) else trial.budget.name
+            name = CHOSEN_LATER if adaptive and trial.index >= len(plan.cells) else trial.budget.label
             self.left[name] = self.left.get(name, 0) + 1
         for spec, result in finished:
             self.end(spec, result)
@@ -79,7 +79,7 @@ class Tally:
 
     def name(self, spec: TrialSpec) -> str:
         """The budget of a trial as reports call it."""
-        return self.names.get(spec.budget.budget(), CHOSEN_LATER)
+        return self.labels.get(spec.budget, CHOSEN_LATER)
 
     def end(self, spec: TrialSpec, result: TrialResult) -> None:
         """Take in a result."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from mcu.budget import Budget
 from orchestrator.planning.lineage import Lineage, nearest_first
 from orchestrator.planning.plan import PlannedTrial, Start
-from orchestrator.spec import DenseCost, TrialResult, TrialSpec
+from orchestrator.spec import TrialResult, TrialSpec
 
 
 class Queue:
@@ -64,17 +64,17 @@ class Queue:
         """What a trial, whose budget is known now, begins with; None: it begins from scratch."""
         candidates = self._lineage.candidates(trial)
         if candidates and trial.index >= self._lineage.planned:
-            candidates = (*nearest_first(trial.budget.budget, self._relatives(trial)), *candidates)
+            candidates = (*nearest_first(trial.budget, self._relatives(trial)), *candidates)
         ancestor = next((found for n in candidates if (found := self._ended.get(n))), None)
         root = self._lineage.parent(trial)
         if ancestor is None or root is None:
             return None
         spec, result = ancestor
         parent = self._ended.get(root)
-        return Start(spec, result.dense or DenseCost(), parent[0].hash() if parent else None)
+        return Start(spec, result.dense, parent[0].hash() if parent else None)
 
     def _relatives(self, trial: PlannedTrial) -> list[tuple[int, Budget]]:
         """Trials of the same method and network that left one, for a budget that was chosen as results came."""
         there = [(number, found[0]) for number, found in self._ended.items() if found]
         mine = trial.method, trial.network
-        return [(number, spec.budget.budget()) for number, spec in there if (spec.method, spec.network) == mine]
+        return [(number, spec.budget) for number, spec in there if (spec.method, spec.network) == mine]

@@ -18,6 +18,7 @@ from orchestrator.planning.extension import bare, grown
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sweep_difference import differences
 from orchestrator.provenance import machine, package_versions, usable_cpus
+from orchestrator.queries.query import Query, run_query
 from orchestrator.running.disk_guard import DiskGuard
 from orchestrator.running.driver import Driver, DriverParts, Retries
 from orchestrator.running.interrupts import Interrupts
@@ -41,12 +42,14 @@ class RunOptions:
         workers, executor: instead of what the sweep file says.
         address: of a Ray cluster that is already there.
         worker: ``module:function`` that runs a trial.
+        take_over: the study from a driver that may still hold it.
     """
 
     workers: int | None = None
     executor: str | None = None
     address: str | None = None
     worker: str = DEFAULT_WORKER
+    take_over: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,8 +155,9 @@ def run_study(
     plan = Plan(sweep)
     _check_writable(artifact_root(store.url))
     setting = WorkerSetting(options.worker, str(artifact_root(store.url)), _import_paths(sweep), threads(sweep))
-    with store.lock(study.name) as lock:
-        record = OptunaRecord(store.url, study.name, plan.methods)
+    store.patience.tell = watcher.note
+    with store.lock(study.name, take_over=options.take_over) as lock:
+        record = OptunaRecord(store.url, study.name, plan.methods, store.patience)
         try:
             executor = (make_executor or executor_for)(setting, sweep.workers, options, sweep)
             with executor, interrupts:
@@ -177,6 +181,24 @@ def run_study(
         finally:
             record.close()
     return RunSummary(study.name, store.state_counts(study), finished)
+
+
+def plan_failed_again(store: Store, study: Study, where: str = "", *, take_over: bool = False) -> int:
+    """Plan the failed trials of a study again, or those of them that pass a filter; returns how many.
+
+    Raises:
+        InputError: the filter does not parse; another driver runs the study.
+    """
+    wanted = f"state = 'failed' and ({where})" if where else "state = 'failed'"
+    rows = run_query(store, Query((study.name,), wanted, columns=("number",))).rows
+    numbers = [row["number"] for row in rows if row["number"] < len(Plan(stored_sweep(study)).trials)]
+    with store.lock(study.name, take_over=take_over):
+        record = OptunaRecord(store.url, study.name, Plan(stored_sweep(study)).methods, store.patience)
+        try:
+            record.reopen(numbers)
+        finally:
+            record.close()
+        return store.plan_again(study, numbers)
 
 
 def left_network(store: Store, study: Study) -> Callable[[TrialResult], bool]:

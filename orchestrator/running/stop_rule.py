@@ -6,8 +6,9 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
+from mcu.budget import Budget
 from orchestrator.samplers.base import derive_seed
-from orchestrator.spec import Bounds, EpochReport, TrialResult, TrialSpec
+from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 from search_spaces.sweep import SweepConfig
 
 USE_WEIGHT = 0.01
@@ -103,7 +104,7 @@ class AsyncRungs(StopRule):
 
     schedule: RungSchedule = field(default_factory=RungSchedule)
     seed: int = 0
-    _seen: dict[tuple[str, int], dict[Bounds, dict[int, Score]]] = field(default_factory=dict)
+    _seen: dict[tuple[str, int], dict[Budget, dict[int, Score]]] = field(default_factory=dict)
     _judged: dict[int, int] = field(default_factory=dict)
     _condemned: dict[int, str] = field(default_factory=dict)
     _finals: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -129,8 +130,8 @@ class AsyncRungs(StopRule):
         reached.setdefault(spec.budget, {})[number] = own
         peers = [
             other
-            for bounds, there in reached.items()
-            if no_more_room(bounds, spec.budget, self.schedule.reach)
+            for budget, there in reached.items()
+            if no_more_room(budget, spec.budget, self.schedule.reach)
             for other in there.values()
         ]
         if len(peers) <= self.schedule.eta:
@@ -167,14 +168,14 @@ def family(spec: TrialSpec) -> str:
 
 def stratum(spec: TrialSpec) -> str:
     """A family at one budget."""
-    return f"{family(spec)}|{spec.budget.model_dump_json()}"
+    return f"{family(spec)}|{spec.budget}"
 
 
-def no_more_room(bounds: Bounds, than: Bounds, reach: float) -> bool:
+def no_more_room(budget: Budget, than: Budget, reach: float) -> bool:
     """Whether each of the other's bounds is there, at most as large, and at least ``1 / reach`` of it."""
-    if bounds == than or reach == 1.0:
-        return bounds == than
-    held, wanted = bounds.budget().bounds(), than.budget().bounds()
+    if budget == than or reach == 1.0:
+        return budget == than
+    held, wanted = budget.bounds(), than.bounds()
     return held.keys() >= wanted.keys() and all(bound / reach <= held[name] <= bound for name, bound in wanted.items())
 
 
@@ -182,7 +183,7 @@ def score(spec: TrialSpec, report: EpochReport) -> Score:
     """The standing of a report: relative violation, then distance."""
     used = {
         name: getattr(report, name) / bound
-        for name, bound in spec.budget.budget().bounds().items()
+        for name, bound in spec.budget.bounds().items()
         if getattr(report, name) is not None
     }
     violation = sum(max(0.0, share - 1.0) for share in used.values())

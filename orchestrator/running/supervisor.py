@@ -14,12 +14,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 from orchestrator.running.supervision import ENDED, GO_ON_STATUS, PROGRESS, link_to
+from orchestrator.storage.address import STORAGE_VARIABLE, without_password
 
 COMMANDS = ("launch", "resume")
 MOST_REENTRIES = 5
@@ -120,5 +121,22 @@ def _say(text: str) -> None:
 
 def supervise(arguments: Sequence[str]) -> int:
     """Run a command of `COMMANDS` in a process of its own, as often as it takes."""
-    driver = [sys.executable, "-P", "-m", "orchestrator.cli.main", *arguments]
-    return Supervisor(driver, shlex.join(["mcusweep", *arguments])).run()
+    driver = [sys.executable, "-P", "-m", "orchestrator.cli.main", *without_secrets(arguments, os.environ)]
+    return Supervisor(driver, without_password(shlex.join(["mcusweep", *arguments]))).run()
+
+
+def without_secrets(arguments: Sequence[str], environment: MutableMapping[str, str]) -> list[str]:
+    """The arguments for a child, whose list anybody can read: an address with a password goes by the environment."""
+    kept: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        option, given, address = word.partition("=")
+        if option == "--storage":
+            address = address if given else next(words, "")
+            if without_password(address) != address:
+                environment[STORAGE_VARIABLE] = address
+                continue
+            kept += ["--storage", address]
+        else:
+            kept.append(word)
+    return kept

@@ -41,7 +41,7 @@ def warm_start(sampler: ConditionedSampler, store: Store, study: Study) -> int:
         for trial in store.trials(earlier):
             if trial.state is not TrialState.COMPLETE or trial.result is None:
                 continue
-            budget = trial.spec.budget.budget()
+            budget = trial.spec.budget
             context = Context(budget, trial.spec.network.name)
             outcome = observe(trial.result, budget)
             method, params = trial.spec.method, trial.spec.hyperparameters

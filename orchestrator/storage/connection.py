@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, exc
+from sqlalchemy import Connection, Engine, create_engine, event, exc, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
 from mcu.errors import InputError
 from orchestrator.failures import RunFailed
+from orchestrator.storage.address import without_password
 from orchestrator.storage.sqlite import open_sqlite
 
-DEFAULT_STORAGE = "sqlite:///mcusweep.db"
-
+_ASK_SECONDS = 60.0
+_TURNS = 0x6D637573  # any number that nobody else is likely to take
 _SQLITE = re.compile(r"sqlite(\+\w+)?:///(?P<path>.*)", re.DOTALL)
 _OPTIONS = re.compile(r"\?\w+=")
-_PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):\S*@|(?<=[?&])password=[^&\s]*&?")
 
 
 class StoreError(RunFailed):
@@ -30,6 +31,18 @@ class StoreError(RunFailed):
 
 class DatabaseGone(StoreError):  # noqa: N818  (it reads as what happened)
     """The file of the database is not the one that was opened: nothing that is written is kept."""
+
+    resumable = False
+
+
+class DriverReplaced(StoreError):  # noqa: N818  (it reads as what happened)
+    """Another driver has the study now: nothing that this one writes counts."""
+
+    resumable = False
+
+
+class ConnectionCut(StoreError):  # noqa: N818  (it reads as what happened)
+    """A server closed the connection, or takes none; what was not committed did not happen."""
 
 
 def parse_storage(storage: str) -> URL:
@@ -55,11 +68,6 @@ def parse_storage(storage: str) -> URL:
     return url
 
 
-def without_password(text: str) -> str:
-    """Text with the password of every database address in it left out; also of those that are written wrongly."""
-    return _PASSWORD.sub(lambda found: f"{found[1]}@" if found[1] is not None else "", text)
-
-
 def storage_address(url: URL) -> str:
     """What ``--storage`` takes for this database, without its password."""
     if url.get_backend_name() == "sqlite":
@@ -70,6 +78,10 @@ def storage_address(url: URL) -> str:
 def database_label(url: URL) -> str:
     """How messages call the database: the file, or the address without its password."""
     return str(url.database) if url.get_backend_name() == "sqlite" else storage_address(url)
+
+
+def _is_server(url: URL) -> bool:
+    return url.get_backend_name() != "sqlite"
 
 
 def database_file(url: URL) -> Path | None:
@@ -164,15 +176,17 @@ def database_errors(url: URL) -> Iterator[None]:
     label = database_label(url)
     try:
         yield
-    except exc.DatabaseError as error:
-        text = _one_line(error)
-        low = text.lower()
+    except exc.DBAPIError as error:
+        line = _one_line(error)
+        low = line.lower()
+        if _was_cut(error, url):
+            raise ConnectionCut(f"cannot use {label}: {line}") from error
         if "malformed" in low or "not a database" in low:
-            raise InputError(f"{label} is damaged or not a trial database ({text})") from error
+            raise InputError(f"{label} is damaged or not a trial database ({line})") from error
         if "no such table" in low or "does not exist" in low:
-            raise InputError(f"{label} holds no mcusweep trials ({text})") from error
+            raise InputError(f"{label} holds no mcusweep trials ({line})") from error
         advice = next((words for key, words in _ADVICE.items() if key in low), "check that it can be reached")
-        raise StoreError(f"cannot use {label}: {text}; {advice}") from error
+        raise StoreError(f"cannot use {label}: {line}; {advice}") from error
 
 
 _ADVICE = {
@@ -184,8 +198,50 @@ _ADVICE = {
 }
 
 
+def _was_cut(error: exc.DBAPIError, url: URL) -> bool:
+    """Whether a server is away: it closed the connection, or there was none to execute a statement on."""
+    return _is_server(url) and (error.connection_invalidated or error.statement is None)
+
+
 @contextmanager
 def transaction(engine: Engine, url: URL) -> Iterator[Connection]:
-    """One transaction, committed at the end; errors as of `database_errors`."""
-    with database_errors(url), engine.begin() as connection:
-        yield connection
+    """One transaction, committed at the end; errors as of `database_errors`.
+
+    Raises:
+        ConnectionCut: and then it is certain that nothing was committed.
+    """
+    with database_errors(url), engine.connect() as connection:
+        both = connection.begin()
+        try:
+            yield connection
+            mark = connection.scalar(text("select txid_current_if_assigned()")) if _is_server(url) else None
+        except BaseException:
+            both.rollback()
+            raise
+        try:
+            both.commit()
+        except exc.DBAPIError as error:
+            if mark is None or not _was_cut(error, url) or not _committed(engine, mark):
+                raise
+
+
+def _committed(engine: Engine, mark: int) -> bool:
+    """Whether a transaction whose commit was cut came through; asks the server for it once that answers again."""
+    deadline = time.monotonic() + _ASK_SECONDS
+    while True:
+        try:
+            with engine.connect() as connection:
+                status = connection.scalar(text("select txid_status(:mark)").bindparams(mark=mark))
+                return bool(status == "committed")
+        except exc.DBAPIError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def take_turns(connection: Connection) -> None:
+    """Let only one process at a time go on from here until its transaction ends: for what should be made once."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.execute(text("select pg_advisory_xact_lock(:key)").bindparams(key=_TURNS))

@@ -7,16 +7,16 @@ asked for out of turn: then its attribute `NUMBER` says which it is.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
-from optuna.storages._rdb.models import TrialModel, TrialParamModel
+from optuna.storages._rdb.models import TrialModel, TrialParamModel, TrialValueModel
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import exc, select, update
+from sqlalchemy import delete, exc, select, update
 from sqlalchemy.engine import URL
 
 from mcu.budget import RESOURCES, Budget
@@ -26,6 +26,7 @@ from orchestrator.samplers.optuna import write_observation
 from orchestrator.spec import TrialResult, TrialSpec
 from orchestrator.storage.connection import database_errors
 from orchestrator.storage.optuna_storage import open_optuna
+from orchestrator.storage.reconnecting import Patience, reconnecting
 
 NUMBER = "mcusweep_number"
 _SHOWN_RESULTS = ("accuracy", "violation", "binding_use", "duration_s", "reason")
@@ -38,7 +39,8 @@ class OptunaRecord:
         InputError, StoreError: as `database_errors`.
     """
 
-    def __init__(self, url: URL, study_name: str, methods: tuple[str, ...]) -> None:
+    def __init__(self, url: URL, study_name: str, methods: tuple[str, ...], patience: Patience | None = None) -> None:
+        self.patience = patience or Patience()
         self._url, self._methods = url, methods
         with self._errors():
             storage = open_optuna(url, writing=True)
@@ -50,8 +52,7 @@ class OptunaRecord:
                 load_if_exists=True,
             )
             self._study_id = storage.get_study_id_from_name(study_name)
-            trials = storage.get_all_trials(self._study_id, deepcopy=False)
-            self._ids = {_number(trial): trial._trial_id for trial in trials}
+            self._read_ids()
             self._widen_methods()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -77,7 +78,7 @@ class OptunaRecord:
                 yield
             except optuna.exceptions.StorageInternalError as error:
                 cause = error.__cause__
-                if isinstance(cause, exc.DatabaseError):
+                if isinstance(cause, exc.DBAPIError):
                     raise cause from error
                 raise
 
@@ -86,6 +87,16 @@ class OptunaRecord:
         self._storage.remove_session()
         self._storage.engine.dispose()
 
+    def reconnected(self) -> None:
+        """Find out what a cut transaction left."""
+        with self._errors():
+            self._read_ids()
+
+    def _read_ids(self) -> None:
+        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
+        self._ids = {_number(trial): trial._trial_id for trial in trials}
+
+    @reconnecting
     def start(
         self,
         number: int,
@@ -109,7 +120,7 @@ class OptunaRecord:
             "device": spec.device,
             "seed": spec.seed,
             "spec_hash": spec.hash(),
-            **{f"budget_{name}": bound for name, bound in spec.budget.budget().bounds().items()},
+            **{f"budget_{name}": bound for name, bound in spec.budget.bounds().items()},
             **fixed,
         }
         if number != len(self._ids):
@@ -130,15 +141,25 @@ class OptunaRecord:
         with self._errors():
             self._ids[number] = self._storage.create_new_trial(self._study_id, template_trial=template)
 
+    @reconnecting
     def finish(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
         """Write how a running trial ended."""
         shown = {name: value for name in _SHOWN_RESULTS if (value := getattr(result, name)) is not None}
-        with self._errors():
+        with self._errors(), suppress(optuna.exceptions.UpdateFinishedTrialError):  # by a transaction that was cut
             trial_id = self._ids[number]
             for name, value in shown.items():
                 self._storage.set_trial_user_attr(trial_id, name, value)
-            write_observation(self._storage, trial_id, observe(result, spec.budget.budget()))
+            write_observation(self._storage, trial_id, observe(result, spec.budget))
 
+    def reopen(self, numbers: Sequence[int]) -> None:
+        """Make trials run again that had ended."""
+        ids = [self._ids[number] for number in numbers if number in self._ids]
+        with self._errors(), self._storage.engine.begin() as connection:
+            connection.execute(delete(TrialValueModel).where(TrialValueModel.trial_id.in_(ids)))
+            running = {"state": TrialState.RUNNING, "datetime_complete": None}
+            connection.execute(update(TrialModel).where(TrialModel.trial_id.in_(ids)).values(running))
+
+    @reconnecting
     def records(self) -> list[Record]:
         """Every trial with its method, index and budget, for a sampler to learn from; ``method`` is taken out."""
         with self._errors():

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.spec import FINAL_STATES, DenseCost, TrialResult, TrialSpec, TrialState
+from mcu.budget import RESOURCES, Resources
+from orchestrator.spec import FINAL_STATES, TrialResult, TrialSpec, TrialState
 from reports.columns import Part, names
 
 RESULT_NAMES = names(parts=(Part.RESULT,))
@@ -76,11 +77,11 @@ def study_of(row: Mapping[Any, Any]) -> Study:
 def result_of(row: Mapping[Any, Any]) -> TrialResult:
     """The result in a row of the table of trials, without its trajectory."""
     values = {name: row[name] for name in RESULT_NAMES} | {"measured": bool(row["measured"])}
-    dense = {name: row[f"dense_{name}"] for name in ("flash", "sram", "macs")}
+    dense = [row[f"dense_{name}"] for name in RESOURCES]
     return TrialResult(
         state=row["state"],
         reason=row["reason"],
-        dense=DenseCost(**dense) if any(value is not None for value in dense.values()) else None,
+        dense=None if None in dense else Resources(*dense),
         widths=json.loads(row["widths_json"] or "{}"),
         dense_widths=json.loads(row["dense_widths_json"] or "{}"),
         artifacts=json.loads(row["artifacts_json"] or "{}"),

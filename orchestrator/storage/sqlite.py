@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -35,6 +36,22 @@ def open_sqlite(file: Path, *, writing: bool) -> sqlite3.Connection:
                 "let somebody who may write there run `mcusweep status`, or copy all of the files"
             ) from None
     return _prepared(_connect(file, "immutable=1"), writing)
+
+
+def backup_sqlite(file: Path, target: Path) -> None:
+    """Write a whole copy of a database, also of one that is being written; it is there whole or not at all.
+
+    Raises:
+        sqlite3.Error, OSError: it cannot be read, or the copy not written.
+    """
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with closing(open_sqlite(file, writing=False)) as source, closing(sqlite3.connect(partial)) as copy:
+            source.backup(copy)
+        partial.replace(target)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _connect(file: Path, options: str) -> sqlite3.Connection:

@@ -8,15 +8,26 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
 from sqlalchemy.engine import URL
 
 from mcu.errors import InputError
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec, TrialState, canonical_json
-from orchestrator.storage.connection import database_label, open_engine, parse_storage, transaction
+from orchestrator.storage.connection import (
+    StoreError,
+    database_errors,
+    database_label,
+    open_engine,
+    parse_storage,
+    take_turns,
+    transaction,
+)
+from orchestrator.storage.reconnecting import Patience, reconnecting
 from orchestrator.storage.records import RESULT_NAMES, StoredTrial, Study, result_of, study_of, trial_of
 from orchestrator.storage.schema import (
     ATTEMPTS,
@@ -33,6 +44,10 @@ from orchestrator.storage.study_lock import Clock, Holder, StudyLock, iso, read_
 __all__ = ["Store", "StoredTrial", "Study"]
 
 LEASE = timedelta(minutes=10)
+RETRIED = " (retried)"
+"""Behind the reason of attempts of a trial that was planned again."""
+
+_DETAILS = ("dense_flash", "dense_sram", "dense_macs", "widths_json", "dense_widths_json", "artifacts_json")
 
 
 class Store:
@@ -47,6 +62,9 @@ class Store:
         self.url: URL = parse_storage(storage)
         self.engine: Engine = open_engine(self.url, writing=writing)
         self._clock = clock
+        self._writing = writing
+        self._lock: StudyLock | None = None
+        self.patience = Patience()
         if writing:
             self._create_tables()
         else:
@@ -54,6 +72,7 @@ class Store:
 
     def _create_tables(self) -> None:
         with transaction(self.engine, self.url) as connection:
+            take_turns(connection)
             METADATA.create_all(connection)
             if connection.execute(select(META.c.value)).first() is None:
                 connection.execute(insert(META).values(key="schema_version", value=str(SCHEMA_VERSION)))
@@ -67,9 +86,29 @@ class Store:
                 f"{database_label(self.url)} was written with table layout {found}; this version reads {SCHEMA_VERSION}"
             )
 
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        """A transaction that is refused once another driver has taken the study over."""
+        with transaction(self.engine, self.url) as connection:
+            if self._lock is not None and self._lock.held:
+                self._lock.hold(connection)
+            yield connection
+
+    def reconnected(self) -> None:
+        """Nothing is kept between two transactions."""
+
     def close(self) -> None:
-        """Give back the connections."""
+        """Give back the connections; what lies in the log of an SQLite file goes into the file first."""
+        if self._writing:
+            with suppress(StoreError, InputError):
+                self.checkpoint()
         self.engine.dispose()
+
+    def checkpoint(self) -> None:
+        """Bring what lies in the log of an SQLite file into the file, as far as nobody reads it; no-op for a server."""
+        if self.engine.dialect.name == "sqlite":
+            with database_errors(self.url), self.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
     # studies
 
@@ -79,7 +118,9 @@ class Store:
         Raises:
             InputError: if the name is taken.
         """
-        with transaction(self.engine, self.url) as connection:
+        with self._write() as connection:
+            if self._lock is None or not self._lock.held:
+                take_turns(connection)
             if connection.scalar(select(STUDIES.c.id).where(STUDIES.c.name == study.name)) is not None:
                 raise InputError(f"study {study.name!r} exists already in {database_label(self.url)}")
             connection.execute(
@@ -97,21 +138,24 @@ class Store:
             )
         return self.study(study.name)
 
+    @reconnecting
     def extend_study(self, study: Study, sweep: dict[str, Any], sweep_file: str | None, planned: int) -> Study:
         """Give a study a longer sweep; what it has so far stays as it is."""
         values: dict[str, Any] = {"sweep_json": canonical_json(sweep), "planned_trials": planned}
         if sweep_file is not None:
             values["sweep_file"] = sweep_file
-        with transaction(self.engine, self.url) as connection:
+        with self._write() as connection:
             connection.execute(update(STUDIES).where(STUDIES.c.id == study.id).values(values))
         return self.study(study.name)
 
+    @reconnecting
     def studies(self) -> list[Study]:
         """All studies, oldest first."""
         with transaction(self.engine, self.url) as connection:
             rows = connection.execute(select(STUDIES).order_by(STUDIES.c.id)).mappings().all()
         return [study_of(row) for row in rows]
 
+    @reconnecting
     def find_study(self, name: str) -> Study | None:
         """The study of that name, or None."""
         with transaction(self.engine, self.url) as connection:
@@ -135,18 +179,21 @@ class Store:
         names = ", ".join(repr(study.name) for study in there) or "none"
         raise InputError(f"--study {name!r}: not in {database_label(self.url)}; there: {names}")
 
-    def lock(self, study: str) -> StudyLock:
-        """The right to write one study; enter it before writing."""
-        return StudyLock(self.engine, self.url, study, self._clock)
+    def lock(self, study: str, *, take_over: bool = False) -> StudyLock:
+        """The right to write one study; enter it before writing. While it is held, it fences what this store writes."""
+        self._lock = StudyLock(self.engine, self.url, study, patience=self.patience, take_over=take_over)
+        return self._lock
 
+    @reconnecting
     def holder(self, study: str) -> Holder | None:
         """The living driver of a study, if any."""
         with transaction(self.engine, self.url) as connection:
             holder = read_holder(connection, study)
-        return holder if holder is not None and not holder.dead(self._clock()) else None
+        return holder if holder is not None and not holder.dead else None
 
     # trials
 
+    @reconnecting
     def add_trial(self, study: Study, number: int, spec: TrialSpec) -> int:
         """Write a planned trial; returns its row id."""
         row = {
@@ -167,16 +214,17 @@ class Store:
             "hyperparameters_json": canonical_json(spec.hyperparameters),
             "spec_json": spec.canonical(),
         }
-        with transaction(self.engine, self.url) as connection:
+        with self._write() as connection:
             key = connection.execute(insert(TRIALS).values(row)).inserted_primary_key
         assert key is not None
         return int(key[0])
 
+    @reconnecting
     def begin_attempt(self, trial_id: int) -> str:
         """Mark a trial running and return the id of its new attempt, the fence for its result."""
         attempt = secrets.token_hex(8)
         now = self._clock()
-        with transaction(self.engine, self.url) as connection:
+        with self._write() as connection:
             ordinal = 1 + (connection.scalar(select(TRIALS.c.attempts).where(TRIALS.c.id == trial_id)) or 0)
             started = func.coalesce(TRIALS.c.started_at, iso(now))
             connection.execute(
@@ -191,41 +239,46 @@ class Store:
             )
         return attempt
 
+    @reconnecting
     def note_worker(self, attempt: str, host: str, pid: int) -> None:
         """Write where an attempt runs."""
-        with transaction(self.engine, self.url) as connection:
+        with self._write() as connection:
             connection.execute(
                 update(ATTEMPTS).where(ATTEMPTS.c.id == attempt).values(worker_host=host, worker_pid=pid)
             )
 
+    @reconnecting
     def add_report(self, attempt: str, report: EpochReport) -> None:
         """Write a report of a running attempt and extend its lease."""
         now = self._clock()
         values = report.model_dump() | {"attempt_id": attempt, "reported_at": iso(now)}
-        with transaction(self.engine, self.url) as connection:
+        with self._write() as connection:
             connection.execute(insert(EPOCH_REPORTS).values(values))
             connection.execute(update(ATTEMPTS).where(ATTEMPTS.c.id == attempt).values(lease=iso(now + LEASE)))
 
+    @reconnecting
     def end_attempt(self, attempt: str, reason: str, detail: str | None = None) -> bool:
         """Give an attempt up: its trial is planned again. False if it had ended before."""
-        with transaction(self.engine, self.url) as connection:
+        with self._write() as connection:
             trial_id = self._close_attempt(connection, attempt, reason, detail)
             if trial_id is not None:
                 connection.execute(update(TRIALS).where(TRIALS.c.id == trial_id).values(state=TrialState.PLANNED.value))
         return trial_id is not None
 
+    @reconnecting
     def finish_attempt(self, attempt: str, result: TrialResult) -> bool:
         """Store a result. False, and nothing stored, if the attempt no longer holds its trial."""
-        with transaction(self.engine, self.url) as connection:
+        with self._write() as connection:
             trial_id = self._close_attempt(connection, attempt, result.state, result.reason)
             if trial_id is None:
                 return False
             self._write_result(connection, trial_id, result, None)
         return True
 
+    @reconnecting
     def finish_without_attempt(self, trial_id: int, result: TrialResult, reused_from: str | None = None) -> None:
         """Store a result nobody computed now: reused from an equal trial, or given up after the last attempt."""
-        with transaction(self.engine, self.url) as connection:
+        with self._write() as connection:
             self._write_result(connection, trial_id, result, reused_from)
 
     def _close_attempt(self, connection: Connection, attempt: str, reason: str, detail: str | None) -> int | None:
@@ -242,7 +295,7 @@ class Store:
     ) -> None:
         values: dict[str, Any] = {name: getattr(result, name) for name in RESULT_NAMES}
         if result.dense is not None:
-            values |= {f"dense_{name}": value for name, value in result.dense.model_dump().items()}
+            values |= {f"dense_{name}": value for name, value in vars(result.dense).items()}
         artifacts = {name: artifact.model_dump() for name, artifact in result.artifacts.items()}
         values |= {
             "state": result.state,
@@ -260,16 +313,18 @@ class Store:
 
     # what is there
 
+    @reconnecting
     def trials(self, study: Study) -> list[StoredTrial]:
         """All trials of a study by number, results without their trajectories."""
         with transaction(self.engine, self.url) as connection:
             query = select(TRIALS).where(TRIALS.c.study_id == study.id).order_by(TRIALS.c.number)
             return [trial_of(row) for row in connection.execute(query).mappings()]
 
+    @reconnecting
     def give_up_open_attempts(self, study: Study, reason: str) -> int:
         """Close the attempts a dead driver left open and plan their trials again; returns how many."""
         mine = select(TRIALS.c.id).where(TRIALS.c.study_id == study.id)
-        with transaction(self.engine, self.url) as connection:
+        with self._write() as connection:
             closed = connection.execute(
                 update(ATTEMPTS)
                 .where(ATTEMPTS.c.trial_id.in_(mine) & ATTEMPTS.c.ended_at.is_(None))
@@ -282,6 +337,25 @@ class Store:
             )
         return closed.rowcount
 
+    def plan_again(self, study: Study, numbers: Sequence[int]) -> int:
+        """Take back the results of failed trials, so that they run again; returns how many.
+
+        What their attempts met counts no more against the number of attempts a trial has.
+        """
+        failed = (TRIALS.c.study_id == study.id) & (TRIALS.c.state == TrialState.FAILED.value)
+        empty = dict.fromkeys((*RESULT_NAMES, "reason", "reused_from", "finished_at", *_DETAILS), None)
+        with self._write() as connection:
+            found = connection.execute(select(TRIALS.c.id, TRIALS.c.number).where(failed)).all()
+            for trial_id in (row.id for row in found if row.number in set(numbers)):
+                again = ATTEMPTS.c.reason + RETRIED
+                mine = (ATTEMPTS.c.trial_id == trial_id) & ATTEMPTS.c.reason.not_like(f"%{RETRIED}")
+                connection.execute(update(ATTEMPTS).where(mine).values(reason=again))
+                connection.execute(delete(TRAJECTORIES).where(TRAJECTORIES.c.trial_id == trial_id))
+                planned = empty | {"state": TrialState.PLANNED.value}
+                connection.execute(update(TRIALS).where(TRIALS.c.id == trial_id).values(planned))
+        return sum(row.number in set(numbers) for row in found)
+
+    @reconnecting
     def equal_result(self, spec_hash: str) -> tuple[str, TrialResult] | None:
         """A completed or infeasible trial of the same spec in any study: its ``study#number`` and result.
 
@@ -304,6 +378,7 @@ class Store:
         result = result_of(row).model_copy(update={"trajectory": json.loads(row["trajectory_json"] or "[]")})
         return f"{row['study']}#{row['number']}", result
 
+    @reconnecting
     def attempts(self, study: Study) -> list[dict[str, Any]]:
         """Every attempt of a study with its trial's number, in order of start."""
         query = (
@@ -315,6 +390,7 @@ class Store:
         with transaction(self.engine, self.url) as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
+    @reconnecting
     def epoch_reports(self, study: Study) -> list[dict[str, Any]]:
         """Every report of a study with its trial's number and attempt, in order of report."""
         query = (
@@ -327,6 +403,7 @@ class Store:
         with transaction(self.engine, self.url) as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
+    @reconnecting
     def state_counts(self, study: Study) -> dict[str, int]:
         """Number of trials by state."""
         query = select(TRIALS.c.state, func.count()).where(TRIALS.c.study_id == study.id).group_by(TRIALS.c.state)

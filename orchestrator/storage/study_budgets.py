@@ -7,7 +7,6 @@ from orchestrator.storage.store import Study
 from search_spaces.budgets import BudgetsSection
 
 
-def budgets_of(study: Study) -> list[tuple[str, str | None, Budget]]:
-    """Name, device and bounds of each budget."""
-    section = BudgetsSection.model_validate(study.sweep["budgets"])
-    return [(named.name, named.device, named.budget) for named in section.named(study.sweep["sweep"]["seed"])]
+def budgets_of(study: Study) -> tuple[Budget, ...]:
+    """The budgets known before the study began."""
+    return BudgetsSection.model_validate(study.sweep["budgets"]).planned(study.sweep["sweep"]["seed"])

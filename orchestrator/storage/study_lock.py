@@ -1,4 +1,9 @@
-"""One driver per study: a lock row that says who holds it and notices when the holder is dead."""
+"""One driver per study: a lock row with a fencing token, judged by heartbeats on the database's clock.
+
+Every write of a driver holds its token against the row, in the same transaction: a driver whose study was taken over
+stops there. A process number says something only within one kernel's process namespace, which the token names; there a
+holder that is gone is noticed at once.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +13,23 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
 
+import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, delete, select, update
 from sqlalchemy.engine import URL
 
 from mcu.errors import InputError
 from orchestrator.executors.processes import process_alive, process_start
-from orchestrator.storage.connection import database_label, transaction
+from orchestrator.storage.connection import DriverReplaced, database_label, take_turns, transaction
+from orchestrator.storage.reconnecting import Patience, reconnecting
 from orchestrator.storage.schema import LOCKS
 
-REMOTE_PATIENCE = timedelta(seconds=120)  # a holder on another host is judged by its heartbeat alone
+PATIENCE = timedelta(seconds=120)
+"""A holder whose heartbeat is older than this is gone."""
+
+_SPACE_DIGITS = 8
 Clock = Callable[[], datetime]
 
 
@@ -31,77 +43,137 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def database_now(dialect: str) -> sa.ColumnElement[str]:
+    """The database's own clock, in the form of `iso`."""
+    if dialect == "sqlite":
+        return sa.func.strftime("%Y-%m-%dT%H:%M:%fZ", "now", type_=sa.String())
+    utc = sa.func.timezone("UTC", sa.func.clock_timestamp())
+    return sa.func.to_char(utc, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"', type_=sa.String())
+
+
+def process_space() -> str:
+    """Names the set of processes among which a number means one process: a boot of a kernel and a namespace in it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:  # a system without namespaces
+        boot, space = socket.gethostname(), ""
+    return sha256(f"{boot} {space}".encode()).hexdigest()[:_SPACE_DIGITS]
+
+
 @dataclass(frozen=True)
 class Holder:
-    """Who drives a study."""
+    """Who drives a study, and how old its last heartbeat was when it was read."""
 
     host: str
     pid: int
     started: float | None
     since: str
-    renewed_at: str
+    token: str
+    silent: timedelta
 
-    def dead(self, now: datetime) -> bool:
-        """Whether the holder is gone: its process on this host, its heartbeat on another."""
-        if self.host != socket.gethostname():
-            return now - datetime.fromisoformat(self.renewed_at) > REMOTE_PATIENCE
-        return not process_alive(self.pid) or (self.started is not None and process_start(self.pid) != self.started)
+    @property
+    def dead(self) -> bool:
+        """Whether the holder is gone: its process, where that can be seen from here, or else its heartbeat."""
+        if self.token.startswith(process_space()):
+            same = self.started is None or process_start(self.pid) == self.started
+            return not (process_alive(self.pid) and same)
+        return self.silent > PATIENCE
+
+    @property
+    def heard(self) -> str:
+        """When it was heard of, for messages."""
+        seconds = self.silent.total_seconds()
+        return f"last heard of {seconds:.0f} s ago" if seconds >= 0 else f"whose heartbeat is {-seconds:.0f} s ahead"
 
 
 def read_holder(connection: Connection, study: str) -> Holder | None:
     """The holder noted for a study, dead or alive."""
-    row = connection.execute(select(LOCKS).where(LOCKS.c.study == study)).mappings().first()
+    query = select(LOCKS, database_now(connection.dialect.name).label("now")).where(LOCKS.c.study == study)
+    row = connection.execute(query).mappings().first()
     if row is None:
         return None
-    return Holder(row["host"], row["pid"], row["process_start"], row["since"], row["renewed_at"])
+    silent = datetime.fromisoformat(row["now"]) - datetime.fromisoformat(row["renewed_at"])
+    return Holder(row["host"], row["pid"], row["process_start"], row["since"], row["token"], silent)
 
 
 class StudyLock:
     """The right to write one study; a context manager.
 
+    Args:
+        take_over: whoever holds it; that driver stops at its next write.
+
     Raises (on entering):
-        InputError: if a living driver holds the study; the message says which.
+        InputError: if a driver holds the study that is not known to be gone; the message says which.
     """
 
-    def __init__(self, engine: Engine, url: URL, study: str, clock: Clock = utc_now) -> None:
-        self._engine, self._url, self._study, self._clock = engine, url, study, clock
-        self._token = secrets.token_hex(16)
+    def __init__(
+        self, engine: Engine, url: URL, study: str, *, patience: Patience | None = None, take_over: bool = False
+    ) -> None:
+        self._engine, self._url, self._study, self._take_over = engine, url, study, take_over
+        self._token = process_space() + secrets.token_hex(12)
+        self.patience = patience or Patience()
+        self.held = False
 
     def __enter__(self) -> StudyLock:
-        now = self._clock()
         with transaction(self._engine, self._url) as connection:
-            if self._engine.dialect.name == "sqlite":  # take the write lock before reading: no race with a peer
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            take_turns(connection)  # before reading: no race with a peer
             holder = read_holder(connection, self._study)
-            if holder is not None and not holder.dead(now):
+            if holder is not None and not holder.dead and not self._take_over:
                 raise InputError(
                     f"study {self._study!r} in {database_label(self._url)} is being run by process {holder.pid} "
-                    f"on {holder.host} since {holder.since}; wait for it or stop it first"
+                    f"on {holder.host} since {holder.since}, {holder.heard}; wait for it or stop it first, or take its "
+                    "place with `mcusweep resume --take-over`"
                 )
             connection.execute(delete(LOCKS).where(LOCKS.c.study == self._study))
-            connection.execute(LOCKS.insert().values(self._row(now)))
+            connection.execute(LOCKS.insert().values(self._row()))
+        self.held = True
         return self
 
-    def _row(self, now: datetime) -> dict[str, object]:
-        pid = os.getpid()
+    def _row(self) -> dict[str, object]:
+        pid, now = os.getpid(), database_now(self._engine.dialect.name)
         return {
             "study": self._study,
             "token": self._token,
             "host": socket.gethostname(),
             "pid": pid,
             "process_start": process_start(pid),
-            "since": iso(now),
-            "renewed_at": iso(now),
+            "since": now,
+            "renewed_at": now,
         }
 
-    def renew(self) -> bool:
-        """Heartbeat; False if another driver has taken the study over."""
-        mine = (LOCKS.c.study == self._study) & (LOCKS.c.token == self._token)
+    @property
+    def _mine(self) -> sa.ColumnElement[bool]:
+        return (LOCKS.c.study == self._study) & (LOCKS.c.token == self._token)
+
+    def hold(self, connection: Connection) -> None:
+        """Heartbeat, and the fence of a transaction: the first statement of every write.
+
+        Raises:
+            DriverReplaced: another driver has taken the study over.
+        """
+        now = database_now(self._engine.dialect.name)
+        if connection.execute(update(LOCKS).where(self._mine).values(renewed_at=now)).rowcount != 1:
+            raise DriverReplaced(f"another driver has taken over study {self._study!r}; this one stops")
+
+    @reconnecting
+    def renew(self) -> None:
+        """Heartbeat.
+
+        Raises:
+            DriverReplaced: another driver has taken the study over.
+        """
         with transaction(self._engine, self._url) as connection:
-            done = connection.execute(update(LOCKS).where(mine).values(renewed_at=iso(self._clock())))
-            return done.rowcount == 1
+            self.hold(connection)
+
+    def reconnected(self) -> None:
+        """Nothing was read."""
 
     def __exit__(self, *_: object) -> None:
-        mine = (LOCKS.c.study == self._study) & (LOCKS.c.token == self._token)
+        self.held = False
+        self._release()
+
+    @reconnecting
+    def _release(self) -> None:
         with transaction(self._engine, self._url) as connection:
-            connection.execute(delete(LOCKS).where(mine))
+            connection.execute(delete(LOCKS).where(self._mine))

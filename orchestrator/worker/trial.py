@@ -22,7 +22,7 @@ from mcu.int8.model import QTensor
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import Measurement, check_against_interpreter, measure_model
 from mcu.runtime import Runtime, RuntimeName
-from orchestrator.spec import NETWORK, Artifact, DenseCost, EpochReport, TrialResult, TrialSpec
+from orchestrator.spec import NETWORK, Artifact, EpochReport, TrialResult, TrialSpec
 from orchestrator.worker.front_end import front_end_facts
 from orchestrator.worker.shared_task import digest_here, task_here
 from pruning.engine.landing import UnreachableBudgetError
@@ -66,7 +66,7 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
         problem, settings = inheriting(problem_of(spec, task), spec, artifacts), settings_of(spec, artifacts)
         torch.manual_seed(spec.seed)
         answer = method(spec.method).run(
-            problem, spec.budget.budget(), settings, lambda progress: report(_epoch_report(progress))
+            problem, spec.budget, settings, lambda progress: report(_epoch_report(progress))
         )
     except UnreachableBudgetError as error:
         return _ended("infeasible", str(error), started, **_held(spec, error.smallest))
@@ -97,7 +97,7 @@ def problem_of(spec: TrialSpec, task: Task) -> Problem:
         task.x_train, task.y_train, task.x_val, task.y_val, tuple(mean), tuple(std), task.augment,
         Runtime(RuntimeName(spec.runtime), spec.device),
         Metric(spec.training.metric), spec.training.class_weights,
-        spec.network.frozen, spec.network.multiple, _identity(spec),
+        spec.network.frozen, spec.network.round_to, _identity(spec),
     )  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def _identity(spec: TrialSpec) -> str:
     """Digest of the data and the initialised network, for sharing dense parents; empty where they are unknown."""
     if spec.data is None:
         return ""
-    network = spec.network.model_copy(update={"frozen": (), "multiple": 1})  # the dense parent is the same
+    network = spec.network.model_copy(update={"frozen": (), "round_to": 1})  # the dense parent is the same
     decisive = spec.model_copy(update={"network": network}).model_dump(
         mode="json", include={"task", "network", "seed", "data", "ancestor"}
     )
@@ -177,15 +177,14 @@ def _firmware(spec: TrialSpec, outcome: Outcome, test: np.ndarray) -> dict[str, 
 
 def _held(spec: TrialSpec, used: Resources) -> dict[str, Any]:
     """Resources and how they stand against the budget, as columns."""
-    budget = spec.budget.budget()
-    violation = budget.violation(used)
+    violation = spec.budget.violation(used)
     return {
         "flash": used.flash,
         "sram": used.sram,
         "macs": used.macs,
         "violation": violation,
         "feasible": violation == 0,
-        "binding_use": budget.binding_use(used),
+        "binding_use": spec.budget.binding_use(used),
     }
 
 
@@ -198,7 +197,6 @@ def _complete(
 ) -> TrialResult:
     measured = measure_model(outcome.data)
     used = problem.runtime.measure(outcome.model, outcome.data)
-    budget = spec.budget.budget()
     reference = ReferenceInterpreter(outcome.model)
     test = int8_inputs(outcome.model, task.x_test, problem)
     check_against_interpreter(outcome.data, reference, test[:CHECKED_SAMPLES])
@@ -216,12 +214,12 @@ def _complete(
         sram=measured.sram,
         sram_activations=measured.sram_activations,
         macs=measured.macs,
-        violation=budget.violation(used),
-        feasible=budget.admits(used),
-        binding_use=budget.binding_use(used),
+        violation=spec.budget.violation(used),
+        feasible=spec.budget.admits(used),
+        binding_use=spec.budget.binding_use(used),
         measured=measured.measured,
         duration_s=time.monotonic() - started + outcome.shared_seconds,
-        dense=DenseCost(flash=outcome.dense.flash, sram=outcome.dense.sram, macs=outcome.dense.macs),
+        dense=outcome.dense,
         widths=outcome.widths,
         dense_widths=outcome.dense_widths,
         trajectory=outcome.trajectory,

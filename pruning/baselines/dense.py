@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from mcu.budget import Budget
 from pruning.baselines.floor import dense_model
 from pruning.methods import Compression
 from pruning.training.job import Job
 from pruning.training.problem import Infeasible, Problem, Settings
+from pruning.training.run import Steps
 
 
 class DenseNetwork(Compression):
@@ -29,6 +28,6 @@ class DenseNetwork(Compression):
             return None
         return Infeasible("the dense network is over the budget and nothing here makes it smaller", dense)
 
-    def compress(self, job: Job) -> Iterator[None]:
+    def compress(self, job: Job) -> Steps:
         """Nothing."""
         yield from ()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from mcu.budget import Budget
@@ -13,6 +11,7 @@ from pruning.engine.widths import first_fit
 from pruning.methods import Compression
 from pruning.training.job import Job
 from pruning.training.problem import Infeasible, Problem, Settings
+from pruning.training.run import Steps
 
 
 class UniformWidth(Compression):
@@ -30,7 +29,7 @@ class UniformWidth(Compression):
         """Where one channel in every layer is too much."""
         return below_floor(problem, budget)
 
-    def compress(self, job: Job) -> Iterator[None]:
+    def compress(self, job: Job) -> Steps:
         """Pick the largest factor that fits, before the first step."""
         if job.step == 0:
             narrow(job, uniform_widths(job.network.model, job.budget))

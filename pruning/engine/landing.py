@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mcu.budget import RESOURCES, Budget, Resources
+from mcu.budget import RESOURCES, Budget, Resources, amount
 from mcu.cost.resources import ResourceModel
 from mcu.errors import InputError
-from mcu.units import format_bytes, format_count
 
 LARGEST_CUT = 1 / 16
 """Largest fraction of a group's channels that landing cuts at once; never more than half of the excess asks for."""
@@ -44,7 +43,7 @@ def require_reachable(model: ResourceModel, budget: Budget, network: str = "netw
     """
     floor = smallest(model)
     below = [
-        f"{name} {_print(name, bound)} is below {_print(name, getattr(floor, name))}"
+        f"{name} {amount(name, bound)} is below {amount(name, getattr(floor, name))}"
         for name, bound in budget.bounds().items()
         if getattr(floor, name) > bound
     ]
@@ -52,10 +51,6 @@ def require_reachable(model: ResourceModel, budget: Budget, network: str = "netw
         raise UnreachableBudgetError(
             f"budget cannot be met by {network} at any width: {', '.join(below)}, the smallest it can be", floor
         )
-
-
-def _print(name: str, value: int) -> str:
-    return format_count(value) if name == "macs" else format_bytes(value)
 
 
 def land(

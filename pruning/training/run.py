@@ -6,7 +6,7 @@ optimiser step, and goes on when that has been taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -20,7 +20,7 @@ from pruning.training.checkpoint import StateDict
 ROWS = 200
 """About how many rows of the trajectory are kept."""
 
-Steps = Iterator[None]
+Steps = Generator[None, None, None]
 """One optimiser step is to be taken at each item."""
 
 Rebuild = Callable[[fx.GraphModule, Mapping[str, Any]], fx.GraphModule]

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mcu.budget import RESOURCES
+from mcu.budget import RESOURCES, Budget
 from reports.figures.scales import log_ticks, short_bytes, short_count
 from reports.figures.style import Look
 from reports.latency import latency_text
 from reports.study import StudyInfo
 from reports.study_page.gallery import budget_limits
 from reports.study_page.tables import WRITE, accuracy_interval, percent
-from reports.trials import RESOURCE_TITLES, bounds_label, budgets
+from reports.trials import RESOURCE_TITLES, budgets
 from reports.winners import Winner, accuracy_front
 
 MOST_ROWS = 1500  # trials in the page; the rest is in trials.csv
@@ -38,7 +38,7 @@ def _answer(
     entry: dict[str, Any] = {
         "budget": winner.budget,
         "hint": _device_hint(device) if device else "",
-        "bounds": bounds_label(*(winner.bounds.get(name) for name in RESOURCES)),
+        "bounds": str(Budget(*map(winner.bounds.get, RESOURCES))),
         "tried": winner.tried,
         "fitting": winner.fitting,
         "trial": None,

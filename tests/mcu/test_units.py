@@ -41,7 +41,17 @@ def test_an_unknown_unit_is_named():
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(65_536, "64KB"), (65_537, "65,537 B"), (2 * 1024**2, "2MB"), (0, "0 B"), (64_000, "64,000 B")]
+    ("value", "text"),
+    [
+        (65_536, "64KB"),
+        (65_537, "65,537 B"),
+        (2 * 1024**2, "2MB"),
+        (0, "0 B"),
+        (64_000, "62.5KB"),
+        (1536 * 1024, "1.5MB"),
+        (12_902, "12,902 B"),
+        (256, "256 B"),
+    ],
 )
 def test_sizes_print_short_when_even(value, text):
     assert format_bytes(value) == text

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.spec import Bounds, TrialResult, TrialSpec
+from mcu.budget import Budget
+from orchestrator.spec import TrialResult, TrialSpec
 from orchestrator.storage.store import Store, Study
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
 
@@ -25,7 +26,7 @@ def make_spec() -> MakeSpec:
             task=TaskChoice(name="toy"),
             network=NetworkChoice(name="tiny"),
             method=method,
-            budget=Bounds(flash=flash, sram=32768),
+            budget=Budget(flash=flash, sram=32768),
             hyperparameters=hyperparameters,
             seed=seed,
             training=TrainingChoice(epochs=2),

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mcu.budget import Budget
 from mcu.errors import InputError
 from orchestrator.executors.simulated import SimulatedExecutor
-from orchestrator.spec import Bounds
 
 TRIALS = """trial,seed,budget_flash,budget_macs,learning_rate,state,val_accuracy,accuracy,flash,sram,macs,duration_s
 0,1,8192,20000,0.01,complete,0.5,0.5,8000,4000,19000,4
@@ -41,7 +41,7 @@ def curves(tmp_path, recorded_curves):
 
 
 def spec_at(make_spec, flash: int, macs: int, rate: float):
-    return make_spec(learning_rate=rate).model_copy(update={"budget": Bounds(flash=flash, macs=macs)})
+    return make_spec(learning_rate=rate).model_copy(update={"budget": Budget(flash=flash, macs=macs)})
 
 
 @pytest.mark.parametrize(

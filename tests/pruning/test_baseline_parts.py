@@ -18,8 +18,7 @@ from pruning.baselines.peer import Rounds
 from pruning.baselines.single_resource import DifferentiableMacsOnly, DifferentiableWithoutSram
 from pruning.baselines.uniform import uniform_widths
 from pruning.methods import method
-from pruning.training.problem import Settings
-from pruning.training.run import Run
+from pruning.training.job import Job
 
 
 @given(
@@ -67,8 +66,7 @@ def test_only_convolutions_that_shrink_get_a_rank(problem):
 
 
 def test_rounds_are_spread_after_pretraining_and_end_at_the_budget():
-    settings = Settings(hyperparameters={"pretrain": 0.4, "rounds": 3})
-    rounds = Rounds.of(settings, 100)
+    rounds = Rounds.of({"pretrain": 0.4, "rounds": 3}, 100)
     assert rounds.steps == (40, 55, 70)
     assert rounds.shares[-1] == 1
     dense, budget = Resources(80_000, 40_000, 9), Budget(flash=10_000, sram=50_000)
@@ -96,11 +94,11 @@ def test_the_uniform_factor_is_the_largest_that_fits(problem, flash):
 @pytest.mark.parametrize("name", ["l1", "fpgm", "random"])
 def test_at_its_end_the_ratio_leaves_the_least_channels_in_every_layer(name, problem, settings):
     subject = method(name)
-    run = Run(problem, Budget(), settings, lambda report: True, name)
+    job = Job(problem, Budget(), settings, lambda report: True, name)
     sizes = [
         [
             layer.out_channels
-            for layer in subject._pruned(run, ratio, "global", {}).modules()
+            for layer in subject._pruned(job, ratio, "global", {}).modules()
             if isinstance(layer, nn.Conv2d)
         ]
         for ratio in (0.0, 1 - 2 * 2 / 36)

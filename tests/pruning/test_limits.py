@@ -1,4 +1,4 @@
-"""Layers that are frozen, channels that come in multiples, and how long pruning takes."""
+"""Layers that are frozen, channels that come in units, and how long pruning takes."""
 
 from dataclasses import replace
 
@@ -14,7 +14,6 @@ from mcu.int8.model import Kind
 from pruning.differentiable import DifferentiablePruning, Phases, compression
 from pruning.engine import surgery
 from pruning.methods import method
-from pruning.training.problem import Settings
 
 BUDGET = Budget(flash=5_600, macs=200_000)
 
@@ -27,10 +26,10 @@ def test_a_frozen_layer_keeps_all_its_channels(problem, settings):
     assert weights[-1].shape[0] == 24
 
 
-@pytest.mark.parametrize("multiple", [2, 4])
-def test_widths_come_in_multiples(problem, settings, multiple):
-    outcome = DifferentiablePruning().run(replace(problem, multiple=multiple), BUDGET, settings, lambda progress: True)
-    assert all(width % multiple == 0 for width in outcome.widths.values())
+@pytest.mark.parametrize("round_to", [2, 4])
+def test_widths_come_in_units(problem, settings, round_to):
+    outcome = DifferentiablePruning().run(replace(problem, round_to=round_to), BUDGET, settings, lambda progress: True)
+    assert all(width % round_to == 0 for width in outcome.widths.values())
     assert sum(outcome.widths.values()) < sum(outcome.dense_widths.values()) == 36
     assert BUDGET.admits(problem.runtime.measure(outcome.model, outcome.data))
 
@@ -54,14 +53,13 @@ def test_a_group_that_does_not_divide_stays_as_it_is(problem):
 
 
 def test_near_budgets_are_pruned_faster_and_all_land_at_the_same_step():
-    parts = [Phases.of(Settings(), 1000, factor) for factor in (1.2, 2, 4, 8, 80)]
+    parts = [Phases.of({}, 1000, factor) for factor in (1.2, 2, 4, 8, 80)]
     lengths = [phases.pruning - phases.warm_up for phases in parts]
     assert lengths == sorted(lengths)
     assert lengths[0] < 100
     assert lengths[-2] == lengths[-1] == 350
     assert all(abs(phases.pruning - 450) <= 1 for phases in parts)  # both parts are rounded to steps
-    chosen = Settings(hyperparameters={"pruning": 0.5})
-    assert Phases.of(chosen, 1000, 1.2).pruning == 600
+    assert Phases.of({"pruning": 0.5}, 1000, 1.2).pruning == 600
 
 
 def test_compression_is_that_of_the_tightest_bound():
@@ -70,8 +68,8 @@ def test_compression_is_that_of_the_tightest_bound():
     assert compression(dense, Budget(flash=5000)) == 1
 
 
-def test_peers_keep_frozen_layers_and_multiples_too(problem, settings):
-    limited = replace(problem, frozen=("down.1",), multiple=4)
+def test_peers_keep_frozen_layers_and_units_too(problem, settings):
+    limited = replace(problem, frozen=("down.1",), round_to=4)
     outcome = method("l1").run(limited, Budget(flash=5_000), settings, lambda progress: True)
     widths = [op.weights.shape[0] for op in outcome.model.ops if op.kind is Kind.CONV]
     assert widths[-2] == 24

@@ -20,9 +20,8 @@ from pruning.baselines.magnitude import charged
 from pruning.baselines.uniform import UniformWidth, narrow
 from pruning.engine.landing import UnreachableBudgetError
 from pruning.methods import method
-from pruning.training import run as run_module
+from pruning.training import finish as finish_module
 from pruning.training.problem import BudgetMissedError, Infeasible, Outcome, Problem, Settings, StoppedError
-from pruning.training.run import Run
 
 DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 METHODS = sorted(point.name for point in entry_points(group="mcusweep.methods"))
@@ -52,7 +51,7 @@ def settings_of(**changes: object) -> Settings:
 def run_recorded(subject, problem: Problem, budget: Budget, settings: Settings | None = None) -> Record:
     settings = settings or settings_of()
     epochs, chosen_by, steps = [], [], [0]
-    take, judge = torch.optim.SGD.step, run_module.int8_accuracy
+    take, judge = torch.optim.SGD.step, finish_module.int8_accuracy
 
     def counted(self, *args, **kwargs):
         steps[0] += 1
@@ -64,7 +63,7 @@ def run_recorded(subject, problem: Problem, budget: Budget, settings: Settings |
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.optim.SGD, "step", counted)
-        patch.setattr(run_module, "int8_accuracy", noted)
+        patch.setattr(finish_module, "int8_accuracy", noted)
         try:
             answer = subject.run(problem, budget, settings, lambda report: epochs.append(report.epochs_done) or True)
         except UnreachableBudgetError as error:
@@ -184,11 +183,9 @@ class Overweight(UniformWidth):
 
     name = "overweight"
 
-    def run(self, problem, budget, settings, report):
-        run = Run(problem, budget, settings, report, self.name)
-        narrow(run, run.model.dense_widths - 1)
-        run.recover("training")
-        return run.finish()
+    def compress(self, job):
+        narrow(job, job.network.model.dense_widths - 1)
+        yield from ()
 
 
 def test_a_broken_method_that_exceeds_its_budget_is_caught_by_the_export(problem):
@@ -197,7 +194,7 @@ def test_a_broken_method_that_exceeds_its_budget_is_caught_by_the_export(problem
 
 
 def test_a_broken_method_is_caught_by_this_suite_even_without_the_check_in_the_export(problem, monkeypatch):
-    monkeypatch.setattr(run_module, "require_within", lambda *args: None)
+    monkeypatch.setattr(finish_module, "require_within", lambda *args: None)
     record = run_recorded(Overweight(), problem, FLASH_ONLY)
     with pytest.raises(AssertionError, match="overweight"):
         check_kept(record)

@@ -10,8 +10,8 @@ from mcu.budget import Budget, Resources
 from mcu.errors import InputError
 from mcu.measure import measure_model
 from pruning.methods import method
+from pruning.training.job import Job
 from pruning.training.problem import DivergedError, StoppedError
-from pruning.training.run import Run
 
 BUDGET = Budget(flash=5_000, sram=7_800, macs=180_000)
 
@@ -68,18 +68,18 @@ def test_an_unknown_method_is_named_with_those_there_are():
 
 
 def test_a_weight_that_is_not_finite_ends_the_job_by_name(problem, settings):
-    run = Run(problem, BUDGET, settings, ignore, "any")
+    job = Job(problem, BUDGET, settings, ignore, "any")
     with torch.no_grad():
-        run.module.get_parameter("down.1.weight")[0, 0, 0, 0] = float("nan")
+        job.network.module.get_parameter("down.1.weight")[0, 0, 0, 0] = float("nan")
     with pytest.raises(DivergedError, match=r"down\.1\.weight is not finite after step"):
-        run.trainer.require_finite()
+        job.trainer.require_finite(0)
 
 
 def test_a_network_that_was_traced_with_gradients_can_still_be_widened(problem, settings):
-    run = Run(problem, BUDGET, settings, ignore, "any")
-    network = copy.deepcopy(run.module)
+    job = Job(problem, BUDGET, settings, ignore, "any")
+    network = copy.deepcopy(job.network.module)
     held = network(torch.zeros(1, *problem.input_shape))  # as Torch-Pruning's graph is, until garbage is collected
-    run.replace(network)
-    run.widen(run.graph.widths + 1)
-    assert list(run.trainer.run(1))
+    job.replace(network)
+    job.network.widen(job.network.graph.widths + 1)
+    assert job.trainer.take_step(0) > 0
     assert held.requires_grad

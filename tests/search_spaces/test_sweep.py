@@ -45,7 +45,7 @@ def test_four_keys_are_enough(write):
     assert sweep.workers.executor == "ray"
     assert sweep.workers.count == "auto"
     assert sweep.hyperparameters["learning_rate"] == Range(low=0.02, high=0.3, log=True)
-    assert [named.device for named in sweep.named_budgets()] == ["stm32f446re"]
+    assert [named.device for named in sweep.planned_budgets()] == ["stm32f446re"]
 
 
 def test_every_documented_key_is_read(write):
@@ -110,7 +110,7 @@ def test_overrides_win_and_are_read_as_toml(write):
     assert sweep.hyperparameters["learning_rate"] == 0.1
     assert sweep.task.options == {"train_limit": 50}
     assert sweep.sweep.name == "two words"
-    assert sweep.named_budgets()[0].name == "rp2040"
+    assert sweep.planned_budgets()[0].label == "rp2040"
 
 
 def test_paths_are_relative_to_where_they_were_written(write, tmp_path, monkeypatch):
@@ -180,7 +180,11 @@ def test_a_mistake_is_one_line_with_place_value_and_what_is_allowed(write, overr
             r"budgets.flash\[0\]: '64QB' has the unknown unit 'QB'",
         ),
         ('devices = ["stm32f446re"]', 'list = [{sram = "-8KB"}]', r"budgets.list\[0\].sram: '-8KB' is negative"),
-        ('devices = ["stm32f446re"]', "list = [{srm = 3}]", r"unknown key budgets.list\[0\].srm: did you mean sram"),
+        (
+            'devices = ["stm32f446re"]',
+            "list = [{srm = 3}]",
+            r"budgets.list\[0\].srm: is an unknown key: did you mean sram",
+        ),
         ('devices = ["stm32f446re"]', "", "no form of budgets"),
         ('name = "kitchen"', "name = kitchen", r"is not TOML: .*line 3"),
         ('name = "kitchen"', 'name = "a\\u0007b"', "sweep.name"),
@@ -236,7 +240,7 @@ def test_whatever_stands_in_a_file_is_a_sweep_or_an_input_error(write, monkeypat
 def test_the_template_is_a_sweep_that_loads(write, task, device):
     sweep = load_sweep(write(template(task, device)))
     assert sweep.task.name == task
-    assert {named.device for named in sweep.named_budgets()} == {"stm32f446re" if device else None}
+    assert {named.device for named in sweep.planned_budgets()} == {"stm32f446re" if device else None}
 
 
 def test_the_template_refuses_what_does_not_exist():
@@ -249,7 +253,7 @@ def test_the_template_refuses_what_does_not_exist():
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
 def test_examples_load(example):
     sweep = load_sweep(example)
-    assert len(sweep.named_budgets()) >= 4
+    assert len(sweep.planned_budgets()) >= 4
     assert {"differentiable", "uniform", "l1"} <= set(sweep.methods.names)
 
 
@@ -265,3 +269,16 @@ def test_loading_a_sweep_imports_neither_torch_nor_ray():
     code = f"import sys; from search_spaces.sweep import load_sweep; load_sweep({str(EXAMPLES / 'quickstart.toml')!r})"
     code += "; print({'torch', 'ray', 'optuna', 'scipy'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+def test_a_key_is_read_under_its_earlier_name_too_and_trials_keep_their_hashes(write):
+    earlier = load_sweep(write(MINIMAL.replace('"resnet8"', '"resnet8"\nmultiple = 4')))
+    now = load_sweep(write(MINIMAL.replace('"resnet8"', '"resnet8"\nround_to = 4')))
+    assert earlier == now
+    (choice,) = now.network.choices()
+    assert choice.round_to == 4
+    stored = {"name": "resnet8", "width": 1.0, "options": {}, "base": None, "multiple": 4}
+    assert choice.model_dump(mode="json") == stored
+    assert type(choice).model_validate(stored) == choice
+    with pytest.raises(InputError, match="multiple"):
+        load_sweep(write(MINIMAL.replace('"resnet8"', '"resnet8"\nmultiple = 4\nround_to = 4')))

@@ -66,7 +66,7 @@ def test_what_init_writes_can_be_launched_unedited(task, places, tmp_path, monke
         sweep = sweep_of(task, device, places, tmp_path)
         assert check_sweep(sweep)["counts"]["train"]
         assert sweep.training.epochs >= 10
-        budgets = sweep.named_budgets()
+        budgets = sweep.planned_budgets()
         assert len(budgets) == (1 if device else 4)
 
 

@@ -47,6 +47,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def store_with_password():
+    from types import SimpleNamespace
+
+    from orchestrator.storage.connection import parse_storage
+
+    return SimpleNamespace(url=parse_storage("postgresql+psycopg://u:secret@h/n")), SimpleNamespace(name="s")
+
+
+@pytest.fixture
 def sweep_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A sweep file, and the fake worker behind ``launch``."""
     monkeypatch.setattr("orchestrator.planning.preflight.check_sweep", lambda sweep: {"name": "toy"})
@@ -70,7 +79,7 @@ def test_launch_runs_a_sweep_and_again_does_nothing_more(sweep_file, capsys):
     assert cli.run(["launch", "sweep.toml"]) == 0
     told = capsys.readouterr().err
     assert "study s: 2 trials done" in told
-    assert "trial 1 fake for 32KB/40kB" in told
+    assert "trial 1 fake for 32KB flash, 40,000 B SRAM" in told
     assert cli.run(["launch", "sweep.toml", "--quiet"]) == 0
     store = Store("sqlite:///mcusweep.db")
     study = store.study()
@@ -89,6 +98,67 @@ def test_launch_of_another_sweep_under_the_same_name_shows_the_difference(sweep_
 def test_a_sweep_whose_trials_all_fail_ends_with_status_1(sweep_file, capsys):
     assert cli.run(["launch", "sweep.toml", "--set", "hyperparameters.error=1"]) == 1
     assert "ZeroDivisionError: something broke" in capsys.readouterr().err
+
+
+def test_a_sweep_with_failed_trials_ends_with_status_1_and_the_command_that_tries_them_again(sweep_file, capsys):
+    errors = ["--set", "hyperparameters.error={choices = [0, 1]}", "--set", "sweep.trials=6", "--set", "sweep.seed=1"]
+    assert cli.run(["launch", "sweep.toml", "--quiet", *errors]) == 1
+    store = Store("sqlite:///mcusweep.db")
+    failed = store.state_counts(store.study())["failed"]
+    assert 0 < failed < 6
+    said = capsys.readouterr().err.splitlines()[-1]
+    again = "mcusweep resume --study s --retry-failed"
+    assert said == f"study s: 6 trials done, {failed} failed; try them again with: {again}"
+    assert cli.run(["resume", "--retry-failed", "--quiet", "--where", "reason like '%memory%'"]) == 1
+    assert capsys.readouterr().err.startswith("0 failed trials are tried again\n")
+    assert cli.run(["resume", "--retry-failed", "--quiet"]) == 1
+    assert capsys.readouterr().err.startswith(f"{failed} failed trials are tried again\n")
+    assert len(store.attempts(store.study())) == 6 + failed
+    assert cli.run(["resume", "--where", "number = 1"]) == 2
+
+
+def test_a_backup_has_what_a_running_sweep_wrote_last(database, folder, capsys):
+    running = Store("sqlite:///mcusweep.db", writing=True)
+    running.add_trial(running.study(), 99, running.trials(running.study())[0].spec)
+    assert cli.run(["study", "backup", "copy.db"]) == 0
+    assert capsys.readouterr().out == "copy.db\n"
+    copy = Store("sqlite:///copy.db")
+    assert [trial.number for trial in copy.trials(copy.study())][-1] == 99
+    assert copy.integrity() == "ok"
+    assert cli.run(["study", "backup", "copy.db"]) == 2
+    assert cli.run(["study", "backup", "nowhere/copy.db"]) == 2
+    running.close()
+    assert not (folder / "mcusweep.db-wal").exists()
+
+
+def test_the_address_may_come_from_the_environment(database, monkeypatch, capsys):
+    Path("mcusweep.db").rename("other.db")
+    monkeypatch.setenv("MCUSWEEP_STORAGE", "sqlite:///other.db")
+    assert cli.run(["query", "--format", "csv"]) == 0
+    assert capsys.readouterr().out.startswith("study,number")
+
+
+def test_no_password_reaches_the_command_that_goes_on_or_the_arguments_of_a_child(store_with_password):
+    from orchestrator.cli.sweeping import resume_command
+    from orchestrator.running.supervisor import without_secrets
+
+    store, study = store_with_password
+    command = resume_command(store, study, RunOptions(workers=2))
+    assert "secret" not in command
+    assert command.startswith(
+        "mcusweep resume --study s --storage postgresql+psycopg://u@h/n --workers 2 (with MCUSWEEP"
+    )
+    environment: dict[str, str] = {}
+    address = "postgresql+psycopg://u:secret@h/n"
+    for words in (["launch", "s.toml", "--storage", address], ["launch", "s.toml", f"--storage={address}"]):
+        assert without_secrets(words, environment) == ["launch", "s.toml"]
+        assert environment.pop("MCUSWEEP_STORAGE") == address
+    assert without_secrets(["resume", "--storage=sqlite:///a.db"], environment) == [
+        "resume",
+        "--storage",
+        "sqlite:///a.db",
+    ]
+    assert environment == {}
 
 
 def test_interrupted_runs_print_the_exact_command_that_goes_on(sweep_file, capsys, monkeypatch):
@@ -171,7 +241,7 @@ def test_query_best_and_show_answer_in_json(database, capsys):
     assert cli.run(["show", "best", "--flash", "64KB", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["number"] == rows[0]["number"]
     assert cli.run(["best"]) == 0
-    assert "32KB/40kB" in capsys.readouterr().out
+    assert "32KB flash, 40,000 B SRAM" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["query", "--format", "json"], ["best"], ["status"], ["devices"]])
@@ -216,7 +286,7 @@ def test_init_writes_a_sweep_that_loads_and_refuses_to_overwrite(folder, capsys)
     assert cli.run(["init", "--task", "mnist-5k", "--device", "nrf52840"]) == 0
     assert capsys.readouterr().out == "sweep.toml\n"
     sweep = load_sweep(folder / "sweep.toml")
-    assert [budget.device for budget in sweep.named_budgets()] == ["nrf52840"]
+    assert [budget.device for budget in sweep.planned_budgets()] == ["nrf52840"]
     assert cli.run(["init"]) == 2
 
 

@@ -32,26 +32,45 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class PostgresServer:
+    """A server with an empty database. PostgreSQL refuses to run as root, so root lends it to a user."""
+
+    def __init__(self, programs: Path) -> None:
+        user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+        self.folder = Path(tempfile.mkdtemp(prefix="mcusweep-postgres-"))
+        if user:
+            shutil.chown(self.folder, "postgres", "postgres")
+        self._how = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": self.folder, **user}
+        self._programs, self._port = programs, free_port()
+        command = [programs / "initdb", "-A", "trust", "-U", "mcusweep", "-N", self.folder / "data"]
+        subprocess.run(command, check=True, **self._how)
+        self.address = f"postgresql+psycopg://mcusweep@127.0.0.1:{self._port}/postgres"
+
+    def start(self) -> None:
+        settings = {"port": self._port, "listen_addresses": "127.0.0.1", "fsync": "off"}
+        settings |= {"unix_socket_directories": self.folder}
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        self._server = subprocess.Popen(
+            [self._programs / "postgres", "-D", self.folder / "data", *options], **self._how
+        )
+        wait_for_port(self._port)
+
+    def stop(self) -> None:
+        """End it without waiting for clients."""
+        self._server.send_signal(signal.SIGINT)
+        self._server.wait(30)
+
+
 @contextmanager
 def postgres(programs: Path) -> Iterator[str]:
-    """A server with an empty database; its address. PostgreSQL refuses to run as root, so root lends it to a user."""
-    user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-    folder = Path(tempfile.mkdtemp(prefix="mcusweep-postgres-"))
-    if user:
-        shutil.chown(folder, "postgres", "postgres")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder, **user}
-    data, port = folder / "data", free_port()
-    subprocess.run([programs / "initdb", "-A", "trust", "-U", "mcusweep", "-N", data], check=True, **quiet)
-    settings = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": folder, "fsync": "off"}
-    options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    server = subprocess.Popen([programs / "postgres", "-D", data, *options], **quiet)
+    """A server with an empty database; its address."""
+    server = PostgresServer(programs)
     try:
-        wait_for_port(port)
-        yield f"postgresql+psycopg://mcusweep@127.0.0.1:{port}/postgres"
+        server.start()
+        yield server.address
     finally:
-        server.send_signal(signal.SIGINT)  # do not wait for clients
-        server.wait(30)
-        shutil.rmtree(folder, ignore_errors=True)
+        server.stop()
+        shutil.rmtree(server.folder, ignore_errors=True)
 
 
 def wait_for_port(port: int, seconds: float = 60.0) -> None:

@@ -93,7 +93,7 @@ def budgets_by_index(storage: str) -> dict[str, list[Budget]]:
     trials = store.trials(store.study())
     store.close()
     return {
-        method: [trial.spec.budget.budget() for trial in trials if trial.spec.method == method]
+        method: [trial.spec.budget for trial in trials if trial.spec.method == method]
         for method in ("differentiable", "l1")
     }
 
@@ -109,7 +109,7 @@ def test_methods_share_the_budgets_that_were_chosen(tmp_path):
     budgets = budgets_by_index(storage)
     assert budgets["differentiable"] == budgets["l1"]
     section = BudgetsSection(flash=[16_384, 262_144], sram=[8_192, 65_536], count=4)
-    assert budgets["l1"][:4] == [named.budget for named in section.named(0)]
+    assert budgets["l1"][:4] == list(section.planned(0))
     assert len(set(budgets["l1"])) > 8
 
 

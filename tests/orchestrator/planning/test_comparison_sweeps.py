@@ -27,7 +27,7 @@ def test_three_tasks_are_compared():
 
 
 def test_every_method_runs_at_every_budget_with_the_same_three_seeds(plan):
-    cells = Counter((trial.method, trial.budget.name, trial.seed) for trial in plan.trials)
+    cells = Counter((trial.method, trial.budget.label, trial.seed) for trial in plan.trials)
     assert {method for method, _, _ in cells} == METHODS
     assert len({budget for _, budget, _ in cells}) >= 4
     assert len({seed for _, _, seed in cells}) == 3
@@ -39,7 +39,7 @@ def test_every_method_budget_and_seed_is_tuned_over_the_same_settings(plan):
     tried: dict[tuple[str, str, int], list[object]] = {}
     for trial in plan.trials:
         suggested = sampler.suggest(trial.method, trial.index, Context(cells=len(plan.cells), seeds=3)).params
-        tried.setdefault((trial.method, trial.budget.name, trial.seed), []).append(suggested["learning_rate"])
+        tried.setdefault((trial.method, trial.budget.label, trial.seed), []).append(suggested["learning_rate"])
     assert {tuple(sorted(rates)) for rates in tried.values()} == {(0.06, 0.15)}
 
 
@@ -57,7 +57,7 @@ def test_the_watch_task_is_compared_on_every_subject_with_the_same_budgets_and_m
     assert [plan.sweep.task.options["held_out"] for plan in plans] == list(range(1, 11))
     assert len({plan.sweep.sweep.name for plan in [plain, *plans]}) == 11
     for plan in plans:
-        cells = Counter((trial.method, trial.budget.name) for trial in plan.trials)
-        assert cells.keys() == {(trial.method, trial.budget.name) for trial in plain.trials}
+        cells = Counter((trial.method, trial.budget.label) for trial in plan.trials)
+        assert cells.keys() == {(trial.method, trial.budget.label) for trial in plain.trials}
         assert set(cells.values()) == {1}
         assert plan.sweep.training == plain.sweep.training

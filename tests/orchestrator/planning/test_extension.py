@@ -27,7 +27,7 @@ def key(trial):
 def counts(plan: Plan) -> dict[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = {}
     for trial in plan.trials:
-        found[trial.method, trial.budget.name] = found.get((trial.method, trial.budget.name), 0) + 1
+        found[trial.method, trial.budget.label] = found.get((trial.method, trial.budget.label), 0) + 1
     return found
 
 
@@ -69,7 +69,7 @@ def test_every_budget_gets_what_the_longer_file_says():
     [
         ({"sweep": {"trials": 3}}, "3 trials of fake: the study has 4 already"),
         ({"sweep": {"seed": 1}}, r"sweep\.seed: 0 -> 1: only trials, seeds, budgets"),
-        ({"budgets": {"list": THREE[1:]}}, "budget 64KB/- is not in the sweep file any more"),
+        ({"budgets": {"list": THREE[1:]}}, "budget '64KB flash' is not in the sweep file any more"),
         ({"methods": {"names": ["other", "fake"]}}, r"methods\.names = .*must begin with fake, other"),
         ({"training": {"epochs": 99}}, r"training\.epochs: 20 -> 99"),
         ({"network": {"width": 2.0}}, r"network\.width"),

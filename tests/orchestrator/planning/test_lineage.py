@@ -5,12 +5,11 @@ from fake_sweep import make_sweep
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcu.budget import Budget
+from mcu.budget import Budget, Resources
 from mcu.errors import InputError
 from orchestrator.planning.extension import grown
 from orchestrator.planning.lineage import has_more_room, job_epochs, nearest_first, shrinkage
 from orchestrator.planning.plan import PARENT_METHOD, Plan, Start
-from orchestrator.spec import DenseCost
 from search_spaces.sweep import SweepConfig
 
 LADDER = [
@@ -128,8 +127,8 @@ def test_a_specification_names_its_ancestor_and_trains_by_the_distance_to_it():
     plan = Plan(lineage_sweep(training={"epochs": 20}))
     by_name = {trial.budget.name: trial for trial in plan.trials}
     parent = plan.spec(by_name["dense parent"], {})
-    assert (parent.training.epochs, parent.budget.budget()) == (40, Budget())
-    dense = DenseCost(flash=60_000, sram=50_000, macs=10**6)
+    assert (parent.training.epochs, parent.budget) == (40, Budget())
+    dense = Resources(flash=60_000, sram=50_000, macs=10**6)
     start = Start(parent, dense, parent.hash())
     near, far = plan.spec(by_name["open"], {}, start), plan.spec(by_name["small"], {}, start)
     assert near.ancestor == far.ancestor == near.parent == parent.hash()
@@ -138,7 +137,7 @@ def test_a_specification_names_its_ancestor_and_trains_by_the_distance_to_it():
 
 
 def test_the_distance_is_that_of_the_tightest_bound_and_no_more_than_the_dense_network_asks_for():
-    dense = DenseCost(flash=1_000, sram=1_000, macs=None)
+    dense = Resources(flash=1_000, sram=1_000, macs=10**9)
     assert shrinkage(Budget(flash=500, sram=250), Budget(), dense) == 4
     assert shrinkage(Budget(flash=500, sram=250), Budget(flash=600, sram=300), dense) == 1.2
     assert shrinkage(Budget(flash=5_000), Budget(flash=10_000), dense) == 1

@@ -8,7 +8,7 @@ from orchestrator.planning.plan import Plan
 def seeds_by_budget(plan: Plan) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for trial in plan.trials:
-        found.setdefault(trial.budget.name, []).append(trial.seed)
+        found.setdefault(trial.budget.label, []).append(trial.seed)
     return found
 
 

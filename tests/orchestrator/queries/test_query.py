@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mcu.budget import Budget
 from mcu.errors import InputError
-from orchestrator.queries.best import bounds_of, find_best
+from orchestrator.queries.best import budget_for, find_best
 from orchestrator.queries.query import Query, list_studies, run_query
 from orchestrator.queries.trial import compare_trials, details_text, load_trial
 from orchestrator.storage.columns import COLUMNS
@@ -247,8 +247,8 @@ def test_studies_are_listed_with_their_states(store):
 
 @pytest.mark.parametrize("device", ["stm32l053r8", "nrf52832", "nrf52840"])
 def test_best_agrees_with_the_report_on_the_winner(store, frame, device):
-    budget = bounds_of(device, None, None, None)
-    best = find_best(store, budget, device=device)
+    budget = budget_for(device)
+    best = find_best(store, budget)
     table = tidy(frame)
     order = best_first(table, budget.bounds())
     assert best.trial["number"] == table["number"].iloc[order[0]]
@@ -267,9 +267,9 @@ def test_best_may_come_from_another_budget_and_says_so(store):
 def test_best_without_a_fit_names_the_closest(store):
     with pytest.raises(InputError, match=r"no measured trial fits 100 B flash; the closest is trial \d+ \("):
         find_best(store, Budget(flash=100))
-    with pytest.raises(InputError, match="give --device NAME"):
-        bounds_of(None, None, None, None)
-    assert bounds_of("nrf52840", None, 1000, None).sram == 1000
+    with pytest.raises(InputError, match="device, or at least one of flash"):
+        budget_for(flash=None)
+    assert budget_for("nrf52840", sram=1000).sram == 1000
 
 
 def test_details_hold_everything_stored(store):
@@ -298,14 +298,14 @@ def test_comparison_says_which_is_better(store):
 def test_query_path_imports_nothing_heavy(database):
     code = (
         "import sys\n"
-        "from orchestrator.queries.best import bounds_of, find_best\n"
+        "from orchestrator.queries.best import budget_for, find_best\n"
         "from orchestrator.queries.query import Query, run_query\n"
         "from orchestrator.tables import Format, write_rows\n"
         "from orchestrator.storage.store import Store\n"
         f"store = Store({database!r})\n"
         "rows = run_query(store, Query(where='feasible', limit=2))\n"
         "write_rows(rows.columns, rows.rows, Format.JSON)\n"
-        "find_best(store, bounds_of('nrf52840', None, None, None))\n"
+        "find_best(store, budget_for('nrf52840'))\n"
         "sys.exit(','.join({'torch', 'ray', 'optuna', 'pandas'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT, capture_output=True, text=True)

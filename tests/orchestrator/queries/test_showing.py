@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from mcu.budget import Budget
 from mcu.firmware.random_nets import residual_net
 from mcu.int8.model import Int8Model
 from orchestrator.cli import main as cli
 from orchestrator.queries.trial import load_trial
 from orchestrator.queries.trial_memory import latency_of, memory_of
-from orchestrator.spec import Artifact, Bounds, EpochReport
+from orchestrator.spec import Artifact, EpochReport
 from orchestrator.storage.connection import artifact_root
 
 
@@ -32,7 +33,7 @@ def shown(store, study, make_spec, result, model, tmp_path, monkeypatch):
     root.mkdir()
     (root / "model.tflite").write_bytes(data)
     note = Artifact(path="model.tflite", sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
-    spec = make_spec().model_copy(update={"device": "stm32f446re", "budget": Bounds(flash=65536, sram=32768)})
+    spec = make_spec().model_copy(update={"device": "stm32f446re", "budget": Budget(flash=65536, sram=32768)})
     attempt = store.begin_attempt(store.add_trial(study, 0, spec))
     for step in (10, 20):
         store.add_report(attempt, EpochReport(step=step, epochs_done=step / 10, val_accuracy=step / 25))

@@ -31,7 +31,7 @@ def test_a_running_study_tells_what_each_budget_has_and_each_worker_does(storage
     [status] = seen
     assert (status.planned, status.states["complete"]) == (7, status.done)
     assert status.runner is not None
-    assert [budget.name for budget in status.budgets] == ["64KB/-", "32KB/40kB"]
+    assert [budget.name for budget in status.budgets] == ["64KB flash", "32KB flash, 40,000 B SRAM"]
     assert sum(budget.done for budget in status.budgets) == status.done
     assert sum(budget.left for budget in status.budgets) == 7 - status.done
     best = status.budgets[1]
@@ -39,7 +39,7 @@ def test_a_running_study_tells_what_each_budget_has_and_each_worker_does(storage
     assert [trial.number for trial in status.running] == [4]
     assert status.running[0].worker == "waiting for a worker"
     shown = capsys.readouterr().out
-    assert "waiting for a worker: trial 4 fake 64KB/-" in shown
+    assert "waiting for a worker: trial 4 fake 64KB flash" in shown
     assert "75%" in shown
 
 

@@ -90,9 +90,7 @@ def test_scripted_trials_wait_for_their_ancestor_and_the_longest_way_goes_first(
     for spec in found.values():
         if spec.ancestor:
             ancestor = hashes[spec.ancestor]
-            assert not ancestor.budget.budget().bounds() or has_more_room(
-                ancestor.budget.budget(), spec.budget.budget()
-            )
+            assert not ancestor.budget.bounds() or has_more_room(ancestor.budget, spec.budget)
             assert spec.parent == found[0].hash()
     order = [(spec.method, spec.budget.flash, spec.budget.sram) for spec in seen[:5]]
     assert order == [
@@ -120,7 +118,7 @@ def test_scripted_ancestor_that_ended_without_a_network_is_passed_over_for_the_n
 def test_scripted_jobs_are_independent_ones_if_the_parent_fails(storage):
     def script(attempt, spec, nth):
         failed = TrialResult(state="failed", reason="diverged")
-        return [Finished(attempt, failed if not spec.budget.budget().bounds() else heir(spec))]
+        return [Finished(attempt, failed if not spec.budget.bounds() else heir(spec))]
 
     report, _ = scripted(storage, sweep_of(trials=6), script)
     assert report.counts == {"failed": 1, "complete": 12}
@@ -226,9 +224,9 @@ def test_scripted_adaptive_budgets_inherit_from_what_is_through(storage):
     heirs = [spec for spec in hashes.values() if spec.ancestor]
     assert len(heirs) == 12
     for spec in heirs:
-        ancestor = hashes[spec.ancestor].budget.budget()
-        assert not ancestor.bounds() or has_more_room(ancestor, spec.budget.budget())
-    assert any(hashes[spec.ancestor].budget.budget().bounds() for spec in heirs[4:])
+        ancestor = hashes[spec.ancestor].budget
+        assert not ancestor.bounds() or has_more_room(ancestor, spec.budget)
+    assert any(hashes[spec.ancestor].budget.bounds() for spec in heirs[4:])
 
 
 @pytest.mark.slow

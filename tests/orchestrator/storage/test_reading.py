@@ -16,12 +16,12 @@ from fake_sweep import make_sweep
 from scripted import scripted
 
 from mcu.errors import InputError
+from orchestrator.storage.address import without_password
 from orchestrator.storage.connection import (
     DatabaseGone,
     database_label,
     parse_storage,
     storage_address,
-    without_password,
 )
 from orchestrator.storage.optuna_storage import open_optuna
 from orchestrator.storage.store import Store

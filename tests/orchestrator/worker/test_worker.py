@@ -6,10 +6,11 @@ import json
 import numpy as np
 import pytest
 
+from mcu.budget import Budget
 from mcu.errors import InputError
 from mcu.measure import measure_model
 from mcu.tflite import tflm
-from orchestrator.spec import Bounds, TrialSpec
+from orchestrator.spec import TrialSpec
 from orchestrator.worker.trial import run_trial
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
 
@@ -21,7 +22,7 @@ def spec(**changes) -> TrialSpec:
         "task": TaskChoice(name="digits"),
         "network": NetworkChoice(name="ds-cnn", width=0.25),
         "method": "differentiable",
-        "budget": Bounds(flash=4_600, sram=4_700),
+        "budget": Budget(flash=4_600, sram=4_700),
         "hyperparameters": {"learning_rate": 0.1},
         "seed": 3,
         "training": TrainingChoice(epochs=6, batch_size=32, device="cpu"),
@@ -91,7 +92,7 @@ def test_divergence_fails_with_a_reason(tmp_path):
 
 @pytest.mark.parametrize("method", ["differentiable", "uniform"])
 def test_a_budget_out_of_reach_is_infeasible_with_the_smallest_figures(method, tmp_path):
-    result = run_trial(spec(method=method, budget=Bounds(flash=900)), tmp_path, lambda report: True)
+    result = run_trial(spec(method=method, budget=Budget(flash=900)), tmp_path, lambda report: True)
     assert result.state == "infeasible"
     assert result.flash > 900
     assert result.violation > 0

@@ -12,7 +12,7 @@ from mcu.graph.trace import trace
 from pruning.differentiable import DifferentiablePruning
 from pruning.engine import depth
 from pruning.engine.landing import UnreachableBudgetError, smallest
-from pruning.training.evaluation import normalise
+from pruning.training.evaluation import normalise, training_loss
 from pruning.training.problem import StoppedError
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
@@ -53,6 +53,10 @@ def deep(problem):
         return Deep()
 
     return replace(problem, network=network)
+
+
+def never_asked(module):
+    raise AssertionError("no branch had to be looked at")
 
 
 def cramped(problem):
@@ -115,16 +119,16 @@ def test_an_addend_that_others_read_stays():
     assert [branch.layers for branch in found] == [frozenset({"first"})]
 
 
-def test_the_branches_whose_absence_the_loss_feels_least_go_first(deep, monkeypatch):
+def test_the_branches_whose_absence_the_loss_feels_least_go_first(deep):
     feels = [0.5, 0.3, 0.9, 0.1, 0.7, 0.2]
 
-    def loss(module, problem):
+    def loss(module):
         present = {name.split(".")[1] for name, _ in module.named_parameters() if name.startswith("bodies")}
         (absent,) = set("012345") - present
         return feels[int(absent)]
 
-    monkeypatch.setattr(depth, "_loss", loss)
-    removals = depth.expendable(trace(deep.network(), deep.input_shape).module, deep, cramped(deep))
+    module = trace(deep.network(), deep.input_shape).module
+    removals = depth.expendable(module, deep.structure, cramped(deep), loss)
     order = [int(goes.split("_")[1]) for _, goes in removals]
     assert len(order) > 2
     assert order == [3, 5, 1, 0, 4, 2][: len(order)]
@@ -137,14 +141,14 @@ def test_the_loss_is_that_of_training_data_with_statistics_at_rest(deep):
     losses = torch.nn.functional.cross_entropy(
         traced.module.eval()(images), torch.as_tensor(deep.y_train), reduction="none"
     ).detach()
-    assert losses.min() <= depth._loss(traced.module.train(), deep) <= losses.max()
+    assert losses.min() <= training_loss(traced.module.train(), deep) <= losses.max()
     assert torch.equal(traced.module.stem.get_submodule("1").running_mean, statistics)
 
 
 def test_a_branch_stays_if_widths_would_then_have_little_left_to_give(deep):
     whole = trace(deep.network(), deep.input_shape)
     dense = ResourceModel(whole.graph).exact(whole.graph.widths)
-    assert depth.expendable(whole.module, deep, Budget(flash=dense.flash // 7)) == []
+    assert depth.expendable(whole.module, deep.structure, Budget(flash=dense.flash // 7), never_asked) == []
 
 
 def test_a_bound_that_is_far_takes_no_branch_for_one_that_is_not(deep):
@@ -155,8 +159,8 @@ def test_a_bound_that_is_far_takes_no_branch_for_one_that_is_not(deep):
     near = Budget(sram=max(2 * least.sram, dense.sram // 4))
     assert depth.is_cramped(model, near)
     far = replace(near, macs=dense.macs // 100)
-    assert depth.expendable(whole.module, deep, near) == []
-    assert depth.expendable(whole.module, deep, far) == []
+    assert depth.expendable(whole.module, deep.structure, near, never_asked) == []
+    assert depth.expendable(whole.module, deep.structure, far, lambda module: 0.0) == []
 
 
 def test_a_roomy_budget_leaves_every_branch(deep):
@@ -193,7 +197,7 @@ def test_a_cramped_job_that_was_cut_off_ends_as_if_it_never_was(deep, settings, 
 
 
 def test_a_budget_is_refused_only_if_it_cannot_be_met_without_branches(deep, settings):
-    floor = smallest(ResourceModel(depth.shallowest(deep.network(), deep.input_shape), deep.runtime))
+    floor = smallest(ResourceModel(depth.shallowest(deep.network(), deep.structure), deep.runtime))
     whole = smallest(ResourceModel(trace(deep.network(), deep.input_shape).graph))
     assert floor.flash < whole.flash
     reached = DifferentiablePruning().run(deep, Budget(flash=floor.flash + 40), settings, lambda progress: True)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from mcu.errors import InputError
 from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
@@ -79,10 +80,83 @@ def test_optimiser_state_is_cut_with_its_parameters():
     parameter = next(p for p in traced.module.parameters() if p.dim() == 4)
     buffer = optimizer.state[parameter]["momentum_buffer"].clone()
     kept = [np.arange(0, group.size, 2) for group in traced.graph.groups]
-    surgery.shrink(traced.module, traced.graph, kept, optimizer)
+    surgery.shrink(traced.module, traced.graph, kept, [optimizer])
     assert len(before) == len(optimizer.state)
     assert all(s["momentum_buffer"].shape == p.shape for p, s in optimizer.state.items())
     assert torch.equal(optimizer.state[parameter]["momentum_buffer"], buffer[::2])
+
+
+OPTIMIZERS = {
+    "SGD": lambda p: torch.optim.SGD(p, 0.01, momentum=0.9),
+    "Adam": lambda p: torch.optim.Adam(p, amsgrad=True),
+    "AdamW": torch.optim.AdamW,
+    "RMSprop": lambda p: torch.optim.RMSprop(p, momentum=0.9, centered=True),
+    "NAdam": torch.optim.NAdam,
+    "Adagrad": torch.optim.Adagrad,
+    "Adafactor": torch.optim.Adafactor,
+    "Rprop": torch.optim.Rprop,
+    "ASGD": torch.optim.ASGD,
+}
+
+
+def first_convolution(graph):
+    return f"{graph.ops[0].layer}.weight"
+
+
+def trained(module, optimizer):
+    loss = module(torch.randn(4, *SHAPE)).square().sum()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_state_of_any_optimiser_follows_channels_that_leave_and_come_back(name):
+    traced = trace(network("resnet8"), SHAPE)
+    optimizer = OPTIMIZERS[name](traced.module.parameters())
+    trained(traced.module, optimizer)
+    parameter = traced.module.get_parameter(first_convolution(traced.graph))
+    before = {k: v.clone() for k, v in optimizer.state[parameter].items() if isinstance(v, torch.Tensor) and v.dim()}
+    kept = [np.arange(0, group.size, 2) for group in traced.graph.groups]
+    smaller = surgery.shrink(traced.module, traced.graph, kept, [optimizer])
+    for key, value in before.items():
+        assert torch.equal(optimizer.state[parameter][key], value[::2] if len(value) > 1 else value), key
+    trained(traced.module, optimizer)
+    widening.widen(traced.module, smaller, traced.graph.widths, [optimizer])
+    for key, value in before.items():
+        assert optimizer.state[parameter][key].shape == value.shape, key
+    trained(traced.module, optimizer)
+
+
+def test_an_optimiser_whose_state_cannot_follow_is_refused_by_name():
+    traced = trace(network("resnet8"), SHAPE)
+    optimizer = torch.optim.LBFGS(traced.module.parameters(), max_iter=1)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = traced.module(torch.randn(4, *SHAPE)).square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    kept = [np.arange(1) for _ in traced.graph.groups]
+    with pytest.raises(InputError, match="LBFGS: its state"):
+        surgery.shrink(traced.module, traced.graph, kept, [optimizer])
+
+
+@pytest.mark.parametrize("how", ["shrink", "widen"])
+def test_a_loss_that_somebody_holds_does_not_disturb_the_next_step(how):
+    traced = trace(network("resnet8"), SHAPE)
+    optimizer = torch.optim.SGD(traced.module.parameters(), 0.01)
+    held = trained(traced.module, optimizer)
+    if how == "shrink":
+        kept = [np.arange(2) for _ in traced.graph.groups]
+        surgery.shrink(traced.module, traced.graph, kept, [optimizer])
+    else:
+        widening.widen(traced.module, traced.graph, traced.graph.widths + 1, [optimizer])
+    trained(traced.module, optimizer)
+    assert held.grad_fn is not None
 
 
 def test_soft_gates_sum_to_the_width_and_rank_by_importance():

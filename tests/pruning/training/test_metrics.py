@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
 from mcu.errors import InputError
-from pruning.training.evaluation import float_scores
+from pruning.training.evaluation import float_logits
 from pruning.training.metrics import Metric, accuracy, class_scores, class_weights, confusion, macro_f1
 from pruning.training.problem import Problem, Settings
 from pruning.training.steps import Trainer
@@ -69,9 +69,9 @@ def rare_problem(weights):
 def trained_counts(weights):
     problem = rare_problem(weights)
     trainer = Trainer(problem.network(), problem, Settings(epochs=6, batch_size=40))
-    for _ in trainer.run(trainer.steps):
-        pass
-    predicted = float_scores(trainer.module, problem.x_val, problem).argmax(1).numpy()
+    for step in range(trainer.steps):
+        trainer.take_step(step)
+    predicted = float_logits(trainer.module, problem.x_val, problem).argmax(1).numpy()
     counts = confusion(problem.y_val, predicted, 2)
     assert trainer.val_accuracy() == pytest.approx(macro_f1(counts), abs=0.05)  # bfloat16 may flip a sample
     return counts

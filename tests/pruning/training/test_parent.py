@@ -69,14 +69,14 @@ def test_a_job_starts_with_the_parents_weights_or_its_own(shared):
     scratch = begin(
         problem, BUDGET, replace(settings, hyperparameters=CHOSEN | {"start": "scratch"}), lambda progress: True, "any"
     )
-    weights = [run.module.get_parameter("head.weight").detach() for run in (taught, fresh, scratch)]
+    weights = [job.network.module.get_parameter("head.weight").detach() for job in (taught, fresh, scratch)]
     assert torch.equal(weights[1], weights[2])
     assert not torch.equal(weights[0], weights[1])
     teacher = taught.trainer.teacher
     assert teacher is not None
     x = torch.randn(8, 1, 12, 12)
-    taught.module.eval()
-    torch.testing.assert_close(teacher(x), taught.module(x), rtol=1e-3, atol=1e-4)
+    taught.network.module.eval()
+    torch.testing.assert_close(teacher(x), taught.network.module(x), rtol=1e-3, atol=1e-4)
     assert fresh.trainer.teacher is None
 
 
@@ -99,5 +99,5 @@ def test_the_parent_learns_from_labels_alone(shared):
     problem, settings = shared
     with pytest.raises(StoppedError):
         begin(problem, BUDGET, settings, lambda progress: progress.epochs_done < 1, "any")
-    run = begin(problem, BUDGET, settings, lambda progress: True, "any")
-    assert run.trainer.steps == 4 * len(run.trainer.batches)
+    job = begin(problem, BUDGET, settings, lambda progress: True, "any")
+    assert job.steps == 4 * len(job.trainer.batches)
