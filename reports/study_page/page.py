@@ -27,7 +27,7 @@ from reports.metric import metric_of, metric_title
 from reports.study import StudyInfo
 from reports.study_page.gallery import Drawing, draw_all
 from reports.study_page.page_data import answer_rows, scatter_data, shown_rows, trial_header, trial_rows
-from reports.study_page.tables import Table, duels_table, failures_table, methods_table, winners_table
+from reports.study_page.tables import Table, duels_table, failures_table, lineage_table, methods_table, winners_table
 from reports.trials import budgets, methods, tidy
 from reports.winners import Winner, accuracy_front, winners
 
@@ -83,6 +83,7 @@ def _write_files(
         methods_table(cells),
         duels_table(duels(table)),
         failures_table(table),
+        lineage_table(table),
     ]
     for drawing in drawn.values():
         for kind, content in drawing.files.items():

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mcu.budget import RESOURCES
 from reports.comparison.comparison import Cell, Duel
 from reports.csv_cells import safe_cell
 from reports.intervals import wilson
 from reports.latency import latency_ms, milliseconds
+from reports.lineage import tree
 from reports.study import StudyInfo
 from reports.winners import Winner
 
@@ -78,6 +80,7 @@ def millions(value: float | None) -> str:
     return f"{value / 1e6:,.2f} M" if value >= 1e5 else f"{value / 1e3:,.1f} k"
 
 
+TITLES = ("flash", "SRAM", "MACs")
 WRITE = {"flash": kilobytes, "sram": kilobytes, "macs": millions}
 
 
@@ -152,6 +155,27 @@ def duels_table(duels: Sequence[Duel]) -> Table:
         rows.append((f"{duel.reference} against {duel.method}", *counts, difference))
     header = ("methods", "budgets won", "tied", "lost", "pairs", "difference in points (95 %)")
     return Table("duels", "Paired comparison", header, tuple(rows))
+
+
+def lineage_table(table: pd.DataFrame) -> Table:
+    """The tree of trials that began with one another's networks; a dense parent counts once, as a trial of its own."""
+    trials: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")
+    rows = [
+        (
+            f"{step.branch}{step.trial['number']}", step.trial["method"], step.trial["budget"], step.trial["state"],
+            percent(_number(step.trial["val_accuracy"]), 2),
+            "–" if step.change is None else f"{100 * step.change:+.2f}",
+            *(WRITE[name](_number(step.trial[name])) for name in RESOURCES),
+            "–" if step.trial["duration_s"] is None else f"{step.trial['duration_s']:,.0f} s",
+        )
+        for step in tree(trials)
+    ]  # fmt: skip
+    header = ("trial", "method", "budget", "state", "validation", "points to its ancestor", *TITLES, "time")
+    return Table("lineage", "Lineage", header, tuple(rows))
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def failures_table(table: pd.DataFrame) -> Table:
