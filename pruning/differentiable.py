@@ -207,7 +207,7 @@ class DifferentiablePruning(Compression):
         importance = [np.sort(group.numpy())[::-1] for group in bank.importance.split(bank.sizes)]
         limit = network.model.dense_widths if self.growing else np.array(bank.sizes)
         widths = land(network.model, budget, controller.widths, limit, importance, growing=self.growing)
-        if self.settling and compression(network.origin, budget) < NEAR:
+        if self.settling and compression(network.origin or network.dense, budget) < NEAR:
             widths = settle(network.model, budget, widths, limit, importance)
         network.keep(bank.best(np.minimum(widths, bank.sizes)))
         network.widen(widths)

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+Trial = Mapping[Any, Any]
+"""A row of the table of trials; missing values are None."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -18,22 +21,22 @@ class Step:
     """
 
     branch: str
-    trial: Mapping[str, Any]
+    trial: Trial
     change: float | None
 
 
-def tree(trials: Sequence[Mapping[str, Any]]) -> list[Step]:
+def tree(trials: Sequence[Trial]) -> list[Step]:
     """Every line of trials from its root down, ancestors before heirs; trials of no line are left out.
 
     Args:
         trials: with ``number``, ``ancestor`` (a number or None) and ``val_accuracy``, by number.
     """
-    heirs: dict[int, list[Mapping[str, Any]]] = {}
+    heirs: dict[int, list[Trial]] = {}
     for trial in trials:
         if trial["ancestor"] is not None:
             heirs.setdefault(int(trial["ancestor"]), []).append(trial)
 
-    def below(trial: Mapping[str, Any], indent: str) -> Iterator[Step]:
+    def below(trial: Trial, indent: str) -> Iterator[Step]:
         mine = heirs.get(trial["number"], [])
         for heir in mine:
             last = heir is mine[-1]
@@ -46,7 +49,7 @@ def tree(trials: Sequence[Mapping[str, Any]]) -> list[Step]:
     return [step for root in roots for step in (Step("", root, None), *below(root, ""))]
 
 
-def line_of(number: int, trials: Sequence[Mapping[str, Any]]) -> list[Step]:
+def line_of(number: int, trials: Sequence[Trial]) -> list[Step]:
     """The part of the tree with one trial's ancestors and heirs; empty if it has neither."""
     ancestors = {trial["number"]: trial["ancestor"] for trial in trials}
 
@@ -62,7 +65,7 @@ def line_of(number: int, trials: Sequence[Mapping[str, Any]]) -> list[Step]:
     return tree([trial for trial in trials if trial["number"] in mine or number in above(trial["number"])])
 
 
-def charged(trials: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+def charged(trials: Sequence[Trial]) -> dict[int, float]:
     """Seconds of every trial by number, with its share of the time that trained what its whole line began with.
 
     A root's time is shared evenly by all that come from it, so that it counts once in the sum; its own is then 0.

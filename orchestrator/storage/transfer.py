@@ -166,8 +166,10 @@ def noted_files(store: Store) -> list[NotedFiles]:
     columns = (TRIALS.c.id, TRIALS.c.study_id, TRIALS.c.state, TRIALS.c.spec_hash, TRIALS.c.artifacts_json)
     with transaction(store.engine, store.url) as connection:
         return [
-            NotedFiles(*plain, {name: note["path"] for name, note in json.loads(text or "{}").items()})
-            for *plain, text in connection.execute(sa.select(*columns))
+            NotedFiles(
+                trial, study, state, spec, {name: note["path"] for name, note in json.loads(text or "{}").items()}
+            )
+            for *key, text in connection.execute(sa.select(*columns))
         ]
 
 

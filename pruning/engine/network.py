@@ -50,7 +50,7 @@ class PrunableNetwork:
         module, graph: the network as it is now.
         model: resources as a function of the dense network's widths.
         dense: what the network used that it began as.
-        origin: what the dense network uses that its lineage began with.
+        origin: what the dense network uses that its lineage began with; None if it is that network.
         idle: how many of each group's channels are zero and there for speed alone: no part of the result.
         optimizers: their state follows the channels.
     """
@@ -61,7 +61,7 @@ class PrunableNetwork:
         self._begin_with(network)
         self.model = ResourceModel(self.graph, structure.runtime)
         self.dense = self.model.exact(self.model.dense_widths)
-        self.origin = origin or self.dense
+        self.origin = origin
 
     def _begin_with(self, network: nn.Module) -> None:
         traced = self.structure.trace(network)

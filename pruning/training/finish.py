@@ -107,7 +107,7 @@ def _outcome(job: Job, network: FoldedNet, model: Int8Model) -> Outcome:
         network,
         dict(zip(names, job.network.graph.channels.tolist(), strict=True)),
         dict(zip(names, job.network.model.graph.channels.tolist(), strict=True)),
-        job.network.origin,
+        job.network.origin or job.network.dense,
         job.trajectory,
         job.shared_seconds,
         TrainedNetwork.of(job.network, [*before, job.notes.get("removals", [])]),

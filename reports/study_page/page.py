@@ -83,8 +83,9 @@ def _write_files(
         methods_table(cells),
         duels_table(duels(table)),
         failures_table(table),
-        lineage_table(table),
     ]
+    if (grown := lineage_table(table)).rows:
+        tables.append(grown)
     for drawing in drawn.values():
         for kind, content in drawing.files.items():
             _put(folder / "figures" / f"{drawing.name}.{kind}", content)

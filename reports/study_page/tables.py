@@ -159,7 +159,7 @@ def duels_table(duels: Sequence[Duel]) -> Table:
 
 def lineage_table(table: pd.DataFrame) -> Table:
     """The tree of trials that began with one another's networks; a dense parent counts once, as a trial of its own."""
-    trials: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")
+    trials = table.astype(object).where(table.notna(), None).to_dict("records")
     rows = [
         (
             f"{step.branch}{step.trial['number']}", step.trial["method"], step.trial["budget"], step.trial["state"],
