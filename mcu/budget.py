@@ -24,9 +24,9 @@ class Resources:
         return iter((self.flash, self.sram, self.macs))
 
 
-def amount(resource: str, value: int) -> str:
-    """So much of a resource as people write it: ``64KB``, ``4.4M``; `Budget` reads it back."""
-    return format_count(value) if resource == "macs" else format_bytes(value)
+def amount(resource: str, value: float, *, rounded: bool = False) -> str:
+    """So much of a resource as people write it (see `mcu.units`): ``64KB``, ``4.4M``, or ``rounded`` to ``62.1 KB``."""
+    return (format_count if resource == "macs" else format_bytes)(value, rounded=rounded)
 
 
 def amounts(values: Mapping[str, int]) -> str:

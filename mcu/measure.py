@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from mcu.cost.arena import Plan, lifetimes, live_memory, plan_around, predict_arena
 from mcu.errors import InputError
-from mcu.int8.model import Int8Model, Kind, QOp, op_macs
+from mcu.graph.kinds import Kind
+from mcu.int8.model import Int8Model, QOp, op_macs
 from mcu.int8.reference_interpreter import ReferenceInterpreter, quantise_input
 from mcu.tflite import apart, tflm
 from mcu.tflite.reader import read_arena_plan, read_tflite
@@ -73,6 +75,20 @@ def measure_model(data: bytes, source: str = "model") -> Measurement:
     live = live_memory(model)
     layers = tuple(_layer(model, op, at) for op, at in zip(model.ops, live, strict=True))
     return Measurement(len(data), arena.total, arena.activations, model.macs(), measured, layers)
+
+
+def measure_file(model: str | Path | bytes) -> Measurement:
+    """Measure a .tflite file by its path or its bytes.
+
+    Raises:
+        InputError: as ``measure_model``, or if it cannot be read.
+    """
+    if isinstance(model, bytes):
+        return measure_model(model)
+    try:
+        return measure_model(Path(model).read_bytes(), str(model))
+    except OSError as error:
+        raise InputError(f"{model}: cannot be read: {error.strerror}") from None
 
 
 def _plan_in_file(data: bytes, model: Int8Model) -> Plan | None:

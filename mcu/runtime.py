@@ -13,8 +13,8 @@ from mcu.cost.deployment import predict_deployment
 from mcu.devices import Device, find_device
 from mcu.errors import InputError
 from mcu.firmware import ToolsMissing, build, core_of, predict_firmware, write_project
-from mcu.graph.structure import Structure
 from mcu.int8.model import Int8Model
+from mcu.int8.structure import Structure
 from mcu.measure import measure_model
 from mcu.tflite.flatbuffer_size import predict_flash
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from numbers import Real
 
@@ -47,25 +48,38 @@ def parse_duration(value: str | int | float) -> int:
     return _parse(value, DURATION_UNITS, _DURATION_ALLOWED)
 
 
-def format_bytes(value: int) -> str:
-    """``65536`` as ``64KB``, ``1572864`` as ``1.5MB``; what is no whole quarter of a unit in full: ``65,537 B``."""
-    for unit in ("MB", "KB"):
-        size = BYTE_UNITS[unit]
-        if value >= size and value % (size // 4) == 0:
-            return f"{value / size:,.2f}".rstrip("0").rstrip(".") + unit
-    return f"{value:,} B"
+def format_bytes(value: float, *, rounded: bool = False) -> str:
+    """Bytes as people write them: exact (``64KB``, ``1.5MB``, else ``65,537 B``), or ``rounded`` to ``62.1 KB``.
+
+    `parse_bytes` reads back what is exact.
+    """
+    if rounded:
+        return f"{value / 1024:,.1f} KB"
+    return _exact(value, ("MB", "KB"), BYTE_UNITS) or f"{round(value):,} B"
 
 
-def format_count(value: int) -> str:
-    """``4400000`` as ``4.4M``, ``500000`` as ``500k``, anything that needs more than two decimals in full."""
-    for unit in ("G", "M", "k"):
-        size = COUNT_UNITS[unit]
-        if abs(value) >= size:
-            if value % (size // 100):
-                break
-            text = f"{Decimal(value) / size:f}"
-            return (text.rstrip("0").rstrip(".") if "." in text else text) + unit
-    return f"{value:,}"
+def format_count(value: float, *, rounded: bool = False) -> str:
+    """A count as people write it: exact (``4.4M``, else ``12,501,632``), or ``rounded`` (``12.50 M``, ``9.9 k``)."""
+    if rounded:
+        return f"{value / 1e6:,.2f} M" if value >= 1e5 else f"{value / 1e3:,.1f} k"
+    return _exact(value, ("G", "M", "k"), COUNT_UNITS) or f"{round(value):,}"
+
+
+def format_duration(seconds: float) -> str:
+    """``2 h 05 min``, ``3 min 20 s`` or ``12 s``."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600:,} h {whole % 3600 // 60:02} min"
+    return f"{whole // 60} min {whole % 60:02} s" if whole >= 60 else f"{whole} s"
+
+
+def _exact(value: float, units: Sequence[str], sizes: Mapping[str, int]) -> str | None:
+    """The value in the largest unit that it reaches where two decimals say all of it."""
+    for unit in units:
+        text = f"{value / sizes[unit]:.2f}".rstrip("0").rstrip(".")
+        if value >= sizes[unit] and Decimal(text) * sizes[unit] == value:
+            return text + unit
+    return None
 
 
 def _parse(value: str | int | float, units: dict[str, int], allowed: str) -> int:

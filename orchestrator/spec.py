@@ -15,7 +15,7 @@ from search_spaces.choices import Choice, NetworkChoice, Scalar, TaskChoice, Tra
 
 
 class TrialState(StrEnum):
-    """Where a trial stands; the last four are final."""
+    """Where a trial stands; the last five are final."""
 
     PLANNED = "planned"
     RUNNING = "running"
@@ -23,13 +23,14 @@ class TrialState(StrEnum):
     FAILED = "failed"
     INFEASIBLE = "infeasible"
     STOPPED = "stopped"
+    CANNOT = "cannot"
 
 
 NETWORK = "network"
 """Name among a trial's artifacts of its trained float network, with which another trial may begin."""
 
 SpecHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-FINAL_STATES = (TrialState.COMPLETE, TrialState.FAILED, TrialState.INFEASIBLE, TrialState.STOPPED)
+FINAL_STATES = (TrialState.COMPLETE, TrialState.FAILED, TrialState.INFEASIBLE, TrialState.STOPPED, TrialState.CANNOT)
 
 
 def canonical_json(value: Any) -> str:
@@ -109,7 +110,7 @@ class TrialResult(_Frozen):
     ``dense`` is what the unpruned network uses.
     """
 
-    state: Literal["complete", "failed", "infeasible", "stopped"]
+    state: Literal["complete", "failed", "infeasible", "stopped", "cannot"]
     reason: str | None = None
     accuracy: float | None = None
     float_accuracy: float | None = None

@@ -1,7 +1,8 @@
-"""Rows as a table for people, CSV, JSON, JSON lines, Markdown or parquet, to a stream or atomically to a file.
+"""Rows for people, as a table or a line for each column, or as CSV, JSON, JSON lines, Markdown or parquet.
 
-JSON is an array of objects, JSON lines one object a line; keys are the column names, a missing value is ``null``,
-``feasible`` and ``measured`` are true or false, sizes integers, times ISO 8601 texts in UTC.
+They go to a stream, or atomically to a file. JSON is an array of objects, JSON lines one object a line; keys are the
+column names, a missing value is ``null``, ``feasible`` and ``measured`` are true or false, sizes integers, times ISO
+8601 texts in UTC.
 """
 
 from __future__ import annotations
@@ -9,25 +10,28 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from mcu.errors import InputError
+from mcu.files import write_atomic
+from mcu.units import format_bytes, format_count
 from reports.columns import Unit, unit_of
 from reports.csv_cells import safe_cell
 
 Row = dict[str, Any]
+_ENDLESS = 10_000
+"""Characters of a line that is nowhere wrapped."""
 
 
 class Format(StrEnum):
     """How rows are written."""
 
     TABLE = "table"
+    VERTICAL = "vertical"
     CSV = "csv"
     JSON = "json"
     JSONL = "jsonl"
@@ -60,8 +64,8 @@ def write_rows(
     Raises:
         InputError: the folder does not exist, or parquet is asked for without pyarrow or onto a terminal.
     """
-    if output is None and style is Format.TABLE:
-        _print_table(columns, rows, nothing)
+    if output is None and style in (Format.TABLE, Format.VERTICAL):
+        _print_people(columns, rows, style, nothing)
         return
     if output is None and style is Format.PARQUET and sys.stdout.isatty():
         raise InputError("--format parquet is binary: give --output FILE")
@@ -71,7 +75,7 @@ def write_rows(
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     else:
-        write_atomic(output, content)
+        write_output(output, content)
 
 
 def encode_rows(columns: Sequence[str], rows: list[Row], style: Format) -> bytes:
@@ -80,6 +84,7 @@ def encode_rows(columns: Sequence[str], rows: list[Row], style: Format) -> bytes
         return _parquet(columns, rows)
     encode = {
         Format.TABLE: _table_text,
+        Format.VERTICAL: _vertical,
         Format.CSV: _csv,
         Format.JSON: _json,
         Format.JSONL: _jsonl,
@@ -88,24 +93,20 @@ def encode_rows(columns: Sequence[str], rows: list[Row], style: Format) -> bytes
     return encode(columns, rows).encode("utf-8", errors="replace")
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all.
+def write_output(path: Path, content: bytes, option: str = "--output") -> None:
+    """Write the file a user asked for with an option, whole or not at all.
 
     Raises:
         InputError: the folder does not exist or cannot be written.
     """
     if not path.absolute().parent.is_dir():
-        raise InputError(f"--output {path}: folder {path.absolute().parent} does not exist")
+        raise InputError(f"{option} {path}: folder {path.absolute().parent} does not exist")
     if path.is_dir():
-        raise InputError(f"--output {path}: is a folder; give a file")
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+        raise InputError(f"{option} {path}: is a folder; give a file")
     try:
-        partial.write_bytes(content)  # with the permissions that the user's umask leaves
-        os.replace(partial, path)
+        write_atomic(path, content)
     except OSError as error:
-        with suppress(OSError):  # on a read-only file system even what is not there cannot be removed
-            partial.unlink(missing_ok=True)
-        raise InputError(f"--output {path}: {error.strerror}") from None
+        raise InputError(f"{option} {path}: {error.strerror}") from None
 
 
 def human(name: str, value: Any) -> str:
@@ -118,9 +119,9 @@ def human(name: str, value: Any) -> str:
     if unit is Unit.FRACTION:
         return f"{100 * value:.1f} %"
     if unit is Unit.BYTES:
-        return f"{value / 1024:,.1f} KB"
+        return format_bytes(value, rounded=True)
     if unit is Unit.OPERATIONS:
-        return f"{value / 1e6:,.2f} M"
+        return format_count(value, rounded=True)
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return printable(json.dumps(value) if isinstance(value, dict | list) else str(value))
@@ -131,14 +132,26 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def _print_table(columns: Sequence[str], rows: list[Row], nothing: str) -> None:
+def _print_people(columns: Sequence[str], rows: list[Row], style: Format, nothing: str) -> None:
     from rich.console import Console
 
     if not rows:
         print(nothing, file=sys.stderr)
-        return
-    wide = 10_000 if not sys.stdout.isatty() else None
-    Console(highlight=False, width=wide, emoji=False).print(_table(columns, rows))
+    elif style is Format.VERTICAL:
+        print(_vertical(columns, rows), end="")
+    else:
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else _ENDLESS, emoji=False)
+        table = _table(columns, rows)
+        console.print(table)
+        if console.measure(table, options=console.options.update(width=_ENDLESS)).maximum > console.width:
+            print("wider than this terminal; --vertical shows every column on a line of its own", file=sys.stderr)
+
+
+def _vertical(columns: Sequence[str], rows: list[Row]) -> str:
+    """A line for each column of each row."""
+    width = max(map(len, columns), default=0)
+    blocks = ["".join(f"{printable(name):{width}}  {human(name, row[name])}\n" for name in columns) for row in rows]
+    return "\n".join(blocks)
 
 
 def _table(columns: Sequence[str], rows: list[Row]) -> Any:
@@ -159,7 +172,7 @@ def _table_text(columns: Sequence[str], rows: list[Row]) -> str:
     from rich.console import Console
 
     stream = io.StringIO()
-    Console(file=stream, width=10_000, highlight=False, emoji=False).print(_table(columns, rows))
+    Console(file=stream, width=_ENDLESS, highlight=False, emoji=False).print(_table(columns, rows))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
@@ -211,14 +224,6 @@ def _arrow(pa: Any, values: list[Any]) -> Any:
     if kinds <= {int, float} or len(kinds) <= 1:
         return pa.array([float(v) if kinds == {int, float} and v is not None else v for v in values])
     return pa.array([None if value is None else str(value) for value in values])
-
-
-def duration(seconds: float) -> str:
-    """``2 h 05 min``, ``3 min 20 s`` or ``12 s``."""
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-    return f"{whole // 60} min {whole % 60:02} s" if whole >= 60 else f"{whole} s"
 
 
 def bar(share: float, width: int = 10) -> str:

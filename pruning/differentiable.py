@@ -17,8 +17,8 @@ import torch
 from torch import fx, nn
 
 from mcu.budget import Budget, Resources
-from mcu.cost.resources import ResourceModel
 from mcu.graph.graph import Graph, Group
+from mcu.resource_model import ResourceModel
 from pruning.engine import depth, gates
 from pruning.engine.controller import WidthController
 from pruning.engine.landing import land, require_reachable, settle

@@ -94,7 +94,8 @@ CATALOGUE = (
     Column("study", _TEXT, _LOOKED_UP, "name of the study"),
     Column("number", _INTEGER, _DRIVER, "number of the trial in its study, from 0", shown=_TERMINAL, required=True),
     Column("state", _TEXT, _DRIVER,
-           "planned, running, complete, infeasible (finished over its budget), stopped (early) or failed",
+           "planned, running, complete, infeasible (finished over its budget), stopped (early), cannot (the method "
+           "cannot take the network) or failed",
            shown=_TERMINAL | _DIFF, length=16, required=True),
     Column("reason", _TEXT, _DRIVER, "why it is not complete", shown=_OPTUNA),
     Column("method", _TEXT, _ASKED, "compression method", shown=_TERMINAL, length=128, required=True),

@@ -17,7 +17,7 @@ TEXTS = names(kinds=(Kind.TEXT,))
 TIMES = names(kinds=(Kind.TIME,))
 NESTED = names(kinds=(Kind.OBJECT, Kind.LIST))
 _BOUNDS = [f"budget_{name}" for name in RESOURCES]
-FINISHED = ("complete", "failed", "infeasible", "stopped")
+FINISHED = ("complete", "failed", "infeasible", "stopped", "cannot")
 RESOURCE_TITLES = {"flash": "Flash", "sram": "SRAM", "macs": "MACs"}
 
 

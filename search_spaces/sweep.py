@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -267,10 +268,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
     folder = path.resolve().parent
     table = _read(path)
     _refuse_base(table, str(path))
-    for key in PATHS:
-        if isinstance(table.get("task"), dict) and isinstance(table["task"].get(key), str):
-            table["task"][key] = _absolute(table["task"][key], folder)
-    overridden = set()
+    overridden: set[tuple[str, ...]] = set()
     for override in overrides:
         keys, value = _parse_override(override)
         if keys[0] == "task" and keys[1] in PATHS and isinstance(value, str):
@@ -278,11 +276,34 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
         _set_leaf(table, keys, value, override)
         overridden.add(tuple(keys))
     _refuse_base(table, "--set")
+    return _validated(table, folder, str(path), overridden)
+
+
+def check_table(sections: Mapping[str, Any], source: str) -> SweepConfig:
+    """The configuration of a sweep given as a dictionary; relative paths in it are relative to the current folder.
+
+    Args:
+        sections: what a sweep file would hold, section by section.
+        source: what messages call it.
+
+    Raises:
+        InputError: one line that names ``source``, the key, the value and what is allowed.
+    """
+    table = copy.deepcopy(dict(sections))
+    _refuse_base(table, source)
+    return _validated(table, Path.cwd(), source, set())
+
+
+def _validated(table: dict[str, Any], folder: Path, source: str, overridden: set[tuple[str, ...]]) -> SweepConfig:
+    task = table.get("task")
+    for key in PATHS:
+        if isinstance(task, dict) and isinstance(task.get(key), (str, Path)):
+            task[key] = _absolute(str(task[key]), folder)
     _set_bases(table, str(folder))
     try:
         return SweepConfig.model_validate(table)
     except ValidationError as error:
-        raise InputError(describe_mistake(error, SweepConfig, str(path), overridden)) from None
+        raise InputError(describe_mistake(error, SweepConfig, source, overridden)) from None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -21,11 +21,11 @@ from pathlib import Path
 import pandas as pd
 
 from mcu.errors import InputError
-from orchestrator import open_study
+from mcusweep import open_study
 from orchestrator.planning.plan import Plan
-from reports.comparison.page import Kept, write_comparison
 from reports.comparison.seed_scores import seed_scores
-from reports.study_page.tables import percent
+from reports.comparison_page.page import Kept, write_comparison
+from reports.table import percent
 from reports.trials import tidy
 from search_spaces.sweep import SweepConfig, load_sweep
 
@@ -33,7 +33,7 @@ HEADING = """# Comparison of all methods
 
 Protocol: [docs/protocol.md](../../protocol.md). Sweeps: [examples/compare](../../../examples/compare).
 Made by `make compare`, which goes on where it stopped and runs nothing twice. The watch task once more, with every
-subject tested in turn: [watch_subjects](../watch_subjects/README.md).
+subject tested in turn: [watch_subjects](watch_subjects/README.md).
 """
 PARTIAL = """\
 **Not complete.** A round of trials counts when all methods have finished it, so all had the same budgets, seeds and

@@ -1,7 +1,7 @@
 """The hypervolume of the comparison, our job asked for what the uniform network used of each budget.
 
-    python benchmarks/comparison/equal_use.py                  docs/results/comparison -> docs/results/equal_use.md
-    python benchmarks/comparison/equal_use.py --report-only    the page of the tasks that are through
+    python benchmarks/comparison/equal_use.py     docs/results/comparison -> docs/results/comparison/equal_use.md
+    python benchmarks/comparison/equal_use.py --report-only     the page of the tasks that are through
 
 A hypervolume counts what a model takes of all three resources. Most budgets of the comparison bound one or two, and a
 job that makes use of its budget takes what it likes of the others. Here it is told all three: the bytes and operations
@@ -25,7 +25,7 @@ from orchestrator.planning.plan import Plan
 from reports.comparison.seed_scores import seed_scores
 from reports.comparison.volumes import volumes
 from reports.intervals import bootstrap_mean
-from reports.study_page.tables import percent
+from reports.table import percent
 from reports.trials import tidy
 from search_spaces.sweep import SweepConfig, load_sweep
 
@@ -35,7 +35,7 @@ NAME = f"{METHOD}, asked for the use of {ASKED}"
 PAGE = """\
 # What a job is asked for, and its hypervolume
 
-The hypervolume of [the comparison](comparison/README.md) counts what a model takes of flash, SRAM and MACs, but most of
+The hypervolume of [the comparison](README.md) counts what a model takes of flash, SRAM and MACs, but most of
 its budgets bound only one or two of them, and a job that makes use of its budget takes what it likes of the others.
 Here ours was told all three: what the uniform network took at the same budget. Epochs, seeds and learning rates are the
 comparison's. The hypervolume's box is drawn around ours here, too, so the others' values differ a little from those
@@ -52,7 +52,7 @@ def main() -> int:
     parser.add_argument("--sweeps", type=Path, nargs="+", default=sorted(Path("examples/compare").glob("*.toml")))
     parser.add_argument("--comparison", type=Path, default=Path("docs/results/comparison/sample.csv"))
     parser.add_argument("--storage", default="sqlite:///compare.db")
-    parser.add_argument("--output", type=Path, default=Path("docs/results/equal_use.md"))
+    parser.add_argument("--output", type=Path, default=Path("docs/results/comparison/equal_use.md"))
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--report-only", action="store_true")
     options = parser.parse_args()

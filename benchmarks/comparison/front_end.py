@@ -1,7 +1,7 @@
 """Raw clips of sound on an emulated Cortex-M4: C front end and int8 network against Python's.
 
     python benchmarks/comparison/front_end.py --task spoken-digits --data FOLDER [--artifacts DIR]
-        [--output docs/results]
+        [--output docs/results/comparison]
 
 The model is trained as in benchmarks/comparison/tasks.py, or taken from there when it lies in the artifact folder.
 """
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--task", choices=("spoken-digits", "keywords-synthetic"), default="keywords-synthetic")
     parser.add_argument("--data")
     parser.add_argument("--artifacts", type=Path, default=Path("mcusweep-artifacts/tasks"))
-    parser.add_argument("--output", type=Path, default=Path("docs/results"))
+    parser.add_argument("--output", type=Path, default=Path("docs/results/comparison"))
     arguments = parser.parse_args()
     store = arguments.output / "front_end.json"
     results = json.loads(store.read_text(encoding="utf-8")) if store.is_file() else {}

@@ -1,6 +1,6 @@
 """Every task once: dense in float and int8, pruned for two small devices; people apart for sound and motion.
 
-    python benchmarks/comparison/tasks.py [--only TASK ...] [--data TASK=DIR ...] [--output docs/results]
+    python benchmarks/comparison/tasks.py [--only TASK ...] [--data TASK=DIR ...] [--output docs/results/comparison]
 
 Results are kept in tasks.json as they come; run again, it goes on with what is missing and writes tasks.md anew.
 """
@@ -230,7 +230,7 @@ NOTES = """
   with 4 KB for a model loses one to nine points to the dense network.
 - `keywords` (Speech Commands) and `cifar10` have no row: no copy of their data was at hand. Their loaders are tested on
   small sets in the same layouts. `image-folder` and `arrays` are for data of one's own.
-- `fashion-mnist` has four more boards in [fashion_mnist](fashion_mnist/README.md), with shorter schedules.
+- `fashion-mnist` has four more boards in [fashion_mnist](../fashion_mnist/README.md), with shorter schedules.
 """
 
 
@@ -243,7 +243,7 @@ def main() -> None:
         "--artifacts", type=Path, default=Path("mcusweep-artifacts/tasks"), help="where models are kept"
     )
     parser.add_argument("--people", choices=("yes", "no"), default="yes")
-    parser.add_argument("--output", type=Path, default=Path("docs/results"))
+    parser.add_argument("--output", type=Path, default=Path("docs/results/comparison"))
     arguments = parser.parse_args()
     data = dict(pair.split("=", 1) for pair in arguments.data)
     store = arguments.output / "tasks.json"

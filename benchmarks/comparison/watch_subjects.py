@@ -1,6 +1,6 @@
 """The comparison on the watch task with every subject tested in turn, not two of the ten alone.
 
-    python benchmarks/comparison/watch_subjects.py                  -> compare.db -> docs/results/watch_subjects
+    python benchmarks/comparison/watch_subjects.py     -> compare.db -> docs/results/comparison/watch_subjects
     python benchmarks/comparison/watch_subjects.py --report-only    the page of the subjects that are through
 
 Leave-one-subject-out is how the data's authors evaluate (Burns et al., arXiv 1802.01489). Budgets, methods, network and
@@ -18,7 +18,7 @@ import pandas as pd
 from comparison import ALL, finished, launch, trials_of
 
 from orchestrator.planning.plan import Plan
-from reports.comparison.page import write_comparison
+from reports.comparison_page.page import write_comparison
 from search_spaces.sweep import load_sweep
 
 SWEEP = Path("examples/compare/watch.toml")
@@ -27,10 +27,10 @@ LEARNING_RATE = 0.1
 
 HEADING = """# The watch task, every subject in turn
 
-The split of [the comparison](../comparison/README.md) tests on two of ten subjects, and its seeds differ in training
+The split of [the comparison](../README.md) tests on two of ten subjects, and its seeds differ in training
 only, so its intervals do not say what another pair of wrists would give. Here each of the ten is tested once and the
 next one validates (leave-one-subject-out, as Burns et al. do): methods, budgets, network and epochs are those of
-[watch.toml](../../../examples/compare/watch.toml), with one learning rate, {rate:g}. "Seeds" below are subjects.
+[watch.toml](../../../../examples/compare/watch.toml), with one learning rate, {rate:g}. "Seeds" below are subjects.
 This was added after the comparison's own split had been seen; it replaces nothing there.
 
     python benchmarks/comparison/watch_subjects.py
@@ -43,7 +43,7 @@ def main() -> int:
     """Run what is missing, write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--storage", default="sqlite:///compare.db")
-    parser.add_argument("--output", type=Path, default=Path("docs/results/watch_subjects"))
+    parser.add_argument("--output", type=Path, default=Path("docs/results/comparison/watch_subjects"))
     parser.add_argument("--subjects", type=int, nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--report-only", action="store_true")

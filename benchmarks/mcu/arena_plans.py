@@ -1,6 +1,6 @@
 """Our arena plans against TFLM's greedy planner and the bytes that are ever alive at once, on random widths.
 
-Run: python benchmarks/mcu/arena_plans.py docs/results/arena_plans.md
+Run: python benchmarks/mcu/arena_plans.py docs/results/mcu/arena_plans.md
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 
 from mcu.cost.arena import greedy_plan, lifetimes, peak_live
 from mcu.cost.planner import best_plan
-from mcu.graph.structure import structure_of_graph
 from mcu.graph.trace import trace
+from mcu.int8.structure import structure_of_graph
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
 
@@ -45,7 +45,7 @@ def main() -> None:
     lines = [
         "# Arena plans",
         "",
-        "Command: `python benchmarks/mcu/arena_plans.py docs/results/arena_plans.md`",
+        "Command: `python benchmarks/mcu/arena_plans.py docs/results/mcu/arena_plans.md`",
         "",
         f"{WIDTHS} random channel widths a network, input {SHAPE}. Arena for activations divided by the most bytes",
         "alive at any step, below which no plan can be. The deployed file carries our plan where that pays.",

@@ -20,12 +20,12 @@ from torch import nn
 
 from mcu.cost.arena import predict_arena
 from mcu.cost.deployment import predict_deployment, write_deployment
-from mcu.graph.structure import structure_of_graph
 from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model
 from mcu.int8.quantize import quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter
+from mcu.int8.structure import structure_of_graph
 from mcu.measure import measure_model, model_input
 from mcu.tflite import tflm
 from mcu.tflite.flatbuffer_size import predict_flash
@@ -295,7 +295,7 @@ def main() -> None:
     lines = [
         "# Cost model: predicted against measured",
         "",
-        f"Command: `OMP_NUM_THREADS=1 python benchmarks/mcu/cost_model.py {count} docs/results/cost_model.md`",
+        f"Command: `OMP_NUM_THREADS=1 python benchmarks/mcu/cost_model.py {count} docs/results/mcu/cost_model.md`",
         "",
         f"{count} generated torch networks (random widths, kernels, strides, symmetric and no padding, dilation, "
         "ReLU and ReLU6, pooling, dense on maps and on pooled vectors), quantised, written, and measured by "

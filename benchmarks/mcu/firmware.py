@@ -1,6 +1,6 @@
 """Firmware of int8 models on every emulated core: flash, RAM, stack, instructions, bit-exactness; writes a table.
 
-    OMP_NUM_THREADS=1 python benchmarks/mcu/firmware.py [MODEL.tflite ...] [--output docs/results/firmware.md]
+    OMP_NUM_THREADS=1 python benchmarks/mcu/firmware.py [MODEL.tflite ...] [--output docs/results/mcu/firmware.md]
     python benchmarks/mcu/firmware.py --code-sizes      the table of mcu/firmware/code_sizes.py, measured anew
 
 Without files three networks with random weights are measured. The reference outputs are TensorFlow Lite Micro's
@@ -209,7 +209,7 @@ def code_sizes() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path)
-    parser.add_argument("--output", type=Path, default=Path("docs/results/firmware.md"))
+    parser.add_argument("--output", type=Path, default=Path("docs/results/mcu/firmware.md"))
     parser.add_argument("--code-sizes", action="store_true")
     arguments = parser.parse_args()
     advice = toolchain().advice()

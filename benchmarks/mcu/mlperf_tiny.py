@@ -1,6 +1,6 @@
 """Networks of the shapes of MLPerf Tiny's four reference models, built in torch, exported and measured.
 
-Run: python benchmarks/mcu/mlperf_tiny.py docs/results/mlperf_tiny.md
+Run: python benchmarks/mcu/mlperf_tiny.py docs/results/mcu/mlperf_tiny.md
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def main() -> None:
     lines = [
         "# Networks of MLPerf Tiny's shapes",
         "",
-        "Command: `python benchmarks/mcu/mlperf_tiny.py docs/results/mlperf_tiny.md`",
+        "Command: `python benchmarks/mcu/mlperf_tiny.py docs/results/mcu/mlperf_tiny.md`",
         "",
         "Built in torch with random weights, exported by mcusweep, measured by TensorFlow Lite Micro. The published",
         "files carry tensor names, softmax and per-operator options that ours leave out.",

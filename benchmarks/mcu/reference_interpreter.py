@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mcu.graph.kinds import Activation, Kind
 from mcu.graph.trace import trace
 from mcu.graph.windows import output_size, same_padding
 from mcu.int8.folded_net import FoldedNet
-from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
+from mcu.int8.model import Int8Model, QOp, QTensor
 from mcu.int8.quantize import quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.tflite import tflm
@@ -80,7 +81,7 @@ def main() -> None:
         "# Reference interpreter: speed and exactness",
         "",
         "Command: `OMP_NUM_THREADS=1 python benchmarks/mcu/reference_interpreter.py "
-        f"{images} docs/results/reference_interpreter.md`",
+        f"{images} docs/results/mcu/reference_interpreter.md`",
         "",
         "One core. TFLM is timed on 100 images in the same run, on which every output is compared.",
         "",

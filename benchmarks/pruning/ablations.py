@@ -1,6 +1,6 @@
 """What each part of the differentiable job is worth: the job without it, on the same budgets, epochs and seeds.
 
-    OMP_NUM_THREADS=1 python benchmarks/pruning/ablations.py FOLDER --output docs/results/ablations
+    OMP_NUM_THREADS=1 python benchmarks/pruning/ablations.py FOLDER --output docs/results/pruning/ablations
     ... --budgets near --network vgg-small --width 1 --only "as it is" "without settling"
 
 The second command is for budgets near the dense network, where widths settle at multiples.

@@ -93,7 +93,8 @@ def main() -> None:
     lines = [
         "# Calibration: int8 accuracy minus float accuracy, percentage points",
         "",
-        f"Command: `OMP_NUM_THREADS=1 python benchmarks/pruning/calibration.py {epochs} docs/results/calibration.md`",
+        f"Command: `OMP_NUM_THREADS=1 python benchmarks/pruning/calibration.py {epochs} "
+        "docs/results/pruning/calibration.md`",
         "",
         f"Networks trained {epochs} epochs in floating point, calibrated on {IMAGES} training images, test accuracy "
         "by the reference interpreter; no quantisation-aware training. cle: cross-layer equalisation; bias: bias "

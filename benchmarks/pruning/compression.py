@@ -1,6 +1,6 @@
 """How far a network can shrink: int8 accuracy on Fashion-MNIST from 2 to 200 times less of a resource than dense.
 
-    OMP_NUM_THREADS=1 python benchmarks/pruning/compression.py FOLDER --output docs/results/compression
+    OMP_NUM_THREADS=1 python benchmarks/pruning/compression.py FOLDER --output docs/results/pruning/compression
     ... --report-only                                            the page of the jobs that are through
 
 Dense network and pruned ones train for the same epochs on the same images; the dense one is quantised, too. One

@@ -24,6 +24,8 @@ import numpy as np
 import torch
 
 from mcu.budget import RESOURCES, Budget, Resources
+from mcu.graph.trace import trace
+from mcu.resource_model import ResourceModel
 from orchestrator.planning.plan import Plan
 from orchestrator.running.queue import Queue
 from orchestrator.spec import TrialResult, TrialSpec
@@ -96,9 +98,6 @@ def sweep_of(arm: Arm, seed: int, chosen: argparse.Namespace, budgets: dict[str,
 
 def dense_resources(task: Task, choice: NetworkChoice) -> Resources:
     """What the unpruned network uses."""
-    from mcu.cost.resources import ResourceModel
-    from mcu.graph.trace import trace
-
     network = build_network(choice, task.input_shape, len(task.classes), seed=0)
     model = ResourceModel(trace(network, task.input_shape).graph)
     return model.exact(model.dense_widths)

@@ -3,7 +3,8 @@
 The bounds are 1.4x below that of uNAS (Liberis, Dudziak & Lane, 2021) on each resource, in its counting convention:
 constants of the model without container, live activations without the input buffer, multiply-accumulates.
 
-    OMP_NUM_THREADS=1 python benchmarks/pruning/mcu_search.py FOLDER --seeds 0 1 2 --table docs/results/mcu_search.md
+    OMP_NUM_THREADS=1 python benchmarks/pruning/mcu_search.py FOLDER --seeds 0 1 2 \\
+        --table docs/results/pruning/mcu_search.md
 
 Each seed is one job on one core; one that was interrupted goes on from its last epoch. FOLDER keeps models and logs.
 """
@@ -22,9 +23,9 @@ import numpy as np
 import torch
 
 from mcu.budget import Budget, Resources
-from mcu.graph.structure import CONVOLUTIONS, Structure, structure_of
 from mcu.int8.model import Int8Model
 from mcu.int8.reference_interpreter import ReferenceInterpreter
+from mcu.int8.structure import CONVOLUTIONS, Structure, structure_of
 from mcu.measure import check_against_interpreter, measure_model
 from mcu.runtime import Runtime
 from orchestrator.executors.attempt import keep_freed_memory
@@ -74,7 +75,8 @@ The recipe before, 84 epochs of 55,000 images, reached 93.25 % on average. Steps
 images fit into an hour; they were chosen for that, before any score of theirs was seen.
 The minutes are one machine's: on another, seed 0 took 73 (93.34 %).
 
-    OMP_NUM_THREADS=1 python benchmarks/pruning/mcu_search.py FOLDER --seeds 0 1 2 --table docs/results/mcu_search.md
+    OMP_NUM_THREADS=1 python benchmarks/pruning/mcu_search.py FOLDER --seeds 0 1 2 \\
+        --table docs/results/pruning/mcu_search.md
 """
 
 

@@ -1,6 +1,6 @@
 """What the differentiable job costs against training the dense network for the same epochs.
 
-    OMP_NUM_THREADS=1 python benchmarks/pruning/overhead.py --output docs/results/overhead
+    OMP_NUM_THREADS=1 python benchmarks/pruning/overhead.py --output docs/results/pruning/overhead
 
 The dense training and the jobs at several budgets are processes of their own, as in a sweep, and take turns of two
 seconds: all others are halted meanwhile, so whatever else the machine does falls on all of them alike. Dense is float
@@ -65,7 +65,7 @@ row is a process of its own, as in a sweep; they take turns of {turn:g} seconds.
 landing, int8 epochs, export. The dense job is that without pruning, int8 epochs and export of the dense network. A
 bound is a part of what the dense network takes, but never below {room} times what one channel per group takes.
 
-    OMP_NUM_THREADS=1 python benchmarks/pruning/overhead.py --output docs/results/overhead
+    OMP_NUM_THREADS=1 python benchmarks/pruning/overhead.py --output docs/results/pruning/overhead
 """
 
 

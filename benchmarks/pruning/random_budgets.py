@@ -1,6 +1,6 @@
 """Random networks, tasks and budgets: is every job within its budget, is the budget used, are refusals right?
 
-    OMP_NUM_THREADS=1 python benchmarks/pruning/random_budgets.py FOLDER --table docs/results/random_budgets.md
+    OMP_NUM_THREADS=1 python benchmarks/pruning/random_budgets.py FOLDER --table docs/results/pruning/random_budgets.md
 
 Bounds are 2 to 50 times below the dense network, on a random subset of flash, SRAM and MACs. Schedules are short:
 accuracy is not the question here. Jobs that are in FOLDER already are not run again.
@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from mcu.budget import RESOURCES, Budget
-from mcu.cost.resources import ResourceModel
 from mcu.graph.trace import trace
+from mcu.resource_model import ResourceModel
 from orchestrator.spec import TrialSpec
 from orchestrator.worker.trial import problem_of
 from pruning.differentiable import DifferentiablePruning
@@ -48,7 +48,7 @@ PAGE = """\
 Random networks, tasks and budgets; bounds {low:g} to {high:g} times below the dense network on a random subset of
 flash, SRAM and MACs; {epochs} epochs of at most 1,500 samples, as accuracy is not the question here.
 
-    OMP_NUM_THREADS=1 python benchmarks/pruning/random_budgets.py FOLDER --table docs/results/random_budgets.md
+    OMP_NUM_THREADS=1 python benchmarks/pruning/random_budgets.py FOLDER --table docs/results/pruning/random_budgets.md
 """
 
 

@@ -1,6 +1,6 @@
 """What a training step costs beside another one: int8 and float, even and uneven widths, memory kept and handed back.
 
-    OMP_NUM_THREADS=1 python benchmarks/pruning/step_cost.py --output docs/results/step_cost.md
+    OMP_NUM_THREADS=1 python benchmarks/pruning/step_cost.py --output docs/results/pruning/step_cost.md
 
 Steps that are compared take turns; medians. How the memory of a step is handled is for a whole process, so there the
 processes take turns.
@@ -38,7 +38,7 @@ arithmetic simulated; "filters" is `rounded_weight` beside `torch.fake_quantize_
 backward over all filters of the network; "memory" is a float step in a process that keeps freed memory
 (`keep_freed_memory`) beside one that does not, {processes} processes each.
 
-    OMP_NUM_THREADS=1 python benchmarks/pruning/step_cost.py --output docs/results/step_cost.md
+    OMP_NUM_THREADS=1 python benchmarks/pruning/step_cost.py --output docs/results/pruning/step_cost.md
 
 | network | float step | int8 / float | filters: ours / torch's | memory: kept / handed back |
 |---|---|---|---|---|

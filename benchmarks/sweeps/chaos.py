@@ -1,6 +1,6 @@
 """kill -9 at random over one real sweep, against the same sweep left in peace.
 
-    python benchmarks/sweeps/chaos.py --kills 30 --output docs/results/chaos.md
+    python benchmarks/sweeps/chaos.py --kills 30 --output docs/results/sweeps/chaos.md
 
 Victims take turns at random: the supervisor (then somebody enters the sweep again by `resume` or `launch`), the driver,
 a worker, and on Ray its raylet and its head (then the supervisor enters again by itself). Every finished row is noted
@@ -21,7 +21,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.executors.processes import LocalProcess, descendants, process_start
+from orchestrator.processes import LocalProcess, descendants, process_start
 
 SWEEP = """
 [sweep]
@@ -52,7 +52,7 @@ count = 2
 max_attempts = 50
 """
 COMPARED = "number, state, spec_hash, accuracy, val_accuracy, float_accuracy, flash, sram, macs, violation, widths_json"
-FINAL = "('complete', 'failed', 'infeasible', 'stopped')"
+FINAL = "('complete', 'failed', 'infeasible', 'stopped', 'cannot')"
 ON_RAY = ("supervisor", "driver", "worker", "raylet", "head")
 ON_LOCAL = ("supervisor", "driver", "worker")
 ORPHAN_SECONDS = 10.0
@@ -203,7 +203,7 @@ def report(calm: Sweep, wild: Sweep, book: Book, planned: int) -> dict[str, obje
         sound = connection.execute("pragma integrity_check").fetchone()[0]
         ends = connection.execute(
             "select t.number, count(*) from mcusweep_attempts a join mcusweep_trials t on t.id = a.trial_id "
-            "where a.reason in ('complete', 'infeasible', 'stopped', 'failed') group by t.number"
+            "where a.reason in ('complete', 'infeasible', 'stopped', 'failed', 'cannot') group by t.number"
         ).fetchall()
         reasons = dict(connection.execute("select reason, count(*) from mcusweep_attempts group by reason").fetchall())
     peace, war = sorted(calm.rows(COMPARED)), sorted(wild.rows(COMPARED))

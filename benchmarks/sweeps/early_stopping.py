@@ -1,6 +1,7 @@
 """A real sweep with and without early stopping: hypervolume against CPU time, and the audit of false stops.
 
-    python benchmarks/sweeps/early_stopping.py WORK_FOLDER [--trials 40] [--output docs/results/early_stopping.csv]
+    python benchmarks/sweeps/early_stopping.py WORK_FOLDER [--trials 40]
+        [--output docs/results/sweeps/early_stopping.csv]
         [--figure docs/images/early_stopping.svg] [--tables-only]
 
 Both sweeps ask for the same random hyperparameters in the same order, so that only the stop rule differs; the one that
@@ -220,7 +221,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="where databases and models lie meanwhile")
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--orders", type=int, default=200)
-    parser.add_argument("--output", type=Path, default=HERE.parents[1] / "docs/results/early_stopping.csv")
+    parser.add_argument("--output", type=Path, default=HERE.parents[1] / "docs/results/sweeps/early_stopping.csv")
     parser.add_argument("--figure", type=Path, default=HERE.parents[1] / "docs/images/early_stopping.svg")
     parser.add_argument("--tables-only", action="store_true", help="report on what is there, run nothing")
     arguments = parser.parse_args()

@@ -251,7 +251,11 @@ def main() -> None:
         command = "python benchmarks/sweeps/orchestration_cost.py busy tune stored --folder FOLDER"
         given.output.write_text(
             f"# What orchestration costs\n\n`{command}`\n\n{table(found)}\n\n{fill(NOTE, 118)}\n"
-            + (f"\n![time for a trial against stored trials](../images/{given.figure.name})\n" if given.figure else "")
+            + (
+                f"\n![time for a trial against stored trials](../../images/{given.figure.name})\n"
+                if given.figure
+                else ""
+            )
         )
     if given.figure and "stored" in found:
         draw(found["stored"], given.figure)

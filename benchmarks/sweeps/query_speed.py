@@ -96,7 +96,8 @@ def measure(trials: int, repeat: int, folder: Path, report: bool) -> list[Measur
 
 def draw(results: list[Measurement], path: Path) -> None:
     """Processor seconds and memory against trials, a line per command."""
-    from reports.figures.scales import log_ticks, short_count
+    from mcu.units import format_count
+    from reports.figures.scales import log_ticks
     from reports.figures.style import PALETTE, Style, encode, legend_below, new_figure, styled
 
     with styled(Style.SCREEN):
@@ -113,7 +114,7 @@ def draw(results: list[Measurement], path: Path) -> None:
             axes.set_yscale("log")
             sizes, (low, high) = sorted({r.trials for r in results}), axes.get_ylim()
             ticks = log_ticks(low, high, "macs")
-            axes.set_xticks(sizes, [short_count(size) for size in sizes])
+            axes.set_xticks(sizes, [format_count(size) for size in sizes])
             axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
             axes.minorticks_off()
             axes.set_xlabel("trials in the study")

@@ -1,6 +1,6 @@
 """Records real trials as a table that sampler and stop rule can be replayed on; resumable, one process.
 
-    python benchmarks/sweeps/record_trials.py WORK_FOLDER [--trials 480] [--output docs/results/sampler]
+    python benchmarks/sweeps/record_trials.py WORK_FOLDER [--trials 480] [--output docs/results/sweeps/sampler]
 
 Every trial prunes a small network on the digits task for four epochs, at a budget and at hyperparameters of its own:
 budgets are scrambled Sobol points in the logarithm, hyperparameters independent random points (a second Sobol sequence
@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folder", type=Path, help="where the database and the models lie meanwhile")
     parser.add_argument("--trials", type=int, default=480)
-    parser.add_argument("--output", type=Path, default=Path("docs/results/sampler"))
+    parser.add_argument("--output", type=Path, default=Path("docs/results/sweeps/sampler"))
     parser.add_argument("--tables-only", action="store_true", help="write what is there, run nothing")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)

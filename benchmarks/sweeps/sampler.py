@@ -1,7 +1,7 @@
 """Trials to a given hypervolume: samplers and budget plans replayed on recorded real trials.
 
     python benchmarks/sweeps/sampler.py [--seeds 20] [--trials 128] [--answers trees|nearest]
-        [--folder docs/results/sampler]
+        [--folder docs/results/sweeps/sampler]
 
 A replayed trial is answered by an interpolation of the recorded ones (`record_trials.py`), in logarithms, on the logit
 of accuracy and on what was used of each bound: extremely randomised trees through every recorded point, or the inverse
@@ -209,7 +209,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=128)
     parser.add_argument("--answers", choices=("trees", "nearest"), default="trees")
-    parser.add_argument("--folder", type=Path, default=Path("docs/results/sampler"))
+    parser.add_argument("--folder", type=Path, default=Path("docs/results/sweeps/sampler"))
     arguments = parser.parse_args()
     table = Table(arguments.folder, arguments.answers == "nearest")
     r2, error = table.fit_quality()

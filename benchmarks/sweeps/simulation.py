@@ -175,7 +175,7 @@ def main() -> int:
     parser.add_argument("--deaths", type=float, default=0.02)
     parser.add_argument("--curves", choices=("recorded", "synthetic"), default="recorded")
     parser.add_argument("--plan", choices=("sobol", "adaptive"), default="sobol")
-    parser.add_argument("--table", type=Path, default=HERE.parents[1] / "docs/results/sampler")
+    parser.add_argument("--table", type=Path, default=HERE.parents[1] / "docs/results/sweeps/sampler")
     parser.add_argument("--plain", action="store_true", help="random hyperparameters, nothing stopped")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--figure", type=Path)

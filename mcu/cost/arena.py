@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
-from mcu.graph.structure import CONVOLUTIONS, Structure, structure_of
-from mcu.int8.model import Int8Model, Kind
+from mcu.graph.kinds import Kind
+from mcu.int8.model import Int8Model
+from mcu.int8.structure import CONVOLUTIONS, Structure, structure_of
+from mcu.tflite.tflm import ArenaUse
 
 ALIGNMENT = 16
 """TFLM aligns every activation and every persistent kernel buffer to this."""
@@ -43,15 +45,6 @@ _KERNEL_DATA = {
     Kind.AVG_POOL: 32, Kind.MEAN: 44, Kind.PAD: 56, Kind.RESHAPE: 0, Kind.RELU: 28, Kind.SOFTMAX: 80,
 }  # fmt: skip
 """Bytes of each kernel's own data (OpDataConv, ...)."""
-
-
-@dataclass(frozen=True)
-class ArenaUse:
-    """Bytes of the arena: ``total`` = ``activations`` (any build) + ``persistent`` (this build)."""
-
-    total: int
-    activations: int
-    persistent: int
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mcu.cost.arena import ArenaUse, Plan, lifetimes, plan_activations, predict_arena
+from mcu.cost.arena import Plan, lifetimes, plan_activations, predict_arena
 from mcu.cost.planner import best_plan
-from mcu.graph.structure import Structure, structure_of
 from mcu.int8.model import Int8Model
+from mcu.int8.structure import Structure, structure_of
 from mcu.tflite.flatbuffer_size import predict_flash
+from mcu.tflite.tflm import ArenaUse
 from mcu.tflite.writer import write_tflite
 
 

@@ -16,8 +16,9 @@ from mcu.firmware.scaling import (
     float32,
     mean_multiplier,
 )
+from mcu.graph.kinds import Activation, Kind
 from mcu.int8.fixed_point import quantise_multiplier
-from mcu.int8.model import Activation, Int8Model, Kind, QOp, op_macs
+from mcu.int8.model import Int8Model, QOp, op_macs
 
 INT16_MAX = 2**15 - 1
 INT32_MAX = 2**31 - 1

@@ -38,7 +38,7 @@ class Core:
             model fitted to an nRF52840 implies 0.99 to 1.34 cycles per instruction of int8 kernels. The others
             follow from the pipelines (two-cycle loads on the M0+, dual issue on the M7) and are not measured.
         instructions_per_mac: MEASURED in the emulator: the most that any of the three reference networks of
-            docs/results/firmware.md took, a depthwise-separable one.
+            docs/results/mcu/firmware.md took, a depthwise-separable one.
     """
 
     name: str

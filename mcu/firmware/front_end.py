@@ -44,7 +44,7 @@ def write_front_end(front_end: FrontEnd, code: InputCode, folder: Path) -> None:
     """
     if not (code.std > 0 and code.scale > 0):
         raise InputError(f"front end: std = {code.std}, scale = {code.scale}: must be above 0")
-    render(("frontend.c", "frontend.h"), _values(front_end, code), folder)
+    render("sound", _values(front_end, code), folder)
 
 
 def write_sound_project(

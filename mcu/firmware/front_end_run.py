@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from mcu.firmware.build import section_sizes
 from mcu.firmware.cores import Core
 from mcu.firmware.flags import COMPILE_FLAGS, LINK_FLAGS
 from mcu.firmware.front_end import InputCode, write_front_end
-from mcu.firmware.project import KERNEL_SOURCES, PLATFORM, copy_sources
+from mcu.firmware.project import KERNEL_SOURCES, PLATFORM, TEMPLATES, copy_sources
 from mcu.firmware.toolchain import Toolchain, toolchain
 from mcu.front_end import FrontEnd
 
@@ -120,7 +119,7 @@ def _build(
     """Compile and link the test of the front end; returns the program."""
     board = core.stand_in or core.board
     out.mkdir(parents=True, exist_ok=True)
-    test = files("mcu.firmware") / "templates" / "frontend_test.c"
+    test = TEMPLATES / "sound" / "frontend_test.c"
     (out / "frontend_test.c").write_bytes(test.read_bytes())
     (out / "clips.bin").write_bytes(clips.astype("<i2").tobytes())
     names = (*parts, *PLATFORM)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from mcu.cost.arena import Buffer, Plan
 from mcu.cost.planner import best_plan
-from mcu.graph.structure import Structure, structure_of
-from mcu.int8.model import Int8Model, Kind
+from mcu.graph.kinds import Kind
+from mcu.int8.model import Int8Model
+from mcu.int8.structure import Structure, structure_of
 
 ALIGNMENT = 4
 

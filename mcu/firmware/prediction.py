@@ -15,8 +15,9 @@ from mcu.firmware.calls import depthwise_kernel
 from mcu.firmware.code_sizes import CODE, KernelCode
 from mcu.firmware.cores import find_core
 from mcu.firmware.memory import plan_memory
-from mcu.graph.structure import OpForm, Structure, structure_of
-from mcu.int8.model import Int8Model, Kind
+from mcu.graph.kinds import Kind
+from mcu.int8.model import Int8Model
+from mcu.int8.structure import OpForm, Structure, structure_of
 
 CALL_BYTES = 17
 """Instructions and addresses of one call in ``model_run``, on average."""

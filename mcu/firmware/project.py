@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -22,13 +22,10 @@ from mcu.firmware.memory import plan_memory
 from mcu.int8.model import Int8Model
 
 KERNEL_SOURCES = ("convolution.c", "depthwise.c", "pooling.c", "elementwise.c", "softmax.c")
-HEADERS = ("kernels.h", "arithmetic.h", "multiply.h", "multiply_mve.h", "dsp.h", "window.h", "platform.h")
 PLATFORM = ("platform_arm.c", "startup.c")
-PROGRAM_SOURCES = ("main.c", "startup.c", "selftest.c", "platform_arm.c", "platform_host.c")
-RENDERED = ("model.h", "model.c", "vectors.h", "Makefile", "devices.mk", "README.md")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}")
 LINE = 110
-COPIED = (*KERNEL_SOURCES, *HEADERS, *PROGRAM_SOURCES, "link.ld")
+TEMPLATES = files("mcu.firmware") / "templates"
 
 
 @dataclass(frozen=True)
@@ -65,29 +62,31 @@ def write_project(
     calls, plan = calls_of(model), plan_memory(model)
     vectors = _vectors(model, samples, expected)
     values = _values(model, calls, plan, vectors) | {"name": name, "sound": sound}
-    render(RENDERED, values, folder)
+    render("project", values, folder)
     copy_sources(folder, sound)
 
 
-def render(templates: Iterable[str], values: Mapping[str, Any], folder: Path) -> None:
-    """Write files from their templates, which name every value they use."""
+def render(kind: str, values: Mapping[str, Any], folder: Path) -> None:
+    """Write the files of one folder of templates, which name every value they use."""
     environment = jinja2.Environment(  # C, not HTML: nothing to escape
-        loader=jinja2.PackageLoader("mcu.firmware", "templates"),
+        loader=jinja2.FunctionLoader(lambda name: (TEMPLATES / kind / name).read_text("utf-8")),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    for file in templates:
-        (folder / file).write_text(environment.get_template(f"{file}.j2").render(values), encoding="ascii")
+    for template in sorted(file.name for file in (TEMPLATES / kind).iterdir() if file.name.endswith(".j2")):
+        text = environment.get_template(template).render(values)
+        (folder / template.removesuffix(".j2")).write_text(text, encoding="ascii")
 
 
 def copy_sources(folder: Path, sound: bool = False) -> None:
     """The files of a project that are the same for every model."""
-    for file in COPIED:
-        source = "main_sound.c" if sound and file == "main.c" else file
-        (folder / file).write_bytes((files("mcu.firmware") / "templates" / source).read_bytes())
+    for source in [*(TEMPLATES / "kernels").iterdir(), *(TEMPLATES / "program").iterdir()]:
+        (folder / source.name).write_bytes(source.read_bytes())
+    if sound:
+        (folder / "main.c").write_bytes((TEMPLATES / "sound" / "main.c").read_bytes())
 
 
 def _vectors(model: Int8Model, samples: np.ndarray | None, expected: np.ndarray | None) -> Vectors:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
+from mcu.graph.kinds import Activation, Kind
+from mcu.int8.model import Int8Model, QOp, QTensor
 
 Pair = tuple[int, int]
 RELU, NONE = Activation.RELU, Activation.NONE

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
+from mcu.graph.kinds import Activation
 from mcu.int8.fixed_point import exp_on_negative_values, high_multiply, quantise_multiplier
-from mcu.int8.model import Activation, Int8Model, QOp, QTensor
+from mcu.int8.model import Int8Model, QOp, QTensor
 
 SOFTMAX_FRACTION_BITS = 26  # the exponent is a Q5.26
 

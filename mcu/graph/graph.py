@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mcu.int8.model import Activation, Kind
+from mcu.graph.kinds import Activation, Kind
 
 FIXED = -1
 """Group of a channel that cannot be removed: network inputs, class scores, layers the user froze."""

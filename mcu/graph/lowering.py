@@ -12,8 +12,8 @@ from torch import fx, nn
 from mcu.errors import InputError
 from mcu.graph.channels import Atoms, assign_groups
 from mcu.graph.graph import Graph, Op
+from mcu.graph.kinds import Activation, Kind
 from mcu.graph.windows import NO_PADDING, Pair, own_padding, padding_pairs, pair_of, reached_padding, same_padding
-from mcu.int8.model import Activation, Kind
 
 _FUSABLE = (Kind.CONV, Kind.DEPTHWISE, Kind.ADD)
 _INSTEAD = {

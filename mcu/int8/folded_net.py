@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from mcu.errors import InputError
 from mcu.graph.graph import Graph, Op
-from mcu.graph.structure import SAME_QUANTISATION, structure_of_graph
-from mcu.int8.model import Activation, Kind
+from mcu.graph.kinds import Activation, Kind
+from mcu.int8.structure import SAME_QUANTISATION, structure_of_graph
 
 _SAMPLES_PER_TENSOR = 1 << 16
 _PERCENTILE = 0.9999

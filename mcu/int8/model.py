@@ -8,34 +8,10 @@ Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018, as TensorF
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import numpy as np
 
-
-class Kind(StrEnum):
-    """Operators of an int8 model, one for one with TensorFlow Lite's builtin operators."""
-
-    CONV = "conv"
-    DEPTHWISE = "depthwise"
-    DENSE = "dense"  # FULLY_CONNECTED; read from foreign files, never written by us (1x1 CONV_2D instead)
-    ADD = "add"
-    CONCAT = "concat"
-    MAX_POOL = "max_pool"
-    AVG_POOL = "avg_pool"
-    MEAN = "mean"  # read from foreign files; ours use AVG_POOL
-    PAD = "pad"
-    RESHAPE = "reshape"
-    RELU = "relu"
-    SOFTMAX = "softmax"
-
-
-class Activation(StrEnum):
-    """Activation fused into an operator."""
-
-    NONE = "none"
-    RELU = "relu"
-    RELU6 = "relu6"
+from mcu.graph.kinds import Activation, Kind
 
 
 @dataclass(frozen=True)

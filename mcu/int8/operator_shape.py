@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from mcu.graph.kinds import Kind
 from mcu.graph.windows import output_size
-from mcu.int8.model import Kind, QOp
+from mcu.int8.model import QOp
 
 Shape = tuple[int, ...]
 

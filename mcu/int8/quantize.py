@@ -13,8 +13,9 @@ import torch
 
 from mcu.errors import InputError
 from mcu.graph.graph import Op
+from mcu.graph.kinds import Activation, Kind
 from mcu.int8.folded_net import FoldedNet, weight_scales
-from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
+from mcu.int8.model import Int8Model, QOp, QTensor
 
 _BIAS_LIMIT = 1 << 28
 _HOMOGENEOUS = frozenset({Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.RELU})

@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional
 
 from mcu.errors import InputError
+from mcu.graph.kinds import Activation, Kind
 from mcu.int8.fixed_point import (
     exp_on_negative_values,
     high_multiply,
@@ -24,7 +25,7 @@ from mcu.int8.fixed_point import (
     rescale,
     rounding_shift,
 )
-from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
+from mcu.int8.model import Int8Model, QOp, QTensor
 from mcu.int8.requantiser import EXACT_FLOAT32, Requantiser
 
 _BATCH_ELEMENTS = 1 << 20

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mcu.cost.arena import ArenaUse
 from mcu.errors import InputError
 from mcu.tflite import tflm
+from mcu.tflite.tflm import ArenaUse
 
 LONGEST_S = 600
 """No model for a microcontroller takes the host so long."""

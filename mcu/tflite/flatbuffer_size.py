@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Mapping
 from math import prod
 
-from mcu.graph.structure import CONVOLUTIONS, OpForm, Structure, structure_of
-from mcu.int8.model import Int8Model, Kind
+from mcu.graph.kinds import Kind
+from mcu.int8.model import Int8Model
+from mcu.int8.structure import CONVOLUTIONS, OpForm, Structure, structure_of
 from mcu.tflite.flatbuffer import HEADER_BYTES, form_of_table, padded, padded_vtable, table_bytes
 from mcu.tflite.schema import METADATA_NAME, OFFLINE_PLAN_NAME
 from mcu.tflite.writer import metadata_json, operator_codes, options_key, options_table

@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from mcu.errors import InputError
+from mcu.graph.kinds import Activation, Kind
 from mcu.graph.windows import same_padding
-from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
+from mcu.int8.model import Int8Model, QOp, QTensor
 from mcu.int8.operator_shape import output_shape
 from mcu.tflite import schema
 from mcu.tflite.flatbuffer import FlatbufferError, TableView

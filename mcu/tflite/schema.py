@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from mcu.int8.model import Activation, Kind
+from mcu.graph.kinds import Activation, Kind
 
 IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3

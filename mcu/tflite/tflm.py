@@ -15,17 +15,26 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mcu.cost.arena import ArenaUse
 from mcu.errors import InputError
 
 _ARENA = 1 << 28
 """Bytes reserved for the interpreter; untouched pages cost nothing, and a too small arena can crash TFLM."""
 
 _stderr_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class ArenaUse:
+    """Bytes of the arena: ``total`` = ``activations`` (any build) + ``persistent`` (this build)."""
+
+    total: int
+    activations: int
+    persistent: int
 
 
 def available() -> bool:

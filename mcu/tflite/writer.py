@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mcu.graph.structure import OpForm, Structure, form_of, structure_of
-from mcu.int8.model import Int8Model, Kind, QOp
+from mcu.graph.kinds import Kind
+from mcu.int8.model import Int8Model, QOp
+from mcu.int8.structure import OpForm, Structure, form_of, structure_of
 from mcu.tflite import schema
 from mcu.tflite.flatbuffer import Node, References, Table, Vector, serialise
 from mcu.tflite.schema import (

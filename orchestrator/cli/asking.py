@@ -52,8 +52,9 @@ Group = Annotated[
 ]
 ListStudies = Annotated[bool, typer.Option("--studies", help="List the studies instead of trials.")]
 RowFormat = Annotated[
-    str, typer.Option("--format", metavar="FORMAT", help="table, csv, json, jsonl, markdown or parquet.")
+    str, typer.Option("--format", metavar="FORMAT", help="table, vertical, csv, json, jsonl, markdown or parquet.")
 ]
+Vertical = Annotated[bool, typer.Option("--vertical", help="As --format vertical: each column on a line of its own.")]
 Reference = Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's number, or best.", show_default=False)]
 _WINNERS = ("budget", "number", "method", "val_accuracy", "accuracy", "flash", "sram", "macs", "binding_use")
 
@@ -65,6 +66,7 @@ def query(
     sort: Sort = None,
     limit: Limit = None,
     format_name: RowFormat = "table",
+    vertical: Vertical = False,
     output: OutputFile = None,
     front: Front = None,
     group: Group = None,
@@ -77,7 +79,7 @@ def query(
     from orchestrator.tables import Format, find_format, write_rows
     from reports.columns import Shown, names
 
-    style = find_format(format_name)
+    style = Format.VERTICAL if vertical else find_format(format_name)
     if studies and any((study, where, columns, sort, limit, front, group)):
         raise InputError("--studies lists the studies; it goes with --format, --output and --storage only")
     store = Store(storage)

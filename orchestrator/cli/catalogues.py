@@ -52,12 +52,9 @@ def _holders(model: Path) -> list[dict[str, Any]]:
     """Boards that can hold a model: the one it fills most comes first, it is the cheapest that will do."""
     from mcu.budget import Resources
     from mcu.devices import catalogue
-    from mcu.measure import measure_model
+    from mcu.measure import measure_file
 
-    try:
-        measured = measure_model(model.read_bytes(), str(model))
-    except OSError as error:
-        raise InputError(f"--fits {model}: cannot be read: {error.strerror}") from None
+    measured = measure_file(model)
     used = Resources(measured.flash, measured.sram, measured.macs)
     rows = [
         {

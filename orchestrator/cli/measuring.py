@@ -121,6 +121,7 @@ def firmware_facts(data: bytes, source: str, device: str | None) -> dict[str, An
 
 def _draw(measured: Measurement, path: Path) -> None:
     """Live bytes of activations while each layer runs."""
+    from orchestrator.tables import write_output
     from reports.figures.style import PALETTE, SOFT, Style, encode, new_figure, styled
 
     names = [layer.name for layer in measured.layers]
@@ -138,10 +139,7 @@ def _draw(measured: Measurement, path: Path) -> None:
         axes.set_ylabel("live activations, KB")
         kind = path.suffix[1:]
         drawn = encode(figure, (kind,), dpi=160)[kind]
-    try:
-        path.write_bytes(drawn)
-    except OSError as error:
-        raise InputError(f"--figure {path}: cannot be written: {error.strerror}") from None
+    write_output(path, drawn, "--figure")
 
 
 def _shown(name: str) -> str:

@@ -19,13 +19,13 @@ def init(
     task: InitTask = "mnist-5k", device: InitDevice = "stm32f446re", output: InitFile = Path("sweep.toml")
 ) -> None:
     """Write a commented sweep file to start from."""
-    from orchestrator.tables import write_atomic
+    from orchestrator.tables import write_output
     from search_spaces.template import template
 
     text = template(task, device)
     if output.exists():
         raise InputError(f"--output {output}: is there already; give another name")
-    write_atomic(output, text.encode())
+    write_output(output, text.encode())
     print(output)
 
 

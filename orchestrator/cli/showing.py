@@ -70,7 +70,7 @@ def show(
 
 def _write_figures(store: Store, details: TrialDetails, memory: list[dict[str, Any]], files: dict[str, Path]) -> None:
     from orchestrator.storage.epoch_reports import last_reports
-    from orchestrator.tables import write_atomic
+    from orchestrator.tables import write_output
     from reports.figures.style import Style, encode, styled
     from reports.figures.trial import trial_figure
 
@@ -79,14 +79,14 @@ def _write_figures(store: Store, details: TrialDetails, memory: list[dict[str, A
     with styled(Style.SCREEN):
         drawn = encode(trial_figure(details.as_dict(), alive, last_reports(store, study, number)), tuple(files))
     for kind, path in files.items():
-        write_atomic(path, drawn[kind])
+        write_output(path, drawn[kind])
 
 
 def _write_folder(store: Store, details: TrialDetails, everything: dict[str, Any], folder: Path) -> None:
-    from orchestrator.tables import Format, encode_rows, write_atomic
+    from orchestrator.tables import Format, encode_rows, write_output
 
     _write_figures(store, details, everything["memory"], {kind: folder / f"trial.{kind}" for kind in FIGURE_KINDS})
-    write_atomic(folder / "trial.json", (json.dumps(everything, indent=2) + "\n").encode())
+    write_output(folder / "trial.json", (json.dumps(everything, indent=2) + "\n").encode())
     tables = {
         "trajectory": details.trajectory,
         "memory": everything["memory"],
@@ -98,7 +98,7 @@ def _write_folder(store: Store, details: TrialDetails, everything: dict[str, Any
     for name, rows in tables.items():
         columns = list(dict.fromkeys(key for row in rows for key in row))
         full = [{key: row.get(key) for key in columns} for row in rows]
-        write_atomic(folder / f"{name}.csv", encode_rows(columns, full, Format.CSV))
+        write_output(folder / f"{name}.csv", encode_rows(columns, full, Format.CSV))
     print(f"wrote {', '.join(sorted(path.name for path in folder.iterdir()))} to {folder}", file=sys.stderr)
 
 

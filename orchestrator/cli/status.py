@@ -77,12 +77,12 @@ def finished(found: StudyStatus) -> bool:
 
 def headline(found: StudyStatus) -> str:
     """One line about everything."""
-    from orchestrator.tables import duration
+    from mcu.units import format_duration
 
     by_state = ", ".join(f"{count} {state}" for state, count in sorted(found.states.items())) or "none begun"
     parts = [f"study {found.study}: {found.done} of {found.planned} trials done ({by_state})"]
     parts += [f"{found.per_hour:.0f} trials an hour"] if found.per_hour and found.runner else []
-    parts += [f"about {duration(found.seconds_left)} left"] if found.seconds_left is not None else []
+    parts += [f"about {format_duration(found.seconds_left)} left"] if found.seconds_left is not None else []
     return ", ".join(parts)
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from orchestrator.storage.store import Store, Study
     from search_spaces.sweep import SweepConfig
 
-EXECUTORS = ("ray", "local", "simulated")
-
 SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP.toml", help="The sweep file.", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
@@ -61,40 +59,24 @@ def launch(
     quiet: Quiet = False,
 ) -> int:
     """Run a sweep; the same sweep again continues its study."""
-    _check_executor(executor)
+    from orchestrator.launch import begun
+    from orchestrator.running.run import RunOptions
     from search_spaces.sweep import load_sweep
 
-    sweep = load_sweep(sweep_file, overrides or [])
-    from orchestrator.planning.plan import Plan
-    from orchestrator.running.run import RunOptions, begin_study, simulated, stored_sweep
-    from orchestrator.storage.store import Store
-
-    Plan(sweep).check()
     options = RunOptions(workers=workers, executor=executor, address=address)
-    facts = {}
-    if (executor or sweep.workers.executor) == "simulated":
-        sweep = simulated(sweep)
-    else:
-        from orchestrator.planning.preflight import check_sweep
-
-        facts = check_sweep(sweep)
-    store = Store(storage, writing=True)
-    try:
-        study = begin_study(store, sweep, sweep_file.read_text(encoding="utf-8"), facts, extend=extend)
-        sweep = stored_sweep(study).model_copy(update={"workers": sweep.workers})
+    asked, text = load_sweep(sweep_file, overrides or []), sweep_file.read_text(encoding="utf-8")
+    with begun(asked, text, storage, options, extend=extend) as (store, study, sweep):
         if preflight and not quiet and not study.simulated and not store.state_counts(study):
             _say_how_long(sweep, options)
         return _run(store, study, sweep, options, quiet)
-    finally:
-        store.close()
 
 
 def _say_how_long(sweep: SweepConfig, options: RunOptions) -> None:
     """Train a few steps of every network and tell what follows from it."""
+    from mcu.units import format_duration
     from orchestrator.executors.attempt import limit_threads
     from orchestrator.planning.estimate import estimate_sweep
     from orchestrator.running.run import local_workers
-    from orchestrator.tables import duration
 
     limit_threads(sweep.workers.cpus_per_trial)
     found = estimate_sweep(sweep)
@@ -102,9 +84,9 @@ def _say_how_long(sweep: SweepConfig, options: RunOptions) -> None:
         print(f"preflight: {line}", file=sys.stderr)
     for name, seconds in found.trial_seconds.items():
         step = 1000 * found.step_seconds[name]
-        print(f"preflight: {name}: {step:.0f} ms a step, about {duration(seconds)} a trial", file=sys.stderr)
+        print(f"preflight: {name}: {step:.0f} ms a step, about {format_duration(seconds)} a trial", file=sys.stderr)
     workers = local_workers(sweep.workers, options)
-    whole = duration(found.sweep_seconds(workers))
+    whole = format_duration(found.sweep_seconds(workers))
     print(f"preflight: about {whole} for {sum(found.trials.values())} trials, {workers} at a time", file=sys.stderr)
 
 
@@ -120,29 +102,24 @@ def resume(
     quiet: Quiet = False,
 ) -> int:
     """Run what is left of a study that was interrupted, and with --retry-failed what failed."""
-    _check_executor(executor)
-    if where and not retry_failed:
-        raise InputError("--where goes with --retry-failed: it says which failed trials are tried again")
+    from orchestrator.running.run import RunOptions, stored_sweep
     from orchestrator.storage.store import Store
 
+    options = RunOptions(workers=workers, executor=executor, address=address, take_over=take_over)
+    if where and not retry_failed:
+        raise InputError("--where goes with --retry-failed: it says which failed trials are tried again")
     Store(storage).study(study)  # refuses a missing database or study before anything is written
-    from orchestrator.running.run import RunOptions, plan_failed_again, stored_sweep
-
     store = Store(storage, writing=True)
     try:
         found = store.study(study)
-        options = RunOptions(workers=workers, executor=executor, address=address, take_over=take_over)
         if retry_failed:
+            from orchestrator.studies.retry import plan_failed_again
+
             again = plan_failed_again(store, found, where, take_over=take_over)
             print(f"{again} failed trials are tried again", file=sys.stderr)
         return _run(store, found, stored_sweep(found), options, quiet)
     finally:
         store.close()
-
-
-def _check_executor(name: str | None) -> None:
-    if name is not None and name not in EXECUTORS:
-        raise InputError(f"--executor {name!r}: must be one of {', '.join(EXECUTORS)}")
 
 
 def _run(store: Store, study: Study, sweep: SweepConfig, options: RunOptions, quiet: bool) -> int:

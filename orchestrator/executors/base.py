@@ -97,6 +97,13 @@ class Executor(ABC):
     def stop(self, attempt: str) -> None:
         """Ask an attempt to stop at its next report; it ends Finished, normally in state ``stopped``."""
 
+    def withdraw(self, attempt: str) -> None:  # noqa: B027  (an executor in which nothing waits has nothing to do)
+        """Take back an attempt that has not begun; what it still reports is ignored."""
+
+    def obstacle(self) -> str | None:
+        """One line that says why no attempt can begin now; None as long as one can."""
+        return None
+
     @abstractmethod
     def shutdown(self) -> None:
         """End all workers now; calling it twice is harmless."""

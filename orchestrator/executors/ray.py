@@ -18,6 +18,7 @@ from typing import Any
 
 import ray.exceptions
 
+from mcu.errors import InputError
 from orchestrator.executors.attempt import WorkerSetting, run_attempt
 from orchestrator.executors.base import (
     Event,
@@ -30,9 +31,11 @@ from orchestrator.executors.base import (
     Started,
 )
 from orchestrator.executors.ray_cluster import OBJECT_STORE_BYTES, RayCluster, one_line
+from orchestrator.executors.ray_room import Need, nodes_alive, room, shortage
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 from orchestrator.worker.shared_task import LentTask, borrow
 
+LOOK_SECONDS = 3.0
 MOST_EVENTS = 1000  # of one poll: a trial that reports without pause must not hold the driver
 STOP_BOARD = "mcusweep-stops"
 
@@ -107,6 +110,7 @@ class RayExecutor(Executor):
 
     Raises:
         ExecutorError: if Ray does not start, or no cluster answers at ``address``.
+        InputError: if no node of it can ever hold a trial.
     """
 
     def __init__(
@@ -125,23 +129,59 @@ class RayExecutor(Executor):
         store = OBJECT_STORE_BYTES + (lent.bytes if lent is not None else 0)
         self._cluster = RayCluster(cpus, address, object_store=store, code=setting.paths)
         self._lent = ray.put(lent) if lent is not None else None
-        resources = ray.cluster_resources()
-        room = max(1, int(resources.get("CPU", 1)) // cpus_per_trial)
-        self._capacity = min(workers, room) if workers is not None else room
-        even = even_gpu_share(int(resources.get("GPU", 0)), self._capacity)
-        gpus = (even if gpus_per_trial is None else gpus_per_trial) if use_gpu else 0.0
+        self._workers = workers
+        try:
+            self._need = self._checked_need(cpus_per_trial, gpus_per_trial, use_gpu)
+        except InputError:
+            self._cluster.close()
+            raise
         self._board_name = f"{STOP_BOARD}-{os.getpid()}-{time.monotonic_ns()}"
         self._board: Any = None
         task = ray.remote(_attempt)
         self._task = task.options(
-            num_cpus=cpus_per_trial, num_gpus=gpus, max_retries=0, num_returns="streaming", name="mcusweep-trial"
-        )
+            num_cpus=cpus_per_trial, num_gpus=self._need.gpus, max_retries=0, num_returns="streaming",
+            name="mcusweep-trial",
+        )  # fmt: skip
         self._running: dict[str, Any] = {}
+
+    def _checked_need(self, cpus: int, gpus: float | None, use_gpu: bool) -> Need:
+        """What a trial takes of the cluster as it is now."""
+        self._nodes, self._looked = nodes_alive(), time.monotonic()
+        need = Need(cpus, 0.0)
+        if use_gpu and gpus is None:
+            trials = room(need, self._nodes) if self._workers is None else min(self._workers, room(need, self._nodes))
+            need = Need(cpus, even_gpu_share(int(sum(node.get("GPU", 0) for node in self._nodes)), max(1, trials)))
+        elif use_gpu:
+            need = Need(cpus, gpus or 0.0)
+        lacking = shortage(need, self._nodes)
+        if lacking is not None:
+            raise InputError(f"[workers] cpus_per_trial = {cpus}, gpus_per_trial = {gpus}: {lacking}")
+        return need
+
+    def _look(self) -> None:
+        if time.monotonic() - self._looked >= LOOK_SECONDS:
+            with suppress(ray.exceptions.RayError, ConnectionError):  # `poll` notices a cluster that is gone
+                self._nodes = nodes_alive()
+            self._looked = time.monotonic()
 
     @property
     def capacity(self) -> int:
-        """How many attempts can run at the same time."""
-        return self._capacity
+        """How many attempts can run at the same time; one at least, which an autoscaler sees waiting."""
+        self._look()
+        held = room(self._need, self._nodes)
+        return max(1, held if self._workers is None else min(self._workers, held))
+
+    def obstacle(self) -> str | None:
+        """Why no attempt can begin, when no node is left that could hold one."""
+        self._look()
+        return shortage(self._need, self._nodes)
+
+    def withdraw(self, attempt: str) -> None:
+        """Take back an attempt that has not begun."""
+        generator = self._running.pop(attempt, None)
+        if generator is not None:
+            with suppress(ray.exceptions.RayError):
+                ray.cancel(generator, force=True)
 
     def submit(self, attempt: str, spec: TrialSpec) -> None:
         """Start an attempt."""

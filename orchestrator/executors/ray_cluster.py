@@ -12,16 +12,15 @@ from typing import Any
 
 import ray
 
-import orchestrator
 from orchestrator.executors.base import ExecutorError, ExecutorLost
-from orchestrator.executors.processes import LocalProcess, descendants
 from orchestrator.executors.reaper import Reaper
+from orchestrator.processes import LocalProcess, descendants
 
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 CONNECT_SECONDS = 5.0
 CHECK_SECONDS = 1.0
 MOST_MISSES = 5  # of an own head none is forgiven; a head elsewhere may be slow to answer
-ROOMS = ("mcu", "pruning", "search_spaces", "reports", "orchestrator")
+ROOMS = ("mcu", "pruning", "search_spaces", "reports", "orchestrator", "mcusweep")
 _ESSENTIAL = ("gcs_server", "raylet")
 _NAMESPACE = "mcusweep"
 
@@ -127,7 +126,7 @@ def joined_options(address: str, code: tuple[str, ...]) -> dict[str, Any]:
     """How a cluster is joined: our packages and the user's modules go with the sweep."""
     _check_reachable(address)
     _show_token()
-    house = Path(orchestrator.__file__).resolve().parents[1]
+    house = Path(__file__).resolve().parents[2]
     environment: dict[str, Any] = {
         "py_modules": [str(house / room) for room in ROOMS],
         "excludes": ["**/__pycache__/**"],

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 
-from orchestrator.executors.processes import LocalProcess, end_all
+from orchestrator.processes import LocalProcess, end_all
 
 PATIENCE = 3.0  # seconds in which processes may leave by themselves
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mcu.budget import Budget
 from orchestrator.planning.adaptive_budgets import AdaptiveBudgets
-from orchestrator.planning.plan import Plan, PlannedTrial
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.planned_trial import PlannedTrial
 from orchestrator.spec import TrialResult, TrialSpec
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mcu.cost.resources import ResourceModel
 from mcu.graph.trace import trace
-from orchestrator.planning.plan import Plan, PlannedTrial
+from mcu.resource_model import ResourceModel
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.planned_trial import PlannedTrial
 from orchestrator.planning.preflight import refusals
 from orchestrator.worker.trial import problem_of, settings_of
 from pruning.training.problem import DivergedError

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from mcu.budget import RESOURCES, Budget, Resources
 
 if TYPE_CHECKING:
-    from orchestrator.planning.plan import PlannedTrial
+    from orchestrator.planning.planned_trial import PlannedTrial
 
 NEAR, FAR = 1.5, 3.0
 """A network that has to shrink up to ``NEAR`` times needs the least training after its ancestor's; from ``FAR`` times

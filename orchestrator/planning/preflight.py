@@ -5,8 +5,8 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Any
 
-from mcu.cost.resources import ResourceModel
 from mcu.errors import InputError
+from mcu.resource_model import ResourceModel
 from pruning.engine.depth import shallowest
 from pruning.engine.landing import require_reachable
 from pruning.engine.network import Structure

@@ -22,28 +22,6 @@ from reports.metric import TITLES
 _CARD_RESULTS = names(shown=Shown.CARD)
 
 
-def read_artifact(trial: TrialDetails, name: str, root: Path) -> bytes:
-    """A file of a trial, checked against the hash in the database.
-
-    Raises:
-        InputError: if the trial has no such file, or it is missing or damaged.
-    """
-    label = f"trial {trial.row['number']} of {trial.row['study']}"
-    if name not in trial.artifacts:
-        raise InputError(f"{label} ({trial.row['state']}) has no file {name!r}; there are {list(trial.artifacts)}")
-    noted = trial.artifacts[name]
-    path = (root / noted["path"]).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise InputError(f"{label}: {noted['path']!r} lies outside {root}")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{label}: {path} cannot be read: {error.strerror}") from None
-    if hashlib.sha256(data).hexdigest() != noted["sha256"]:
-        raise InputError(f"{label}: {path} is damaged: its SHA-256 is not the one in the database")
-    return data
-
-
 def export_trial(trial: TrialDetails, root: Path, output: Path, metadata: bool = False) -> list[str]:
     """Write a trial's model and what goes with it into a folder; returns the names of what was written.
 
@@ -55,8 +33,8 @@ def export_trial(trial: TrialDetails, root: Path, output: Path, metadata: bool =
     Raises:
         InputError: if the trial has no model, a file is damaged, or the folder cannot be written.
     """
-    model = read_artifact(trial, "model", root)
-    deployment = read_artifact(trial, "deployment", root) if "deployment" in trial.artifacts else None
+    model = trial.read("model", root)
+    deployment = trial.read("deployment", root) if "deployment" in trial.artifacts else None
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output, prefix=".partial-") as name:

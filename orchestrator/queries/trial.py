@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mcu.budget import RESOURCES, Budget
 from mcu.errors import InputError
-from orchestrator.queries.trial_scores import score_lines
+from orchestrator.storage.artifacts import read_artifact
 from orchestrator.storage.columns import COLUMNS, NESTED
 from orchestrator.storage.search import read_trial, trial_search
 from orchestrator.storage.store import Store
@@ -16,6 +17,7 @@ from orchestrator.tables import human, printable
 from orchestrator.worker.front_end import front_end_line
 from reports.columns import HIGH_IS_GOOD, NO_DIRECTION, Part, Shown, names
 from reports.lineage import Step, line_of
+from reports.metric import TITLES
 
 _BOUNDS = tuple(f"budget_{name}" for name in RESOURCES)
 _LINE_COLUMNS = ("number", "ancestor", "method", "state", "val_accuracy", "duration_s", *_BOUNDS)
@@ -43,6 +45,17 @@ class TrialDetails:
             **{"widths": self.widths, "dense_widths": self.dense_widths, "trajectory": self.trajectory},
             **{"attempt_list": self.attempts, "artifacts": self.artifacts, "spec": self.spec},
         }
+
+    def read(self, name: str, root: Path) -> bytes:
+        """A file of the trial, such as ``model``; ``root`` is the folder of the database's files.
+
+        Raises:
+            InputError: if the trial has no such file, or it is missing or damaged.
+        """
+        label = f"trial {self.row['number']} of {self.row['study']}"
+        if name not in self.artifacts:
+            raise InputError(f"{label} ({self.row['state']}) has no file {name!r}; there are {list(self.artifacts)}")
+        return read_artifact(root, self.artifacts[name]["path"], self.artifacts[name]["sha256"], label)
 
 
 def load_trial(store: Store, reference: str, study: str | None = None) -> TrialDetails:
@@ -124,7 +137,7 @@ def details_text(
     if latency and "front_end" in latency:
         lines += ["", front_end_line(latency["front_end"])]
     if scores:
-        lines += ["", *score_lines(scores)]
+        lines += ["", *_scores(scores)]
     if lineage:
         lines += ["", "Lineage", *(_step(step, row["number"]) for step in lineage)]
     if trial.widths:
@@ -161,6 +174,19 @@ def _step(step: Step, number: int) -> str:
     cost = "" if row["duration_s"] is None else f", {human('duration_s', row['duration_s'])} s"
     here = "  <- this one" if row["number"] == number else ""
     return printable(f"  {step.branch}{row['number']} {row['method']}, {budget}: {accuracy}{change}{cost}{here}")
+
+
+def _scores(scores: Mapping[str, Any]) -> list[str]:
+    """Both metrics of the int8 model in test and validation, then precision, recall and F1 of each class in test."""
+    lines = ["Scores of the int8 model"]
+    for split, title in (("test", "test"), ("val", "validation")):
+        both = ", ".join(f"{words} {scores[split][metric]:.2%}" for metric, words in TITLES.items())
+        lines.append(f"  {title:12} {both}")
+    lines.append(f"  {'class in test':24} {'precision':>9} {'recall':>9} {'F1':>9} {'samples':>9}")
+    for row in scores["test"]["classes"]:
+        shares = " ".join(f"{row[name]:9.2%}" for name in ("precision", "recall", "f1"))
+        lines.append(f"  {printable(row['name'])[:24]:24} {shares} {row['samples']:9,}")
+    return lines
 
 
 def _widths(trial: TrialDetails) -> list[str]:

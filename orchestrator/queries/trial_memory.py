@@ -18,10 +18,9 @@ def memory_of(trial: TrialDetails, root: Path) -> list[dict[str, Any]]:
     """
     from mcu.cost.arena import live_memory
     from mcu.tflite.reader import read_tflite
-    from orchestrator.queries.export import read_artifact
 
     try:
-        model = read_tflite(read_artifact(trial, "model", root))
+        model = read_tflite(trial.read("model", root))
     except InputError:
         return []
     live = live_memory(model)
@@ -36,10 +35,8 @@ def memory_of(trial: TrialDetails, root: Path) -> list[dict[str, Any]]:
 
 def front_end_of(trial: TrialDetails, root: Path) -> dict[str, Any]:
     """``front_end`` with its parameters and its cost beside the network; empty where the trial has none."""
-    from orchestrator.queries.export import read_artifact
-
     try:
-        entry = json.loads(read_artifact(trial, "deployment", root)).get("front_end")
+        entry = json.loads(trial.read("deployment", root)).get("front_end")
     except InputError:
         return {}
     return {"front_end": entry} if entry else {}

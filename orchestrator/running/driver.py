@@ -15,7 +15,8 @@ from typing import Any
 
 from orchestrator.executors.base import Event, Executor, Finished, LossReason, Lost, Reported, Started
 from orchestrator.planning.budget_plan import BudgetPlan
-from orchestrator.planning.plan import Plan, PlannedTrial
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.planned_trial import PlannedTrial
 from orchestrator.running.disk_guard import DiskGuard, DiskShort
 from orchestrator.running.interrupts import Interrupts, Wish
 from orchestrator.running.queue import Queue
@@ -96,10 +97,12 @@ class Driver:
         self._parts, self._lock = parts, lock
         self._waiting: deque[Work] = deque()
         self._running: dict[str, Work] = {}
+        self._begun: set[str] = set()
         self._queue = Queue(parts.plan.lineage)
         self._last_heartbeat = self._last_checkpoint = 0.0
         self._noted_wish = Wish.GO_ON
         self._shortage: str | None = None
+        self._obstacle: str | None = None
 
     def run(self) -> bool:
         """Run until every planned trial has a result; False if the user interrupted."""
@@ -124,10 +127,13 @@ class Driver:
             return False
         if wish is Wish.GO_ON and not self._disk_is_short():
             self._fill()
+        elif wish is not Wish.GO_ON:
+            self._withdraw_what_waits()
         if not self._running and (wish is not Wish.GO_ON or not self._unfinished()):
             return False
         for event in parts.executor.poll(POLL_SECONDS):
             self._take_in(event)
+        self._tell_obstacle()
         self._heartbeat()
         parts.watcher.tick()
         return True
@@ -150,8 +156,22 @@ class Driver:
             return
         self._noted_wish = wish
         if wish is Wish.FINISH_RUNNING:
-            running = len(self._running)
+            running = len(self._begun)
             self._parts.watcher.note(f"interrupted: finishing {running} running trials; Ctrl-C again stops now")
+
+    def _withdraw_what_waits(self) -> None:
+        """Take back attempts that no worker has begun: after an interrupt only those that run are waited for."""
+        for attempt in [attempt for attempt in self._running if attempt not in self._begun]:
+            self._parts.executor.withdraw(attempt)
+            self._parts.store.end_attempt(attempt, LossReason.INTERRUPTED.value)
+            self._waiting.append(self._running.pop(attempt))
+
+    def _tell_obstacle(self) -> None:
+        """Say once that nothing can begin, and once that it can again."""
+        obstacle = self._parts.executor.obstacle()
+        if obstacle != self._obstacle:
+            self._obstacle = obstacle
+            self._parts.watcher.note(f"{obstacle}; waiting for one" if obstacle else "trials can begin again")
 
     def _heartbeat(self) -> None:
         now = time.monotonic()  # not the executor's clock: others judge it by theirs
@@ -284,6 +304,7 @@ class Driver:
             return  # an attempt that was given up
         match event:
             case Started(attempt, host, pid):
+                self._begun.add(attempt)
                 parts.store.note_worker(attempt, host, pid)
             case Reported(attempt, report):
                 parts.store.add_report(attempt, report)
@@ -292,12 +313,16 @@ class Driver:
                     parts.executor.stop(attempt)
             case Finished(attempt, result):
                 accepted = parts.store.finish_attempt(attempt, result)
-                del self._running[attempt]
+                self._ended(attempt)
                 if accepted:
                     self._conclude(work, result, None)
             case Lost(attempt, reason, detail):
-                del self._running[attempt]
+                self._ended(attempt)
                 self._retry(attempt, work, reason, detail)
+
+    def _ended(self, attempt: str) -> None:
+        del self._running[attempt]
+        self._begun.discard(attempt)
 
     def _conclude(self, work: Work, result: TrialResult, reused_from: str | None) -> None:
         parts = self._parts

@@ -15,11 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from mcu.budget import Budget
+from mcu.units import format_duration
 from orchestrator.executors.base import LossReason
 from orchestrator.planning.plan import DENSE, Plan
 from orchestrator.running.watcher import Watcher
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
-from orchestrator.tables import bar, duration, printable
+from orchestrator.tables import bar, printable
 from reports.metric import TITLES
 
 Clock = Callable[[], float]
@@ -112,7 +113,7 @@ class Tally:
             parts.append(f"{3600 * here / spent:.0f} an hour")
         left = self.seconds_left()
         if left is not None and self.done < self.planned:
-            parts.append(f"about {duration(left)} left")
+            parts.append(f"about {format_duration(left)} left")
         return ", ".join(parts)
 
 
@@ -124,7 +125,7 @@ def describe(number: int, spec: TrialSpec, result: TrialResult, name: str) -> st
     accuracy = f"{result.val_accuracy:.2%}" if result.val_accuracy is not None else "–"
     use = f", {result.binding_use:.0%} of the tightest bound" if result.binding_use is not None else ""
     over = "" if not result.violation else f", over budget by {result.violation:.1%}"
-    seconds = f" in {duration(result.duration_s)}" if result.duration_s is not None else ""
+    seconds = f" in {format_duration(result.duration_s)}" if result.duration_s is not None else ""
     return f"{where}: {accuracy} validation {TITLES[spec.training.metric]}{use}{over}{seconds}"
 
 

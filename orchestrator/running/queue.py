@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from mcu.budget import Budget
 from orchestrator.planning.lineage import Lineage, nearest_first
-from orchestrator.planning.plan import PlannedTrial, Start
+from orchestrator.planning.planned_trial import PlannedTrial, Start
 from orchestrator.spec import TrialResult, TrialSpec
 
 

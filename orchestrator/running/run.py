@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -18,7 +17,6 @@ from orchestrator.planning.extension import bare, grown
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sweep_difference import differences
 from orchestrator.provenance import machine, package_versions, usable_cpus
-from orchestrator.queries.query import Query, run_query
 from orchestrator.running.disk_guard import DiskGuard
 from orchestrator.running.driver import Driver, DriverParts, Retries
 from orchestrator.running.interrupts import Interrupts
@@ -27,11 +25,14 @@ from orchestrator.running.supervision import tell_progress
 from orchestrator.running.warm_start import sampler_for
 from orchestrator.running.watcher import Watcher
 from orchestrator.spec import NETWORK, TrialResult
+from orchestrator.storage.artifacts import read_artifact
 from orchestrator.storage.connection import artifact_root, database_file, database_label
 from orchestrator.storage.optuna_mirror import OptunaRecord
 from orchestrator.storage.store import Store, Study
 from orchestrator.worker.shared_task import lent_task
 from search_spaces.sweep import SweepConfig, WorkersSection
+
+EXECUTORS = ("ray", "local", "simulated")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class RunOptions:
         address: of a Ray cluster that is already there.
         worker: ``module:function`` that runs a trial.
         take_over: the study from a driver that may still hold it.
+
+    Raises:
+        InputError: for an unknown executor.
     """
 
     workers: int | None = None
@@ -50,6 +54,10 @@ class RunOptions:
     address: str | None = None
     worker: str = DEFAULT_WORKER
     take_over: bool = False
+
+    def __post_init__(self) -> None:
+        if self.executor is not None and self.executor not in EXECUTORS:
+            raise InputError(f"executor {self.executor!r}: must be one of {', '.join(EXECUTORS)}")
 
 
 @dataclass(frozen=True)
@@ -183,24 +191,6 @@ def run_study(
     return RunSummary(study.name, store.state_counts(study), finished)
 
 
-def plan_failed_again(store: Store, study: Study, where: str = "", *, take_over: bool = False) -> int:
-    """Plan the failed trials of a study again, or those of them that pass a filter; returns how many.
-
-    Raises:
-        InputError: the filter does not parse; another driver runs the study.
-    """
-    wanted = f"state = 'failed' and ({where})" if where else "state = 'failed'"
-    rows = run_query(store, Query((study.name,), wanted, columns=("number",))).rows
-    numbers = [row["number"] for row in rows if row["number"] < len(Plan(stored_sweep(study)).trials)]
-    with store.lock(study.name, take_over=take_over):
-        record = OptunaRecord(store.url, study.name, Plan(stored_sweep(study)).methods, store.patience)
-        try:
-            record.reopen(numbers)
-        finally:
-            record.close()
-        return store.plan_again(study, numbers)
-
-
 def left_network(store: Store, study: Study) -> Callable[[TrialResult], bool]:
     """Whether the file of a trial's trained network is there and what it was; simulated trials leave none."""
 
@@ -209,9 +199,10 @@ def left_network(store: Store, study: Study) -> Callable[[TrialResult], bool]:
         if noted is None:
             return study.simulated
         try:
-            return hashlib.sha256((artifact_root(store.url) / noted.path).read_bytes()).hexdigest() == noted.sha256
-        except OSError:
+            read_artifact(artifact_root(store.url), noted.path, noted.sha256, "trained network")
+        except InputError:
             return False
+        return True
 
     return check
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
+
+from mcu.files import replacing
 
 BUSY_SECONDS = 30.0
 
@@ -44,14 +46,12 @@ def backup_sqlite(file: Path, target: Path) -> None:
     Raises:
         sqlite3.Error, OSError: it cannot be read, or the copy not written.
     """
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with closing(open_sqlite(file, writing=False)) as source, closing(sqlite3.connect(partial)) as copy:
-            source.backup(copy)
-        partial.replace(target)
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with (
+        replacing(target) as partial,
+        closing(open_sqlite(file, writing=False)) as source,
+        closing(sqlite3.connect(partial)) as copy,
+    ):
+        source.backup(copy)
 
 
 def _connect(file: Path, options: str) -> sqlite3.Connection:

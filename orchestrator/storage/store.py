@@ -361,7 +361,7 @@ class Store:
 
         Simulated studies are left out: they measured nothing.
         """
-        reusable = (TrialState.COMPLETE.value, TrialState.INFEASIBLE.value)
+        reusable = (TrialState.COMPLETE.value, TrialState.INFEASIBLE.value, TrialState.CANNOT.value)
         query = (
             select(TRIALS, STUDIES.c.name.label("study"), TRAJECTORIES.c.trajectory_json)
             .join(STUDIES, STUDIES.c.id == TRIALS.c.study_id)

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine, delete, select, update
 from sqlalchemy.engine import URL
 
 from mcu.errors import InputError
-from orchestrator.executors.processes import process_alive, process_start
+from orchestrator.processes import process_alive, process_start
 from orchestrator.storage.connection import DriverReplaced, database_label, take_turns, transaction
 from orchestrator.storage.reconnecting import Patience, reconnecting
 from orchestrator.storage.schema import LOCKS

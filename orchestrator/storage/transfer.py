@@ -166,10 +166,8 @@ def noted_files(store: Store) -> list[NotedFiles]:
     columns = (TRIALS.c.id, TRIALS.c.study_id, TRIALS.c.state, TRIALS.c.spec_hash, TRIALS.c.artifacts_json)
     with transaction(store.engine, store.url) as connection:
         return [
-            NotedFiles(
-                trial, study, state, spec, {name: note["path"] for name, note in json.loads(text or "{}").items()}
-            )
-            for *key, text in connection.execute(sa.select(*columns))
+            NotedFiles(key, study, state, spec, {name: note["path"] for name, note in json.loads(text or "{}").items()})
+            for key, study, state, spec, text in connection.execute(sa.select(*columns))
         ]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcu.errors import InputError
+from mcu.files import write_atomic
 from orchestrator.planning.sweep_difference import differences
 from orchestrator.spec import Artifact
 from orchestrator.storage.connection import artifact_root, database_label
@@ -86,10 +87,7 @@ def _bring_files(bundle: StudyBundle, root: Path) -> tuple[dict[str, str], list[
             missing.append(name)
             continue
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_name(f".{target.name}.part")
-            part.write_bytes(data)
-            part.replace(target)
+            write_atomic(target, data)
         except OSError as error:
             raise InputError(f"{target}: cannot be written: {error.strerror}") from None
     return paths, missing

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +16,7 @@ import torch
 from mcu.budget import Resources
 from mcu.devices import find_device
 from mcu.errors import InputError
+from mcu.files import write_atomic
 from mcu.firmware import measure_firmware
 from mcu.int8.model import QTensor
 from mcu.int8.reference_interpreter import ReferenceInterpreter
@@ -30,7 +30,16 @@ from pruning.methods import method
 from pruning.training.checkpoint import remove_checkpoint
 from pruning.training.evaluation import float_accuracy, int8_inputs
 from pruning.training.metrics import Metric, confusion, score, score_card
-from pruning.training.problem import DivergedError, Infeasible, Outcome, Problem, Progress, Settings, StoppedError
+from pruning.training.problem import (
+    CannotTakeError,
+    DivergedError,
+    Infeasible,
+    Outcome,
+    Problem,
+    Progress,
+    Settings,
+    StoppedError,
+)
 from pruning.training.trained import FILE as NETWORK_FILE
 from pruning.training.trained import TrainedNetwork
 from search_spaces.networks import build_network
@@ -55,8 +64,8 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
         report: called after every epoch; False asks the trial to stop.
 
     Returns:
-        The result. A budget that the method cannot meet is ``infeasible``, a stopped trial ``stopped``, a
-        diverged or out-of-memory one ``failed``, each with its reason; a defect raises.
+        The result. A budget that the method cannot meet is ``infeasible``, a network that it cannot take ``cannot``, a
+        stopped trial ``stopped``, a diverged or out-of-memory one ``failed``, each with its reason; a defect raises.
     """
     started = time.monotonic()
     if spec.data is not None and spec.data != digest_here(spec.task):
@@ -73,6 +82,9 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
     except StoppedError as stop:
         remove_checkpoint(artifacts / spec.hash())
         return _ended("stopped", str(stop), started)
+    except CannotTakeError as error:
+        remove_checkpoint(artifacts / spec.hash())
+        return _ended("cannot", f"{spec.method} cannot take this network: {error}", started)
     except DivergedError as error:
         remove_checkpoint(artifacts / spec.hash())  # a retry starts again
         return _ended("failed", f"diverged: {error}", started)
@@ -280,8 +292,5 @@ def _json(value: Any) -> bytes:
 
 def _store(artifacts: Path, folder: str, name: str, data: bytes) -> Artifact:
     target = artifacts / folder / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{name}.{os.getpid()}")
-    partial.write_bytes(data)
-    os.replace(partial, target)
+    write_atomic(target, data)
     return Artifact(path=f"{folder}/{name}", sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))

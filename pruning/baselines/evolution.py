@@ -10,9 +10,9 @@ import numpy as np
 from numpy.random import Generator
 
 from mcu.budget import Budget
-from mcu.cost.resources import ResourceModel
 from mcu.errors import InputError
 from mcu.graph.trace import trace
+from mcu.resource_model import ResourceModel
 from pruning.baselines.floor import below_floor
 from pruning.baselines.uniform import narrow, uniform_widths
 from pruning.engine.landing import land

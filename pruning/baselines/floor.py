@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from mcu.budget import Budget, Resources
-from mcu.cost.resources import ResourceModel
+from mcu.resource_model import ResourceModel
 from pruning.engine.landing import smallest
 from pruning.engine.network import Structure
 from pruning.training.problem import Infeasible, Problem

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from pruning.methods import Compression
 from pruning.training.evaluation import normalise
 from pruning.training.job import Job
 from pruning.training.pretraining import pretrain, pretrained_steps
-from pruning.training.problem import Infeasible, Problem, Settings
+from pruning.training.problem import CannotTakeError, Infeasible, Problem, Settings
 from pruning.training.recipe import TRAINING
 
 PRUNING_FRACTION = 0.5
@@ -104,6 +105,8 @@ class PeerPruning(Compression):
         """Pre-train, find the ratio of each round by bisection, prune."""
         scope, dense = self._scope(job.hyperparameters), job.network.dense
         rounds = Rounds.of(job.hyperparameters, job.float_steps)
+        if job.step == 0:
+            self._pruned(job, self._largest(job), scope, self.gradients(job))  # before any training: can it be done?
         yield from pretrain(job, rounds.steps[0], lambda: self.sparsify(job), kind=self.learning(job))
         for step, share in zip(rounds.steps, rounds.shares, strict=True):
             yield from job.train("pruning", step)
@@ -149,9 +152,7 @@ class PeerPruning(Compression):
     def _prune(self, job: Job, target: Budget, scope: str, *, last: bool) -> Infeasible | None:
         """Prune to a target; an answer if the last target cannot be met (an earlier one is then left out)."""
         gradients = self.gradients(job)
-        largest = 1 - _least_channels(job.network.module) * len(job.network.graph.groups) / int(
-            job.network.graph.widths.sum()
-        )
+        largest = self._largest(job)
         network = first_fit(
             lambda cut: self._pruned(job, cut * largest, scope, gradients), lambda n: used_by(n, job.problem), target
         )
@@ -162,6 +163,11 @@ class PeerPruning(Compression):
             return Infeasible("over budget at every pruning ratio", least)
         return None
 
+    def _largest(self, job: Job) -> float:
+        """The ratio that leaves every layer its least number of channels."""
+        graph = job.network.graph
+        return 1 - _least_channels(job.network.module) * len(graph.groups) / int(graph.widths.sum())
+
     def _pruned(self, job: Job, ratio: float, scope: str, gradients: Gradients) -> fx.GraphModule:
         """A copy of the network without ``ratio`` of its channels."""
         network = copy.deepcopy(job.network.module)
@@ -170,10 +176,29 @@ class PeerPruning(Compression):
         network.eval()
         with torch.random.fork_rng(devices=[]):  # criteria that draw do so alike at every ratio, or bisection would err
             torch.manual_seed(job.settings.seed)
-            pruner = self.pruner(network, job, ratio, scope)
-            pruner.importance = Protected(pruner.importance, _least_channels(network))
-            pruner.step()
+            with said_by_the_library():
+                pruner = self.pruner(network, job, ratio, scope)
+                pruner.importance = Protected(pruner.importance, _least_channels(network))
+                pruner.step()
+                with torch.no_grad():  # it may leave layers that do not fit each other
+                    network(torch.zeros(1, *job.problem.input_shape, device=job.trainer.device))
         return network
+
+
+@contextmanager
+def said_by_the_library() -> Iterator[None]:
+    """What Torch-Pruning cannot do with a network as an answer: it raises whatever its assumptions run into.
+
+    Raises:
+        CannotTakeError: with what the library said.
+    """
+    try:
+        yield
+    except (InputError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        lines = str(error).splitlines() or [""]
+        raise CannotTakeError(f"Torch-Pruning: {type(error).__name__}: {lines[0]}") from error
 
 
 @dataclass(frozen=True)

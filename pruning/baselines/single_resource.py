@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mcu.budget import RESOURCES, Budget
-from mcu.cost.resources import ResourceModel
+from mcu.resource_model import ResourceModel
 from pruning.baselines.uniform import uniform_widths
 from pruning.differentiable import DifferentiablePruning
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch_pruning as tp
 from torch import fx
 
-from pruning.baselines.peer import PeerPruning
+from pruning.baselines.peer import PeerPruning, said_by_the_library
 from pruning.training.job import Job
 
 
@@ -23,7 +23,9 @@ class SparsePeerPruning(PeerPruning):
     def sparsify(self, job: Job) -> None:
         """Regularise from here to the first pruning."""
         scope = str(job.hyperparameters.get("scope", self.scope))
-        job.trainer.gradient_hook = self.pruner(job.network.module, job, 0.5, scope).regularize
+        with said_by_the_library():
+            regularize = self.pruner(job.network.module, job, 0.5, scope).regularize
+        job.trainer.gradient_hook = said_by_the_library()(regularize)
 
     def learning(self, job: Job) -> str:
         """The method, its scope and the regulariser's weight."""

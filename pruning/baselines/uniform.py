@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mcu.budget import Budget
-from mcu.cost.resources import ResourceModel
+from mcu.resource_model import ResourceModel
 from pruning.baselines.floor import below_floor
 from pruning.engine.widths import first_fit
 from pruning.methods import Compression

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from mcu.budget import RESOURCES, Budget
-from mcu.cost.resources import ResourceModel
+from mcu.resource_model import ResourceModel
 from pruning.engine.gates import GateBank
 
 ANNEAL_FRACTION = 0.8

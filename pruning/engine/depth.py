@@ -15,10 +15,10 @@ import numpy as np
 from torch import fx, nn
 
 from mcu.budget import Budget, Resources
-from mcu.cost.resources import ResourceModel
 from mcu.graph.graph import Graph
+from mcu.graph.kinds import Kind
 from mcu.graph.trace import Traced
-from mcu.int8.model import Kind
+from mcu.resource_model import ResourceModel
 from pruning.engine.landing import smallest
 from pruning.engine.network import Structure
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from mcu.budget import RESOURCES, Budget, Resources, amount
-from mcu.cost.resources import ResourceModel
 from mcu.errors import InputError
+from mcu.resource_model import ResourceModel
 
 LARGEST_CUT = 1 / 16
 """Largest fraction of a group's channels that landing cuts at once; never more than half of the excess asks for."""

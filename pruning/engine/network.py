@@ -10,9 +10,9 @@ import torch
 from torch import fx, nn
 
 from mcu.budget import Resources
-from mcu.cost.resources import ResourceModel
 from mcu.graph.graph import Graph
 from mcu.graph.trace import Traced, trace
+from mcu.resource_model import ResourceModel
 from mcu.runtime import Runtime
 from pruning.engine import surgery, widening
 

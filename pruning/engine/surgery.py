@@ -14,8 +14,8 @@ from torch import fx, nn
 
 from mcu.errors import InputError
 from mcu.graph.graph import FIXED, Graph, Tensor
+from mcu.graph.kinds import Kind
 from mcu.int8.folded_net import FoldedNet
-from mcu.int8.model import Kind
 from pruning.engine.gates import Gated, gated
 
 NEW = -1

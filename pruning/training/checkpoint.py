@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+
+from mcu.files import write_atomic
 
 MANIFEST = "checkpoint.json"
 FORMAT = 2
@@ -24,16 +25,15 @@ StateDict = dict[str, Any]
 
 def write_checkpoint(folder: Path, state: StateDict) -> None:
     """Replace the folder's checkpoint in one step: a crash leaves the old one or the new one, never half of either."""
-    folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, torch.Tensor] = {}
     plain = _without_tensors(state, "", tensors)
     data = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
     digest = hashlib.sha256(data).hexdigest()
     target = folder / f"checkpoint-{digest[:16]}.safetensors"
-    _write(target, data)
+    write_atomic(target, data)
     manifest = {"format": FORMAT, "file": target.name, "sha256": digest, "state": plain}
     text = json.dumps(manifest, sort_keys=True)
-    _write(folder / MANIFEST, json.dumps({"manifest": text, "sha256": _digest(text)}).encode())
+    write_atomic(folder / MANIFEST, json.dumps({"manifest": text, "sha256": _digest(text)}).encode())
     for old in folder.glob("checkpoint-*.safetensors"):
         if old != target:
             old.unlink(missing_ok=True)
@@ -102,9 +102,3 @@ def _with_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _write(target: Path, data: bytes) -> None:
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    partial.write_bytes(data)
-    os.replace(partial, target)

@@ -113,6 +113,10 @@ class DivergedError(Exception):
     """The loss is not a finite number."""
 
 
+class CannotTakeError(Exception):
+    """A method, or the library it uses, has no way to change this network; others may."""
+
+
 @dataclass(frozen=True)
 class Infeasible:
     """A method's answer when it cannot meet the budget: why, and the least it can reach."""

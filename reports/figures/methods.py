@@ -113,6 +113,7 @@ def outcomes_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Figu
         ("complete", "complete", "#4c9a6a"),
         ("infeasible", "over its budget", "#e0a030"),
         ("stopped", "stopped early", "#9aa4af"),
+        ("cannot", "method cannot take the network", "#6f5f90"),
         ("failed", "failed", BAD),
     )
     figure = new_figure(width, 0.9 + 0.36 * len(look.order))

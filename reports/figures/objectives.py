@@ -9,8 +9,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mcu.budget import RESOURCES
-from reports.figures.scales import PercentTicks, log_ticks, short_bytes, short_count
+from mcu.budget import RESOURCES, amount
+from reports.figures.scales import PercentTicks, log_ticks
 from reports.figures.style import SOFT, Look, legend_below, new_figure, rasterise
 from reports.fronts import Floats, nondominated
 from reports.metric import metric_title
@@ -77,9 +77,8 @@ def _upright(axes: Axes, at: int, low: float, high: float) -> None:
         places = [((tick - low) / (high - low), f"{100 * tick:.0f} %") for tick in ticks]
     else:
         name = RESOURCES[at - 1]
-        write = short_count if name == "macs" else short_bytes
         ticks = log_ticks(low, high, name, most=7)
-        places = [(1 - np.log(tick / low) / np.log(high / low), write(tick)) for tick in ticks]
+        places = [(1 - np.log(tick / low) / np.log(high / low), amount(name, tick)) for tick in ticks]
     for place, label in places:
         axes.plot([at, at + 0.03], [place, place], color=SOFT, linewidth=0.9, zorder=3)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.75}

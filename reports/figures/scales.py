@@ -8,25 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, Formatter, FuncFormatter, MaxNLocator, NullLocator
 
+from mcu.budget import amount
 from reports.figures.style import SOFT
 
 _DURATIONS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 _LABEL_GAP = 0.062  # least distance of two device labels, as a share of the axes' width
-
-
-def short_bytes(value: float) -> str:
-    """``65536`` as ``64 KB``, ``1572864`` as ``1.5 MB``."""
-    if value >= 1024**2:
-        return f"{value / 1024**2:g} MB"
-    return f"{value / 1024:g} KB" if value >= 1024 else f"{value:g} B"
-
-
-def short_count(value: float) -> str:
-    """``2500000`` as ``2.5M``."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:g}{unit}"
-    return f"{value:g}"
 
 
 def log_ticks(low: float, high: float, resource: str, most: int = 9) -> list[float]:
@@ -68,9 +54,14 @@ def even_ticks(low: float, high: float, unit: float = 1.0, most: int = 6) -> lis
     return []
 
 
+def unit_of_time(seconds: float) -> tuple[float, str]:
+    """The largest unit of which so many seconds are two or more: its length in seconds, and its name."""
+    return next((pair for pair in _DURATIONS if seconds >= 2 * pair[0]), _DURATIONS[-1])
+
+
 def duration_axis(axes: Axes, seconds: float) -> tuple[float, str]:
-    """Ticks for an x axis up to so many seconds; returns what to divide seconds by, and the name of the unit."""
-    size, unit = next((pair for pair in _DURATIONS if seconds >= 2 * pair[0]), _DURATIONS[-1])
+    """Ticks for an x axis up to so many seconds; returns the unit of them, as `unit_of_time`."""
+    size, unit = unit_of_time(seconds)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     return size, unit
@@ -86,8 +77,7 @@ def resource_axis(axes: Axes, values: Sequence[float], resource: str, most: int 
     axes.set_xlim(*limits)
     axes.xaxis.set_major_locator(FixedLocator(log_ticks(*limits, resource, most)))
     axes.xaxis.set_minor_locator(NullLocator())
-    write = short_count if resource == "macs" else short_bytes
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(resource, value)))
     return limits
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from reports.figures.scales import unit_of_time
 from reports.figures.style import BAD, Look, legend_below, new_figure, rasterise
 
 
@@ -27,7 +28,7 @@ def timeline_figure(
     start = min(span[1] for span in spans)
     lanes = list(dict.fromkeys(lane for lane, *_ in sorted(spans, key=lambda span: span[0])))
     longest = max(span[2] for span in spans) - start
-    size, unit = (3600.0, "hours") if longest > 2 * 3600 else (60.0, "minutes") if longest > 120 else (1.0, "seconds")
+    size, unit = unit_of_time(longest)
     figure = new_figure(width, 1.0 + min(0.26 * len(lanes), 4.0))
     axes = figure.add_subplot()
     for at, lane in enumerate(lanes):
@@ -69,7 +70,7 @@ def _attempt_spans(table: pd.DataFrame, attempts: Sequence[Mapping[str, Any]]) -
             continue
         key = attempt.get("worker_host"), attempt.get("worker_pid")
         lane = workers.setdefault(key, f"worker {len(workers) + 1}")
-        failed = attempt.get("reason") not in ("complete", "infeasible", "stopped")
+        failed = attempt.get("reason") not in ("complete", "infeasible", "stopped", "cannot")
         spans.append((lane, begin, end, str(method_of.get(attempt.get("number"))), failed))
     return spans
 

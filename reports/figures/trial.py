@@ -11,7 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from mcu.budget import RESOURCES
-from reports.figures.scales import even_ticks, short_bytes
+from mcu.units import format_bytes
+from reports.figures.scales import even_ticks
 from reports.figures.style import BAD, GRID, INK, SOFT, new_figure
 from reports.figures.trajectories import LINES, EpochReports, course_of, draw_accuracy, draw_use
 from reports.metric import TITLES
@@ -103,7 +104,7 @@ def _memory_panel(axes: Axes, memory: Sequence[tuple[str, int]], bound: float | 
                     loc="best", fontsize="x-small")  # fmt: skip
     high = max(peak, bound or 0, 1024) * 1.05
     ticks = even_ticks(0, high, 1024.0)
-    axes.set_xticks(ticks, [short_bytes(tick) if tick else "0" for tick in ticks])
+    axes.set_xticks(ticks, [format_bytes(tick) if tick else "0" for tick in ticks])
     axes.set_xlim(0, high)
     _note_if_empty(axes, shown, "the model file is not at hand")
 

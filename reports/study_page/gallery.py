@@ -9,13 +9,12 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mcu.budget import RESOURCES
+from mcu.budget import RESOURCES, amount
 from reports.comparison.comparison import Cell
 from reports.figures.accuracy import accuracy_figure
 from reports.figures.methods import methods_figure, outcomes_figure, use_figure
 from reports.figures.objectives import objectives_figure, slices_figure
 from reports.figures.progress import attainment_figure, hypervolume_figure
-from reports.figures.scales import short_bytes, short_count
 from reports.figures.style import BAD, GRID, INK, PALETTE, SOFT, Look, Style, encode, styled
 from reports.figures.timeline import timeline_figure
 from reports.figures.trajectories import trajectory_figure, widths_figure
@@ -78,12 +77,11 @@ _THEME = {
 
 def budget_limits(table: pd.DataFrame, resource: str) -> dict[str, float]:
     """Where each budget ends on one resource: by device name, else by the bound itself."""
-    write = short_count if resource == "macs" else short_bytes
     rows = budgets(table)
     found: dict[str, float] = {}
     for device, bound in zip(rows["device"], rows[f"budget_{resource}"], strict=True):
         if bound > 0:
-            found[device or write(bound)] = float(bound)
+            found[device or amount(resource, bound)] = float(bound)
     return found
 
 

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from mcu.budget import RESOURCES
 from mcu.errors import InputError
+from mcu.units import format_duration
 from reports.comparison.comparison import compare_methods, duels
 from reports.csv_cells import safe_cell
 from reports.figures.style import Look, Style
@@ -27,7 +28,8 @@ from reports.metric import metric_of, metric_title
 from reports.study import StudyInfo
 from reports.study_page.gallery import Drawing, draw_all
 from reports.study_page.page_data import answer_rows, scatter_data, shown_rows, trial_header, trial_rows
-from reports.study_page.tables import Table, duels_table, failures_table, lineage_table, methods_table, winners_table
+from reports.study_page.tables import duels_table, failures_table, lineage_table, methods_table, winners_table
+from reports.table import Table
 from reports.trials import budgets, methods, tidy
 from reports.winners import Winner, accuracy_front, winners
 
@@ -185,7 +187,7 @@ def _facts(table: pd.DataFrame) -> dict[str, Any]:
         "networks": list(dict.fromkeys(name for name in table["network"] if name)),
         "seeds": sorted({int(seed) for seed in table["seed"]})[:24],
         "cpu_hours": f"{hours:,.1f}",
-        "wall": "" if pd.isna(span) else _duration(span.total_seconds()),
+        "wall": "" if pd.isna(span) else format_duration(span.total_seconds()),
         "span": "" if pd.isna(span) else f"{table['started_at'].min():%Y-%m-%d %H:%M} UTC",
         "dense": _dense(table),
     }
@@ -194,12 +196,6 @@ def _facts(table: pd.DataFrame) -> dict[str, Any]:
 def _dense(table: pd.DataFrame) -> dict[str, float]:
     known = table.dropna(subset=[f"dense_{name}" for name in RESOURCES])
     return {name: float(known[f"dense_{name}"].iloc[0]) for name in RESOURCES} if len(known) else {}
-
-
-def _duration(seconds: float) -> str:
-    if seconds >= 7200:
-        return f"{seconds / 3600:,.1f} h"
-    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
 
 
 def _inline(drawing: Drawing) -> dict[str, Any]:

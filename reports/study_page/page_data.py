@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mcu.budget import RESOURCES, Budget
-from reports.figures.scales import log_ticks, short_bytes, short_count
+from mcu.budget import RESOURCES, Budget, amount
+from reports.figures.scales import log_ticks
 from reports.figures.style import Look
 from reports.latency import latency_text
 from reports.study import StudyInfo
 from reports.study_page.gallery import budget_limits
-from reports.study_page.tables import WRITE, accuracy_interval, percent
+from reports.study_page.tables import accuracy_interval, used
+from reports.table import percent
 from reports.trials import RESOURCE_TITLES, budgets
 from reports.winners import Winner, accuracy_front
 
@@ -85,14 +86,14 @@ def _device_hint(device: Mapping[str, Any]) -> str:
 
 
 def _use(trial: pd.Series, bounds: Mapping[str, float], name: str) -> dict[str, Any]:
-    bound, write = bounds.get(name), WRITE[name]
+    bound = bounds.get(name)
     share = None if bound is None else float(trial[name] / bound)
     return {
         "name": RESOURCE_TITLES[name],
-        "text": write(trial[name]),
+        "text": used(name, trial[name]),
         "share": None if share is None else f"{100 * share:.0f} %",
         "width": 0 if share is None else round(100 * min(share, 1.0), 1),
-        "bound": "" if bound is None else write(bound),
+        "bound": "" if bound is None else used(name, bound),
     }
 
 
@@ -145,13 +146,12 @@ def scatter_data(table: pd.DataFrame, rows: Sequence[int], look: Look) -> dict[s
 def _scatter_axis(table: pd.DataFrame, name: str, look: Look) -> dict[str, Any]:
     values = table.loc[table["known"] & (table[name] > 0), name]
     low, high = (values.min() / 1.15, values.max() * 1.15) if len(values) else (1024.0, 1024.0**2)
-    write = short_count if name == "macs" else short_bytes
     return {
         "name": name,
         "title": RESOURCE_TITLES[name],
         "low": float(low),
         "high": float(high),
-        "ticks": [[tick, write(tick)] for tick in log_ticks(low, high, name)],
+        "ticks": [[tick, amount(name, tick)] for tick in log_ticks(low, high, name)],
         "limits": [[label, bound] for label, bound in budget_limits(table, name).items() if low <= bound <= high],
         "fronts": [_front_points(table, name, method) for method in look.order],
         "overall": _front_points(table, name, None),
@@ -175,7 +175,7 @@ def trial_rows(table: pd.DataFrame, rows: Sequence[int]) -> list[dict[str, Any]]
             _cell(trial["state"]),
             _cell(percent(trial["val_accuracy"], 2), trial["val_accuracy"]),
             _cell(percent(trial["accuracy"], 2), trial["accuracy"]),
-            *(_cell(WRITE[name](trial[name]), trial[name]) for name in RESOURCES),
+            *(_cell(used(name, trial[name]), trial[name]) for name in RESOURCES),
             _cell(percent(use, 0), use),
             _cell(f"{trial['duration_s']:,.0f} s" if np.isfinite(trial["duration_s"]) else "–", trial["duration_s"]),
             _cell(str(trial["seed"]), trial["seed"]),

@@ -1,87 +1,26 @@
-"""The tables of a report as plain cells, and those cells as CSV, Markdown and LaTeX."""
+"""The tables of a report as plain cells."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mcu.budget import RESOURCES
+from mcu.budget import RESOURCES, amount
 from reports.comparison.comparison import Cell, Duel
-from reports.csv_cells import safe_cell
 from reports.intervals import wilson
 from reports.latency import latency_ms, milliseconds
 from reports.lineage import tree
 from reports.study import StudyInfo
+from reports.table import Table, percent
 from reports.winners import Winner
 
 
-@dataclass(frozen=True)
-class Table:
-    """A small table of texts with a title."""
-
-    name: str
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    def as_csv(self) -> str:
-        """Comma-separated, header first."""
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(map(safe_cell, self.header))
-        writer.writerows(map(safe_cell, row) for row in self.rows)
-        return stream.getvalue()
-
-    def as_markdown(self) -> str:
-        """A GitHub table."""
-        lines = [self.header, ("---",) * len(self.header), *self.rows]
-        return "".join("| " + " | ".join(_escape(cell, _MARKDOWN) for cell in line) + " |\n" for line in lines)
-
-    def as_latex(self) -> str:
-        """A booktabs ``tabular``."""
-        body = [" & ".join(_escape(cell, _LATEX) for cell in line) + r" \\" for line in self.rows]
-        head = " & ".join(_escape(cell, _LATEX) for cell in self.header) + r" \\"
-        columns = "l" + "r" * (len(self.header) - 1)
-        lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
-        return "\n".join([*lines, r"\end{tabular}", ""])
-
-
-_MARKDOWN = {"\\": "\\\\", "|": "\\|", "\n": " ", "<": "&lt;"}
-_LATEX = {
-    **{"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"},
-    **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "×": r"$\times$", "\n": " "},
-}
-
-
-def _escape(text: str, table: dict[str, str]) -> str:
-    return "".join(table.get(character, character) for character in text)
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """``0.934`` as ``93.4 %``; a dash when missing."""
-    return "–" if value is None or not np.isfinite(value) else f"{100 * value:.{digits}f} %"
-
-
-def kilobytes(value: float | None) -> str:
-    """Bytes in KB (1024) with one decimal; a dash when missing."""
-    return "–" if value is None or not np.isfinite(value) else f"{value / 1024:,.1f} KB"
-
-
-def millions(value: float | None) -> str:
-    """A count in millions, thousands below a tenth of a million; a dash when missing."""
-    if value is None or not np.isfinite(value):
-        return "–"
-    return f"{value / 1e6:,.2f} M" if value >= 1e5 else f"{value / 1e3:,.1f} k"
-
-
-TITLES = ("flash", "SRAM", "MACs")
-WRITE = {"flash": kilobytes, "sram": kilobytes, "macs": millions}
+def used(resource: str, value: float | None) -> str:
+    """So much of a resource, rounded; a dash when missing."""
+    return "–" if value is None or not np.isfinite(value) else amount(resource, value, rounded=True)
 
 
 def accuracy_interval(accuracy: float, study: StudyInfo) -> tuple[float, float] | None:
@@ -107,12 +46,12 @@ def winners_table(
         trial = table.iloc[winner.row]
         interval = accuracy_interval(float(trial["accuracy"]), study)
         spans = "" if interval is None else f" ({100 * interval[0]:.1f}–{100 * interval[1]:.1f})"
-        used = [_used(trial, winner, name) for name in ("flash", "sram", "macs")]
-        tail: tuple[str, ...] = (percent(trial["val_accuracy"]), percent(trial["accuracy"]) + spans, *used)
+        uses = [_used(trial, winner, name) for name in ("flash", "sram", "macs")]
+        tail: tuple[str, ...] = (percent(trial["val_accuracy"]), percent(trial["accuracy"]) + spans, *uses)
         if ran:
             own = known.get(winner.device or "") if trial["device"] == winner.device else None
             estimate = latency_ms(float(trial["instructions"]), own)
-            tail += (millions(trial["instructions"]), "–" if estimate is None else milliseconds(estimate))
+            tail += (used("macs", trial["instructions"]), "–" if estimate is None else milliseconds(estimate))
         rows.append((winner.budget, str(trial["number"]), str(trial["method"]), *tail))
     header: tuple[str, ...] = ("budget", "trial", "method", "validation", "test (95 %)", "flash", "SRAM", "MACs")
     header += ("instructions", "latency (estimate)") if ran else ()
@@ -120,7 +59,7 @@ def winners_table(
 
 
 def _used(trial: pd.Series, winner: Winner, name: str) -> str:
-    text = WRITE[name](trial[name])
+    text = used(name, trial[name])
     bound = winner.bounds.get(name)
     return text if bound is None else f"{text} ({100 * trial[name] / bound:.0f} %)"
 
@@ -165,12 +104,23 @@ def lineage_table(table: pd.DataFrame) -> Table:
             f"{step.branch}{step.trial['number']}", step.trial["method"], step.trial["budget"], step.trial["state"],
             percent(_number(step.trial["val_accuracy"]), 2),
             "–" if step.change is None else f"{100 * step.change:+.2f}",
-            *(WRITE[name](_number(step.trial[name])) for name in RESOURCES),
+            *(used(name, _number(step.trial[name])) for name in RESOURCES),
             "–" if step.trial["duration_s"] is None else f"{step.trial['duration_s']:,.0f} s",
         )
         for step in tree(trials)
     ]  # fmt: skip
-    header = ("trial", "method", "budget", "state", "validation", "points to its ancestor", *TITLES, "time")
+    header = (
+        "trial",
+        "method",
+        "budget",
+        "state",
+        "validation",
+        "change",
+        "flash",
+        "SRAM",
+        "MACs",
+        "time",
+    )
     return Table("lineage", "Lineage", header, tuple(rows))
 
 
@@ -180,7 +130,7 @@ def _number(value: Any) -> float | None:
 
 def failures_table(table: pd.DataFrame) -> Table:
     """Every reason for which trials did not give a feasible model: how many, of which methods, which trials."""
-    bad = table[table["state"].isin(["failed", "infeasible", "stopped"])]
+    bad = table[table["state"].isin(["failed", "infeasible", "stopped", "cannot"])]
     rows = []
     for (state, reason), trials in bad.groupby(["state", bad["reason"].fillna("no reason given")], sort=False):
         numbers = [str(number) for number in trials["number"]]

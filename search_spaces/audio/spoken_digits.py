@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mcu.errors import InputError
+from mcu.files import write_atomic
 from mcu.front_end import Features, FrontEnd
 from search_spaces.audio import mixing
 from search_spaces.audio.features import features_of
@@ -20,7 +21,7 @@ from search_spaces.audio.wav import read_wav
 from search_spaces.paths import user_path
 from search_spaces.tasks.digest import Source, digest_of
 from search_spaces.tasks.download import downloaded
-from search_spaces.tasks.store import cache_folder, write_whole
+from search_spaces.tasks.store import cache_folder
 from search_spaces.tasks.task import Task, assemble
 
 RATE = 8000
@@ -184,7 +185,7 @@ def _varied(recorded: Sequence[tuple[str, np.ndarray]], copies: int, front_end: 
     with suppress(OSError):  # a cache that cannot be written is done without
         written = BytesIO()
         np.save(written, made)
-        write_whole(path, written.getvalue())
+        write_atomic(path, written.getvalue())
     return made
 
 

@@ -19,9 +19,9 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from mcu.errors import InputError
+from mcu.files import write_atomic
 from search_spaces.audio import mixing
 from search_spaces.audio.voices import Voice, speak, split_of
-from search_spaces.tasks.store import write_whole
 
 RATE = 16_000
 KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -133,7 +133,7 @@ def _make(what: str, todo: Sequence[Piece], total: int, progress: Progress) -> N
 
 def _make_one(piece: Piece) -> None:
     path, make = piece
-    write_whole(path, make())
+    write_atomic(path, make())
 
 
 def _words_of(voice: Voice, takes: int) -> bytes:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mcu.errors import InputError
+from mcu.files import write_atomic
 from mcu.front_end import FrontEnd
-from search_spaces.tasks.store import cache_folder, mapped, stored, write_whole
+from search_spaces.tasks.store import cache_folder, mapped, stored
 from search_spaces.tasks.task import SPLITS, Task
 
 ARRAYS = (*(f"{axis}_{split}" for split in SPLITS for axis in "xy"), "groups_test")
@@ -59,4 +60,4 @@ def _write(manifest: Path, task: Task) -> None:
     fields: dict[str, Any] = {name: getattr(task, name) for name in TEXTS}
     fields["front_end"] = task.front_end and asdict(task.front_end)
     fields["arrays"] = {name: stored(x).name for name, x in arrays.items()}
-    write_whole(manifest, json.dumps(fields | {"format": FORMAT}).encode())
+    write_atomic(manifest, json.dumps(fields | {"format": FORMAT}).encode())

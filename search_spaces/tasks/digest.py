@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-from search_spaces.tasks.store import cache_folder, write_whole
+from mcu.files import write_atomic
+from search_spaces.tasks.store import cache_folder
 
 CHUNK = 2**20
 SETTLED_S = 2.0
@@ -56,7 +57,7 @@ def content_digest(path: Path) -> str:
     newest = max((max(state.st_mtime, state.st_ctime) for _, _, state in files), default=0.0)
     if time.time() - newest > SETTLED_S:
         try:
-            write_whole(memory, json.dumps({"stamp": stamp, "digest": digest}).encode())
+            write_atomic(memory, json.dumps({"stamp": stamp, "digest": digest}).encode())
         except OSError:
             return digest
     return digest

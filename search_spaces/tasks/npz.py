@@ -12,8 +12,9 @@ from typing import BinaryIO
 import numpy as np
 
 from mcu.errors import InputError
+from mcu.files import write_atomic
 from search_spaces.tasks.digest import content_digest, digest_of
-from search_spaces.tasks.store import LARGE, cache_folder, write_parts
+from search_spaces.tasks.store import LARGE, cache_folder
 
 CHUNK = 4 * 2**20
 LOCAL_HEADER = 30
@@ -61,7 +62,7 @@ def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np
     unpacked = cache_folder() / "unpacked" / f"{digest_of(content_digest(path), member.filename)}.npy"
     if not unpacked.is_file():
         with archive.open(member) as stream:
-            write_parts(unpacked, iter(lambda: stream.read(CHUNK), b""))
+            write_atomic(unpacked, iter(lambda: stream.read(CHUNK), b""))
     return np.load(unpacked, mmap_mode="c", allow_pickle=False)
 
 

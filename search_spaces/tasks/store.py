@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 
@@ -50,24 +49,6 @@ def kept_rows(rows: Rows) -> np.ndarray:
         except OSError:
             return rows.array()
     return rows.array()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it appears whole or not at all, its folders made if need be."""
-    write_parts(path, iter([content]))
-
-
-def write_parts(path: Path, parts: Iterable[bytes]) -> None:
-    """``write_whole`` for content that comes in parts."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    try:
-        with partial.open("wb") as file:
-            for part in parts:
-                file.write(part)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def mapped(path: Path) -> np.ndarray:

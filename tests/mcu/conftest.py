@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from mcu.graph.kinds import Activation, Kind
 from mcu.graph.windows import output_size, same_padding
-from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
+from mcu.int8.model import Int8Model, QOp, QTensor
 
 RECTIFIED = (Activation.RELU, Activation.RELU6)
 

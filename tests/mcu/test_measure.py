@@ -4,7 +4,8 @@ import pytest
 from mcu import measure
 from mcu.cost.arena import greedy_plan, lifetimes
 from mcu.errors import InputError
-from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
+from mcu.graph.kinds import Activation, Kind
+from mcu.int8.model import Int8Model, QOp, QTensor
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import ReferenceMismatchError, check_against_interpreter, evaluate, live_memory, measure_model
 from mcu.tflite import tflm

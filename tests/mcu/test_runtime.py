@@ -3,11 +3,11 @@ import pytest
 
 from mcu.budget import Budget, Resources
 from mcu.cost.deployment import write_deployment
-from mcu.cost.resources import ResourceModel
 from mcu.errors import InputError
 from mcu.firmware import toolchain
-from mcu.graph.structure import structure_of
 from mcu.graph.trace import trace
+from mcu.int8.structure import structure_of
+from mcu.resource_model import ResourceModel
 from mcu.runtime import Runtime, RuntimeName
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcu.errors import InputError
-from mcu.units import format_bytes, format_count, parse_bytes, parse_count
+from mcu.units import format_bytes, format_count, format_duration, parse_bytes, parse_count
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,21 @@ def test_sizes_print_short_when_even(value, text):
 )
 def test_counts_print_short_when_round(value, text):
     assert format_count(value) == text
+
+
+def test_rounded_amounts_have_one_unit_and_fixed_decimals():
+    assert [format_bytes(value, rounded=True) for value in (0, 63_580, 2 * 1024**2)] == [
+        "0.0 KB",
+        "62.1 KB",
+        "2,048.0 KB",
+    ]
+    assert [format_count(value, rounded=True) for value in (99_900, 4_400_000)] == ["99.9 k", "4.40 M"]
+
+
+def test_durations_are_whole_in_their_two_largest_units():
+    assert [format_duration(s) for s in (0, 12.2, 59.6, 200, 7500, 100 * 3600)] == [
+        "0 s", "12 s", "1 min 00 s", "3 min 20 s", "2 h 05 min", "100 h 00 min",
+    ]  # fmt: skip
 
 
 @given(st.integers(0, 2**62))

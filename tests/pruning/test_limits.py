@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from mcu.budget import Budget, Resources
-from mcu.cost.resources import ResourceModel
 from mcu.graph.graph import bundle
+from mcu.graph.kinds import Kind
 from mcu.graph.trace import trace
-from mcu.int8.model import Kind
+from mcu.resource_model import ResourceModel
 from pruning.differentiable import DifferentiablePruning, Phases, compression
 from pruning.engine import surgery
 from pruning.methods import method

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcu.cost.arena import greedy_plan, lifetimes, peak_live, plan_activations, predict_arena, smallest_arena
-from mcu.graph.structure import structure_of
+from mcu.int8.structure import structure_of
 from mcu.tflite import tflm
 from mcu.tflite.writer import write_tflite
 

@@ -35,9 +35,9 @@ from mcu.firmware.random_nets import (
     separable_net,
 )
 from mcu.firmware.stack import stack_bytes
-from mcu.graph.structure import structure_of
 from mcu.int8.model import Int8Model
 from mcu.int8.reference_interpreter import ReferenceInterpreter
+from mcu.int8.structure import structure_of
 
 ADVICE = toolchain().advice()
 if ADVICE:

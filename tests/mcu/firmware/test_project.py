@@ -18,9 +18,10 @@ from mcu.firmware.flags import HOST_FLAGS
 from mcu.firmware.memory import ALIGNMENT, plan_memory
 from mcu.firmware.project import KERNEL_SOURCES
 from mcu.firmware.random_nets import RandomNet, every_operator_net, plain_net, random_net, residual_net, separable_net
-from mcu.graph.structure import structure_of
-from mcu.int8.model import Int8Model, Kind
+from mcu.graph.kinds import Kind
+from mcu.int8.model import Int8Model
 from mcu.int8.reference_interpreter import ReferenceInterpreter
+from mcu.int8.structure import structure_of
 
 SANITISERS = ("-fsanitize=undefined,address", "-fno-sanitize-recover=all")
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) on this computer")

@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from mcu.cost.arena import lifetimes, peak_live
-from mcu.cost.resources import ResourceModel
 from mcu.errors import InputError
 from mcu.graph.graph import FIXED
-from mcu.graph.structure import structure_of_graph
+from mcu.graph.kinds import Activation, Kind
 from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
-from mcu.int8.model import Activation, Kind
+from mcu.int8.structure import structure_of_graph
+from mcu.resource_model import ResourceModel
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
 from search_spaces.networks.registry import BUILT_IN

@@ -5,11 +5,11 @@ from torch import nn
 
 from mcu.cost.arena import predict_arena
 from mcu.errors import InputError
-from mcu.graph.structure import structure_of, structure_of_graph
 from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import correct_biases, equalise, quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter, dequantise
+from mcu.int8.structure import structure_of, structure_of_graph
 from mcu.measure import model_input
 from mcu.tflite import tflm
 from mcu.tflite.flatbuffer_size import predict_flash

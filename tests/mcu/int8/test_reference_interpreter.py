@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcu.errors import InputError
+from mcu.graph.kinds import Activation, Kind
 from mcu.int8.fixed_point import high_multiply, quantise_multiplier, rescale, rounding_shift
-from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
+from mcu.int8.model import Int8Model, QOp, QTensor
 from mcu.int8.reference_interpreter import ReferenceInterpreter, dequantise, quantise_input
 from mcu.tflite import tflm
 from mcu.tflite.writer import write_tflite

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from mcu.graph.structure import structure_of
+from mcu.int8.structure import structure_of
 from mcu.tflite.flatbuffer_size import metadata_bytes, predict_flash
 from mcu.tflite.writer import write_tflite
 

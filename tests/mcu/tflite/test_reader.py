@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcu.errors import InputError
-from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
+from mcu.graph.kinds import Activation, Kind
+from mcu.int8.model import Int8Model, QOp, QTensor
 from mcu.tflite.reader import read_tflite
 from mcu.tflite.writer import write_tflite
 

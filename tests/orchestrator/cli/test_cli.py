@@ -58,7 +58,7 @@ def store_with_password():
 @pytest.fixture
 def sweep_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A sweep file, and the fake worker behind ``launch``."""
-    monkeypatch.setattr("orchestrator.planning.preflight.check_sweep", lambda sweep: {"name": "toy"})
+    monkeypatch.setattr("orchestrator.launch.check_sweep", lambda sweep: {"name": "toy"})
     real = RunOptions
     monkeypatch.setattr(
         orchestrator.running.run, "RunOptions", lambda **given: real(**given, worker="fake_worker:run_trial")
@@ -201,7 +201,7 @@ def test_a_simulated_launch_is_a_study_of_its_own(sweep_file, capsys):
         (["resume"], "no database mcusweep.db"),
         (["launch", "none.toml"], "none.toml: no such file"),
         (["launch"], "Missing argument 'SWEEP.toml'"),
-        (["launch", "sweep.toml", "--executor", "cloud"], "--executor 'cloud': must be one of ray, local, simulated"),
+        (["launch", "sweep.toml", "--executor", "cloud"], "executor 'cloud': must be one of ray, local, simulated"),
         (["launch", "sweep.toml", "--set", "methods.names=['magic']"], "unknown method 'magic'"),
         (["launch", "sweep.toml", "--set", "methods.names=['l1']"], "hyperparameters.quality: no method"),
         (["launch", "sweep.toml", "--set", "budgets.list=[{flash='1furlong'}]"], "1furlong"),
@@ -306,3 +306,13 @@ def test_export_checks_hashes_and_leaves_nothing_half_written(database, folder, 
     assert not (folder / "out").exists()
     assert cli.run(["export", "0", "--output", "out"]) == 2
     assert "has no file 'model'" in capsys.readouterr().err
+
+
+def test_many_columns_fit_any_terminal_one_below_the_other(database, capsys):
+    assert cli.run(["query", "--vertical", "--columns", "number,study,val_accuracy,flash,reason"]) == 0
+    first, *rest = capsys.readouterr().out.split("\n\n")
+    assert [line.split()[0] for line in first.splitlines()] == ["number", "study", "val_accuracy", "flash", "reason"]
+    assert first.splitlines()[0] == "number        0"
+    assert rest
+    assert cli.run(["query", "--format", "vertical"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) < 90

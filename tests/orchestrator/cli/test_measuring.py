@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mcu.int8.model import Activation, Int8Model, Kind, QOp, QTensor
+from mcu.graph.kinds import Activation, Kind
+from mcu.int8.model import Int8Model, QOp, QTensor
 from mcu.tflite import tflm
 from mcu.tflite.writer import write_tflite
 from orchestrator.cli import main as cli
@@ -56,4 +57,4 @@ def test_a_figure_that_cannot_be_written_is_one_line(tmp_path: Path, capsys):
     (tmp_path / "ours.tflite").write_bytes(write_tflite(model()))
     figure = tmp_path / "nowhere" / "memory.png"
     assert cli.run(["measure", str(tmp_path / "ours.tflite"), "--figure", str(figure)]) == 2
-    assert f"--figure {figure}: cannot be written" in capsys.readouterr().err
+    assert f"--figure {figure}: folder {figure.parent} does not exist" in capsys.readouterr().err

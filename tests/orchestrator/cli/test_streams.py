@@ -17,7 +17,7 @@ from mcu.errors import InputError
 from orchestrator.running.supervision import LINK
 from orchestrator.storage.store import Store
 from orchestrator.studies.bundle import bundle_of, write_zip
-from orchestrator.tables import write_atomic
+from orchestrator.tables import write_output
 
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full here")
@@ -138,18 +138,18 @@ def test_a_read_only_file_system_is_one_line(folder, monkeypatch):
 
     store = Store(f"sqlite:///{folder}/mcusweep.db")
     monkeypatch.setattr("zipfile.ZipFile", read_only)
-    monkeypatch.setattr(Path, "write_bytes", read_only)
+    monkeypatch.setattr(Path, "open", read_only)
     monkeypatch.setattr(Path, "unlink", read_only)
     with pytest.raises(InputError, match="Read-only file system"):
         write_zip(bundle_of(store, store.study()), folder / "a.zip")
     with pytest.raises(InputError, match="Read-only file system"):
-        write_atomic(folder / "a.csv", b"")
+        write_output(folder / "a.csv", b"")
 
 
 def test_files_keep_the_permissions_that_the_umask_leaves(tmp_path):
     before = os.umask(0o077)
     try:
-        write_atomic(tmp_path / "a.csv", b"x")
+        write_output(tmp_path / "a.csv", b"x")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.csv").stat().st_mode) == 0o600

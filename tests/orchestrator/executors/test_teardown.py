@@ -15,8 +15,7 @@ from fake_sweep import make_sweep, run
 from scripted import frame_of
 
 from mcu.errors import InputError
-from orchestrator.executors.processes import LocalProcess, descendants
-from orchestrator.executors.ray_cluster import ROOMS
+from orchestrator.processes import LocalProcess, descendants
 from orchestrator.running.run import begin_study
 from orchestrator.storage.store import Store
 
@@ -105,11 +104,6 @@ def test_nothing_of_ray_outlives_a_killed_driver_or_a_lost_head(tmp_path, make_s
             assert driver.wait(60) == 0
             assert "lost: Ray is gone: one of its processes on this machine" in driver.stdout.read()
         assert left_after(mine) == []
-
-
-def test_all_our_packages_go_to_a_cluster_elsewhere():
-    house = Path(__file__).resolve().parents[3]
-    assert set(ROOMS) == {path.parent.name for path in house.glob("*/__init__.py")} - {"tests", "benchmarks"}
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_trial(storage, tmp_path):

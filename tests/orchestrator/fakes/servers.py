@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator.executors.processes import descendants, end_all
+from orchestrator.processes import descendants, end_all
 
 
 def postgres_programs() -> Path | None:

@@ -314,7 +314,7 @@ def test_query_path_imports_nothing_heavy(database):
 
 
 def test_three_lines_of_python_reach_the_trials(database, frame):
-    from orchestrator import open_study
+    from mcusweep import open_study
 
     study = open_study("sample", database)
     small = study.trials("feasible and sram <= 32KB")

@@ -5,9 +5,10 @@ import itertools
 
 from fake_sweep import make_sweep
 
+from mcu.units import format_duration
 from orchestrator.executors.base import LossReason
 from orchestrator.planning.plan import Plan
-from orchestrator.running.progress import LineWatcher, LiveWatcher, QuietWatcher, Tally, bar, duration, make_watcher
+from orchestrator.running.progress import LineWatcher, LiveWatcher, QuietWatcher, Tally, bar, make_watcher
 from orchestrator.spec import EpochReport
 
 PLAN = Plan(make_sweep(trials=4))
@@ -72,6 +73,6 @@ def test_earlier_trials_count_and_infeasible_ones_are_never_best(result):
 
 
 def test_durations_and_bars():
-    assert [duration(s) for s in (12.2, 200, 7500)] == ["12 s", "3 min 20 s", "2 h 05 min"]
+    assert [format_duration(s) for s in (12.2, 200, 7500)] == ["12 s", "3 min 20 s", "2 h 05 min"]
     assert bar(0.5, 4) == "██░░  50%"
     assert bar(3.0, 4).startswith("████")

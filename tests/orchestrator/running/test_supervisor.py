@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.executors.processes import LocalProcess, descendants, process_alive, process_start
+from orchestrator.processes import LocalProcess, descendants, process_alive, process_start
 from orchestrator.running.supervisor import Supervisor
 
 PRELUDE = (
@@ -128,7 +128,7 @@ def test_a_reaper_ends_what_a_killed_process_leaves(tmp_path):
     note = tmp_path / "pid"
     text = (
         "import subprocess, sys, time; from pathlib import Path\n"
-        "import os; from orchestrator.executors.processes import descendants\n"
+        "import os; from orchestrator.processes import descendants\n"
         "from orchestrator.executors.reaper import Reaper\n"
         "reaper = Reaper()\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], start_new_session=True)\n"

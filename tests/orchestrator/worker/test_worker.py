@@ -12,6 +12,7 @@ from mcu.measure import measure_model
 from mcu.tflite import tflm
 from orchestrator.spec import TrialSpec
 from orchestrator.worker.trial import run_trial
+from pruning.training.problem import CannotTakeError
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
 
 pytest.importorskip("sklearn", reason="the digits of scikit-learn are the smallest real data set")
@@ -96,3 +97,14 @@ def test_a_budget_out_of_reach_is_infeasible_with_the_smallest_figures(method, t
     assert result.state == "infeasible"
     assert result.flash > 900
     assert result.violation > 0
+
+
+def test_what_a_method_cannot_take_is_a_result_with_its_reason(monkeypatch, tmp_path):
+    class Helpless:
+        def run(self, *_):
+            raise CannotTakeError("Torch-Pruning: IndexError: index 1 is out of bounds")
+
+    monkeypatch.setattr("orchestrator.worker.trial.method", lambda name: Helpless())
+    result = run_trial(spec(method="l1"), tmp_path, lambda report: True)
+    assert result.state == "cannot"
+    assert result.reason == "l1 cannot take this network: Torch-Pruning: IndexError: index 1 is out of bounds"

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from mcu.budget import Budget
-from mcu.cost.resources import ResourceModel
 from mcu.errors import InputError
 from mcu.graph.trace import trace
+from mcu.resource_model import ResourceModel
 from pruning.engine import depth, landing
 from pruning.engine.controller import WidthController
 from pruning.engine.gates import GateBank

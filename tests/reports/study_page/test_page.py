@@ -24,7 +24,7 @@ from reports.sample import sample_trials
 from reports.study import StudyInfo
 from reports.study_page.page import embedded_json, fronts_document, write_report
 from reports.study_page.page_data import MOST_ROWS, export_command, shown_rows
-from reports.study_page.tables import Table
+from reports.table import Table
 from reports.trials import tidy
 from reports.winners import winners
 

@@ -1,0 +1,35 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside a file to write to: it takes the file's place at the end, and goes if that is not reached.
+
+    Raises:
+        OSError: the folder is missing or cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        with suppress(OSError):  # on a read-only file system even what is not there cannot be removed
+            partial.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, content: bytes | Iterable[bytes]) -> None:
+    """Write a file whole or not at all, with the permissions that the user's umask leaves, its folders made if need be.
+
+    Raises:
+        OSError: it cannot be written; the old file stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial, partial.open("wb") as file:
+        file.writelines([content] if isinstance(content, bytes) else content)

@@ -1,0 +1,30 @@
+"""The operators a network is made of, and the activations fused into them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """Operators of an int8 model, one for one with TensorFlow Lite's builtin operators."""
+
+    CONV = "conv"
+    DEPTHWISE = "depthwise"
+    DENSE = "dense"  # FULLY_CONNECTED; read from foreign files, never written by us (1x1 CONV_2D instead)
+    ADD = "add"
+    CONCAT = "concat"
+    MAX_POOL = "max_pool"
+    AVG_POOL = "avg_pool"
+    MEAN = "mean"  # read from foreign files; ours use AVG_POOL
+    PAD = "pad"
+    RESHAPE = "reshape"
+    RELU = "relu"
+    SOFTMAX = "softmax"
+
+
+class Activation(StrEnum):
+    """Activation fused into an operator."""
+
+    NONE = "none"
+    RELU = "relu"
+    RELU6 = "relu6"

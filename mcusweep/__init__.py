@@ -1,0 +1,43 @@
+"""The public names of mcusweep; each is loaded when it is first asked for, so that the import itself costs nothing.
+
+``launch(sweep)`` runs a sweep and ``open_study`` opens a stored one; ``measure`` says what a .tflite file costs;
+``devices`` lists the microcontrollers that are known; ``Budget`` bounds what a model may use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mcu.budget import Budget as Budget
+    from mcu.devices import catalogue as devices
+    from mcu.measure import measure_file as measure
+    from orchestrator.launch import launch as launch
+    from orchestrator.queries.open_study import open_study as open_study
+
+    __version__: str
+
+_PLACES = {
+    "Budget": "mcu.budget:Budget",
+    "devices": "mcu.devices:catalogue",
+    "launch": "orchestrator.launch:launch",
+    "measure": "mcu.measure:measure_file",
+    "open_study": "orchestrator.queries.open_study:open_study",
+}
+__all__ = ["Budget", "__version__", "devices", "launch", "measure", "open_study"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("mcusweep")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _PLACES[name].partition(":")
+    value = globals()[name] = getattr(import_module(module), attribute)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,55 @@
+"""Which trials the nodes of a Ray cluster can hold: Ray itself waits for ever for a node that never comes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import ray
+
+Node = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one trial takes: whole CPUs, and GPUs or a share of one."""
+
+    cpus: int
+    gpus: float
+
+    def held_by(self, node: Node) -> int:
+        """Trials that a node can hold at a time. A share of a GPU lies on one GPU."""
+        by_cpus = int(node.get("CPU", 0)) // self.cpus
+        if not self.gpus:
+            return by_cpus
+        gpus = int(node.get("GPU", 0))
+        by_gpus = gpus * int(1 / self.gpus + 1e-9) if self.gpus < 1 else int(gpus / self.gpus)
+        return min(by_cpus, by_gpus)
+
+    def __str__(self) -> str:
+        return _amount(self.cpus, "CPU") + (f" and {_amount(self.gpus, 'GPU')}" if self.gpus else "")
+
+
+def nodes_alive() -> list[Node]:
+    """What each node of the cluster has in all, whether in use or not."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def room(need: Need, nodes: Sequence[Node]) -> int:
+    """Trials that the nodes can hold at a time."""
+    return sum(need.held_by(node) for node in nodes)
+
+
+def shortage(need: Need, nodes: Sequence[Node]) -> str | None:
+    """One line that says why no node can ever hold a trial; None where one can."""
+    if room(need, nodes):
+        return None
+    there = sorted({(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes}, reverse=True)
+    have = (
+        "; ".join(f"{_amount(cpus, 'CPU')}, {_amount(gpus, 'GPU')}" for cpus, gpus in there) or "nothing, all are gone"
+    )
+    return f"no node of the Ray cluster can hold a trial, which needs {need}; nodes have {have}"
+
+
+def _amount(count: float, what: str) -> str:
+    return f"{count:g} {what}" + ("" if 0 < count <= 1 else "s")

@@ -1,0 +1,87 @@
+"""A sweep from its file to its results: checked, its study begun or continued, run; for the command line and Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from orchestrator.failures import RunFailed
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.preflight import check_sweep
+from orchestrator.queries.open_study import OpenStudy, open_study
+from orchestrator.running.interrupts import Interrupts
+from orchestrator.running.progress import make_watcher
+from orchestrator.running.run import RunOptions, begin_study, run_study, simulated, stored_sweep
+from orchestrator.storage.address import DEFAULT_STORAGE
+from orchestrator.storage.store import Store, Study
+from search_spaces.sweep import SweepConfig, check_table, load_sweep
+
+
+def launch(
+    sweep: str | Path | Mapping[str, Any],
+    *,
+    storage: str = DEFAULT_STORAGE,
+    workers: int | None = None,
+    executor: str | None = None,
+    address: str | None = None,
+    extend: bool = False,
+    quiet: bool = True,
+) -> OpenStudy:
+    """Run a sweep in this process; the same sweep again continues its study.
+
+    Ctrl-C once lets the running trials finish, twice ends them; either way results are kept. Unlike the command
+    line there is no supervisor that would start a process again which the system killed: call it again instead.
+
+    Args:
+        sweep: the sweep file, or its sections as a dictionary, whose relative paths are relative to the current
+            folder.
+        storage: database, ``sqlite:///FILE`` or ``postgresql://...``.
+        workers, executor: instead of what the sweep says.
+        address: of a Ray cluster to join.
+        extend: let the sweep add trials, seeds, budgets, networks and methods to the study there is.
+        quiet: only what a person must know on stderr, no progress.
+
+    Returns:
+        The study, opened for reading.
+
+    Raises:
+        InputError: one line that says what cannot be used; before any work is done.
+        RunFailed: the run could not go on, or not one of its trials has a result.
+        KeyboardInterrupt: it was interrupted.
+    """
+    options = RunOptions(workers=workers, executor=executor, address=address)
+    if isinstance(sweep, Mapping):
+        checked, text = check_table(sweep, "sweep"), None
+    else:
+        checked, text = load_sweep(Path(sweep)), Path(sweep).read_text(encoding="utf-8")
+    with begun(checked, text, storage, options, extend=extend) as (store, study, config):
+        report = run_study(store, study, config, options, make_watcher(quiet), Interrupts())
+    if not report.finished:
+        raise KeyboardInterrupt
+    if report.failed == sum(report.counts.values()):
+        raise RunFailed(f"study {study.name}: all {report.failed} trials failed; `mcusweep status` says why")
+    return open_study(study.name, storage)
+
+
+@contextmanager
+def begun(
+    sweep: SweepConfig, text: str | None, storage: str, options: RunOptions, *, extend: bool
+) -> Iterator[tuple[Store, Study, SweepConfig]]:
+    """Check a sweep and open its study, new or there already, for writing, with the sweep as the study has it.
+
+    Raises:
+        InputError: data that is missing, a network that cannot be traced, a hopeless budget, another sweep's study.
+    """
+    Plan(sweep).check()
+    if (options.executor or sweep.workers.executor) == "simulated":
+        sweep, facts = simulated(sweep), {}
+    else:
+        facts = check_sweep(sweep)
+    store = Store(storage, writing=True)
+    try:
+        study = begin_study(store, sweep, text, facts, extend=extend)
+        yield store, study, stored_sweep(study).model_copy(update={"workers": sweep.workers})
+    finally:
+        store.close()

@@ -1,0 +1,1 @@
+"""The page about a comparison across tasks, budgets and seeds."""
