@@ -8,8 +8,8 @@ from typing import Any
 
 from mcu.devices import catalogue
 from orchestrator.cli import main as cli
-from orchestrator.methods import BUILT_IN
 from orchestrator.queries import where_grammar
+from pruning.catalogue import BUILT_IN
 from reports.columns import CATALOGUE, GROUP_CATALOGUE, PLAIN_KINDS
 from search_spaces.hyperparameters import FORMS, Choices, Range
 from search_spaces.sweep import SweepConfig

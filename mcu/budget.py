@@ -29,7 +29,7 @@ def amount(resource: str, value: float, *, rounded: bool = False) -> str:
     return (format_count if resource == "macs" else format_bytes)(value, rounded=rounded)
 
 
-def amounts(values: Mapping[str, int]) -> str:
+def amounts(values: Mapping[str, float]) -> str:
     """Several of them: ``64KB flash, 32KB SRAM, 4.4M MACs``."""
     return ", ".join(f"{amount(resource, value)} {_TITLES[resource]}" for resource, value in values.items())
 

@@ -27,7 +27,6 @@ from pruning.engine.widening import even_widths
 from pruning.methods import Compression
 from pruning.training.job import Job
 from pruning.training.problem import Outcome, Problem, Settings
-from pruning.training.recipe import TRAINING
 from pruning.training.run import Run, Steps
 
 CHECKS = 12
@@ -102,8 +101,6 @@ class DifferentiablePruning(Compression):
     shortening = True
 
     name = "differentiable"
-    summary = "differentiable structured pruning under budgets, while training"
-    hyperparameters = (*TRAINING, "warmup", "pruning")
 
     last_phase = "recovery"
     heir_defaults: Mapping[str, Any] = {"warmup": SHORTEST_WARM_UP, "pruning": LONGEST_PRUNING}

@@ -1,29 +1,26 @@
-"""The methods a sweep can name: ours, and any that other packages register under ``mcusweep.methods``."""
+"""What a compression method is, and what ours share. `pruning.catalogue` lists them."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import replace
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, Protocol
 
 from torch import fx
 
 from mcu.budget import Budget
-from mcu.errors import InputError
+from pruning.catalogue import ENTRY_POINTS, find_method
 from pruning.training.finish import finish, recover
 from pruning.training.job import Job
 from pruning.training.parent import begin
 from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
-from pruning.training.recipe import TRAINING
 
 
 class Method(Protocol):
     """A way to make a network meet a budget."""
 
     name: str
-    summary: str
-    hyperparameters: tuple[str, ...]
 
     def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
         """Train within ``settings.epochs``, report after every epoch, and return an int8 model within the budget."""
@@ -38,8 +35,6 @@ class Compression:
     """
 
     name = ""
-    summary = ""
-    hyperparameters: tuple[str, ...] = TRAINING
     last_phase = "fine-tuning"
     heir_defaults: Mapping[str, Any] = {}
 
@@ -86,7 +81,5 @@ def method(name: str) -> Method:
     Raises:
         InputError: if there is none.
     """
-    found = {point.name: point for point in entry_points(group="mcusweep.methods")}
-    if name not in found:
-        raise InputError(f"[methods] names: unknown method {name!r}; allowed are {', '.join(sorted(found))}")
-    return found[name].load()()
+    made: Method = EntryPoint(name, find_method(name).reference, ENTRY_POINTS).load()()
+    return made

@@ -74,7 +74,7 @@ def methods(table: pd.DataFrame) -> list[str]:
 def _budget_labels(table: pd.DataFrame) -> pd.Series:
     """The device where it has one set of bounds; the bounds themselves otherwise."""
     bounds = zip(*(table[f"budget_{name}"] for name in RESOURCES), strict=True)
-    labels = [str(Budget(*(None if _missing(bound) else bound for bound in row))) for row in bounds]
+    labels = [str(Budget(*(None if _missing(bound) else int(bound) for bound in row))) for row in bounds]
     of_device: dict[str, set[str]] = {}
     for device, label in zip(table["device"], labels, strict=True):
         of_device.setdefault(device or "", set()).add(label)

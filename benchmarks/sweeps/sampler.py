@@ -159,7 +159,7 @@ def replay(table: Table, strategy: str, seed: int, trials: int) -> list[float]:
     for index in range(trials):
         budget = fixed[index % len(fixed)] if not adaptive or index < len(fixed) else planner.next(index)
         planner.spend(budget)
-        params = sampler.suggest("differentiable", index, Context(budget, "net", len(fixed))).params
+        params = sampler.suggest("differentiable", index, Context(budget, "net", len(fixed)))
         result = table.answer(budget, {key: float(value) for key, value in params.items()})
         found.append(result)
         planner.found({"flash": result.flash, "macs": result.macs}, result.accuracy)

@@ -124,7 +124,7 @@ def networks(format_name: FormatName = "table") -> None:
 
 def methods(format_name: FormatName = "table") -> None:
     """The compression methods and their hyperparameters."""
-    from orchestrator.methods import method_entries
+    from pruning.catalogue import method_entries
 
     rows = [
         {

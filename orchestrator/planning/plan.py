@@ -13,11 +13,11 @@ from optuna.distributions import BaseDistribution
 
 from mcu.budget import Budget, Resources
 from mcu.errors import InputError
-from orchestrator.methods import find_method, method_entries
 from orchestrator.planning.lineage import Lineage, job_epochs, shrinkage
 from orchestrator.planning.planned_trial import PlannedTrial, Start
 from orchestrator.samplers.base import derive_seed
 from orchestrator.spec import TrialSpec
+from pruning.catalogue import find_method, method_entries
 from search_spaces.choices import NetworkChoice, Scalar
 from search_spaces.hyperparameters import Hyperparameter, distributions, fixed_values
 from search_spaces.sweep import SweepConfig

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from orchestrator.executors.base import Event, Executor, Finished, LossReason, Lost, Reported, Started
 from orchestrator.planning.budget_plan import BudgetPlan
@@ -21,14 +20,16 @@ from orchestrator.running.disk_guard import DiskGuard, DiskShort
 from orchestrator.running.interrupts import Interrupts, Wish
 from orchestrator.running.queue import Queue
 from orchestrator.running.stop_rule import StopRule
+from orchestrator.running.warm_start import past_of
 from orchestrator.running.watcher import Watcher
-from orchestrator.samplers.base import Context, Sampler, Suggestion, replay
+from orchestrator.samplers.base import Context, Sampler
 from orchestrator.samplers.observation import observe
 from orchestrator.spec import FINAL_STATES, EpochReport, TrialResult, TrialSpec
 from orchestrator.storage.connection import StoreError
-from orchestrator.storage.optuna_mirror import OptunaRecord
+from orchestrator.storage.optuna_mirror import MirroredTrial, OptunaMirror
 from orchestrator.storage.store import Store, StoredTrial, Study
 from orchestrator.storage.study_lock import StudyLock
+from search_spaces.choices import Scalar
 
 POLL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 10.0
@@ -71,7 +72,7 @@ class DriverParts:
     store: Store
     study: Study
     plan: Plan
-    record: OptunaRecord
+    mirror: OptunaMirror
     sampler: Sampler
     executor: Executor
     stop_rule: StopRule
@@ -194,7 +195,7 @@ class Driver:
             failures[attempt["number"]] = failures.get(attempt["number"], 0) + (attempt["reason"] in COUNTED_LOSSES)
         planned = len(parts.plan.trials)  # trials merged in from another database lie behind the plan
         stored = [trial for trial in parts.store.trials(parts.study) if trial.number < planned]
-        self._complete_record(stored)
+        self._remind_sampler(stored)
         for trial in stored:
             if trial.state not in FINAL_STATES:
                 work = Work(trial.id, trial.number, trial.spec, failures.get(trial.number, 0))
@@ -222,17 +223,13 @@ class Driver:
             if trial.result is not None:
                 parts.stop_rule.ended(trial.number, trial.spec, trial.result)
 
-    def _complete_record(self, stored: list[StoredTrial]) -> None:
+    def _remind_sampler(self, stored: list[StoredTrial]) -> None:
         parts = self._parts
-        records = {record.trial.number: record for record in parts.record.records()}
+        parts.mirror.complete([(self._mirrored(trial.number, trial.spec), trial.result) for trial in stored])
         for trial in stored:
-            if trial.number not in records:
-                self._record_start(parts.plan.trials[trial.number], trial.spec, {})
-        for trial in stored:
-            known = trial.number in records and records[trial.number].trial.state.is_finished()
-            if trial.result is not None and not known:
-                parts.record.finish(trial.number, trial.spec, trial.result)
-        replay(parts.sampler, (record for record in parts.record.records() if record.index >= 0))
+            planned = parts.plan.trials[trial.number]
+            if not planned.is_parent:
+                parts.sampler.restore(past_of(trial, planned.index))
 
     # handing out
 
@@ -261,15 +258,15 @@ class Driver:
     def _ask(self, planned: PlannedTrial) -> Work | None:
         """Write a planned trial whose ancestor is through; None if an equal one gave its result already."""
         parts = self._parts
-        suggestion = Suggestion({})
+        chosen: dict[str, Scalar] = {}
         if not planned.is_parent:
             planned = replace(planned, budget=parts.budgets.of(planned))
             seeds = parts.plan.sweep.sweep.seeds or 1
             context = Context(planned.budget, planned.network.name, len(parts.plan.cells), seeds)
-            suggestion = parts.sampler.suggest(planned.method, planned.index, context)
-        spec = parts.plan.spec(planned, suggestion.params, self._queue.start(planned))
+            chosen = parts.sampler.suggest(planned.method, planned.index, context)
+        spec = parts.plan.spec(planned, chosen, self._queue.start(planned))
         trial_id = parts.store.add_trial(parts.study, planned.number, spec)
-        self._record_start(planned, spec, suggestion.memory)
+        parts.mirror.start(self._mirrored(planned.number, spec))
         work = Work(trial_id, planned.number, spec)
         equal = None if parts.study.simulated else parts.store.equal_result(spec.hash())
         if equal is None:
@@ -279,9 +276,10 @@ class Driver:
         self._conclude(work, result, origin)
         return None
 
-    def _record_start(self, planned: PlannedTrial, spec: TrialSpec, memory: Mapping[str, Any]) -> None:
+    def _mirrored(self, number: int, spec: TrialSpec) -> MirroredTrial:
+        planned = self._parts.plan.trials[number]
         space = {} if planned.is_parent else self._parts.plan.spaces[planned.method]
-        self._parts.record.start(planned.number, spec, space, planned.index, memory)
+        return MirroredTrial(number, spec, space, planned.index)
 
     def _note_network(self, planned: PlannedTrial, spec: TrialSpec, result: TrialResult) -> None:
         """Let those go on that waited for a trial's trained network, with it or without."""
@@ -327,7 +325,7 @@ class Driver:
     def _conclude(self, work: Work, result: TrialResult, reused_from: str | None) -> None:
         parts = self._parts
         planned = parts.plan.trials[work.number]
-        parts.record.finish(work.number, work.spec, result)
+        parts.mirror.finish(self._mirrored(work.number, work.spec), result)
         if not planned.is_parent:
             parts.sampler.learn(planned.method, planned.index, observe(result, work.spec.budget))
             parts.budgets.ended(planned, work.spec, result)

@@ -27,7 +27,7 @@ from orchestrator.running.watcher import Watcher
 from orchestrator.spec import NETWORK, TrialResult
 from orchestrator.storage.artifacts import read_artifact
 from orchestrator.storage.connection import artifact_root, database_file, database_label
-from orchestrator.storage.optuna_mirror import OptunaRecord
+from orchestrator.storage.optuna_mirror import OptunaMirror
 from orchestrator.storage.store import Store, Study
 from orchestrator.worker.shared_task import lent_task
 from search_spaces.sweep import SweepConfig, WorkersSection
@@ -165,7 +165,7 @@ def run_study(
     setting = WorkerSetting(options.worker, str(artifact_root(store.url)), _import_paths(sweep), threads(sweep))
     store.patience.tell = watcher.note
     with store.lock(study.name, take_over=options.take_over) as lock:
-        record = OptunaRecord(store.url, study.name, plan.methods, store.patience)
+        mirror = OptunaMirror(store.url, study.name, plan.methods, store.patience)
         try:
             executor = (make_executor or executor_for)(setting, sweep.workers, options, sweep)
             with executor, interrupts:
@@ -173,7 +173,7 @@ def run_study(
                     store=store,
                     study=study,
                     plan=plan,
-                    record=record,
+                    mirror=mirror,
                     sampler=sampler_for(store, study, sweep, plan.spaces),
                     executor=executor,
                     stop_rule=stop_rule_for(sweep),
@@ -187,7 +187,7 @@ def run_study(
                 )
                 finished = Driver(parts, lock).run()
         finally:
-            record.close()
+            mirror.close()
     return RunSummary(study.name, store.state_counts(study), finished)
 
 

@@ -1,16 +1,15 @@
-"""What earlier studies of the same database know about a sweep's hyperparameters."""
+"""What a sampler learns from the database: the trials of its own study, and those of earlier ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.samplers.base import Context, Sampler
-from orchestrator.samplers.budget_tpe import ConditionedSampler
+from orchestrator.samplers.base import Context, Past, Sampler
 from orchestrator.samplers.observation import observe
 from orchestrator.samplers.optuna import Space
 from orchestrator.samplers.registry import make_sampler
 from orchestrator.spec import TrialState
-from orchestrator.storage.store import Store, Study
+from orchestrator.storage.store import Store, StoredTrial, Study
 from search_spaces.choices import TaskChoice
 from search_spaces.sweep import SweepConfig
 
@@ -18,12 +17,20 @@ from search_spaces.sweep import SweepConfig
 def sampler_for(store: Store, study: Study, sweep: SweepConfig, spaces: Mapping[str, Space]) -> Sampler:
     """The sampler the sweep file names, with what earlier studies found where it asks for that."""
     sampler = make_sampler(sweep.sampler.name, spaces, sweep.sweep.seed)
-    if sweep.sampler.warm_start and isinstance(sampler, ConditionedSampler):
+    if sweep.sampler.warm_start:
         warm_start(sampler, store, study)
     return sampler
 
 
-def warm_start(sampler: ConditionedSampler, store: Store, study: Study) -> int:
+def past_of(trial: StoredTrial, index: int | None, study: str = "") -> Past:
+    """A stored trial as a sampler learns from it."""
+    budget = trial.spec.budget
+    observation = None if trial.result is None else observe(trial.result, budget)
+    context = Context(budget, trial.spec.network.name)
+    return Past(trial.spec.method, trial.spec.hyperparameters, context, observation, index, study)
+
+
+def warm_start(sampler: Sampler, store: Store, study: Study) -> int:
     """Give a sampler the complete trials of studies that are older and on the same task; returns how many it took.
 
     Younger studies are left out, so that a study that is resumed begins with what it began with, as long as older ones
@@ -39,11 +46,6 @@ def warm_start(sampler: ConditionedSampler, store: Store, study: Study) -> int:
         if TaskChoice.model_validate(earlier.sweep["task"]) != task or earlier.sweep["training"]["epochs"] != epochs:
             continue
         for trial in store.trials(earlier):
-            if trial.state is not TrialState.COMPLETE or trial.result is None:
-                continue
-            budget = trial.spec.budget
-            context = Context(budget, trial.spec.network.name)
-            outcome = observe(trial.result, budget)
-            method, params = trial.spec.method, trial.spec.hyperparameters
-            taken += sampler.warm_start(method, earlier.name, params, context, outcome)
+            if trial.state is TrialState.COMPLETE:
+                taken += sampler.restore(past_of(trial, None, earlier.name))
     return taken

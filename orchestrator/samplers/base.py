@@ -1,4 +1,4 @@
-"""Choosing hyperparameters: what a sampler is told, and what it answers. `sampler_catalogue` has those there are.
+"""Choosing hyperparameters: what a sampler is told, and what it answers. `registry` has those there are.
 
 Budgets are not chosen here: they are planned beforehand, or by `budget_plan` as results come, and stay a context.
 """
@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from mcu.budget import Budget
 from orchestrator.samplers.observation import Observation
 from orchestrator.spec import canonical_json
 from search_spaces.choices import Scalar
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -42,40 +38,33 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Suggestion:
-    """Hyperparameters for a trial, and what the sampler wants to remember of it (kept with Optuna's record)."""
+class Past:
+    """A trial that the database holds.
 
-    params: dict[str, Scalar]
-    memory: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Record:
-    """A trial of an earlier run as Optuna's tables keep it, with what it was for."""
+    Attributes:
+        observation: how it ended; None while it has no result.
+        index: among the trials of its method; None for a trial of an earlier study.
+        study: name of the earlier study; empty for the one that is run.
+    """
 
     method: str
-    index: int
+    params: Mapping[str, Scalar]
     context: Context
-    trial: FrozenTrial
+    observation: Observation | None
+    index: int | None = None
+    study: str = ""
 
 
 class Sampler(ABC):
     """Suggests hyperparameters for the k-th trial of a method and learns from results."""
 
     @abstractmethod
-    def suggest(self, method: str, index: int, context: Context) -> Suggestion:
+    def suggest(self, method: str, index: int, context: Context) -> dict[str, Scalar]:
         """Hyperparameters of trial ``index`` of a method, for a budget and a network."""
 
-    @abstractmethod
-    def learn(self, method: str, index: int, outcome: Observation) -> None:
-        """Take in how a suggested trial ended."""
+    def learn(self, method: str, index: int, observation: Observation) -> None:  # noqa: B027  a sequence learns nothing
+        """Take in how a trial ended that was suggested, or restored without a result; others are ignored."""
 
-    @abstractmethod
-    def restore(self, record: Record) -> None:
-        """Take in a trial of an earlier run, finished or not."""
-
-
-def replay(sampler: Sampler, records: Iterable[Record]) -> None:
-    """Give a new sampler the trials of an earlier run, in their order."""
-    for record in records:
-        sampler.restore(record)
+    def restore(self, past: Past) -> bool:
+        """Take in a trial of an earlier run or study, in the order of their numbers; False if it says nothing here."""
+        return False

@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from optuna.trial import TrialState
 from scipy.stats import qmc
 
-from orchestrator.samplers.base import Context, Record, Sampler, Suggestion, derive_seed
+from orchestrator.samplers.base import Context, Past, Sampler, derive_seed
 from orchestrator.samplers.observation import OBJECTIVES, Observation
 from orchestrator.samplers.optuna import Space
 from orchestrator.samplers.parzen import Axis, Floats, Trials, octaves_of, propose
@@ -19,7 +18,6 @@ START = 10
 """Trials of a method that are spread evenly over the space before its model is asked (Latin hypercube)."""
 
 ACCURACY = OBJECTIVES.index("val_accuracy")
-CONSTRAINT = "constraints:"
 
 
 class ConditionedSampler(Sampler):
@@ -35,19 +33,19 @@ class ConditionedSampler(Sampler):
         self._groups: dict[tuple[str, str], int] = {}
         self._running: dict[tuple[str, int], int] = {}
 
-    def suggest(self, method: str, index: int, context: Context) -> Suggestion:
+    def suggest(self, method: str, index: int, context: Context) -> dict[str, Scalar]:
         """An even spread at first, then what the model proposes for the context."""
         axes, trials = self._axes[method], self._trials[method]
         if not axes:
-            return Suggestion({})
+            return {}
         if trials.size < START:
             point = self._spread(axes)[index % START]
         else:
             generator = np.random.default_rng(derive_seed(self._seed, "tpe", method, index))
             point = propose(trials, octaves_of(context.budget), self._group("", context.network), generator)
         params = {axis.name: axis.decode(float(unit)) for axis, unit in zip(axes, point, strict=True)}
-        self._begin(method, index, params, context)
-        return Suggestion(params)
+        self._running[method, index] = self._begin(method, params, context)
+        return params
 
     def _spread(self, axes: list[Axis]) -> Floats:
         """The first points; methods that share a space share them."""
@@ -58,9 +56,9 @@ class ConditionedSampler(Sampler):
     def _group(self, study: str, network: str) -> int:
         return self._groups.setdefault((study, network), len(self._groups))
 
-    def _begin(self, method: str, index: int, params: Mapping[str, Scalar], context: Context) -> None:
-        group = self._group("", context.network)
-        self._running[method, index] = self._trials[method].add(params, context.budget, group, math.nan)
+    def _begin(self, method: str, params: Mapping[str, Scalar], context: Context, study: str = "") -> int:
+        group = self._group(study, context.network)
+        return self._trials[method].add(params, context.budget, group, math.nan)
 
     def learn(self, method: str, index: int, outcome: Observation) -> None:
         """Score the trial; those it did not suggest are ignored."""
@@ -68,22 +66,16 @@ class ConditionedSampler(Sampler):
         if row is not None:
             self._trials[method].scores[row] = score(outcome)
 
-    def restore(self, record: Record) -> None:
-        """Add a trial of the database's record; one still running is told later."""
-        if not self._axes[record.method]:
-            return
-        self._begin(record.method, record.index, record.trial.params, record.context)
-        if record.trial.state.is_finished():
-            self.learn(record.method, record.index, observation_of_record(record))
-
-    def warm_start(
-        self, method: str, study: str, params: Mapping[str, Scalar], context: Context, outcome: Observation
-    ) -> bool:
-        """Add a trial of an earlier study; False if it lies outside this sweep's space."""
-        axes = self._axes.get(method, [])
-        if not axes or not all(axis.name in params and axis.holds(params[axis.name]) for axis in axes):
+    def restore(self, past: Past) -> bool:
+        """Add a trial unless it lies outside this sweep's space; one without a result is told later."""
+        axes = self._axes.get(past.method, [])
+        if not axes or not all(axis.name in past.params and axis.holds(past.params[axis.name]) for axis in axes):
             return False
-        self._trials[method].add(params, context.budget, self._group(study, context.network), score(outcome))
+        row = self._begin(past.method, past.params, past.context, past.study)
+        if past.observation is not None:
+            self._trials[past.method].scores[row] = score(past.observation)
+        elif past.index is not None:
+            self._running[past.method, past.index] = row
         return True
 
 
@@ -93,12 +85,3 @@ def score(outcome: Observation) -> float:
         return -math.inf
     over = sum(max(0.0, value) for value in outcome.constraints.values())
     return -over if over > 0 else outcome.values[ACCURACY]
-
-
-def observation_of_record(record: Record) -> Observation:
-    """The outcome that Optuna's tables keep of a finished trial."""
-    trial = record.trial
-    if trial.state is not TrialState.COMPLETE:
-        return Observation("failed")
-    constraints = {name: value for name, value in trial.system_attrs.items() if name.startswith(CONSTRAINT)}
-    return Observation("complete", tuple(trial.values), constraints)

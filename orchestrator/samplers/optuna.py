@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage
+from optuna.samplers import BaseGASampler, BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from orchestrator.samplers.base import Context, Record, Sampler, Suggestion, derive_seed
+from orchestrator.samplers.base import Context, Past, Sampler, derive_seed
 from orchestrator.samplers.observation import DIRECTIONS, Observation
+from search_spaces.choices import Scalar
 
 Space = Mapping[str, BaseDistribution]
 
@@ -39,7 +39,7 @@ MODELS = {"optuna-tpe": _tpe, "nsga2": _nsga2, "nsga3": _nsga3}
 
 
 class ModelSampler(Sampler):
-    """Optuna's learning samplers, over an in-memory study per method (the database keeps its own record).
+    """Optuna's learning samplers, over an in-memory study per method filled from the database.
 
     Each ask gets a fresh sampler seeded by the trial, so a suggestion is a function of the results so far.
     """
@@ -47,47 +47,44 @@ class ModelSampler(Sampler):
     def __init__(self, name: str, spaces: Mapping[str, Space], seed: int) -> None:
         self._make, self._spaces, self._seed = MODELS[name], spaces, seed
         self._studies = {method: quiet_study(RandomSampler(seed=0)) for method in spaces}
-        self._trials: dict[tuple[str, int], int] = {}
+        self._running: dict[tuple[str, int], optuna.Trial] = {}
 
-    def suggest(self, method: str, index: int, context: Context) -> Suggestion:
+    def suggest(self, method: str, index: int, context: Context) -> dict[str, Scalar]:
         """Ask the model of the method."""
-        space = dict(self._spaces[method])
-        if not space:
-            return Suggestion({})
+        if not self._spaces[method]:
+            return {}
+        trial = self._ask(method, self._make(derive_seed(self._seed, method, index)))
+        self._running[method, index] = trial
+        return trial.params
+
+    def _ask(self, method: str, sampler: BaseSampler) -> optuna.Trial:
         study = self._studies[method]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            study.sampler = self._make(derive_seed(self._seed, method, index))
-            trial = study.ask(space)
-        self._trials[method, index] = trial.number
-        memory = study._storage.get_trial_system_attrs(trial._trial_id)
-        return Suggestion(trial.params, dict(memory))
+            study.sampler = sampler
+            return study.ask(dict(self._spaces[method]))
 
-    def learn(self, method: str, index: int, outcome: Observation) -> None:
-        """Tell the model of the method; trials it did not suggest are ignored."""
-        number = self._trials.pop((method, index), None)
-        if number is not None:
-            study = self._studies[method]
-            trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-            write_observation(study._storage, trial_id, outcome)
+    def learn(self, method: str, index: int, observation: Observation) -> None:
+        """Tell the model of the method."""
+        trial = self._running.pop((method, index), None)
+        if trial is None:
+            return
+        for name, value in observation.constraints.items():
+            trial.set_constraint(name, value)
+        self._studies[method].tell(trial, observation.values, STATES[observation.state])
 
-    def restore(self, record: Record) -> None:
-        """Add a trial of the database's record; one still running is told later."""
-        if not self._spaces[record.method]:
-            return
-        study = self._studies[record.method]
-        if record.trial.state.is_finished():
-            study.add_trial(record.trial)
-            return
-        trial_id = study._storage.create_new_trial(study._study_id, template_trial=record.trial)
-        self._trials[record.method, record.index] = study._storage.get_trial_number_from_id(trial_id)
+    def restore(self, past: Past) -> bool:
+        """Ask for the point that was asked for, as the next of the generation where the model counts generations."""
+        space = self._spaces.get(past.method)
+        if not space or past.index is None:
+            return False
+        self._studies[past.method].enqueue_trial({name: past.params[name] for name in space})
+        model = self._make(self._seed)
+        trial = self._ask(past.method, model if isinstance(model, BaseGASampler) else RandomSampler(self._seed))
+        self._running[past.method, past.index] = trial
+        if past.observation is not None:
+            self.learn(past.method, past.index, past.observation)
+        return True
 
 
 STATES = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
-
-
-def write_observation(storage: BaseStorage, trial_id: int, outcome: Observation) -> None:
-    """Finish a trial of an Optuna storage: its constraints first, where `optuna.Trial.constraints` reads them."""
-    for name, value in outcome.constraints.items():
-        storage.set_trial_system_attr(trial_id, f"constraints:{name}", value)
-    storage.set_trial_state_values(trial_id, STATES[outcome.state], outcome.values)

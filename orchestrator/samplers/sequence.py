@@ -14,8 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import QMCSampler, RandomSampler
 from optuna.trial import TrialState
 
-from orchestrator.samplers.base import Context, Record, Sampler, Suggestion, derive_seed
-from orchestrator.samplers.observation import Observation
+from orchestrator.samplers.base import Context, Sampler, derive_seed
 from orchestrator.samplers.optuna import Space, quiet_study
 from search_spaces.choices import Scalar
 
@@ -33,14 +32,14 @@ class SequenceSampler(Sampler):
         self._name, self._spaces, self._seed = name, spaces, seed
         self._sobol: dict[tuple[str, int], tuple[optuna.Study, list[dict[str, Scalar]]]] = {}
 
-    def suggest(self, method: str, index: int, context: Context) -> Suggestion:
+    def suggest(self, method: str, index: int, context: Context) -> dict[str, Scalar]:
         """Point of the sequence; methods that share a space share the points."""
         if not self._spaces[method]:
-            return Suggestion({})
+            return {}
         if self._name == "random":
             study = quiet_study(RandomSampler(seed=derive_seed(self._seed, "random", index)))
-            return Suggestion(study.ask(dict(self._spaces[method])).params)
-        return Suggestion(self._sobol_point(method, index % context.cells, index // context.cells))
+            return study.ask(dict(self._spaces[method])).params
+        return self._sobol_point(method, index % context.cells, index // context.cells)
 
     def _sobol_point(self, method: str, cell: int, number: int) -> dict[str, Scalar]:
         space = dict(self._spaces[method])
@@ -55,12 +54,6 @@ class SequenceSampler(Sampler):
             points.append(trial.params)
             study.tell(trial, state=TrialState.PRUNED)
         return points[number]
-
-    def learn(self, method: str, index: int, outcome: Observation) -> None:
-        """Nothing to learn."""
-
-    def restore(self, record: Record) -> None:
-        """Nothing to restore."""
 
 
 class GridSampler(Sampler):
@@ -77,18 +70,12 @@ class GridSampler(Sampler):
             for method, space in spaces.items()
         }
 
-    def suggest(self, method: str, index: int, context: Context) -> Suggestion:
+    def suggest(self, method: str, index: int, context: Context) -> dict[str, Scalar]:
         """Combination ``index // cells``, later by one for each round of seeds if in step with them; see `Sampler`."""
         grid, turn = self._grids[method], index // context.cells
         in_step = math.gcd(context.seeds, len(grid)) > 1
         later = turn // math.lcm(context.seeds, len(grid)) if in_step else 0
-        return Suggestion(dict(grid[(turn + later) % len(grid)]))
-
-    def learn(self, method: str, index: int, outcome: Observation) -> None:
-        """Nothing to learn."""
-
-    def restore(self, record: Record) -> None:
-        """Nothing to restore."""
+        return dict(grid[(turn + later) % len(grid)])
 
 
 def axis_values(distribution: BaseDistribution) -> list[Scalar]:

@@ -1,7 +1,11 @@
-"""Optuna's own tables in the same database, kept so that optuna-dashboard and Optuna's API show the sweep.
+"""A mirror of a study in Optuna's own tables, so that optuna-dashboard and Optuna's API show the sweep.
 
-Our tables lead, and `reconcile` writes what a crash left out. A trial here has the number of ours, unless that was
-asked for out of turn: then its attribute `NUMBER` says which it is.
+Nothing is learned from it: our tables lead, and `OptunaMirror.complete` writes what a crash left out. A trial here has
+the number of ours, unless that was asked for out of turn: then its attribute `NUMBER` says which it is.
+
+Studies and trials are written by Optuna's public API (`create_study`, `Study.add_trial`, `delete_study`). It ends
+where a trial that was added running is finished: `Study.tell` sets no constraints, and making a `Trial` of it asks a
+sampler, so the methods of `RDBStorage` are called, and constraints are written as `Trial.set_constraint` does.
 """
 
 from __future__ import annotations
@@ -9,30 +13,44 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
-from optuna.storages._rdb.models import TrialModel, TrialParamModel, TrialValueModel
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import delete, exc, select, update
+from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
-from mcu.budget import RESOURCES, Budget
-from orchestrator.samplers.base import Context, Record
 from orchestrator.samplers.observation import DIRECTIONS, OBJECTIVES, observe
-from orchestrator.samplers.optuna import write_observation
+from orchestrator.samplers.optuna import STATES
 from orchestrator.spec import TrialResult, TrialSpec
 from orchestrator.storage.connection import database_errors
 from orchestrator.storage.optuna_storage import open_optuna
 from orchestrator.storage.reconnecting import Patience, reconnecting
+from orchestrator.storage.records import asked_row
+from reports.columns import Shown, names
 
 NUMBER = "mcusweep_number"
-_SHOWN_RESULTS = ("accuracy", "violation", "binding_use", "duration_s", "reason")
+_SHOWN = names(shown=Shown.OPTUNA)
 
 
-class OptunaRecord:
+@dataclass(frozen=True)
+class MirroredTrial:
+    """A trial as the mirror shows it.
+
+    Attributes:
+        space: of the hyperparameters that were sampled; those that are fixed are shown as attributes.
+        index: among the trials of its method.
+    """
+
+    number: int
+    spec: TrialSpec
+    space: Mapping[str, BaseDistribution]
+    index: int
+
+
+class OptunaMirror:
     """The Optuna study beside one of ours.
 
     Raises:
@@ -41,35 +59,29 @@ class OptunaRecord:
 
     def __init__(self, url: URL, study_name: str, methods: tuple[str, ...], patience: Patience | None = None) -> None:
         self.patience = patience or Patience()
-        self._url, self._methods = url, methods
+        self._url, self._name = url, study_name
+        self._methods = CategoricalDistribution(methods)
         with self._errors():
-            storage = open_optuna(url, writing=True)
-            self._storage = storage
-            study = optuna.create_study(
-                study_name=study_name,
-                storage=storage,
-                directions=list(DIRECTIONS),
-                load_if_exists=True,
-            )
-            self._study_id = storage.get_study_id_from_name(study_name)
-            self._read_ids()
-            self._widen_methods()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names(list(OBJECTIVES))
+            self._storage = open_optuna(url, writing=True)
+            self._study = self._open()
+        self.reconnected()
 
-    def _widen_methods(self) -> None:
-        """Rewrite the choices of ``method`` where an extension added some behind the old ones.
+    def reconnected(self) -> None:
+        """Find out what is written, after a cut transaction again."""
+        with self._errors():
+            written = self._study.get_trials(deepcopy=False)
+        self._places = {_number(trial): trial.number for trial in written}
+        self._ended = {_number(trial) for trial in written if trial.state.is_finished()}
+        self._outdated = any(trial.distributions["method"] != self._methods for trial in written)
 
-        Optuna refuses a parameter whose choices change; the values are positions among them, and stay right.
-        """
-        wide = distribution_to_json(CategoricalDistribution(self._methods))
-        ours = select(TrialModel.trial_id).where(TrialModel.study_id == self._study_id)
-        old = (TrialParamModel.param_name == "method") & (TrialParamModel.distribution_json != wide)
-        with self._storage.engine.begin() as connection:
-            connection.execute(
-                update(TrialParamModel).where(old & TrialParamModel.trial_id.in_(ours)).values(distribution_json=wide)
-            )
+    def _open(self) -> optuna.Study:
+        study = optuna.create_study(
+            study_name=self._name, storage=self._storage, directions=list(DIRECTIONS), load_if_exists=True
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(OBJECTIVES))
+        return study
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -87,84 +99,72 @@ class OptunaRecord:
         self._storage.remove_session()
         self._storage.engine.dispose()
 
-    def reconnected(self) -> None:
-        """Find out what a cut transaction left."""
-        with self._errors():
-            self._read_ids()
+    def complete(self, trials: Sequence[tuple[MirroredTrial, TrialResult | None]]) -> None:
+        """Write those of our trials, with their results, that are missing or still running here.
 
-    def _read_ids(self) -> None:
-        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
-        self._ids = {_number(trial): trial._trial_id for trial in trials}
+        Optuna refuses that choices change and that trials run again: where either happened all is written anew.
+        """
+        if self._outdated or any(result is None and trial.number in self._ended for trial, result in trials):
+            with self._errors():
+                optuna.delete_study(study_name=self._name, storage=self._storage)
+                self._study = self._open()
+            self.reconnected()
+        for trial, result in trials:
+            if trial.number not in self._places:
+                self._add(trial, result)
+            elif result is not None and trial.number not in self._ended:
+                self.finish(trial, result)
+
+    def start(self, trial: MirroredTrial) -> None:
+        """Write a running trial."""
+        self._add(trial, None)
 
     @reconnecting
-    def start(
-        self,
-        number: int,
-        spec: TrialSpec,
-        space: Mapping[str, BaseDistribution],
-        index: int,
-        memory: Mapping[str, Any],
-    ) -> None:
-        """Write a running trial, in one transaction, unless it is there."""
-        if number in self._ids:
+    def _add(self, trial: MirroredTrial, result: TrialResult | None) -> None:
+        if trial.number in self._places:
             return
-        params: dict[str, Any] = {"method": spec.method}
-        distributions: dict[str, BaseDistribution] = {"method": CategoricalDistribution(self._methods)}
-        for name, distribution in space.items():
-            params[name], distributions[name] = spec.hyperparameters[name], distribution
-        fixed = {name: value for name, value in spec.hyperparameters.items() if name not in space}
-        attributes: dict[str, Any] = {
-            "index": index,
-            "network": spec.network.name,
-            "task": spec.task.name,
-            "device": spec.device,
-            "seed": spec.seed,
-            "spec_hash": spec.hash(),
-            **{f"budget_{name}": bound for name, bound in spec.budget.bounds().items()},
-            **fixed,
-        }
-        if number != len(self._ids):
-            attributes[NUMBER] = number
-        template = FrozenTrial(
-            number=number,
-            trial_id=-1,
-            state=TrialState.RUNNING,
-            value=None,
-            datetime_start=datetime.now(),
-            datetime_complete=None,
-            params=params,
-            distributions=distributions,
-            user_attrs=attributes,
-            system_attrs=dict(memory),
-            intermediate_values={},
+        attributes: dict[str, Any] = {"index": trial.index}
+        if trial.number != len(self._places):
+            attributes[NUMBER] = trial.number
+        sampled = {name: trial.spec.hyperparameters[name] for name in trial.space}
+        fixed = {name: value for name, value in trial.spec.hyperparameters.items() if name not in trial.space}
+        ended = None if result is None else observe(result, trial.spec.budget)
+        template = optuna.trial.create_trial(
+            state=TrialState.RUNNING if ended is None else STATES[ended.state],
+            params={"method": trial.spec.method, **sampled},
+            distributions={"method": self._methods, **trial.space},
+            values=None if ended is None else ended.values,
+            constraints=None if ended is None else ended.constraints,
+            user_attrs=attributes | _shown(asked_row(trial.spec)) | fixed | _answered(result),
         )
         with self._errors():
-            self._ids[number] = self._storage.create_new_trial(self._study_id, template_trial=template)
+            self._study.add_trial(template)
+        self._places[trial.number] = len(self._places)
 
     @reconnecting
-    def finish(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
+    def finish(self, trial: MirroredTrial, result: TrialResult) -> None:
         """Write how a running trial ended."""
-        shown = {name: value for name in _SHOWN_RESULTS if (value := getattr(result, name)) is not None}
+        ended = observe(result, trial.spec.budget)
         with self._errors(), suppress(optuna.exceptions.UpdateFinishedTrialError):  # by a transaction that was cut
-            trial_id = self._ids[number]
-            for name, value in shown.items():
+            place = self._places[trial.number]
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, place)
+            for name, value in _answered(result).items():
                 self._storage.set_trial_user_attr(trial_id, name, value)
-            write_observation(self._storage, trial_id, observe(result, spec.budget))
+            for name, bound in ended.constraints.items():
+                self._storage.set_trial_system_attr(trial_id, f"constraints:{name}", bound)
+            self._storage.set_trial_state_values(trial_id, STATES[ended.state], ended.values)
+        self._ended.add(trial.number)
 
-    def reopen(self, numbers: Sequence[int]) -> None:
-        """Make trials run again that had ended."""
-        ids = [self._ids[number] for number in numbers if number in self._ids]
-        with self._errors(), self._storage.engine.begin() as connection:
-            connection.execute(delete(TrialValueModel).where(TrialValueModel.trial_id.in_(ids)))
-            running = {"state": TrialState.RUNNING, "datetime_complete": None}
-            connection.execute(update(TrialModel).where(TrialModel.trial_id.in_(ids)).values(running))
 
-    @reconnecting
-    def records(self) -> list[Record]:
-        """Every trial with its method, index and budget, for a sampler to learn from; ``method`` is taken out."""
-        with self._errors():
-            trials = self._storage.get_all_trials(self._study_id)
-        return [_without_method(trial) for trial in trials]
+def forget_mirror(url: URL, study_name: str) -> None:
+    """Take a study out of Optuna's tables, if it is there."""
+    storage = open_optuna(url, writing=True)
+    try:
+        if study_name in optuna.get_all_study_names(storage):
+            optuna.delete_study(study_name=study_name, storage=storage)
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def _number(trial: FrozenTrial) -> int:
@@ -172,24 +172,9 @@ def _number(trial: FrozenTrial) -> int:
     return int(trial.user_attrs.get(NUMBER, trial.number))
 
 
-def _without_method(trial: FrozenTrial) -> Record:
-    method = str(trial.params["method"])
-    params = {name: value for name, value in trial.params.items() if name != "method"}
-    distributions = {name: value for name, value in trial.distributions.items() if name != "method"}
-    bare = FrozenTrial(
-        number=_number(trial),
-        trial_id=-1,
-        state=trial.state,
-        value=None,
-        values=trial.values,
-        datetime_start=trial.datetime_start,
-        datetime_complete=trial.datetime_complete,
-        params=params,
-        distributions=distributions,
-        user_attrs={},
-        system_attrs=trial.system_attrs,
-        intermediate_values={},
-    )
-    bounds = {name: trial.user_attrs.get(f"budget_{name}") for name in RESOURCES}
-    context = Context(Budget(**bounds), str(trial.user_attrs["network"]))
-    return Record(method, int(trial.user_attrs["index"]), context, bare)
+def _answered(result: TrialResult | None) -> dict[str, Any]:
+    return {} if result is None else _shown({name: getattr(result, name, None) for name in _SHOWN})
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in _SHOWN if row.get(name) is not None}

@@ -58,6 +58,20 @@ class StoredTrial:
     result: TrialResult | None
 
 
+def asked_row(spec: TrialSpec) -> dict[str, Any]:
+    """What a specification puts into a row of the table of trials, apart from JSON."""
+    return {
+        "method": spec.method,
+        "network": spec.network.name,
+        "task": spec.task.name,
+        "device": spec.device,
+        "runtime": spec.runtime,
+        "seed": spec.seed,
+        **{f"budget_{name}": getattr(spec.budget, name) for name in RESOURCES},
+        "spec_hash": spec.hash(),
+    }
+
+
 def study_of(row: Mapping[Any, Any]) -> Study:
     """A row of the table of studies."""
     return Study(

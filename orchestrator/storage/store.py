@@ -28,7 +28,7 @@ from orchestrator.storage.connection import (
     transaction,
 )
 from orchestrator.storage.reconnecting import Patience, reconnecting
-from orchestrator.storage.records import RESULT_NAMES, StoredTrial, Study, result_of, study_of, trial_of
+from orchestrator.storage.records import RESULT_NAMES, StoredTrial, Study, asked_row, result_of, study_of, trial_of
 from orchestrator.storage.schema import (
     ATTEMPTS,
     EPOCH_REPORTS,
@@ -200,17 +200,8 @@ class Store:
             "study_id": study.id,
             "number": number,
             "state": TrialState.PLANNED.value,
-            "method": spec.method,
-            "network": spec.network.name,
-            "task": spec.task.name,
-            "device": spec.device,
-            "runtime": spec.runtime,
-            "seed": spec.seed,
-            "budget_flash": spec.budget.flash,
-            "budget_sram": spec.budget.sram,
-            "budget_macs": spec.budget.macs,
             "attempts": 0,
-            "spec_hash": spec.hash(),
+            **asked_row(spec),
             "hyperparameters_json": canonical_json(spec.hyperparameters),
             "spec_json": spec.canonical(),
         }

@@ -12,7 +12,6 @@ from mcu.files import write_atomic
 from orchestrator.planning.sweep_difference import differences
 from orchestrator.spec import Artifact
 from orchestrator.storage.connection import artifact_root, database_label
-from orchestrator.storage.optuna_storage import open_optuna
 from orchestrator.storage.records import study_of
 from orchestrator.storage.store import Store, Study
 from orchestrator.storage.transfer import delete_rows, take_trials
@@ -107,19 +106,9 @@ def delete_study(store: Store, study: Study) -> int:
     Raises:
         InputError: it is being run.
     """
+    from orchestrator.storage.optuna_mirror import forget_mirror
+
     with store.lock(study.name):
         count = delete_rows(store, study)
-        _forget(store, study.name)
+        forget_mirror(store.url, study.name)
     return count
-
-
-def _forget(store: Store, name: str) -> None:
-    import optuna
-
-    storage = open_optuna(store.url, writing=True)
-    try:
-        if name in optuna.get_all_study_names(storage):
-            optuna.delete_study(study_name=name, storage=storage)
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from orchestrator.planning.plan import Plan
 from orchestrator.queries.query import Query, run_query
 from orchestrator.running.run import stored_sweep
-from orchestrator.storage.optuna_mirror import OptunaRecord
 from orchestrator.storage.store import Store, Study
 
 
@@ -19,9 +18,4 @@ def plan_failed_again(store: Store, study: Study, where: str = "", *, take_over:
     rows = run_query(store, Query((study.name,), wanted, columns=("number",))).rows
     numbers = [row["number"] for row in rows if row["number"] < len(Plan(stored_sweep(study)).trials)]
     with store.lock(study.name, take_over=take_over):
-        record = OptunaRecord(store.url, study.name, Plan(stored_sweep(study)).methods, store.patience)
-        try:
-            record.reopen(numbers)
-        finally:
-            record.close()
         return store.plan_again(study, numbers)

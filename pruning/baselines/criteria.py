@@ -18,7 +18,6 @@ class RandomChannels(PeerPruning):
 
     name = "random"
     scope = "local"
-    summary = "random channels removed by Torch-Pruning"
 
     def importance(self) -> Any:
         """A uniform draw per channel."""
@@ -30,7 +29,6 @@ class L1Filters(PeerPruning):
 
     name = "l1"
     scope = "local"
-    summary = "filters with the smallest L1 norm removed by Torch-Pruning"
     order = 1
 
     def importance(self) -> Any:
@@ -42,7 +40,6 @@ class L2Filters(L1Filters):
     """Filters with the smallest L2 norm go (as Li et al., ICLR 2017, with the other norm they compare)."""
 
     name = "l2"
-    summary = "filters with the smallest L2 norm removed by Torch-Pruning"
     order = 2
 
 
@@ -51,7 +48,6 @@ class GeometricMedian(PeerPruning):
 
     name = "fpgm"
     scope = "local"
-    summary = "filters nearest to their layer's geometric median removed by Torch-Pruning"
 
     def importance(self) -> Any:
         """Sum of distances to the other filters."""
@@ -62,7 +58,6 @@ class TaylorChannels(PeerPruning):
     """Channels whose removal changes the loss least, to first order (Molchanov et al., CVPR 2019)."""
 
     name = "taylor"
-    summary = "channels of the least first-order effect on the loss removed by Torch-Pruning"
 
     def importance(self) -> Any:
         """Sum of |weight x gradient| over the coupled layers."""

@@ -17,7 +17,6 @@ class DenseNetwork(Compression):
     """
 
     name = "dense-ptq"
-    summary = "the whole network in int8: a reference, infeasible where it does not fit"
     last_phase = "training"
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:

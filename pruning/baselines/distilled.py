@@ -23,7 +23,6 @@ class DistilledUniform(UniformWidth):
     """
 
     name = "distilled-uniform"
-    summary = "one width multiplier for all layers, taught by the dense network"
 
     def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
         """Train the dense teacher, then the largest student that fits."""

@@ -19,7 +19,6 @@ from pruning.engine.landing import land
 from pruning.methods import Compression
 from pruning.training.job import Job
 from pruning.training.problem import Infeasible, Problem, Settings
-from pruning.training.recipe import TRAINING
 from pruning.training.run import Steps
 
 POPULATION = 5
@@ -66,8 +65,6 @@ class Evolution(Compression):
     """
 
     name = "evolution"
-    summary = "aging evolution over widths inside the budget (uNAS-style), at the compute of one job"
-    hyperparameters: tuple[str, ...] = (*TRAINING, "candidates", "search")
 
     last_phase = "training"
 

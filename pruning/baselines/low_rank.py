@@ -17,7 +17,6 @@ from pruning.methods import Compression
 from pruning.training.job import Job
 from pruning.training.pretraining import pretrain, pretrained_steps
 from pruning.training.problem import Infeasible, Problem, Settings
-from pruning.training.recipe import TRAINING
 from pruning.training.run import Steps
 
 Ranks = Mapping[str, int]
@@ -34,8 +33,6 @@ class LowRank(Compression):
     """
 
     name = "low-rank"
-    summary = "convolutions factorised by truncated SVD, then fine-tuned"
-    hyperparameters: tuple[str, ...] = (*TRAINING, "pretrain")
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:
         """Where rank 1 in every convolution is too much."""

@@ -18,7 +18,6 @@ from pruning.methods import Compression
 from pruning.training.job import Job
 from pruning.training.pretraining import pretrain
 from pruning.training.problem import Infeasible, Outcome, Problem, Settings
-from pruning.training.recipe import TRAINING
 from pruning.training.run import Steps
 
 
@@ -33,8 +32,6 @@ class UnstructuredMagnitude(Compression):
     """
 
     name = "magnitude"
-    summary = "single weights zeroed by magnitude; flash charged with their places, SRAM does not move"
-    hyperparameters: tuple[str, ...] = (*TRAINING, "pretrain", "rounds")
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:
         """Where zeros cannot help."""

@@ -23,7 +23,6 @@ from pruning.training.evaluation import normalise
 from pruning.training.job import Job
 from pruning.training.pretraining import pretrain, pretrained_steps
 from pruning.training.problem import CannotTakeError, Infeasible, Problem, Settings
-from pruning.training.recipe import TRAINING
 
 PRUNING_FRACTION = 0.5
 """Several rounds are spread over this fraction of the steps after pre-training; what is left fine-tunes."""
@@ -84,8 +83,6 @@ class PeerPruning(Compression):
     """
 
     name = ""
-    summary = ""
-    hyperparameters: tuple[str, ...] = (*TRAINING, "pretrain", "rounds", "scope")
     scope = "global"
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:

@@ -31,7 +31,6 @@ class DifferentiableWithoutSram(SubsetDifferentiable):
     """
 
     name = "differentiable-no-sram"
-    summary = "the differentiable job blind to SRAM while it trains, landed on the whole budget"
     seen = ("flash", "macs")
 
 
@@ -42,5 +41,4 @@ class DifferentiableMacsOnly(SubsetDifferentiable):
     """
 
     name = "differentiable-macs-only"
-    summary = "the differentiable job that sees MACs only while it trains, landed on the whole budget"
     seen = ("macs",)

@@ -45,8 +45,6 @@ class Slimming(SparsePeerPruning):
     """
 
     name = "slimming"
-    summary = "network slimming by Torch-Pruning: L1 on batch-norm scales, then the smallest removed"
-    hyperparameters = (*PeerPruning.hyperparameters, "slimming_penalty")
     penalty, default = "slimming_penalty", 1e-4
 
     def importance(self) -> Any:
@@ -66,7 +64,6 @@ class GroupNorm(PeerPruning):
     """
 
     name = "group-norm"
-    summary = "channels with the smallest norm over all coupled layers removed by Torch-Pruning (DepGraph)"
 
     def importance(self) -> Any:
         """Squared norm over the coupled layers."""
@@ -80,8 +77,6 @@ class SparseGroupNorm(SparsePeerPruning):
     """
 
     name = "group-norm-sparse"
-    summary = "DepGraph with its sparse learning, by Torch-Pruning"
-    hyperparameters = (*PeerPruning.hyperparameters, "group_penalty")
     penalty, default = "group_penalty", 5e-4
 
     def importance(self) -> Any:

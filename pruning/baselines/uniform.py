@@ -22,7 +22,6 @@ class UniformWidth(Compression):
     """
 
     name = "uniform"
-    summary = "one width multiplier for all layers, trained from scratch"
     last_phase = "training"
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:

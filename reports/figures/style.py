@@ -24,11 +24,6 @@ BAD = "#b3261e"  # failures and broken bounds, in no palette colour
 # Okabe and Ito's colours, told apart with every common kind of colour blindness; yellow is left out on white
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#8c6d31", "#5c6670")
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">")
-_KNOWN = (
-    *("differentiable", "uniform", "l1", "taylor", "dense-ptq", "random", "fpgm", "slimming", "evolution"),
-    *("group-norm", "l2", "low-rank", "magnitude", "differentiable-no-sram", "differentiable-macs-only"),
-    *("distilled-uniform", "group-norm-sparse"),
-)
 
 
 class Style(StrEnum):
@@ -47,11 +42,8 @@ class Look:
     """Colour and marker per method, the same in every figure of a study."""
 
     def __init__(self, methods: Iterable[str]) -> None:
-        names = list(methods)
-        known = [name for name in _KNOWN if name in names]
-        order = known + [name for name in names if name not in known]
-        self.order = order
-        self._at = {name: position for position, name in enumerate(order)}
+        self.order = list(methods)
+        self._at = {name: position for position, name in enumerate(self.order)}
 
     def colour(self, method: str) -> str:
         """Hex colour of a method."""

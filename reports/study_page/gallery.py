@@ -20,7 +20,7 @@ from reports.figures.timeline import timeline_figure
 from reports.figures.trajectories import trajectory_figure, widths_figure
 from reports.metric import metric_title
 from reports.study import StudyInfo
-from reports.trials import NUMBERS, RESOURCE_TITLES, TIMES, budgets
+from reports.trials import NUMBERS, RESOURCE_TITLES, TIMES, budgets, methods
 from reports.winners import Winner
 
 CAPTIONS = {
@@ -89,7 +89,7 @@ def draw_all(
     table: pd.DataFrame, study: StudyInfo, winners: list[Winner], cells: list[Cell], style: Style
 ) -> dict[str, Drawing]:
     """Every figure that the trials allow, by name; those without data are left out."""
-    look = Look(dict.fromkeys(name for name in table["method"] if name))
+    look = Look(methods(table))
     whole = table
     table = whole[[name for name in whole if name in _NEEDED]]  # filtering a narrow table is many times faster
     makers: dict[str, Callable[[], Figure | None]] = {

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mcu.budget import RESOURCES, Budget, amount
+from mcu.budget import RESOURCES, amount, amounts
 from reports.figures.scales import log_ticks
 from reports.figures.style import Look
 from reports.latency import latency_text
@@ -39,7 +39,7 @@ def _answer(
     entry: dict[str, Any] = {
         "budget": winner.budget,
         "hint": _device_hint(device) if device else "",
-        "bounds": str(Budget(*map(winner.bounds.get, RESOURCES))),
+        "bounds": amounts(winner.bounds) or "no bound",
         "tried": winner.tried,
         "fitting": winner.fitting,
         "trial": None,

@@ -270,16 +270,6 @@ def test_catalogues_print_tables_and_json(capsys, command):
     assert all(row["name"] in table for row in rows)
 
 
-def test_methods_match_the_code(capsys):
-    from importlib.metadata import entry_points
-
-    from orchestrator.methods import BUILT_IN
-
-    code = {point.name: point for point in entry_points(group="mcusweep.methods")}
-    for entry in BUILT_IN[:3]:
-        assert set(code[entry.name].load().hyperparameters) == set(entry.hyperparameters or ())
-
-
 def test_init_writes_a_sweep_that_loads_and_refuses_to_overwrite(folder, capsys):
     from search_spaces.sweep import load_sweep
 

@@ -6,21 +6,21 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-import orchestrator.methods
-from orchestrator.methods import MethodEntry
+import pruning.catalogue
 from orchestrator.running.interrupts import Interrupts
 from orchestrator.running.run import RunOptions, RunSummary, begin_study, run_study, stored_sweep
 from orchestrator.running.watcher import Watcher
 from orchestrator.storage.store import Store
+from pruning.catalogue import MethodEntry
 from search_spaces.sweep import SweepConfig
 
 FAKE_METHODS = (
-    MethodEntry("fake", "for tests"),
-    MethodEntry("other", "for tests"),
-    MethodEntry("heir", "for tests", inherits=True),
+    MethodEntry("fake", "", "for tests"),
+    MethodEntry("other", "", "for tests"),
+    MethodEntry("heir", "", "for tests", inherits=True),
 )
-if FAKE_METHODS[0] not in orchestrator.methods.BUILT_IN:
-    orchestrator.methods.BUILT_IN += FAKE_METHODS
+if FAKE_METHODS[0] not in pruning.catalogue.BUILT_IN:
+    pruning.catalogue.BUILT_IN += FAKE_METHODS
 
 OPTIONS = RunOptions(workers=2, executor="local", worker="fake_worker:run_trial")
 

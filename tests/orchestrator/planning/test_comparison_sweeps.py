@@ -38,7 +38,7 @@ def test_every_method_budget_and_seed_is_tuned_over_the_same_settings(plan):
     sampler = make_sampler(plan.sweep.sampler.name, plan.spaces, plan.sweep.sweep.seed)
     tried: dict[tuple[str, str, int], list[object]] = {}
     for trial in plan.trials:
-        suggested = sampler.suggest(trial.method, trial.index, Context(cells=len(plan.cells), seeds=3)).params
+        suggested = sampler.suggest(trial.method, trial.index, Context(cells=len(plan.cells), seeds=3))
         tried.setdefault((trial.method, trial.budget.label, trial.seed), []).append(suggested["learning_rate"])
     assert {tuple(sorted(rates)) for rates in tried.values()} == {(0.06, 0.15)}
 

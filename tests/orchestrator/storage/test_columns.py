@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from mcu.budget import RESOURCES
 from orchestrator.queries.trial import compare_trials, load_trial
 from orchestrator.samplers.observation import DIRECTIONS, OBJECTIVES
 from orchestrator.spec import EpochReport, TrialResult
 from orchestrator.storage.columns import COLUMNS, NESTED, trial_columns
 from orchestrator.storage.frames import trials_frame
+from orchestrator.storage.records import asked_row
 from orchestrator.storage.schema import EPOCH_REPORTS, TRIALS
 from orchestrator.storage.store import Store, Study
 from reports.columns import CATALOGUE, GROUP_CATALOGUE, Better, Kind, Part, Shown, names
@@ -51,8 +53,11 @@ def test_a_worker_answers_the_result_columns():
     every = tuple(Kind)
     answered = {"state", "reason", "dense", *names(kinds=every, parts=(Part.RESULT,))}
     assert set(TrialResult.model_fields) == answered
-    dense = TrialResult.model_fields["dense"].annotation
-    assert {f"dense_{name}" for name in dense.__args__[0].model_fields} == set(names(parts=(Part.DENSE,)))
+    assert {f"dense_{name}" for name in RESOURCES} == set(names(parts=(Part.DENSE,)))
+
+
+def test_a_specification_fills_the_columns_that_were_asked_for(make_spec):
+    assert set(asked_row(make_spec())) == {*names(parts=(Part.ASKED,)), "spec_hash"}
 
 
 def test_a_report_of_an_epoch_is_a_row():
