@@ -1,7 +1,11 @@
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks" / "sweeps"))  # for its made-up trials
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a suite that runs in the background has Ctrl-C ignored, and every process it starts would inherit that

@@ -10,12 +10,12 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from sample_trials import sample_trials
 
 from reports.comparison.comparison import compare_methods
 from reports.figures import lettering
 from reports.figures.lettering import _family_of
 from reports.figures.style import Style, encode, legend_below, new_figure, styled
-from reports.sample import sample_trials
 from reports.study import StudyInfo
 from reports.study_page import gallery
 from reports.trials import tidy

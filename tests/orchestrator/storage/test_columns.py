@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from mcu.budget import RESOURCES
+from orchestrator.cli import asking
+from orchestrator.queries import query, study_diff, study_status
 from orchestrator.queries.trial import compare_trials, load_trial
 from orchestrator.samplers.observation import DIRECTIONS, OBJECTIVES
 from orchestrator.spec import EpochReport, TrialResult
@@ -82,6 +84,12 @@ def test_one_trial_in_full_has_them_as_well(store):
 def test_the_objectives_have_the_directions_of_the_catalogue():
     better = {column.name: column.better for column in CATALOGUE}
     assert [better[name] is Better.HIGH for name in OBJECTIVES] == [each == "maximize" for each in DIRECTIONS]
+
+
+def test_lists_that_choose_among_the_columns_name_no_other():
+    chosen = {*asking._WINNERS, *study_status._READ, *study_diff.RESULTS, *query._BUDGET, *query.GROUPS}
+    assert chosen - set(ALL) == {"budget"}  # the name of a budget, not a column
+    assert set(query.SUMMARY) == {column.name for column in GROUP_CATALOGUE}
 
 
 def test_nested_columns_are_stored_as_json():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sample_trials import sample_trials
 
 from mcu.errors import InputError
 from reports.comparison.ranking import critical_difference, ranking, share_first_or_tied, tallies
@@ -12,7 +13,6 @@ from reports.comparison.seed_scores import seed_scores
 from reports.comparison.standings import Place, standings
 from reports.comparison.volumes import frames, largest, volumes
 from reports.comparison_page.page import Kept, compare, write_comparison
-from reports.sample import sample_trials
 from reports.trials import tidy
 
 BUDGET = {"budget_flash": 20_000, "budget_sram": 9_000}

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sample_trials import sample_trials
 
 from mcu.errors import InputError
 from reports.comparison.comparison import compare_methods
@@ -20,7 +21,6 @@ from reports.figures.methods import methods_figure
 from reports.figures.scales import log_ticks
 from reports.figures.style import Look, Style, encode, styled
 from reports.figures.trajectories import course_of
-from reports.sample import sample_trials
 from reports.study import StudyInfo
 from reports.study_page.page import embedded_json, fronts_document, write_report
 from reports.study_page.page_data import MOST_ROWS, export_command, shown_rows

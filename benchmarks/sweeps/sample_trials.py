@@ -1,4 +1,4 @@
-"""A made-up study with the shape of a real one: for demonstrations, benchmarks and tests, never for results."""
+"""A made-up study with the shape of a real one: for benchmarks and tests, never for results."""
 
 from __future__ import annotations
 
