@@ -24,14 +24,14 @@ def describe_mistake(
         where: the file.
         overridden: keys that were given on the command line instead.
     """
-    finding = error.errors(include_url=False)[0]
-    path = [part for part in finding["loc"] if isinstance(part, int) or _is_key(part)]
+    findings = error.errors(include_url=False)
+    finding, path = findings[0], _keys(findings[0])
     place = _place(path, where, overridden)
     if finding["type"] == "extra_forbidden":
         return f"{place}: {_unknown_key(path, model)}"
     if finding["type"] == "missing":
         return f"{place}: {_dotted(path)} is missing"
-    reason = _reason(finding)
+    reason = _alternatives([other for other in findings if _keys(other) == path])
     if path and isinstance(finding["input"], dict) and re.split(r"\W", reason)[0] in finding["input"]:
         return f"{place}: {_dotted(path)}.{reason}"  # a check of the whole table names one of its keys
     if reason.startswith(f"{_dotted(path)} ") and path:
@@ -40,6 +40,17 @@ def describe_mistake(
     if reason.startswith(given) or len(given) > SHOWN or isinstance(finding["input"], dict | BaseModel):
         return f"{place}: {_dotted(path)}: {reason}" if path else f"{place}: {reason}"
     return f"{place}: {_dotted(path)} = {given}: {reason}"
+
+
+def _keys(finding: Any) -> list[str | int]:
+    return [part for part in finding["loc"] if isinstance(part, int) or _is_key(part)]
+
+
+def _alternatives(findings: list[Any]) -> str:
+    """What each member of a union wants, as one sentence; that a number is infinite says all."""
+    infinite = [finding for finding in findings if finding["type"] == "finite_number"]
+    first, *others = dict.fromkeys(_reason(finding) for finding in infinite or findings)
+    return " or ".join([first, *(other.removeprefix("must be ") for other in others)])
 
 
 def _place(path: list[str | int], where: str, overridden: Collection[tuple[str, ...]]) -> str:

@@ -107,12 +107,13 @@ def _step_seconds(plan: Plan, trial: PlannedTrial) -> float:
     spec = plan.spec(trial, {})
     batch = min(spec.training.batch_size, len(task.x_train))
     some = np.arange(min(len(task.x_train), batch * (WARM_STEPS + STEPS)))
-    problem = replace(problem_of(spec, task), x_train=task.x_train[some], y_train=task.y_train[some])
+    problem = problem_of(spec, task)
+    problem = replace(problem, x_train=task.x_train[some], y_train=task.y_train[some], class_weights=0.0)
     trainer = Trainer(problem.network(), problem, settings_of(spec, Path()))
     times: list[float] = []
     begun = before = time.perf_counter()
     try:
-        for step in range(WARM_STEPS + STEPS):
+        for step in range(min(WARM_STEPS + STEPS, trainer.steps)):
             trainer.take_step(step)
             now = time.perf_counter()
             times.append(now - before)
@@ -120,5 +121,5 @@ def _step_seconds(plan: Plan, trial: PlannedTrial) -> float:
             if now - begun > MOST_SECONDS and len(times) > 1:
                 break
     except DivergedError:
-        pass
+        times.append(time.perf_counter() - before)
     return float(np.median(times[WARM_STEPS:] or times))

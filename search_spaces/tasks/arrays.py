@@ -19,8 +19,13 @@ Splits = dict[str, tuple[Rows, np.ndarray]]
 
 VAL_SHARE, TEST_SHARE = 0.15, 0.15
 ALLOWED = (
-    "x and y with or without groups, or x_train, y_train, x_test, y_test with or without x_val, y_val; and classes"
+    "x and y with or without groups, or x_train, y_train, x_test, y_test with or without x_val, y_val; "
+    "and classes, layout"
 )
+MOST_COLOURS = 4
+MOST_SENSORS = 12
+LONG = 8
+"""A grey picture is not so many times as long as it is wide."""
 LAYOUTS = {
     "nchw": (4, lambda x: x),
     "nhwc": (4, lambda x: x.transpose(0, 3, 1, 2)),
@@ -35,13 +40,14 @@ def arrays(path: str | None = None, layout: str | None = None, augment: str = "n
 
     It holds ``x`` and ``y`` (split 70/15/15 here) or ``x_train``, ``y_train``, ``x_test``, ``y_test`` and
     perhaps ``x_val``, ``y_val`` (else carved from training); labels count from 0 or are texts; ``classes``
-    may name them. With ``groups``, one text or whole number a sample (the person, the machine, the day it
-    comes from), no group is in two splits. Large arrays are mapped and never wholly in memory.
+    may name them, ``layout`` give the axes of x. With ``groups``, one text or whole number a sample (the person, the
+    machine, the day it comes from), no group is in two splits. Large arrays are mapped and never wholly in memory.
 
     Args:
         path: the file or folder.
         layout: axes of a sample array: ``nchw`` (the default for four axes), ``nhwc``, ``nhw`` (the default
-            for three), ``nct`` or ``ntc`` for recordings over time.
+            for three), ``nct`` or ``ntc`` for recordings over time. A shape that is likelier in another than the
+            default is asked about.
         augment: how training batches are varied.
         name: of the task in reports.
 
@@ -63,7 +69,7 @@ def _place(path: str | None) -> Path:
             "task 'arrays': task.path is missing: name an .npz file or a folder of .npy files with " + ALLOWED
         )
     place = user_path(path)
-    if not place.exists():
+    if not place.is_file() and not place.is_dir():
         raise InputError(f"task 'arrays': task.path = {path!r}: no such file or folder")
     return place
 
@@ -76,7 +82,8 @@ def from_arrays(
     name: str = "arrays",
 ) -> Task:
     """A task from arrays by name, as :func:`arrays` reads them; ``where`` names them in errors."""
-    keys = set(arrays) - {"classes"}
+    keys = set(arrays) - {"classes", "layout"}
+    layout = str(arrays["layout"]) if layout is None and "layout" in arrays else layout
     for split in SPLITS:
         if (f"x_{split}" in keys) != (f"y_{split}" in keys):
             raise InputError(f"{where}: x_{split} and y_{split} belong together: allowed are {ALLOWED}")
@@ -105,6 +112,8 @@ _KEY_SETS = (
 
 def _samples(x: np.ndarray, layout: str | None, where: str) -> Rows:
     x = x if isinstance(x, np.ndarray) else np.asarray(x)
+    if layout is None:
+        _check_likely(x.shape, where)
     layout = layout or {3: "nhw", 4: "nchw"}.get(x.ndim, "nchw")
     if layout not in LAYOUTS:
         raise InputError(f"{where}: layout = {layout!r}: must be one of {', '.join(LAYOUTS)}")
@@ -120,6 +129,26 @@ def _samples(x: np.ndarray, layout: str | None, where: str) -> Rows:
         rows = Rows(x, _converter(arrange, dtype))
     check_finite(where, rows)
     return rows
+
+
+def _check_likely(shape: tuple[int, ...], where: str) -> None:
+    """Ask about a shape that more likely has other axes than those taken without ``layout``.
+
+    Channels are the shortest axis as a rule, and recordings much longer than they have sensors.
+    """
+    meant = None
+    if len(shape) == 4 and shape[1] > MOST_COLOURS >= shape[3] and (shape[3] > 2 or shape[1] >= shape[2]):
+        meant = f"nhwc, which makes pictures of {shape[1]}x{shape[2]} with {shape[3]} channels"
+        taken = f"nchw, {shape[1]} channels of {shape[2]}x{shape[3]}"
+    elif len(shape) == 3 and min(shape[1:]) <= MOST_SENSORS and max(shape[1:]) >= LONG * min(shape[1:]):
+        name = "nct" if shape[1] < shape[2] else "ntc"
+        meant = f"{name}, which makes {max(shape[1:])} samples over time of {min(shape[1:])} sensors"
+        taken = f"nhw, pictures of {shape[1]}x{shape[2]}"
+    if meant is not None:
+        raise InputError(
+            f"{where}: has shape {shape}: is its layout {meant}, or {taken}? "
+            "say it: options.layout, or an entry layout beside x"
+        )
 
 
 def _converter(arrange: Callable[[np.ndarray], np.ndarray], dtype: type) -> Callable[[np.ndarray], np.ndarray]:

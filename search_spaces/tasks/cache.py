@@ -15,7 +15,7 @@ from search_spaces.tasks.store import cache_folder, mapped, stored
 from search_spaces.tasks.task import SPLITS, Task
 
 ARRAYS = (*(f"{axis}_{split}" for split in SPLITS for axis in "xy"), "groups_test")
-TEXTS = ("name", "input_shape", "classes", "normalise", "augment", "citation", "licence", "dropped")
+TEXTS = ("name", "input_shape", "classes", "normalise", "augment", "citation", "licence", "dropped", "notes")
 FORMAT = 1
 
 
@@ -48,6 +48,7 @@ def _read(manifest: Path) -> Task | None:
             fields[name] = mapped(manifest.parent.parent / "arrays" / file)
         fields["input_shape"] = tuple(fields["input_shape"])
         fields["classes"] = tuple(fields["classes"])
+        fields["notes"] = tuple(fields.get("notes", ()))
         fields["normalise"] = tuple(tuple(values) for values in fields["normalise"])
         fields["front_end"] = fields["front_end"] and FrontEnd(**fields["front_end"])
         return Task(**fields, verified=True)

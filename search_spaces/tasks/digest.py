@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mcu.files import write_atomic
 from search_spaces.tasks.store import cache_folder
+from search_spaces.tasks.walk import entries_below
 
 CHUNK = 2**20
 SETTLED_S = 2.0
@@ -39,7 +40,8 @@ def digest_of(*parts: object) -> str:
 def content_digest(path: Path) -> str:
     """Digest of a file's bytes, or of the names and bytes of all files below a folder.
 
-    Names that begin with a dot are left out. It is remembered in the cache folder with every file's size and time
+    Names that begin with a dot, and what is no file (links to nowhere, pipes), are left out; a file that may not be
+    read counts by its name. It is remembered in the cache folder with every file's size and time
     of change, so that it costs no reading as long as nothing moved.
 
     Raises:
@@ -53,7 +55,7 @@ def content_digest(path: Path) -> str:
     remembered = _remembered(memory, stamp)
     if remembered is not None:
         return remembered
-    digest = digest_of([(name, _bytes_digest(file)) for name, file, _ in files])
+    digest = digest_of([(name, _file_digest(file, alone=not path.is_dir())) for name, file, _ in files])
     newest = max((max(state.st_mtime, state.st_ctime) for _, _, state in files), default=0.0)
     if time.time() - newest > SETTLED_S:
         try:
@@ -67,11 +69,9 @@ def _files(path: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
     if not path.is_dir():
         yield "", path, path.stat()
         return
-    for folder, folders, names in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(name for name in names if not name.startswith(".")):
-            file = Path(folder, name)
-            yield file.relative_to(path).as_posix(), file, file.stat()
+    for entry in entries_below(path):
+        if entry.state is not None:
+            yield entry.name, entry.path, entry.state
 
 
 def _remembered(memory: Path, stamp: str) -> str | None:
@@ -80,6 +80,15 @@ def _remembered(memory: Path, stamp: str) -> str | None:
         return str(entry["digest"]) if entry["stamp"] == stamp else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _file_digest(file: Path, alone: bool) -> str:
+    try:
+        return _bytes_digest(file)
+    except PermissionError:
+        if alone:
+            raise
+        return "not allowed to be read"
 
 
 def _bytes_digest(file: Path) -> str:

@@ -2,124 +2,231 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from mcu.errors import InputError
-from search_spaces.paths import user_path
+from search_spaces.tasks.class_folders import (
+    ClassFolders,
+    LeftOut,
+    check_share,
+    class_folders,
+    given_folder,
+    placed_splits,
+    split_three_ways,
+)
 from search_spaces.tasks.digest import Source
-from search_spaces.tasks.splits import sample_hashes, stratified_split
+from search_spaces.tasks.rows import Rows
+from search_spaces.tasks.splits import sample_hashes
 from search_spaces.tasks.task import Task, assemble
 
-VAL_SHARE, TEST_SHARE = 0.15, 0.15
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"}
+)
+"""Of files that are broken when they hold no picture; what lies in others decides their content."""
+FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+"""Those of Pillow that are pictures of points and begin with a mark of their own."""
 COLOURS = {"rgb": ("RGB", 3), "grey": ("L", 1)}
-SHOWN = 5
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits of sensors; 16-bit files hold any of them."""
 
 
-def image_folder(data: str | None = None, size: int = 32, colour: str = "rgb", augment: str = "shift_flip") -> Task:
+def image_folder(
+    data: str | None = None,
+    size: int = 32,
+    colour: str = "rgb",
+    augment: str = "shift_flip",
+    background: str = "white",
+    most_broken: float = 0.1,
+) -> Task:
     """Pictures of ``data``/CLASS/, upright by their EXIF data, cut square about the middle, scaled to one size.
 
-    70 % train, 15 % validate, 15 % test, by the hash of the pixels: equal pictures are never in two splits.
-    16-bit pictures are scaled to 8 bits. Files that are no whole picture are named on the standard error and left
-    out.
+    ``train/``, ``val/`` and ``test/``, where there are no other folders, are the splits; without ``val/`` it comes out
+    of ``train/``. Else 70 % train, 15 % validate, 15 % test, by the hash of the pixels: equal pictures are never in
+    two splits. What a file is, its content tells and not its suffix. Transparent pictures are laid on ``background``.
+    Grey pictures of 16 bits are scaled to 8, all by the least of 8, 10, 12, 14 and 16 bits that holds the largest
+    value of the set. Files that are left out are counted and named.
 
     Args:
         data: the folder of class folders; others in them are searched too, names that begin with a dot are not.
         size: pixels of a side.
         colour: ``rgb`` or ``grey``.
         augment: how training batches are varied.
+        background: behind transparent pictures: a name such as ``white``, or ``#rrggbb``.
+        most_broken: largest share of broken files that is left out; more is refused.
 
     Raises:
         InputError: for no or one class, a class without pictures, or a bad option.
     """
-    if colour not in COLOURS:
-        raise InputError(f"task 'image-folder': colour = {colour!r}: must be one of {', '.join(COLOURS)}")
-    if isinstance(size, bool) or not 4 <= size <= 1024:
-        raise InputError(f"task 'image-folder': size = {size!r}: must be 4 to 1024 pixels")
-    folder = _folder(data)
-    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if len(classes) < 2:
-        raise InputError(f"task 'image-folder': {folder}: has {len(classes)} class folders, needs at least 2")
-    pictures, labels, broken = [], [], []
-    for label, name in enumerate(classes):
-        files = _files(folder / name)
-        read = [(file, _picture(file, size, colour)) for file in files]
-        whole = [picture for _, picture in read if picture is not None]
-        broken += [file for file, picture in read if picture is None]
-        if not whole:
-            raise InputError(f"task 'image-folder': {folder / name}: holds no picture among {len(files)} files")
-        pictures += whole
-        labels += [label] * len(whole)
-    _tell(folder, broken, len(pictures) + len(broken))
-    return _split(np.stack(pictures), np.array(labels, np.int64), tuple(classes), folder, augment)
+    behind = _checked(size, colour, background, most_broken)
+    folders = class_folders("image-folder", given_folder("image-folder", data))
+    left_out = LeftOut("image-folder", folders.folder, "pictures")
+    pictures, labels, told = _read_all(folders, size, behind, left_out)
+    left_out.check(most_broken)
+    x, notes = _scaled(pictures, colour)
+    _check_different(x, labels, folders, size)
+    hashes = sample_hashes(x)
+    try:
+        places = split_three_ways(labels, hashes, told)
+    except InputError as error:
+        raise InputError(f"task 'image-folder': {folders.folder}: {error}; in {_named(folders.classes)}") from None
+    laid = sum(picture.transparent for picture in pictures)
+    if laid:
+        notes.append(f"{laid} transparent pictures lie on {background} (options.background)")
+    if folders.splits:
+        notes.append(f"its folders {', '.join(folders.splits)} are the splits")
+    return assemble(
+        "image-folder",
+        placed_splits(Rows(x), labels, places),
+        folders.classes,
+        augment=augment,
+        citation=f"the user's pictures, {folders.folder.name}",
+        notes=(*left_out.notes(), *notes),
+    )
 
 
 def image_folder_source(data: str | None = None, **_: object) -> Source:
     """What :func:`image_folder` reads."""
-    return Source("1", (_folder(data),))
+    return Source("2", (given_folder("image-folder", data),))
 
 
-def _split(x: np.ndarray, y: np.ndarray, classes: tuple[str, ...], folder: Path, augment: str) -> Task:
+@dataclass(frozen=True)
+class Picture:
+    """A picture as it was read.
+
+    Attributes:
+        pixels: uint8 ``(size, size, 3)``, or float32 ``(size, size)`` of a grey one of 16 bits, in its own units.
+        largest: value in it before it was scaled, of a grey one of 16 bits; else 0.
+    """
+
+    pixels: np.ndarray
+    largest: int = 0
+    transparent: bool = False
+
+
+def _checked(size: int, colour: str, background: str, most_broken: float) -> tuple[int, ...]:
+    if colour not in COLOURS:
+        raise InputError(f"task 'image-folder': colour = {colour!r}: must be one of {', '.join(COLOURS)}")
+    if isinstance(size, bool) or not 4 <= size <= 1024:
+        raise InputError(f"task 'image-folder': size = {size!r}: must be 4 to 1024 pixels")
+    check_share("image-folder", most_broken)
     try:
-        val, test, train = stratified_split(
-            y, sample_hashes(x), [round(len(y) * VAL_SHARE), round(len(y) * TEST_SHARE)]
-        )
-    except InputError as error:
-        raise InputError(f"task 'image-folder': {folder}: {error}; labels are {', '.join(classes)}") from None
-    splits = {"train": (x[train], y[train]), "val": (x[val], y[val]), "test": (x[test], y[test])}
-    return assemble("image-folder", splits, classes, augment=augment, citation=f"the user's pictures, {folder.name}")
+        return ImageColor.getcolor(str(background), "RGB")  # type: ignore[return-value]
+    except ValueError:
+        raise InputError(
+            f"task 'image-folder': background = {background!r}: must be a colour such as white or #ffffff"
+        ) from None
 
 
-def _folder(data: str | None) -> Path:
-    if data is None:
-        raise InputError("task 'image-folder': task.data is missing: name a folder that has a folder for each class")
-    folder = user_path(data)
-    if not folder.is_dir():
-        raise InputError(f"task 'image-folder': task.data = {data!r}: is not a folder")
-    return folder
+def _read_all(
+    folders: ClassFolders, size: int, behind: tuple[int, ...], left_out: LeftOut
+) -> tuple[list[Picture], np.ndarray, np.ndarray]:
+    """Pictures, labels and splits of all files that are pictures."""
+    Image.init()
+    pictures: list[Picture] = []
+    labels: list[int] = []
+    told: list[str] = []
+    for split, classes in folders.files.items():
+        for label, name in enumerate(folders.classes):
+            before = len(pictures)
+            for entry in classes[name]:
+                found = "link or no file" if entry.state is None else _picture(entry.path, size, behind)
+                if isinstance(found, Picture):
+                    pictures.append(found)
+                elif found == BROKEN or entry.path.suffix.lower() in SUFFIXES:
+                    left_out.broken[found].append(entry.path)
+                else:
+                    left_out.others[found].append(entry.path)
+            if len(pictures) == before:
+                place = folders.folder / split / name if split else folders.folder / name
+                kinds = f" ({left_out.kinds()})" if classes[name] else ""
+                raise InputError(
+                    f"task 'image-folder': {place}: holds no picture among {len(classes[name])} files{kinds}"
+                )
+            labels += [label] * (len(pictures) - before)
+            told += [split] * (len(pictures) - before)
+    left_out.read = len(pictures)
+    return pictures, np.array(labels, np.int64), np.array(told)
 
 
-def _files(folder: Path) -> list[Path]:
-    """Files in the class folder and below that are pictures by their names."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+BROKEN = "broken"
 
 
-def _picture(path: Path, size: int, colour: str) -> np.ndarray | None:
-    """uint8 ``(channels, size, size)``, or None for a file that is no whole picture."""
-    mode, channels = COLOURS[colour]
+def _picture(path: Path, size: int, behind: tuple[int, ...]) -> Picture | str:
+    """The picture in a file, cut and scaled, or what the file is instead."""
+    formats = [name for name in FORMATS if name in Image.OPEN]
     try:
-        with warnings.catch_warnings(), Image.open(path) as opened:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            upright = _eight_bits(ImageOps.exif_transpose(opened)).convert(mode)
-            fitted = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
-    except (OSError, ValueError, SyntaxError, TypeError, EOFError, Image.DecompressionBombError):
-        return None
-    return np.asarray(fitted, np.uint8).reshape(size, size, channels).transpose(2, 0, 1).copy()
+            with Image.open(path, formats=formats) as opened:
+                return _fitted(ImageOps.exif_transpose(opened), size, behind)
+    except UnidentifiedImageError:
+        suffix = path.suffix.lower()
+        return BROKEN if suffix in SUFFIXES else suffix or "without suffix"
+    except Image.DecompressionBombError:
+        return "too large"
+    except PermissionError:
+        return "not allowed to be read"
+    except (OSError, ValueError, SyntaxError, TypeError, EOFError):
+        return BROKEN
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Pictures of 16-bit whole numbers, or of floats in 0..1, as 8-bit grey: Pillow alone would cut them off."""
+def _fitted(picture: Image.Image, size: int, behind: tuple[int, ...]) -> Picture:
+    """Cut square, scaled, without transparency, of 8 bits but for grey ones of 16."""
+
+    def fit(picture: Image.Image) -> np.ndarray:
+        return np.asarray(ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR))
+
     if picture.mode.startswith("I"):
-        return Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8))
+        values = np.asarray(picture).clip(0, 65535).astype(np.float32)
+        return Picture(fit(Image.fromarray(values)), int(values.max()))
     if picture.mode == "F":
         values = np.asarray(picture)
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
             raise ValueError("floats outside 0..1")
-        return Image.fromarray((values * 255).round().astype(np.uint8))
-    return picture
+        return Picture(fit(Image.fromarray((values * 255).round().astype(np.uint8)).convert("RGB")))
+    if not picture.has_transparency_data:
+        return Picture(fit(picture.convert("RGB")))
+    layered = picture.convert("RGBA")
+    low, _ = layered.getchannel("A").getextrema()
+    solid = Image.new("RGBA", layered.size, (*behind, 255))
+    flat = Image.alpha_composite(solid, layered).convert("RGB")
+    return Picture(fit(flat), transparent=bool(low < 255))  # type: ignore[operator]
 
 
-def _tell(folder: Path, broken: Sequence[Path], count: int) -> None:
-    if broken:
-        names = ", ".join(str(path.relative_to(folder)) for path in broken[:SHOWN])
-        more = f" and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
-        print(
-            f"image-folder: left out {len(broken)} of {count} files, no whole pictures: {names}{more}", file=sys.stderr
-        )
+def _scaled(pictures: Sequence[Picture], colour: str) -> tuple[np.ndarray, list[str]]:
+    """All pictures as uint8 ``(n, channels, size, size)``; those of 16 bits scaled alike, and a line that says how."""
+    mode, channels = COLOURS[colour]
+    largest = max((picture.largest for picture in pictures), default=0)
+    bits = next(bits for bits in DEPTHS if largest < 1 << bits)
+    made = []
+    for picture in pictures:
+        pixels = picture.pixels
+        if pixels.dtype != np.uint8:
+            pixels = (pixels * (255 / ((1 << bits) - 1))).round().clip(0, 255).astype(np.uint8)
+        flat = np.asarray(Image.fromarray(pixels).convert(mode))
+        made.append(flat.reshape(*flat.shape[:2], channels).transpose(2, 0, 1))
+    deep = sum(picture.pixels.dtype != np.uint8 for picture in pictures)
+    notes = [f"{deep} pictures of 16 bits hold at most {largest:,}: scaled as {bits} bits"] if deep else []
+    return np.stack(made), notes
+
+
+def _check_different(x: np.ndarray, labels: np.ndarray, folders: ClassFolders, size: int) -> None:
+    """Say of a class whose pictures are all alike what they look like; splits would only count them."""
+    for label, name in enumerate(folders.classes):
+        mine = x[labels == label]
+        if len(mine) > 1 and (mine == mine[0]).all():
+            alike = "of one colour" if (mine[0] == mine[0][:, :1, :1]).all() else "the same"
+            raise InputError(
+                f"task 'image-folder': {folders.folder}: all {len(mine)} pictures of {name!r} are {alike} at "
+                f"{size} x {size} pixels without transparency"
+            )
+
+
+def _named(classes: Sequence[str]) -> str:
+    return "labels " + ", ".join(f"{label} = {name}" for label, name in enumerate(classes))

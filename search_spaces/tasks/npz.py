@@ -15,6 +15,7 @@ from mcu.errors import InputError
 from mcu.files import write_atomic
 from search_spaces.tasks.digest import content_digest, digest_of
 from search_spaces.tasks.store import LARGE, cache_folder
+from search_spaces.tasks.walk import is_hidden
 
 CHUNK = 4 * 2**20
 LOCAL_HEADER = 30
@@ -31,18 +32,33 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         InputError: when something is not such a file, or is damaged.
     """
     if path.is_dir():
-        return {file.stem: _npy(file) for file in sorted(path.glob("*.npy"))}
+        return {file.stem: _npy(file) for file in sorted(path.glob("*.npy")) if file.is_file()}
     if path.suffix == ".npy":
         return {"x": _npy(path)}
     try:
         with zipfile.ZipFile(path) as archive:
-            return {
-                member.filename.removesuffix(".npy"): _member(path, archive, member) for member in archive.infolist()
-            }
+            members = [member for member in archive.infolist() if not _is_debris(member)]
+            return {member.filename.removesuffix(".npy"): _array(path, archive, member) for member in members}
     except InputError:
         raise
     except PROBLEMS as error:
-        raise InputError(f"{path}: is not a readable .npz without Python objects: {error}") from None
+        raise InputError(f"{path}: is not a readable .npz: {error}") from None
+
+
+def _is_debris(member: zipfile.ZipInfo) -> bool:
+    """Whether an entry is a folder or what an operating system put into the archive."""
+    return member.is_dir() or any(map(is_hidden, member.filename.split("/")))
+
+
+def _array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    if not member.filename.endswith(".npy"):
+        raise InputError(f"{path}: holds {member.filename!r}, which is no .npy array")
+    try:
+        return _member(path, archive, member)
+    except PROBLEMS as error:
+        raise InputError(
+            f"{path}: {member.filename!r} is not a readable array without Python objects: {error}"
+        ) from None
 
 
 def _npy(path: Path) -> np.ndarray:

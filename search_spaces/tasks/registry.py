@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
@@ -61,7 +62,8 @@ BUILT_IN = {
         ),
         TaskEntry(
             "image-folder", "search_spaces.tasks.image_folder:image_folder", "picture",
-            "your own pictures, a folder for each class", "a folder: task.data", ("size", "colour", "augment"),
+            "your own pictures, a folder for each class", "a folder: task.data",
+            ("size", "colour", "augment", "background", "most_broken"),
         ),
         TaskEntry(
             "watch", "search_spaces.tasks.motion:watch", "motion",
@@ -121,6 +123,7 @@ def describe_task(name: str, task: Task | None = None) -> dict[str, Any]:
             "normalise": [list(values) for values in task.normalise],
             "augment": task.augment,
             "dropped": task.dropped,
+            "notes": list(task.notes),
             "citation": task.citation,
             "licence": task.licence,
         }
@@ -230,6 +233,8 @@ def _made(choice: TaskChoice) -> Task:
         loaded = from_arrays(loaded, choice.name, name=choice.name)
     if not isinstance(loaded, Task):
         raise InputError(f"task {choice.name!r}: returned {type(loaded).__name__}, must be a Task or a dict of arrays")
+    for note in loaded.notes:
+        print(f"{choice.name}: {note}", file=sys.stderr)
     return loaded
 
 

@@ -34,6 +34,7 @@ class Task:
         groups_test: texts ``(n,)``, who or what each test sample comes from (speaker, subject), where known; no
             group of the test split is in another split.
         front_end: how sound became the samples, for tasks of sound.
+        notes: what whoever reads its figures should know: files left out, how labels were read.
         verified: the samples were looked at when they were stored, and are not looked at again.
 
     Raises:
@@ -56,6 +57,7 @@ class Task:
     dropped: int = 0
     groups_test: np.ndarray | None = None
     front_end: FrontEnd | None = None
+    notes: tuple[str, ...] = ()
     verified: bool = False
 
     def __post_init__(self) -> None:
@@ -161,7 +163,7 @@ def assemble(
         splits: samples and labels by split name; large ``Rows`` end up in a mapped file of the cache.
         normalise: measured on the training split when absent.
         groups_test: who or what each test sample comes from.
-        described: ``augment``, ``citation``, ``licence``, ``front_end``.
+        described: ``augment``, ``citation``, ``licence``, ``front_end``, ``notes``.
     """
     hashes = [sample_hashes(splits[split][0]) for split in SPLITS]
     kept = without_leaks(hashes)

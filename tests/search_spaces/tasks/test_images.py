@@ -5,7 +5,6 @@ import tarfile
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from mcu.errors import InputError
 from search_spaces.choices import TaskChoice
@@ -17,10 +16,6 @@ from search_spaces.tasks.pickled import read_pickle
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MCUSWEEP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(cifar, "BATCH_ROWS", 40)
-
-
-def folder_task(folder, **options):
-    return load_task(TaskChoice(name="image-folder", data=str(folder), options=options))
 
 
 def known(monkeypatch, folder):
@@ -117,107 +112,6 @@ def test_arrays_texts_and_numbers_are_unpickled(protocol):
     read = read_pickle(pickle.dumps(table, protocol=protocol), "here")
     assert np.array_equal(read["x"], table["x"])
     assert (read["y"], read["z"]) == (table["y"], 4)
-
-
-def test_pictures_are_fitted_to_one_size(tmp_path, write):
-    task = folder_task(write["pictures"](tmp_path / "p"), size=16)
-    assert (task.input_shape, task.classes, task.x_train.dtype) == ((3, 16, 16), ("cup", "key", "pen"), np.uint8)
-    assert sum(map(sum, task.counts().values())) == 60
-    assert folder_task(tmp_path / "p", size=16, colour="grey").input_shape == (1, 16, 16)
-
-
-def save(path, pixels, **more):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, **more)
-
-
-def gradient(seed, dtype=np.uint8, top=255):
-    return ((np.arange(64).reshape(8, 8) / 63 * 0.8 + 0.002 * seed) * top).astype(dtype)
-
-
-@pytest.mark.parametrize(
-    ("suffix", "dtype", "top"), [(".png", np.uint16, 65535), (".tif", np.float32, 1.0), (".png", np.uint8, 255)]
-)
-def test_pictures_of_other_depths_keep_their_greys(tmp_path, suffix, dtype, top):
-    for label in "ab":
-        for seed in range(8):
-            save(tmp_path / "p" / label / f"{seed}{suffix}", gradient(seed + (20 if label == "b" else 0), dtype, top))
-    task = folder_task(tmp_path / "p", size=8, colour="grey")
-    darkest = min(x.min() for _, x, _ in task.splits())
-    brightest = max(x.max() for _, x, _ in task.splits())
-    assert darkest <= 1
-    assert 210 <= brightest <= 220
-
-
-def test_pictures_are_turned_upright(tmp_path):
-    for label in "ab":
-        for seed in range(5):
-            pixels = np.full((8, 8), 10 * seed + (5 if label == "b" else 0), np.uint8)
-            pixels[0] = 255
-            exif = Image.Exif()
-            exif[274] = 6 if label == "b" else 1  # 6: the camera was turned, the first row is on the right
-            save(tmp_path / "p" / label / f"{seed}.png", pixels, exif=exif)
-    task = folder_task(tmp_path / "p", size=8, colour="grey")
-    upright, turned = (task.x_test[task.y_test == label][0, 0] for label in (0, 1))
-    assert (upright[0] == 255).all()
-    assert (turned[:, -1] == 255).all()
-
-
-def test_files_that_are_no_pictures_are_named_and_left_out(tmp_path, write, capsys):
-    folder = write["pictures"](tmp_path / "p")
-    whole = (folder / "cup" / "3.png").read_bytes()
-    (folder / "cup" / "3.png").write_bytes(whole[: len(whole) // 2])
-    (folder / "pen" / "7.png").write_bytes(b"hello")
-    (folder / "pen" / "notes.txt").write_text("no picture, and no name of one")
-    task = folder_task(folder)
-    assert sum(map(sum, task.counts().values())) == 58
-    said = capsys.readouterr().err
-    assert "left out 2 of 60 files" in said
-    assert "cup/3.png" in said
-    assert "pen/7.png" in said
-
-
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (lambda folder: (folder / "empty").mkdir(), "empty: holds no picture among 0 files"),
-        (
-            lambda folder: [path.write_bytes(b"") for path in (folder / "cup").iterdir()],
-            "cup: holds no picture among 20",
-        ),
-        (lambda folder: [path.unlink() for path in list((folder / "cup").iterdir())[2:]], "label 0 has 2 different"),
-    ],
-)
-def test_a_class_without_enough_pictures_is_refused(tmp_path, write, build, message):
-    build(write["pictures"](tmp_path / "p"))
-    with pytest.raises(InputError, match=message):
-        folder_task(tmp_path / "p")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"size": 2}, "size = 2: must be 4 to 1024"), ({"colour": "blue"}, "colour = 'blue': must be one of rgb, grey")],
-)
-def test_unknown_options_of_pictures_are_refused(tmp_path, options, message):
-    with pytest.raises(InputError, match=message):
-        folder_task(tmp_path, **options)
-
-
-def test_one_class_is_no_task(tmp_path, write):
-    folder = write["pictures"](tmp_path / "p")
-    for name in ("key", "pen"):
-        (folder / name).rename(folder / f".{name}")
-    with pytest.raises(InputError, match="has 1 class folders, needs at least 2"):
-        folder_task(folder)
-
-
-def test_equal_pictures_are_in_one_split(tmp_path, write):
-    folder = write["pictures"](tmp_path / "p")
-    for path in sorted((folder / "cup").iterdir()):
-        (folder / "cup" / f"copy of {path.name}").write_bytes(path.read_bytes())
-    task = folder_task(folder)
-    seen = [{sample.tobytes() for sample in x} for _, x, _ in task.splits()]
-    assert not seen[0] & seen[1] | seen[1] & seen[2] | seen[0] & seen[2]
 
 
 def watch(folder, **options):

