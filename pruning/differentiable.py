@@ -134,13 +134,13 @@ class DifferentiablePruning(Compression):
         if run.budget.admits(network.dense) or run.has_done("landing"):
             return
         phases = Phases.of(run.hyperparameters, run.float_steps, compression(network.dense, run.budget))
-        bank = gates.attach(network.module, network.graph)
+        bank = network.attach_gates()
         run.part("bank", bank)
         yield from self._warm_up(run, bank, phases)
         if self.shortening and run.step == phases.warm_up and run.once("branches"):
             bank = self._shorten(run, bank)
         controller = yield from self._prune(run, bank, phases)
-        gates.detach(network.module)
+        network.detach_gates()
         run.parts.clear()
         run.once("landing")
         self._land(run, bank, controller)
@@ -168,11 +168,11 @@ class DifferentiablePruning(Compression):
         if not depth.is_cramped(network.model, run.budget):
             return bank
         importance = dict(zip(network.graph.groups, bank.importance.split(bank.sizes), strict=True))
-        gates.detach(network.module)
+        network.detach_gates()
         if removals := depth.expendable(network.module, network.structure, run.budget, run.judge, network.origin):
             run.notes["removals"] = removals
             run.replace(depth.without(network.module, removals))
-        bank = gates.attach(network.module, network.graph)
+        bank = network.attach_gates()
         bank.importance = torch.cat([importance[_origin(group, importance)] for group in network.graph.groups])
         run.parts["bank"] = bank  # not from the checkpoint: that has the bank of the whole network, if any
         self.rank(run, bank)

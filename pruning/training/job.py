@@ -57,7 +57,8 @@ class Job(Run):
     ) -> None:
         self.problem, self.settings, self.report, self.method = problem, settings, report, method
         torch.manual_seed(settings.seed)
-        network = PrunableNetwork(problem.start(), problem.structure, origin_of(problem))
+        network = PrunableNetwork(problem.start(), problem.structure, settings.seed)
+        network.origin = origin_of(problem)
         self.trainer = Trainer(network.module, problem, settings)
         network.optimizers = [self.trainer.optimizer]
         super().__init__(network, budget, settings.hyperparameters, self.trainer.float_steps, self.trainer.steps)
