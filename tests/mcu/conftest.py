@@ -127,10 +127,8 @@ class NetworkBuilder:
 
     def table(self, x: int, kind: Kind) -> int:
         """An activation that maps codes to codes."""
-        scale, zero = {Kind.LOGISTIC: (1 / 256, -128), Kind.TANH: (1 / 128, 0)}.get(
-            kind,
-            (float(np.float32(self.tensors[x].scale * self.rng.uniform(0.3, 1.1))), int(self.rng.integers(-90, 90))),
-        )
+        own = float(np.float32(self.tensors[x].scale * self.rng.uniform(0.3, 1.1))), int(self.rng.integers(-90, 90))
+        scale, zero = {Kind.LOGISTIC: (1 / 256, -128), Kind.TANH: (1 / 128, 0)}.get(kind, own)
         self.tensors.append(QTensor(self.tensors[x].shape, scale, zero))
         alpha = float(np.float32(self.rng.uniform(0, 0.4))) if kind is Kind.LEAKY_RELU else 0.0
         self.ops.append(QOp(kind, (x,), len(self.tensors) - 1, alpha=alpha))
