@@ -1,7 +1,8 @@
 """The public names of mcusweep; each is loaded when it is first asked for, so that the import itself costs nothing.
 
 ``launch(sweep)`` runs a sweep and ``open_study`` opens a stored one; ``measure`` says what a .tflite file costs;
-``devices`` lists the microcontrollers that are known; ``Budget`` bounds what a model may use.
+``devices`` lists the microcontrollers that are known; ``Budget`` bounds what a model may use. ``Pruner`` prunes a
+network inside your training loop, ``prune`` one in a single call.
 """
 
 from __future__ import annotations
@@ -16,17 +17,21 @@ if TYPE_CHECKING:
     from mcu.measure import measure_file as measure
     from orchestrator.launch import launch as launch
     from orchestrator.queries.open_study import open_study as open_study
+    from pruning.prune import prune as prune
+    from pruning.pruner import Pruner as Pruner
 
     __version__: str
 
 _PLACES = {
     "Budget": "mcu.budget:Budget",
+    "Pruner": "pruning.pruner:Pruner",
     "devices": "mcu.devices:catalogue",
     "launch": "orchestrator.launch:launch",
     "measure": "mcu.measure:measure_file",
     "open_study": "orchestrator.queries.open_study:open_study",
+    "prune": "pruning.prune:prune",
 }
-__all__ = ["Budget", "__version__", "devices", "launch", "measure", "open_study"]
+__all__ = ["Budget", "Pruner", "__version__", "devices", "launch", "measure", "open_study", "prune"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -51,6 +52,7 @@ class RayCluster:
         self._others = set(descendants(os.getpid()))
         self._reaper = Reaper() if self.own else None
         self._roots: list[LocalProcess] | None = None
+        self._home = _home_for_ray()
         starting = threading.Event()
         threading.Thread(target=self._watch_until, args=(starting,), daemon=True).start()
         try:
@@ -113,8 +115,21 @@ class RayCluster:
         self._bury()
 
     def _bury(self) -> None:
+        if self._home is not None:
+            self._home.cleanup()
+            self._home = None
+            del os.environ["HOME"]
         if self._reaper is not None:
             self._reaper.close()
+
+
+def _home_for_ray() -> tempfile.TemporaryDirectory[str] | None:
+    """A home folder where none is known: Ray and its processes do not start without one."""
+    if os.path.expanduser("~") != "~":  # pathlib raises without a home
+        return None
+    folder = tempfile.TemporaryDirectory(prefix="mcusweep-home-", ignore_cleanup_errors=True)
+    os.environ["HOME"] = folder.name
+    return folder
 
 
 def own_options(cpus: int | None, object_store: int) -> dict[str, Any]:
@@ -146,8 +161,6 @@ def _show_token() -> None:
 
 
 def _start(options: dict[str, Any], address: str | None) -> None:
-    if os.path.expanduser("~") == "~":
-        os.environ["HOME"] = os.devnull
     for last in (False, True):
         try:
             ray.init(**options, logging_level="ERROR", log_to_driver=False, namespace=_NAMESPACE)

@@ -13,6 +13,7 @@ zeros at every operator that writes the channel, so that removing the channel ch
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -35,10 +36,13 @@ class GateBank:
     def __init__(self, sizes: list[int]) -> None:
         self.sizes = list(sizes)
         self.values: torch.Tensor | None = None
+        self._gates: torch.Tensor | None = None
+        self._leaf: torch.Tensor | None = None
         self.importance = torch.zeros(sum(sizes))
-        self._soft: torch.Tensor | None = None
         self._layers: list[Gated] = []
         self._gathered: tuple[torch.Tensor, ...] | None = None
+        self._served: set[int] = set()
+        self._graded = True
         self._layout()
 
     def _layout(self) -> None:
@@ -61,11 +65,13 @@ class GateBank:
         self.set_gates(torch.sigmoid(steps))
 
     def set_gates(self, gates: torch.Tensor) -> None:
-        """Every gate by itself: float32 ``(slots,)`` with gradient."""
-        self._soft = gates
-        if gates.requires_grad:
-            gates.retain_grad()
-        self._set(torch.cat([gates, torch.ones(1)]))
+        """Every gate by itself: float32 ``(slots,)`` with gradient.
+
+        Any number of forward and backward passes may follow: what the gates were computed from gets its gradient when
+        importances are learned.
+        """
+        self._gates, self._leaf = gates, gates.detach().requires_grad_()
+        self._set(torch.cat([self._leaf, torch.ones(1)]))
 
     def _set(self, values: torch.Tensor | None) -> None:
         self.values, self._gathered = values, None
@@ -76,13 +82,16 @@ class GateBank:
         return len(self._layers) - 1
 
     def gates_of(self, place: int) -> torch.Tensor | None:
-        """Gates of a layer's output channels, gathered for all layers at once; None: all open."""
+        """Gates of a layer's output channels, gathered for all layers once a forward pass; None: all open."""
         if self.values is None:
             return None
-        if self._gathered is None:
+        graded = torch.is_grad_enabled()
+        if self._gathered is None or place in self._served or self._graded != graded:
             slots = [layer.slots for layer in self._layers]
-            gathered = self.values[torch.cat(slots)].to(self._layers[0].layer.weight.device)
-            self._gathered = gathered.split([len(own) for own in slots])
+            values = self.values if self._leaf is None else torch.cat([self._leaf, torch.ones(1)])
+            gathered = values[torch.cat(slots)].to(self._layers[0].device)
+            self._gathered, self._served, self._graded = gathered.split([len(own) for own in slots]), set(), graded
+        self._served.add(place)
         return self._gathered[place]
 
     def watch(self) -> None:
@@ -95,18 +104,41 @@ class GateBank:
         values[-1] = 1.0
         for start, members in zip(self.starts.tolist(), kept, strict=True):
             values[start + torch.as_tensor(members, dtype=torch.long)] = 1.0
+        self._gates = self._leaf = None
         self._set(values)
 
     def open(self) -> None:
         """No gating at all."""
         self._set(None)
-        self._soft = None
+        self._gates = self._leaf = None
 
     def learn_importance(self, momentum: float = 0.98) -> None:
         """Fold the gradients of the last backward pass into the importances."""
-        if self._soft is not None and self._soft.grad is not None:
-            taylor = (self._soft.grad * self._soft.detach()).abs()
-            self.importance.mul_(momentum).add_(taylor, alpha=1 - momentum)
+        gradient = self.gradient
+        if gradient is None or self._leaf is None or not bool(torch.isfinite(gradient).all()):
+            return
+        if self._gates is not None and self._gates.requires_grad:
+            self._gates.backward(gradient)
+        self.importance.mul_(momentum).add_((gradient * self._leaf.detach()).abs(), alpha=1 - momentum)
+
+    @property
+    def gradient(self) -> torch.Tensor | None:
+        """Gradient of the loss by every gate since they were set, float32 ``(slots,)``; None before a backward pass."""
+        return None if self._leaf is None else self._leaf.grad
+
+    def scale_gradient(self, factor: float) -> None:
+        """Multiply the gradient, of a loss that was scaled."""
+        if factor != 1 and self._leaf is not None and self._leaf.grad is not None:
+            self._leaf.grad.mul_(factor)
+
+    def share_gradient(self) -> None:
+        """Take the mean over all ranks of ``torch.distributed``: widths then stay equal on all of them."""
+        if self._leaf is None:
+            return
+        gradient = torch.zeros_like(self._leaf) if self._leaf.grad is None else self._leaf.grad
+        shared = gradient.to(self._layers[0].device) if torch.distributed.get_backend() == "nccl" else gradient
+        torch.distributed.all_reduce(shared)
+        self._leaf.grad = shared.to(gradient.device) / torch.distributed.get_world_size()
 
     def rerank(self) -> None:
         """Sort channels by their present importance."""
@@ -124,6 +156,10 @@ class GateBank:
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Go on from a checkpoint of a bank of the same sizes."""
         self.importance, self.ranks = state["importance"].clone(), state["ranks"].clone()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GateBank:
+        """Itself: copies of a network under pruning are gated as it is."""
+        return self
 
     def keep(self, kept: list[np.ndarray]) -> None:
         """Forget the gates of removed channels."""
@@ -143,6 +179,12 @@ class Gated(nn.Module):
         self.bank = bank
         self.groups = groups
         self.place = bank.add(self)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the layer computes."""
+        held: torch.Tensor = next(chain(self.layer.parameters(), self.layer.buffers()))
+        return held.device
 
     def bind(self, members: np.ndarray) -> None:
         """Point each output channel at its slot in the bank; fixed channels at the last one."""

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
+from weakref import WeakSet
 
 import numpy as np
 import torch
 from torch import fx, nn
 
 from mcu.budget import Resources
+from mcu.errors import InputError
 from mcu.graph.graph import Graph
 from mcu.graph.trace import Traced, trace
 from mcu.resource_model import ResourceModel
 from mcu.runtime import Runtime
-from pruning.engine import surgery, widening
+from pruning.engine import gates, surgery, widening
+from pruning.engine.rewriting import Rewriter, repoint
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,12 @@ class Structure:
         return ResourceModel(self.trace(network).graph, self.runtime)
 
 
+class Follower(Protocol):
+    """What holds a copy of a network under surgery."""
+
+    module: nn.Module
+
+
 class PrunableNetwork:
     """A network under surgery.
 
@@ -49,17 +60,24 @@ class PrunableNetwork:
         structure: what is fixed about it.
         module, graph: the network as it is now.
         model: resources as a function of the dense network's widths.
-        dense: what the dense network uses.
+        dense: what the network used that it began as.
+        origin: what the dense network uses that its lineage began with; None if it is that network.
         idle: how many of each group's channels are zero and there for speed alone: no part of the result.
         optimizers: their state follows the channels.
+        followers: copies, such as averages of the weights, that lose and gain the same channels.
+        generator: of the noise that channels begin with which come back.
+        changes: how often the shape of a parameter may have changed.
     """
 
-    def __init__(self, network: nn.Module, structure: Structure) -> None:
-        self.structure = structure
+    def __init__(self, network: nn.Module, structure: Structure, seed: int = 0) -> None:
+        self.structure, self.generator = structure, torch.Generator().manual_seed(seed)
         self.optimizers: list[torch.optim.Optimizer] = []
+        self.followers: WeakSet[Follower] = WeakSet()
+        self.changes, self._last = 0, False
         self._begin_with(network)
         self.model = ResourceModel(self.graph, structure.runtime)
         self.dense = self.model.exact(self.model.dense_widths)
+        self.origin: Resources | None = None
 
     def _begin_with(self, network: nn.Module) -> None:
         traced = self.structure.trace(network)
@@ -88,18 +106,41 @@ class PrunableNetwork:
 
     def keep(self, kept: list[np.ndarray]) -> None:
         """Remove all but these members of each group, for real."""
-        self.graph = surgery.shrink(self.module, self.graph, kept, self.optimizers)
+        before = self.graph
+        self.graph = surgery.shrink(self.module, before, kept, self._rewriter(self.optimizers))
+        for copied in self.followers:
+            surgery.shrink(copied.module, before, kept, self._rewriter(), follows=True)
+        self.changes += 1
 
     def widen(self, widths: np.ndarray) -> None:
         """Add channels until every group has its width; the network computes the same."""
-        self.graph = widening.widen(self.module, self.graph, widths, self.optimizers)
+        self._widen(widths)
 
     def add_idle(self) -> None:
         """Idle channels for groups that train faster with them."""
         present = self.graph.widths
         even = widening.even_widths(self.graph, present, self._widest)
-        self.graph = widening.widen(self.module, self.graph, even, self.optimizers, idle=True)
+        self._widen(even, idle=True)
         self.idle = self.idle + even - present
+
+    def _widen(self, widths: np.ndarray, *, idle: bool = False) -> None:
+        before, noise = self.graph, self.generator.get_state()
+        write = self._rewriter(self.optimizers)
+        self.graph = widening.widen(self.module, before, widths, write, idle=idle, generator=self.generator)
+        for copied in self.followers:
+            same = torch.Generator().set_state(noise)
+            widening.widen(copied.module, before, widths, self._rewriter(), idle=idle, generator=same)
+        self.changes += 1
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Of the weights: channels last if a convolution's are, or once were."""
+        weights = (p for p in self.module.parameters() if p.dim() == 4)
+        self._last = self._last or any(not weight.is_contiguous() for weight in weights)
+        return torch.channels_last if self._last else torch.contiguous_format
+
+    def _rewriter(self, optimizers: Sequence[torch.optim.Optimizer] = ()) -> Rewriter:
+        return Rewriter(optimizers, self.memory_format)
 
     def drop_idle(self) -> None:
         """Leave the channels that count."""
@@ -110,23 +151,77 @@ class PrunableNetwork:
         """Go on with a copy of another network: with fewer channels, or other layers (its resources are new then, too).
 
         A copy, as a library that has traced the network may hold nodes of its autograd graph until the next garbage
-        collection. Optimisers keep the parameters they have: they need new ones.
+        collection. Optimisers get its parameters in place of those they had.
         """
-        before, widest = _layers(self.graph), self._widest
+        before, widest, values = _layers(self.graph), self._widest, self.tensors()
+        own = [(copied, surgery.layer_tensors(copied.module, self.graph)) for copied in self.followers]
         self._begin_with(copy.deepcopy(module))
+        for optimizer in self.optimizers:
+            repoint(optimizer, values, self.tensors())
+        for copied, kept in own:
+            copied.module = copy.deepcopy(self.module)
+            _fill_fitting(surgery.layer_tensors(copied.module, self.graph), kept)
+        self.changes += 1
         if _layers(self.graph) != before:
             self.model = ResourceModel(self.graph, self.structure.runtime)
         else:
             self._widest = widest
 
+    def attach_gates(self) -> gates.GateBank:
+        """Wrap every layer that writes removable channels, in the copies, too."""
+        bank = gates.attach(self.module, self.graph)
+        for copied in self.followers:
+            kept = surgery.layer_tensors(copied.module, self.graph)
+            copied.module = copy.deepcopy(self.module)
+            surgery.fill(surgery.layer_tensors(copied.module, self.graph), kept)
+        return bank
+
+    def detach_gates(self) -> None:
+        """Take the wrappers off again."""
+        gates.detach(self.module)
+        for copied in self.followers:
+            gates.detach(copied.module)
+
+    def output_shape(self) -> torch.Size:
+        """Of the network's answer, without the batch."""
+        parameter = next(self.module.parameters())
+        training = self.module.training
+        with torch.no_grad():
+            answer: torch.Tensor = self.module.eval()(torch.zeros(1, *self.structure.input_shape).to(parameter))
+        self.module.train(training)
+        return answer.shape[1:]
+
     def layout(self) -> dict[str, list[int]]:
         """Widths and idle channels, as plain values."""
         return {"widths": self.graph.widths.tolist(), "idle": self.idle.tolist()}
 
+    def restore_widths(self) -> None:
+        """Give a network that has been narrowed all its channels again, with any values."""
+        followed, self.optimizers = self.optimizers, []
+        self._widen(self._widest, idle=True)
+        self.optimizers = followed
+        self.idle = np.zeros_like(self.idle)
+
     def load_layout(self, layout: dict[str, list[int]]) -> None:
-        """Narrow a network of the same layers to a layout; values are to be filled in after it."""
+        """Narrow a network of the same layers to a layout; values are to be filled in after it.
+
+        Raises:
+            InputError: if the layout is of another network.
+        """
+        wanted = np.array(layout["widths"], dtype=np.int64)
+        if wanted.shape != self.graph.widths.shape or (wanted > self.graph.widths).any():
+            raise InputError(
+                f"widths {layout['widths']} are not of this network, which has {self.graph.widths.tolist()}"
+            )
+        followed, self.optimizers = self.optimizers, []  # their state is of the layout already, or will be
         self.keep([np.arange(width) for width in layout["widths"]])
+        self.optimizers = followed
         self.idle = np.array(layout["idle"], dtype=np.int64)
+
+
+def _fill_fitting(targets: Mapping[str, torch.Tensor], sources: Mapping[str, torch.Tensor]) -> None:
+    fitting = {name: t for name, t in targets.items() if name in sources and sources[name].shape == t.shape}
+    surgery.fill(fitting, sources)
 
 
 def _layers(graph: Graph) -> list[tuple[str, ...]]:

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import fx, nn
+from torch import nn
 
-from mcu.errors import InputError
 from mcu.graph.graph import FIXED, Graph, Tensor
 from mcu.graph.kinds import Kind
 from mcu.int8.folded_net import FoldedNet
 from pruning.engine.gates import Gated, gated
+from pruning.engine.rewriting import ALONE, Rewriter
 
 NEW = -1
 """Source of a channel that was not there before."""
 
 Change = Callable[[torch.Tensor, np.ndarray, np.ndarray | None, float | None], None]
 """Makes a parameter anew from the sources of its outputs, of its inputs if it has any, and the value of fresh rows."""
-
-Rewriting = Callable[[torch.Tensor], torch.Tensor]
 
 
 def kept_channels(tensor: Tensor, kept: list[np.ndarray]) -> np.ndarray:
@@ -36,7 +34,12 @@ def kept_channels(tensor: Tensor, kept: list[np.ndarray]) -> np.ndarray:
 
 
 def shrink(
-    module: fx.GraphModule, graph: Graph, kept: list[np.ndarray], optimizers: Sequence[torch.optim.Optimizer] = ()
+    module: nn.Module,
+    graph: Graph,
+    kept: list[np.ndarray],
+    write: Rewriter = ALONE,
+    *,
+    follows: bool = False,
 ) -> Graph:
     """Remove channels from ``module`` in place.
 
@@ -44,13 +47,14 @@ def shrink(
         module: traced network, with or without gates attached.
         graph: its present graph.
         kept: ascending members to keep, one array per group.
-        optimizers: their state is sliced as the parameters are.
+        write: what slices the parameters, and the state of optimisers with them.
+        follows: whether this is a copy of a network that has been cut, gates and all.
 
     Returns:
         The graph of the smaller network (same groups in the same order).
     """
     positions = [kept_channels(tensor, kept) for tensor in graph.tensors]
-    change = partial(_slice, optimizers)
+    change = partial(_slice, write)
     for op in graph.ops:
         before, after = positions[op.inputs[0]], positions[op.output]
         if op.layer:
@@ -58,7 +62,7 @@ def shrink(
         if op.norm:
             _shrink_norm(layer_of(module, op.norm), after, change)
     smaller = _renumber(graph, positions, kept)
-    for bank in {id(wrapper.bank): wrapper.bank for _, wrapper in gated(module)}.values():
+    for bank in () if follows else {id(wrapper.bank): wrapper.bank for _, wrapper in gated(module)}.values():
         bank.keep(kept)
     rebind(module, smaller)
     return smaller
@@ -78,8 +82,8 @@ def narrowed(network: FoldedNet, kept: list[np.ndarray]) -> FoldedNet:
         for name, weight in copied.weights.items():
             op = graph.ops[int(name)]
             inputs = None if op.kind is Kind.DEPTHWISE else positions[op.inputs[0]]
-            _slice((), weight, positions[op.output], inputs, None)
-            _slice((), copied.biases[name], positions[op.output], None, None)
+            _slice(ALONE, weight, positions[op.output], inputs, None)
+            _slice(ALONE, copied.biases[name], positions[op.output], None, None)
     copied.graph = _renumber(graph, positions, kept)
     return copied
 
@@ -146,7 +150,7 @@ def _shrink_norm(norm: Any, after: np.ndarray, change: Change) -> None:
 
 
 def _slice(
-    optimizers: Sequence[torch.optim.Optimizer],
+    write: Rewriter,
     parameter: torch.Tensor,
     outputs: np.ndarray,
     inputs: np.ndarray | None,
@@ -159,65 +163,7 @@ def _slice(
             tensor = tensor.index_select(axis, torch.as_tensor(index, device=tensor.device))
         return tensor
 
-    rewrite(parameter, optimizers, cut, cut)
-
-
-def rewrite(
-    parameter: torch.Tensor, optimizers: Sequence[torch.optim.Optimizer], values: Rewriting, state: Rewriting
-) -> None:
-    """Give a parameter other values, and its state in the optimisers; the Parameter object, the state's key, stays.
-
-    Raises:
-        InputError: for state that cannot follow.
-    """
-    for optimizer in optimizers:
-        kept = optimizer.state.get(parameter, {})
-        for key, value in kept.items():
-            if follows(optimizer, key, value, parameter):
-                kept[key] = _rewritten(value, parameter.shape, state)
-    with torch.no_grad():
-        parameter.grad = None
-        fresh = _laid_out(values(parameter.data))
-        # torch forgets a parameter's node in the autograd graph when its type changes, not when its shape does; a loss
-        # of earlier that somebody still holds would keep the node, and the next gradient be refused for its shape
-        parameter.data = fresh.new_empty(0, dtype=torch.float32 if fresh.dtype is torch.float64 else torch.float64)
-        parameter.data = fresh
-
-
-def follows(optimizer: torch.optim.Optimizer, key: str, value: Any, parameter: torch.Tensor) -> bool:
-    """Whether a value of an optimiser's state has an entry for each weight, or for each row or column of them.
-
-    Raises:
-        InputError: if it is neither that nor one number for the whole parameter.
-    """
-    if not isinstance(value, torch.Tensor | list | tuple | dict):
-        return False
-    if isinstance(value, torch.Tensor):
-        sizes = zip(value.shape, parameter.shape, strict=False)
-        if value.dim() == parameter.dim() and all(size in (1, wanted) for size, wanted in sizes):
-            return value.dim() > 0
-        if value.numel() <= 1:
-            return False
-    shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
-    raise InputError(
-        f"optimizer {type(optimizer).__name__}: its state {key!r} ({shape}) of a parameter {tuple(parameter.shape)} "
-        "cannot follow channels that leave; allowed are optimizers that keep values for each weight, row or column, "
-        "such as SGD, Adam, AdamW, RMSprop, NAdam and Adafactor"
-    )
-
-
-def _rewritten(value: torch.Tensor, shape: torch.Size, state: Rewriting) -> torch.Tensor:
-    """State of the parameter's shape, or with some axes of length 1 as factored optimisers keep it."""
-    whole = state(value.expand(shape))
-    for axis, (size, full) in enumerate(zip(value.shape, shape, strict=True)):
-        if size != full:
-            whole = whole.narrow(axis, 0, 1)
-    return _laid_out(whole)
-
-
-def _laid_out(tensor: torch.Tensor) -> torch.Tensor:
-    # indexing may leave strides that the fast convolution kernels do not take as channels_last
-    return tensor.clone(memory_format=torch.channels_last if tensor.dim() == 4 else torch.contiguous_format)
+    write(parameter, cut, cut)
 
 
 def _renumber(graph: Graph, positions: list[np.ndarray], kept: list[np.ndarray]) -> Graph:

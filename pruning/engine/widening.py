@@ -7,17 +7,17 @@ start with zero weights on it, so the function is the same and training decides 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import fx
+from torch import nn
 
 from mcu.graph.graph import Graph, Tensor
-from pruning.engine.surgery import NEW, Change, layer_of, rebind, resize_layer, rewrite
+from pruning.engine.rewriting import ALONE, Rewriter
+from pruning.engine.surgery import NEW, Change, kept_channels, layer_of, rebind, resize_layer
 
 UNIT = 8
 NEAR, OF = 2, 12
@@ -55,12 +55,13 @@ def even_widths(graph: Graph, widths: np.ndarray, limit: np.ndarray) -> np.ndarr
 
 
 def widen(
-    module: fx.GraphModule,
+    module: nn.Module,
     graph: Graph,
     widths: np.ndarray,
-    optimizers: Sequence[torch.optim.Optimizer] = (),
+    write: Rewriter = ALONE,
     *,
     idle: bool = False,
+    generator: torch.Generator | None = None,
 ) -> Graph:
     """Add channels in place until every group has its width; the network computes the same.
 
@@ -68,7 +69,8 @@ def widen(
         module: traced network without gates.
         graph: its present graph.
         widths: int ``(groups,)``, none below the present width.
-        optimizers: their state for new weights is zero.
+        write: what gives the parameters their rows and columns, and the state of optimisers zeros for them.
+        generator: of the noise that fresh filters are; torch's own if None.
         idle: whether new channels are zero throughout. Then every gradient on them is zero, too, and they stay so.
 
     Returns:
@@ -76,7 +78,7 @@ def widen(
     """
     if (widths < graph.widths).any():
         raise ValueError(f"widths {widths.tolist()} are below the present {graph.widths.tolist()}")
-    change = partial(_extend, optimizers, idle)
+    change = partial(_extend, write, idle, generator)
     wider = [_widened(tensor, graph.widths, widths) for tensor in graph.tensors]
     for op in graph.ops:
         (_, before), (_, after) = wider[op.inputs[0]], wider[op.output]
@@ -125,8 +127,9 @@ def _widen_norm(norm: Any, after: np.ndarray, change: Change, idle: bool) -> Non
 
 
 def _extend(
-    optimizers: Sequence[torch.optim.Optimizer],
+    write: Rewriter,
     idle: bool,
+    generator: torch.Generator | None,
     parameter: torch.Tensor,
     outputs: np.ndarray,
     inputs: np.ndarray | None,
@@ -135,17 +138,17 @@ def _extend(
     """Add rows (``fresh``, or random like the present ones) and, for new inputs, columns of zeros."""
 
     def grown(tensor: torch.Tensor, row: float | None) -> torch.Tensor:
-        larger = _gathered(tensor, outputs, row)
+        larger = _gathered(tensor, outputs, row, generator)
         if inputs is not None:
             larger = _gathered(larger.transpose(0, 1), inputs, 0.0).transpose(0, 1)
         return larger
 
-    rewrite(
-        parameter, optimizers, lambda values: grown(values, 0.0 if idle else fresh), lambda state: grown(state, 0.0)
-    )
+    write(parameter, lambda values: grown(values, 0.0 if idle else fresh), lambda state: grown(state, 0.0))
 
 
-def _gathered(tensor: torch.Tensor, sources: np.ndarray, fresh: float | None) -> torch.Tensor:
+def _gathered(
+    tensor: torch.Tensor, sources: np.ndarray, fresh: float | None, generator: torch.Generator | None = None
+) -> torch.Tensor:
     """Rows of ``tensor`` by source; new rows hold ``fresh``, or noise of the tensor's own spread if None."""
     index = torch.as_tensor(np.maximum(sources, 0), device=tensor.device)
     rows = tensor.index_select(0, index).clone()
@@ -153,5 +156,20 @@ def _gathered(tensor: torch.Tensor, sources: np.ndarray, fresh: float | None) ->
     if fresh is not None:
         rows[new] = fresh
     elif bool(new.any()):
-        rows[new] = torch.randn(rows[new].shape).to(rows) * float(tensor.float().std(unbiased=False))
+        rows[new] = torch.randn(rows[new].shape, generator=generator).to(rows) * float(
+            tensor.float().std(unbiased=False)
+        )
     return rows
+
+
+def idle_is_zero(module: nn.Module, graph: Graph, widths: np.ndarray) -> bool:
+    """Whether all that writes and reads the members of each group from its width on is zero, as ``widen`` made it."""
+    used = [kept_channels(tensor, [np.arange(width) for width in widths]) for tensor in graph.tensors]
+    for op in graph.ops:
+        rest = np.setdiff1d(np.arange(graph.tensors[op.output].channels), used[op.output])
+        for path in filter(None, (op.layer, op.norm)):
+            layer = layer_of(module, path)
+            for tensor in (layer.weight, layer.bias):
+                if len(rest) and tensor is not None and bool(tensor.detach()[torch.as_tensor(rest)].any()):
+                    return False
+    return True

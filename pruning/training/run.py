@@ -127,6 +127,7 @@ class Run:
         return {
             "step": self.step,
             "layout": self.network.layout(),
+            "noise": self.network.generator.get_state(),
             "trajectory": self.trajectory,
             "notes": self.notes,
             "network": self.network.tensors(),
@@ -145,4 +146,6 @@ class Run:
         if rebuild:
             self.replace(rebuild(self.network.module, self.notes))
         self.network.load_layout(state["layout"])
-        surgery.fill(self.network.tensors(), state["network"])
+        self.network.generator.set_state(state["noise"])
+        if "network" in state:
+            surgery.fill(self.network.tensors(), state["network"])

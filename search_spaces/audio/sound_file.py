@@ -54,10 +54,8 @@ def read_sound(path: Path) -> Sound:
         content = path.read_bytes()
     except OSError as error:
         raise SoundError(f"{path}: cannot be read: {error.strerror}") from None
-    if content[:4] == b"RIFF" and content[8:12] == b"WAVE":
-        sound = _wav(path, content)
-    else:
-        sound = _by_library(path, content)
+    is_wav = content[:4] == b"RIFF" and content[8:12] == b"WAVE"
+    sound = _wav(path, content) if is_wav else _by_library(path, content)
     if not len(sound.samples):
         raise SoundError(f"{path}: holds no sound")
     if not np.isfinite(sound.samples).all():

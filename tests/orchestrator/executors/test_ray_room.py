@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 import pytest
 from fake_sweep import make_sweep, run
@@ -119,3 +121,20 @@ def test_after_one_interrupt_what_runs_is_finished_and_what_waits_is_taken_back(
     )
     assert report.counts == {"complete": 1, "planned": 1}
     assert executor.withdrawn == begun[1:]
+
+
+def test_ray_gets_a_home_folder_where_none_is_known(monkeypatch):
+    import pwd
+
+    from orchestrator.executors.ray_cluster import _home_for_ray
+
+    def unknown(*_):
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert _home_for_ray() is None
+    monkeypatch.delenv("HOME")
+    with _home_for_ray() as folder:
+        assert os.environ["HOME"] == folder
+        assert Path(folder).is_dir()

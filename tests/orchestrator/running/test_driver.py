@@ -25,7 +25,7 @@ from orchestrator.running.interrupts import Interrupts, Wish
 from orchestrator.running.run import begin_study, stored_sweep
 from orchestrator.running.watcher import Watcher
 from orchestrator.spec import EpochReport, TrialResult
-from orchestrator.storage.connection import StoreError
+from orchestrator.storage.connection import DatabaseGone, DriverReplaced, StoreError
 from orchestrator.storage.store import Store
 
 
@@ -298,3 +298,28 @@ def test_killed_drivers_lose_and_repeat_nothing(storage, tmp_path):
     with sqlite3.connect(storage.removeprefix("sqlite:///")) as connection:
         states = connection.execute("select state, count(*) from trials group by state").fetchall()
     assert states == [("COMPLETE", trials)]
+
+
+def test_a_database_that_is_deleted_while_a_sweep_runs_stops_it_with_the_path(storage, tmp_path):
+    def script(attempt, spec, nth):
+        (tmp_path / "sweep.db").unlink(missing_ok=True)
+        return [Finished(attempt, good(spec))]
+
+    with pytest.raises(DatabaseGone, match=r"sweep\.db was deleted or replaced while in use") as caught:
+        scripted(storage, make_sweep(trials=6), script)
+    assert not caught.value.resumable
+    assert not (tmp_path / "sweep.db").exists()
+
+
+def test_a_driver_whose_study_was_taken_over_stops_and_leaves_it_to_the_other(storage):
+    other = []
+
+    def script(attempt, spec, nth):
+        if not other:
+            other.append(Store(storage, writing=True).lock("s", take_over=True).__enter__())
+        return [Finished(attempt, good(spec))]
+
+    with pytest.raises(DriverReplaced, match="another driver has taken over study 's'"):
+        scripted(storage, make_sweep(trials=6), script)
+    other[0].renew()
+    assert "complete" not in set(frame_of(storage)["state"])

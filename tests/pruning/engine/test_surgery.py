@@ -12,6 +12,7 @@ from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from pruning.engine import gates, surgery, widening
+from pruning.engine.rewriting import Rewriter
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
 
@@ -80,7 +81,7 @@ def test_optimiser_state_is_cut_with_its_parameters():
     parameter = next(p for p in traced.module.parameters() if p.dim() == 4)
     buffer = optimizer.state[parameter]["momentum_buffer"].clone()
     kept = [np.arange(0, group.size, 2) for group in traced.graph.groups]
-    surgery.shrink(traced.module, traced.graph, kept, [optimizer])
+    surgery.shrink(traced.module, traced.graph, kept, Rewriter([optimizer]))
     assert len(before) == len(optimizer.state)
     assert all(s["momentum_buffer"].shape == p.shape for p, s in optimizer.state.items())
     assert torch.equal(optimizer.state[parameter]["momentum_buffer"], buffer[::2])
@@ -119,11 +120,11 @@ def test_the_state_of_any_optimiser_follows_channels_that_leave_and_come_back(na
     parameter = traced.module.get_parameter(first_convolution(traced.graph))
     before = {k: v.clone() for k, v in optimizer.state[parameter].items() if isinstance(v, torch.Tensor) and v.dim()}
     kept = [np.arange(0, group.size, 2) for group in traced.graph.groups]
-    smaller = surgery.shrink(traced.module, traced.graph, kept, [optimizer])
+    smaller = surgery.shrink(traced.module, traced.graph, kept, Rewriter([optimizer]))
     for key, value in before.items():
         assert torch.equal(optimizer.state[parameter][key], value[::2] if len(value) > 1 else value), key
     trained(traced.module, optimizer)
-    widening.widen(traced.module, smaller, traced.graph.widths, [optimizer])
+    widening.widen(traced.module, smaller, traced.graph.widths, Rewriter([optimizer]))
     for key, value in before.items():
         assert optimizer.state[parameter][key].shape == value.shape, key
     trained(traced.module, optimizer)
@@ -142,7 +143,7 @@ def test_an_optimiser_whose_state_cannot_follow_is_refused_by_name():
     optimizer.step(closure)
     kept = [np.arange(1) for _ in traced.graph.groups]
     with pytest.raises(InputError, match="LBFGS: its state"):
-        surgery.shrink(traced.module, traced.graph, kept, [optimizer])
+        surgery.shrink(traced.module, traced.graph, kept, Rewriter([optimizer]))
 
 
 @pytest.mark.parametrize("how", ["shrink", "widen"])
@@ -152,9 +153,9 @@ def test_a_loss_that_somebody_holds_does_not_disturb_the_next_step(how):
     held = trained(traced.module, optimizer)
     if how == "shrink":
         kept = [np.arange(2) for _ in traced.graph.groups]
-        surgery.shrink(traced.module, traced.graph, kept, [optimizer])
+        surgery.shrink(traced.module, traced.graph, kept, Rewriter([optimizer]))
     else:
-        widening.widen(traced.module, traced.graph, traced.graph.widths + 1, [optimizer])
+        widening.widen(traced.module, traced.graph, traced.graph.widths + 1, Rewriter([optimizer]))
     trained(traced.module, optimizer)
     assert held.grad_fn is not None
 

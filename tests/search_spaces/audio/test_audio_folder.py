@@ -163,7 +163,7 @@ def test_odd_files_are_left_out_counted_and_named(recordings):
     assert "1 is cut off (bark/cut.wav)" in note
     assert "(meow/empty.wav)" in note
     assert "1 .txt (bark/notes.txt)" in note
-    with pytest.raises(InputError, match="2 of 42 recordings cannot be read.*share of 0.01"):
+    with pytest.raises(InputError, match=r"2 of 42 recordings cannot be read.*share of 0.01"):
         folder_task(folder, most_broken=0.01)
 
 
@@ -205,5 +205,5 @@ def test_a_class_without_recordings_is_refused_by_name(recordings):
     folder = recordings(count=4)
     (folder / "howl").mkdir()
     (folder / "howl" / "a.txt").write_text("")
-    with pytest.raises(InputError, match="howl: holds none of the recordings among 1 files: 1 .txt"):
+    with pytest.raises(InputError, match=r"howl: holds none of the recordings among 1 files: 1 .txt"):
         folder_task(folder)

@@ -212,7 +212,7 @@ def test_keywords_follow_the_official_lists(tmp_path, write):
             lambda folder: [shutil.rmtree(folder / word) for word in synthesis.KEYWORDS[1:]],
             "has no folders of keywords",
         ),
-        (lambda folder: (folder / "testing_list.txt").unlink(), "has validation_list.txt alone: needs both lists or none"),
+        (lambda folder: (folder / "testing_list.txt").unlink(), "validation_list.txt alone: needs both lists or none"),
         (lambda folder: (folder / "yes" / "0.wav").unlink(), "names yes/0.wav, which is not in the folder"),
         (lambda folder: [file.unlink() for file in (folder / "go").glob("[4-9].wav")], "train has no clip of go"),
         (lambda folder: (folder / "go" / "5.wav").write_bytes(b"RIFF"), r"go/5.wav: is no"),

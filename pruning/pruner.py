@@ -1,0 +1,408 @@
+"""Pruning inside anybody's training loop: the loop owns data, loss, optimiser and schedule, the pruner the widths.
+
+pruner = Pruner(network, example_input=x[:1], budget=Budget(flash="64KB"), steps=epochs * len(loader))
+optimizer = torch.optim.AdamW(pruner.parameters())
+pruner.attach(optimizer)
+for x, y in batches:
+    loss = criterion(pruner(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    pruner.step()
+model = pruner.export(calibration=loader)
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from mcu.budget import Budget, Resources
+from mcu.errors import InputError
+from mcu.int8.folded_net import FoldedNet
+from mcu.runtime import Runtime
+from pruning.differentiable import DifferentiablePruning
+from pruning.engine import widening
+from pruning.engine.gates import GateBank
+from pruning.engine.network import PrunableNetwork, Structure
+from pruning.engine.rewriting import can_follow, forget_unfitting, hand_over
+from pruning.exported import ExportedModel, calibration_samples
+from pruning.methods import Compression
+from pruning.training.precision import spare_slow_layers
+from pruning.training.problem import Infeasible
+from pruning.training.run import Run, Steps
+
+LEAST_STEPS = 10
+"""Fewer steps are no training: the widths would be cut as they happen to be."""
+
+Judge = Callable[[nn.Module], float]
+
+
+class InfeasibleError(Exception):
+    """A method found on its way that it cannot meet the budget."""
+
+    def __init__(self, infeasible: Infeasible) -> None:
+        super().__init__(infeasible.reason)
+        self.infeasible = infeasible
+
+
+class Pruner(nn.Module):
+    """A network that gets inside its budget while a loop of the user's trains it.
+
+    Use it in place of the network, and call ``step`` after every step of the optimiser. Layers of the network are
+    resized in place; a layer's weight stays the same ``Parameter``. ``state_dict`` has the network, its widths and how
+    far it has come; ``load_state_dict`` into a pruner of the same arguments goes on to the bit, with the optimiser's
+    own state beside it.
+
+    Args:
+        network: what to prune, with fresh or trained weights.
+        example_input: a batch ``(N, ...)`` as the loop will pass it; only its shape counts.
+        budget: what the exported int8 model has to keep, on measured bytes.
+        steps: how often ``step`` will be called. Widths are final at about 0.45 of them; the rest is recovery.
+        frozen: paths of layers that keep all their channels.
+        round_to: channels that stay or go together.
+        runtime: what the budget is held against; TensorFlow Lite Micro by default.
+        warmup, pruning: fractions of the steps, see ``DifferentiablePruning``; by the budget if None.
+        judge: loss of a network on a few training samples. Where a budget is too small for the fixed costs of all
+            residual branches, those go that it misses least; by default by how far the output on the last batch moves.
+        idle: whether widths that train slowly are padded with zeros while they train.
+        seed: of the noise that channels begin with which were removed too early and come back.
+
+    Raises:
+        UnreachableBudgetError: if no widths can meet the budget, with the smallest figures that can be reached.
+        InputError: if the network cannot be traced, or ``steps`` are too few.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        example_input: torch.Tensor,
+        budget: Budget,
+        steps: int,
+        *,
+        frozen: tuple[str, ...] = (),
+        round_to: int = 1,
+        runtime: Runtime | None = None,
+        warmup: float | None = None,
+        pruning: float | None = None,
+        judge: Judge | None = None,
+        idle: bool = True,
+        seed: int = 0,
+    ) -> None:
+        if steps < LEAST_STEPS:
+            raise InputError(f"steps = {steps}: too few to prune in; pass epochs * batches, at least {LEAST_STEPS}")
+        method = DifferentiablePruning()
+        structure = Structure(tuple(example_input.shape[1:]), tuple(frozen), round_to, runtime or Runtime())
+        method.require_reachable(network, structure, budget)
+        prunable = PrunableNetwork(network, structure, seed)
+        chosen = {name: value for name, value in (("warmup", warmup), ("pruning", pruning)) if value is not None}
+        self._begin(_LoopRun(prunable, budget, chosen, steps, judge), method, idle)
+
+    @classmethod
+    def over(cls, run: Run, method: Compression) -> Pruner:
+        """The same for any method's run: what a sweep hands to a loop of the user's."""
+        pruner = cls.__new__(cls)
+        pruner._begin(run, method, idle=True)
+        return pruner
+
+    def _begin(self, run: Run, method: Compression, idle: bool) -> None:
+        nn.Module.__init__(self)
+        self._run, self._method, self._idle = run, method, idle
+        self.module: nn.Module = run.network.module
+        self._folded: FoldedNet | None = None
+        self._parallel: nn.Module | None = None
+        self._scaler: Any = None
+        self._scale = 1.0
+        self._output_shape = run.network.output_shape()
+        self._moves = self._all_moves()
+        self._move()
+
+    # -- what a loop uses -------------------------------------------------------------------------------------------
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The network's answer, in training and in evaluation."""
+        if self.training and torch.is_grad_enabled():
+            if isinstance(self._run, _LoopRun) and not self.landed:
+                self._run.last_input = x.detach()
+            if self._scaler is not None:
+                self._scale = float(self._scaler.get_scale())
+        y: torch.Tensor = self.module(x)
+        return y if y.shape[1:] == self._output_shape else y.reshape(len(x), *self._output_shape)
+
+    def attach(
+        self, optimizer: torch.optim.Optimizer, *, parallel: nn.Module | None = None, scaler: Any = None
+    ) -> None:
+        """Let an optimiser follow the channels; several may be attached.
+
+        Args:
+            optimizer: made of ``pruner.parameters()``, or of groups of them.
+            parallel: the ``DistributedDataParallel`` around the pruner, whose buckets follow, too.
+            scaler: the ``torch.amp.GradScaler`` of the losses.
+
+        Raises:
+            InputError: if it holds none of the pruner's parameters.
+        """
+        own = {id(parameter) for parameter in self.parameters()}
+        if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
+            raise InputError("attach: the optimizer holds no parameter of the pruner; make it of pruner.parameters()")
+        if optimizer not in self._run.network.optimizers:
+            self._run.network.optimizers.append(optimizer)
+        optimizer.register_step_pre_hook(self._before_optimizer)
+        self._parallel = parallel or self._parallel
+        self._scaler = scaler or self._scaler
+
+    def step(self) -> None:
+        """After every step of the optimiser: move the widths, remove channels, land.
+
+        Raises:
+            InputError: before the first step if no optimiser is attached, or its state cannot follow.
+        """
+        run = self._run
+        if self._folded is not None:
+            run.step += 1
+            return
+        if run.step == 0:
+            self._check_optimizers()
+        bank = run.parts.get("bank")
+        if isinstance(bank, GateBank):
+            bank.scale_gradient(1 / self._scale)
+            if self._parallel is not None:
+                bank.share_gradient()
+        self._move()
+
+    @property
+    def landed(self) -> bool:
+        """Whether the widths are final and inside the budget."""
+        return self._run.has_done("idle")
+
+    @property
+    def resources(self) -> Resources:
+        """What the exported model would use with the channels there are now."""
+        return self._run.network.resources
+
+    @property
+    def dense(self) -> Resources:
+        """What the network used before."""
+        return self._run.network.dense
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Channels of every group of layers, by the name of the group."""
+        network = self._run.network
+        names = [group.name for group in network.graph.groups]
+        return dict(zip(names, network.channels.tolist(), strict=True))
+
+    @property
+    def trajectory(self) -> list[dict[str, object]]:
+        """Step, phase, resources, targets, prices and widths, about 200 rows in all."""
+        return self._run.trajectory
+
+    def quantise(self, calibration: Any) -> ExportedModel:
+        """From here on train with int8 arithmetic simulated; optional, when the widths are final.
+
+        Batch normalisation is folded into the layers before it, so the parameters are new; attached optimisers hold
+        them from now on, without state. Steps should be small: about a hundredth of the learning rate until now.
+
+        Args:
+            calibration: a few hundred inputs; see ``calibration_samples``.
+
+        Returns:
+            The int8 model as it is without such training; the better one of the two may be taken.
+        """
+        self._require_landed("quantise")
+        if self._folded is not None:
+            raise InputError("quantise: int8 arithmetic is simulated already")
+        network = self._calibrated(calibration)
+        before = self._exported(network)
+        self._simulate_int8(network)
+        return before
+
+    def export(self, calibration: Any = None, *, weights: nn.Module | None = None) -> ExportedModel:
+        """The int8 model, measured.
+
+        Args:
+            calibration: a few hundred inputs; not needed after ``quantise``.
+            weights: a copy of the pruner, such as ``torch.optim.swa_utils.AveragedModel``, whose weights are exported.
+
+        Raises:
+            InputError: before the widths are final.
+        """
+        self._require_landed("export")
+        if self._folded is not None and weights is None:
+            return self._exported(self._folded)
+        return self._exported(self._calibrated(calibration, weights))
+
+    # -- how it works -----------------------------------------------------------------------------------------------
+
+    def _all_moves(self) -> Steps:
+        run = self._run
+        if refusal := (yield from self._method.compress(run)):  # type: ignore[arg-type]
+            raise InfeasibleError(refusal)
+        if run.once("idle") and self._idle:
+            run.network.add_idle()
+        yield from run.train(self._method.last_phase, run.step + 1)
+        self._check_idle()
+        yield from run.train(self._method.last_phase, sys.maxsize)
+
+    def _move(self) -> None:
+        network = self._run.network
+        before = network.changes
+        next(self._moves)
+        if network.changes != before or self.module is not network.module:
+            self.module = network.module
+            self._rebuild_parallel()
+
+    def _rebuild_parallel(self) -> None:
+        """Buckets of gradients by the present shapes, as after unpickling."""
+        if self._parallel is not None:
+            self._parallel.__setstate__(self._parallel.__getstate__())
+
+    def _before_optimizer(self, *_: Any) -> None:
+        trainer = getattr(self._run, "trainer", None)
+        if trainer is not None and trainer.gradient_hook:
+            trainer.gradient_hook(self._run.network.module)
+
+    def _check_optimizers(self) -> None:
+        if not self._run.network.optimizers:
+            raise InputError("step: no optimizer follows the channels; call pruner.attach(optimizer) before it")
+        for optimizer in self._run.network.optimizers:
+            for parameter, kept in optimizer.state.items():
+                for key, value in kept.items():
+                    can_follow(optimizer, key, value, parameter)
+
+    def _check_idle(self) -> None:
+        network = self._run.network
+        if not widening.idle_is_zero(network.module, network.graph, network.widths):
+            raise InputError(
+                "channels added for speed did not stay zero: the loop changes weights by more than gradients and "
+                "decay; pass idle=False"
+            )
+
+    def _require_landed(self, what: str) -> None:
+        if not self.landed:
+            raise InputError(
+                f"{what}: {self._run.step} of {self._run.steps} steps are taken and channels still leave; "
+                "call pruner.step() after every step of the optimizer until pruner.landed"
+            )
+
+    def _calibrated(self, calibration: Any, weights: nn.Module | None = None) -> FoldedNet:
+        network = self._run.network
+        module = network.module if weights is None else _copy_in(weights).module
+        if isinstance(module, FoldedNet):
+            return module
+        self._check_idle()
+        folded = FoldedNet(network.graph, module)
+        folded.calibrate(calibration_samples(calibration, next(module.parameters()).device))
+        return folded
+
+    def _exported(self, network: FoldedNet) -> ExportedModel:
+        prunable = self._run.network
+        structure = prunable.structure
+        return ExportedModel.of(network, prunable.widths, self._run.budget, structure.runtime, self._method.name)
+
+    def _simulate_int8(self, network: FoldedNet) -> None:
+        prunable = self._run.network
+        network.calibrated.fill_(True)  # or will be, by a state that is loaded
+        network.fake_quantise(True)
+        network.to(memory_format=prunable.memory_format)  # type: ignore[call-overload]
+        for optimizer in prunable.optimizers:
+            hand_over(optimizer, prunable.module, network)
+        for copied in prunable.followers:
+            own = FoldedNet(prunable.graph, copied.module)
+            own.ranges.copy_(network.ranges)
+            own.calibrated.fill_(True)
+            own.fake_quantise(True)
+            copied.module = own
+        self._folded = network
+        self.module = network
+        self._rebuild_parallel()
+
+    # -- what is kept -----------------------------------------------------------------------------------------------
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """How far it has come; the weights are beside it in ``state_dict``."""
+        kept = self._run.state_dict() | {"int8": self._folded is not None}
+        del kept["network"]
+        kept["parts"] = {
+            name: {key: value.clone() for key, value in part.items()} for name, part in kept["parts"].items()
+        }
+        return kept
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Give the network the widths it had; its weights are loaded after this.
+
+        Raises:
+            InputError: for a state of another network, or one from before branches of this one went.
+        """
+        run, network = self._run, self._run.network
+        if self._folded is not None or run.notes.get("removals"):
+            raise InputError("load_state_dict: layers of this pruner's network are gone; load into a new Pruner")
+        self._moves.close()
+        network.detach_gates()
+        run.parts.clear()
+        network.restore_widths()
+        run.load_state_dict(state, self._method.rebuild)
+        for optimizer in network.optimizers:
+            forget_unfitting(optimizer)
+        self._moves = self._all_moves()
+        self._move()
+        if state["int8"]:
+            self._simulate_int8(FoldedNet(network.graph, network.module))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PrunedCopy:
+        """A copy of the network, such as an average of its weights, that loses and gains the same channels."""
+        copied = PrunedCopy(copy.deepcopy(self.module, memo), self._output_shape)
+        self._run.network.followers.add(copied)
+        return copied
+
+
+class PrunedCopy(nn.Module):
+    """A copy of a pruner's network: it answers as the pruner does and its layers are cut as the pruner's are."""
+
+    def __init__(self, module: nn.Module, output_shape: torch.Size) -> None:
+        super().__init__()
+        self.module = module
+        self._output_shape = output_shape
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The copy's answer."""
+        y: torch.Tensor = self.module(x)
+        return y.reshape(len(x), *self._output_shape)
+
+
+class _LoopRun(Run):
+    """A run whose steps a loop of the user's takes.
+
+    Attributes:
+        last_input: of the last training step, while widths move.
+    """
+
+    def __init__(
+        self, network: PrunableNetwork, budget: Budget, chosen: Mapping[str, Any], steps: int, judge: Judge | None
+    ) -> None:
+        super().__init__(network, budget, chosen, steps, steps)
+        self._judge = judge
+        self.last_input: torch.Tensor | None = None
+        spare_slow_layers(network.module)
+
+    @torch.no_grad()
+    def judge(self, module: nn.Module) -> float:
+        """By the user's measure, or by how far the output on the last batch moves."""
+        if self._judge is not None:
+            return self._judge(module)
+        if self.last_input is None:
+            raise InputError("no batch has passed through the pruner in training; call pruner(x), not the network")
+        whole = copy.deepcopy(self.network.module).eval()
+        return float((module.eval()(self.last_input).float() - whole(self.last_input).float()).square().mean())
+
+
+def _copy_in(weights: nn.Module) -> PrunedCopy | Pruner:
+    for module in weights.modules():
+        if isinstance(module, PrunedCopy | Pruner):
+            return module
+    raise InputError(f"weights = {type(weights).__name__}: holds no copy of the pruner; use copy.deepcopy(pruner)")

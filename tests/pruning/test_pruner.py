@@ -1,0 +1,395 @@
+"""Pruning inside a loop that is not ours: any optimiser, loss and schedule, and whatever else loops do."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from mcu.budget import Budget, Resources
+from mcu.errors import InputError
+from mcu.measure import measure_model
+from pruning.differentiable import DifferentiablePruning
+from pruning.engine.landing import UnreachableBudgetError
+from pruning.prune import prune
+from pruning.pruner import Pruner
+from pruning.training.evaluation import int8_accuracy, normalise
+from pruning.training.problem import Settings
+from pruning.training.steps import INT8_RATE, LARGEST_GRADIENT, MOMENTUM, Trainer
+
+BUDGET = Budget(flash=5_000, sram=7_800, macs=180_000)
+STEPS = 40
+Y = torch.randint(0, 4, (384,), generator=torch.Generator().manual_seed(0))
+X = 0.4 * torch.rand(384, 1, 12, 12, generator=torch.Generator().manual_seed(1))
+X += 0.6 * (torch.arange(12)[None, :] // 3 == Y[:, None])[:, None, :, None]  # a bright band tells the class
+
+
+class SmallNet(nn.Module):
+    """Two convolutions, a residual depthwise-separable block and a dense head."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 12, 3, padding=1, bias=False), nn.BatchNorm2d(12), nn.ReLU())
+        self.block = nn.Sequential(
+            nn.Conv2d(12, 12, 3, padding=1, groups=12, bias=False), nn.BatchNorm2d(12), nn.ReLU(),
+            nn.Conv2d(12, 12, 1, bias=False), nn.BatchNorm2d(12),
+        )  # fmt: skip
+        self.down = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(12, 24, 3, padding=1, bias=False), nn.BatchNorm2d(24))
+        self.head = nn.Linear(24, 4)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = (x + self.block(x)).relu()
+        return self.head(self.down(x).relu().mean((2, 3)))
+
+
+OPTIMIZERS = {
+    "SGD": lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, nesterov=True),
+    "Adam": lambda p: torch.optim.Adam(p, 3e-3),
+    "AdamW": lambda p: torch.optim.AdamW(p, 3e-3),
+    "RMSprop": lambda p: torch.optim.RMSprop(p, 1e-3),
+    "NAdam": lambda p: torch.optim.NAdam(p, 3e-3),
+}
+
+
+def fresh(budget=BUDGET, steps=STEPS, network=SmallNet, **options):
+    torch.manual_seed(0)
+    return Pruner(network(), X[:1], budget, steps, **options)
+
+
+def batches(count, size=32):
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(count):
+        index = torch.randint(0, len(X), (size,), generator=generator)
+        yield X[index], Y[index]
+
+
+def begun(name="AdamW", **options):
+    pruner = fresh(**options)
+    optimizer = OPTIMIZERS[name](pruner.parameters())
+    pruner.attach(optimizer)
+    return pruner, optimizer
+
+
+def take(pruner, optimizer, x, y):
+    loss = functional.cross_entropy(pruner(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    pruner.step()
+    return loss
+
+
+def check(model, pruner, budget=BUDGET):
+    measured = measure_model(model.data)
+    used = Resources(measured.flash, measured.sram, measured.macs)
+    assert budget.admits(used)
+    assert budget.binding_use(used) >= 0.95
+    assert model.resources == used == pruner.resources
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_loop_with_any_optimiser_ends_inside_the_budget(name):
+    pruner, optimizer = begun(name)
+    for x, y in batches(STEPS):
+        take(pruner, optimizer, x, y)
+    model = pruner.export(calibration=X)
+    check(model, pruner)
+    for parameter, state in optimizer.state.items():
+        assert all(v.shape == parameter.shape for v in state.values() if isinstance(v, torch.Tensor) and v.dim())
+    assert {id(p) for p in pruner.parameters()} == {id(p) for p in optimizer.param_groups[0]["params"]}
+    pruner.eval()
+    agreed = model.predict(X[:100]).argmax(1) == pruner(X[:100]).argmax(1).numpy()
+    assert agreed.mean() > 0.9
+
+
+@pytest.mark.parametrize("stop", [1, 5, 13, 17, 18, 19, 30, 45])
+def test_a_loop_that_was_cut_off_goes_on_to_the_bit(stop, tmp_path):
+    def loop(pruner, optimizer, feed):
+        for index, (x, y) in feed:
+            if index == STEPS:
+                pruner.quantise(X)
+                optimizer.param_groups[0]["lr"] *= 0.01
+            take(pruner, optimizer, x, y)
+
+    steps = list(enumerate(batches(STEPS + 8)))
+    whole, optimizer = begun("NAdam")
+    loop(whole, optimizer, steps)
+    first, optimizer = begun("NAdam")
+    loop(first, optimizer, steps[:stop])
+    torch.save({"pruner": first.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "state.pt")
+    saved = torch.load(tmp_path / "state.pt")
+    again, optimizer = begun("NAdam")
+    again.load_state_dict(saved["pruner"])
+    optimizer.load_state_dict(saved["optimizer"])
+    loop(again, optimizer, steps[stop:])
+    assert again.export().data == whole.export().data
+    assert again.trajectory == whole.trajectory
+
+
+def test_a_state_can_be_taken_back_to_in_the_same_pruner():
+    pruner, optimizer = begun()
+    steps = list(batches(STEPS))
+    for x, y in steps[:15]:
+        take(pruner, optimizer, x, y)
+    saved = copy.deepcopy([pruner.state_dict(), optimizer.state_dict()])
+    answers = []
+    for _ in range(2):
+        for x, y in steps[15:]:
+            take(pruner, optimizer, x, y)
+        answers.append(pruner.export(calibration=X).data)
+        pruner.load_state_dict(copy.deepcopy(saved[0]))
+        optimizer.load_state_dict(copy.deepcopy(saved[1]))
+    assert answers[0] == answers[1]
+
+
+def test_losses_that_are_kept_disturb_nothing():
+    pruner, optimizer = begun()
+    kept = [take(pruner, optimizer, x, y) for x, y in batches(STEPS)]
+    assert all(math.isfinite(loss.item()) for loss in kept)
+    check(pruner.export(calibration=X), pruner)
+
+
+def test_accumulated_gradients_move_the_widths_as_one_batch_of_all_would():
+    widths = []
+    for pieces in (1, 4):
+        pruner, optimizer = begun("SGD")
+        pruner.eval()  # batch statistics would differ between a batch and its quarters
+        pruner.training = True
+        for x, y in batches(STEPS):
+            optimizer.zero_grad()
+            for part, labels in zip(x.chunk(pieces), y.chunk(pieces), strict=True):
+                (functional.cross_entropy(pruner(part), labels) / pieces).backward()
+            optimizer.step()
+            pruner.step()
+        widths.append(pruner.trajectory[17]["widths"])
+    np.testing.assert_allclose(widths[0], widths[1], atol=0.02)
+
+
+def test_clipping_schedulers_and_evaluation_in_between_work():
+    pruner, optimizer = begun("SGD")
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    for x, y in batches(STEPS):
+        loss = functional.cross_entropy(pruner(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(pruner.parameters(), 1.0)
+        optimizer.step()
+        pruner.step()
+        schedule.step()
+        with torch.no_grad():
+            pruner.eval()
+            pruner(X[:8])
+            pruner.train()
+    check(pruner.export(calibration=X), pruner)
+
+
+def test_mixed_precision_with_a_scaler_works():
+    pruner = fresh()
+    optimizer = torch.optim.SGD(pruner.parameters(), 0.05, momentum=0.9)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12, growth_interval=7)
+    pruner.attach(optimizer, scaler=scaler)
+    for x, y in batches(STEPS):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = functional.cross_entropy(pruner(x).float(), y)
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        pruner.step()
+    check(pruner.export(calibration=X), pruner)
+
+
+def test_an_average_of_the_weights_follows_and_can_be_exported():
+    pruner, optimizer = begun("SGD")
+    average = torch.optim.swa_utils.AveragedModel(
+        pruner, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.8), use_buffers=True
+    )
+    for x, y in batches(STEPS):
+        take(pruner, optimizer, x, y)
+        average.update_parameters(pruner)
+        shapes = [[p.shape for p in model.parameters()] for model in (pruner, average.module)]
+        assert shapes[0] == shapes[1]
+    model = pruner.export(calibration=X, weights=average)
+    check(model, pruner)
+    average.eval()
+    assert (model.predict(X[:100]).argmax(1) == average(X[:100]).argmax(1).numpy()).mean() > 0.9
+    assert model.data != pruner.export(calibration=X).data
+
+
+def test_some_parameters_in_groups_of_their_own_and_int8_training():
+    pruner = fresh()
+    decayed = [p for p in pruner.parameters() if p.dim() > 1]
+    others = [p for p in pruner.parameters() if p.dim() == 1]
+    optimizer = torch.optim.AdamW([{"params": decayed}, {"params": others, "weight_decay": 0.0}], lr=3e-3)
+    pruner.attach(optimizer)
+    for x, y in batches(STEPS):
+        take(pruner, optimizer, x, y)
+    before = pruner.quantise(calibration=X)
+    assert [len(group["params"]) for group in optimizer.param_groups] == [5, 5]
+    for group in optimizer.param_groups:
+        group["lr"] *= 0.01
+    for x, y in batches(8):
+        take(pruner, optimizer, x, y)
+    after = pruner.export()
+    check(after, pruner)
+    assert after.data != before.data
+
+
+class Deep(nn.Module):
+    """Residual blocks too many for a small budget."""
+
+    def __init__(self, blocks=5, channels=40):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
+        self.bodies = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+                nn.BatchNorm2d(channels),
+                nn.ReLU(),
+                nn.Conv2d(channels, channels, 1),
+            )
+            for _ in range(blocks)
+        )
+        self.head = nn.Linear(channels, 4)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for body in self.bodies:
+            x = body(x) + x
+        return self.head(x.relu().mean((2, 3)))
+
+
+def test_branches_go_where_the_budget_is_too_small_for_them_and_the_optimiser_forgets_them(tmp_path):
+    budget = Budget(flash=4_600)
+    steps = list(batches(STEPS))
+    pruner, optimizer = begun(budget=budget, network=Deep)
+    average = torch.optim.swa_utils.AveragedModel(pruner)
+    before = len(list(pruner.parameters()))
+    for index, (x, y) in enumerate(steps):
+        take(pruner, optimizer, x, y)
+        if index == 20:
+            saved = copy.deepcopy([pruner.state_dict(), optimizer.state_dict()])
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    assert len(held) == len(list(pruner.parameters())) == len(list(average.module.parameters())) < before
+    assert set(optimizer.state) == set(held)
+    model = pruner.export(calibration=X)
+    assert budget.admits(model.resources)
+    again, optimizer = begun(budget=budget, network=Deep)
+    again.load_state_dict(saved[0])
+    optimizer.load_state_dict(saved[1])
+    for x, y in steps[21:]:
+        take(again, optimizer, x, y)
+    assert again.export(calibration=X).data == model.data
+
+
+def test_the_loop_with_our_recipe_is_the_built_in_job_to_the_bit(problem):
+    settings = Settings(epochs=6, batch_size=32, hyperparameters={"learning_rate": 0.05, "int8_part": 0.1})
+    built_in = DifferentiablePruning().run(problem, BUDGET, settings, lambda progress: True)
+    torch.manual_seed(settings.seed)
+    network = problem.network()
+    recipe = Trainer(copy.deepcopy(network), problem, settings)  # for its batches and its schedule
+    pruner = Pruner(network, torch.zeros(1, *problem.input_shape), BUDGET, recipe.float_steps, seed=settings.seed).to(
+        memory_format=torch.channels_last
+    )
+
+    def optimizer():
+        made = torch.optim.SGD(pruner.parameters(), 0.05, MOMENTUM, weight_decay=5e-4, nesterov=True)
+        pruner.attach(made)
+        return made
+
+    def train(sgd, steps):
+        for step in steps:
+            if step % len(recipe.batches) == 0:
+                feed[:] = list(recipe.batches)
+            x, y = feed[step % len(recipe.batches)]
+            sgd.param_groups[0]["lr"] = recipe._scheduled_rate(step)
+            with recipe._autocast():
+                logits = pruner(x)
+            sgd.zero_grad()
+            functional.cross_entropy(logits.float(), y, label_smoothing=0.05).backward()
+            nn.utils.clip_grad_norm_(pruner.parameters(), LARGEST_GRADIENT)
+            sgd.step()
+            pruner.step()
+
+    feed = []
+    train(optimizer(), range(recipe.float_steps))
+    images = normalise(torch.as_tensor(problem.x_train), problem)
+    before = pruner.quantise(calibration=images)
+    train(optimizer(), range(recipe.float_steps, recipe.steps))
+    after = pruner.export()
+    scores = [int8_accuracy(model.model, problem.x_val, problem.y_val, problem) for model in (before, after)]
+    best = after if scores[1] >= scores[0] else before
+    assert pruner.widths == built_in.widths
+    assert best.data == built_in.data
+    assert INT8_RATE == 0.01
+
+
+def test_arrays_are_enough(tmp_path):
+    torch.manual_seed(0)
+    network = SmallNet()
+    before = copy.deepcopy(network.state_dict())
+    images = (X * 255).byte().numpy()
+    model = prune(
+        network, train=(images, Y), val=(images[:96], Y[:96]), budget=BUDGET, epochs=4, batch_size=32,
+        hyperparameters={"learning_rate": 0.05},
+    )  # fmt: skip
+    assert BUDGET.admits(model.resources)
+    assert model.val_score == (model.predict(X[:96]).argmax(1) == Y[:96].numpy()).mean()
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    model.save(tmp_path / "model.tflite")
+    assert measure_model((tmp_path / "model.tflite").read_bytes()).flash == model.resources.flash
+    model.firmware(tmp_path / "firmware")
+    assert (tmp_path / "firmware" / "model.c").is_file()
+    with pytest.raises(InputError, match="classes go from 0 to 4"):
+        prune(network, train=(X, Y + (Y == 3)), val=(X, Y), budget=BUDGET)
+
+
+def test_mistakes_are_named_before_they_cost_anything():
+    with pytest.raises(UnreachableBudgetError, match="flash 1KB is below"):
+        fresh(Budget(flash="1KB"))
+    with pytest.raises(InputError, match="steps = 3: too few"):
+        fresh(steps=3)
+    pruner = fresh()
+    with pytest.raises(InputError, match="no parameter of the pruner"):
+        pruner.attach(torch.optim.SGD(SmallNet().parameters(), 0.1))
+    with pytest.raises(InputError, match=r"call pruner\.attach"):
+        pruner.step()
+    with pytest.raises(InputError, match=r"0 of 40 steps .* channels still leave"):
+        pruner.export(calibration=X)
+
+
+def test_an_optimiser_whose_state_cannot_follow_is_refused_at_the_first_step():
+    pruner = fresh()
+    optimizer = torch.optim.LBFGS(pruner.parameters(), max_iter=1)
+    pruner.attach(optimizer)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(pruner(X[:32]), Y[:32])
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    with pytest.raises(InputError, match="LBFGS"):
+        pruner.step()
+
+
+def test_a_loop_that_moves_weights_of_its_own_accord_is_told_of_idle_channels():
+    pruner, optimizer = begun("SGD", budget=Budget(flash=4_400))
+    with pytest.raises(InputError, match="idle=False"):  # noqa: PT012
+        for x, y in batches(STEPS):
+            take(pruner, optimizer, x, y)
+            with torch.no_grad():
+                for parameter in pruner.parameters():
+                    parameter.add_(1e-4)
+    pruner, optimizer = begun("SGD", budget=Budget(flash=4_400), idle=False)
+    for x, y in batches(STEPS):
+        take(pruner, optimizer, x, y)
+        with torch.no_grad():
+            for parameter in pruner.parameters():
+                parameter.add_(1e-4)
+    assert pruner.export(calibration=X).resources.flash <= 4_400
