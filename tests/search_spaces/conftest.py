@@ -91,7 +91,7 @@ def write_cifar(folder, rows, suffix=""):
     return folder
 
 
-def write_pictures(folder, count=20):
+def write_images(folder, count=20):
     rng = np.random.default_rng(0)
     for name in ("cup", "key", "pen"):
         (folder / name).mkdir(parents=True)
@@ -111,5 +111,5 @@ def write():
         "recordings": write_recordings,
         "watch": write_watch,
         "cifar": write_cifar,
-        "pictures": write_pictures,
+        "images": write_images,
     }
