@@ -78,13 +78,14 @@ def choices(folder, write):
         "watch": TaskChoice(name="watch", data=str(write["watch"](folder / "watch"))),
         "cifar10": TaskChoice(name="cifar10", data=str(write["cifar"](folder / "cifar", 60, ".bin"))),
         "image-folder": TaskChoice(name="image-folder", data=str(write["images"](folder / "images"))),
+        "audio-folder": TaskChoice(name="audio-folder", data=str(write["recordings"](folder / "recordings"))),
         "module:factory": TaskChoice(name="user_task:recordings", base=str(folder), options={"count": 80}),
     }
 
 
 CONFORMING = (
     "mnist-5k", "digits", "fashion-mnist", "arrays", "module:factory", "spoken-digits", "keywords",
-    "keywords-synthetic", "watch", "cifar10", "image-folder",
+    "keywords-synthetic", "watch", "cifar10", "image-folder", "audio-folder",
 )  # fmt: skip
 
 
