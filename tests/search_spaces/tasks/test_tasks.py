@@ -211,7 +211,7 @@ class TestConformance:
 
     def test_it_says_where_it_comes_from_and_what_one_may_do(self, choice, task):
         assert task.citation or choice.name == "module:factory"
-        users_own = choice.name in ("arrays", "image-folder", "user_task:recordings")
+        users_own = choice.name in ("arrays", "image-folder", "audio-folder", "user_task:recordings")
         assert task.licence or users_own
 
     def test_it_can_be_described(self, choice, task):
