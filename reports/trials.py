@@ -16,6 +16,7 @@ NUMBERS = tuple(name for name in names(kinds=(Kind.INTEGER, Kind.NUMBER)) if nam
 TEXTS = names(kinds=(Kind.TEXT,))
 TIMES = names(kinds=(Kind.TIME,))
 NESTED = names(kinds=(Kind.OBJECT, Kind.LIST))
+_BOUNDS = [f"budget_{name}" for name in RESOURCES]
 FINISHED = ("complete", "failed", "infeasible", "stopped", "cannot")
 RESOURCE_TITLES = {"flash": "Flash", "sram": "SRAM", "macs": "MACs"}
 
@@ -55,9 +56,13 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
 
 def budgets(table: pd.DataFrame) -> pd.DataFrame:
     """One row per budget of a tidy table: ``budget``, ``device`` and the three bounds, smallest first."""
-    bounds = ["budget_flash", "budget_sram", "budget_macs"]
-    rows = table.drop_duplicates("budget")[["budget", "device", *bounds]]
-    return rows.sort_values([*bounds, "budget"], na_position="last").reset_index(drop=True)
+    rows = bounded(table).drop_duplicates("budget")[["budget", "device", *_BOUNDS]]
+    return rows.sort_values([*_BOUNDS, "budget"], na_position="last").reset_index(drop=True)
+
+
+def bounded(table: pd.DataFrame) -> pd.DataFrame:
+    """The trials that had a budget: all but the dense networks of a lineage."""
+    return table[table[_BOUNDS].notna().any(axis=1)]
 
 
 def methods(table: pd.DataFrame) -> list[str]:

@@ -67,6 +67,8 @@ def check_recipe(sweep: SweepConfig) -> None:
         for value in values:
             check_value(name, value, sweep.training.epochs)
         most[name] = values[-1]
+    if sweep.lineage.enabled:
+        return  # the lineage's parent is the teacher
     starts = _values(sweep.hyperparameters.get("start", "scratch"))
     start = "parent" if "parent" in starts else "scratch"
     check_parent(float(most.get("parent_epochs", 0)), float(most.get("distillation", 0)), start)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -26,6 +25,7 @@ from orchestrator.running.supervision import tell_progress
 from orchestrator.running.warm_start import sampler_for
 from orchestrator.running.watcher import Watcher
 from orchestrator.spec import NETWORK, TrialResult
+from orchestrator.storage.artifacts import read_artifact
 from orchestrator.storage.connection import artifact_root, database_file, database_label
 from orchestrator.storage.optuna_mirror import OptunaMirror
 from orchestrator.storage.store import Store, Study
@@ -199,9 +199,10 @@ def left_network(store: Store, study: Study) -> Callable[[TrialResult], bool]:
         if noted is None:
             return study.simulated
         try:
-            return hashlib.sha256((artifact_root(store.url) / noted.path).read_bytes()).hexdigest() == noted.sha256
-        except OSError:
+            read_artifact(artifact_root(store.url), noted.path, noted.sha256, "trained network")
+        except InputError:
             return False
+        return True
 
     return check
 

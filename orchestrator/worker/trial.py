@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from mcu.int8.model import QTensor
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import Measurement, check_against_interpreter, measure_model
 from mcu.runtime import Runtime, RuntimeName
-from orchestrator.spec import Artifact, EpochReport, TrialResult, TrialSpec
+from orchestrator.spec import NETWORK, Artifact, EpochReport, TrialResult, TrialSpec
 from orchestrator.worker.front_end import front_end_facts
 from orchestrator.worker.shared_task import digest_here, task_here
 from pruning.engine.landing import UnreachableBudgetError
@@ -39,6 +40,8 @@ from pruning.training.problem import (
     Settings,
     StoppedError,
 )
+from pruning.training.trained import FILE as NETWORK_FILE
+from pruning.training.trained import TrainedNetwork
 from search_spaces.networks import build_network
 from search_spaces.tasks import Task
 
@@ -67,11 +70,9 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
     started = time.monotonic()
     if spec.data is not None and spec.data != digest_here(spec.task):
         raise InputError(f"task {spec.task.name!r}: its data changed since this trial was planned; launch a new study")
-    if spec.ancestor is not None:
-        raise InputError(f"method {spec.method!r} cannot begin with the network of another trial yet")
     try:
         task = task_here(spec.task)
-        problem, settings = problem_of(spec, task), settings_of(spec, artifacts)
+        problem, settings = inheriting(problem_of(spec, task), spec, artifacts), settings_of(spec, artifacts)
         torch.manual_seed(spec.seed)
         answer = method(spec.method).run(
             problem, spec.budget, settings, lambda progress: report(_epoch_report(progress))
@@ -112,6 +113,19 @@ def problem_of(spec: TrialSpec, task: Task) -> Problem:
     )  # fmt: skip
 
 
+def inheriting(problem: Problem, spec: TrialSpec, artifacts: Path) -> Problem:
+    """The problem with the trained networks that the trial's lineage gives it.
+
+    Raises:
+        InputError: if the file of one is gone or damaged.
+    """
+
+    def trained(name: str | None) -> TrainedNetwork | None:
+        return TrainedNetwork.read(artifacts / name / NETWORK_FILE) if name else None
+
+    return replace(problem, ancestor=trained(spec.ancestor), teacher=trained(spec.parent))
+
+
 def settings_of(spec: TrialSpec, artifacts: Path) -> Settings:
     """How the trial trains, and where it keeps its checkpoints.
 
@@ -136,7 +150,7 @@ def _identity(spec: TrialSpec) -> str:
         return ""
     network = spec.network.model_copy(update={"frozen": (), "round_to": 1})  # the dense parent is the same
     decisive = spec.model_copy(update={"network": network}).model_dump(
-        mode="json", include={"task", "network", "seed", "data"}
+        mode="json", include={"task", "network", "seed", "data", "ancestor"}
     )
     return hashlib.sha256(_json(decisive)).hexdigest()
 
@@ -267,6 +281,8 @@ def _write(
         **front_end_facts(task.front_end, spec.device),
     }
     files = {"model": ("model.tflite", outcome.data), "deployment": ("deployment.json", _json(deployment))}
+    if spec.leaves_network and outcome.trained is not None:
+        files[NETWORK] = (NETWORK_FILE, outcome.trained.encode())
     return {name: _store(artifacts, spec.hash(), file, data) for name, (file, data) in files.items()}
 
 
