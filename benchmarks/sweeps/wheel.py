@@ -79,7 +79,8 @@ def check(work: Path) -> tuple[list[Step], str]:
         ),
     ]
     if shutil.which("cc") and shutil.which("make"):
-        steps.append(run(["make", "-s", "-C", "out/firmware", "selftest"], elsewhere, "make -s -C out/firmware selftest"))
+        test = ["make", "-s", "-C", "out/firmware", "selftest"]
+        steps.append(run(test, elsewhere, " ".join(test)))
     return steps, size
 
 

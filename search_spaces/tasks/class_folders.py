@@ -115,7 +115,7 @@ class LeftOut:
     """Files a loader has not used, and why.
 
     Attributes:
-        what: the samples, in plural: ``pictures``.
+        what: the samples, in plural: ``images``.
         broken: files that should be samples.
         others: files that are something else, by kind.
         read: how many were used.
