@@ -15,7 +15,7 @@ from mcu.graph.kinds import Activation, Kind
 from mcu.int8.model import Int8Model, QOp, groups_of
 
 CONVOLUTIONS = frozenset({Kind.CONV, Kind.DEPTHWISE, Kind.DENSE})
-SAME_QUANTISATION = frozenset({Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.CONCAT, Kind.RESHAPE})
+SAME_QUANTISATION = frozenset({Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.CONCAT, Kind.RESHAPE, Kind.RESIZE})
 """Kinds whose kernels copy or average codes, so that output and inputs must share scale and zero point."""
 
 _NOT_NEGATIVE = frozenset({Kind.RELU, Kind.SOFTMAX, Kind.LOGISTIC})
@@ -121,6 +121,8 @@ class Structure:
             return [((4, 2), (0, 0, top, bottom, left, right, 0, 0))]
         if op.kind is Kind.MEAN:
             return [((2,), (1, 2))]
+        if op.kind is Kind.RESIZE:
+            return [((2,), self.shapes[op.output][1:3])]
         if op.kind is Kind.RESHAPE:
             shape = self.shapes[op.output]
             return [((len(shape),), shape)]
