@@ -44,7 +44,7 @@ FRACTIONS = (0.6, 0.35, 0.2, 0.1)
 LEAST_SRAM = 0.2
 """Of the dense network's: less than this the widths of these networks cannot reach."""
 
-DIRECTIONS = {"flash": ("flash",), "MACs": ("macs",), "all": RESOURCES}
+DIRECTIONS = {"all": RESOURCES, "flash": ("flash",), "MACs": ("macs",)}
 
 
 @dataclass(frozen=True)
