@@ -67,8 +67,8 @@ NOTE = (
 )
 LINEAGE_NOTE = (
     "The sweep is that of [chaos.md](chaos.md), but trials of `differentiable` begin with one another's trained "
-    "networks: a specification, which names its ancestor's, and all that follows from it is the same however often a process was "
-    "killed and however many trials ran at a time."
+    "networks: a specification, which names its ancestor's, and all that follows from it is the same however often a "
+    "process was killed and however many trials ran at a time."
 )
 
 
