@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mcu.budget import RESOURCES, Budget
+from mcu.terms import FINAL_STATES
 from reports.columns import Kind, names
 
 _DEFAULTS = {"seed": 0, "attempts": 1}
@@ -17,7 +18,6 @@ TEXTS = names(kinds=(Kind.TEXT,))
 TIMES = names(kinds=(Kind.TIME,))
 NESTED = names(kinds=(Kind.OBJECT, Kind.LIST))
 _BOUNDS = [f"budget_{name}" for name in RESOURCES]
-FINISHED = ("complete", "failed", "infeasible", "stopped", "cannot")
 RESOURCE_TITLES = {"flash": "Flash", "sram": "SRAM", "macs": "MACs"}
 
 
@@ -49,7 +49,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     feasible = table["feasible"] if "feasible" in table else table["violation"] == 0
     table["feasible"] = feasible.map(lambda value: False if _missing(value) else bool(value)).astype(bool)
     table["feasible"] &= known & (table["state"] == "complete")
-    table["finished"] = table["state"].isin(FINISHED)
+    table["finished"] = table["state"].isin(FINAL_STATES)
     table["budget"] = _budget_labels(table)
     return table
 

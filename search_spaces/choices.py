@@ -8,9 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from mcu.terms import Metric
+
 Scalar = bool | int | float | str
 TrainingDevice = Literal["auto", "cpu", "cuda"]
-MetricName = Literal["accuracy", "macro_f1"]
 
 
 class Choice(BaseModel):
@@ -95,5 +96,5 @@ class TrainingChoice(Choice):
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 20
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     device: TrainingDevice = "auto"
-    metric: MetricName = "accuracy"
+    metric: Metric = Metric.ACCURACY
     class_weights: Annotated[float, Field(ge=0, le=1)] = 0.0

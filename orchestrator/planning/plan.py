@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution
 
 from mcu.budget import Budget, Resources
 from mcu.errors import InputError
+from mcu.terms import RuntimeName
 from orchestrator.planning.lineage import Lineage, job_epochs, shrinkage
 from orchestrator.planning.planned_trial import PlannedTrial, Start
 from orchestrator.samplers.base import derive_seed
@@ -208,7 +209,7 @@ class Plan:
             network=trial.network,
             method=trial.method,
             device=trial.budget.device,
-            runtime="tflm" if trial.is_parent else self.sweep.budgets.runtime,
+            runtime=RuntimeName.TFLM if trial.is_parent else self.sweep.budgets.runtime,
             budget=trial.budget,
             hyperparameters=fixed_values(self._taken(trial.method)) | suggested,
             seed=trial.seed,

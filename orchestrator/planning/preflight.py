@@ -7,6 +7,7 @@ from typing import Any
 
 from mcu.errors import InputError
 from mcu.resource_model import ResourceModel
+from mcu.terms import RuntimeName
 from pruning.engine.depth import shallowest
 from pruning.engine.landing import require_reachable
 from pruning.engine.network import Structure
@@ -44,7 +45,7 @@ def refusals(sweep: SweepConfig, task: Task) -> dict[str, list[InputError]]:
     """By label of budget, why networks cannot meet it; budgets that all can meet are left out."""
     models = {choice.name: _resources(choice, task) for choice in sweep.network.choices()}
     found: dict[str, list[InputError]] = {}
-    if sweep.budgets.runtime != "tflm":
+    if sweep.budgets.runtime is not RuntimeName.TFLM:
         return found
     for budget in sweep.planned_budgets():
         for name, model in models.items():

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orchestrator.spec import FINAL_STATES
+from mcu.terms import FINAL_STATES
 from orchestrator.storage.connection import database_file, transaction
 from orchestrator.storage.schema import ATTEMPTS, EPOCH_REPORTS, STUDIES, TRAJECTORIES, TRIALS
 from orchestrator.storage.store import Store, Study

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mcu.errors import InputError
+from mcu.terms import FINAL_STATES
 from orchestrator.samplers.observation import OBJECTIVES
-from orchestrator.spec import FINAL_STATES, NETWORK
+from orchestrator.spec import NETWORK
 from orchestrator.storage.conditions import FINISHED
 from orchestrator.storage.connection import artifact_root
 from orchestrator.storage.search import trial_search

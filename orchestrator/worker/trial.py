@@ -21,7 +21,7 @@ from mcu.firmware import measure_firmware
 from mcu.int8.model import QTensor
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import Measurement, check_against_interpreter, measure_model
-from mcu.runtime import Runtime, RuntimeName
+from mcu.runtime import Runtime
 from orchestrator.spec import NETWORK, Artifact, EpochReport, TrialResult, TrialSpec
 from orchestrator.worker.front_end import front_end_facts
 from orchestrator.worker.shared_task import digest_here, task_here
@@ -29,7 +29,7 @@ from pruning.engine.landing import UnreachableBudgetError
 from pruning.methods import method
 from pruning.training.checkpoint import remove_checkpoint
 from pruning.training.evaluation import float_accuracy, int8_inputs
-from pruning.training.metrics import Metric, confusion, score, score_card
+from pruning.training.metrics import confusion, score, score_card
 from pruning.training.problem import (
     CannotTakeError,
     DivergedError,
@@ -107,8 +107,8 @@ def problem_of(spec: TrialSpec, task: Task) -> Problem:
     return Problem(
         network, task.input_shape, len(task.classes),
         task.x_train, task.y_train, task.x_val, task.y_val, tuple(mean), tuple(std), task.augment,
-        Runtime(RuntimeName(spec.runtime), spec.device),
-        Metric(spec.training.metric), spec.training.class_weights,
+        Runtime(spec.runtime, spec.device),
+        spec.training.metric, spec.training.class_weights,
         spec.network.frozen, spec.network.round_to, _identity(spec),
     )  # fmt: skip
 
