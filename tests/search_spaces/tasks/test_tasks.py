@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcu.errors import InputError
-from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from mcu.measure import model_input
 from mcu.terms import Augmentation
+from mcu.tracing.trace import trace
 from pruning.training.augment import AUGMENTATIONS as BATCH_AUGMENTATIONS
 from pruning.training.augment import augmentation
 from search_spaces.choices import NetworkChoice, TaskChoice
