@@ -7,7 +7,7 @@ The pruning job resizes one ``Structure`` thousands of times (``with_channels``)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from mcu.graph.graph import Graph
@@ -141,11 +141,11 @@ class Structure:
         return total
 
 
-def form_of(op: QOp, source: int = -1) -> OpForm:
+def form_of(op: QOp, source: int = -1, groups: int = 1) -> OpForm:
     """An operator without its numbers."""
     return OpForm(
         op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation,
-        op.bias is not None, source, op.alpha,
+        op.bias is not None, source, op.alpha, groups,
     )  # fmt: skip
 
 
@@ -153,7 +153,7 @@ def structure_of(model: Int8Model) -> Structure:
     """The structure of a finished model; every tensor is its own channel source."""
     return Structure(
         tuple(tensor.shape for tensor in model.tensors),
-        tuple(replace(form_of(op, index), groups=groups_of(model, op)) for index, op in enumerate(model.ops)),
+        tuple(form_of(op, index, groups_of(model, op)) for index, op in enumerate(model.ops)),
         model.input,
         model.output,
         tuple(range(len(model.tensors))),
