@@ -22,6 +22,7 @@ from mcu.int8.reference_interpreter import ReferenceInterpreter, dequantise
 from mcu.measure import model_input
 from mcu.runtime import Runtime
 from pruning.engine.surgery import narrowed
+from pruning.training.job import Charge
 from pruning.training.problem import require_within
 
 CALIBRATION_SAMPLES = 512
@@ -46,7 +47,15 @@ class ExportedModel:
     val_score: float | None = None
 
     @classmethod
-    def of(cls, network: FoldedNet, widths: np.ndarray, budget: Budget, runtime: Runtime, maker: str) -> ExportedModel:
+    def of(
+        cls,
+        network: FoldedNet,
+        widths: np.ndarray,
+        budget: Budget,
+        runtime: Runtime,
+        maker: str,
+        charge: Charge | None = None,
+    ) -> ExportedModel:
         """The model of a calibrated network, without channels above the ``widths`` ``(groups,)``.
 
         Raises:
@@ -56,7 +65,7 @@ class ExportedModel:
         model = quantise(exact)
         data = write_deployment(model)
         used = runtime.measure(model, data)
-        require_within(budget, used, maker)
+        require_within(budget, charge(model, used) if charge else used, maker)
         exact.fake_quantise(False)
         return cls(model, data, used, exact)
 

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from search_spaces.factories import check_reference
 
 Scalar = bool | int | float | str
 TrainingDevice = Literal["auto", "cpu", "cuda"]
@@ -39,6 +49,11 @@ class Choice(BaseModel):
         fields: dict[str, Any] = handler(self)
         unsaid = {name for name in self.later if getattr(self, name) == type(self).model_fields[name].default}
         return {self.formerly.get(name, name): value for name, value in fields.items() if name not in unsaid}
+
+
+def _reference(text: str) -> str:
+    check_reference(text)
+    return text
 
 
 class TaskChoice(Choice):
@@ -88,12 +103,16 @@ class TrainingChoice(Choice):
         metric: what the accuracies of a trial are measured by, and so what the sweep optimises: ``accuracy`` (the
             share of all samples that is right) or ``macro_f1`` (the mean F1 of the classes, however rare).
         class_weights: weight in the loss of rare classes: 0 as often as they come, 1 all classes alike.
+        loop: ``module:function`` that trains in place of the built-in loop; called with a pruner and the trial.
+        base: folder in which ``module:function`` is looked up first.
     """
 
-    later = frozenset({"metric", "class_weights"})
+    later = frozenset({"metric", "class_weights", "loop", "base"})
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 20
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     device: TrainingDevice = "auto"
     metric: MetricName = "accuracy"
     class_weights: Annotated[float, Field(ge=0, le=1)] = 0.0
+    loop: Annotated[str, AfterValidator(_reference)] | None = None
+    base: str | None = None

@@ -12,6 +12,7 @@ from pruning.engine.landing import require_reachable
 from pruning.engine.network import Structure
 from pruning.training.recipe import check_parent, check_value
 from search_spaces.choices import NetworkChoice, Scalar
+from search_spaces.factories import load_reference
 from search_spaces.hyperparameters import Choices, Hyperparameter, Range
 from search_spaces.networks import build_network
 from search_spaces.sweep import SweepConfig
@@ -31,6 +32,8 @@ def check_sweep(sweep: SweepConfig) -> dict[str, Any]:
         InputError: one line that names what cannot be used.
     """
     check_recipe(sweep)
+    if sweep.training.loop is not None:
+        load_reference(sweep.training.loop, sweep.training.base)
     task = load_task(sweep.task)
     facts = describe_task(sweep.task.name, task)
     refused = refusals(sweep, task)

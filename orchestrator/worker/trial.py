@@ -25,6 +25,7 @@ from orchestrator.spec import Artifact, EpochReport, TrialResult, TrialSpec
 from orchestrator.worker.front_end import front_end_facts
 from orchestrator.worker.shared_task import digest_here, task_here
 from pruning.engine.landing import UnreachableBudgetError
+from pruning.loop import run_loop
 from pruning.methods import method
 from pruning.training.checkpoint import remove_checkpoint
 from pruning.training.evaluation import float_accuracy, int8_inputs
@@ -36,9 +37,11 @@ from pruning.training.problem import (
     Outcome,
     Problem,
     Progress,
+    Report,
     Settings,
     StoppedError,
 )
+from search_spaces.factories import load_reference
 from search_spaces.networks import build_network
 from search_spaces.tasks import Task
 
@@ -73,9 +76,7 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
         task = task_here(spec.task)
         problem, settings = problem_of(spec, task), settings_of(spec, artifacts)
         torch.manual_seed(spec.seed)
-        answer = method(spec.method).run(
-            problem, spec.budget, settings, lambda progress: report(_epoch_report(progress))
-        )
+        answer = _trained(spec, problem, settings, lambda progress: report(_epoch_report(progress)))
     except UnreachableBudgetError as error:
         return _ended("infeasible", str(error), started, **_held(spec, error.smallest))
     except StoppedError as stop:
@@ -94,6 +95,14 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
         used = answer.smallest
         return _ended("infeasible", answer.reason, started, **_held(spec, used))
     return _complete(spec, task, problem, answer, artifacts, started)
+
+
+def _trained(spec: TrialSpec, problem: Problem, settings: Settings, report: Report) -> Outcome | Infeasible:
+    """What the trial's method made, in our loop or in the user's."""
+    if spec.training.loop is None:
+        return method(spec.method).run(problem, spec.budget, settings, report)
+    loop = load_reference(spec.training.loop, spec.training.base)
+    return run_loop(loop, method(spec.method), problem, spec.budget, settings, report)
 
 
 def problem_of(spec: TrialSpec, task: Task) -> Problem:
