@@ -1,4 +1,4 @@
-# make install | sweep | compare | test | lint | clean; everything stays in this folder, Python packages in .venv
+# make install | sweep | compare | test | lint | docs | clean; everything stays in this folder, Python packages in .venv
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 SWEEP ?= examples/quickstart.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help install sweep compare test lint format clean
+.PHONY: help install sweep compare test lint format docs clean
 
 help:
 	@echo "make install   Python environment in $(VENV)"
@@ -16,6 +16,7 @@ help:
 	@echo "make compare   all methods on three tasks (hours; goes on where it stopped), then docs/results/comparison"
 	@echo "make test      the tests"
 	@echo "make lint      ruff and mypy"
+	@echo "make docs      the documentation as a site, in site/"
 	@echo "make clean     remove the environment and caches; results stay"
 
 install: $(STAMP)
@@ -48,6 +49,9 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

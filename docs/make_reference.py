@@ -86,6 +86,8 @@ def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
         return " or ".join(dict.fromkeys(_type(part, schema) for part in field["anyOf"] if part.get("type") != "null"))
     if "$ref" in field:
         inner = schema["$defs"][_reference(field)]
+        if "enum" in inner:
+            return _type({"enum": inner["enum"]}, schema)
         return "{" + ", ".join(inner["properties"]) + "}"
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])

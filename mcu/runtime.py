@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from mcu.budget import Resources
@@ -16,15 +15,8 @@ from mcu.firmware import ToolsMissing, build, core_of, predict_firmware, write_p
 from mcu.int8.model import Int8Model
 from mcu.int8.structure import Structure
 from mcu.measure import measure_model
+from mcu.terms import RuntimeName
 from mcu.tflite.flatbuffer_size import predict_flash
-
-
-class RuntimeName(StrEnum):
-    """``tflm``: bytes of the .tflite and of the arena; ``firmware``: flash and RAM of the linked C program."""
-
-    TFLM = "tflm"
-    FIRMWARE = "firmware"
-
 
 LINKER_SLACK = 32
 """Bytes added to the predicted flash of firmware: code placement moves the linked size by a few bytes."""

@@ -17,6 +17,7 @@ from orchestrator.running.run import RunOptions, begin_study, run_study, simulat
 from orchestrator.storage.address import DEFAULT_STORAGE
 from orchestrator.storage.store import Store, Study
 from search_spaces.sweep import SweepConfig, check_table, load_sweep
+from search_spaces.terms import ExecutorName
 
 
 def launch(
@@ -75,7 +76,7 @@ def begun(
         InputError: data that is missing, a network that cannot be traced, a hopeless budget, another sweep's study.
     """
     Plan(sweep).check()
-    if (options.executor or sweep.workers.executor) == "simulated":
+    if (options.executor or sweep.workers.executor) == ExecutorName.SIMULATED:
         sweep, facts = simulated(sweep), {}
     else:
         facts = check_sweep(sweep)

@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from mcu.budget import Resources
+from mcu.terms import RuntimeName
 from search_spaces.budgets import TrialBudget
 from search_spaces.choices import Choice, NetworkChoice, Scalar, TaskChoice, TrainingChoice
-
-
-class TrialState(StrEnum):
-    """Where a trial stands; the last five are final."""
-
-    PLANNED = "planned"
-    RUNNING = "running"
-    COMPLETE = "complete"
-    FAILED = "failed"
-    INFEASIBLE = "infeasible"
-    STOPPED = "stopped"
-    CANNOT = "cannot"
-
 
 NETWORK = "network"
 """Name among a trial's artifacts of its trained float network, with which another trial may begin."""
 
 SpecHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-FINAL_STATES = (TrialState.COMPLETE, TrialState.FAILED, TrialState.INFEASIBLE, TrialState.STOPPED, TrialState.CANNOT)
 
 
 def canonical_json(value: Any) -> str:
@@ -62,7 +48,7 @@ class TrialSpec(Choice):
     network: NetworkChoice
     method: str
     device: str | None = None
-    runtime: Literal["tflm", "firmware"] = "tflm"
+    runtime: RuntimeName = RuntimeName.TFLM
     budget: TrialBudget
     hyperparameters: dict[str, Scalar] = Field(default_factory=dict)
     seed: int

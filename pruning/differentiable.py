@@ -103,6 +103,7 @@ class DifferentiablePruning(Compression):
     name = "differentiable"
 
     last_phase = "recovery"
+    heir_defaults: Mapping[str, Any] = {"warmup": SHORTEST_WARM_UP, "pruning": LONGEST_PRUNING}
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> None:
         """Refuse a budget that no widths can meet, nor fewer branches.
@@ -122,8 +123,10 @@ class DifferentiablePruning(Compression):
         return depth.without(module, [tuple(removal) for removal in notes.get("removals", [])])
 
     def conclude(self, job: Job, outcome: Outcome) -> Outcome:
-        """With the groups that went with a branch."""
-        return _with_removed(outcome, job.problem.structure.trace(job.problem.network()).graph, job.network.graph)
+        """With the groups that went with a branch, here or in an ancestor."""
+        structure, problem = job.problem.structure, job.problem
+        first = structure.trace(problem.start()).graph
+        return by_whole(outcome, structure.trace(problem.network()).graph, (first, job.network.graph))
 
     def compress(self, run: Run) -> Generator[None, None, None]:
         """Warm up, prune, land."""
@@ -166,7 +169,7 @@ class DifferentiablePruning(Compression):
             return bank
         importance = dict(zip(network.graph.groups, bank.importance.split(bank.sizes), strict=True))
         network.detach_gates()
-        if removals := depth.expendable(network.module, network.structure, run.budget, run.judge):
+        if removals := depth.expendable(network.module, network.structure, run.budget, run.judge, network.origin):
             run.notes["removals"] = removals
             run.replace(depth.without(network.module, removals))
         bank = network.attach_gates()
@@ -201,7 +204,7 @@ class DifferentiablePruning(Compression):
         importance = [np.sort(group.numpy())[::-1] for group in bank.importance.split(bank.sizes)]
         limit = network.model.dense_widths if self.growing else np.array(bank.sizes)
         widths = land(network.model, budget, controller.widths, limit, importance, growing=self.growing)
-        if self.settling and compression(network.dense, budget) < NEAR:
+        if self.settling and compression(network.origin or network.dense, budget) < NEAR:
             widths = settle(network.model, budget, widths, limit, importance)
         network.keep(bank.best(np.minimum(widths, bank.sizes)))
         network.widen(widths)
@@ -212,25 +215,30 @@ def _origin(group: Group, groups: Iterable[Group]) -> Group:
     return next(whole for whole in groups if set(group.producers) <= set(whole.producers))
 
 
-def _with_removed(outcome: Outcome, whole: Graph, graph: Graph) -> Outcome:
-    """The outcome by the groups of the whole network: those that went with a branch have no channels."""
-    if len(graph.groups) == len(whole.groups):
-        return outcome
+def by_whole(outcome: Outcome, whole: Graph, graphs: Iterable[Graph]) -> Outcome:
+    """The outcome by the groups of the dense network: those that went with a branch have no channels.
+
+    Args:
+        outcome: of a job.
+        whole: the dense network.
+        graphs: the network at the beginning of the job and at its end.
+    """
     names = [group.name for group in whole.groups]
-    places = [names.index(_origin(group, whole.groups).name) for group in graph.groups]
+    places = {
+        len(graph.groups): [names.index(_origin(group, whole.groups).name) for group in graph.groups]
+        for graph in graphs
+    }
 
     def spread(widths: Sequence[Any]) -> list[Any]:
         row = [0] * len(names)
-        for place, width in zip(places, widths, strict=True):
+        for place, width in zip(places[len(widths)], widths, strict=True):
             row[place] = width
         return row
 
     rows: list[Any] = outcome.trajectory
     return replace(
         outcome,
-        widths=dict(zip(names, spread(graph.channels.tolist()), strict=True)),
+        widths=dict(zip(names, spread(list(outcome.widths.values())), strict=True)),
         dense_widths=dict(zip(names, whole.channels.tolist(), strict=True)),
-        trajectory=[
-            row | {"widths": spread(row["widths"])} if len(row["widths"]) == len(places) else row for row in rows
-        ],
+        trajectory=[row | {"widths": spread(row["widths"])} for row in rows],
     )

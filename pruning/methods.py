@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from typing import Any, Protocol
 
@@ -30,10 +31,12 @@ class Compression:
 
     Attributes:
         last_phase: what the steps after the compression are called in the reports.
+        heir_defaults: hyperparameters of a job that begins with an ancestor's trained network, unless they are given.
     """
 
     name = ""
     last_phase = "fine-tuning"
+    heir_defaults: Mapping[str, Any] = {}
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:
         """The answer before any training, where the budget is out of reach or a hyperparameter is not allowed."""
@@ -58,6 +61,9 @@ class Compression:
         """Train, compress on the way, recover, export; see ``Method``."""
         if refusal := self.refuse(problem, budget, settings):
             return refusal
+        if problem.ancestor:
+            chosen = {**self.heir_defaults, **settings.hyperparameters}
+            settings = replace(settings, hyperparameters=chosen)
         job = begin(problem, budget, settings, report, self.name, rebuild=self.rebuild)
         return job.drive(self._steps(job))
 

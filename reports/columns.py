@@ -107,6 +107,8 @@ CATALOGUE = (
            "what its bounds are held against: tflm (file and arena) or firmware (our C program)",
            length=16, required=True),
     Column("seed", _INTEGER, _ASKED, "seed of its initial weights and batches", shown=_OPTUNA, required=True),
+    Column("ancestor", _INTEGER, _LOOKED_UP,
+           "number of the trial whose trained network it began with; null where it began from scratch"),
     Column("budget_flash", _INTEGER, _ASKED, "bound on flash, bytes; null where there is none",
            unit=_BYTES, shown=_OPTUNA),
     Column("budget_sram", _INTEGER, _ASKED, "bound on SRAM, bytes; null where there is none",

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
-Z95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
+def wilson(accuracy: float, images: int) -> tuple[float, float]:
+    """95 % Wilson score interval of a test accuracy over ``images`` independent images (Wilson 1927)."""
+    from scipy.stats import binomtest
 
-def wilson(accuracy: float, images: int, z: float = Z95) -> tuple[float, float]:
-    """Wilson score interval of a test accuracy over ``images`` independent images (Wilson 1927); 95 % by default."""
     if images <= 0:
         return 0.0, 1.0
-    scale = 1 + z * z / images
-    centre = (accuracy + z * z / (2 * images)) / scale
-    half = z / scale * math.sqrt(max(accuracy * (1 - accuracy), 0.0) / images + z * z / (4 * images * images))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    interval = binomtest(round(accuracy * images), images).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def bootstrap_mean(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from mcu.terms import Metric
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TITLES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
+TITLES: Mapping[str, str] = {Metric.ACCURACY: "accuracy", Metric.MACRO_F1: "macro-F1"}
 """By the value of the column ``metric``."""
 
 

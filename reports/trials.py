@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mcu.budget import RESOURCES, Budget
+from mcu.terms import FINAL_STATES
 from reports.columns import Kind, names
 
 _DEFAULTS = {"seed": 0, "attempts": 1}
@@ -16,7 +17,7 @@ NUMBERS = tuple(name for name in names(kinds=(Kind.INTEGER, Kind.NUMBER)) if nam
 TEXTS = names(kinds=(Kind.TEXT,))
 TIMES = names(kinds=(Kind.TIME,))
 NESTED = names(kinds=(Kind.OBJECT, Kind.LIST))
-FINISHED = ("complete", "failed", "infeasible", "stopped", "cannot")
+_BOUNDS = [f"budget_{name}" for name in RESOURCES]
 RESOURCE_TITLES = {"flash": "Flash", "sram": "SRAM", "macs": "MACs"}
 
 
@@ -48,16 +49,20 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     feasible = table["feasible"] if "feasible" in table else table["violation"] == 0
     table["feasible"] = feasible.map(lambda value: False if _missing(value) else bool(value)).astype(bool)
     table["feasible"] &= known & (table["state"] == "complete")
-    table["finished"] = table["state"].isin(FINISHED)
+    table["finished"] = table["state"].isin(FINAL_STATES)
     table["budget"] = _budget_labels(table)
     return table
 
 
 def budgets(table: pd.DataFrame) -> pd.DataFrame:
     """One row per budget of a tidy table: ``budget``, ``device`` and the three bounds, smallest first."""
-    bounds = ["budget_flash", "budget_sram", "budget_macs"]
-    rows = table.drop_duplicates("budget")[["budget", "device", *bounds]]
-    return rows.sort_values([*bounds, "budget"], na_position="last").reset_index(drop=True)
+    rows = bounded(table).drop_duplicates("budget")[["budget", "device", *_BOUNDS]]
+    return rows.sort_values([*_BOUNDS, "budget"], na_position="last").reset_index(drop=True)
+
+
+def bounded(table: pd.DataFrame) -> pd.DataFrame:
+    """The trials that had a budget: all but the dense networks of a lineage."""
+    return table[table[_BOUNDS].notna().any(axis=1)]
 
 
 def methods(table: pd.DataFrame) -> list[str]:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Pl
 from mcu.budget import RESOURCES, Budget
 from mcu.devices import Device, find_device
 from mcu.errors import InputError
+from mcu.terms import RuntimeName
 from mcu.units import parse_bytes, parse_count, parse_duration
 from search_spaces.choices import Choice
 from search_spaces.validation_errors import closest_key
@@ -98,7 +99,7 @@ class BudgetsSection(Choice):
     macs: CountRange | None = None
     count: Annotated[int, Field(ge=1, le=4096)] = DEFAULT_COUNT
     plan: Literal["sobol", "grid", "adaptive"] = "sobol"
-    runtime: Literal["tflm", "firmware"] = "tflm"
+    runtime: RuntimeName = RuntimeName.TFLM
 
     @model_validator(mode="after")
     def _one_form(self) -> BudgetsSection:

@@ -16,11 +16,11 @@ from pydantic import (
     model_validator,
 )
 
+from mcu.terms import Metric
 from search_spaces.factories import check_reference
 
 Scalar = bool | int | float | str
 TrainingDevice = Literal["auto", "cpu", "cuda"]
-MetricName = Literal["accuracy", "macro_f1"]
 
 
 class Choice(BaseModel):
@@ -112,7 +112,7 @@ class TrainingChoice(Choice):
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 20
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     device: TrainingDevice = "auto"
-    metric: MetricName = "accuracy"
+    metric: Metric = Metric.ACCURACY
     class_weights: Annotated[float, Field(ge=0, le=1)] = 0.0
     loop: Annotated[str, AfterValidator(_reference)] | None = None
     base: str | None = None

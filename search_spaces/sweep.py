@@ -29,7 +29,8 @@ from search_spaces.hyperparameters import DEFAULTS, Choices, Range, parse_hyperp
 from search_spaces.networks.registry import check_network
 from search_spaces.paths import user_path
 from search_spaces.tasks.registry import check_task
-from search_spaces.validation_errors import describe_mistake
+from search_spaces.terms import ExecutorName, SamplerName
+from search_spaces.validation_errors import describe_validation_error
 
 REFERENCES = ("name", "loop")  # keys of [task], [network] and [training] that may be of the form module:function
 PATHS = ("data", "path")  # keys of [task] that name files
@@ -135,13 +136,13 @@ class SamplerSection(Choice):
 
     later = frozenset({"warm_start"})
 
-    name: Literal["tpe", "optuna-tpe", "nsga2", "nsga3", "qmc", "random", "grid"] = "tpe"
+    name: SamplerName = SamplerName.TPE
     warm_start: bool = False
 
     @model_validator(mode="after")
     def _learns(self) -> SamplerSection:
-        if self.warm_start and self.name != "tpe":
-            raise InputError(f"warm_start = true: {self.name!r} cannot begin with earlier studies; allowed with 'tpe'")
+        if self.warm_start and self.name is not SamplerName.TPE:
+            raise InputError(f"warm_start = true: '{self.name}' cannot begin with earlier studies; allowed with 'tpe'")
         return self
 
 
@@ -196,7 +197,7 @@ class WorkersSection(Choice):
         min_free: no more trials are handed out when less than this is free where results are written.
     """
 
-    executor: Literal["ray", "local", "simulated"] = "ray"
+    executor: ExecutorName = ExecutorName.RAY
     cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = 1
     gpus_per_trial: Annotated[float, Field(ge=0, le=64)] | None = None
     count: Annotated[int | Literal["auto"], BeforeValidator(_worker_count)] = "auto"
@@ -304,7 +305,7 @@ def _validated(table: dict[str, Any], folder: Path, source: str, overridden: set
     try:
         return SweepConfig.model_validate(table)
     except ValidationError as error:
-        raise InputError(describe_mistake(error, SweepConfig, source, overridden)) from None
+        raise InputError(describe_validation_error(error, SweepConfig, source, overridden)) from None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -44,14 +44,14 @@ DATA = {
     "arrays": 'path = "data.npz"                    # x and y, or x_train, y_train, x_test, y_test',
     "fashion-mnist": '# data = "folder"                    # where its four idx files are, if not in a usual place',
     "cifar10": 'data = "data"                        # the folder with cifar-10-batches-py, -bin or their archive',
-    "image-folder": 'data = "pictures"                    # the folder with a folder for each class',
+    "image-folder": 'data = "images"                      # the folder with a folder for each class',
     "keywords": 'data = "speech_commands"             # Google Speech Commands, unpacked',
     "spoken-digits": 'data = "fsdd"                        # the recordings of the Free Spoken Digit Dataset',
 }
 TIGHT = 8 * 1024
 """Bytes of SRAM below which a network must have few layers, as each costs the interpreter memory of its own."""
 SMALLEST_COLOUR = 5_200
-"""Bytes of SRAM of the smallest of these networks on pictures of 3 x 32 x 32."""
+"""Bytes of SRAM of the smallest of these networks on images of 3 x 32 x 32."""
 COLOUR = ("cifar10", "image-folder")
 NO_DATA = '# data = "folder"                    # for tasks that lie on disk'
 SMALL_BUDGETS = """list = [                   # bounds on the model; flash, sram and macs may each be left out
@@ -80,7 +80,7 @@ def start_of(task: str, sram: int | None) -> Start:
         return start
     if task == "cifar10" and sram < SMALLEST_COLOUR:
         raise InputError(
-            f"task 'cifar10': no network fits {sram:,} bytes of SRAM with pictures of 3 x 32 x 32, the smallest takes "
+            f"task 'cifar10': no network fits {sram:,} bytes of SRAM with images of 3 x 32 x 32, the smallest takes "
             f"{SMALLEST_COLOUR:,}: choose a device that leaves more, see `mcusweep devices`"
         )
     return replace(start, network="tiny-cnn", width=1.0)

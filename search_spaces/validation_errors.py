@@ -14,7 +14,7 @@ SHOWN = 80
 HIDDEN_KEYS = ("base",)
 
 
-def describe_mistake(
+def describe_validation_error(
     error: ValidationError, model: type[BaseModel], where: str, overridden: Collection[tuple[str, ...]] = ()
 ) -> str:
     """The first mistake as one line.

@@ -9,9 +9,9 @@ import pytest
 
 import mcusweep
 from mcu.errors import InputError
-from mcu.firmware.random_nets import random_net
 from mcu.measure import measure_model
 from mcu.tflite.writer import write_tflite
+from random_nets import random_net
 from search_spaces.sweep import check_table, load_sweep
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "examples" / "quickstart.toml"

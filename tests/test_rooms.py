@@ -4,7 +4,9 @@ import ast
 import importlib.util
 import subprocess
 import sys
+import tomllib
 from collections import Counter
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,18 @@ def test_no_folder_holds_more_files_than_one_looks_through():
     there = [path for path in listed.stdout.split("\0") if path and (HOUSE / path).exists()]
     count = Counter(str(Path(path).parent) for path in there)
     assert not {folder: n for folder, n in count.items() if n > MOST_FILES and folder not in GENERATED}
+
+
+def test_whatever_is_no_module_goes_into_the_wheel(house):
+    tool = tomllib.loads((HOUSE / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    kept = {str(path.relative_to(HOUSE)) for package in house.ALLOWED for path in (HOUSE / package).rglob("*")}
+    kept = {path for path in kept if (HOUSE / path).is_file() and not path.endswith((".py", ".pyc"))}
+    data = tool["package-data"]
+    packed = [f"{package}/{kind}" for package in house.ALLOWED for kind in (*data["*"], *data.get(package, ()))]
+    assert kept == {str(path.relative_to(HOUSE)) for kind in packed for path in HOUSE.glob(kind)}
+    assert not {
+        room for room in house.ALLOWED if not any(fnmatch(room, kind) for kind in tool["packages"]["find"]["include"])
+    }
 
 
 def test_no_function_is_longer_than_a_screen(house):

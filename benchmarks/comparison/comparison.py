@@ -31,7 +31,7 @@ from search_spaces.sweep import SweepConfig, load_sweep
 
 HEADING = """# Comparison of all methods
 
-Protocol: [docs/protocol.md](../../protocol.md). Sweeps: [examples/compare](../../../examples/compare).
+Protocol: [docs/protocol.md](../../protocol.md). Sweeps: `examples/compare`.
 Made by `make compare`, which goes on where it stopped and runs nothing twice. The watch task once more, with every
 subject tested in turn: [watch_subjects](watch_subjects/README.md).
 """

@@ -230,7 +230,7 @@ NOTES = """
   with 4 KB for a model loses one to nine points to the dense network.
 - `keywords` (Speech Commands) and `cifar10` have no row: no copy of their data was at hand. Their loaders are tested on
   small sets in the same layouts. `image-folder` and `arrays` are for data of one's own.
-- `fashion-mnist` has four more boards in [fashion_mnist](../fashion_mnist/README.md), with shorter schedules.
+- `fashion-mnist` has four more boards in [fashion_mnist](../fashion_mnist.md), with shorter schedules.
 """
 
 

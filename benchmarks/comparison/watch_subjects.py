@@ -30,7 +30,7 @@ HEADING = """# The watch task, every subject in turn
 The split of [the comparison](../README.md) tests on two of ten subjects, and its seeds differ in training
 only, so its intervals do not say what another pair of wrists would give. Here each of the ten is tested once and the
 next one validates (leave-one-subject-out, as Burns et al. do): methods, budgets, network and epochs are those of
-[watch.toml](../../../../examples/compare/watch.toml), with one learning rate, {rate:g}. "Seeds" below are subjects.
+`examples/compare/watch.toml`, with one learning rate, {rate:g}. "Seeds" below are subjects.
 This was added after the comparison's own split had been seen; it replaces nothing there.
 
     python benchmarks/comparison/watch_subjects.py

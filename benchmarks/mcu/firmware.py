@@ -26,12 +26,12 @@ from mcu.firmware.build import build
 from mcu.firmware.calls import calls_of
 from mcu.firmware.code_sizes import measure_code
 from mcu.firmware.prediction import CALL_BYTES, DESCRIPTIONS
-from mcu.firmware.random_nets import RandomNet, every_operator_net, plain_net, residual_net, separable_net
 from mcu.int8.model import Int8Model
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.tflite import tflm
 from mcu.tflite.reader import read_tflite
 from mcu.tflite.writer import write_tflite
+from random_nets import RandomNet, every_operator_net, plain_net, residual_net, separable_net
 
 MEASURED_CORES = ("cortex-m0+", "cortex-m3", "cortex-m4f", "cortex-m7f", "cortex-m33", "cortex-m55")
 SAMPLES = 3

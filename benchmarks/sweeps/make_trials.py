@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from sample_trials import DEVICES, sample_trials
 
 from mcu.budget import Budget
 from mcu.errors import InputError
 from orchestrator.spec import TrialSpec
 from orchestrator.storage.store import Store, Study
 from orchestrator.storage.transfer import REPORTS, TRIAL_NAMES, take_trials
+from sample_trials import DEVICES, sample_trials
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
 
 MACHINE = {"name": "made-up", "cpu": "none: invented trials", "cores": 4}

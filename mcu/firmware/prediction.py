@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 
 from mcu.firmware.calls import depthwise_kernel
-from mcu.firmware.code_sizes import CODE, KernelCode
+from mcu.firmware.code_sizes import CODE
 from mcu.firmware.cores import find_core
 from mcu.firmware.memory import plan_memory
 from mcu.graph.kinds import Kind
@@ -101,11 +101,6 @@ def predict_firmware(model: Structure | Int8Model, core: str, arena: int | None 
     stack = code.stack + STACK_SLACK + max((code.kernels[kernel].stack for kernel in kernels), default=0)
     memory = plan_memory(structure).total if arena is None else arena
     return FirmwarePrediction(flash=_words(flash), arena=memory, stack=-(-stack // 8) * 8)
-
-
-def kernel_code(core: str, kernel: str) -> KernelCode:
-    """Flash and stack of one kernel on a core. Raises InputError if the core is no Cortex-M."""
-    return CODE[find_core(core).name].kernels[kernel]
 
 
 def _kernel(structure: Structure, op: OpForm) -> str:

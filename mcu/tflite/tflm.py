@@ -1,7 +1,7 @@
 """TensorFlow Lite Micro's interpreter as the measuring instrument: arena bytes and reference outputs.
 
 The interpreter does not verify its input and may end its process: files from elsewhere are for ``mcu.tflite.apart``.
-The ``tflite-micro`` wheel exists on Linux only; ``available`` tells, and everything else in mcusweep works without.
+The ``tflite-micro`` wheel exists on x86-64 Linux only; ``available`` tells, and all else in mcusweep works without.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def run(data: bytes, inputs: np.ndarray, source: str = "model") -> np.ndarray:
 def _interpreter(data: bytes, source: str) -> Any:
     """An interpreter that has run once."""
     if not available():
-        raise InputError("tflite-micro is not installed: figures can only be predicted; it has wheels for Linux")
+        raise InputError("tflite-micro is not installed: figures can only be predicted; it has wheels for x86-64 Linux")
     runtime = importlib.import_module("tflite_micro").runtime
     with _captured_stderr() as captured:
         try:

@@ -40,7 +40,7 @@ def show(
     storage: Storage = STORAGE,
 ) -> None:
     """Everything about one trial: results, scores by class, settings, widths, memory, trajectory, attempts, files."""
-    from orchestrator.queries.trial import details_text, load_trial
+    from orchestrator.queries.trial import details_text, lineage_of, load_trial
     from orchestrator.queries.trial_memory import front_end_of, latency_of, memory_of
     from orchestrator.queries.trial_scores import scores_of
     from orchestrator.storage.connection import artifact_root
@@ -54,8 +54,10 @@ def show(
     details = load_trial(store, reference_of(store, trial, study, device, flash, sram, macs), study)
     memory = memory_of(details, artifact_root(store.url))
     scores = scores_of(details, artifact_root(store.url))
+    lineage = lineage_of(store, details)
     front_end = front_end_of(details, artifact_root(store.url))
-    everything = details.as_dict() | latency_of(details) | {"memory": memory, "scores": scores} | front_end
+    found = {"memory": memory, "scores": scores, "lineage": [dict(step.trial) for step in lineage]}
+    everything = details.as_dict() | latency_of(details) | found | front_end
     if figure is not None:
         _write_figures(store, details, memory, {figure.suffix[1:]: figure})
     if output is not None:
@@ -63,7 +65,7 @@ def show(
     if format_name == "json":
         print(json.dumps(everything, indent=2))
     else:
-        print(details_text(details, memory, latency_of(details) | front_end, scores), end="")
+        print(details_text(details, memory, latency_of(details) | front_end, scores, lineage), end="")
 
 
 def _write_figures(store: Store, details: TrialDetails, memory: list[dict[str, Any]], files: dict[str, Path]) -> None:

@@ -15,6 +15,7 @@ from orchestrator.cli.options import STORAGE, Storage, StudyName
 from orchestrator.failures import RunFailed
 from orchestrator.storage.address import STORAGE_VARIABLE
 from orchestrator.storage.connection import storage_address
+from search_spaces.terms import ExecutorName
 
 if TYPE_CHECKING:
     from orchestrator.running.run import RunOptions
@@ -28,7 +29,7 @@ Overrides = Annotated[
 ]
 Workers = Annotated[int | None, typer.Option("--workers", metavar="N", min=1, help="Trials at a time.")]
 Address = Annotated[str | None, typer.Option("--address", metavar="RAY", help="Ray cluster to join.")]
-ExecutorName = Annotated[str | None, typer.Option("--executor", metavar="NAME", help="ray, local or simulated.")]
+Executor = Annotated[str | None, typer.Option("--executor", metavar="NAME", help=f"One of {', '.join(ExecutorName)}.")]
 Extend = Annotated[
     bool,
     typer.Option("--extend", help="Add the trials, seeds, budgets, networks or methods that the file has gained."),
@@ -53,7 +54,7 @@ def launch(
     storage: Storage = STORAGE,
     workers: Workers = None,
     address: Address = None,
-    executor: ExecutorName = None,
+    executor: Executor = None,
     extend: Extend = False,
     preflight: Preflight = True,
     quiet: Quiet = False,
@@ -95,7 +96,7 @@ def resume(
     storage: Storage = STORAGE,
     workers: Workers = None,
     address: Address = None,
-    executor: ExecutorName = None,
+    executor: Executor = None,
     retry_failed: RetryFailed = False,
     where: RetryWhere = "",
     take_over: TakeOver = False,

@@ -9,14 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
+from mcu.graph.trace import trace
+from mcu.resource_model import ResourceModel
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.planned_trial import PlannedTrial
 from orchestrator.planning.preflight import refusals
 from orchestrator.worker.trial import problem_of, settings_of
 from pruning.training.problem import DivergedError
 from pruning.training.steps import Trainer
+from search_spaces.choices import NetworkChoice
+from search_spaces.networks import build_network
 from search_spaces.sweep import SweepConfig
-from search_spaces.tasks import load_task
+from search_spaces.tasks import Task, load_task
 
 WARM_STEPS = 2
 STEPS = 4
@@ -32,17 +36,23 @@ class Estimate:
         step_seconds: for an optimiser step of the unpruned network, by network.
         trial_seconds: for all the epochs of a trial, by network; jobs that shrink as they train take less.
         trials: planned, by network.
+        jobs: trials of a whole job's length that all planned ones add up to, by network.
+        longest: of the trials that begin with one another, by network: that many whole jobs must follow one another.
         out_of_reach: one line for each budget that some network cannot meet.
     """
 
     step_seconds: dict[str, float]
     trial_seconds: dict[str, float]
     trials: dict[str, int]
+    jobs: dict[str, float]
+    longest: dict[str, float]
     out_of_reach: tuple[str, ...]
 
     def sweep_seconds(self, workers: int) -> float:
-        """For all trials, so many at a time."""
-        return sum(self.trial_seconds[name] * count for name, count in self.trials.items()) / workers
+        """For all trials, so many at a time; at least what those take that must follow one another."""
+        work = sum(self.trial_seconds[name] * jobs for name, jobs in self.jobs.items())
+        chain = max(self.trial_seconds[name] * jobs for name, jobs in self.longest.items())
+        return max(work / workers, chain)
 
 
 def estimate_sweep(sweep: SweepConfig) -> Estimate:
@@ -58,13 +68,38 @@ def estimate_sweep(sweep: SweepConfig) -> Estimate:
     step_seconds = {name: _step_seconds(plan, trial) for name, trial in firsts.items()}
     batch = min(sweep.training.batch_size, len(task.x_train))
     steps = sweep.training.epochs * (len(task.x_train) // batch)
+    lengths = {name: _lengths(plan, task, trial.network) for name, trial in firsts.items()}
     lines = [f"budget {budget}: {error}" for budget, errors in refusals(sweep, task).items() for error in errors]
     return Estimate(
         step_seconds,
         {name: seconds * steps for name, seconds in step_seconds.items()},
         dict(Counter(trial.network.name for trial in plan.trials)),
+        {name: sum(found.values()) for name, found in lengths.items()},
+        {name: _longest(plan, found) for name, found in lengths.items()},
         tuple(lines),
     )
+
+
+def _lengths(plan: Plan, task: Task, network: NetworkChoice) -> dict[int, float]:
+    """How long each trial of a network trains, in whole jobs, by number, if every one begins with its first choice."""
+    traced = trace(build_network(network, task.input_shape, len(task.classes), seed=0), task.input_shape)
+    model = ResourceModel(traced.graph)
+    dense = model.exact(model.dense_widths)
+    mine = [trial for trial in plan.trials if trial.network == network]
+    return {trial.number: plan.expected_epochs(trial, dense) / plan.sweep.training.epochs for trial in mine}
+
+
+def _longest(plan: Plan, lengths: dict[int, float]) -> float:
+    """The longest way from a trial up to the first ancestor."""
+    ways: dict[int, float] = {}
+
+    def way(number: int) -> float:
+        if number not in ways:
+            ancestors = plan.lineage.candidates(plan.trials[number])[:1]
+            ways[number] = lengths[number] + sum(way(ancestor) for ancestor in ancestors)
+        return ways[number]
+
+    return max(way(number) for number in lengths)
 
 
 def _step_seconds(plan: Plan, trial: PlannedTrial) -> float:

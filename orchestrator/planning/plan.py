@@ -11,8 +11,9 @@ from itertools import product
 
 from optuna.distributions import BaseDistribution
 
-from mcu.budget import Budget
+from mcu.budget import Budget, Resources
 from mcu.errors import InputError
+from mcu.terms import RuntimeName
 from orchestrator.planning.lineage import Lineage, job_epochs, shrinkage
 from orchestrator.planning.planned_trial import PlannedTrial, Start
 from orchestrator.samplers.base import derive_seed
@@ -201,25 +202,29 @@ class Plan:
 
     def spec(self, trial: PlannedTrial, suggested: dict[str, Scalar], start: Start | None = None) -> TrialSpec:
         """The full specification of a planned trial with its suggested hyperparameters and what it begins with."""
+        epochs = self._epochs(trial, start.ancestor.budget if start else None, start.dense if start else None)
         return TrialSpec(
             task=self.sweep.task,
             data=self.data,
             network=trial.network,
             method=trial.method,
             device=trial.budget.device,
-            runtime="tflm" if trial.is_parent else self.sweep.budgets.runtime,
+            runtime=RuntimeName.TFLM if trial.is_parent else self.sweep.budgets.runtime,
             budget=trial.budget,
             hyperparameters=fixed_values(self._taken(trial.method)) | suggested,
             seed=trial.seed,
-            training=self.sweep.training.model_copy(update={"epochs": self._epochs(trial, start)}),
+            training=self.sweep.training.model_copy(update={"epochs": epochs}),
             ancestor=start.ancestor.hash() if start else None,
             parent=start.parent if start else None,
         )
 
-    def _epochs(self, trial: PlannedTrial, start: Start | None) -> int:
-        epochs = self.sweep.training.epochs
+    def expected_epochs(self, trial: PlannedTrial, dense: Resources | None) -> int:
+        """How long a trial trains if it begins with its first choice of an ancestor."""
+        first = self.lineage.candidates(trial)[:1]
+        return self._epochs(trial, self.trials[first[0]].budget if first else None, dense)
+
+    def _epochs(self, trial: PlannedTrial, ancestor: Budget | None, dense: Resources | None) -> int:
         if trial.is_parent:
             return self.sweep.parent_epochs
-        if start is None:
-            return epochs
-        return job_epochs(epochs, shrinkage(trial.budget, start.ancestor.budget, start.dense))
+        epochs = self.sweep.training.epochs
+        return epochs if ancestor is None else job_epochs(epochs, shrinkage(trial.budget, ancestor, dense))

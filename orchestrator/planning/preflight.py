@@ -7,6 +7,7 @@ from typing import Any
 
 from mcu.errors import InputError
 from mcu.resource_model import ResourceModel
+from mcu.terms import RuntimeName
 from pruning.engine.depth import shallowest
 from pruning.engine.landing import require_reachable
 from pruning.engine.network import Structure
@@ -47,7 +48,7 @@ def refusals(sweep: SweepConfig, task: Task) -> dict[str, list[InputError]]:
     """By label of budget, why networks cannot meet it; budgets that all can meet are left out."""
     models = {choice.name: _resources(choice, task) for choice in sweep.network.choices()}
     found: dict[str, list[InputError]] = {}
-    if sweep.budgets.runtime != "tflm":
+    if sweep.budgets.runtime is not RuntimeName.TFLM:
         return found
     for budget in sweep.planned_budgets():
         for name, model in models.items():
@@ -70,6 +71,8 @@ def check_recipe(sweep: SweepConfig) -> None:
         for value in values:
             check_value(name, value, sweep.training.epochs)
         most[name] = values[-1]
+    if sweep.lineage.enabled:
+        return  # the lineage's parent is the teacher
     starts = _values(sweep.hyperparameters.get("start", "scratch"))
     start = "parent" if "parent" in starts else "scratch"
     check_parent(float(most.get("parent_epochs", 0)), float(most.get("distillation", 0)), start)

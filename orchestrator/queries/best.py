@@ -9,8 +9,8 @@ from typing import Any
 from mcu.budget import RESOURCES, Budget, amounts
 from mcu.devices import find_device
 from mcu.errors import InputError
+from mcu.terms import TrialState
 from orchestrator.queries.where_grammar import parse_where
-from orchestrator.spec import TrialState
 from orchestrator.storage.columns import COLUMNS
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from mcu.terms import TrialState
 from orchestrator.running.stop_rule import AsyncRungs, stop_rule_for
-from orchestrator.spec import EpochReport, TrialState
+from orchestrator.spec import EpochReport
 from orchestrator.storage.store import Store, Study
 from search_spaces.sweep import SweepConfig
 

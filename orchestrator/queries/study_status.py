@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from mcu.budget import RESOURCES, Budget, Resources
-from orchestrator.spec import FINAL_STATES
+from mcu.terms import FINAL_STATES
 from orchestrator.storage.epoch_reports import open_attempts
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store, Study

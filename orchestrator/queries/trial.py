@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mcu.budget import RESOURCES
+from mcu.budget import RESOURCES, Budget
 from mcu.errors import InputError
 from orchestrator.storage.artifacts import read_artifact
 from orchestrator.storage.columns import COLUMNS, NESTED
@@ -16,8 +16,11 @@ from orchestrator.storage.store import Store
 from orchestrator.tables import human, printable
 from orchestrator.worker.front_end import front_end_line
 from reports.columns import HIGH_IS_GOOD, NO_DIRECTION, Part, Shown, names
+from reports.lineage import Step, line_of
 from reports.metric import TITLES
 
+_BOUNDS = tuple(f"budget_{name}" for name in RESOURCES)
+_LINE_COLUMNS = ("number", "ancestor", "method", "state", "val_accuracy", "duration_s", *_BOUNDS)
 _STEP_COLUMNS = ("step", "epochs_done", "phase", "val_accuracy", *RESOURCES)
 
 
@@ -111,6 +114,7 @@ def details_text(
     memory: Sequence[Mapping[str, Any]] = (),
     latency: Mapping[str, Any] | None = None,
     scores: Mapping[str, Any] | None = None,
+    lineage: Sequence[Step] = (),
 ) -> str:
     """A trial as plain text for a terminal: results, settings, widths before and after, trajectory, attempts.
 
@@ -118,6 +122,7 @@ def details_text(
         memory: rows of (layer, kind, live) of its model.
         latency: ``latency_ms`` and ``latency_assumes``, where it can be estimated, and the ``front_end`` before it.
         scores: how each class fares, see ``trial_scores.scores_of``.
+        lineage: the trials it began with and those that begin with it, see ``lineage_of``.
     """
     row = trial.row
     title = f"Trial {row['number']} of {row['study']}: {row['method']}, {row['state']}"
@@ -133,6 +138,8 @@ def details_text(
         lines += ["", front_end_line(latency["front_end"])]
     if scores:
         lines += ["", *_scores(scores)]
+    if lineage:
+        lines += ["", "Lineage", *(_step(step, row["number"]) for step in lineage)]
     if trial.widths:
         lines += ["", "Channels kept, per layer", *_widths(trial)]
     if memory:
@@ -150,6 +157,23 @@ def details_text(
         lines += ["", "Files"]
         lines += [printable(f"  {name:18} {a['bytes']:>9,} B  {a['path']}") for name, a in trial.artifacts.items()]
     return "\n".join(lines) + "\n"
+
+
+def lineage_of(store: Store, trial: TrialDetails) -> list[Step]:
+    """The part of the study's tree with a trial's ancestors and heirs; empty for a trial of no lineage."""
+    study = store.study(trial.row["study"])
+    with trial_search(store, None, [study.id], parameters=False) as search:
+        return line_of(trial.row["number"], search.rows(_LINE_COLUMNS, ("number",)))
+
+
+def _step(step: Step, number: int) -> str:
+    row = step.trial
+    budget = Budget(**{name: row[f"budget_{name}"] for name in RESOURCES})
+    accuracy = human("val_accuracy", row["val_accuracy"]) if row["val_accuracy"] is not None else row["state"]
+    change = "" if step.change is None else f" ({100 * step.change:+.2f})"
+    cost = "" if row["duration_s"] is None else f", {human('duration_s', row['duration_s'])} s"
+    here = "  <- this one" if row["number"] == number else ""
+    return printable(f"  {step.branch}{row['number']} {row['method']}, {budget}: {accuracy}{change}{cost}{here}")
 
 
 def _scores(scores: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+from mcu.terms import FINAL_STATES
 from orchestrator.executors.base import Event, Executor, Finished, LossReason, Lost, Reported, Started
 from orchestrator.planning.budget_plan import BudgetPlan
 from orchestrator.planning.plan import Plan
@@ -24,7 +25,7 @@ from orchestrator.running.warm_start import past_of
 from orchestrator.running.watcher import Watcher
 from orchestrator.samplers.base import Context, Sampler
 from orchestrator.samplers.observation import observe
-from orchestrator.spec import FINAL_STATES, EpochReport, TrialResult, TrialSpec
+from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 from orchestrator.storage.connection import StoreError
 from orchestrator.storage.optuna_mirror import MirroredTrial, OptunaMirror
 from orchestrator.storage.store import Store, StoredTrial, Study

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -26,13 +25,13 @@ from orchestrator.running.supervision import tell_progress
 from orchestrator.running.warm_start import sampler_for
 from orchestrator.running.watcher import Watcher
 from orchestrator.spec import NETWORK, TrialResult
+from orchestrator.storage.artifacts import read_artifact
 from orchestrator.storage.connection import artifact_root, database_file, database_label
 from orchestrator.storage.optuna_mirror import OptunaMirror
 from orchestrator.storage.store import Store, Study
 from orchestrator.worker.shared_task import lent_task
 from search_spaces.sweep import SweepConfig, WorkersSection
-
-EXECUTORS = ("ray", "local", "simulated")
+from search_spaces.terms import ExecutorName
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ class RunOptions:
     take_over: bool = False
 
     def __post_init__(self) -> None:
-        if self.executor is not None and self.executor not in EXECUTORS:
-            raise InputError(f"executor {self.executor!r}: must be one of {', '.join(EXECUTORS)}")
+        if self.executor is not None and self.executor not in list(ExecutorName):
+            raise InputError(f"executor {self.executor!r}: must be one of {', '.join(ExecutorName)}")
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ MakeExecutor = Callable[[WorkerSetting, WorkersSection, RunOptions, SweepConfig]
 
 def simulated(sweep: SweepConfig) -> SweepConfig:
     """The sweep as a study of its own for the simulated executor, which must not pass for a real one."""
-    section = sweep.workers.model_copy(update={"executor": "simulated"})
+    section = sweep.workers.model_copy(update={"executor": ExecutorName.SIMULATED})
     name = sweep.sweep.model_copy(update={"name": f"{sweep.sweep.name}-simulated"})
     return sweep.model_copy(update={"workers": section, "sweep": name})
 
@@ -199,9 +198,10 @@ def left_network(store: Store, study: Study) -> Callable[[TrialResult], bool]:
         if noted is None:
             return study.simulated
         try:
-            return hashlib.sha256((artifact_root(store.url) / noted.path).read_bytes()).hexdigest() == noted.sha256
-        except OSError:
+            read_artifact(artifact_root(store.url), noted.path, noted.sha256, "trained network")
+        except InputError:
             return False
+        return True
 
     return check
 
@@ -226,7 +226,7 @@ def disk_guard(store: Store, sweep: SweepConfig) -> DiskGuard:
     """Watches where the database and the trials' files are."""
     file = database_file(store.url)
     folders = [artifact_root(store.url)] + ([file.absolute().parent] if file is not None else [])
-    return DiskGuard(tuple(folders), 0 if sweep.workers.executor == "simulated" else sweep.workers.min_free)
+    return DiskGuard(tuple(folders), 0 if sweep.workers.executor is ExecutorName.SIMULATED else sweep.workers.min_free)
 
 
 def _import_paths(sweep: SweepConfig) -> tuple[str, ...]:
@@ -242,15 +242,15 @@ def executor_for(setting: WorkerSetting, section: WorkersSection, options: RunOp
         ExecutorError: if it cannot start.
     """
     name = options.executor or section.executor
-    if (name == "simulated") != (section.executor == "simulated"):
+    if (name == ExecutorName.SIMULATED) != (section.executor is ExecutorName.SIMULATED):
         raise InputError(f"--executor {name}: this study was begun with {section.executor}; the two do not mix")
     wanted = options.workers or (section.count if isinstance(section.count, int) else None)
     local_count = local_workers(section, options)
-    if name == "local":
+    if name == ExecutorName.LOCAL:
         from orchestrator.executors.local import LocalExecutor
 
         return LocalExecutor(setting, local_count)
-    if name == "simulated":
+    if name == ExecutorName.SIMULATED:
         from orchestrator.executors.simulated import SimulatedExecutor
 
         return SimulatedExecutor(seed=sweep.sweep.seed, workers=wanted or 1000)

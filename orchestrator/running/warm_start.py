@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mcu.terms import TrialState
 from orchestrator.samplers.base import Context, Past, Sampler
 from orchestrator.samplers.observation import observe
 from orchestrator.samplers.optuna import Space
 from orchestrator.samplers.registry import make_sampler
-from orchestrator.spec import TrialState
 from orchestrator.storage.store import Store, StoredTrial, Study
 from search_spaces.choices import TaskChoice
 from search_spaces.sweep import SweepConfig

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from orchestrator.samplers.base import Context, Past, Sampler, derive_seed
 from orchestrator.samplers.observation import DIRECTIONS, Observation
 from search_spaces.choices import Scalar
+from search_spaces.terms import SamplerName
 
 Space = Mapping[str, BaseDistribution]
 
@@ -35,7 +36,11 @@ def _nsga3(seed: int) -> BaseSampler:
     return NSGAIIISampler(seed=seed)
 
 
-MODELS = {"optuna-tpe": _tpe, "nsga2": _nsga2, "nsga3": _nsga3}
+MODELS: Mapping[str, Callable[[int], BaseSampler]] = {
+    SamplerName.OPTUNA_TPE: _tpe,
+    SamplerName.NSGA2: _nsga2,
+    SamplerName.NSGA3: _nsga3,
+}
 
 
 class ModelSampler(Sampler):

@@ -9,8 +9,7 @@ from orchestrator.samplers.base import Sampler
 from orchestrator.samplers.budget_tpe import ConditionedSampler
 from orchestrator.samplers.optuna import MODELS, ModelSampler, Space
 from orchestrator.samplers.sequence import GridSampler, SequenceSampler
-
-SAMPLERS = ("tpe", *MODELS, "qmc", "random", "grid")
+from search_spaces.terms import SamplerName
 
 
 def make_sampler(name: str, spaces: Mapping[str, Space], seed: int) -> Sampler:
@@ -19,12 +18,12 @@ def make_sampler(name: str, spaces: Mapping[str, Space], seed: int) -> Sampler:
     Raises:
         InputError: for an unknown name.
     """
-    if name == "tpe":
+    if name == SamplerName.TPE:
         return ConditionedSampler(spaces, seed)
-    if name in ("random", "qmc"):
+    if name in (SamplerName.RANDOM, SamplerName.QMC):
         return SequenceSampler(name, spaces, seed)
-    if name == "grid":
+    if name == SamplerName.GRID:
         return GridSampler(spaces)
     if name in MODELS:
         return ModelSampler(name, spaces, seed)
-    raise InputError(f"[sampler] name = {name!r}: unknown; allowed: {', '.join(SAMPLERS)}")
+    raise InputError(f"[sampler] name = {name!r}: unknown; allowed: {', '.join(SamplerName)}")

@@ -22,18 +22,34 @@ def trial_columns(dialect: str, parameters: Iterable[str] = ()) -> dict[str, sa.
     """
     found: dict[str, sa.ColumnElement] = {"study": STUDIES.c.name}
     found |= {name: TRIALS.c[name] for name in COLUMNS if name in TRIALS.c}
-    found["metric"] = metric_column(dialect)
+    found |= looked_up_columns(dialect)
     return found | {f"param.{name}": _parameter(dialect, name) for name in parameters}
 
 
-def metric_column(dialect: str) -> sa.ColumnElement:
+def looked_up_columns(dialect: str) -> dict[str, sa.ColumnElement]:
+    """What the specification says and no column of the table holds."""
+    return {"metric": _metric(dialect), "ancestor": _ancestor(dialect)}
+
+
+def _metric(dialect: str) -> sa.ColumnElement:
     """What a trial's accuracies are measured by; trials of before there was a choice have top-1 accuracy."""
+    named = _specified(dialect, "training", "metric")
+    return sa.func.coalesce(named, "accuracy", type_=sa.String())
+
+
+def _ancestor(dialect: str) -> sa.ColumnElement:
+    """Number of the trial of the same study that has the specification which a trial's own names."""
+    other = TRIALS.alias("ancestors")
+    equal = (other.c.spec_hash == _specified(dialect, "ancestor")) & (other.c.study_id == TRIALS.c.study_id)
+    return sa.select(sa.func.min(other.c.number)).where(equal).correlate(TRIALS).scalar_subquery()
+
+
+def _specified(dialect: str, *path: str) -> Any:
+    """A text of a trial's specification."""
     stored = TRIALS.c.spec_json
     if dialect == "sqlite":
-        named: Any = sa.func.json_extract(stored, "$.training.metric", type_=sa.String())
-    else:
-        named = sa.cast(stored, sa.JSON)[("training", "metric")].as_string()
-    return sa.func.coalesce(named, "accuracy", type_=sa.String())
+        return sa.func.json_extract(stored, f"$.{'.'.join(path)}", type_=sa.String())
+    return sa.cast(stored, sa.JSON)[path].as_string()
 
 
 def _parameter(dialect: str, name: str) -> sa.ColumnElement:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import sqlalchemy as sa
 
 from mcu.errors import InputError
-from orchestrator.spec import FINAL_STATES
+from mcu.terms import FINAL_STATES
 
 Scalar = int | float | str | bool
 Columns = Mapping[str, sa.ColumnElement]

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from sqlalchemy import select
 
-from orchestrator.storage.columns import NESTED, SOURCE, metric_column
+from orchestrator.storage.columns import NESTED, SOURCE, looked_up_columns
 from orchestrator.storage.connection import transaction
 from orchestrator.storage.schema import STUDIES, TRAJECTORIES, TRIALS
 from orchestrator.storage.store import Store, Study
@@ -26,7 +26,7 @@ def trials_frame(store: Store, study: Study | None = None, *, trajectories: bool
     without ``trajectories``, which saves reading the longest texts). Absent integers are ``<NA>``.
     """
     columns: list[Any] = [STUDIES.c.name.label("study"), *(TRIALS.c[name] for name in _STORED)]
-    columns.append(metric_column(store.engine.dialect.name).label("metric"))
+    columns += [column.label(name) for name, column in looked_up_columns(store.engine.dialect.name).items()]
     columns += [TRIALS.c.hyperparameters_json, *(TRIALS.c[name] for name in NESTED.values())]
     source = SOURCE
     if trajectories:

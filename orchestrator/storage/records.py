@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mcu.budget import RESOURCES, Resources
-from orchestrator.spec import FINAL_STATES, TrialResult, TrialSpec, TrialState
+from mcu.terms import FINAL_STATES, TrialState
+from orchestrator.spec import TrialResult, TrialSpec
 from reports.columns import Part, names
+from search_spaces.terms import ExecutorName
 
 RESULT_NAMES = names(parts=(Part.RESULT,))
 
@@ -43,7 +45,7 @@ class Study:
     @property
     def simulated(self) -> bool:
         """Whether its results come from the simulated executor and mean nothing outside it."""
-        return bool(self.workers.get("executor") == "simulated")
+        return bool(self.workers.get("executor") == ExecutorName.SIMULATED)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select, text, u
 from sqlalchemy.engine import URL
 
 from mcu.errors import InputError
-from orchestrator.spec import EpochReport, TrialResult, TrialSpec, TrialState, canonical_json
+from mcu.terms import TrialState
+from orchestrator.spec import EpochReport, TrialResult, TrialSpec, canonical_json
 from orchestrator.storage.connection import (
     StoreError,
     database_errors,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from orchestrator.spec import FINAL_STATES
+from mcu.terms import FINAL_STATES
 from orchestrator.storage.connection import database_file, transaction
 from orchestrator.storage.schema import ATTEMPTS, EPOCH_REPORTS, STUDIES, TRAJECTORIES, TRIALS
 from orchestrator.storage.store import Store, Study
@@ -149,13 +150,24 @@ def delete_rows(store: Store, study: Study) -> int:
     return count
 
 
-def noted_files(store: Store) -> list[tuple[int, str, str, list[str]]]:
-    """Row id, state, spec hash and paths of the files of every trial of a database."""
-    query = sa.select(TRIALS.c.id, TRIALS.c.state, TRIALS.c.spec_hash, TRIALS.c.artifacts_json)
+@dataclass(frozen=True)
+class NotedFiles:
+    """The files of a trial, by their names among its artifacts; ``trial`` and ``study`` are row ids."""
+
+    trial: int
+    study: int
+    state: str
+    spec_hash: str
+    paths: dict[str, str]
+
+
+def noted_files(store: Store) -> list[NotedFiles]:
+    """The files of every trial of a database."""
+    columns = (TRIALS.c.id, TRIALS.c.study_id, TRIALS.c.state, TRIALS.c.spec_hash, TRIALS.c.artifacts_json)
     with transaction(store.engine, store.url) as connection:
         return [
-            (key, state, spec_hash, [note["path"] for note in json.loads(text or "{}").values()])
-            for key, state, spec_hash, text in connection.execute(query)
+            NotedFiles(key, study, state, spec, {name: note["path"] for name, note in json.loads(text or "{}").items()})
+            for key, study, state, spec, text in connection.execute(sa.select(*columns))
         ]
 
 

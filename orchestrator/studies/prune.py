@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mcu.errors import InputError
+from mcu.terms import FINAL_STATES
 from orchestrator.samplers.observation import OBJECTIVES
-from orchestrator.spec import FINAL_STATES
+from orchestrator.spec import NETWORK
 from orchestrator.storage.conditions import FINISHED
 from orchestrator.storage.connection import artifact_root
 from orchestrator.storage.search import trial_search
@@ -41,21 +42,34 @@ def find_waste(store: Store, *, details: bool, models: bool) -> Waste:
     """What can go from a database and its artifact folder.
 
     Trials on the front of validation accuracy, flash, SRAM and MACs of their study stay whole: every winner of every
-    budget is among them.
+    budget is among them. The trained networks of a study that has trials to run stay, as those may begin with them.
     """
     root = artifact_root(store.url).resolve()
     off_front = _off_front(store) if details or models else []
     rows = noted_files(store)
-    unfinished = {spec_hash for _, state, spec_hash, _ in rows if state not in FINAL_STATES}
-    notes = {key: _inside(paths, root) for key, _, _, paths in rows}
-    dropped = set(off_front) if models else set()
-    needed = {path for key, paths in notes.items() if key not in dropped for path in paths}
-    loose = {path for key, paths in notes.items() if key in dropped for path in paths} - needed
+    unfinished = {row.spec_hash for row in rows if row.state not in FINAL_STATES}
+    dropped, running = set(off_front) if models else set(), _unfinished(store)
+    needed: set[Path] = set()
+    loose: set[Path] = set()
+    for row in rows:
+        for name, path in row.paths.items():
+            stays = row.trial not in dropped or (name == NETWORK and row.study in running)
+            (needed if stays else loose).update(_inside([path], root))
+    loose -= needed
     there = sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else []
     unknown = [
         path for path in there if path not in needed | loose and path.relative_to(root).parts[0] not in unfinished
     ]
     return Waste(unknown, off_front if details else [], sorted(path for path in loose if path.exists()))
+
+
+def _unfinished(store: Store) -> set[int]:
+    """Row ids of the studies that have trials to run."""
+    return {
+        study.id
+        for study in store.studies()
+        if sum(store.state_counts(study).get(state, 0) for state in FINAL_STATES) < study.planned_trials
+    }
 
 
 def _inside(paths: Sequence[str], root: Path) -> list[Path]:

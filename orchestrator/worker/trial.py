@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from mcu.firmware import measure_firmware
 from mcu.int8.model import QTensor
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import Measurement, check_against_interpreter, measure_model
-from mcu.runtime import Runtime, RuntimeName
-from orchestrator.spec import Artifact, EpochReport, TrialResult, TrialSpec
+from mcu.runtime import Runtime
+from orchestrator.spec import NETWORK, Artifact, EpochReport, TrialResult, TrialSpec
 from orchestrator.worker.front_end import front_end_facts
 from orchestrator.worker.shared_task import digest_here, task_here
 from pruning.engine.landing import UnreachableBudgetError
@@ -29,7 +30,7 @@ from pruning.loop import run_loop
 from pruning.methods import method
 from pruning.training.checkpoint import remove_checkpoint
 from pruning.training.evaluation import float_accuracy, int8_inputs
-from pruning.training.metrics import Metric, confusion, score, score_card
+from pruning.training.metrics import confusion, score, score_card
 from pruning.training.problem import (
     CannotTakeError,
     DivergedError,
@@ -41,6 +42,8 @@ from pruning.training.problem import (
     Settings,
     StoppedError,
 )
+from pruning.training.trained import FILE as NETWORK_FILE
+from pruning.training.trained import TrainedNetwork
 from search_spaces.factories import load_reference
 from search_spaces.networks import build_network
 from search_spaces.tasks import Task
@@ -70,11 +73,9 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
     started = time.monotonic()
     if spec.data is not None and spec.data != digest_here(spec.task):
         raise InputError(f"task {spec.task.name!r}: its data changed since this trial was planned; launch a new study")
-    if spec.ancestor is not None:
-        raise InputError(f"method {spec.method!r} cannot begin with the network of another trial yet")
     try:
         task = task_here(spec.task)
-        problem, settings = problem_of(spec, task), settings_of(spec, artifacts)
+        problem, settings = inheriting(problem_of(spec, task), spec, artifacts), settings_of(spec, artifacts)
         torch.manual_seed(spec.seed)
         answer = _trained(spec, problem, settings, lambda progress: report(_epoch_report(progress)))
     except UnreachableBudgetError as error:
@@ -115,10 +116,23 @@ def problem_of(spec: TrialSpec, task: Task) -> Problem:
     return Problem(
         network, task.input_shape, len(task.classes),
         task.x_train, task.y_train, task.x_val, task.y_val, tuple(mean), tuple(std), task.augment,
-        Runtime(RuntimeName(spec.runtime), spec.device),
-        Metric(spec.training.metric), spec.training.class_weights,
+        Runtime(spec.runtime, spec.device),
+        spec.training.metric, spec.training.class_weights,
         spec.network.frozen, spec.network.round_to, _identity(spec),
     )  # fmt: skip
+
+
+def inheriting(problem: Problem, spec: TrialSpec, artifacts: Path) -> Problem:
+    """The problem with the trained networks that the trial's lineage gives it.
+
+    Raises:
+        InputError: if the file of one is gone or damaged.
+    """
+
+    def trained(name: str | None) -> TrainedNetwork | None:
+        return TrainedNetwork.read(artifacts / name / NETWORK_FILE) if name else None
+
+    return replace(problem, ancestor=trained(spec.ancestor), teacher=trained(spec.parent))
 
 
 def settings_of(spec: TrialSpec, artifacts: Path) -> Settings:
@@ -145,7 +159,7 @@ def _identity(spec: TrialSpec) -> str:
         return ""
     network = spec.network.model_copy(update={"frozen": (), "round_to": 1})  # the dense parent is the same
     decisive = spec.model_copy(update={"network": network}).model_dump(
-        mode="json", include={"task", "network", "seed", "data"}
+        mode="json", include={"task", "network", "seed", "data", "ancestor"}
     )
     return hashlib.sha256(_json(decisive)).hexdigest()
 
@@ -276,6 +290,8 @@ def _write(
         **front_end_facts(task.front_end, spec.device),
     }
     files = {"model": ("model.tflite", outcome.data), "deployment": ("deployment.json", _json(deployment))}
+    if spec.leaves_network and outcome.trained is not None:
+        files[NETWORK] = (NETWORK_FILE, outcome.trained.encode())
     return {name: _store(artifacts, spec.hash(), file, data) for name, (file, data) in files.items()}
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import fx, nn
 
-from mcu.budget import Budget
+from mcu.budget import Budget, Resources
 from mcu.graph.graph import Graph
 from mcu.graph.kinds import Kind
 from mcu.graph.trace import Traced
@@ -111,12 +111,22 @@ def is_cramped(model: ResourceModel, budget: Budget) -> bool:
     return bool(_fixed_shares(model, budget).max() > FIXED_FRACTION)
 
 
-def expendable(module: fx.GraphModule, structure: Structure, budget: Budget, loss: Loss) -> list[Removal]:
-    """The branches of a dense network to go without, in the order they go: least rise of the loss first."""
+def expendable(
+    module: fx.GraphModule, structure: Structure, budget: Budget, loss: Loss, origin: Resources | None = None
+) -> list[Removal]:
+    """The branches of a network to go without, in the order they go: least rise of the loss first.
+
+    Args:
+        module: the network.
+        structure: what is fixed about it.
+        budget: what it will have to keep.
+        loss: of a network, to compare those without one branch each.
+        origin: what the dense network uses, where this is one that has shrunk before.
+    """
     removed: list[Removal] = []
     whole = structure.model(module)
     shares = _fixed_shares(whole, budget)
-    if not _are_tight(whole, budget, shares).any():
+    if not _are_tight(origin or _used(whole), budget, shares).any():
         return removed  # nor will they be with fewer branches
     candidates = [branch.removal for branch in branches(structure.trace(module), structure.frozen)]
     losses = {removal: loss(without(module, [removal])) for removal in candidates}
@@ -125,14 +135,17 @@ def expendable(module: fx.GraphModule, structure: Structure, budget: Budget, los
             break
         shorter = structure.model(without(module, [*removed, removal]))
         fewer = _fixed_shares(shorter, budget)
-        if ((shares - fewer >= LEAST_RELIEF) & _are_tight(shorter, budget, shares)).any():
+        if ((shares - fewer >= LEAST_RELIEF) & _are_tight(origin or _used(shorter), budget, shares)).any():
             removed, shares = [*removed, removal], fewer
     return removed
 
 
-def _are_tight(model: ResourceModel, budget: Budget, shares: np.ndarray) -> np.ndarray:
+def _used(model: ResourceModel) -> Resources:
+    return model.exact(model.dense_widths)
+
+
+def _are_tight(dense: Resources, budget: Budget, shares: np.ndarray) -> np.ndarray:
     """Which bounds are worth a branch of what would be left, given the ``shares`` that are fixed with it."""
-    dense = model.exact(model.dense_widths)
     times = np.array([0.0, *(getattr(dense, name) / bound for name, bound in budget.bounds().items())])
     return ((shares > FIXED_FRACTION) & (times >= FAR)) | (shares > MOST_FIXED)
 

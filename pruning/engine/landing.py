@@ -166,7 +166,8 @@ def exchange(
         for group in np.flatnonzero(landed > 1):
             fewer, narrower = landed.copy(), limit.copy()
             fewer[group] = narrower[group] = landed[group] - 1
-            options.append(regrow(fewer, narrower))
+            if use(found := regrow(fewer, narrower)) <= 1:  # layers that shared vectors may take more when narrower
+                options.append(found)
         best = max(options, key=use, default=landed)
         if use(best) <= use(landed):
             break

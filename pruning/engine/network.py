@@ -60,7 +60,8 @@ class PrunableNetwork:
         structure: what is fixed about it.
         module, graph: the network as it is now.
         model: resources as a function of the dense network's widths.
-        dense: what the dense network uses.
+        dense: what the network used that it began as.
+        origin: what the dense network uses that its lineage began with; None if it is that network.
         idle: how many of each group's channels are zero and there for speed alone: no part of the result.
         optimizers: their state follows the channels.
         followers: copies, such as averages of the weights, that lose and gain the same channels.
@@ -76,6 +77,7 @@ class PrunableNetwork:
         self._begin_with(network)
         self.model = ResourceModel(self.graph, structure.runtime)
         self.dense = self.model.exact(self.model.dense_widths)
+        self.origin: Resources | None = None
 
     def _begin_with(self, network: nn.Module) -> None:
         traced = self.structure.trace(network)

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import torch
 
 from mcu.errors import InputError
+from mcu.terms import Augmentation
 
-Augmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 
 def _shift(x: torch.Tensor, generator: torch.Generator, reach: int = 2, across: int = 2) -> torch.Tensor:
@@ -73,17 +74,17 @@ def _shift_flip(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return _flip(_shift(x, generator), generator)
 
 
-AUGMENTATIONS: dict[str, Augmentation] = {
-    "none": _none,
-    "shift": _shift,
-    "shift_flip": _shift_flip,
-    "time_shift": _time_shift,
-    "spec_augment": _spec_augment,
-    "jitter": _jitter,
+AUGMENTATIONS: dict[Augmentation, Augment] = {
+    Augmentation.NONE: _none,
+    Augmentation.SHIFT: _shift,
+    Augmentation.SHIFT_FLIP: _shift_flip,
+    Augmentation.TIME_SHIFT: _time_shift,
+    Augmentation.SPEC_AUGMENT: _spec_augment,
+    Augmentation.JITTER: _jitter,
 }
 
 
-def augmentation(name: str) -> Augmentation:
+def augmentation(name: str) -> Augment:
     """The batch augmentation of this name.
 
     Raises:
@@ -91,4 +92,4 @@ def augmentation(name: str) -> Augmentation:
     """
     if name not in AUGMENTATIONS:
         raise InputError(f"task augment = {name!r}: allowed are {', '.join(AUGMENTATIONS)}")
-    return AUGMENTATIONS[name]
+    return AUGMENTATIONS[Augmentation(name)]

@@ -16,8 +16,10 @@ from pruning.training.averaging import WeightAverage, recalibrate
 from pruning.training.checkpoint import load_optimizer_state
 from pruning.training.evaluation import int8_accuracy, normalise
 from pruning.training.job import Job
+from pruning.training.parent import teacher_of
 from pruning.training.problem import Outcome, require_within
 from pruning.training.run import Steps
+from pruning.training.trained import TrainedNetwork
 
 CALIBRATION_IMAGES = 512
 
@@ -28,6 +30,8 @@ def recover(job: Job, phase: str) -> Steps:
         return  # the checkpoint's network has been through all this
     if job.once("idle"):
         job.network.add_idle()
+    if job.problem.teacher:
+        job.trainer.teacher = teacher_of(job.problem, job.settings, job.problem.teacher.tensors)
     recipe = job.trainer.recipe
     average = None
     if recipe.averaging:
@@ -96,13 +100,15 @@ def _outcome(job: Job, network: FoldedNet, model: Int8Model) -> Outcome:
     used = job.problem.runtime.measure(model, data)
     require_within(job.budget, job.charge(model, used) if job.charge else used, job.method)
     names = [group.name for group in job.network.graph.groups]
+    before = job.problem.ancestor.removals if job.problem.ancestor else ()
     return Outcome(
         model,
         data,
         network,
         dict(zip(names, job.network.graph.channels.tolist(), strict=True)),
         dict(zip(names, job.network.model.graph.channels.tolist(), strict=True)),
-        job.network.dense,
+        job.network.origin or job.network.dense,
         job.trajectory,
         job.shared_seconds,
+        TrainedNetwork.of(job.network, [*before, job.notes.get("removals", [])]),
     )

@@ -27,6 +27,14 @@ T = TypeVar("T")
 Charge = Callable[[Int8Model, Resources], Resources]
 
 
+def origin_of(problem: Problem) -> Resources | None:
+    """What the dense network uses, where a job begins with another one."""
+    if problem.ancestor is None:
+        return None
+    model = problem.structure.model(problem.network())
+    return model.exact(model.dense_widths)
+
+
 class Job(Run):
     """One method at work on one problem.
 
@@ -48,7 +56,8 @@ class Job(Run):
     ) -> None:
         self.problem, self.settings, self.report, self.method = problem, settings, report, method
         torch.manual_seed(settings.seed)
-        network = PrunableNetwork(problem.network(), problem.structure, settings.seed)
+        network = PrunableNetwork(problem.start(), problem.structure, settings.seed)
+        network.origin = origin_of(problem)
         self.trainer = Trainer(network.module, problem, settings)
         network.optimizers = [self.trainer.optimizer]
         super().__init__(network, budget, settings.hyperparameters, self.trainer.float_steps, self.trainer.steps)

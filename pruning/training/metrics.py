@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
 from mcu.errors import InputError
+from mcu.terms import Metric
 
 SHOWN_CLASSES = 100
 """With more classes than these the confusion matrix is left out of a score card."""
-
-
-class Metric(StrEnum):
-    """What a job is judged by: the share of all samples that is right, or the mean F1 of the classes."""
-
-    ACCURACY = "accuracy"
-    MACRO_F1 = "macro_f1"
 
 
 @dataclass(frozen=True)

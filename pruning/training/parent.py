@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -53,11 +53,11 @@ def begin(
     Epochs of the parent count as epochs of the job, whether it was trained here or by a job before. ``rebuild`` is for
     methods that change the structure of the network: see ``Run.load_state_dict``.
     """
-    recipe = Recipe.of(settings.hyperparameters, settings.epochs)
+    recipe = Recipe.of(settings.hyperparameters, settings.epochs, taught=problem.teacher is not None)
     if not recipe.parent_epochs:
         return Job(problem, budget, settings, report, method, rebuild)
     parent = _parent(problem, settings, report, recipe)
-    teacher = _teacher(problem, settings, parent) if recipe.distillation else None
+    teacher = teacher_of(problem, settings, parent.tensors) if recipe.distillation else None
     job = Job(problem, budget, settings, report, method, rebuild)
     job.shared_seconds = parent.seconds if parent.shared else 0.0
     job.trainer.teacher = teacher
@@ -66,10 +66,10 @@ def begin(
     return job
 
 
-def _teacher(problem: Problem, settings: Settings, parent: Parent) -> FoldedNet:
-    """The parent with its batch normalisation folded: the cheapest form to ask for logits."""
+def teacher_of(problem: Problem, settings: Settings, tensors: Mapping[str, torch.Tensor]) -> FoldedNet:
+    """The dense network of these weights with its batch normalisation folded: the cheapest form to ask for logits."""
     traced = trace(problem.network(), problem.input_shape)
-    surgery.fill(surgery.layer_tensors(traced.module, traced.graph), parent.tensors)
+    surgery.fill(surgery.layer_tensors(traced.module, traced.graph), tensors)
     teacher = FoldedNet(traced.graph, traced.module).to(settings.device).requires_grad_(False).eval()
     return teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -14,6 +14,7 @@ from mcu.int8.model import Int8Model
 from mcu.runtime import Runtime
 from pruning.engine.network import Structure
 from pruning.training.metrics import Metric
+from pruning.training.trained import TrainedNetwork
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Problem:
         round_to: channels that stay or go together, in every group that divides into such units.
         identity: digest of the data and of the initialised network; equal problems have equal ones, and only
             problems with one share a dense parent.
+        ancestor: trained network that a job begins with instead of fresh weights.
+        teacher: trained dense network whose logits are imitated while a job that has an ancestor recovers.
     """
 
     network: Callable[[], nn.Module]
@@ -53,6 +56,12 @@ class Problem:
     frozen: tuple[str, ...] = ()
     round_to: int = 1
     identity: str = ""
+    ancestor: TrainedNetwork | None = None
+    teacher: TrainedNetwork | None = None
+
+    def start(self) -> nn.Module:
+        """The network a job begins with."""
+        return self.ancestor.build(self.network(), self.structure) if self.ancestor else self.network()
 
     @property
     def structure(self) -> Structure:
@@ -128,6 +137,7 @@ class Outcome:
         dense: resources of the dense network.
         trajectory: one row per few steps: step, phase, resources, multipliers, widths, loss.
         shared_seconds: training time of a dense parent that another job had trained.
+        trained: the float network before int8 arithmetic was simulated, for jobs that begin with it.
         shortfall: why the file itself is over the budget, for the one method whose flash is charged and not measured.
     """
 
@@ -139,6 +149,7 @@ class Outcome:
     dense: Resources
     trajectory: list[dict[str, object]]
     shared_seconds: float = 0.0
+    trained: TrainedNetwork | None = None
     shortfall: str | None = None
 
 

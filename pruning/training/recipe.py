@@ -15,6 +15,9 @@ TRAINING = (
 )  # fmt: skip
 """Hyperparameters that every method takes, because every method trains with the same loop."""
 
+IMITATION = 0.7
+"""Weight of the logits of a lineage's dense parent in the loss of recovery, unless ``distillation`` says so."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -44,8 +47,13 @@ class Recipe:
     distillation_temperature: float = 3.0
 
     @classmethod
-    def of(cls, hyperparameters: Mapping[str, Scalar], epochs: int) -> Recipe:
+    def of(cls, hyperparameters: Mapping[str, Scalar], epochs: int, *, taught: bool = False) -> Recipe:
         """The recipe of a job of ``epochs`` epochs; names that are not of the recipe are left to the method.
+
+        Args:
+            hyperparameters: what was chosen, by name.
+            epochs: of the job.
+            taught: whether the job's lineage gives it a teacher.
 
         Raises:
             InputError: for a value that is not allowed, or distillation without a parent.
@@ -53,6 +61,8 @@ class Recipe:
         chosen = {field.name: hyperparameters[field.name] for field in fields(cls) if field.name in hyperparameters}
         for name, value in chosen.items():
             check_value(name, value, epochs)
+        if taught:
+            return cls(**{"distillation": IMITATION, **chosen})  # type: ignore[arg-type]
         recipe = cls(**chosen)  # type: ignore[arg-type]
         check_parent(recipe.parent_epochs, recipe.distillation, recipe.start)
         return recipe

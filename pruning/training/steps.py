@@ -68,7 +68,7 @@ class Trainer:
         self.problem, self.settings = problem, settings
         self.device = torch.device(settings.device)
         _make_repeatable(self.device)
-        self.recipe = Recipe.of(settings.hyperparameters, settings.epochs)
+        self.recipe = Recipe.of(settings.hyperparameters, settings.epochs, taught=problem.teacher is not None)
         self.batches = Batches(problem, settings)
         self.steps = (settings.epochs - self.recipe.parent_epochs) * len(self.batches)
         self.float_steps = self.steps - round(self.recipe.int8_part * self.steps)

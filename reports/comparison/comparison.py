@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reports.intervals import bootstrap_mean
-from reports.trials import budgets, methods
+from reports.trials import bounded, budgets, methods
 from reports.winners import method_winner
 
 TIE = 0.001  # accuracies closer than this count as equal: a tenth of a percentage point
@@ -51,13 +51,13 @@ class Duel:
 def compare_methods(table: pd.DataFrame, seed: int = 0) -> list[Cell]:
     """A cell for each budget and method of a tidy table, budgets smallest first; methods that failed included."""
     generator = np.random.default_rng(seed)
-    names = methods(table)
+    names = methods(bounded(table))
     return [_cell(table, budget, name, generator) for budget in budgets(table)["budget"] for name in names]
 
 
 def duels(table: pd.DataFrame, reference: str | None = None, seed: int = 0) -> list[Duel]:
     """The reference method (the first of the table by default) against each other one."""
-    names = methods(table)
+    names = methods(bounded(table))
     if len(names) < 2:
         return []
     first = reference if reference in names else names[0]

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from mcu.budget import RESOURCES
-from reports.trials import budgets, methods
+from reports.lineage import charged
+from reports.trials import bounded, budgets, methods
 
 KEYS = ["task", "budget", "method", "seed"]
 DENSE = [f"dense_{name}" for name in RESOURCES]
@@ -45,6 +46,7 @@ def joined(scores: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
 def _of_task(task: str, table: pd.DataFrame) -> pd.DataFrame:
     judged = table[table["finished"] & (table["state"] != "failed")]
     judged = judged.assign(duration_s=judged["duration_s"].where(~_reused(judged), 0.0))
+    judged = bounded(judged.assign(duration_s=_charged(judged)))
     spent = judged.groupby(KEYS[1:], as_index=False).agg(trials=("number", "size"), duration_s=("duration_s", "sum"))
     good = judged[judged["feasible"] & judged["val_accuracy"].notna()]
     ordered = good.sort_values(["val_accuracy", "flash"], ascending=[False, True], kind="stable")
@@ -55,6 +57,16 @@ def _of_task(task: str, table: pd.DataFrame) -> pd.DataFrame:
     names = {name: at for at, name in enumerate(methods(table))}
     places = pd.DataFrame({"a": scores["budget"].map(order), "b": scores["method"].map(names), "c": scores["seed"]})
     return scores.loc[places.sort_values(["a", "b", "c"]).index].reset_index(drop=True)
+
+
+def _charged(table: pd.DataFrame) -> pd.Series:
+    """Seconds of each trial with its share of the dense network that its lineage began with."""
+    seconds = pd.Series(0.0, index=table.index)
+    for _, part in table.groupby("study", dropna=False):
+        rows = part[["number", "ancestor", "val_accuracy", "duration_s"]].astype(object)
+        found = charged(rows.where(rows.notna(), None).to_dict("records"))
+        seconds[part.index] = part["number"].map(found)
+    return seconds
 
 
 def _reused(table: pd.DataFrame) -> pd.Series:

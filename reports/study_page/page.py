@@ -28,7 +28,7 @@ from reports.metric import metric_of, metric_title
 from reports.study import StudyInfo
 from reports.study_page.gallery import Drawing, draw_all
 from reports.study_page.page_data import answer_rows, scatter_data, shown_rows, trial_header, trial_rows
-from reports.study_page.tables import duels_table, failures_table, methods_table, winners_table
+from reports.study_page.tables import duels_table, failures_table, lineage_table, methods_table, winners_table
 from reports.table import Table
 from reports.trials import budgets, methods, tidy
 from reports.winners import Winner, accuracy_front, winners
@@ -86,6 +86,8 @@ def _write_files(
         duels_table(duels(table)),
         failures_table(table),
     ]
+    if (grown := lineage_table(table)).rows:
+        tables.append(grown)
     for drawing in drawn.values():
         for kind, content in drawing.files.items():
             _put(folder / "figures" / f"{drawing.name}.{kind}", content)

@@ -123,7 +123,7 @@ def shown_rows(table: pd.DataFrame, winners: Sequence[Winner], most: int = MOST_
 
 def scatter_data(table: pd.DataFrame, rows: Sequence[int], look: Look) -> dict[str, Any]:
     """Points, fronts, ticks and limits of the page's interactive scatter, as JSON values."""
-    labels = list(budgets(table)["budget"])
+    labels = list(dict.fromkeys([*budgets(table)["budget"], *table["budget"]]))
     part = table.iloc[list(rows)]
     part = part[part["known"]]
     points = {

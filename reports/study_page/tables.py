@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mcu.budget import amount
+from mcu.budget import RESOURCES, amount
 from reports.comparison.comparison import Cell, Duel
 from reports.intervals import wilson
 from reports.latency import latency_ms, milliseconds
+from reports.lineage import tree
 from reports.study import StudyInfo
 from reports.table import Table, percent
 from reports.winners import Winner
@@ -93,6 +94,38 @@ def duels_table(duels: Sequence[Duel]) -> Table:
         rows.append((f"{duel.reference} against {duel.method}", *counts, difference))
     header = ("methods", "budgets won", "tied", "lost", "pairs", "difference in points (95 %)")
     return Table("duels", "Paired comparison", header, tuple(rows))
+
+
+def lineage_table(table: pd.DataFrame) -> Table:
+    """The tree of trials that began with one another's networks; a dense parent counts once, as a trial of its own."""
+    trials = table.astype(object).where(table.notna(), None).to_dict("records")
+    rows = [
+        (
+            f"{step.branch}{step.trial['number']}", step.trial["method"], step.trial["budget"], step.trial["state"],
+            percent(_number(step.trial["val_accuracy"]), 2),
+            "–" if step.change is None else f"{100 * step.change:+.2f}",
+            *(used(name, _number(step.trial[name])) for name in RESOURCES),
+            "–" if step.trial["duration_s"] is None else f"{step.trial['duration_s']:,.0f} s",
+        )
+        for step in tree(trials)
+    ]  # fmt: skip
+    header = (
+        "trial",
+        "method",
+        "budget",
+        "state",
+        "validation",
+        "change",
+        "flash",
+        "SRAM",
+        "MACs",
+        "time",
+    )
+    return Table("lineage", "Lineage", header, tuple(rows))
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def failures_table(table: pd.DataFrame) -> Table:

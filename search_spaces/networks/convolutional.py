@@ -21,7 +21,7 @@ def ds_cnn(
     """DS-CNN of "Hello Edge" (arXiv 1711.07128) as in MLPerf Tiny.
 
     2,656,768 multiply-accumulates on 1x49x10 with 12 classes.
-    Spectrograms, at least twice as long as high, get the 10x4 stem of the reference; pictures a 3x3 stem.
+    Spectrograms, at least twice as long as high, get the 10x4 stem of the reference; images a 3x3 stem.
     """
     inputs, height, breadth = input_shape
     outputs = scaled(channels, width)
@@ -41,7 +41,7 @@ def plain_cnn(input_shape: tuple[int, int, int], classes: int, width: float = 1.
 
 
 def vgg_small(input_shape: tuple[int, int, int], classes: int, width: float = 1.0, channels: int = 32) -> nn.Module:
-    """VGG-16 for small pictures (arXiv 1409.1556) with half its channels, batch normalisation and a pooled head.
+    """VGG-16 for small images (arXiv 1409.1556) with half its channels, batch normalisation and a pooled head.
 
     13 convolutions of 3x3, maxima over 2x2 between the stages: 3.7 M weights.
     """

@@ -1,4 +1,4 @@
-"""MobileNets; pictures below 64 pixels keep their size in the first layer."""
+"""MobileNets; images below 64 pixels keep their size in the first layer."""
 
 from __future__ import annotations
 

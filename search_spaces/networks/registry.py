@@ -38,7 +38,7 @@ BUILT_IN = {
     entry.name: entry
     for entry in (
         NetworkEntry(
-            "resnet8", f"{_RESNET}:resnet8", "3 residual blocks, the picture network of MLPerf Tiny",
+            "resnet8", f"{_RESNET}:resnet8", "3 residual blocks, the image network of MLPerf Tiny",
             "He et al., arXiv 1512.03385; Banbury et al., arXiv 2106.07597", ("channels",),
         ),
         NetworkEntry(

@@ -25,7 +25,7 @@ ALLOWED = (
 MOST_COLOURS = 4
 MOST_SENSORS = 12
 LONG = 8
-"""A grey picture is not so many times as long as it is wide."""
+"""A grey image is not so many times as long as it is wide."""
 LAYOUTS = {
     "nchw": (4, lambda x: x),
     "nhwc": (4, lambda x: x.transpose(0, 3, 1, 2)),
@@ -138,12 +138,12 @@ def _check_likely(shape: tuple[int, ...], where: str) -> None:
     """
     meant = None
     if len(shape) == 4 and shape[1] > MOST_COLOURS >= shape[3] and (shape[3] > 2 or shape[1] >= shape[2]):
-        meant = f"nhwc, which makes pictures of {shape[1]}x{shape[2]} with {shape[3]} channels"
+        meant = f"nhwc, which makes images of {shape[1]}x{shape[2]} with {shape[3]} channels"
         taken = f"nchw, {shape[1]} channels of {shape[2]}x{shape[3]}"
     elif len(shape) == 3 and min(shape[1:]) <= MOST_SENSORS and max(shape[1:]) >= LONG * min(shape[1:]):
         name = "nct" if shape[1] < shape[2] else "ntc"
         meant = f"{name}, which makes {max(shape[1:])} samples over time of {min(shape[1:])} sensors"
-        taken = f"nhw, pictures of {shape[1]}x{shape[2]}"
+        taken = f"nhw, images of {shape[1]}x{shape[2]}"
     if meant is not None:
         raise InputError(
             f"{where}: has shape {shape}: is its layout {meant}, or {taken}? "

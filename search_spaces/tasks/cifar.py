@@ -40,7 +40,7 @@ Batch = tuple[np.ndarray, np.ndarray]
 
 
 def cifar10(data: str | None = None) -> Task:
-    """CIFAR-10, 60,000 pictures of 3 x 32 x 32 in 10 classes: 45,000 to train, 5,000 to validate, 10,000 to test.
+    """CIFAR-10, 60,000 images of 3 x 32 x 32 in 10 classes: 45,000 to train, 5,000 to validate, 10,000 to test.
 
     Python batches and archives must have the published MD5; .bin files the right size and labels. Nothing is
     unpickled but arrays, texts and numbers.
@@ -146,9 +146,7 @@ def _python(content: bytes, where: Path | str) -> Batch:
     if not isinstance(table, dict) or not isinstance(table.get("data"), np.ndarray) or "labels" not in table:
         raise InputError(f"{where}: must hold data and labels")
     if table["data"].dtype != np.uint8 or table["data"].shape != (BATCH_ROWS, ROW - 1):
-        raise InputError(
-            f"{where}: data are {table['data'].dtype} {table['data'].shape}, must be {BATCH_ROWS} pictures"
-        )
+        raise InputError(f"{where}: data are {table['data'].dtype} {table['data'].shape}, must be {BATCH_ROWS} images")
     return _checked(table["data"], np.asarray(table["labels"]), where)
 
 

@@ -82,7 +82,7 @@ def class_folders(task: str, folder: Path, aside: Collection[str] = ()) -> Class
             f"{where}: has {inner} only: as splits allowed are train/ and test/ with or without val/; if it is to be "
             f"split here, name the folder that holds the class folders, {folder / names[0]}"
         )
-    ordered = {split: places[split] for split in ("train", "val", "test") if split in places}
+    ordered: dict[str, Path] = {split: places[split] for split in ("train", "val", "test") if split in places}
     return ClassFolders(folder, *_classes(where, ordered, aside))
 
 
@@ -115,7 +115,7 @@ class LeftOut:
     """Files a loader has not used, and why.
 
     Attributes:
-        what: the samples, in plural: ``pictures``.
+        what: the samples, in plural: ``images``.
         broken: files that should be samples.
         others: files that are something else, by kind.
         read: how many were used.

@@ -1,4 +1,4 @@
-"""Pictures in one folder for each class, of any size and kind that Pillow reads."""
+"""Images in one folder for each class, of any size and kind that Pillow reads."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from search_spaces.tasks.task import Task, assemble
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"}
 )
-"""Of files that are broken when they hold no picture; what lies in others decides their content."""
+"""Of files that are broken when they hold no image; what lies in others decides their content."""
 FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
-"""Those of Pillow that are pictures of points and begin with a mark of their own."""
+"""Those of Pillow that are images of points and begin with a mark of their own."""
 COLOURS = {"rgb": ("RGB", 3), "grey": ("L", 1)}
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits of sensors; 16-bit files hold any of them."""
@@ -44,12 +44,12 @@ def image_folder(
     background: str = "white",
     most_broken: float = 0.1,
 ) -> Task:
-    """Pictures of ``data``/CLASS/, upright by their EXIF data, cut square about the middle, scaled to one size.
+    """Images of ``data``/CLASS/, upright by their EXIF data, cut square about the middle, scaled to one size.
 
     ``train/``, ``val/`` and ``test/``, where there are no other folders, are the splits; without ``val/`` it comes out
-    of ``train/``. Else 70 % train, 15 % validate, 15 % test, by the hash of the pixels: equal pictures are never in
-    two splits. What a file is, its content tells and not its suffix. Transparent pictures are laid on ``background``.
-    Grey pictures of 16 bits are scaled to 8, all by the least of 8, 10, 12, 14 and 16 bits that holds the largest
+    of ``train/``. Else 70 % train, 15 % validate, 15 % test, by the hash of the pixels: equal images are never in
+    two splits. What a file is, its content tells and not its suffix. Transparent images are laid on ``background``.
+    Grey images of 16 bits are scaled to 8, all by the least of 8, 10, 12, 14 and 16 bits that holds the largest
     value of the set. Files that are left out are counted and named.
 
     Args:
@@ -57,27 +57,27 @@ def image_folder(
         size: pixels of a side.
         colour: ``rgb`` or ``grey``.
         augment: how training batches are varied.
-        background: behind transparent pictures: a name such as ``white``, or ``#rrggbb``.
+        background: behind transparent images: a name such as ``white``, or ``#rrggbb``.
         most_broken: largest share of broken files that is left out; more is refused.
 
     Raises:
-        InputError: for no or one class, a class without pictures, or a bad option.
+        InputError: for no or one class, a class without images, or a bad option.
     """
     behind = _checked(size, colour, background, most_broken)
     folders = class_folders("image-folder", given_folder("image-folder", data))
-    left_out = LeftOut("image-folder", folders.folder, "pictures")
-    pictures, labels, told = _read_all(folders, size, behind, left_out)
+    left_out = LeftOut("image-folder", folders.folder, "images")
+    images, labels, told = _read_all(folders, size, behind, left_out)
     left_out.check(most_broken)
-    x, notes = _scaled(pictures, colour)
+    x, notes = _scaled(images, colour)
     _check_different(x, labels, folders, size)
     hashes = sample_hashes(x)
     try:
         places = split_three_ways(labels, hashes, told)
     except InputError as error:
         raise InputError(f"task 'image-folder': {folders.folder}: {error}; in {_named(folders.classes)}") from None
-    laid = sum(picture.transparent for picture in pictures)
+    laid = sum(image.transparent for image in images)
     if laid:
-        notes.append(f"{laid} transparent pictures lie on {background} (options.background)")
+        notes.append(f"{laid} transparent images lie on {background} (options.background)")
     if folders.splits:
         notes.append(f"its folders {', '.join(folders.splits)} are the splits")
     return assemble(
@@ -85,7 +85,7 @@ def image_folder(
         placed_splits(Rows(x), labels, places),
         folders.classes,
         augment=augment,
-        citation=f"the user's pictures, {folders.folder.name}",
+        citation=f"the user's images, {folders.folder.name}",
         notes=(*left_out.notes(), *notes),
     )
 
@@ -96,8 +96,8 @@ def image_folder_source(data: str | None = None, **_: object) -> Source:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture as it was read.
+class FittedImage:
+    """An image as it was read.
 
     Attributes:
         pixels: uint8 ``(size, size, 3)``, or float32 ``(size, size)`` of a grey one of 16 bits, in its own units.
@@ -125,40 +125,40 @@ def _checked(size: int, colour: str, background: str, most_broken: float) -> tup
 
 def _read_all(
     folders: ClassFolders, size: int, behind: tuple[int, ...], left_out: LeftOut
-) -> tuple[list[Picture], np.ndarray, np.ndarray]:
-    """Pictures, labels and splits of all files that are pictures."""
+) -> tuple[list[FittedImage], np.ndarray, np.ndarray]:
+    """Images, labels and splits of all files that are images."""
     Image.init()
-    pictures: list[Picture] = []
+    images: list[FittedImage] = []
     labels: list[int] = []
     told: list[str] = []
     for split, classes in folders.files.items():
         for label, name in enumerate(folders.classes):
-            before = len(pictures)
+            before = len(images)
             for entry in classes[name]:
-                found = "link or no file" if entry.state is None else _picture(entry.path, size, behind)
-                if isinstance(found, Picture):
-                    pictures.append(found)
+                found = "link or no file" if entry.state is None else _image(entry.path, size, behind)
+                if isinstance(found, FittedImage):
+                    images.append(found)
                 elif found == BROKEN or entry.path.suffix.lower() in SUFFIXES:
                     left_out.broken[found].append(entry.path)
                 else:
                     left_out.others[found].append(entry.path)
-            if len(pictures) == before:
+            if len(images) == before:
                 place = folders.folder / split / name if split else folders.folder / name
                 kinds = f" ({left_out.kinds()})" if classes[name] else ""
                 raise InputError(
-                    f"task 'image-folder': {place}: holds no picture among {len(classes[name])} files{kinds}"
+                    f"task 'image-folder': {place}: holds no image among {len(classes[name])} files{kinds}"
                 )
-            labels += [label] * (len(pictures) - before)
-            told += [split] * (len(pictures) - before)
-    left_out.read = len(pictures)
-    return pictures, np.array(labels, np.int64), np.array(told)
+            labels += [label] * (len(images) - before)
+            told += [split] * (len(images) - before)
+    left_out.read = len(images)
+    return images, np.array(labels, np.int64), np.array(told)
 
 
 BROKEN = "broken"
 
 
-def _picture(path: Path, size: int, behind: tuple[int, ...]) -> Picture | str:
-    """The picture in a file, cut and scaled, or what the file is instead."""
+def _image(path: Path, size: int, behind: tuple[int, ...]) -> FittedImage | str:
+    """The image in a file, cut and scaled, or what the file is instead."""
     formats = [name for name in FORMATS if name in Image.OPEN]
     try:
         with warnings.catch_warnings():
@@ -176,54 +176,54 @@ def _picture(path: Path, size: int, behind: tuple[int, ...]) -> Picture | str:
         return BROKEN
 
 
-def _fitted(picture: Image.Image, size: int, behind: tuple[int, ...]) -> Picture:
+def _fitted(image: Image.Image, size: int, behind: tuple[int, ...]) -> FittedImage:
     """Cut square, scaled, without transparency, of 8 bits but for grey ones of 16."""
 
-    def fit(picture: Image.Image) -> np.ndarray:
-        return np.asarray(ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR))
+    def fit(image: Image.Image) -> np.ndarray:
+        return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
 
-    if picture.mode.startswith("I"):
-        values = np.asarray(picture).clip(0, 65535).astype(np.float32)
-        return Picture(fit(Image.fromarray(values)), int(values.max()))
-    if picture.mode == "F":
-        values = np.asarray(picture)
+    if image.mode.startswith("I"):
+        values = np.asarray(image).clip(0, 65535).astype(np.float32)
+        return FittedImage(fit(Image.fromarray(values)), int(values.max()))
+    if image.mode == "F":
+        values = np.asarray(image)
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
             raise ValueError("floats outside 0..1")
-        return Picture(fit(Image.fromarray((values * 255).round().astype(np.uint8)).convert("RGB")))
-    if not picture.has_transparency_data:
-        return Picture(fit(picture.convert("RGB")))
-    layered = picture.convert("RGBA")
+        return FittedImage(fit(Image.fromarray((values * 255).round().astype(np.uint8)).convert("RGB")))
+    if not image.has_transparency_data:
+        return FittedImage(fit(image.convert("RGB")))
+    layered = image.convert("RGBA")
     low, _ = layered.getchannel("A").getextrema()
     solid = Image.new("RGBA", layered.size, (*behind, 255))
     flat = Image.alpha_composite(solid, layered).convert("RGB")
-    return Picture(fit(flat), transparent=bool(low < 255))  # type: ignore[operator]
+    return FittedImage(fit(flat), transparent=bool(low < 255))  # type: ignore[operator]
 
 
-def _scaled(pictures: Sequence[Picture], colour: str) -> tuple[np.ndarray, list[str]]:
-    """All pictures as uint8 ``(n, channels, size, size)``; those of 16 bits scaled alike, and a line that says how."""
+def _scaled(images: Sequence[FittedImage], colour: str) -> tuple[np.ndarray, list[str]]:
+    """All images as uint8 ``(n, channels, size, size)``; those of 16 bits scaled alike, and a line that says how."""
     mode, channels = COLOURS[colour]
-    largest = max((picture.largest for picture in pictures), default=0)
+    largest = max((image.largest for image in images), default=0)
     bits = next(bits for bits in DEPTHS if largest < 1 << bits)
     made = []
-    for picture in pictures:
-        pixels = picture.pixels
+    for image in images:
+        pixels = image.pixels
         if pixels.dtype != np.uint8:
             pixels = (pixels * (255 / ((1 << bits) - 1))).round().clip(0, 255).astype(np.uint8)
         flat = np.asarray(Image.fromarray(pixels).convert(mode))
         made.append(flat.reshape(*flat.shape[:2], channels).transpose(2, 0, 1))
-    deep = sum(picture.pixels.dtype != np.uint8 for picture in pictures)
-    notes = [f"{deep} pictures of 16 bits hold at most {largest:,}: scaled as {bits} bits"] if deep else []
+    deep = sum(image.pixels.dtype != np.uint8 for image in images)
+    notes = [f"{deep} images of 16 bits hold at most {largest:,}: scaled as {bits} bits"] if deep else []
     return np.stack(made), notes
 
 
 def _check_different(x: np.ndarray, labels: np.ndarray, folders: ClassFolders, size: int) -> None:
-    """Say of a class whose pictures are all alike what they look like; splits would only count them."""
+    """Say of a class whose images are all alike what they look like; splits would only count them."""
     for label, name in enumerate(folders.classes):
         mine = x[labels == label]
         if len(mine) > 1 and (mine == mine[0]).all():
             alike = "of one colour" if (mine[0] == mine[0][:, :1, :1]).all() else "the same"
             raise InputError(
-                f"task 'image-folder': {folders.folder}: all {len(mine)} pictures of {name!r} are {alike} at "
+                f"task 'image-folder': {folders.folder}: all {len(mine)} images of {name!r} are {alike} at "
                 f"{size} x {size} pixels without transparency"
             )
 

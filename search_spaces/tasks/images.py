@@ -1,4 +1,4 @@
-"""Picture tasks: digits that come inside installed packages, Fashion-MNIST from a folder."""
+"""Image tasks: digits that come inside installed packages, Fashion-MNIST from a folder."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def digits() -> Task:
 
 
 def fashion_mnist(data: str | None = None) -> Task:
-    """Fashion-MNIST (arXiv 1708.07747) from its four idx files, gzipped or not: 55,000, 5,000 and 10,000 pictures.
+    """Fashion-MNIST (arXiv 1708.07747) from its four idx files, gzipped or not: 55,000, 5,000 and 10,000 images.
 
     Args:
         data: folder of the files; the usual places are searched when absent.
@@ -85,7 +85,7 @@ def fashion_mnist(data: str | None = None) -> Task:
     x, y, x_test, y_test = (_read_idx(_idx_file(folder, name)) for name in FASHION_FILES)
     for images, labels in ((x, y), (x_test, y_test)):
         if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
-            raise InputError(f"{folder}: {images.shape} pictures and {labels.shape} labels do not belong together")
+            raise InputError(f"{folder}: {images.shape} images and {labels.shape} labels do not belong together")
     x, y = x[:, None], y.astype(np.int64)
     val, train = stratified_split(y, sample_hashes(x), [len(y) // 12])
     return assemble(

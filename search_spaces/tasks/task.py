@@ -10,12 +10,12 @@ import numpy as np
 
 from mcu.errors import InputError
 from mcu.front_end import FrontEnd
+from mcu.terms import Augmentation
 from search_spaces.tasks.rows import Rows, chunks
 from search_spaces.tasks.splits import sample_hashes, stratified_subset, without_leaks
 from search_spaces.tasks.store import kept_rows
 
 SPLITS = ("train", "val", "test")
-AUGMENTATIONS = ("none", "shift", "shift_flip", "time_shift", "spec_augment", "jitter")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Task:
         x_train: uint8 or float32 ``(n, channels, height, width)``, memory-mapped or not; so the others.
         y_train: int64 ``(n,)``; so the others.
         normalise: mean and standard deviation of each channel, for uint8 samples those of ``x / 255``.
-        augment: how training batches are varied, one of ``AUGMENTATIONS``.
+        augment: how training batches are varied, a value of `mcu.terms.Augmentation`.
         dropped: samples left out of a split because they occur in a later one.
         groups_test: texts ``(n,)``, who or what each test sample comes from (speaker, subject), where known; no
             group of the test split is in another split.
@@ -63,9 +63,9 @@ class Task:
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
             raise InputError(f"task {self.name!r}: has {len(self.classes)} class, needs at least 2")
-        if self.augment not in AUGMENTATIONS:
+        if self.augment not in list(Augmentation):
             raise InputError(
-                f"task {self.name!r}: augment = {self.augment!r}: must be one of {', '.join(AUGMENTATIONS)}"
+                f"task {self.name!r}: augment = {self.augment!r}: must be one of {', '.join(Augmentation)}"
             )
         for split, x, y in self.splits():
             _check_split(f"task {self.name!r}: {split}", self, x, y)

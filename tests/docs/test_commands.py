@@ -110,9 +110,15 @@ def test_every_block_is_run_or_says_why_not():
 
 
 def test_links_between_pages_lead_somewhere():
-    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", path.read_text("utf-8")):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_the_files_that_contributors_are_sent_to_are_there():
+    named = re.findall(r"`([\w./-]+/[\w./-]*|[\w/]+\.py)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8"))
+    assert len(named) > 40
+    assert not [path for path in named if not (ROOT / path).exists()]
 
 
 def test_the_reference_is_what_the_code_says():

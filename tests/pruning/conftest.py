@@ -1,4 +1,4 @@
-"""A problem small enough to train in a second: separable 12x12 pictures of four classes."""
+"""A problem small enough to train in a second: separable 12x12 images of four classes."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ class SmallNet(nn.Module):
         return self.head(self.down(x).relu().mean((2, 3)))
 
 
-def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Noise with a bright bar whose place tells the class; uint8 ``(N, 1, 12, 12)``."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, 4, count)
@@ -41,7 +41,7 @@ def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def problem() -> Problem:
-    (x_train, y_train), (x_val, y_val) = pictures(384, 0), pictures(128, 1)
+    (x_train, y_train), (x_val, y_val) = images(384, 0), images(128, 1)
 
     def network() -> nn.Module:
         torch.manual_seed(0)

@@ -10,7 +10,6 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from sample_trials import sample_trials
 
 from reports.comparison.comparison import compare_methods
 from reports.figures import lettering
@@ -20,6 +19,7 @@ from reports.study import StudyInfo
 from reports.study_page import gallery
 from reports.trials import tidy
 from reports.winners import winners
+from sample_trials import sample_trials
 
 
 @pytest.fixture(scope="module", params=list(Style))

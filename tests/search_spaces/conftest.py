@@ -83,7 +83,7 @@ def write_cifar(folder, rows, suffix=""):
     return folder
 
 
-def write_pictures(folder, count=20):
+def write_images(folder, count=20):
     rng = np.random.default_rng(0)
     for name in ("cup", "key", "pen"):
         (folder / name).mkdir(parents=True)
@@ -102,5 +102,5 @@ def write():
         "commands": write_commands,
         "watch": write_watch,
         "cifar": write_cifar,
-        "pictures": write_pictures,
+        "images": write_images,
     }

@@ -57,7 +57,7 @@ seed = 7
 trials = 5
 [task]
 name = "fashion-mnist"
-data = "pictures"
+data = "images"
 options = {train_limit = 100}
 [network]
 names = ["resnet8", "ds-cnn"]
@@ -114,11 +114,11 @@ def test_overrides_win_and_are_read_as_toml(write):
 
 
 def test_paths_are_relative_to_where_they_were_written(write, tmp_path, monkeypatch):
-    path = write(MINIMAL.replace('"mnist-5k"', '"fashion-mnist"\ndata = "pictures"'))
+    path = write(MINIMAL.replace('"mnist-5k"', '"fashion-mnist"\ndata = "images"'))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    assert load_sweep(path).task.data == str(tmp_path / "pictures")
+    assert load_sweep(path).task.data == str(tmp_path / "images")
     assert load_sweep(path, ["task.data=mine"]).task.data == str(elsewhere / "mine")
 
 

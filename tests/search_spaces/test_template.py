@@ -28,7 +28,7 @@ def places(tmp_path_factory, write):
         "keywords": write["commands"](folder / "commands"),
         "watch": write["watch"](folder / "watch"),
         "cifar10": write["cifar"](folder / "cifar", 60, ".bin"),
-        "image-folder": write["pictures"](folder / "pictures"),
+        "image-folder": write["images"](folder / "images"),
     }
 
 

@@ -26,7 +26,11 @@ from mcu.firmware import (
     write_project,
 )
 from mcu.firmware.build import section_sizes
-from mcu.firmware.random_nets import (
+from mcu.firmware.stack import stack_bytes
+from mcu.int8.model import Int8Model
+from mcu.int8.reference_interpreter import ReferenceInterpreter
+from mcu.int8.structure import structure_of
+from random_nets import (
     RandomNet,
     every_operator_net,
     plain_net,
@@ -34,10 +38,6 @@ from mcu.firmware.random_nets import (
     residual_net,
     separable_net,
 )
-from mcu.firmware.stack import stack_bytes
-from mcu.int8.model import Int8Model
-from mcu.int8.reference_interpreter import ReferenceInterpreter
-from mcu.int8.structure import structure_of
 
 ADVICE = toolchain().advice()
 if ADVICE:

@@ -17,11 +17,11 @@ from mcu.firmware.calls import calls_of
 from mcu.firmware.flags import HOST_FLAGS
 from mcu.firmware.memory import ALIGNMENT, plan_memory
 from mcu.firmware.project import KERNEL_SOURCES
-from mcu.firmware.random_nets import RandomNet, every_operator_net, plain_net, random_net, residual_net, separable_net
 from mcu.graph.kinds import Kind
 from mcu.int8.model import Int8Model
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.int8.structure import structure_of
+from random_nets import RandomNet, every_operator_net, plain_net, random_net, residual_net, separable_net
 
 SANITISERS = ("-fsanitize=undefined,address", "-fno-sanitize-recover=all")
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) on this computer")

@@ -25,9 +25,28 @@ def test_a_sweep_is_estimated_from_a_few_steps_and_tells_what_a_network_cannot_r
     assert any("resnet8" in line for line in found.out_of_reach) or not found.out_of_reach
 
 
-def test_workers_share_the_time():
-    found = Estimate({"a": 0.1}, {"a": 10.0}, {"a": 6}, ())
-    assert found.sweep_seconds(2) == 30.0
+def test_workers_share_the_time_but_what_follows_one_another_takes_its_own():
+    found = Estimate({"a": 0.1}, {"a": 10.0}, {"a": 6}, {"a": 6.0}, {"a": 1.0}, ())
+    assert (found.sweep_seconds(2), found.sweep_seconds(100)) == (30.0, 10.0)
+
+
+def test_the_trials_of_a_lineage_count_as_long_as_they_train():
+    pytest.importorskip("sklearn")
+    sweep = SweepConfig.model_validate(
+        {
+            "sweep": {"name": "s", "trials": 4},
+            "task": {"name": "digits"},
+            "network": {"name": "ds-cnn", "width": 0.25},
+            "budgets": {"list": [{"flash": "6KB"}, {"flash": "5KB"}]},
+            "methods": {"names": ["differentiable", "uniform"]},
+            "training": {"epochs": 10, "batch_size": 32, "device": "cpu"},
+            "lineage": {"enabled": True},
+        }
+    )
+    found = estimate_sweep(sweep)
+    assert found.trials == {"ds-cnn": 9}
+    assert found.jobs == {"ds-cnn": 2.0 + 4 * 0.5 + 4}
+    assert found.longest == {"ds-cnn": 2.0 + 0.5 + 0.5}
 
 
 def sorted_arrays(path, counts: tuple[int, ...]) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_trials import sample_trials
 
 from mcu.budget import Budget
 from mcu.errors import InputError
@@ -26,6 +25,7 @@ from orchestrator.storage.store import Store
 from orchestrator.tables import Format, encode_rows, find_format, write_rows
 from reports.trials import tidy
 from reports.winners import best_first
+from sample_trials import sample_trials
 
 ROOT = Path(__file__).parents[3]
 HOSTILE = "<script>alert(1)</script>'; drop table mcusweep_trials; --\x1b[31m"

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from mcu.budget import Budget
-from mcu.firmware.random_nets import residual_net
 from mcu.int8.model import Int8Model
 from orchestrator.cli import main as cli
 from orchestrator.queries.trial import load_trial
 from orchestrator.queries.trial_memory import latency_of, memory_of
 from orchestrator.spec import Artifact, EpochReport
 from orchestrator.storage.connection import artifact_root
+from random_nets import residual_net
 
 
 @pytest.fixture

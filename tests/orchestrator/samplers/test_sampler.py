@@ -12,9 +12,10 @@ from mcu.budget import Budget
 from mcu.errors import InputError
 from orchestrator.samplers.base import Context, Past, derive_seed
 from orchestrator.samplers.observation import Observation, observe
-from orchestrator.samplers.registry import SAMPLERS, make_sampler
+from orchestrator.samplers.registry import make_sampler
 from orchestrator.samplers.sequence import axis_values
 from orchestrator.spec import TrialResult
+from search_spaces.terms import SamplerName
 
 SPACE = {"rate": FloatDistribution(0.01, 1.0, log=True), "kind": CategoricalDistribution(["a", "b"])}
 SPACES = {"one": SPACE, "two": SPACE, "fixed": {}}
@@ -26,7 +27,7 @@ def good(value: float) -> Observation:
     return Observation("complete", (value, 1.0, 1.0, 1.0), {"flash": -0.1})
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", list(SamplerName))
 def test_every_sampler_stays_in_its_space_and_copes_with_an_empty_one(name):
     sampler = make_sampler(name, SPACES, 0)
     for index in range(15):

@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import event, text
 
 from mcu.errors import InputError
-from orchestrator.spec import EpochReport, TrialState
+from mcu.terms import TrialState
+from orchestrator.spec import EpochReport
 from orchestrator.storage.connection import StoreError
 from orchestrator.storage.frames import trials_frame
 from orchestrator.storage.store import Store

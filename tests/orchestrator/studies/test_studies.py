@@ -13,12 +13,14 @@ from fake_sweep import make_sweep, run
 from mcu.errors import InputError
 from orchestrator.cli import main as cli
 from orchestrator.queries.study_diff import diff_studies
+from orchestrator.running.run import begin_study
 from orchestrator.spec import Artifact, EpochReport
 from orchestrator.storage.connection import artifact_root
 from orchestrator.storage.store import Store, Study
 from orchestrator.studies.bundle import StudyBundle, bundle_of, read_zip, write_zip
 from orchestrator.studies.merge import bring_in, delete_study
 from orchestrator.studies.prune import find_waste, prune
+from search_spaces.sweep import SweepConfig
 
 SWEEP = {"sweep": {"name": "s", "seed": 0}, "budgets": {"list": [{"flash": 65536}]}}
 
@@ -212,6 +214,25 @@ def test_prune_takes_stray_files_and_leaves_the_front_whole(make_store):
     assert len(list(root.rglob("model.tflite"))) == 1
     assert [row["number"] for row in store.epoch_reports(store.study("s"))] == [2]
     assert len(store.trials(store.study("s"))) == 4
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_prune_keeps_the_networks_that_trials_to_come_may_begin_with(tmp_path, finished):
+    storage = f"sqlite:///{tmp_path}/tree.db"
+    budgets = {"list": [{"flash": 60_000}, {"flash": 30_000}]}
+    sweep = SweepConfig.model_validate(
+        make_sweep(methods=("heir",), trials=2).model_dump(mode="json")
+        | {"budgets": budgets, "lineage": {"enabled": True}}
+    )
+    run(storage, sweep)
+    store = Store(storage, writing=True)
+    if not finished:
+        longer = sweep.model_copy(update={"sweep": sweep.sweep.model_copy(update={"trials": 4})})
+        begin_study(store, longer, extend=True)
+    files = sorted(artifact_root(store.url).rglob("network"))
+    assert len(files) == 3
+    prune(store, find_waste(store, details=False, models=True))
+    assert [file.exists() for file in files].count(True) == (1 if finished else 3)
 
 
 def test_the_commands_do_it_from_a_shell(make_store, tmp_path, monkeypatch, capsys):

@@ -156,3 +156,12 @@ def test_first_fit_finds_the_least_compressed_candidate():
     assert widths is not None
     assert 0.85 < budget.binding_use(model.exact(widths)) <= 1
     assert first_fit(narrowed, model.exact, Budget(flash=100)) is None
+
+
+def test_an_exchange_that_breaks_a_bound_is_none():
+    """Layers that shared vectors of the file no longer do when one of them is narrower: it may take more."""
+    use = {(2, 2): 0.9, (1, 2): 1.1, (2, 1): 0.95, (1, 1): 0.8}
+    widths = landing.exchange(
+        lambda found: use[tuple(found)], np.array([2, 2]), np.array([2, 2]), lambda fewer, limit: fewer
+    )
+    assert tuple(widths) == (2, 1)

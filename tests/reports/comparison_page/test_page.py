@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from sample_trials import sample_trials
 
 from mcu.errors import InputError
 from reports.comparison.ranking import critical_difference, ranking, share_first_or_tied, tallies
@@ -14,6 +13,7 @@ from reports.comparison.standings import Place, standings
 from reports.comparison.volumes import frames, largest, volumes
 from reports.comparison_page.page import Kept, compare, write_comparison
 from reports.trials import tidy
+from sample_trials import sample_trials
 
 BUDGET = {"budget_flash": 20_000, "budget_sram": 9_000}
 

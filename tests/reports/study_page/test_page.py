@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_trials import sample_trials
 
 from mcu.errors import InputError
 from reports.comparison.comparison import compare_methods
@@ -27,6 +26,7 @@ from reports.study_page.page_data import MOST_ROWS, export_command, shown_rows
 from reports.table import Table
 from reports.trials import tidy
 from reports.winners import winners
+from sample_trials import sample_trials
 
 HOSTILE = "<script>alert('$x$')</script>\"'&"
 STUDY = StudyInfo(

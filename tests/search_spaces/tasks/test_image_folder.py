@@ -18,8 +18,8 @@ def folder_task(folder, **options):
     return load_task(TaskChoice(name="image-folder", data=str(folder), options=options))
 
 
-def test_pictures_are_fitted_to_one_size(tmp_path, write):
-    task = folder_task(write["pictures"](tmp_path / "p"), size=16)
+def test_images_are_fitted_to_one_size(tmp_path, write):
+    task = folder_task(write["images"](tmp_path / "p"), size=16)
     assert (task.input_shape, task.classes, task.x_train.dtype) == ((3, 16, 16), ("cup", "key", "pen"), np.uint8)
     assert sum(map(sum, task.counts().values())) == 60
     assert folder_task(tmp_path / "p", size=16, colour="grey").input_shape == (1, 16, 16)
@@ -37,7 +37,7 @@ def gradient(seed, dtype=np.uint8, top=255):
 @pytest.mark.parametrize(
     ("suffix", "dtype", "top"), [(".png", np.uint16, 65535), (".tif", np.float32, 1.0), (".png", np.uint8, 255)]
 )
-def test_pictures_of_other_depths_keep_their_greys(tmp_path, suffix, dtype, top):
+def test_images_of_other_depths_keep_their_greys(tmp_path, suffix, dtype, top):
     for label in "ab":
         for seed in range(8):
             save(tmp_path / "p" / label / f"{seed}{suffix}", gradient(seed + (20 if label == "b" else 0), dtype, top))
@@ -48,7 +48,7 @@ def test_pictures_of_other_depths_keep_their_greys(tmp_path, suffix, dtype, top)
     assert 210 <= brightest <= 220
 
 
-def test_pictures_are_turned_upright(tmp_path):
+def test_images_are_turned_upright(tmp_path):
     for label in "ab":
         for seed in range(5):
             pixels = np.full((8, 8), 10 * seed + (5 if label == "b" else 0), np.uint8)
@@ -62,12 +62,12 @@ def test_pictures_are_turned_upright(tmp_path):
     assert (turned[:, -1] == 255).all()
 
 
-def test_files_that_are_no_pictures_are_named_and_left_out(tmp_path, write, capsys):
-    folder = write["pictures"](tmp_path / "p")
+def test_files_that_are_no_images_are_named_and_left_out(tmp_path, write, capsys):
+    folder = write["images"](tmp_path / "p")
     whole = (folder / "cup" / "3.png").read_bytes()
     (folder / "cup" / "3.png").write_bytes(whole[: len(whole) // 2])
     (folder / "pen" / "7.png").write_bytes(b"hello")
-    (folder / "pen" / "notes.txt").write_text("no picture, and no name of one")
+    (folder / "pen" / "notes.txt").write_text("no image, and no name of one")
     task = folder_task(folder)
     assert sum(map(sum, task.counts().values())) == 58
     said = capsys.readouterr().err
@@ -76,8 +76,8 @@ def test_files_that_are_no_pictures_are_named_and_left_out(tmp_path, write, caps
     assert "left out" not in capsys.readouterr().err
 
 
-def test_what_a_picture_is_its_content_tells(tmp_path, write):
-    folder = write["pictures"](tmp_path / "p")
+def test_what_a_image_is_its_content_tells(tmp_path, write):
+    folder = write["images"](tmp_path / "p")
     for at, suffix in enumerate((".jfif", ".jpe", ".JPG", "", ".unknown", ".webp")):
         kind = "WEBP" if suffix == ".webp" else "JPEG"
         Image.fromarray(gradient(at)).save(folder / "cup" / f"more{at}{suffix}", format=kind)
@@ -87,24 +87,24 @@ def test_what_a_picture_is_its_content_tells(tmp_path, write):
 
 
 def test_a_set_with_too_many_broken_files_is_refused_and_the_share_can_be_said(tmp_path, write):
-    folder = write["pictures"](tmp_path / "p")
+    folder = write["images"](tmp_path / "p")
     for at in range(9):
         (folder / "cup" / f"{at}.png").write_bytes(b"\x89PNG")
-    with pytest.raises(InputError, match=r"9 of 60 pictures cannot be read, 9 broken \(cup/0.png.* share of 0.1"):
+    with pytest.raises(InputError, match=r"9 of 60 images cannot be read, 9 broken \(cup/0.png.* share of 0.1"):
         folder_task(folder)
     assert sum(map(sum, folder_task(folder, most_broken=0.2).counts().values())) == 51
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes are of other systems")
 def test_links_to_nowhere_and_pipes_are_left_out_and_named(tmp_path, write):
-    folder = write["pictures"](tmp_path / "p")
+    folder = write["images"](tmp_path / "p")
     (folder / "cup" / "gone.png").symlink_to(tmp_path / "nowhere.png")
     os.mkfifo(folder / "cup" / "pipe.png")
     task = folder_task(folder)
     assert task.notes == ("left out 2 of 62 files: 2 link or no file (cup/gone.png, cup/pipe.png)",)
 
 
-def shape_picture(number, kind, mode="RGB"):
+def shape_image(number, kind, mode="RGB"):
     """A black ellipse or rectangle on white; with an alpha channel, on noise that nobody sees."""
     rng = np.random.default_rng([number, len(kind)])
     left, top, size = rng.integers(2, 8), rng.integers(2, 8), rng.integers(10, 20)
@@ -115,9 +115,9 @@ def shape_picture(number, kind, mode="RGB"):
         return Image.composite(Image.new("RGB", (32, 32), "black"), Image.new("RGB", (32, 32), "white"), inside)
     under = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
     under[np.asarray(inside) == 255] = 0
-    picture = Image.fromarray(under)
-    picture.putalpha(inside)
-    return picture
+    image = Image.fromarray(under)
+    image.putalpha(inside)
+    return image
 
 
 def shapes(folder, splits=("",), mode="RGB", count=20):
@@ -125,7 +125,7 @@ def shapes(folder, splits=("",), mode="RGB", count=20):
         for kind in ("round", "square"):
             (folder / split / kind).mkdir(parents=True)
             for number in range(count):
-                shape_picture(100 * at + number, kind, mode).save(folder / split / kind / f"{number}.png")
+                shape_image(100 * at + number, kind, mode).save(folder / split / kind / f"{number}.png")
     return folder
 
 
@@ -134,7 +134,7 @@ def test_folders_of_splits_are_the_splits(tmp_path, splits):
     folder = shapes(tmp_path / "p", splits)
     task = folder_task(folder)
     assert task.classes == ("round", "square")
-    held = {shape_picture(100 * (len(splits) - 1) + n, kind).tobytes() for n in range(20) for kind in task.classes}
+    held = {shape_image(100 * (len(splits) - 1) + n, kind).tobytes() for n in range(20) for kind in task.classes}
     assert {x.transpose(1, 2, 0).tobytes() for x in task.x_test} == held
     assert sum(map(sum, task.counts().values())) + task.dropped == 40 * len(splits)
     assert (len(task.y_val) > 30) == (len(splits) == 3)
@@ -162,7 +162,7 @@ def test_a_split_without_a_class_is_refused_by_name(tmp_path):
 
 
 def test_train_can_be_a_class_among_others(tmp_path, write):
-    folder = write["pictures"](tmp_path / "p")
+    folder = write["images"](tmp_path / "p")
     (folder / "cup").rename(folder / "train")
     assert folder_task(folder).classes == ("key", "pen", "train")
 
@@ -173,7 +173,7 @@ def test_what_is_transparent_is_not_seen(tmp_path):
     assert {x.tobytes() for _, xs, _ in laid.splits() for x in xs} == {
         x.tobytes() for _, xs, _ in seen.splits() for x in xs
     }
-    assert laid.notes == ("40 transparent pictures lie on white (options.background)",)
+    assert laid.notes == ("40 transparent images lie on white (options.background)",)
     red = folder_task(tmp_path / "clear", background="#ff0000")
     assert red.x_train[0][:, 0, 0].tolist() == [255, 0, 0]
     with pytest.raises(InputError, match="background = 'puce': must be a colour"):
@@ -181,7 +181,7 @@ def test_what_is_transparent_is_not_seen(tmp_path):
 
 
 def test_a_class_of_one_colour_is_refused_as_such(tmp_path):
-    with pytest.raises(InputError, match="all 20 pictures of 'round' are of one colour"):
+    with pytest.raises(InputError, match="all 20 images of 'round' are of one colour"):
         folder_task(shapes(tmp_path / "clear", mode="RGBA"), background="black")
 
 
@@ -192,10 +192,10 @@ def test_twelve_bits_in_a_file_of_sixteen_keep_their_greys(tmp_path):
     task = folder_task(tmp_path / "p", size=8, colour="grey")
     assert len(np.unique(task.x_train)) > 60
     assert 200 <= task.x_train.max() <= 255
-    assert task.notes == ("16 pictures of 16 bits hold at most 3,497: scaled as 12 bits",)
+    assert task.notes == ("16 images of 16 bits hold at most 3,497: scaled as 12 bits",)
 
 
-def test_a_large_picture_is_read_without_a_warning(tmp_path, write, monkeypatch, recwarn):
+def test_a_large_image_is_read_without_a_warning(tmp_path, write, monkeypatch, recwarn):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # Pillow warns from here on and refuses from twice as much
     for label in "ab":
         for seed in range(6):
@@ -209,16 +209,16 @@ def test_a_large_picture_is_read_without_a_warning(tmp_path, write, monkeypatch,
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda folder: (folder / "empty").mkdir(), "empty: holds no picture among 0 files"),
+        (lambda folder: (folder / "empty").mkdir(), "empty: holds no image among 0 files"),
         (
             lambda folder: [path.write_bytes(b"") for path in (folder / "cup").iterdir()],
-            "cup: holds no picture among 20",
+            "cup: holds no image among 20",
         ),
         (lambda folder: [path.unlink() for path in list((folder / "cup").iterdir())[2:]], "label 0 has 2 different"),
     ],
 )
-def test_a_class_without_enough_pictures_is_refused(tmp_path, write, build, message):
-    build(write["pictures"](tmp_path / "p"))
+def test_a_class_without_enough_images_is_refused(tmp_path, write, build, message):
+    build(write["images"](tmp_path / "p"))
     with pytest.raises(InputError, match=message):
         folder_task(tmp_path / "p")
 
@@ -227,21 +227,21 @@ def test_a_class_without_enough_pictures_is_refused(tmp_path, write, build, mess
     ("options", "message"),
     [({"size": 2}, "size = 2: must be 4 to 1024"), ({"colour": "blue"}, "colour = 'blue': must be one of rgb, grey")],
 )
-def test_unknown_options_of_pictures_are_refused(tmp_path, options, message):
+def test_unknown_options_of_images_are_refused(tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         folder_task(tmp_path, **options)
 
 
 def test_one_class_is_no_task(tmp_path, write):
-    folder = write["pictures"](tmp_path / "p")
+    folder = write["images"](tmp_path / "p")
     for name in ("key", "pen"):
         (folder / name).rename(folder / f".{name}")
     with pytest.raises(InputError, match="has 1 class folders, needs at least 2"):
         folder_task(folder)
 
 
-def test_equal_pictures_are_in_one_split(tmp_path, write):
-    folder = write["pictures"](tmp_path / "p")
+def test_equal_images_are_in_one_split(tmp_path, write):
+    folder = write["images"](tmp_path / "p")
     for path in sorted((folder / "cup").iterdir()):
         (folder / "cup" / f"copy of {path.name}").write_bytes(path.read_bytes())
     task = folder_task(folder)

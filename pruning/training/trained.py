@@ -1,0 +1,90 @@
+"""A trained float network as one job leaves it to another: the branches that went, the widths, the weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import fx, nn
+
+from mcu.errors import InputError
+from pruning.engine import depth, surgery
+from pruning.engine.depth import Removal
+from pruning.engine.network import PrunableNetwork, Structure
+
+FILE = "network.safetensors"
+NOTES = "mcusweep"
+"""Key of all that the file says besides tensors: one text, as the order of several is another every time."""
+
+Removals = tuple[tuple[Removal, ...], ...]
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network that began as a dense one.
+
+    Attributes:
+        removals: the branches that every job of its line took out, in turn: names mean those of the network before.
+        widths: of every group of channels that is left.
+        tensors: every parameter and running statistic by path.
+    """
+
+    removals: Removals
+    widths: tuple[int, ...]
+    tensors: Mapping[str, torch.Tensor]
+
+    @classmethod
+    def of(cls, network: PrunableNetwork, removals: Sequence[Sequence[Removal]]) -> TrainedNetwork:
+        """A copy of a network as it is now."""
+        tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in network.tensors().items()}
+        stages = tuple(tuple((str(total), str(goes)) for total, goes in stage) for stage in removals if stage)
+        return cls(stages, tuple(network.graph.widths.tolist()), tensors)
+
+    def build(self, dense: nn.Module, structure: Structure) -> fx.GraphModule:
+        """The network, made from a dense one of any weights, which is changed."""
+        module = structure.trace(dense).module
+        for stage in self.removals:
+            module = structure.trace(depth.without(module, stage)).module
+        network = PrunableNetwork(module, structure)
+        network.keep([np.arange(width) for width in self.widths])
+        surgery.fill(network.tensors(), self.tensors)
+        return network.module
+
+    def encode(self) -> bytes:
+        """The network as a safetensors file, with its layout and a digest of everything."""
+        tensors = dict(sorted(self.tensors.items()))
+        layout = {"removals": self.removals, "widths": self.widths}
+        notes = layout | {"sha256": _digest(tensors, layout)}
+        return save(tensors, {NOTES: json.dumps(notes, sort_keys=True)})
+
+    @classmethod
+    def read(cls, file: Path) -> TrainedNetwork:
+        """The network in a file.
+
+        Raises:
+            InputError: if it is not there, or not what was written.
+        """
+        if not file.is_file():
+            raise InputError(f"{file}: the trained network that this trial begins with is not there")
+        try:
+            with safe_open(file, framework="pt") as opened:
+                notes = json.loads((opened.metadata() or {})[NOTES])
+                tensors = {name: opened.get_tensor(name) for name in sorted(opened.keys())}
+            if notes.pop("sha256") != _digest(tensors, notes):
+                raise ValueError("its digest is another")
+            removals = tuple(tuple((total, goes) for total, goes in stage) for stage in notes["removals"])
+            return cls(removals, tuple(notes["widths"]), tensors)
+        except (SafetensorError, ValueError, KeyError, OSError) as error:
+            raise InputError(f"{file}: the trained network that this trial begins with is damaged: {error}") from None
+
+
+def _digest(tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]) -> str:
+    return hashlib.sha256(save(dict(tensors)) + json.dumps(layout, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,86 @@
+"""The tree of trials that began with one another's trained networks: what each step kept, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Trial = Mapping[Any, Any]
+"""A row of the table of trials; missing values are None."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A trial in the tree.
+
+    Attributes:
+        branch: lines that lead to it, for a fixed-width font: empty for a root.
+        trial: as it was given.
+        change: its validation accuracy less its ancestor's; None for a root, or where one is not known.
+    """
+
+    branch: str
+    trial: Trial
+    change: float | None
+
+
+def tree(trials: Sequence[Trial]) -> list[Step]:
+    """Every line of trials from its root down, ancestors before heirs; trials of no line are left out.
+
+    Args:
+        trials: with ``number``, ``ancestor`` (a number or None) and ``val_accuracy``, by number.
+    """
+    heirs: dict[int, list[Trial]] = {}
+    for trial in trials:
+        if trial["ancestor"] is not None:
+            heirs.setdefault(int(trial["ancestor"]), []).append(trial)
+
+    def below(trial: Trial, indent: str) -> Iterator[Step]:
+        mine = heirs.get(trial["number"], [])
+        for heir in mine:
+            last = heir is mine[-1]
+            known = heir["val_accuracy"] is not None and trial["val_accuracy"] is not None
+            change = heir["val_accuracy"] - trial["val_accuracy"] if known else None
+            yield Step(f"{indent}{'└' if last else '├'} ", heir, change)
+            yield from below(heir, f"{indent}{' ' if last else '│'} ")
+
+    roots = [trial for trial in trials if trial["ancestor"] is None and trial["number"] in heirs]
+    return [step for root in roots for step in (Step("", root, None), *below(root, ""))]
+
+
+def line_of(number: int, trials: Sequence[Trial]) -> list[Step]:
+    """The part of the tree with one trial's ancestors and heirs; empty if it has neither."""
+    ancestors = {trial["number"]: trial["ancestor"] for trial in trials}
+
+    def above(at: int | None) -> list[int]:
+        """A trial and its ancestors."""
+        found: list[int] = []
+        while at is not None:
+            found.append(at)
+            at = None if (before := ancestors.get(at)) is None else int(before)
+        return found
+
+    mine = set(above(number))
+    return tree([trial for trial in trials if trial["number"] in mine or number in above(trial["number"])])
+
+
+def charged(trials: Sequence[Trial]) -> dict[int, float]:
+    """Seconds of every trial by number, with its share of the time that trained what its whole line began with.
+
+    A root's time is shared evenly by all that come from it, so that it counts once in the sum; its own is then 0.
+    """
+    seconds = {trial["number"]: float(trial["duration_s"] or 0.0) for trial in trials}
+    lines: dict[int, list[int]] = {}
+    root = -1
+    for step in tree(trials):
+        if step.branch:
+            lines[root].append(step.trial["number"])
+        else:
+            root = step.trial["number"]
+            lines[root] = []
+    for root, heirs in lines.items():
+        whole, seconds[root] = seconds[root], 0.0
+        for heir in heirs:
+            seconds[heir] += whole / len(heirs)
+    return seconds

@@ -1,0 +1,33 @@
+"""A new operator has to enter every table that is keyed by operators: each that lacks it is named here."""
+
+import importlib
+import pkgutil
+
+import pytest
+
+import mcu
+from mcu.graph.kinds import Kind
+
+FOREIGN = {Kind.DENSE, Kind.MEAN, Kind.RESHAPE, Kind.SOFTMAX}
+WITHOUT = {
+    ("mcu.resource_model", "RULES"): FOREIGN,  # networks that are pruned become none of them
+    ("mcu.tflite.schema", "KIND_OPTIONS"): {Kind.RELU},  # it has no options
+    ("mcu.firmware.prediction", "_PLAIN"): {Kind.DEPTHWISE, Kind.RESHAPE},  # a kernel by its shape; no kernel at all
+}
+
+
+def tables():
+    for found in pkgutil.walk_packages(mcu.__path__, "mcu."):
+        for name, value in vars(importlib.import_module(found.name)).items():
+            if isinstance(value, dict) and value and all(isinstance(key, Kind) for key in value):
+                yield pytest.param((found.name, name), set(value), id=f"{found.name}.{name}")
+
+
+@pytest.mark.parametrize(("place", "kinds"), tables())
+def test_every_table_of_operators_has_each(place, kinds):
+    assert set(Kind) - kinds == WITHOUT.get(place, set())
+
+
+def test_random_models_hold_every_operator(random_model, foreign_model):
+    models = [make(seed) for make in (random_model, foreign_model) for seed in range(40)]
+    assert {op.kind for model in models for op in model.ops} == set(Kind)
