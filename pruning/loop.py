@@ -30,6 +30,7 @@ from pruning.training.evaluation import int8_accuracy, normalise
 from pruning.training.job import Job
 from pruning.training.problem import Infeasible, Outcome, Problem, Progress, Report, Settings, StoppedError
 from pruning.training.run import Rebuild, Run
+from pruning.training.trained import TrainedNetwork
 
 Loop = Callable[[Pruner, "Trial"], object]
 
@@ -118,6 +119,7 @@ def run_loop(
         raise InputError(f"[training] loop: the method {method.name!r} has a loop of its own; allowed are our methods")
     if settings.hyperparameters.get("parent_epochs"):
         raise InputError("[training] loop: hyperparameters.parent_epochs are of the built-in loop; leave them out")
+    settings = method.settings_for(problem, settings)
     if refusal := method.refuse(problem, budget, settings):
         return refusal
     folder = settings.checkpoint
@@ -158,16 +160,19 @@ def _outcome(pruner: Pruner, job: Job, problem: Problem) -> Outcome:
     model = pruner.export(calibration=normalise(samples, problem))
     if pruner.before_int8 and _score(pruner.before_int8, problem) > _score(model, problem):
         model = pruner.before_int8
-    dense = job.network.model.graph
+    widths, dense = pruner.widths, job.network.model.graph
+    job.network.drop_idle()
+    before = problem.ancestor.removals if problem.ancestor else ()
     return Outcome(
         model.model,
         model.data,
         model.network,
-        pruner.widths,
+        widths,
         dict(zip((group.name for group in dense.groups), dense.channels.tolist(), strict=True)),
-        job.network.dense,
+        job.network.origin or job.network.dense,
         job.trajectory,
         job.shared_seconds,
+        trained=TrainedNetwork.of(job.network, [*before, job.notes.get("removals", [])]),
     )
 
 

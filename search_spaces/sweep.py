@@ -32,7 +32,12 @@ from search_spaces.tasks.registry import check_task
 from search_spaces.terms import ExecutorName, SamplerName
 from search_spaces.validation_errors import describe_validation_error
 
-REFERENCES = ("name", "loop")  # keys of [task], [network] and [training] that may be of the form module:function
+REFERENCES = (
+    "name",
+    "loop",
+    "loss",
+    "score",
+)  # keys of [task], [network] and [training] that may be of the form module:function
 PATHS = ("data", "path")  # keys of [task] that name files
 MAX_WORKERS = 100_000
 PARENT_LENGTH = 2

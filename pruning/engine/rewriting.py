@@ -20,9 +20,8 @@ class Rewriter:
 
     Attributes:
         optimizers: whose state follows.
-        memory_format: of 4-D tensors: indexing may leave strides that fast convolution kernels do not take. A tensor
-            that is laid out in both ways at once gets the strides that a fresh network has, so that training goes on to
-            the bit wherever it was cut off.
+        memory_format: of 4-D tensors. Indexing may leave strides that fast convolution kernels do not take, and those
+            of a tensor with one input channel say nothing.
     """
 
     optimizers: Sequence[torch.optim.Optimizer] = ()
@@ -50,8 +49,7 @@ class Rewriter:
 
     def laid_out(self, tensor: torch.Tensor) -> torch.Tensor:
         """A copy, as it is to lie in memory."""
-        plain = tensor.clone(memory_format=torch.contiguous_format)
-        return plain.contiguous(memory_format=self.memory_format) if tensor.dim() == 4 else plain
+        return tensor.clone(memory_format=self.memory_format if tensor.dim() == 4 else torch.contiguous_format)
 
 
 ALONE = Rewriter()
