@@ -33,6 +33,7 @@ STARTS = {
     "digits": Start("plain-cnn", 0.5, 30, 24, 64, small=True),
     "cifar10": Start("resnet8", 1.0, 40, 24),
     "image-folder": Start("resnet8", 1.0, 30, 24, 64),
+    "audio-folder": Start("ds-cnn", 0.5, 30, 24, 64),
     "watch": Start("tiny-cnn1d", 1.0, 30, 24, 64, small=True),
     "spoken-digits": Start("ds-cnn", 0.5, 15, 24),
     "keywords": Start("ds-cnn", 1.0, 20, 24),
@@ -45,6 +46,7 @@ DATA = {
     "fashion-mnist": '# data = "folder"                    # where its four idx files are, if not in a usual place',
     "cifar10": 'data = "data"                        # the folder with cifar-10-batches-py, -bin or their archive',
     "image-folder": 'data = "images"                      # the folder with a folder for each class',
+    "audio-folder": 'data = "recordings"                  # the folder with a folder for each class',
     "keywords": 'data = "speech_commands"             # Google Speech Commands, unpacked',
     "spoken-digits": 'data = "fsdd"                        # the recordings of the Free Spoken Digit Dataset',
 }

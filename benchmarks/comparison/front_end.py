@@ -26,8 +26,8 @@ from orchestrator.worker.trial import run_trial
 from search_spaces.audio.features import features_of
 from search_spaces.audio.keywords import default_plan, synthetic_clips
 from search_spaces.audio.mixing import placed
+from search_spaces.audio.sound_file import read_clip
 from search_spaces.audio.spoken_digits import RATE, recordings
-from search_spaces.audio.wav import read_wav
 from search_spaces.choices import TaskChoice
 from search_spaces.tasks import Task, load_task
 
@@ -43,7 +43,7 @@ def raw_test_clips(task: str, data: str | None, loaded: Task) -> tuple[np.ndarra
     else:
         speaker = loaded.groups_test[0] if loaded.groups_test is not None else ""
         found = [(path, digit) for path, digit, name, _ in recordings(data) if name == speaker]
-        clips = np.stack([placed(read_wav(path, RATE)[0], RATE) for path, _ in found])
+        clips = np.stack([placed(read_clip(path, RATE), RATE) for path, _ in found])
         labels = np.array([digit for _, digit in found])
     chosen = np.linspace(0, len(clips) - 1, CLIPS).astype(int)
     return clips[chosen], labels[chosen]

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from mcu.budget import RESOURCES, Budget, Resources
-from mcu.graph.trace import trace
 from mcu.resource_model import ResourceModel
+from mcu.tracing.trace import trace
 from orchestrator.planning.plan import Plan
 from orchestrator.running.queue import Queue
 from orchestrator.spec import TrialResult, TrialSpec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -12,11 +12,14 @@ import numpy as np
 
 from mcu.errors import InputError
 from search_spaces.audio import mixing, synthesis
+from search_spaces.audio.background import FOLDER as NOISE
+from search_spaces.audio.background import noise_clips, noise_tracks
 from search_spaces.audio.features import features_of
+from search_spaces.audio.sound_file import read_clip
+from search_spaces.audio.speakers import official_split
 from search_spaces.audio.spoken_digits import front_end_of
 from search_spaces.audio.synthesis import CLASSES, KEYWORDS, RATE, Plan
 from search_spaces.audio.voices import ENGINES, engine_version, engines, split_of, voices
-from search_spaces.audio.wav import read_wav
 from search_spaces.paths import user_path
 from search_spaces.tasks.digest import Source, digest_of
 from search_spaces.tasks.download import downloaded
@@ -24,7 +27,6 @@ from search_spaces.tasks.store import placed_cache
 from search_spaces.tasks.task import SPLITS, Task, assemble
 
 LISTS = {"val": "validation_list.txt", "test": "testing_list.txt"}
-NOISE = "_background_noise_"
 RECIPE = "2"
 """Of the features; clips have their own."""
 
@@ -35,11 +37,13 @@ def keywords(data: str | None = None, features: str = "mfcc", centred: bool = Fa
     """Google Speech Commands (arXiv 1804.03209): ten keywords, unknown words and silence, by its own lists.
 
     Of the unknown words, and of cuts out of the background noise for silence, each split gets as many as it has
-    clips of a keyword on average; which, the hashes of their names decide.
+    clips of a keyword on average; which, the hashes of their names decide. A folder without the lists is split by the
+    rule they were made with, a hash of who speaks; of a folder with some of the words, or without noise, the classes
+    are those it can have.
 
     Args:
-        data: the unpacked folder: one folder a word, ``validation_list.txt``, ``testing_list.txt`` and
-            ``_background_noise_``.
+        data: the unpacked folder: one folder a word with .wav or .flac files, if there are any
+            ``validation_list.txt`` and ``testing_list.txt``, and ``_background_noise_``.
         features: ``mfcc`` or ``log_mel``.
         centred: whether features lose their mean over the clip.
 
@@ -48,27 +52,32 @@ def keywords(data: str | None = None, features: str = "mfcc", centred: bool = Fa
     """
     folder = _folder(data)
     front_end = front_end_of(features, "keywords", RATE, centred)
-    tracks = [read_wav(path, RATE)[0] for path in sorted((folder / NOISE).glob("*.wav"))]
-    if not tracks or any(len(track) <= RATE for track in tracks):
-        raise InputError(f"{folder / NOISE}: must hold .wav files of more than a second, for the class silence")
+    tracks = noise_tracks(folder / NOISE, RATE, RATE)
+    listed, notes = _listed(folder)
+    known_words = [word for word in KEYWORDS if (folder / word).is_dir()]
+    others = any(name.split("/")[0] not in KEYWORDS for names in listed.values() for name in names)
+    classes = (*known_words, *(["unknown"] if others else []), *(["silence"] if tracks else []))
     splits = {}
-    for split, names in _listed(folder).items():
+    for split, names in listed.items():
         known = [name for name in names if name.split("/")[0] in KEYWORDS]
-        share = max(1, round(len(known) / len(KEYWORDS)))
+        share = max(1, round(len(known) / len(known_words)))
         unknown = sorted((name for name in names if name.split("/")[0] not in KEYWORDS), key=_hash)[:share]
-        labels = [KEYWORDS.index(name.split("/")[0]) for name in known]
-        labels += [CLASSES.index("unknown")] * len(unknown) + [CLASSES.index("silence")] * share
+        labels = [known_words.index(name.split("/")[0]) for name in known] + [len(known_words)] * len(unknown)
         parts = [features_of(_clips(folder, part), front_end) for part in _parts([*known, *unknown])]
-        quiet = features_of(_quiet(tracks, split, share), front_end)
-        splits[split] = (np.concatenate([*parts, quiet]), np.array(labels, np.int64))
+        if tracks:
+            parts.append(features_of(noise_clips(tracks, split, share, RATE), front_end))
+            labels += [len(classes) - 1] * share
+        splits[split] = (np.concatenate(parts), np.array(labels, np.int64))
+    lacking = [name for name in CLASSES if name not in classes]
     return assemble(
         "keywords",
         splits,
-        CLASSES,
+        classes,
         augment="spec_augment",
         citation="Warden, Speech Commands, arXiv 1804.03209",
         licence="CC BY 4.0",
         front_end=front_end,
+        notes=(*notes, *([f"the folder has nothing for the classes {', '.join(lacking)}"] if lacking else [])),
     )
 
 
@@ -177,7 +186,7 @@ def _shown() -> Iterator[synthesis.Progress]:
 
 
 def _folder(data: str | None) -> Path:
-    need = f"a folder of Google Speech Commands with {', '.join(LISTS.values())} and a folder for each word"
+    need = "a folder of Google Speech Commands with a folder for each word"
     if data is None and not downloaded("keywords").is_dir():
         raise InputError(
             f"task 'keywords': `mcusweep tasks --download keywords` or --set task.data=DIR is missing: {need}; or take "
@@ -186,33 +195,54 @@ def _folder(data: str | None) -> Path:
     folder = downloaded("keywords") if data is None else user_path(data)
     if not folder.is_dir():
         raise InputError(f"task 'keywords': task.data = {str(folder)!r} is not a folder: needs {need}")
-    for name in (*LISTS.values(), *KEYWORDS, NOISE):
-        if not (folder / name).exists():
-            raise InputError(f"task 'keywords': task.data = {str(folder)!r} lacks {name}: needs {need}")
+    present = [name for name in LISTS.values() if (folder / name).exists()]
+    if len(present) == 1:
+        raise InputError(
+            f"task 'keywords': task.data = {str(folder)!r} has {present[0]} alone: needs both lists or none"
+        )
+    if sum((folder / word).is_dir() for word in KEYWORDS) < 2:
+        raise InputError(f"task 'keywords': task.data = {str(folder)!r} has no folders of keywords: needs {need}")
     return folder
 
 
-def _listed(folder: Path) -> dict[str, list[str]]:
-    """``word/file.wav`` names by split: those on the official lists, and all others for training."""
-    words = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name != NOISE)
-    names = [f"{word}/{file.name}" for word in words for file in sorted((folder / word).glob("*.wav"))]
-    here = set(names)
-    listed: dict[str, list[str]] = {}
-    for split, file in LISTS.items():
-        listed[split] = (folder / file).read_text(encoding="utf-8").split()
-        for name in listed[split]:
-            if name not in here:
-                raise InputError(f"{folder / file}: names {name}, which is not in the folder")
-    taken = set(listed["val"]) | set(listed["test"])
-    listed["train"] = [name for name in names if name not in taken]
+def _listed(folder: Path) -> tuple[dict[str, list[str]], list[str]]:
+    """``word/file`` names by split, and a line on what decided if it was not the official lists."""
+    words = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith((".", "_")))
+    files = {
+        f"{word}/{file.stem}": f"{word}/{file.name}"
+        for word in words
+        for file in sorted((folder / word).iterdir())
+        if file.suffix.lower() in (".wav", ".flac")
+    }
+    listed: dict[str, list[str]] = {split: [] for split in SPLITS}
+    if (folder / LISTS["test"]).exists():
+        notes = []
+        place = {name: split for split in LISTS for name in _list(folder, split, files)}
+    else:
+        notes = ["has no lists: split by the rule they were made with, a hash of who speaks"]
+        place = {name: official_split(file) for name, file in files.items()}
+    for name, file in files.items():
+        listed[place.get(name, "train")].append(file)
+    wanted = [word for word in words if word in KEYWORDS]
     for split, of_split in listed.items():
         present = {name.split("/")[0] for name in of_split}
-        lacking = next((word for word in KEYWORDS if word not in present), None)
-        if lacking or present <= set(KEYWORDS):
+        lacking = next((word for word in wanted if word not in present), None)
+        if lacking or (set(words) > set(wanted) and present <= set(KEYWORDS)):
             raise InputError(
                 f"task 'keywords': {folder}: {split} has no clip of {lacking or 'a word that is no keyword'}"
             )
-    return listed
+    return listed, notes
+
+
+def _list(folder: Path, split: str, files: Mapping[str, str]) -> list[str]:
+    """Names on an official list, without suffix, of the words that are there."""
+    file = folder / LISTS[split]
+    names = [line.rpartition(".")[0] for line in file.read_text(encoding="utf-8").split()]
+    here = [name for name in names if (folder / name.split("/")[0]).is_dir()]
+    for name in here:
+        if name not in files:
+            raise InputError(f"{file}: names {name}.wav, which is not in the folder")
+    return here
 
 
 def _parts(names: Sequence[str], size: int = 1000) -> Iterator[Sequence[str]]:
@@ -221,20 +251,7 @@ def _parts(names: Sequence[str], size: int = 1000) -> Iterator[Sequence[str]]:
 
 
 def _clips(folder: Path, names: Sequence[str]) -> np.ndarray:
-    return np.stack([mixing.placed(read_wav(folder / name, RATE)[0], RATE) for name in names])
-
-
-def _quiet(tracks: Sequence[np.ndarray], split: str, count: int) -> np.ndarray:
-    """Seconds of background noise, each split's out of a third of every track of its own, at various levels."""
-    rng, third = np.random.default_rng(list(split.encode())), SPLITS.index(split)
-    made = []
-    for _ in range(count):
-        track = tracks[int(rng.integers(len(tracks)))]
-        low, high = third * len(track) // 3, (third + 1) * len(track) // 3
-        start = int(rng.integers(low, max(low + 1, high - RATE)))
-        cut = mixing.placed(track[start : min(start + RATE, high)], RATE)
-        made.append((cut * rng.uniform(0, 1)).astype(np.int16))
-    return np.stack(made)
+    return np.stack([mixing.placed(read_clip(folder / name, RATE), RATE) for name in names])
 
 
 def _hash(name: str) -> bytes:

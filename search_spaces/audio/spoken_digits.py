@@ -17,7 +17,7 @@ from mcu.files import write_atomic
 from mcu.front_end import Features, FrontEnd
 from search_spaces.audio import mixing
 from search_spaces.audio.features import features_of
-from search_spaces.audio.wav import read_wav
+from search_spaces.audio.sound_file import read_clip
 from search_spaces.paths import user_path
 from search_spaces.tasks.digest import Source, digest_of
 from search_spaces.tasks.download import downloaded
@@ -70,7 +70,7 @@ def spoken_digits(
     digits = np.array([digit for _, digit, _, _ in files], np.int64)
     indices = np.array([index for _, _, _, index in files])
     places = _by_speaker(speakers, held_out) if split == "speakers" else _official(indices)
-    voices = [read_wav(path, RATE)[0] for path, *_ in files]
+    voices = [read_clip(path, RATE) for path, *_ in files]
     plain = features_of(np.stack([mixing.placed(voice, RATE) for voice in voices]), front_end)
     splits = {name: (plain[place], digits[place]) for name, place in places.items()}
     if copies > 1:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mcu.errors import InputError
-from search_spaces.audio.wav import read_wav
+from search_spaces.audio.sound_file import in_16_bits, read_sound
 
 ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-029", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-us-nyc")
 NOT_HUMAN = re.compile(r"Mr serious|fast|whisperf?|Demonic|UniRobot|anikaRobot|robosoft\d*")
@@ -112,7 +112,8 @@ def speak(voice: Voice, word: str, rng: np.random.Generator, folder: Path) -> tu
         stretch = f"(Parameter.set 'Duration_Stretch {rng.uniform(0.75, 1.3):.3f})"
         utterance = f'(utt.save.wave (utt.synth (Utterance Text "{word}")) "{path}")'
         _run(["festival", "--pipe"], f"(voice_{voice.name}){stretch}{utterance}")
-    return read_wav(path)
+    sound = read_sound(path)
+    return in_16_bits(sound.samples), sound.rate
 
 
 def _run(command: Sequence[str], text: str | None = None) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -21,6 +22,7 @@ SPLIT_NAMES: dict[str, str] = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 SHOWN = 5
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,12 @@ class ClassFolders:
 
     Attributes:
         classes: names of the class folders, in order.
-        files: of each class, by split; the split is "" where there are no folders of splits.
+        places: the folder of the class folders of each split; the split is "" where there are no folders of splits.
+        files: of each class, by split.
     """
 
     folder: Path
+    places: Mapping[str, Path]
     classes: tuple[str, ...]
     files: Mapping[str, Mapping[str, tuple[Entry, ...]]]
 
@@ -70,7 +74,7 @@ def class_folders(task: str, folder: Path, aside: Collection[str] = ()) -> Class
     names = _folders(folder, aside)
     splits = {name: SPLIT_NAMES.get(name.lower()) for name in names}
     if not names or None in splits.values():
-        return ClassFolders(folder, *_classes(where, {"": folder}, aside))
+        return ClassFolders(folder, {"": folder}, *_classes(where, {"": folder}, aside))
     places: dict[str, Path] = {}
     for name, split in splits.items():
         if split in places:
@@ -83,7 +87,7 @@ def class_folders(task: str, folder: Path, aside: Collection[str] = ()) -> Class
             f"split here, name the folder that holds the class folders, {folder / names[0]}"
         )
     ordered: dict[str, Path] = {split: places[split] for split in ("train", "val", "test") if split in places}
-    return ClassFolders(folder, *_classes(where, ordered, aside))
+    return ClassFolders(folder, ordered, *_classes(where, ordered, aside))
 
 
 def _folders(folder: Path, aside: Collection[str]) -> list[str]:
@@ -110,6 +114,65 @@ def _classes(
     return classes, files
 
 
+class UnusableFileError(Exception):
+    """Why a file cannot be a sample: ``kind`` in a word or two; whether it should have been one."""
+
+    def __init__(self, kind: str, broken: bool) -> None:
+        super().__init__(kind)
+        self.kind, self.broken = kind, broken
+
+
+@dataclass(frozen=True)
+class Samples(Generic[T]):
+    """What was read of class folders.
+
+    Attributes:
+        entries: the file of each.
+        values: as the task's reader returned them.
+        y: labels, int64 ``(n,)``.
+        told: the split each file lies in ``(n,)``, "" where folders do not tell.
+    """
+
+    entries: tuple[Entry, ...]
+    values: tuple[T, ...]
+    y: np.ndarray
+    told: np.ndarray
+
+
+def read_samples(folders: ClassFolders, read: Callable[[Path], T], left_out: LeftOut) -> Samples[T]:
+    """Every file that ``read`` can use; it raises ``UnusableFileError`` for the others.
+
+    Raises:
+        InputError: for a class without samples, naming what lies there instead.
+    """
+    entries: list[Entry] = []
+    values: list[T] = []
+    y: list[int] = []
+    told: list[str] = []
+    for split, classes in folders.files.items():
+        for label, name in enumerate(folders.classes):
+            before = len(values)
+            for entry in classes[name]:
+                try:
+                    if entry.state is None:
+                        raise UnusableFileError("link or no file", broken=True)
+                    values.append(read(entry.path))
+                    entries.append(entry)
+                except UnusableFileError as error:
+                    left_out.add(entry.path, error)
+            if len(values) == before:
+                place = folders.places[split] / name
+                kinds = f": {left_out.kinds(place)}" if classes[name] else ""
+                count, what = len(classes[name]), left_out.what
+                raise InputError(
+                    f"task {left_out.task!r}: {place}: holds none of the {what} among {count} files{kinds}"
+                )
+            y += [label] * (len(values) - before)
+            told += [split] * (len(values) - before)
+    left_out.read = len(values)
+    return Samples(tuple(entries), tuple(values), np.array(y, np.int64), np.array(told))
+
+
 @dataclass
 class LeftOut:
     """Files a loader has not used, and why.
@@ -127,6 +190,10 @@ class LeftOut:
     broken: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
     others: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
     read: int = 0
+
+    def add(self, path: Path, error: UnusableFileError) -> None:
+        """Note a file."""
+        (self.broken if error.broken else self.others)[error.kind].append(path)
 
     def check(self, most: float) -> None:
         """Refuse a set of which more than this share is broken.
@@ -149,9 +216,12 @@ class LeftOut:
             return ()
         return (f"left out {count} of {count + self.read} files: {self._told(everything)}",)
 
-    def kinds(self) -> str:
-        """What lies there instead of samples: ``30 .heic``."""
-        return ", ".join(f"{len(paths)} {kind}" for kind, paths in {**self.broken, **self.others}.items())
+    def kinds(self, place: Path) -> str:
+        """What lies below a folder instead of samples: ``30 .heic``."""
+        counts = {
+            kind: sum(place in path.parents for path in paths) for kind, paths in {**self.broken, **self.others}.items()
+        }
+        return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
 
     def _told(self, found: Mapping[str, Sequence[Path]]) -> str:
         return "; ".join(f"{len(paths)} {kind} ({self._names(paths)})" for kind, paths in found.items() if paths)

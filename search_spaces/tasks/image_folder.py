@@ -14,10 +14,12 @@ from mcu.errors import InputError
 from search_spaces.tasks.class_folders import (
     ClassFolders,
     LeftOut,
+    UnusableFileError,
     check_share,
     class_folders,
     given_folder,
     placed_splits,
+    read_samples,
     split_three_ways,
 )
 from search_spaces.tasks.digest import Source
@@ -66,23 +68,23 @@ def image_folder(
     behind = _checked(size, colour, background, most_broken)
     folders = class_folders("image-folder", given_folder("image-folder", data))
     left_out = LeftOut("image-folder", folders.folder, "images")
-    images, labels, told = _read_all(folders, size, behind, left_out)
+    Image.init()
+    read = read_samples(folders, lambda path: _image(path, size, behind), left_out)
     left_out.check(most_broken)
-    x, notes = _scaled(images, colour)
-    _check_different(x, labels, folders, size)
-    hashes = sample_hashes(x)
+    x, notes = _scaled(read.values, colour)
+    _check_different(x, read.y, folders, size)
     try:
-        places = split_three_ways(labels, hashes, told)
+        places = split_three_ways(read.y, sample_hashes(x), read.told)
     except InputError as error:
         raise InputError(f"task 'image-folder': {folders.folder}: {error}; in {_named(folders.classes)}") from None
-    laid = sum(image.transparent for image in images)
+    laid = sum(image.transparent for image in read.values)
     if laid:
         notes.append(f"{laid} transparent images lie on {background} (options.background)")
     if folders.splits:
         notes.append(f"its folders {', '.join(folders.splits)} are the splits")
     return assemble(
         "image-folder",
-        placed_splits(Rows(x), labels, places),
+        placed_splits(Rows(x), read.y, places),
         folders.classes,
         augment=augment,
         citation=f"the user's images, {folders.folder.name}",
@@ -123,57 +125,30 @@ def _checked(size: int, colour: str, background: str, most_broken: float) -> tup
         ) from None
 
 
-def _read_all(
-    folders: ClassFolders, size: int, behind: tuple[int, ...], left_out: LeftOut
-) -> tuple[list[FittedImage], np.ndarray, np.ndarray]:
-    """Images, labels and splits of all files that are images."""
-    Image.init()
-    images: list[FittedImage] = []
-    labels: list[int] = []
-    told: list[str] = []
-    for split, classes in folders.files.items():
-        for label, name in enumerate(folders.classes):
-            before = len(images)
-            for entry in classes[name]:
-                found = "link or no file" if entry.state is None else _image(entry.path, size, behind)
-                if isinstance(found, FittedImage):
-                    images.append(found)
-                elif found == BROKEN or entry.path.suffix.lower() in SUFFIXES:
-                    left_out.broken[found].append(entry.path)
-                else:
-                    left_out.others[found].append(entry.path)
-            if len(images) == before:
-                place = folders.folder / split / name if split else folders.folder / name
-                kinds = f" ({left_out.kinds()})" if classes[name] else ""
-                raise InputError(
-                    f"task 'image-folder': {place}: holds no image among {len(classes[name])} files{kinds}"
-                )
-            labels += [label] * (len(images) - before)
-            told += [split] * (len(images) - before)
-    left_out.read = len(images)
-    return images, np.array(labels, np.int64), np.array(told)
+def _image(path: Path, size: int, behind: tuple[int, ...]) -> FittedImage:
+    """The image in a file, cut and scaled.
 
-
-BROKEN = "broken"
-
-
-def _image(path: Path, size: int, behind: tuple[int, ...]) -> FittedImage | str:
-    """The image in a file, cut and scaled, or what the file is instead."""
+    Raises:
+        UnusableFileError: saying what the file is instead.
+    """
     formats = [name for name in FORMATS if name in Image.OPEN]
+    suffix = path.suffix.lower()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=formats) as opened:
                 return _fitted(ImageOps.exif_transpose(opened), size, behind)
     except UnidentifiedImageError:
-        suffix = path.suffix.lower()
-        return BROKEN if suffix in SUFFIXES else suffix or "without suffix"
+        if suffix not in SUFFIXES:
+            raise UnusableFileError(suffix or "without suffix", broken=False) from None
+        kind = "broken"
     except Image.DecompressionBombError:
-        return "too large"
+        kind = "too large"
     except PermissionError:
-        return "not allowed to be read"
+        kind = "not allowed to be read"
     except (OSError, ValueError, SyntaxError, TypeError, EOFError):
-        return BROKEN
+        kind = "broken"
+    raise UnusableFileError(kind, broken=True)
 
 
 def _fitted(image: Image.Image, size: int, behind: tuple[int, ...]) -> FittedImage:

@@ -78,6 +78,14 @@ BUILT_IN = {
             ("split", "held_out", "features", "copies", "centred"),
         ),
         TaskEntry(
+            "audio-folder", "search_spaces.audio.audio_folder:audio_folder", "sound",
+            "your own recordings, a folder for each class", "a folder: task.data",
+            (
+                "rate", "seconds", "features", "mels", "coefficients", "window_ms", "stride_ms", "low_hz", "high_hz",
+                "centred", "speaker", "speakers", "noise_class", "copies", "augment", "most_broken",
+            ),
+        ),
+        TaskEntry(
             "keywords", "search_spaces.audio.keywords:keywords", "sound",
             "10 keywords, unknown, silence: 1x49x10 MFCC, 12 classes, by the official lists",
             "a folder: task.data = Google Speech Commands, unpacked", ("features", "centred"),

@@ -106,12 +106,15 @@ def grouped_split(y: np.ndarray, groups: np.ndarray, sizes: Sequence[int]) -> li
 def _nearest_groups(counts: np.ndarray, wanted: np.ndarray, left: Sequence[int], most: int) -> list[int]:
     """Groups, at least one and at most ``most``, whose class counts add up to about ``wanted``."""
     part: list[int] = []
+    chosen: set[int] = set()
     missing = wanted.astype(np.float64)
     while len(part) < most:
-        rest = [group for group in left if group not in part]
-        distance, best = min((float(np.abs(missing - counts[group]).sum()), at) for at, group in enumerate(rest))
-        if part and distance >= np.abs(missing).sum():
+        rest = [group for group in left if group not in chosen]
+        distances = np.abs(missing - counts[rest]).sum(1)
+        best = int(distances.argmin())
+        if part and distances[best] >= np.abs(missing).sum():
             break
+        chosen.add(rest[best])
         part.append(rest[best])
         missing = missing - counts[rest[best]]
     return part

@@ -54,6 +54,14 @@ def write_commands(folder, takes=9):
     return folder
 
 
+def write_recordings(folder, takes=12):
+    for at, word in enumerate(("bark", "hiss", "meow")):
+        (folder / word).mkdir(parents=True)
+        for take in range(takes):
+            write_wav(folder / word / f"{take}.wav", tone(200 + 300 * at, 0.9, 44_100, [at, take]), 44_100)
+    return folder
+
+
 def write_watch(folder, subjects=10):
     rng = np.random.default_rng(0)
     recordings, labels, people = [], [], []
@@ -100,6 +108,7 @@ def write():
         "wav": write_wav,
         "digits": write_digits,
         "commands": write_commands,
+        "recordings": write_recordings,
         "watch": write_watch,
         "cifar": write_cifar,
         "images": write_images,

@@ -29,6 +29,7 @@ def places(tmp_path_factory, write):
         "watch": write["watch"](folder / "watch"),
         "cifar10": write["cifar"](folder / "cifar", 60, ".bin"),
         "image-folder": write["images"](folder / "images"),
+        "audio-folder": write["recordings"](folder / "recordings"),
     }
 
 

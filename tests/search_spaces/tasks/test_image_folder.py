@@ -209,10 +209,10 @@ def test_a_large_image_is_read_without_a_warning(tmp_path, write, monkeypatch, r
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda folder: (folder / "empty").mkdir(), "empty: holds no image among 0 files"),
+        (lambda folder: (folder / "empty").mkdir(), "empty: holds none of the images among 0 files"),
         (
             lambda folder: [path.write_bytes(b"") for path in (folder / "cup").iterdir()],
-            "cup: holds no image among 20",
+            "cup: holds none of the images among 20 files: 20 broken",
         ),
         (lambda folder: [path.unlink() for path in list((folder / "cup").iterdir())[2:]], "label 0 has 2 different"),
     ],

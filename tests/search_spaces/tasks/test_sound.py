@@ -9,9 +9,10 @@ from mcu.errors import InputError
 from mcu.front_end import FLOOR, Features, FrontEnd
 from search_spaces.audio import mixing, synthesis, voices
 from search_spaces.audio.features import features, features_of
+from search_spaces.audio.sound_file import read_clip
+from search_spaces.audio.speakers import official_split
 from search_spaces.audio.spoken_digits import PLACES
 from search_spaces.audio.voices import Voice, split_of
-from search_spaces.audio.wav import read_wav
 from search_spaces.choices import TaskChoice
 from search_spaces.tasks import load_task, task_digest
 from search_spaces.tasks.splits import sample_hashes
@@ -101,13 +102,10 @@ def test_a_front_end_that_cannot_be_is_refused(wrong, message):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda path, write: path.write_bytes(b"RIFF not really"), "is not a whole .wav file"),
-        (lambda path, write: path.write_bytes(b""), "is not a whole .wav file"),
-        (lambda path, write: path.write_bytes(path.read_bytes()[:-100]), "samples are there"),
-        (lambda path, write: write["wav"](path, np.ones(4000), 16000), "has 16,000 samples a second, must have 8,000"),
-        (lambda path, write: write["wav"](path, np.ones(4000), 8000, channels=2), "has 2 channels of 16 bits"),
-        (lambda path, write: write["wav"](path, np.ones(4000), 8000, width=1), "has 1 channels of 8 bits"),
-        (lambda path, write: write["wav"](path, np.ones(0), 8000), "is not a whole .wav file"),
+        (lambda path, write: path.write_bytes(b"RIFF not really"), "is no"),
+        (lambda path, write: path.write_bytes(b""), "is no"),
+        (lambda path, write: path.write_bytes(path.read_bytes()[:-100]), "is cut off: .* bytes are there"),
+        (lambda path, write: write["wav"](path, np.ones(0), 8000), "holds no sound"),
     ],
 )
 def test_an_unusable_recording_is_named_in_one_line(tmp_path, write, spoil, message):
@@ -119,12 +117,10 @@ def test_an_unusable_recording_is_named_in_one_line(tmp_path, write, spoil, mess
     assert "\n" not in str(caught.value)
 
 
-def test_a_wav_is_read_as_written(tmp_path, write):
-    samples = np.array([0, 1, -1, 32767, -32768], np.int16)
-    write["wav"](tmp_path / "a.wav", samples, 8000)
-    read, rate = read_wav(tmp_path / "a.wav")
-    assert rate == 8000
-    assert np.array_equal(read, samples)
+def test_recordings_of_another_kind_are_taken_at_the_rate_of_the_task(tmp_path, write):
+    folder = write["digits"](tmp_path / "wavs", takes=1)
+    write["wav"](folder / "3_bob_0.wav", np.repeat(np.arange(4000), 2), 16000, channels=2)
+    assert spoken_digits(folder).counts()["test"] == [1] * 10
 
 
 def spoken_digits(folder, **options):
@@ -137,7 +133,7 @@ def test_speakers_are_held_out_whole(tmp_path, write):
     assert set(task.groups_test) == {"bob"}
     assert task.counts() == {"train": [24] * 10, "val": [12] * 10, "test": [12] * 10}
     front_end = task.front_end
-    ann = np.stack([mixing.placed(read_wav(folder / f"4_ann_{take}.wav")[0], 8000) for take in range(12)])
+    ann = np.stack([mixing.placed(read_clip(folder / f"4_ann_{take}.wav", 8000), 8000) for take in range(12)])
     hashes = {value.tobytes() for value in sample_hashes(features_of(ann, front_end))}
     assert hashes <= {value.tobytes() for value in sample_hashes(task.x_val)}
 
@@ -202,7 +198,9 @@ def test_keywords_follow_the_official_lists(tmp_path, write):
     assert task.classes == (*synthesis.KEYWORDS, "unknown", "silence")
     assert task.counts() == {"train": [5] * 12, "val": [2] * 12, "test": [2] * 12}
     listed = (folder / "testing_list.txt").read_text().split()
-    yes = np.stack([mixing.placed(read_wav(folder / name)[0], 16000) for name in listed if name.startswith("yes/")])
+    yes = np.stack(
+        [mixing.placed(read_clip(folder / name, 16000), 16000) for name in listed if name.startswith("yes/")]
+    )
     hashes = {value.tobytes() for value in sample_hashes(features_of(yes, task.front_end))}
     assert hashes == {value.tobytes() for value in sample_hashes(task.x_test[task.y_test == 0])}
 
@@ -210,12 +208,14 @@ def test_keywords_follow_the_official_lists(tmp_path, write):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: shutil.rmtree(folder / "stop"), "lacks stop"),
-        (lambda folder: (folder / "testing_list.txt").unlink(), "lacks testing_list.txt"),
-        (lambda folder: shutil.rmtree(folder / "_background_noise_"), "lacks _background_noise_"),
+        (
+            lambda folder: [shutil.rmtree(folder / word) for word in synthesis.KEYWORDS[1:]],
+            "has no folders of keywords",
+        ),
+        (lambda folder: (folder / "testing_list.txt").unlink(), "validation_list.txt alone: needs both lists or none"),
         (lambda folder: (folder / "yes" / "0.wav").unlink(), "names yes/0.wav, which is not in the folder"),
         (lambda folder: [file.unlink() for file in (folder / "go").glob("[4-9].wav")], "train has no clip of go"),
-        (lambda folder: (folder / "go" / "5.wav").write_bytes(b"RIFF"), r"go/5.wav: is not a whole .wav file"),
+        (lambda folder: (folder / "go" / "5.wav").write_bytes(b"RIFF"), r"go/5.wav: is no"),
         (
             lambda folder: [(folder / word / "0.wav").rename(folder / word / "9.wav") for word in ("up", "no")],
             "which is not in the folder",
@@ -227,6 +227,40 @@ def test_an_incomplete_folder_of_commands_is_refused(tmp_path, write, spoil, mes
     spoil(folder)
     with pytest.raises(InputError, match=message):
         load_task(TaskChoice(name="keywords", data=str(folder)))
+
+
+def test_some_of_the_words_without_noise_are_the_classes_there_are(tmp_path, write):
+    folder = write["commands"](tmp_path / "commands")
+    for name in ("stop", "up", "_background_noise_"):
+        shutil.rmtree(folder / name)
+    task = load_task(TaskChoice(name="keywords", data=str(folder)))
+    assert task.classes == ("yes", "no", "down", "left", "right", "on", "off", "go", "unknown")
+    assert task.counts() == {"train": [5] * 9, "val": [2] * 9, "test": [2] * 9}
+    assert task.notes == ("the folder has nothing for the classes up, stop, silence",)
+    for name in ("bed", "cat"):
+        shutil.rmtree(folder / name)
+    assert load_task(TaskChoice(name="keywords", data=str(folder))).classes[-1] == "go"
+
+
+def test_the_rule_puts_speakers_where_the_official_lists_have_them():
+    assert official_split("right/bb05582b_nohash_3.wav") == "test"  # first on testing_list.txt of version 0.02
+    assert official_split("right/a69b9b3e_nohash_0.wav") == "val"  # first on validation_list.txt
+    assert official_split("right/a69b9b3e_nohash_7.flac") == "val"
+
+
+def test_without_lists_the_hash_of_who_speaks_decides(tmp_path, write):
+    folder = tmp_path / "commands"
+    speakers = [f"{number:08x}" for number in range(60)]
+    for at, word in enumerate(("yes", "no")):
+        (folder / word).mkdir(parents=True)
+        for number, who in enumerate(speakers):
+            sound = np.random.default_rng([at, number]).integers(-9000, 9000, 9000)
+            write["wav"](folder / word / f"{who}_nohash_0.wav", sound, 16000)
+    task = load_task(TaskChoice(name="keywords", data=str(folder)))
+    assert task.classes == ("yes", "no")
+    wanted = [official_split(f"yes/{who}_nohash_0.wav") for who in speakers]
+    assert task.counts() == {split: [wanted.count(split)] * 2 for split in ("train", "val", "test")}
+    assert "split by the rule they were made with" in task.notes[0]
 
 
 def test_missing_keywords_say_what_is_needed():
