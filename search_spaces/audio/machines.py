@@ -14,7 +14,7 @@ from mcu.errors import InputError
 from mcu.front_end import Features, FrontEnd
 from mcu.terms import TaskKind
 from search_spaces.audio.features import features_of
-from search_spaces.audio.wav import read_wav
+from search_spaces.audio.sound_file import read_clip
 from search_spaces.paths import user_path
 from search_spaces.tasks.digest import Source
 from search_spaces.tasks.task import Task, assemble
@@ -66,7 +66,7 @@ def machine_sound_source(**_: object) -> Source:
 
 
 def sound_folder(data: str | None = None, seed: int = 0) -> Task:
-    """Recordings in the folders ``normal`` and ``abnormal``, of 16 kHz, 16 bits and one channel.
+    """Recordings in the folders ``normal`` and ``abnormal``, brought to 16 kHz and one channel.
 
     Training takes seven tenths of the normal ones; the rest and the abnormal ones are validation and test, by halves.
 
@@ -86,7 +86,7 @@ def sound_folder(data: str | None = None, seed: int = 0) -> Task:
     splits = {}
     for split, (good, bad) in parts.items():
         labels = np.array([0] * len(good) + [1] * len(bad), np.int64)
-        splits[split] = ([read_wav(path, RATE)[0] for path in (*good, *bad)], labels)
+        splits[split] = ([read_clip(path, RATE) for path in (*good, *bad)], labels)
     return _task("sound-folder", splits, f"the user's recordings, {user_path(str(data)).name}", "")
 
 

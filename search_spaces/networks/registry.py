@@ -208,7 +208,7 @@ def _check_scores(network: nn.Module, name: str, input_shape: Shape, wanted: tup
     except Exception as error:
         if input_shape[2:] == (1,) and _takes_signals(network, input_shape):
             network.register_forward_pre_hook(_as_signal)
-            _check_scores(network, name, input_shape, classes)
+            _check_scores(network, name, input_shape, wanted)
             return
         text = " ".join(str(error).split())
         raise InputError(

@@ -104,7 +104,7 @@ BUILT_IN = {
         TaskEntry(
             "sound-folder", "search_spaces.audio.machines:sound_folder", "sound",
             "your own recordings, normal and abnormal, to be reconstructed",
-            "a folder: task.data with the folders normal and abnormal of 16 kHz .wav files", ("seed",),
+            "a folder: task.data with the folders normal and abnormal of .wav files", ("seed",),
         ),
         TaskEntry(
             "arrays", "search_spaces.tasks.arrays:arrays", "any",
