@@ -110,8 +110,14 @@ class PrunableNetwork:
         return surgery.layer_tensors(self.module, self.graph)
 
     def keep(self, kept: list[np.ndarray]) -> None:
-        """Remove all but these members of each group, for real."""
+        """Remove all but these members of each group, for real.
+
+        Where all stay, no parameter is made anew: its layout in memory would be another, and so would the last bits of
+        what it computes, than in a job that was never cut off.
+        """
         before = self.graph
+        if all(np.array_equal(stay, np.arange(width)) for stay, width in zip(kept, before.widths, strict=True)):
+            return
         self.graph = surgery.shrink(self.module, before, kept, self._rewriter(self.optimizers))
         for copied in self.followers:
             surgery.shrink(copied.module, before, kept, self._rewriter(), follows=True)
