@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mcu.devices import catalogue
+from mcu.tracing.refusals import SPOKEN
+from mcu.tracing.vocabulary import VOCABULARY
 from orchestrator.cli import main as cli
 from orchestrator.queries import where_grammar
 from pruning.catalogue import BUILT_IN
@@ -191,6 +193,19 @@ def _metavar(part: Any) -> str:
     return "" if getattr(part, "is_flag", False) else part.metavar or ""
 
 
+def operators() -> str:
+    """What a network may be written with, and what is refused by name."""
+    rows = [(word.written, word.becomes) for word in VOCABULARY]
+    refused = [(said, instead) for said, instead in dict.fromkeys(SPOKEN.values())]
+    return (
+        f"{NOTE}# Operators\n\nWhat a network may be written with. Modules, functions, methods and in-place forms are "
+        "one and the same: networks are\ncaptured by `torch.export`, in evaluation mode. What comes out is compared "
+        "with the network before anything is\ntrained. `mcusweep check` says what a network costs, or which line is "
+        "refused.\n\n"
+        f"{table(('written', 'becomes'), rows)}\n## Refused by name\n\n{table(('refused', 'instead'), refused)}"
+    )
+
+
 def devices() -> str:
     """The device catalogue."""
     rows = [
@@ -203,7 +218,13 @@ def devices() -> str:
     return f"{NOTE}# Devices\n\n{about}\n\n{table(header, rows)}"
 
 
-PAGES = {"sweep_file": sweep_file, "columns": columns, "commands": commands, "devices": devices}
+PAGES = {
+    "sweep_file": sweep_file,
+    "columns": columns,
+    "commands": commands,
+    "devices": devices,
+    "operators": operators,
+}
 
 
 def main() -> int:

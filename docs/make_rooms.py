@@ -55,7 +55,7 @@ def _imported(tree: ast.AST, known: Mapping[str, Path]) -> Iterator[str]:
 
 
 def room_of(module: str) -> str:
-    """The room a module lies in: ``mcu.graph`` for ``mcu.graph.trace``, ``mcu.units`` for itself."""
+    """The room a module lies in: ``mcu.tracing`` for ``mcu.tracing.trace``, ``mcu.units`` for itself."""
     return ".".join(module.split(".")[:2])
 
 

@@ -17,6 +17,7 @@ from mcu.budget import Budget, Resources
 from mcu.errors import InputError
 from mcu.graph.graph import Graph, Op
 from mcu.graph.kinds import Kind
+from mcu.int8.lookup import TABLES
 from mcu.int8.structure import CONVOLUTIONS, Structure, structure_of_graph
 from mcu.runtime import Runtime
 
@@ -41,7 +42,7 @@ class Terms:
 
 
 def _conv(op: Op, positions: int) -> Terms:
-    taps = op.kernel[0] * op.kernel[1]
+    taps = op.kernel[0] * op.kernel[1] / op.groups
     return Terms(macs_pair=taps * positions, bytes_pair=taps, bytes_out=BYTES_PER_OUTPUT_CHANNEL)
 
 
@@ -63,6 +64,8 @@ RULES: dict[Kind, Callable[[Op, int], Terms]] = {
     Kind.AVG_POOL: _free,
     Kind.PAD: _free,
     Kind.RELU: _free,
+    Kind.MUL: _free,
+    **dict.fromkeys(TABLES, _free),
 }
 """One rule per operator; an operator without a rule is an error, never a guess."""
 

@@ -33,7 +33,6 @@ from pruning.engine.network import PrunableNetwork, Structure
 from pruning.engine.rewriting import can_follow, forget_unfitting, hand_over
 from pruning.exported import ExportedModel, calibration_samples
 from pruning.methods import Compression
-from pruning.training.precision import spare_slow_layers
 from pruning.training.problem import Infeasible
 from pruning.training.run import Run, Steps
 
@@ -388,7 +387,6 @@ class _LoopRun(Run):
         super().__init__(network, budget, chosen, steps, steps)
         self._judge = judge
         self.last_input: torch.Tensor | None = None
-        spare_slow_layers(network.module)
 
     @torch.no_grad()
     def judge(self, module: nn.Module) -> float:

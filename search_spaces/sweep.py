@@ -169,7 +169,7 @@ class LineageSection(Choice):
     one. Jobs of methods that do not inherit run on their own as before.
 
     Attributes:
-        parent_epochs: how long the dense network is trained; by default ``PARENT_LENGTH`` times ``training.epochs``.
+        parent_epochs: how long the dense network is trained; by default twice as long as a job (``training.epochs``).
     """
 
     enabled: bool = False

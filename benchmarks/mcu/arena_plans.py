@@ -12,8 +12,8 @@ import numpy as np
 
 from mcu.cost.arena import greedy_plan, lifetimes, peak_live
 from mcu.cost.planner import best_plan
-from mcu.graph.trace import trace
 from mcu.int8.structure import structure_of_graph
+from mcu.tracing.trace import trace
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
 

@@ -20,7 +20,6 @@ from torch import nn
 
 from mcu.cost.arena import predict_arena
 from mcu.cost.deployment import predict_deployment, write_deployment
-from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model
 from mcu.int8.quantize import quantise
@@ -30,6 +29,7 @@ from mcu.measure import measure_model, model_input
 from mcu.tflite import tflm
 from mcu.tflite.flatbuffer_size import predict_flash
 from mcu.tflite.writer import write_tflite
+from mcu.tracing.trace import trace
 
 INPUTS = 24
 """Inputs per network on which TFLM, the reference and LiteRT's reference kernels are compared."""

@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from mcu.cost.deployment import write_deployment
-from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from mcu.measure import live_memory, measure_model
 from mcu.tflite.reader import read_tflite
+from mcu.tracing.trace import trace
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
 
@@ -65,7 +65,8 @@ def row(reference: Reference) -> str:
     choice = reference.network
     shape = reference.shape
     module = build_network(choice, shape, reference.classes, 0) if choice and len(shape) == 3 else autoencoder()
-    network = FoldedNet(trace(module.eval(), shape).graph, module)
+    traced = trace(module.eval(), shape)
+    network = FoldedNet(traced.graph, traced.module)
     network.calibrate(torch.as_tensor(np.random.default_rng(0).normal(size=(64, *shape)), dtype=torch.float32))
     data = write_deployment(quantise(network))
     measured, peak = measure_model(data), max(live_memory(read_tflite(data)))

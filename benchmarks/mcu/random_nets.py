@@ -38,9 +38,10 @@ class RandomNet:
         same: bool = True,
         dilation: Pair = (1, 1),
         activation: Activation = RELU,
+        groups: int = 1,
     ) -> int:
         """Convolution, SAME or VALID padding."""
-        in_channels = self.tensors[source].shape[3]
+        in_channels = self.tensors[source].shape[3] // groups
         weights = self._weights((channels, *kernel, in_channels))
         return self._weighted(Kind.CONV, source, weights, channels, kernel, stride, same, dilation, activation)
 
@@ -120,6 +121,19 @@ class RandomNet:
         self.tensors[source] = QTensor(self.tensors[source].shape, 0.1, self.tensors[source].zero_point)
         self.tensors.append(QTensor(self.tensors[source].shape, 1.0 / 256.0, -128))
         return self._op(QOp(Kind.SOFTMAX, (source,), len(self.tensors) - 1))
+
+    def table(self, source: int, kind: Kind) -> int:
+        """An activation that is a table of codes."""
+        fixed = {Kind.LOGISTIC: (1 / 256, -128), Kind.TANH: (1 / 128, 0)}
+        scale, zero_point = fixed.get(kind, (0.8 * self.tensors[source].scale, -70))
+        self.tensors.append(QTensor(self.tensors[source].shape, float(np.float32(scale)), zero_point))
+        alpha = 0.125 if kind is Kind.LEAKY_RELU else 0.0
+        return self._op(QOp(kind, (source,), len(self.tensors) - 1, alpha=alpha))
+
+    def mul(self, a: int, b: int) -> int:
+        """Product of a map and another, or one value for each channel."""
+        target = self._tensor(self.tensors[a].shape, 60 * self.tensors[a].scale * self.tensors[b].scale)
+        return self._op(QOp(Kind.MUL, (a, b), target))
 
     def model(self, output: int) -> Int8Model:
         """The finished network; its input is the first tensor."""
@@ -237,7 +251,11 @@ def every_operator_net(seed: int = 0, *, head: bool = True) -> Int8Model:
     largest = net.pool(padded, Kind.MAX_POOL, (3, 2), same=True)
     joined = net.concat(largest, net.pool(largest, Kind.AVG_POOL, (3, 3), (1, 1), same=True))
     narrow = net.conv(net.relu(joined), 6, (3, 2), (2, 1), same=False, activation=Activation.RELU6)
-    wide = net.depthwise(narrow, (2, 2), multiplier=3)
+    for kind in (Kind.HARD_SWISH, Kind.LEAKY_RELU, Kind.TANH):
+        narrow = net.table(narrow, kind)
+    excited = net.mul(narrow, net.table(net.conv(net.global_pool(narrow), 6, (1, 1), activation=NONE), Kind.LOGISTIC))
+    parts = net.conv(net.mul(excited, narrow), 6, (3, 2), groups=3, dilation=(2, 1))
+    wide = net.depthwise(parts, (2, 2), multiplier=3)
     if not head:
         return net.model(net.relu(wide))
     scores = net.dense(net.reshape(net.mean(wide), (1, 18)), 11)

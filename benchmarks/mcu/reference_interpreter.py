@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from mcu.graph.kinds import Activation, Kind
-from mcu.graph.trace import trace
 from mcu.graph.windows import output_size, same_padding
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model, QOp, QTensor
@@ -21,6 +20,7 @@ from mcu.int8.quantize import quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.tflite import tflm
 from mcu.tflite.writer import write_tflite
+from mcu.tracing.trace import trace
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks.registry import build_network
 

@@ -16,11 +16,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mcu.graph.trace import trace
 from mcu.int8.folded_net import Calibration, FoldedNet
 from mcu.int8.quantize import correct_biases, equalise, quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import model_input
+from mcu.tracing.trace import trace
 from search_spaces.choices import NetworkChoice, TaskChoice
 from search_spaces.networks import build_network
 from search_spaces.tasks import Task, load_task

@@ -1,6 +1,6 @@
 """One lineage against independent jobs: the same network, budgets and seeds, at equal and at a fraction of the CPU.
 
-    OMP_NUM_THREADS=1 python benchmarks/pruning/lineage.py FOLDER --output docs/results/lineage
+    OMP_NUM_THREADS=1 python benchmarks/pruning/lineage.py FOLDER --output docs/results/pruning/lineage
     ... --network mobilenet-v2 --width 0.5
     ... --arms lineage "independent jobs" --seeds 0
 
@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from mcu.budget import RESOURCES, Budget, Resources
-from mcu.graph.trace import trace
 from mcu.resource_model import ResourceModel
+from mcu.tracing.trace import trace
 from orchestrator.planning.plan import Plan
 from orchestrator.running.queue import Queue
 from orchestrator.spec import TrialResult, TrialSpec
@@ -44,7 +44,7 @@ FRACTIONS = (0.6, 0.35, 0.2, 0.1)
 LEAST_SRAM = 0.2
 """Of the dense network's: less than this the widths of these networks cannot reach."""
 
-DIRECTIONS = {"flash": ("flash",), "MACs": ("macs",), "all": RESOURCES}
+DIRECTIONS = {"all": RESOURCES, "flash": ("flash",), "MACs": ("macs",)}
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ by the distance to its ancestor, with recovery taught by the dense parent. int8 
 standard deviation over the seeds; CPU time of training and export on one core. The hypervolume counts accuracy above
 50 %, over logarithmic resources from the dense network's down to a twentieth.
 
-    OMP_NUM_THREADS=1 python benchmarks/pruning/lineage.py FOLDER --output docs/results/lineage
+    OMP_NUM_THREADS=1 python benchmarks/pruning/lineage.py FOLDER --output docs/results/pruning/lineage
 
 """
 

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 from mcu.budget import RESOURCES, Budget
-from mcu.graph.trace import trace
 from mcu.resource_model import ResourceModel
 from orchestrator.spec import TrialSpec
 from orchestrator.worker.trial import problem_of
@@ -86,7 +85,7 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     if target.exists():
         return dict(json.loads(target.read_text()))
     problem = problem_for(job)
-    model = ResourceModel(trace(problem.network(), problem.input_shape).graph, problem.runtime)
+    model = ResourceModel(problem.structure.trace(problem.network()).graph, problem.runtime)
     dense = model.exact(model.dense_widths)
     bounds = {name: max(1, int(getattr(dense, name) / factor)) for name, factor in job["factors"].items()}
     row, started = job | {"bounds": bounds}, time.process_time()

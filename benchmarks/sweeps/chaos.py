@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -46,9 +47,11 @@ learning_rate = {{low = 0.03, high = 0.12, log = true}}
 name = "qmc"
 [stopping]
 enabled = false
+[lineage]
+enabled = {lineage}
 [workers]
 executor = "{executor}"
-count = 2
+count = {workers}
 max_attempts = 50
 """
 COMPARED = "number, state, spec_hash, accuracy, val_accuracy, float_accuracy, flash, sram, macs, violation, widths_json"
@@ -61,6 +64,11 @@ NOTE = (
     "The sweep trains and prunes real networks on the digits, three methods, hyperparameters from a Sobol sequence, on "
     "two workers. A killed worker's trial goes on from its last checkpoint; rows are compared with the same sweep in "
     "peace, on local processes: state, specification, accuracies, sizes, multiply-accumulates, violation and widths."
+)
+LINEAGE_NOTE = (
+    "The sweep is that of [chaos.md](chaos.md), but trials of `differentiable` begin with one another's trained "
+    "networks: a specification, which names its ancestor's, and all that follows from it is the same however often a "
+    "process was killed and however many trials ran at a time."
 )
 
 
@@ -234,24 +242,33 @@ def holds(found: dict[str, object], kills: int) -> bool:
     )
 
 
-def run_chaos(folder: Path, kills: int, trials: int, epochs: int, executor: str, seed: int) -> dict[str, object]:
-    """Both sweeps; ``trials`` of each of three methods."""
-    dice = random.Random(seed)
-    kinds = ON_RAY if executor == "ray" else ON_LOCAL
-    order = [kinds[k % len(kinds)] for k in range(kills)]
-    dice.shuffle(order)
-    calm = Sweep(folder / "calm", SWEEP.format(trials=trials, epochs=epochs, executor="local"))
+def sweep_in_peace(folder: Path, **settings: object) -> Sweep:
+    """The sweep that nobody disturbs, on local processes, with two workers."""
+    calm = Sweep(folder / "calm", SWEEP.format(executor="local", workers=2, **settings))
     calm.enter()
     assert calm.command is not None
     if calm.command.wait() != 0:
         raise SystemExit((calm.folder / "log").read_text())
-    wild = Sweep(folder / "wild", SWEEP.format(trials=trials, epochs=epochs, executor=executor))
+    return calm
+
+
+def run_chaos(
+    calm: Sweep, kills: int, seed: int, *, executor: str = "ray", workers: int = 2, **settings: object
+) -> dict[str, object]:
+    """The same sweep, disturbed; ``settings`` are those of the one in peace."""
+    dice = random.Random(seed)
+    kinds = ON_RAY if executor == "ray" else ON_LOCAL
+    order = [kinds[k % len(kinds)] for k in range(kills)]
+    dice.shuffle(order)
+    planned = len(calm.rows("number"))
+    text = SWEEP.format(executor=executor, workers=workers, **settings)
+    wild = Sweep(calm.folder.parent / f"wild-{workers}", text)
     try:
-        book = disturb(wild, order, 3 * trials, dice)
+        book = disturb(wild, order, planned, dice)
     finally:
         if wild.command is not None and wild.command.poll() is None:
             wild.command.kill()
-    return report(calm, wild, book, 3 * trials)
+    return report(calm, wild, book, planned)
 
 
 def main() -> None:
@@ -259,29 +276,38 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--trials", type=int, default=8, help="of each of three methods")
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--workers", type=int, nargs="+", default=[2], help="trials at a time, a disturbed sweep each")
+    parser.add_argument("--lineage", action="store_true", help="trials begin with one another's trained networks")
     parser.add_argument("--executor", choices=("ray", "local"), default="ray")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="kept; a temporary one by default")
     parser.add_argument("--output", type=Path, help="Markdown table")
     given = parser.parse_args()
+    settings = {"trials": given.trials, "epochs": given.epochs, "lineage": str(given.lineage).lower()}
     with tempfile.TemporaryDirectory() as temporary:
-        folder = given.folder or Path(temporary)
-        found = run_chaos(folder, given.kills, given.trials, given.epochs, given.executor, given.seed)
-    lines = ["| what | found |", "| --- | --- |"]
-    for what, value in found.items():
-        if what != "details":
-            shown = ", ".join(f"{count} {name}" for name, count in value.items()) if isinstance(value, dict) else value
-            lines.append(f"| {what} | {shown} |")
-    verdict = "Everything holds." if holds(found, given.kills) else "NOT everything holds."
+        calm = sweep_in_peace(given.folder or Path(temporary), **settings)
+        found = {
+            workers: run_chaos(calm, given.kills, given.seed, executor=given.executor, workers=workers, **settings)
+            for workers in given.workers
+        }
+    lines = ["| what | " + " | ".join(f"found, {workers} at a time" for workers in found) + " |"]
+    lines.append("| --- |" + " --- |" * len(found))
+    names = [what for what in next(iter(found.values())) if what != "details"]
+    lines += [f"| {what} | " + " | ".join(_shown(each[what]) for each in found.values()) + " |" for what in names]
+    held = all(holds(each, given.kills) for each in found.values())
+    verdict = "Everything holds." if held else "NOT everything holds."
     print("\n".join([*lines, "", verdict]))
-    print(json.dumps(found["details"], indent=1), file=sys.stderr)
+    print(json.dumps([each["details"] for each in found.values()], indent=1), file=sys.stderr)
     if given.output:
-        command = (
-            f"python benchmarks/sweeps/chaos.py --kills {given.kills} --trials {given.trials} --epochs {given.epochs}"
-        )
-        text = f"# kill -9 at random over one sweep\n\n`{command} --executor {given.executor} --seed {given.seed}`\n\n"
-        given.output.write_text(text + "\n".join(lines) + f"\n\n{verdict} {NOTE}\n")
-    sys.exit(0 if holds(found, given.kills) else 1)
+        words = ["python", "benchmarks/sweeps/chaos.py", *sys.argv[1:]]
+        text = f"# kill -9 at random over one sweep\n\n`{shlex.join(words)}`\n\n"
+        note = LINEAGE_NOTE if given.lineage else NOTE
+        given.output.write_text(text + "\n".join(lines) + f"\n\n{verdict} {note}\n")
+    sys.exit(0 if held else 1)
+
+
+def _shown(value: object) -> str:
+    return ", ".join(f"{count} {name}" for name, count in value.items()) if isinstance(value, dict) else str(value)
 
 
 if __name__ == "__main__":

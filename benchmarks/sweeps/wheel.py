@@ -40,7 +40,8 @@ def run(command: list[str], folder: Path, shown: str) -> Step:
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{shown}: exit status {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-    lines = [*done.stderr.strip().splitlines(), *done.stdout.strip().splitlines()]
+    said = [*done.stderr.strip().splitlines(), *done.stdout.strip().splitlines()]
+    lines = [line for line in said if not line.startswith("WARNING: ")]  # pip's, about places it looked at
     step = Step(shown, time.monotonic() - begin, lines[-1].strip() if lines else "")
     print(f"{step.seconds:7.1f} s  {step.command}  {step.said}", flush=True)
     return step
@@ -78,7 +79,8 @@ def check(work: Path) -> tuple[list[Step], str]:
         ),
     ]
     if shutil.which("cc") and shutil.which("make"):
-        steps.append(run(["make", "-C", "out/firmware", "selftest"], elsewhere, "make -C out/firmware selftest"))
+        test = ["make", "-s", "-C", "out/firmware", "selftest"]
+        steps.append(run(test, elsewhere, " ".join(test)))
     return steps, size
 
 
@@ -89,7 +91,7 @@ def page(steps: list[Step], size: str) -> str:
         "# The wheel in an empty environment\n\n"
         "    python benchmarks/sweeps/wheel.py WORK_FOLDER --output docs/results/sweeps/wheel.md\n\n"
         f"{size}. Python {sys.version.split()[0]}; every command after the installation runs in an empty folder,\n"
-        "without the checkout. Seconds are one machine's.\n\n"
+        "without the checkout. Seconds are of a busy machine.\n\n"
         f"| command | seconds | its last line |\n|---|---|---|\n{rows}"
     )
 

@@ -18,7 +18,8 @@ from mcu.firmware.scaling import (
 )
 from mcu.graph.kinds import Activation, Kind
 from mcu.int8.fixed_point import quantise_multiplier
-from mcu.int8.model import Int8Model, QOp, op_macs
+from mcu.int8.lookup import TABLES, table_of
+from mcu.int8.model import Int8Model, QOp, groups_of, op_macs
 
 INT16_MAX = 2**15 - 1
 INT32_MAX = 2**31 - 1
@@ -26,7 +27,18 @@ LARGEST_SUM = 2**30
 ADD_HEADROOM = 2**20  # the common scale of an addition
 SPREAD = 255  # greatest distance of a code from its zero point
 WORDS = frozenset(
-    {"size", "multiplier", "multiplier_a", "multiplier_b", "out_multiplier", "positions", "count", "rows", "classes"}
+    {
+        "size",
+        "multiplier",
+        "multiplier_a",
+        "multiplier_b",
+        "out_multiplier",
+        "positions",
+        "count",
+        "rows",
+        "classes",
+        "period",
+    }
 )
 """Members of the C structs that are int32; all others are int16."""
 
@@ -34,7 +46,7 @@ DEPTHWISE_LANES = 4  # fewer channels go through the one-at-a-time kernel
 SOFTMAX_CLASSES = 511  # more overflow the accumulator TensorFlow Lite Micro keeps the sum in
 
 CONVOLUTION, POOL, ADD, RELU, MEAN = "convolution_t", "pool_t", "add_t", "rescale_t", "mean_t"
-PAD, CONCAT, SOFTMAX = "pad_t", "concat_t", "softmax_t"
+PAD, CONCAT, SOFTMAX, LOOKUP, MULTIPLY = "pad_t", "concat_t", "softmax_t", "lookup_t", "multiply_t"
 
 
 @dataclass(frozen=True)
@@ -85,16 +97,21 @@ def calls_of(model: Int8Model) -> tuple[Call, ...]:
 def _convolution(model: Int8Model, op: QOp) -> list[Call]:
     weights, source, target = _weights_of(op), model.tensors[op.inputs[0]], model.tensors[op.output]
     in_shape, out_shape = source.shape, target.shape
-    if weights.shape[3] != in_shape[3]:
-        raise InputError(
-            f"layer {op.name!r}: convolution of {in_shape[3]} channels in groups of {weights.shape[3]}: firmware has "
-            "kernels for ordinary and depthwise convolution"
-        )
+    if groups_of(model, op) > 1:
+        return [_grouped(model, op, weights)]
     geometry = _geometry(op, in_shape, out_shape)
     if op.kernel == (1, 1) and op.stride == (1, 1) and in_shape[1] * in_shape[2] <= INT16_MAX:
         positions = in_shape[1] * in_shape[2]  # one long row: every position has a neighbour to pair with
         geometry |= {"in_h": 1, "in_w": positions, "out_h": 1, "out_w": positions}
     return [_weighted(model, op, "convolution", weights, _narrow_turned(geometry), conv_multipliers(model, op))]
+
+
+def _grouped(model: Int8Model, op: QOp, weights: np.ndarray) -> Call:
+    geometry = _geometry(op, model.tensors[op.inputs[0]].shape, model.tensors[op.output].shape)
+    call = _weighted(model, op, "convolution", weights, geometry, conv_multipliers(model, op))
+    fields = {f"layer.{name}": value for name, value in call.fields.items()} | {"groups": groups_of(model, op)}
+    tables = tuple(replace(table, field=f"layer.{table.field}") for table in call.tables)
+    return replace(call, function="grouped", struct="grouped_t", fields=fields, tables=tables)
 
 
 def _dense(model: Int8Model, op: QOp) -> list[Call]:
@@ -213,6 +230,25 @@ def _softmax(model: Int8Model, op: QOp) -> list[Call]:
     return [replace(call, tables=(Table("exponential", "int32_t", table),))]
 
 
+def _lookup(model: Int8Model, op: QOp) -> list[Call]:
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    call = _call(op, "lookup", LOOKUP, {"size": target.bytes})
+    return [replace(call, tables=(Table("table", "int8_t", table_of(op.kind, source, target, op.alpha)),))]
+
+
+def _multiply(model: Int8Model, op: QOp) -> list[Call]:
+    a, b = sorted(op.inputs, key=lambda tensor: -model.tensors[tensor].bytes)
+    left, right, out = model.tensors[a], model.tensors[b], model.tensors[op.output]
+    real = np.float32(left.scale) * np.float32(right.scale) / np.float32(out.scale)
+    multiplier, shift = quantise_multiplier(float(real))
+    _check_sums(op, SPREAD * SPREAD << max(shift, 0))
+    low, high = activation_range(op.activation, out)
+    fields = {"size": out.bytes, "period": right.bytes, "multiplier": multiplier, "shift": shift}
+    fields |= {"offset_a": -left.zero_point, "offset_b": -right.zero_point, "out_offset": out.zero_point}
+    call = _call(op, "multiply", MULTIPLY, fields | {"out_min": low, "out_max": high})
+    return [replace(call, inputs=(a, b))]
+
+
 def _reshape(model: Int8Model, op: QOp) -> list[Call]:
     return []
 
@@ -230,6 +266,8 @@ _LOWERINGS: dict[Kind, Callable[[Int8Model, QOp], list[Call]]] = {
     Kind.RESHAPE: _reshape,
     Kind.RELU: _relu,
     Kind.SOFTMAX: _softmax,
+    Kind.MUL: _multiply,
+    **dict.fromkeys(TABLES, _lookup),
 }
 
 

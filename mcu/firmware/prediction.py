@@ -16,6 +16,7 @@ from mcu.firmware.code_sizes import CODE
 from mcu.firmware.cores import find_core
 from mcu.firmware.memory import plan_memory
 from mcu.graph.kinds import Kind
+from mcu.int8.lookup import TABLES
 from mcu.int8.model import Int8Model
 from mcu.int8.structure import OpForm, Structure, structure_of
 
@@ -41,10 +42,14 @@ DESCRIPTIONS = {
     "pad": 16,
     "concat": 12,
     "softmax": 16,
+    "lookup": 8,
+    "multiply": 24,
+    "grouped": 56,
 }
 """Bytes of the layer structs in kernels.h, by kernel."""
 
 CHANNEL_TABLES = (4, 4, 1)  # bias, multiplier, shift
+CODES = 256  # a table of int8 codes
 SOFTMAX_TABLE = 4 * 256  # at most: small input scales need it all
 
 _PLAIN = {
@@ -58,6 +63,8 @@ _PLAIN = {
     Kind.PAD: "pad",
     Kind.RELU: "relu",
     Kind.SOFTMAX: "softmax",
+    Kind.MUL: "multiply",
+    **dict.fromkeys(TABLES, "lookup"),
 }
 
 
@@ -106,12 +113,14 @@ def predict_firmware(model: Structure | Int8Model, core: str, arena: int | None 
 def _kernel(structure: Structure, op: OpForm) -> str:
     if op.kind is Kind.DEPTHWISE:
         return depthwise_kernel(structure.shapes[op.inputs[0]][-1], structure.shapes[op.output][-1])
-    return _PLAIN[op.kind]
+    return "grouped" if op.groups > 1 else _PLAIN[op.kind]
 
 
 def _tables(structure: Structure, op: OpForm) -> int:
     if op.kind is Kind.SOFTMAX:
         return SOFTMAX_TABLE
+    if op.kind in TABLES:
+        return CODES
     if op.kind not in (Kind.CONV, Kind.DEPTHWISE, Kind.DENSE):
         return 0
     source, channels = structure.shapes[op.inputs[0]], structure.shapes[op.output][-1]
@@ -120,7 +129,7 @@ def _tables(structure: Structure, op: OpForm) -> int:
     elif op.kind is Kind.DEPTHWISE:
         weights = prod(op.kernel) * channels
     else:
-        weights = prod(op.kernel) * source[-1] * channels
+        weights = prod(op.kernel) * source[-1] // op.groups * channels
     return _words(weights) + sum(_words(size * channels) for size in CHANNEL_TABLES)
 
 

@@ -161,7 +161,7 @@ def _call_values(call: Call, index: int, plan: Plan) -> dict[str, Any]:
 
 
 def _table_name(table: Table, index: int) -> str:
-    return f"{table.field}_{index}"
+    return f"{table.field.rpartition('.')[2]}_{index}"
 
 
 def _device_values(device: Device) -> dict[str, Any]:

@@ -99,8 +99,9 @@ def assign_groups(
         )
         for (name, height, width), row in zip(shapes, (r.tolist() for r in roots), strict=True)
     )
-    groups = tuple(
-        Group(ops[signature[0]].name, size, tuple(ops[i].name for i in signature))
-        for signature, size in zip(keys, sizes, strict=True)
-    )
-    return tensors, groups
+    groups = []
+    for index, (writers_of_group, size) in enumerate(zip(keys, sizes, strict=True)):
+        first = ops[writers_of_group[0]]
+        written = np.count_nonzero(tensors[first.output].groups == index)
+        groups.append(Group(first.name, size, tuple(ops[i].name for i in writers_of_group), int(written) // size))
+    return tensors, tuple(groups)

@@ -52,6 +52,8 @@ class Op:
         norm: path of the batch normalisation folded into it, if any.
         anchor: name of the fx node that yields its value before the activation.
         node: name of the fx node that yields its final value.
+        alpha: slope of LEAKY_RELU below zero.
+        groups: of a CONV whose outputs each read one of as many equal parts of the input channels.
     """
 
     kind: Kind
@@ -67,6 +69,8 @@ class Op:
     norm: str | None = None
     anchor: str = ""
     node: str = ""
+    alpha: float = 0.0
+    groups: int = 1
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Group:
     Attributes:
         size: removable units.
         producers: names of the convolution-like operators that write these channels.
-        channels: channels that every producer writes for one unit.
+        channels: channels that the first producer writes for one unit.
     """
 
     name: str
@@ -134,7 +138,7 @@ def bundle(graph: Graph, count: int) -> Graph:
 
     Kernels that work on several channels at once gain nothing from channels in between.
     """
-    if count == 1:
+    if count == 1 or not graph.groups:
         return graph
     sizes = {index: group.size // count for index, group in enumerate(graph.groups) if group.size % count == 0}
     bundled = np.isin(np.arange(len(graph.groups)), list(sizes))

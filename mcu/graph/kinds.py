@@ -20,6 +20,11 @@ class Kind(StrEnum):
     RESHAPE = "reshape"
     RELU = "relu"
     SOFTMAX = "softmax"
+    LOGISTIC = "logistic"
+    TANH = "tanh"
+    HARD_SWISH = "hard_swish"
+    LEAKY_RELU = "leaky_relu"
+    MUL = "mul"
 
 
 class Activation(StrEnum):

@@ -56,14 +56,15 @@ def _exp_on_quarter_interval(x: Int64) -> Int64:
 _EXP_CONSTANTS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
 
 
-def exp_on_negative_values(x: Int64) -> Int64:
-    """exp(x) for non-positive x in Q5.26 as Q0.31 (gemmlowp)."""
-    quarter = 1 << 24
+def exp_on_negative_values(x: Int64, integer_bits: int = 5) -> Int64:
+    """exp(x) for non-positive x in Q5.26, or another number of ``integer_bits``, as Q0.31 (gemmlowp)."""
+    fraction = 31 - integer_bits
+    quarter = 1 << (fraction - 2)
     remainder = (x & (quarter - 1)) - quarter
-    result = _exp_on_quarter_interval(remainder << 5)
+    result = _exp_on_quarter_interval(remainder << integer_bits)
     rest = remainder - x
-    for position, constant in enumerate(_EXP_CONSTANTS):
-        result = np.where(rest & (1 << (24 + position)), high_multiply(result, constant), result)
+    for position, constant in enumerate(_EXP_CONSTANTS[: integer_bits + 2]):
+        result = np.where(rest & (1 << (fraction - 2 + position)), high_multiply(result, constant), result)
     return np.where(x == 0, (1 << 31) - 1, result)
 
 

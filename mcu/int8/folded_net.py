@@ -19,15 +19,16 @@ from torch.nn import functional
 from mcu.errors import InputError
 from mcu.graph.graph import Graph, Op
 from mcu.graph.kinds import Activation, Kind
+from mcu.int8.lookup import FIXED_RANGES
 from mcu.int8.structure import SAME_QUANTISATION, structure_of_graph
 
 _SAMPLES_PER_TENSOR = 1 << 16
 _PERCENTILE = 0.9999
 _LEAST_RANGE = 1e-6
 _LEAST_WEIGHT_SCALE = 1e-9
-_FINEST_SUM = 2.0**-16
-"""Least range of a sum, as a part of its inputs' ranges: TFLM aborts the process below 2**-19, which a sum gets to that
-its ReLU shuts for every input."""
+_FINEST = {Kind.ADD: 2.0**-16, Kind.MUL: 2.0**-20, Kind.HARD_SWISH: 2.0**-6, Kind.LEAKY_RELU: 2.0**-16}
+"""Least range of an output, as a part of its inputs' ranges (of MUL: of their product): TFLM aborts the process below
+2**-19 of a sum, which one gets to that its ReLU shuts for every input, and below 2**-7 of a HARD_SWISH."""
 
 Observer = Callable[[int, torch.Tensor], None]
 
@@ -131,9 +132,9 @@ class FoldedNet(nn.Module):
             if self._fake:
                 weight = rounded_weight(weight)
             if op.kind is Kind.CONV:
-                return _convolved(x, weight, bias, op)
+                return _convolved(x, weight, bias, op, op.groups)
             with torch.autocast(x.device.type, enabled=False):  # slow in bfloat16: pruning/training/precision.py
-                return _convolved(x.float(), weight, bias, op, x.shape[1])
+                return _convolved(x.to(weight.dtype), weight, bias, op, x.shape[1])
         if op.kind is Kind.ADD:
             return inputs[0] + inputs[1]
         if op.kind is Kind.CONCAT:
@@ -146,6 +147,10 @@ class FoldedNet(nn.Module):
             return _padded(x, op, 0.0)
         if op.kind is Kind.RELU:
             return x
+        if op.kind is Kind.MUL:
+            return inputs[0] * inputs[1]
+        if op.kind in _FUNCTIONS:
+            return _FUNCTIONS[op.kind](x, op.alpha)
         raise InputError(f"network layer '{op.name}' ({op.kind}): no floating-point step for it")
 
     def grids(self) -> list[tuple[float, int]]:
@@ -199,19 +204,31 @@ class FoldedNet(nn.Module):
             elif method is Calibration.MSE:
                 low, high = _least_error(torch.cat(values[root]), low, high)
             self.ranges[root, 0], self.ranges[root, 1] = 0.0 if root in self.rectified else low, high
+        for op in self.graph.ops:
+            if op.kind in FIXED_RANGES:
+                self.ranges[self.roots[op.output]] = torch.tensor(FIXED_RANGES[op.kind]).to(self.ranges)
         self._widen_sums()
         self.calibrated.fill_(True)
         self._grids, self._fake = None, fake
 
     def _widen_sums(self) -> None:
-        """Keep the range of a sum from being next to nothing beside those of its inputs."""
+        """Keep the range of an output from being next to nothing beside those of its inputs."""
         for op in self.graph.ops:
-            if op.kind is Kind.ADD:
+            if op.kind in _FINEST:
                 output = self.roots[op.output]
                 widths = (self.ranges[:, 1] - self.ranges[:, 0]).clamp_min(_LEAST_RANGE)
-                least = _FINEST_SUM * widths[[self.roots[tensor] for tensor in op.inputs]].max()
+                inputs = widths[[self.roots[tensor] for tensor in op.inputs]]
+                least = _FINEST[op.kind] * (inputs.prod() if op.kind is Kind.MUL else inputs.max())
                 self.ranges[output, 1] += (least - widths[output]).clamp_min(0.0)
 
+
+_FUNCTIONS: dict[Kind, Callable[[torch.Tensor, float], torch.Tensor]] = {
+    Kind.LOGISTIC: lambda x, alpha: torch.sigmoid(x),
+    Kind.TANH: lambda x, alpha: torch.tanh(x),
+    Kind.HARD_SWISH: lambda x, alpha: functional.hardswish(x),
+    Kind.LEAKY_RELU: lambda x, alpha: functional.leaky_relu(x, alpha),
+}
+"""What the operators that are tables in int8 compute."""
 
 _KEEP_CODES = (Kind.PAD, Kind.MAX_POOL, Kind.CONCAT)
 """Operators whose output values are on the input's grid already."""
@@ -310,10 +327,10 @@ def _folded(graph: Graph, op: Op, module: nn.Module) -> tuple[torch.Tensor, torc
     layer: Any = module.get_submodule(op.layer) if op.layer else None
     norm: Any = module.get_submodule(op.norm) if op.norm else None
     if layer is not None:
-        weight = layer.weight.detach().reshape(channels, -1, *op.kernel).float()
-        bias = weight.new_zeros(channels) if layer.bias is None else layer.bias.detach().float()
+        weight = layer.weight.detach().reshape(channels, -1, *op.kernel)
+        bias = weight.new_zeros(channels) if layer.bias is None else layer.bias.detach()
     else:
-        weight = torch.ones(channels, 1, 1, 1, device=norm.running_mean.device)
+        weight = torch.ones(channels, 1, 1, 1, device=norm.running_mean.device, dtype=norm.running_mean.dtype)
         bias = weight.new_zeros(channels)
     if norm is not None:
         gain = 1.0 if norm.weight is None else norm.weight.detach()

@@ -34,7 +34,7 @@ class QOp:
     """One operator. ``inputs`` and ``output`` index ``Int8Model.tensors``.
 
     Attributes:
-        weights: int8; CONV ``(out, kh, kw, in)``, DEPTHWISE ``(1, kh, kw, out)``, DENSE ``(out, in)``.
+        weights: int8; CONV ``(out, kh, kw, in / groups)``, DEPTHWISE ``(1, kh, kw, out)``, DENSE ``(out, in)``.
         weight_scales: float32 ``(out,)``.
         bias: int32 ``(out,)`` in units of ``input scale * weight_scales``.
         kernel: window ``(kh, kw)`` of convolutions and pools.
@@ -43,6 +43,7 @@ class QOp:
         padding: ``((top, bottom), (left, right))`` zeros that the operator itself adds (SAME or VALID only:
             anything else is a PAD operator before it); for PAD the rows and columns it adds.
         name: path of the layer it came from.
+        alpha: slope of LEAKY_RELU below zero.
     """
 
     kind: Kind
@@ -57,6 +58,7 @@ class QOp:
     padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
     activation: Activation = Activation.NONE
     name: str = ""
+    alpha: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,13 @@ class Int8Model:
     def macs(self) -> int:
         """Multiply-accumulates of convolution, depthwise and dense operators for one inference."""
         return sum(op_macs(self, op) for op in self.ops)
+
+
+def groups_of(model: Int8Model, op: QOp) -> int:
+    """Equal parts of the input channels that the outputs of a convolution read one of; 1 for all other operators."""
+    if op.kind is not Kind.CONV or op.weights is None or not op.weights.shape[3]:
+        return 1
+    return max(1, model.tensors[op.inputs[0]].shape[-1] // int(op.weights.shape[3]))
 
 
 def op_macs(model: Int8Model, op: QOp) -> int:

@@ -7,9 +7,25 @@ from math import prod
 
 from mcu.graph.kinds import Kind
 from mcu.graph.windows import output_size
+from mcu.int8.lookup import TABLES
 from mcu.int8.model import QOp
 
 Shape = tuple[int, ...]
+
+
+def _divides(weights: Shape, channels: int) -> bool:
+    """Whether a convolution's weights fit this many input channels, in as many groups as that takes."""
+    groups, rest = divmod(channels, weights[3]) if weights[3] else (0, 1)
+    return rest == 0 and groups > 0 and weights[0] % groups == 0
+
+
+def broadcast(shapes: Sequence[Shape]) -> Shape | None:
+    """The shape of two operands of which one may be the other's channels at one position."""
+    if len(shapes) != 2 or len(shapes[0]) != len(shapes[1]):
+        return None
+    small, large = sorted(shapes, key=prod)
+    vector = (*(1,) * (len(large) - 1), large[-1])
+    return large if small in (large, vector) else None
 
 
 def output_shape(op: QOp, shapes: Sequence[Shape], output: Shape) -> Shape | None:
@@ -28,7 +44,7 @@ def output_shape(op: QOp, shapes: Sequence[Shape], output: Shape) -> Shape | Non
         channels = first[3]
         if op.weights is not None:
             channels = op.weights.shape[0] if op.kind is Kind.CONV else op.weights.shape[3]
-            fits = op.weights.shape[3] == first[3] if op.kind is Kind.CONV else channels % first[3] == 0
+            fits = _divides(op.weights.shape, first[3]) if op.kind is Kind.CONV else channels % first[3] == 0
             if not fits or (op.kind is Kind.DEPTHWISE and op.weights.shape[0] != 1):
                 return None
         axes = zip(first[1:3], op.kernel, op.stride, op.dilation, op.padding, strict=True)
@@ -40,6 +56,10 @@ def output_shape(op: QOp, shapes: Sequence[Shape], output: Shape) -> Shape | Non
         return (1, op.weights.shape[0])
     if op.kind is Kind.ADD:
         return first if len(shapes) == 2 and shapes[0] == shapes[1] else None
+    if op.kind is Kind.MUL:
+        return broadcast(shapes)
+    if op.kind in TABLES:
+        return first
     if op.kind is Kind.CONCAT:
         if any(shape[:-1] != first[:-1] for shape in shapes):
             return None

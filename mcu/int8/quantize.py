@@ -50,7 +50,7 @@ def _operator(network: FoldedNet, index: int, op: Op, tensors: tuple[QTensor, ..
     activation = Activation.RELU if op.kind is Kind.RELU else op.activation  # its range ends at 6 already
     return QOp(
         op.kind, op.inputs, op.output, weights, scales, bias, op.kernel, op.stride, op.dilation, op.padding,
-        activation, op.name,
+        activation, op.name, op.alpha,
     )  # fmt: skip
 
 
@@ -103,8 +103,10 @@ def _pairs(network: FoldedNet) -> list[tuple[int, int]]:
             following = readers[tensor][0]
             reader = network.graph.ops[following]
             if str(following) in network.weights:
-                if reader.kind is Kind.CONV or network.weights[str(following)].shape[0] == len(
-                    network.biases[str(index)]
+                plain = reader.kind is Kind.CONV and reader.groups == 1
+                if plain or (
+                    reader.kind is Kind.DEPTHWISE
+                    and network.weights[str(following)].shape[0] == len(network.biases[str(index)])
                 ):
                     pairs.append((index, following))
                 break

@@ -25,7 +25,8 @@ from mcu.int8.fixed_point import (
     rescale,
     rounding_shift,
 )
-from mcu.int8.model import Int8Model, QOp, QTensor
+from mcu.int8.lookup import TABLES, table_of
+from mcu.int8.model import Int8Model, QOp, QTensor, groups_of
 from mcu.int8.requantiser import EXACT_FLOAT32, Requantiser
 
 _BATCH_ELEMENTS = 1 << 20
@@ -138,10 +139,10 @@ def _convolution(model: Int8Model, op: QOp) -> Step:
     bound = np.abs(weights.reshape(len(bias), -1).astype(np.int64)).sum(1) * _spread(source) + np.abs(bias)
     reals = np.float64(np.float32(source.scale)) * op.weight_scales.astype(np.float64) / np.float32(target.scale)
     requantise = Requantiser(reals.astype(np.float64), bound, *_limits(op, target))
-    groups = source.shape[3] if depthwise else 1
+    groups = source.shape[3] if depthwise else groups_of(model, op)
     (top, bottom), (left, right) = op.padding
     symmetric = (top, left) if (top, left) == (bottom, right) else (0, 0)
-    parts = _exact_parts(weights, _spread(source)) if requantise.sums is torch.float64 and not depthwise else []
+    parts = _exact_parts(weights, _spread(source)) if requantise.sums is torch.float64 and groups == 1 else []
     whole = None if parts else _to_kernel(weights, requantise.sums)
     kernels = [_to_kernel(weights[:, part], torch.float32) for part in parts]
     offset = torch.from_numpy(bias).to(requantise.sums)
@@ -251,6 +252,29 @@ def _relu(model: Int8Model, op: QOp) -> Step:
     return lambda x: _gather(lookup, (x + (128 + source.zero_point)).to(torch.int32))
 
 
+def _lookup(model: Int8Model, op: QOp) -> Step:
+    """Any function of a code by itself."""
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    table = table_of(op.kind, source, target, op.alpha) - target.zero_point
+    lookup = torch.from_numpy(table.astype(np.float32))
+    return lambda x: _gather(lookup, (x + (128 + source.zero_point)).to(torch.int32))
+
+
+def _multiply(model: Int8Model, op: QOp) -> Step:
+    """A product, of equal shapes or of a map and one value for each of its channels; rescaled exactly."""
+    left, right, target = (model.tensors[i] for i in (*op.inputs, op.output))
+    real = float(np.float32(left.scale) * np.float32(right.scale) / np.float32(target.scale))
+    multiplier, shift = quantise_multiplier(real)
+    low, high = _limits(op, target)
+
+    def step(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        products = (a * b).numpy().astype(np.int64)  # below 2**16: exact in float32
+        codes = np.clip(rescale(products, multiplier, shift), low, high)
+        return torch.from_numpy(codes.astype(np.float32))
+
+    return step
+
+
 def _max_pool(model: Int8Model, op: QOp) -> Step:
     low, high = _limits(op, model.tensors[op.output])
 
@@ -341,4 +365,6 @@ _RULES: dict[Kind, Callable[[Int8Model, QOp], Step]] = {
     Kind.RESHAPE: _reshape,
     Kind.RELU: _relu,
     Kind.SOFTMAX: _softmax,
+    Kind.MUL: _multiply,
+    **dict.fromkeys(TABLES, _lookup),
 }

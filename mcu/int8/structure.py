@@ -7,16 +7,18 @@ The pruning job resizes one ``Structure`` thousands of times (``with_channels``)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mcu.graph.graph import Graph
 from mcu.graph.kinds import Activation, Kind
-from mcu.int8.model import Int8Model, QOp
+from mcu.int8.model import Int8Model, QOp, groups_of
 
 CONVOLUTIONS = frozenset({Kind.CONV, Kind.DEPTHWISE, Kind.DENSE})
 SAME_QUANTISATION = frozenset({Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.CONCAT, Kind.RESHAPE})
 """Kinds whose kernels copy or average codes, so that output and inputs must share scale and zero point."""
+
+_NOT_NEGATIVE = frozenset({Kind.RELU, Kind.SOFTMAX, Kind.LOGISTIC})
 
 Pair = tuple[int, int]
 Shape = tuple[int, ...]
@@ -36,6 +38,8 @@ class OpForm:
     activation: Activation = Activation.NONE
     bias: bool = True
     source: int = -1
+    alpha: float = 0.0
+    groups: int = 1
 
     @property
     def padded(self) -> bool:
@@ -91,7 +95,7 @@ class Structure:
                     parent[high] = low
         signed = {find(self.input)}
         for op in self.ops:
-            rectified = op.activation is not Activation.NONE or op.kind in (Kind.RELU, Kind.SOFTMAX)
+            rectified = op.activation is not Activation.NONE or op.kind in _NOT_NEGATIVE
             if op.kind not in SAME_QUANTISATION and not rectified:
                 signed.add(find(op.output))
         roots = tuple(find(tensor) for tensor in range(len(self.shapes)))
@@ -108,7 +112,7 @@ class Structure:
             return (outer, total)
         if op.kind is Kind.DEPTHWISE:
             return (1, *op.kernel, outer)
-        return (outer, *op.kernel, inner[-1])
+        return (outer, *op.kernel, inner[-1] // op.groups)
 
     def constants(self, op: OpForm) -> list[tuple[Shape, tuple[int, ...]]]:
         """Structural int32 constants an operator reads besides weights: (shape, values) each, shared when equal."""
@@ -139,7 +143,7 @@ def form_of(op: QOp, source: int = -1) -> OpForm:
     """An operator without its numbers."""
     return OpForm(
         op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation,
-        op.bias is not None, source,
+        op.bias is not None, source, op.alpha,
     )  # fmt: skip
 
 
@@ -147,7 +151,7 @@ def structure_of(model: Int8Model) -> Structure:
     """The structure of a finished model; every tensor is its own channel source."""
     return Structure(
         tuple(tensor.shape for tensor in model.tensors),
-        tuple(form_of(op, index) for index, op in enumerate(model.ops)),
+        tuple(replace(form_of(op, index), groups=groups_of(model, op)) for index, op in enumerate(model.ops)),
         model.input,
         model.output,
         tuple(range(len(model.tensors))),
@@ -165,7 +169,7 @@ def structure_of_graph(graph: Graph) -> Structure:
         tuple(
             OpForm(
                 op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation,
-                source=index,
+                source=index, alpha=op.alpha, groups=op.groups,
             )
             for index, op in enumerate(graph.ops)
         ),

@@ -34,8 +34,6 @@ _ADVICE = {
     "QUANTIZE": "convert with int8 input",
     "DEQUANTIZE": "convert with int8 output",
     "CUSTOM": "use builtin operators",
-    "TANH": "use RELU",
-    "LOGISTIC": "use RELU, or SOFTMAX at the end",
 }
 _LARGEST_TENSOR = 1 << 28
 _COPYING = (Kind.CONCAT, Kind.PAD, Kind.RESHAPE, Kind.MAX_POOL, Kind.AVG_POOL)
@@ -247,7 +245,7 @@ class _Reader:
             self._refuse(f"operator {named} (output '{self._name(outputs[0])}') is not supported: {advice}")
         kind = _KIND_OF_CODE[code]
         given: dict[str, Any] = {"kind": kind, "name": name}
-        operands = inputs if kind in (Kind.ADD, Kind.CONCAT) else inputs[:1]
+        operands = inputs if kind in (Kind.ADD, Kind.MUL, Kind.CONCAT) else inputs[:1]
         given["inputs"] = tuple(self._activation(index) for index in operands)
         given["output"] = self._activation(outputs[0])
         told = view.integer(OperatorSlot.OPTIONS_TYPE, "<B") == schema.KIND_OPTIONS.get(kind)
@@ -367,11 +365,24 @@ class _Reader:
         beta = float(options.scalar(0, "<f", 0.0)) if options else 0.0
         if beta != 1.0:
             self._refuse(f"'{self._name(output)}' is a SOFTMAX with beta {beta:g}; allowed is 1")
+        return self._with_scale("SOFTMAX", output, 1 / 256, -128)
+
+    def leaky(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        return {"alpha": float(options.scalar(0, "<f", 0.0)) if options else 0.0}
+
+    def logistic(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        return self._with_scale("LOGISTIC", output, 1 / 256, -128)
+
+    def tanh(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        return self._with_scale("TANH", output, 1 / 128, 0)
+
+    def _with_scale(self, named: str, output: int, scale: float, zero_point: int) -> dict[str, Any]:
+        """Kernels that write one quantisation whatever the file says."""
         tensor = self.tensors[self._activation(output)]
-        if (tensor.scale, tensor.zero_point) != (1 / 256, -128):
+        if (tensor.scale, tensor.zero_point) != (scale, zero_point):
             self._refuse(
-                f"'{self._name(output)}' is a SOFTMAX with scale {tensor.scale:g}, zero point {tensor.zero_point}; "
-                "allowed are 1/256 and -128"
+                f"'{self._name(output)}' is a {named} with scale {tensor.scale:g}, zero point {tensor.zero_point}; "
+                f"allowed are 1/{1 / scale:g} and {zero_point}"
             )
         return {}
 
@@ -409,7 +420,8 @@ class _Reader:
             return f"is a {op.kind} of {given}, which do not fit together"
         channels, wanted = shapes[0][-1], op.weights.shape[-1]
         if op.kind is Kind.CONV and channels % wanted == 0:
-            return f"is a convolution in {channels // wanted} groups; allowed is 1, or a DEPTHWISE_CONV_2D"
+            made = op.weights.shape[0]
+            return f"is a convolution in {channels // wanted} groups, which do not divide its {made} outputs"
         return f"has weights of shape {op.weights.shape}, which do not fit its input {given}"
 
 
@@ -426,5 +438,10 @@ _RULES: dict[Kind, Callable[[_Reader, list[int], int, TableView | None], dict[st
     Kind.RELU: _Reader.relu,
     Kind.RESHAPE: _Reader.nothing,
     Kind.SOFTMAX: _Reader.softmax,
+    Kind.LOGISTIC: _Reader.logistic,
+    Kind.TANH: _Reader.tanh,
+    Kind.HARD_SWISH: _Reader.nothing,
+    Kind.LEAKY_RELU: _Reader.leaky,
+    Kind.MUL: _Reader.add,
 }
 _NAMES = {schema.OPERATOR_NAMES[code] for code in _KIND_OF_CODE}

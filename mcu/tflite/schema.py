@@ -5,6 +5,7 @@ With them a .tflite file needs no generated schema module, so export works where
 
 from __future__ import annotations
 
+import struct
 from enum import IntEnum
 
 from mcu.graph.kinds import Activation, Kind
@@ -35,6 +36,11 @@ KIND_CODE = {
     Kind.SOFTMAX: 25,
     Kind.PAD: 34,
     Kind.MEAN: 40,
+    Kind.LOGISTIC: 14,
+    Kind.MUL: 18,
+    Kind.TANH: 28,
+    Kind.LEAKY_RELU: 98,
+    Kind.HARD_SWISH: 117,
 }
 """Builtin operator code of each kind."""
 
@@ -51,6 +57,11 @@ KIND_VERSION = {
     Kind.SOFTMAX: 2,
     Kind.PAD: 2,
     Kind.MEAN: 2,
+    Kind.LOGISTIC: 2,
+    Kind.MUL: 2,
+    Kind.TANH: 2,
+    Kind.LEAKY_RELU: 2,
+    Kind.HARD_SWISH: 1,
 }
 """Operator version that first accepts int8 tensors (per-channel weights for convolutions)."""
 
@@ -66,6 +77,8 @@ KIND_OPTIONS = {
     Kind.RESHAPE: 17,
     Kind.PAD: 22,
     Kind.MEAN: 27,
+    Kind.MUL: 21,
+    Kind.LEAKY_RELU: 75,
 }
 """Member of the BuiltinOptions union of each kind."""
 
@@ -84,6 +97,11 @@ OPERATOR_NAMES = {
     101: "ABS", 102: "SPLIT_V", 111: "ELU", 114: "QUANTIZE", 117: "HARD_SWISH", 126: "BATCH_MATMUL", 150: "GELU",
 }  # fmt: skip
 """Names of operators a foreign file may hold, so that one we cannot read is named and not numbered."""
+
+
+def float_bits(value: float) -> int:
+    """A float field as the 32-bit number it is stored as."""
+    return int(struct.unpack("<i", struct.pack("<f", value))[0])
 
 
 class ModelSlot(IntEnum):

@@ -67,7 +67,9 @@ def options_key(structure: Structure, op: OpForm) -> tuple[int, ...]:
         return (schema.KIND_OPTIONS[op.kind], padding, activation, *op.stride, multiplier, *dilation)
     if op.kind in (Kind.MAX_POOL, Kind.AVG_POOL):
         return (schema.KIND_OPTIONS[op.kind], padding, activation, *op.stride, *op.kernel)
-    if op.kind in (Kind.ADD, Kind.DENSE, Kind.CONCAT, Kind.SOFTMAX):
+    if op.kind is Kind.LEAKY_RELU:
+        return (schema.KIND_OPTIONS[op.kind], schema.float_bits(op.alpha))
+    if op.kind in (Kind.ADD, Kind.MUL, Kind.DENSE, Kind.CONCAT, Kind.SOFTMAX):
         return (schema.KIND_OPTIONS[op.kind], activation)
     if op.kind is Kind.MEAN:
         keep = len(structure.shapes[op.output]) == len(structure.shapes[op.inputs[0]])
@@ -91,7 +93,9 @@ def options_table(kind: Kind, key: tuple[int, ...]) -> Table:
         words += [(PoolSlot.FILTER_W, key[6]), (PoolSlot.FILTER_H, key[5])]
         return Table(tuple(words), ((PoolSlot.PADDING, key[1]), (PoolSlot.ACTIVATION, activation)))
     if kind is Kind.SOFTMAX:
-        return Table(((0, struct.unpack("<i", struct.pack("<f", 1.0))[0]),))  # beta
+        return Table(((0, schema.float_bits(1.0)),))  # beta
+    if kind is Kind.LEAKY_RELU:
+        return Table(((0, key[1]),))  # alpha
     if kind is Kind.CONCAT:
         return Table(((0, -1),), ((1, activation),))  # the last axis: channels
     return Table((), ((0, activation),))

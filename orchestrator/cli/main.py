@@ -32,6 +32,7 @@ def _register() -> None:
     from orchestrator.cli import (
         asking,
         catalogues,
+        checking,
         comparing,
         dashboard,
         measuring,
@@ -55,6 +56,7 @@ def _register() -> None:
         models,
         measuring,
         catalogues,
+        checking,
         setup,
     ):
         for command in module.COMMANDS:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mcu.graph.trace import trace
 from mcu.resource_model import ResourceModel
+from mcu.tracing.trace import trace
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.planned_trial import PlannedTrial
 from orchestrator.planning.preflight import refusals

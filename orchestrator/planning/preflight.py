@@ -12,6 +12,7 @@ from pruning.engine.depth import shallowest
 from pruning.engine.landing import require_reachable
 from pruning.engine.network import Structure
 from pruning.training.recipe import check_parent, check_value
+from pruning.training.rehearsal import rehearse
 from search_spaces.choices import NetworkChoice, Scalar
 from search_spaces.hyperparameters import Choices, Hyperparameter, Range
 from search_spaces.networks import build_network
@@ -93,4 +94,7 @@ def _resources(choice: NetworkChoice, task: Task) -> ResourceModel:
             raise InputError(
                 f"network.frozen: {path!r} is no layer of {choice.name}; {hint}allowed are paths of layers"
             )
-    return ResourceModel(shallowest(network, Structure(task.input_shape, choice.frozen, choice.round_to)))
+    structure = Structure(task.input_shape, choice.frozen, choice.round_to)
+    traced = structure.trace(network)
+    rehearse(traced, task.input_shape)
+    return ResourceModel(shallowest(traced.module, structure))

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mcu.budget import RESOURCES
+
 FEWEST = 10  # trials; below, the shares say nothing
 MOST = 1000  # trials looked at, evenly spread: more change little and take long
 _MOST_CHOICES = 64  # of a text; more are names of things, not settings
@@ -24,7 +26,8 @@ def importances(frame: pd.DataFrame) -> dict[str, float]:
     Args:
         frame: the trials as `orchestrator.storage.frames.trials_frame` gives them.
     """
-    trials = frame[frame["val_accuracy"].notna()]
+    bounded = frame[[f"budget_{name}" for name in RESOURCES]].notna().any(axis=1)  # not the dense network of a lineage
+    trials = frame[frame["val_accuracy"].notna() & bounded]
     if len(trials) > MOST:
         trials = trials.iloc[np.linspace(0, len(trials) - 1, MOST).astype(int)]
     names = [name for name in trials.columns if name.startswith("param.") and trials[name].notna().all()]
@@ -39,7 +42,7 @@ def importances(frame: pd.DataFrame) -> dict[str, float]:
     from optuna.importance import PedAnovaImportanceEvaluator
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    keys = ["device", "budget_flash", "budget_sram", "budget_macs"]
+    keys = ["device", *(f"budget_{name}" for name in RESOURCES)]
     ahead = trials["val_accuracy"] - trials.groupby(keys, dropna=False)["val_accuracy"].transform("median")
     study = optuna.create_study(direction="maximize")
     study.add_trials(

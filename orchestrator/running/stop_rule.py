@@ -112,7 +112,7 @@ class AsyncRungs(StopRule):
     def judge(self, number: int, spec: TrialSpec, report: EpochReport) -> bool:
         """Judge the trial at the highest level it has reached, once per level."""
         share = report.epochs_done / spec.training.epochs
-        if report.val_accuracy is None:
+        if report.val_accuracy is None or not spec.budget.bounds():  # the dense network of a lineage is nobody's rival
             return False
         own, keep = score(spec, report), 1 / self.schedule.eta
         level = sum(share >= bound for bound in self.schedule.levels) - 1

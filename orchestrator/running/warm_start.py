@@ -35,7 +35,7 @@ def warm_start(sampler: Sampler, store: Store, study: Study) -> int:
 
     Younger studies are left out, so that a study that is resumed begins with what it began with, as long as older ones
     are finished. Trials whose hyperparameters lie outside this sweep's ranges are left out, and so are those trained
-    for another number of epochs, whose best hyperparameters are others.
+    for another number of epochs, or with a lineage where this sweep has none, whose best hyperparameters are others.
     """
     task = TaskChoice.model_validate(study.sweep["task"])
     epochs = study.sweep["training"]["epochs"]
@@ -44,6 +44,8 @@ def warm_start(sampler: Sampler, store: Store, study: Study) -> int:
         if earlier.id >= study.id or earlier.simulated != study.simulated:
             continue
         if TaskChoice.model_validate(earlier.sweep["task"]) != task or earlier.sweep["training"]["epochs"] != epochs:
+            continue
+        if earlier.sweep.get("lineage") != study.sweep.get("lineage"):
             continue
         for trial in store.trials(earlier):
             if trial.state is TrialState.COMPLETE:

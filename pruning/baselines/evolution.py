@@ -11,7 +11,6 @@ from numpy.random import Generator
 
 from mcu.budget import Budget
 from mcu.errors import InputError
-from mcu.graph.trace import trace
 from mcu.resource_model import ResourceModel
 from pruning.baselines.floor import below_floor
 from pruning.baselines.uniform import narrow, uniform_widths
@@ -91,7 +90,7 @@ class Evolution(Compression):
         """Train these widths from scratch in steps ``start`` to ``end``, with a learning rate that falls once."""
         job.trainer.span = (start, end)
         if job.step == start:
-            job.replace(trace(job.problem.network(), job.problem.input_shape).module)
+            job.replace(job.problem.structure.trace(job.problem.network()).module)
             narrow(job, widths)
 
 

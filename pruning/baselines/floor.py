@@ -7,24 +7,18 @@ from torch import nn
 from mcu.budget import Budget, Resources
 from mcu.resource_model import ResourceModel
 from pruning.engine.landing import smallest
-from pruning.engine.network import Structure
 from pruning.training.problem import Infeasible, Problem
 
 
 def dense_model(problem: Problem) -> ResourceModel:
     """Resources of the problem's network as a function of its widths."""
-    return _any_width(problem).model(problem.network())
+    return problem.structure.model(problem.network())
 
 
 def used_by(network: nn.Module, problem: Problem) -> Resources:
     """What a network would use as it is."""
-    model = _any_width(problem).model(network)
+    model = problem.structure.model(network)
     return model.exact(model.dense_widths)
-
-
-def _any_width(problem: Problem) -> Structure:
-    """Without the layers that keep their channels: what is there, not what may go."""
-    return Structure(problem.input_shape, runtime=problem.runtime)
 
 
 def below_floor(problem: Problem, budget: Budget) -> Infeasible | None:

@@ -10,7 +10,8 @@ import torch
 from torch import fx, nn
 
 from mcu.budget import Budget
-from mcu.graph.trace import trace
+from mcu.graph.layers import Convolution
+from mcu.graph.places import Place
 from pruning.baselines.floor import used_by
 from pruning.engine.widths import first_fit
 from pruning.methods import Compression
@@ -36,7 +37,7 @@ class LowRank(Compression):
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:
         """Where rank 1 in every convolution is too much."""
-        dense = trace(problem.network(), problem.input_shape).module
+        dense = problem.structure.trace(problem.network()).module
         least = used_by(factorised(dense, ranks_at(dense, 0.0)), problem)
         if self._ranks(dense, problem, budget) is None:
             return Infeasible("over budget even at rank 1 in every convolution", least)
@@ -74,21 +75,32 @@ def ranks_at(module: nn.Module, fraction: float) -> dict[str, int]:
 
 
 @torch.no_grad()
-def factorised(module: nn.Module, ranks: Ranks) -> fx.GraphModule:
+def factorised(module: fx.GraphModule, ranks: Ranks) -> fx.GraphModule:
     """A copy with each named convolution as two in a row; at full rank it computes the same."""
-    network: Any = copy.deepcopy(module)
-    for path, rank in ranks.items():
-        network.set_submodule(path, _pair(network.get_submodule(path), rank))
-    return fx.symbolic_trace(network)
+    network = copy.deepcopy(module)
+    for node in list(network.graph.nodes):
+        path = str(node.target)
+        if node.op != "call_module" or path not in ranks:
+            continue
+        network.set_submodule(path, _pair(network.get_submodule(path), ranks[path]))
+        with network.graph.inserting_before(node):
+            value = node.args[0]
+            for part in (f"{path}.0", f"{path}.1"):
+                value = network.graph.call_module(part, (value,))
+                value.meta["place"] = Place(part)
+        node.replace_all_uses_with(value)
+        network.graph.erase_node(node)
+    network.recompile()
+    return network
 
 
-def _pair(layer: nn.Conv2d, rank: int) -> nn.Sequential:
+def _pair(layer: Any, rank: int) -> nn.Sequential:
     """The best approximation of a convolution by ``rank`` filters and a 1x1 convolution (Eckart and Young)."""
     left, values, right = torch.linalg.svd(layer.weight.flatten(1).double(), full_matrices=False)
     root = values[:rank].sqrt()
     shape: Any = {name: getattr(layer, name) for name in ("kernel_size", "stride", "padding", "dilation")}
-    first = nn.Conv2d(layer.in_channels, rank, **shape, bias=False)
-    second = nn.Conv2d(rank, layer.out_channels, 1, bias=layer.bias is not None)
+    first = Convolution(layer.in_channels, rank, **shape, bias=False)
+    second = Convolution(rank, layer.out_channels, 1, bias=layer.bias is not None)
     first.weight.copy_((root[:, None] * right[:rank]).view_as(first.weight))
     second.weight.copy_((left[:, :rank] * root).view_as(second.weight))
     if layer.bias is not None and second.bias is not None:

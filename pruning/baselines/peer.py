@@ -163,6 +163,8 @@ class PeerPruning(Compression):
     def _largest(self, job: Job) -> float:
         """The ratio that leaves every layer its least number of channels."""
         graph = job.network.graph
+        if not graph.groups:
+            return 0.0  # every layer is frozen
         return 1 - _least_channels(job.network.module) * len(graph.groups) / int(graph.widths.sum())
 
     def _pruned(self, job: Job, ratio: float, scope: str, gradients: Gradients) -> fx.GraphModule:

@@ -17,8 +17,9 @@ from torch import fx, nn
 from mcu.budget import Budget, Resources
 from mcu.graph.graph import Graph
 from mcu.graph.kinds import Kind
-from mcu.graph.trace import Traced
+from mcu.graph.places import is_within
 from mcu.resource_model import ResourceModel
+from mcu.tracing.trace import Traced
 from pruning.engine.landing import smallest
 from pruning.engine.network import Structure
 
@@ -66,7 +67,7 @@ def branches(traced: Traced, frozen: Iterable[str] = ()) -> list[Branch]:
             for addend, other in (addends, addends[::-1])
         }
         longest = max(own, key=lambda addend: len(own[addend]))
-        if own[longest] and not own[longest] & set(frozen):
+        if own[longest] and not any(is_within(layer, frozen) for layer in own[longest]):
             found.append(Branch((total.name, longest.name), own[longest]))
     return found
 

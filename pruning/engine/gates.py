@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from mcu.graph.graph import FIXED, Graph
+from mcu.graph.layers import Affine
 
 
 class GateBank:
@@ -46,7 +47,9 @@ class GateBank:
         self._layout()
 
     def _layout(self) -> None:
-        self.group_of = torch.repeat_interleave(torch.arange(len(self.sizes)), torch.tensor(self.sizes))
+        self.group_of = torch.repeat_interleave(
+            torch.arange(len(self.sizes)), torch.tensor(self.sizes, dtype=torch.long)
+        )
         self.starts = torch.tensor([0, *np.cumsum(self.sizes)[:-1].tolist()])
         self.ranks = self._rank()
 
@@ -219,6 +222,18 @@ class GatedNorm(Gated):
         )
 
 
+class GatedAffine(Gated):
+    """Constants by channel, gated."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scale and shift ``(N, C, ...)``."""
+        gates, layer = self.gates(), self.layer
+        if gates is None:
+            return layer(x)
+        shape = (-1, *(1,) * (x.ndim - 2))
+        return x * (layer.weight * gates).view(shape) + (layer.bias * gates).view(shape)
+
+
 class GatedLayer(Gated):
     """A convolution or dense layer without batch normalisation, its filters and bias gated."""
 
@@ -241,8 +256,9 @@ def attach(module: fx.GraphModule, graph: Graph) -> GateBank:
         path, tensor = op.norm or op.layer, graph.tensors[op.output]
         if path is None or (tensor.groups == FIXED).all():
             continue
-        kind = GatedNorm if op.norm else GatedLayer
-        wrapper = kind(module.get_submodule(path), bank, tensor.groups)
+        layer = module.get_submodule(path)
+        kind = GatedAffine if isinstance(layer, Affine) else GatedNorm if op.norm else GatedLayer
+        wrapper = kind(layer, bank, tensor.groups)
         wrapper.bind(tensor.members)
         module.set_submodule(path, wrapper)
     return bank

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 from weakref import WeakSet
 
@@ -15,9 +16,9 @@ from torch import fx, nn
 from mcu.budget import Resources
 from mcu.errors import InputError
 from mcu.graph.graph import Graph
-from mcu.graph.trace import Traced, trace
 from mcu.resource_model import ResourceModel
 from mcu.runtime import Runtime
+from mcu.tracing.trace import Traced, Tracer
 from pruning.engine import gates, surgery, widening
 from pruning.engine.rewriting import Rewriter, repoint
 
@@ -40,7 +41,11 @@ class Structure:
 
     def trace(self, network: nn.Module) -> Traced:
         """The network with its graph; its layers are shared, not copied. Errors as of ``trace``."""
-        return trace(network, self.input_shape, self.frozen, self.round_to)
+        return self._tracer(network)
+
+    @cached_property
+    def _tracer(self) -> Tracer:
+        return Tracer(self.input_shape, self.frozen, self.round_to)
 
     def model(self, network: nn.Module) -> ResourceModel:
         """Resources of the network as a function of its widths."""
@@ -105,8 +110,14 @@ class PrunableNetwork:
         return surgery.layer_tensors(self.module, self.graph)
 
     def keep(self, kept: list[np.ndarray]) -> None:
-        """Remove all but these members of each group, for real."""
+        """Remove all but these members of each group, for real.
+
+        Where all stay, no parameter is made anew: its layout in memory would be another, and so would the last bits of
+        what it computes, than in a job that was never cut off.
+        """
         before = self.graph
+        if all(np.array_equal(stay, np.arange(width)) for stay, width in zip(kept, before.widths, strict=True)):
+            return
         self.graph = surgery.shrink(self.module, before, kept, self._rewriter(self.optimizers))
         for copied in self.followers:
             surgery.shrink(copied.module, before, kept, self._rewriter(), follows=True)

@@ -81,7 +81,8 @@ def narrowed(network: FoldedNet, kept: list[np.ndarray]) -> FoldedNet:
     with torch.no_grad():
         for name, weight in copied.weights.items():
             op = graph.ops[int(name)]
-            inputs = None if op.kind is Kind.DEPTHWISE else positions[op.inputs[0]]
+            before = positions[op.inputs[0]]
+            inputs = None if op.kind is Kind.DEPTHWISE else before[: len(before) // op.groups]
             _slice(ALONE, weight, positions[op.output], inputs, None)
             _slice(ALONE, copied.biases[name], positions[op.output], None, None)
     copied.graph = _renumber(graph, positions, kept)
@@ -128,6 +129,9 @@ def resize_layer(layer: Any, before: np.ndarray, after: np.ndarray, kernel: tupl
         features = np.where(before[:, None] == NEW, NEW, before[:, None] * taps + np.arange(taps)).ravel()
         change(layer.weight, after, features, None)
         layer.in_features, layer.out_features = len(features), len(after)
+    elif layer.groups > 1 and not layer.depthwise:
+        change(layer.weight, after, before[: len(before) // layer.groups], None)
+        layer.in_channels, layer.out_channels = len(before), len(after)
     elif layer.groups > 1:
         change(layer.weight, after, None, None)
         layer.in_channels = layer.groups = len(before)

@@ -15,7 +15,6 @@ import torch
 from filelock import FileLock
 
 from mcu.budget import Budget
-from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from pruning.engine import surgery
 from pruning.training.checkpoint import read_checkpoint, remove_checkpoint, write_checkpoint
@@ -68,7 +67,7 @@ def begin(
 
 def teacher_of(problem: Problem, settings: Settings, tensors: Mapping[str, torch.Tensor]) -> FoldedNet:
     """The dense network of these weights with its batch normalisation folded: the cheapest form to ask for logits."""
-    traced = trace(problem.network(), problem.input_shape)
+    traced = problem.structure.trace(problem.network())
     surgery.fill(surgery.layer_tensors(traced.module, traced.graph), tensors)
     teacher = FoldedNet(traced.graph, traced.module).to(settings.device).requires_grad_(False).eval()
     return teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ class Problem:
         """The network a job begins with."""
         return self.ancestor.build(self.network(), self.structure) if self.ancestor else self.network()
 
-    @property
+    @cached_property
     def structure(self) -> Structure:
         """What is fixed about the network."""
         return Structure(self.input_shape, self.frozen, self.round_to, self.runtime)

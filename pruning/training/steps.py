@@ -14,7 +14,7 @@ from torch import nn
 from pruning.training.augment import augmentation
 from pruning.training.evaluation import float_accuracy, normalise
 from pruning.training.metrics import class_weights
-from pruning.training.precision import has_fast_bf16, spare_slow_layers
+from pruning.training.precision import has_fast_bf16
 from pruning.training.problem import DivergedError, Problem, Settings
 from pruning.training.recipe import Recipe
 
@@ -83,7 +83,6 @@ class Trainer:
     def set_module(self, module: nn.Module) -> None:
         """Train this network from here on, with a fresh optimiser."""
         self.module = module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        spare_slow_layers(self.module)
         self.optimizer = torch.optim.SGD(
             self.module.parameters(),
             self.recipe.learning_rate,

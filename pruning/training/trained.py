@@ -76,9 +76,9 @@ class TrainedNetwork:
             raise InputError(f"{file}: the trained network that this trial begins with is not there")
         try:
             with safe_open(file, framework="pt") as opened:
-                notes = json.loads((opened.metadata() or {})[NOTES])
+                notes = json.loads((opened.metadata() or {}).get(NOTES, "{}"))
                 tensors = {name: opened.get_tensor(name) for name in sorted(opened.keys())}
-            if notes.pop("sha256") != _digest(tensors, notes):
+            if notes.pop("sha256", None) != _digest(tensors, notes):
                 raise ValueError("its digest is another")
             removals = tuple(tuple((total, goes) for total, goes in stage) for stage in notes["removals"])
             return cls(removals, tuple(notes["widths"]), tensors)

@@ -84,9 +84,55 @@ def audio_folder(
         InputError: for no or one class, a class without recordings, or a bad option.
     """
     front_end = _front_end(features, rate, seconds, mels, coefficients, window_ms, stride_ms, low_hz, high_hz, centred)
-    samples = round(rate * seconds)
     _check(copies, noise_class, most_broken)
     folder = given_folder(NAME, data)
+    found = _found(folder, rate, round(rate * seconds), speaker, speakers, most_broken)
+    parts, classes, alone = found.mixed(copies, noise_class)
+    splits = {split: (_samples(sound, front_end), y) for split, (sound, y) in parts.items()}
+    augment = augment or ("time_shift" if front_end is None else "spec_augment")
+    citation = f"the user's recordings, {folder.name}"
+    return assemble(
+        NAME, splits, classes,
+        groups_test=alone, augment=augment, citation=citation, front_end=front_end, notes=found.notes,
+    )  # fmt: skip
+
+
+def audio_folder_source(data: str | None = None, **_: object) -> Source:
+    """What :func:`audio_folder` reads."""
+    return Source("1", (given_folder(NAME, data),))
+
+
+@dataclass(frozen=True)
+class Found:
+    """The recordings of a folder in their splits, before noise is mixed in.
+
+    Attributes:
+        parts: clips int16 ``(N, samples)`` and classes ``(N,)`` of each split.
+        names: of the files in training.
+        tracks: background noise.
+        alone: who is heard in each test clip, where nobody of them is in another split.
+    """
+
+    parts: Parts
+    classes: tuple[str, ...]
+    names: list[str]
+    tracks: list[np.ndarray]
+    alone: np.ndarray | None
+    notes: tuple[str, ...]
+
+    def mixed(self, copies: int, noise_class: bool) -> tuple[Parts, tuple[str, ...], np.ndarray | None]:
+        """Splits with noisy copies of training recordings and, if wanted, noise as a class; classes; who is heard."""
+        copies = copies or (2 if self.tracks else 1)
+        parts = self.parts | {"train": _copied(self.parts["train"], self.names, self.tracks, copies)}
+        if not (self.tracks and noise_class):
+            return parts, self.classes, self.alone
+        parts, alone = _with_noise(parts, self.tracks, len(self.classes), self.alone)
+        return parts, (*self.classes, background.FOLDER), alone
+
+
+def _found(
+    folder: Path, rate: int, samples: int, speaker: str | None, speakers: str | None, most_broken: float
+) -> Found:
     folders = class_folders(NAME, folder, aside=(background.FOLDER,))
     left_out = LeftOut(NAME, folder, "recordings")
     read = read_samples(folders, lambda path: _recording(path, rate, samples), left_out)
@@ -96,34 +142,14 @@ def audio_folder(
     who, told_who = _speakers(names, speaker, speakers, folder)
     places = _places(read, clips, who, f"task {NAME!r}: {folder}", folders.classes)
     alone = None if who is None or _shared(who, places) else who[places["test"]]
-    parts: Parts = {split: (clips[index], read.y[index]) for split, index in places.items()}
     tracks = background.noise_tracks(folder / background.FOLDER, rate, samples)
-    kept = [names[index] for index in places["train"]]
-    parts["train"] = _copied(parts["train"], kept, tracks, copies or (2 if tracks else 1))
-    classes = folders.classes
-    if tracks and noise_class:
-        parts, alone = _with_noise(parts, tracks, len(classes), alone)
-        classes = (*classes, background.FOLDER)
     notes = [*left_out.notes(), *_lengths(read.values, rate, samples), *([told_who] if told_who else [])]
     if who is not None and alone is None:
         notes.append("the folders of splits share speakers: accuracy is of known voices")
     if folders.splits:
         notes.append(f"its folders {', '.join(folders.splits)} are the splits")
-    return assemble(
-        NAME,
-        {split: (_samples(sound, front_end), y) for split, (sound, y) in parts.items()},
-        classes,
-        groups_test=alone,
-        augment=augment or ("time_shift" if front_end is None else "spec_augment"),
-        citation=f"the user's recordings, {folder.name}",
-        front_end=front_end,
-        notes=tuple(notes),
-    )
-
-
-def audio_folder_source(data: str | None = None, **_: object) -> Source:
-    """What :func:`audio_folder` reads."""
-    return Source("1", (given_folder(NAME, data),))
+    parts = {split: (clips[index], read.y[index]) for split, index in places.items()}
+    return Found(parts, folders.classes, [names[index] for index in places["train"]], tracks, alone, tuple(notes))
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,8 @@ def build_network(choice: NetworkChoice, input_shape: Shape, classes: int, seed:
     """The network in float32 on the CPU with weights drawn from ``seed``; torch's generator is left as it was.
 
     Args:
-        input_shape: channels, height, width.
+        input_shape: channels, height, width; a network of 1-D layers is given ``(N, channels, samples)`` where the
+            width is 1.
         classes: number of scores it must return.
 
     Raises:
@@ -161,16 +162,40 @@ def _initialise(network: nn.Module) -> None:
     initialise(network)
 
 
+def _run(network: nn.Module, input_shape: tuple[int, ...]) -> Any:
+    import torch
+
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return network(torch.zeros(2, *input_shape))
+
+
+def _takes_signals(network: nn.Module, input_shape: Shape) -> bool:
+    """Whether a network wants ``(N, channels, samples)``, as 1-D layers do."""
+    try:
+        _run(network, input_shape[:2])
+    except Exception:
+        return False
+    return True
+
+
+def _as_signal(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A signal as 1-D layers take it, from the columns that samples are kept as."""
+    return tuple(x.squeeze(3) if x.ndim == 4 and x.shape[3] == 1 else x for x in inputs)
+
+
 def _check_scores(network: nn.Module, name: str, input_shape: Shape, classes: int) -> None:
     """Run one batch of two zeros in evaluation mode; a wrong shape is found here, not after an hour."""
     import torch
 
     network.eval()
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            scores = network(torch.zeros(2, *input_shape))
+        scores = _run(network, input_shape)
     except Exception as error:
+        if input_shape[2:] == (1,) and _takes_signals(network, input_shape):
+            network.register_forward_pre_hook(_as_signal)
+            _check_scores(network, name, input_shape, classes)
+            return
         text = " ".join(str(error).split())
         raise InputError(
             f"network {name!r}: fails on an input of shape {tuple(input_shape)}: {type(error).__name__}: {text}"

@@ -125,6 +125,22 @@ class NetworkBuilder:
             height = width = 1
         return self.convolution(x, classes, (height, width), same=False, activation=Activation.NONE)
 
+    def table(self, x: int, kind: Kind) -> int:
+        """An activation that maps codes to codes."""
+        own = float(np.float32(self.tensors[x].scale * self.rng.uniform(0.3, 1.1))), int(self.rng.integers(-90, 90))
+        scale, zero = {Kind.LOGISTIC: (1 / 256, -128), Kind.TANH: (1 / 128, 0)}.get(kind, own)
+        self.tensors.append(QTensor(self.tensors[x].shape, scale, zero))
+        alpha = float(np.float32(self.rng.uniform(0, 0.4))) if kind is Kind.LEAKY_RELU else 0.0
+        self.ops.append(QOp(kind, (x,), len(self.tensors) - 1, alpha=alpha))
+        return len(self.tensors) - 1
+
+    def mul(self, a: int, b: int) -> int:
+        """A product, ``b`` of equal shape or one value for each channel."""
+        scale = float(np.float32(self.tensors[a].scale * self.tensors[b].scale * self.rng.uniform(20, 150)))
+        self.tensors.append(QTensor(self.tensors[a].shape, scale, int(self.rng.integers(-90, 90))))
+        self.ops.append(QOp(Kind.MUL, (a, b), len(self.tensors) - 1))
+        return len(self.tensors) - 1
+
     def model(self, x: int, y: int, metadata: dict[str, str] | None = None) -> Int8Model:
         return Int8Model(tuple(self.tensors), tuple(self.ops), x, y, metadata or {})
 
@@ -191,7 +207,7 @@ def _block(build: NetworkBuilder, x: int) -> int:
     kernel = _kernel(rng, (height, width))
     stride = tuple(int(v) for v in rng.integers(1, 3, 2))
     wide = int(rng.integers(2, 20))
-    match int(rng.integers(0, 9)):
+    match int(rng.integers(0, 12)):
         case 0:
             return build.convolution(x, wide, kernel, stride, same=bool(rng.integers(0, 2)))
         case 1:
@@ -215,5 +231,12 @@ def _block(build: NetworkBuilder, x: int) -> int:
             return build.convolution(x, wide, kernel, stride, same=False)
         case 7:
             return build.relu(x)
+        case 8:
+            return build.table(x, [Kind.LOGISTIC, Kind.TANH, Kind.HARD_SWISH, Kind.LEAKY_RELU][rng.integers(0, 4)])
+        case 9:
+            gate = build.pool(x, Kind.AVG_POOL, (height, width), (1, 1))
+            return build.mul(x, build.table(build.convolution(gate, channels, (1, 1)), Kind.LOGISTIC))
+        case 10:
+            return build.mul(x, build.table(x, Kind.TANH))
         case _:
             return build.convolution(x, wide, kernel, dilation=(2, 2), same=True)

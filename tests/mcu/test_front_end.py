@@ -15,10 +15,10 @@ from mcu.firmware.front_end import CODE_TOLERANCE, FLOAT_TOLERANCE, InputCode, w
 from mcu.firmware.front_end_run import classify_in_qemu, measure_front_end
 from mcu.firmware.toolchain import toolchain
 from mcu.front_end import Features, FrontEnd
-from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter
+from mcu.tracing.trace import trace
 from search_spaces.audio.features import features_of
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network

@@ -7,11 +7,18 @@ import pytest
 
 import mcu
 from mcu.graph.kinds import Kind
+from mcu.int8 import folded_net
+from mcu.int8.lookup import FIXED_RANGES, TABLES
+from mcu.tracing.rules import RULES
+from mcu.tracing.vocabulary import VOCABULARY
 
 FOREIGN = {Kind.DENSE, Kind.MEAN, Kind.RESHAPE, Kind.SOFTMAX}
+SOME = (TABLES, FIXED_RANGES, folded_net._FUNCTIONS, folded_net._FINEST)
+"""Tables of some operators on purpose."""
+
 WITHOUT = {
     ("mcu.resource_model", "RULES"): FOREIGN,  # networks that are pruned become none of them
-    ("mcu.tflite.schema", "KIND_OPTIONS"): {Kind.RELU},  # it has no options
+    ("mcu.tflite.schema", "KIND_OPTIONS"): {Kind.RELU, Kind.LOGISTIC, Kind.TANH, Kind.HARD_SWISH},  # without options
     ("mcu.firmware.prediction", "_PLAIN"): {Kind.DEPTHWISE, Kind.RESHAPE},  # a kernel by its shape; no kernel at all
 }
 
@@ -20,6 +27,8 @@ def tables():
     for found in pkgutil.walk_packages(mcu.__path__, "mcu."):
         for name, value in vars(importlib.import_module(found.name)).items():
             if isinstance(value, dict) and value and all(isinstance(key, Kind) for key in value):
+                if any(value is some for some in SOME):
+                    continue
                 yield pytest.param((found.name, name), set(value), id=f"{found.name}.{name}")
 
 
@@ -31,3 +40,14 @@ def test_every_table_of_operators_has_each(place, kinds):
 def test_random_models_hold_every_operator(random_model, foreign_model):
     models = [make(seed) for make in (random_model, foreign_model) for seed in range(40)]
     assert {op.kind for model in models for op in model.ops} == set(Kind)
+
+
+def test_every_operator_that_is_a_table_has_a_floating_point_function():
+    assert set(folded_net._FUNCTIONS) == set(TABLES)
+    assert set(FIXED_RANGES) <= set(TABLES)
+
+
+def test_the_page_of_operators_has_every_rule():
+    written = [rule for word in VOCABULARY for rule in word.rules]
+    assert len(written) == len(set(written))
+    assert set(written) == set(RULES)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from mcu.budget import Budget
-from mcu.graph.trace import trace
 from mcu.resource_model import ResourceModel
 from mcu.runtime import Runtime, RuntimeName
+from mcu.tracing.trace import trace
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
 

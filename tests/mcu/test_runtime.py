@@ -5,10 +5,10 @@ from mcu.budget import Budget, Resources
 from mcu.cost.deployment import write_deployment
 from mcu.errors import InputError
 from mcu.firmware import toolchain
-from mcu.graph.trace import trace
 from mcu.int8.structure import structure_of
 from mcu.resource_model import ResourceModel
 from mcu.runtime import Runtime, RuntimeName
+from mcu.tracing.trace import trace
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
 

@@ -10,7 +10,8 @@ SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "sweeps" / "chaos.
 
 
 @pytest.mark.slow
-def test_a_sweep_that_is_killed_again_and_again_ends_as_one_in_peace(tmp_path):
+@pytest.mark.parametrize("lineage", ["false", "true"])
+def test_a_sweep_that_is_killed_again_and_again_ends_as_one_in_peace(tmp_path, lineage):
     """The small edition of benchmarks/sweeps/chaos.py: supervisor, driver and a worker are killed once each."""
     pytest.importorskip("sklearn", reason="the sweep is over the digits of scikit-learn")
     spec = importlib.util.spec_from_file_location("chaos", SCRIPT)
@@ -19,7 +20,9 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_one_in_peace(tmp_path):
     chaos = importlib.util.module_from_spec(spec)
     sys.modules["chaos"] = chaos
     spec.loader.exec_module(chaos)
-    found = chaos.run_chaos(tmp_path, kills=3, trials=1, epochs=3, executor="local", seed=1)
+    settings = {"trials": 2 if lineage == "true" else 1, "epochs": 3, "lineage": lineage}
+    calm = chaos.sweep_in_peace(tmp_path, **settings)
+    found = chaos.run_chaos(calm, kills=3, seed=1, executor="local", **settings)
     assert chaos.holds(found, kills=3), found
     assert found["kills"] == {"supervisor": 1, "driver": 1, "worker": 1}
     assert found["entered by the supervisor"] >= 1

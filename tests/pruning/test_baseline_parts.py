@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 from mcu.budget import Budget, Resources
-from mcu.graph.trace import trace
+from mcu.tracing.trace import trace
 from pruning.baselines.floor import dense_model
 from pruning.baselines.low_rank import factorised, ranks_at
 from pruning.baselines.magnitude import keep_zeros, weights_of, zero_smallest
@@ -48,7 +48,8 @@ def test_zeroed_weights_stay_zero_while_the_others_train():
 
 def test_at_full_rank_a_factorised_convolution_computes_the_same():
     torch.manual_seed(0)
-    module = nn.Sequential(nn.Conv2d(6, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 4, 1, bias=False))
+    plain = nn.Sequential(nn.Conv2d(6, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 4, 1, bias=False))
+    module = trace(plain, (6, 9, 9)).module
     images = torch.randn(2, 6, 9, 9)
     whole = factorised(module, {"0": 8, "2": 4})
     torch.testing.assert_close(whole(images), module(images), atol=1e-4, rtol=1e-4)

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcu.graph.trace import trace
 from mcu.resource_model import ResourceModel
+from mcu.tracing.trace import trace
 from pruning.engine.landing import FULL, land
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network

@@ -9,11 +9,13 @@ import torch
 from mcu.budget import Budget, Resources
 from mcu.graph.graph import bundle
 from mcu.graph.kinds import Kind
-from mcu.graph.trace import trace
 from mcu.resource_model import ResourceModel
+from mcu.tracing.trace import trace
 from pruning.differentiable import DifferentiablePruning, Phases, compression
 from pruning.engine import surgery
+from pruning.engine.landing import UnreachableBudgetError
 from pruning.methods import method
+from pruning.training.problem import Infeasible
 
 BUDGET = Budget(flash=5_600, macs=200_000)
 
@@ -74,3 +76,17 @@ def test_peers_keep_frozen_layers_and_units_too(problem, settings):
     widths = [op.weights.shape[0] for op in outcome.model.ops if op.kind is Kind.CONV]
     assert widths[-2] == 24
     assert outcome.widths["stem.0"] in (4, 8)
+
+
+@pytest.mark.parametrize("name", ["differentiable", "uniform", "evolution", "l1", "low-rank"])
+def test_every_method_knows_what_limits_make_unreachable_before_it_trains(name, problem, settings):
+    limited = replace(problem, frozen=("stem", "down", "pointwise"), round_to=4)
+    dense = limited.structure.model(limited.network()).exact(np.array([], dtype=np.int64))
+    seen: list[float] = []
+    budget, report = Budget(sram=dense.sram - 16), lambda progress: bool(seen.append(progress.step)) or True
+    if name == "differentiable":
+        with pytest.raises(UnreachableBudgetError, match="smallest it can be"):
+            method(name).run(limited, budget, settings, report)
+    else:
+        assert isinstance(method(name).run(limited, budget, settings, report), Infeasible)
+    assert seen == []

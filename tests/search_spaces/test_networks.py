@@ -234,3 +234,36 @@ def test_listed_options_are_those_of_the_factory(name):
     factory = registry._load(name)
     taken = set(inspect.signature(factory).parameters) - {"input_shape", "classes"}
     assert set(describe_network(name)["options"]) == taken
+
+
+class Tcn(torch.nn.Module):
+    """Causal, dilated convolutions over time with a shortcut, as in papers: no axis beside the time."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.first = torch.nn.Conv1d(channels, 8, 5, stride=2)
+        self.norm = torch.nn.BatchNorm1d(8)
+        self.second = torch.nn.Conv1d(8, 8, 3, dilation=2)
+        self.scores = torch.nn.Linear(8, classes)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.first(x)))
+        x = torch.relu(self.second(torch.nn.functional.pad(x, (4, 0)))) + x
+        return self.scores(torch.nn.functional.max_pool1d(x, 2).mean(-1))
+
+
+def tcn(input_shape, classes):
+    return Tcn(input_shape[0], classes)
+
+
+def test_networks_of_one_dimension_take_recordings():
+    from mcu.tracing.trace import trace
+    from pruning.training.rehearsal import rehearse
+
+    network = build_network(NetworkChoice(name=f"{__name__}:tcn"), (6, 50, 1), 4, seed=0)
+    x = torch.randn(3, 6, 50, 1)
+    assert network(x).shape == network(x[..., 0]).shape == (3, 4)
+    traced = trace(network, (6, 50, 1))
+    rehearse(traced, (6, 50, 1))
+    assert [group.name for group in traced.graph.groups] == ["first"]
+    torch.testing.assert_close(traced.module.eval()(x), network.eval()(x))

@@ -128,14 +128,6 @@ def test_samples_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         write_project(model, tmp_path, samples=inputs(model), expected=np.zeros((3, 9), np.int8))
 
 
-def test_grouped_convolution_is_refused_by_name(tmp_path: Path) -> None:
-    net = RandomNet(np.random.default_rng(0))
-    net.conv(net.input(6, 6, 4), 4)
-    grouped = replace(net.ops[0], weights=net.ops[0].weights[..., :2], name="stem.conv")
-    with pytest.raises(InputError, match=r"stem\.conv.*groups of 2"):
-        write_project(replace(net.model(1), ops=(grouped,)), tmp_path)
-
-
 def test_accumulators_that_could_overflow_are_refused(tmp_path: Path) -> None:
     net = RandomNet(np.random.default_rng(0))
     net.conv(net.input(6, 6, 4), 4)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mcu.graph.schedule import least_memory_order, peak_bytes, schedule
-from mcu.graph.trace import trace
+from mcu.tracing.trace import trace
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
 

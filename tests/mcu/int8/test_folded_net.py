@@ -7,12 +7,12 @@ from torch import nn
 
 from mcu.errors import InputError
 from mcu.graph.graph import Kind
-from mcu.graph.trace import trace
 from mcu.int8.folded_net import Calibration, FoldedNet, affine, rounded, rounded_weight, weight_scales
 from mcu.int8.quantize import quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter, quantise_input
 from mcu.tflite import apart, tflm
 from mcu.tflite.writer import write_tflite
+from mcu.tracing.trace import trace
 
 
 class Branched(nn.Module):

@@ -5,7 +5,6 @@ from torch import nn
 
 from mcu.cost.arena import predict_arena
 from mcu.errors import InputError
-from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import correct_biases, equalise, quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter, dequantise
@@ -14,6 +13,7 @@ from mcu.measure import model_input
 from mcu.tflite import tflm
 from mcu.tflite.flatbuffer_size import predict_flash
 from mcu.tflite.writer import write_tflite
+from mcu.tracing.trace import trace
 
 
 def separable() -> nn.Module:

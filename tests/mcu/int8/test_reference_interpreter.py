@@ -84,7 +84,7 @@ def test_wrong_inputs_are_refused(random_model, codes):
     reference = ReferenceInterpreter(random_model(0))
     x = codes(random_model(0), 2)
     for bad in (x.astype(np.uint8), x[:, :-1]):
-        with pytest.raises(InputError, match="reference interpreter: input"):
+        with pytest.raises(InputError, match="int8 model: input"):
             reference.run(bad)
 
 

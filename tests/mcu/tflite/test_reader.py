@@ -68,7 +68,7 @@ def test_flipped_bytes_give_a_model_or_one_clear_error(flips):
 
 def test_an_unknown_operator_is_named_with_the_layer_and_what_to_do():
     schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
-    for code, name, advice in ((98, "LEAKY_RELU", "allowed are"), (6, "DEQUANTIZE", "convert with int8 output")):
+    for code, name, advice in ((111, "ELU", "allowed are"), (6, "DEQUANTIZE", "convert with int8 output")):
         message = refuse(edited(schema, lambda model, code=code: set_code(model, code)))
         assert f"operator {name} (output 'tensor 1')" in message
         assert advice in message
@@ -139,9 +139,9 @@ def convolution(kind: Kind, shape: tuple[int, ...], channels: int) -> QOp:
 MAPS = (1, 4, 4, 4)
 
 
-def test_groups_are_named():
-    model = chain(convolution(Kind.CONV, (8, 1, 1, 2), 8), shapes=(MAPS, (1, 4, 4, 8)))
-    assert "a convolution in 2 groups; allowed is 1" in refused(model)
+def test_groups_that_do_not_divide_the_outputs_are_named():
+    model = chain(convolution(Kind.CONV, (7, 1, 1, 2), 7), shapes=(MAPS, (1, 4, 4, 7)))
+    assert "a convolution in 2 groups, which do not divide its 7 outputs" in refused(model)
 
 
 def test_a_depth_multiplier_that_lies_is_refused():

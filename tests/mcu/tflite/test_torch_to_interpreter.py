@@ -7,13 +7,13 @@ from torch import nn
 from torch.nn import functional
 
 from mcu.cost.deployment import predict_deployment, write_deployment
-from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.int8.structure import structure_of_graph
 from mcu.measure import measure_model, model_input
 from mcu.tflite import tflm
+from mcu.tracing.trace import trace
 
 pytestmark = pytest.mark.skipif(not tflm.available(), reason="tflite-micro is not installed")
 

@@ -42,3 +42,9 @@ def test_few_trials_or_one_thing_that_varies_tell_nothing():
     assert importances(trials(8)) == {}
     assert importances(trials().drop(columns="param.weight_decay")) == {}
     assert importances(trials().assign(val_accuracy=np.nan)) == {}
+
+
+def test_the_dense_network_of_a_lineage_has_no_hyperparameters_and_hides_none():
+    dense = trials(2).assign(method="dense-ptq", budget_flash=None)
+    dense["param.learning_rate"] = None
+    assert set(importances(pd.concat([dense, trials()], ignore_index=True))) == {"learning_rate", "weight_decay"}

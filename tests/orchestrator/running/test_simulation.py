@@ -14,7 +14,7 @@ from orchestrator.executors.simulated import SimulatedExecutor, synthetic_trial
 from orchestrator.running.run import RunOptions, simulated, stored_sweep
 from orchestrator.storage.frames import trials_frame
 from orchestrator.storage.store import Store
-from search_spaces.sweep import SweepConfig
+from search_spaces.sweep import LineageSection, SweepConfig
 
 
 def sweep_of(trials: int, stopping: bool = False, sampler: str = "random") -> SweepConfig:
@@ -114,3 +114,16 @@ def test_simulated_studies_keep_to_themselves(tmp_path):
     assert store.equal_result(frame.loc[0, "spec_hash"]) is None
     with pytest.raises(InputError, match="do not mix"):
         run(storage, stored_sweep(study), RunOptions(executor="local"))
+
+
+def test_a_lineage_with_dying_workers_is_run_to_its_end(storage):
+    sweep = sweep_of(trials=40)
+    sweep = sweep.model_copy(update={"lineage": LineageSection(enabled=True)})
+    report, _, frame, _ = simulate(storage, sweep, workers=30, death_rate=0.2)
+    assert report.finished
+    assert set(frame["state"]) <= {"complete", "failed"}
+    heirs = frame[frame["ancestor"].notna()].set_index("number")
+    assert len(heirs) == 40
+    ended = frame.set_index("number")["finished_at"]
+    for number, row in heirs.iterrows():
+        assert ended[row["ancestor"]] <= row["started_at"], number

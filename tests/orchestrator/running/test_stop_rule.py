@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcu.budget import Budget
 from orchestrator.running.stop_rule import AsyncRungs, NeverStop, RungSchedule, score, stratum
 from orchestrator.spec import EpochReport, TrialResult
 
@@ -169,3 +170,9 @@ def test_before_the_early_level_nobody_on_the_way_is_judged_and_after_it_nobody_
     assert not rule.judge(6, make_spec(seed=6), report(0.1, 0.1, flash=over))
     verdicts(rule, make_spec, [0.9] * 6, share=0.2, flash=over)
     assert not rule.judge(5, make_spec(seed=5), report(0.3, 0.1, flash=over))
+
+
+def test_the_dense_network_of_a_lineage_is_never_judged(make_spec):
+    rule = AsyncRungs(RungSchedule(audit_share=0.0))
+    dense = make_spec().model_copy(update={"budget": Budget()})
+    assert not any(rule.judge(number, dense, report(0.5, 0.9 - 0.05 * number)) for number in range(9))

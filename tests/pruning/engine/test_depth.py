@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from mcu.budget import Budget
-from mcu.graph.trace import trace
 from mcu.resource_model import ResourceModel
+from mcu.tracing.trace import trace
 from pruning.differentiable import DifferentiablePruning
 from pruning.engine import depth
 from pruning.engine.landing import UnreachableBudgetError, smallest

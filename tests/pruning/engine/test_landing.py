@@ -6,8 +6,8 @@ import torch
 
 from mcu.budget import Budget
 from mcu.errors import InputError
-from mcu.graph.trace import trace
 from mcu.resource_model import ResourceModel
+from mcu.tracing.trace import trace
 from pruning.engine import depth, landing
 from pruning.engine.controller import WidthController
 from pruning.engine.gates import GateBank

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from mcu.errors import InputError
-from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
+from mcu.tracing.trace import trace
 from pruning.engine import gates, surgery, widening
 from pruning.engine.rewriting import Rewriter
 from search_spaces.choices import NetworkChoice

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcu.errors import InputError
-from mcu.graph.trace import trace
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from mcu.measure import model_input
 from mcu.terms import Augmentation
+from mcu.tracing.trace import trace
 from pruning.training.augment import AUGMENTATIONS as BATCH_AUGMENTATIONS
 from pruning.training.augment import augmentation
 from search_spaces.choices import NetworkChoice, TaskChoice
@@ -238,11 +238,11 @@ def test_fashion_mnist_has_the_stated_splits():
     [
         (b"", "not a whole gzip file|not an idx file"),
         (b"not gzip at all", "not a whole gzip file"),
-        (gzip.compress(b"\0\0\x08\x01" + struct.pack(">I", 240) + bytes(240))[:-9], "not a whole gzip file"),
-        (gzip.compress(b"\0\0\x0d\x01" + struct.pack(">I", 240) + bytes(240)), "not an idx file"),
-        (gzip.compress(b"\0\0\x08\x01" + struct.pack(">I", 241) + bytes(240)), "promises"),
-        (gzip.compress(b"\0\0\x08\x01" + struct.pack(">I", 239) + bytes(239)), "do not belong together"),
-        (gzip.compress(b"\0\0\x08\x01" + struct.pack(">I", 240) + b"\x0a" * 240), "labels|different samples"),
+        (gzip.compress(b"\0\0\x08\x01" + struct.pack(">I", 240) + bytes(240), mtime=0)[:-9], "not a whole gzip file"),
+        (gzip.compress(b"\0\0\x0d\x01" + struct.pack(">I", 240) + bytes(240), mtime=0), "not an idx file"),
+        (gzip.compress(b"\0\0\x08\x01" + struct.pack(">I", 241) + bytes(240), mtime=0), "promises"),
+        (gzip.compress(b"\0\0\x08\x01" + struct.pack(">I", 239) + bytes(239), mtime=0), "do not belong together"),
+        (gzip.compress(b"\0\0\x08\x01" + struct.pack(">I", 240) + b"\x0a" * 240, mtime=0), "labels|different samples"),
     ],
 )
 def test_damaged_files_are_refused(tmp_path, content, message):

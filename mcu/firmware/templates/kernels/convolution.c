@@ -78,3 +78,49 @@ void convolution(const convolution_t *layer, const int8_t *input, int8_t *output
         }
     }
 }
+
+/* One output channel of a grouped convolution at one position. */
+static int32_t grouped_sum(const convolution_t *layer, const clip_t *clip, const int8_t *input, const int8_t *weights,
+                           int32_t count)
+{
+    int32_t sum = 0;
+    for (int32_t row = clip->row; row < clip->row_end; ++row) {
+        for (int32_t column = clip->column; column < clip->column_end; ++column) {
+            const int32_t place = (row * layer->dilation_h * layer->in_w) + (column * layer->dilation_w);
+            const int8_t *x = &input[place * layer->in_c];
+            const int8_t *w = &weights[((row * layer->kernel_w) + column) * count];
+            for (int32_t i = 0; i < count; ++i) {
+                sum += (x[i] + layer->in_offset) * w[i];
+            }
+        }
+    }
+    return sum;
+}
+
+void grouped(const grouped_t *part, const int8_t *input, int8_t *output)
+{
+    const convolution_t *const layer = &part->layer;
+    const finish_t rule = finish_of(layer);
+    const int32_t count = layer->in_c / part->groups, made = layer->out_c / part->groups;
+    const int32_t size = (int32_t)layer->kernel_h * layer->kernel_w * count;
+    int8_t *out = output;
+    clip_t clip;
+    for (int32_t y = 0; y < layer->out_h; ++y) {
+        const int32_t top = (y * layer->stride_h) - layer->pad_top;
+        clip.row = first_tap(top, layer->dilation_h);
+        clip.row_end = end_tap(top, layer->dilation_h, layer->kernel_h, layer->in_h);
+        for (int32_t x = 0; x < layer->out_w; ++x) {
+            const int32_t left = (x * layer->stride_w) - layer->pad_left;
+            const int32_t origin = ((top * layer->in_w) + left) * layer->in_c;
+            clip.column = first_tap(left, layer->dilation_w);
+            clip.column_end = end_tap(left, layer->dilation_w, layer->kernel_w, layer->in_w);
+            for (int32_t channel = 0; channel < layer->out_c; ++channel) {
+                const int32_t from = (channel / made) * count;
+                const int32_t sum =
+                    grouped_sum(layer, &clip, &input[origin + from], &layer->weights[channel * size], count);
+                out[channel] = finish(&rule, channel, layer->bias[channel] + sum);
+            }
+            out = &out[layer->out_c];
+        }
+    }
+}

@@ -27,6 +27,24 @@ void relu(const rescale_t *layer, const int8_t *input, int8_t *output)
     }
 }
 
+void lookup(const lookup_t *layer, const int8_t *input, int8_t *output)
+{
+    for (int32_t i = 0; i < layer->size; ++i) {
+        output[i] = layer->table[input[i] - INT8_MIN];
+    }
+}
+
+void multiply(const multiply_t *layer, const int8_t *a, const int8_t *b, int8_t *output)
+{
+    for (int32_t start = 0; start < layer->size; start += layer->period) {
+        for (int32_t i = 0; i < layer->period; ++i) {
+            const int32_t product = (a[start + i] + layer->offset_a) * (b[i] + layer->offset_b);
+            const int32_t value = rescale(product, layer->multiplier, layer->shift) + layer->out_offset;
+            output[start + i] = (int8_t)clamp(value, layer->out_min, layer->out_max);
+        }
+    }
+}
+
 void pad(const pad_t *layer, const int8_t *input, int8_t *output)
 {
     const int32_t channels = layer->channels;

@@ -25,6 +25,12 @@ typedef struct {
     int16_t out_min, out_max;   /* the fused activation */
 } convolution_t;
 
+/* A convolution whose outputs each read one of `groups` equal parts of the input channels. */
+typedef struct {
+    convolution_t layer;        /* weights: (out_c, kernel_h, kernel_w, in_c / groups) */
+    int16_t groups;
+} grouped_t;
+
 typedef struct {
     int16_t in_h, in_w, channels;
     int16_t out_h, out_w;
@@ -79,7 +85,23 @@ typedef struct {
     int32_t classes;
 } softmax_t;
 
+typedef struct {
+    const int8_t *table;        /* output of the codes -128 .. 127 */
+    int32_t size;
+} lookup_t;
+
+/* A product; b has as many values as a, or one for each channel. */
+typedef struct {
+    int32_t size;
+    int32_t period;             /* values of b */
+    int32_t multiplier;
+    int16_t shift;
+    int16_t offset_a, offset_b, out_offset;
+    int16_t out_min, out_max;
+} multiply_t;
+
 void convolution(const convolution_t *layer, const int8_t *input, int8_t *output);
+void grouped(const grouped_t *part, const int8_t *input, int8_t *output);
 void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output);
 void depthwise_multiplied(const convolution_t *layer, const int8_t *input, int8_t *output);
 void max_pool(const pool_t *layer, const int8_t *input, int8_t *output);
@@ -89,6 +111,8 @@ void add(const add_t *layer, const int8_t *a, const int8_t *b, int8_t *output);
 void relu(const rescale_t *layer, const int8_t *input, int8_t *output);
 void pad(const pad_t *layer, const int8_t *input, int8_t *output);
 void concat(const concat_t *part, const int8_t *input, int8_t *output);
+void lookup(const lookup_t *layer, const int8_t *input, int8_t *output);
+void multiply(const multiply_t *layer, const int8_t *a, const int8_t *b, int8_t *output);
 void softmax(const softmax_t *layer, const int8_t *input, int8_t *output);
 
 #endif

@@ -1,0 +1,108 @@
+"""What a canonical network is made of besides torch's own layers: a few modules, and functions without sizes in them.
+
+Every value is an image ``(N, C, H, W)`` or, behind a dense layer, a row ``(N, C)``. No function has a number of
+channels in its arguments, so that all of them still hold when channels are gone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mcu.graph.windows import Pair
+
+FAST_KERNEL = 3
+FAST_SIZE = 3
+"""A depthwise convolution in bfloat16 has fast gradients up to this kernel and from this size of map on."""
+
+
+class Convolution(nn.Conv2d):
+    """A convolution that leaves bfloat16 where its gradients would be slow on a CPU, or never end.
+
+    On torch 2.13's oneDNN the gradients of a depthwise convolution with stride 2, a kernel above 3x3 or a map of two
+    pixels take 10 to 80 times as long in bfloat16 as in float32 (96 channels, 28 x 28, stride 2: 149 ms and 26 ms), and
+    those of a 1 x 16 kernel do not end. The guard is part of the arithmetic, as gates call that and not the layer.
+
+    Attributes:
+        depthwise: whether each input channel has outputs of its own; else ``groups`` are parts that keep one size.
+    """
+
+    def __init__(self, *sizes: Any, **settings: Any) -> None:
+        super().__init__(*sizes, **settings)
+        self.depthwise = 1 < self.groups == self.in_channels
+
+    def _conv_forward(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        if self.groups == 1 or x.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or self._is_fast(x):
+            return super()._conv_forward(x, weight, bias)
+        with torch.autocast("cpu", enabled=False):
+            return super()._conv_forward(x.float(), weight.float(), None if bias is None else bias.float())
+
+    def _is_fast(self, x: torch.Tensor) -> bool:
+        return max(self.stride) == 1 and max(self.kernel_size) <= FAST_KERNEL and min(x.shape[-2:]) >= FAST_SIZE
+
+
+class Affine(nn.BatchNorm2d):
+    """``x * weight + bias`` by channel: constants that a network multiplies by and adds.
+
+    Batch normalisation whose statistics stay at 0 and 1, so that all that is done to its channels is done to these.
+    """
+
+    def __init__(self, weight: nn.Parameter, bias: nn.Parameter) -> None:
+        super().__init__(len(weight), eps=0.0, affine=False, device=weight.device, dtype=weight.dtype)
+        self.affine, self.weight, self.bias = True, weight, bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scale and shift ``(N, C, ...)``."""
+        shape = (-1, *(1,) * (x.ndim - 2))
+        return x * self.weight.view(shape) + self.bias.view(shape)
+
+
+def as_image(x: torch.Tensor) -> torch.Tensor:
+    """``(N, C)`` or ``(N, C, L)`` as ``(N, C, L, 1)``."""
+    return x.reshape(*x.shape, *(1,) * (4 - x.ndim))
+
+
+def as_row(x: torch.Tensor) -> torch.Tensor:
+    """``(N, C, H, W)`` as ``(N, C * H * W)``."""
+    return x.flatten(1)
+
+
+def pad(x: torch.Tensor, padding: tuple[Pair, Pair]) -> torch.Tensor:
+    """Zeros around ``(N, C, H, W)``: ``((top, bottom), (left, right))``."""
+    return _padded(x, padding, 0.0)
+
+
+def max_pool(x: torch.Tensor, kernel: Pair, stride: Pair, padding: tuple[Pair, Pair]) -> torch.Tensor:
+    """The largest of the values of a window that lie inside the image."""
+    return F.max_pool2d(_padded(x, padding, -torch.inf), kernel, stride)
+
+
+def average_pool(x: torch.Tensor, kernel: Pair, stride: Pair, padding: tuple[Pair, Pair]) -> torch.Tensor:
+    """The mean of the values of a window that lie inside the image."""
+    if not any(padding[0] + padding[1]):
+        return F.avg_pool2d(x, kernel, stride)
+    inside = F.avg_pool2d(_padded(torch.ones_like(x[:1, :1]), padding, 0.0), kernel, stride, divisor_override=1)
+    return F.avg_pool2d(_padded(x, padding, 0.0), kernel, stride, divisor_override=1) / inside
+
+
+def global_max_pool(x: torch.Tensor) -> torch.Tensor:
+    """The largest value of each map; ``(N, C, 1, 1)``."""
+    return x.amax((2, 3), keepdim=True)
+
+
+def global_average_pool(x: torch.Tensor) -> torch.Tensor:
+    """The mean of each map; ``(N, C, 1, 1)``."""
+    return x.mean((2, 3), keepdim=True)
+
+
+def concatenate(parts: Any) -> torch.Tensor:
+    """Channels side by side."""
+    return torch.cat(list(parts), 1)
+
+
+def _padded(x: torch.Tensor, padding: tuple[Pair, Pair], value: float) -> torch.Tensor:
+    (top, bottom), (left, right) = padding
+    return F.pad(x, (left, right, top, bottom), value=value) if top or bottom or left or right else x

@@ -1,0 +1,1 @@
+"""From a torch module to a graph of operators: capture, canonical layers, lowering, proof."""

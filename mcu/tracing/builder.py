@@ -1,0 +1,406 @@
+"""From ATen operators to a canonical network: an fx graph of plain layers that training can change.
+
+Rules say what each operator means (``rules.py``); the builder keeps, for every tensor of the captured module, the image
+it is a view of. Layers are torch's own and hold the module's parameters, so dropout and batch normalisation follow
+``train()`` and ``eval()``, and layers can lose channels: nothing in the new graph has a size baked in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import fx, nn
+
+from mcu.errors import InputError
+from mcu.graph import layers
+from mcu.graph.places import Place, refuse, source_of
+from mcu.tracing.capture import Captured, arguments
+from mcu.tracing.layout import Axis, Layout, channel_order, flattened, plain
+from mcu.tracing.refusals import reason
+
+
+@dataclass(frozen=True)
+class Image:
+    """A tensor of the captured module, as a view of an image of the canonical network.
+
+    Attributes:
+        node: yields the image, ``(N, C, H, W)``, or ``(N, C)`` if ``row``.
+        sizes: batch, channels, height, width of the image.
+        layout: how the tensor's dimensions lie on the image's axes.
+    """
+
+    node: fx.Node
+    sizes: tuple[int, int, int, int]
+    layout: Layout
+    row: bool = False
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A tensor that does not depend on the data; ``name`` if it is a parameter or buffer as it stands."""
+
+    tensor: torch.Tensor
+    name: str = ""
+
+
+_WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
+
+_FREE = (layers.as_image, layers.as_row, layers.pad)
+"""Functions that are no operators, or part of the one behind them: they take no path of their own."""
+
+Value = Image | Constant | tuple[Any, ...]
+Rule = Callable[["Builder", fx.Node, dict[str, Any]], Value]
+
+
+class Builder:
+    """Walks the captured graph once.
+
+    Attributes:
+        captured: what is rebuilt.
+        notes: sentences about what the canonical network leaves out.
+        finish: what is applied to the scores in the captured module and not in the canonical one.
+        owner: by name of a parameter, the module it belongs to.
+    """
+
+    def __init__(self, captured: Captured, tensors: Mapping[str, torch.Tensor] | None = None) -> None:
+        self.captured = captured
+        self.tensors = captured.tensors if tensors is None else tensors
+        self.root, self.graph = nn.Module(), fx.Graph()
+        self.values: dict[fx.Node, Value] = {}
+        self.aliases: dict[fx.Node, fx.Node] = {}
+        self.order = {node: position for position, node in enumerate(captured.graph.nodes)}
+        self.paths: set[str] = set()
+        self.claimed: dict[int, str] = {}
+        self.notes: list[str] = []
+        self.finish: Callable[[torch.Tensor], torch.Tensor] | None = None
+        self.owner = dict(captured.module.named_modules(remove_duplicate=False))
+        self.present = captured.input
+        self.dtype = next((t.dtype for t in self.tensors.values() if t.is_floating_point()), torch.float32)
+        self.device = next(iter(captured.module.parameters()), torch.zeros(())).device
+
+    def build(self, rules: Mapping[str, Rule]) -> fx.GraphModule:
+        """The canonical network."""
+        for node in self.captured.graph.nodes:
+            self.present = node
+            if node.op == "placeholder":
+                self._placeholder(node)
+            elif node.op == "call_function":
+                self.values[node] = self._call(node, rules)
+                self._check(node)
+        (output,) = self.captured.outputs
+        self.graph.output(self._scores(output))
+        network = fx.GraphModule(self.root, self.graph)
+        network.graph.eliminate_dead_code()
+        network.delete_all_unused_submodules()
+        network.recompile()
+        network.meta["canonical"] = True
+        return network
+
+    # --- the walk ------------------------------------------------------------------------------------------
+
+    def _placeholder(self, node: fx.Node) -> None:
+        if node is self.captured.input:
+            shape = tuple(node.meta["val"].shape)
+            if not 2 <= len(shape) <= 4:
+                raise InputError(f"network: an input of shape {shape[1:]}; allowed are (C,), (C, L) and (C, H, W)")
+            sizes = cast(tuple[int, int, int, int], (*shape, *(1,) * (4 - len(shape))))
+            entry = self.graph.placeholder("x")
+            entry.meta |= {"place": Place("input"), "aten": node.name}
+            image = Image(entry, sizes, plain(sizes, len(shape)), row=len(shape) == 2)
+            if len(shape) == 3:
+                image = replace(image, node=self._node(layers.as_image, (entry,)))
+            self.values[node] = image
+        elif node.name in self.captured.names:
+            name = self.captured.names[node.name]
+            self.values[node] = Constant(self.tensors[name], name)
+
+    def _call(self, node: fx.Node, rules: Mapping[str, Rule]) -> Value:
+        if getattr(node.target, "__name__", "") == "getitem":
+            source, index = node.args
+            self.aliases[node] = self._root(cast(fx.Node, source))
+            return cast(Value, cast(tuple[Any, ...], self.values[cast(fx.Node, source)])[cast(int, index)])
+        operator = node.target
+        if not isinstance(operator, torch._ops.OpOverload):
+            return cast(Value, self.refuse(f"{operator} is not an operator on tensors"))
+        given = {name: self._value_of(value) for name, value in arguments(node).items()}
+        if not any(isinstance(value, Image) for value in _leaves(given)):
+            return self._evaluated(node)
+        name = str(operator.overloadpacket).removeprefix("aten.")
+        rule = rules.get(name)
+        base = name.removesuffix("_")
+        if rule is None and name.endswith("_") and base in rules:
+            return self._in_place(node, rules[base], given)
+        if rule is None:
+            return cast(Value, unknown(self, name))
+        value = rule(self, node, given)
+        if operator.is_view or _is_same(value, given):
+            self.aliases[node] = self._root(node.all_input_nodes[0])
+        return value
+
+    def _value_of(self, given: Any) -> Any:
+        if isinstance(given, fx.Node):
+            return self.values[given]
+        if isinstance(given, list | tuple):
+            return [self._value_of(part) for part in given]
+        return given
+
+    def _evaluated(self, node: fx.Node) -> Value:
+        """Computed now, from parameters and constants alone."""
+
+        def real(given: fx.Node) -> torch.Tensor:
+            tensor = cast(Constant, self.values[given]).tensor
+            return tensor.clone() if str(node.target.overloadpacket).endswith("_") else tensor  # type: ignore[union-attr]
+
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), real)
+        with torch.no_grad():
+            result = cast(Any, node.target)(*args, **kwargs)
+        if isinstance(result, tuple | list):
+            return tuple(Constant(part) for part in result)
+        return Constant(result)
+
+    def _in_place(self, node: fx.Node, rule: Rule, given: dict[str, Any]) -> Value:
+        """What an in-place form changes is changed for everything that reads it, or a view of it, later."""
+        changed = node.all_input_nodes[0]
+        before, root = self.values[changed], self._root(changed)
+        value = rule(self, node, given)
+        self.aliases[node] = root
+        for other in [root, *(n for n, r in self.aliases.items() if r is root)]:
+            present = self.values.get(other)
+            if other is node or present is None:
+                continue
+            if isinstance(present, Image) and isinstance(before, Image) and isinstance(value, Image):
+                same = present.node is before.node and value.sizes == before.sizes and value.layout == before.layout
+                if same and other is not node:
+                    self.values[other] = replace(present, node=value.node, row=value.row)
+                    continue
+            if any(self.order[user] > self.order[node] for user in other.users):
+                self.refuse(
+                    "an in-place operation on a part of a tensor that is read again", "write it without in-place forms"
+                )
+        return value
+
+    def _root(self, node: fx.Node) -> fx.Node:
+        return self.aliases.get(node, node)
+
+    def _check(self, node: fx.Node) -> None:
+        """A rule must say of every dimension what it is: nothing passes that has another shape than in torch."""
+        value, seen = self.values[node], node.meta.get("val")
+        if "expand" in str(node.target):
+            return  # its reader says what it makes of it
+        if isinstance(value, Image) and isinstance(seen, torch.Tensor):
+            shape = tuple(_product(piece.size for piece in dimension) for dimension in value.layout)
+            if shape != tuple(seen.shape):
+                self.refuse(f"a tensor of shape {tuple(seen.shape[1:])} that is not understood here")
+
+    def _scores(self, output: fx.Node) -> fx.Node:
+        self.present, value = output, self.values[output]
+        if not isinstance(value, Image):
+            raise InputError("network: what it returns does not depend on its input")
+        _, channels, height, width = value.sizes
+        if value.layout == flattened(value.sizes) and (height, width) != (1, 1):
+            self.refuse(
+                f"the scores are a flattened map of {channels} x {height} x {width}",
+                "end in a dense layer, or in a global pool and one channel per class",
+            )
+        image = self.image(value)
+        return image.node if image.row or len(value.layout) == 4 else self.row(image).node
+
+    # --- what rules use ------------------------------------------------------------------------------------
+
+    def note(self, sentence: str) -> None:
+        """Say once what the canonical network does otherwise."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def refuse(self, what: str, instead: str = "") -> Any:
+        """Refuse the network at the operator in hand.
+
+        Raises:
+            InputError: naming its path and line.
+        """
+        refuse(self.place(), what, instead)
+
+    def place(self, path: str | None = None) -> Place:
+        """Path and source line of the operator in hand."""
+        return Place(self.path() if path is None else path, *source_of(self.present.meta.get("stack_trace")))
+
+    def path(self) -> str:
+        """The module that calls the operator in hand; with the operator's name where that module does more."""
+        stack = list((self.present.meta.get("nn_module_stack") or {}).values())
+        path = str(stack[-1][0]) if stack else ""
+        owner = self.owner.get(path)
+        if path and owner is not None and not any(True for _ in owner.children()) and _is_torchs(owner):
+            return path
+        name = str(getattr(self.present.target, "overloadpacket", self.present.name)).removeprefix("aten.")
+        return f"{path}.{name.strip('_')}" if path else name.strip("_")
+
+    def owner_path(self) -> str:
+        """The module that calls the operator in hand."""
+        stack = list((self.present.meta.get("nn_module_stack") or {}).values())
+        return str(stack[-1][0]) if stack else ""
+
+    def unique(self, path: str) -> str:
+        """The path, numbered if it has been used."""
+        found, count = path, 1
+        while found in self.paths:
+            count += 1
+            found = f"{path}_{count}"
+        self.paths.add(found)
+        return found
+
+    def _node(self, function: Callable[..., Any], args: tuple[Any, ...]) -> fx.Node:
+        node = self.graph.call_function(function, args)
+        path = self.path() if function in _FREE else self.unique(self.path())
+        node.meta |= {"place": self.place(path), "aten": self.present.name}
+        return node
+
+    def call(
+        self, function: Callable[..., Any], like: Image, *args: Any, sizes: tuple[int, int, int, int] | None = None
+    ) -> Image:
+        """Apply a function to an image; the layout stays, of an image of other ``sizes`` the plain one of its rank."""
+        node = self._node(function, (like.node, *args))
+        if sizes is None:
+            return replace(like, node=node)
+        return Image(node, sizes, plain(sizes, len(like.layout)))
+
+    def layer(self, path: str, module: nn.Module, like: Image, sizes: tuple[int, int, int, int] | None = None) -> Image:
+        """Apply a layer to an image; as ``call``."""
+        self._add(path, module)
+        node = self.graph.call_module(path, (like.node,))
+        node.meta |= {"place": self.place(path), "aten": self.present.name}
+        if sizes is None:
+            return replace(like, node=node)
+        return Image(node, sizes, plain(sizes, len(like.layout)), row=like.row)
+
+    def _add(self, path: str, module: nn.Module) -> None:
+        self.paths.add(path)
+        *parents, last = path.split(".")
+        inside = self.root
+        for name in parents:
+            if name not in inside._modules:
+                inside.add_module(name, nn.Module())
+            inside = cast(nn.Module, inside._modules[name])
+        there = inside._modules.get(last)
+        for name, child in list(there._modules.items()) if there is not None else []:
+            module.add_module(name, child)  # a layer with layers below its path
+        inside.add_module(last, module)
+
+    def layer_path(self, weight: Constant) -> str:
+        """The path of the layer in hand: its module, if that is a plain layer, else the place of its weights.
+
+        Raises:
+            InputError: where the weights serve another layer already.
+        """
+        key = id(self.tensors[weight.name]) if weight.name else id(weight.tensor)
+        if key in self.claimed:
+            self.refuse(
+                f"its weights are used twice, by '{self.claimed[key]}' too",
+                "allowed is one use of each layer with weights",
+            )
+        stem, _, kind = weight.name.rpartition(".")
+        called = self.owner_path()
+        if not weight.name:
+            path = called if isinstance(self.owner.get(called), _WEIGHTED) else self.path()
+            self.note(f"the weights of '{called}' are computed from others; they train as plain weights")
+        elif getattr(self.owner.get(called), "weight", None) is self.captured.tensors[weight.name]:
+            path = called
+        elif kind == "weight" and not any(True for _ in self.owner[stem].children()):
+            path = stem
+        else:
+            path = weight.name
+        path = self.unique(path or "layer")
+        self.claimed[key] = path
+        return path
+
+    def image(self, value: Any, what: str = "this operation") -> Image:
+        """The value as ``(N, C)``, ``(N, C, L)`` or ``(N, C, H, W)``, whichever rank it has."""
+        if not isinstance(value, Image):
+            self.refuse(f"{what} on a constant", "give it a tensor that depends on the input")
+        order = channel_order(value.layout, value.sizes)
+        if order is None:
+            self.refuse(
+                f"{what} reads dimensions that are not batch, channels, height and width in this order",
+                "leave out the view or permute before it",
+            )
+        if order != list(range(value.sizes[1])):
+            self.refuse("channels in another order than they were written", "leave out the shuffle")
+        return cast(Image, value)
+
+    def row(self, image: Image) -> Image:
+        """An image flattened to ``(N, C * H * W)``, in torch's order."""
+        if image.row:
+            return image
+        batch, channels, height, width = image.sizes
+        sizes = (batch, channels * height * width, 1, 1)
+        return Image(self._node(layers.as_row, (image.node,)), sizes, plain(sizes, 2), row=True)
+
+    def map(self, image: Image) -> Image:
+        """A row as ``(N, C, 1, 1)``."""
+        return replace(image, node=self._node(layers.as_image, (image.node,)), row=False) if image.row else image
+
+    def parameter(self, constant: Constant | None, shape: Sequence[int] | None = None) -> nn.Parameter | None:
+        """A parameter of the module itself, or a new one where it has another shape or is computed."""
+        if constant is None:
+            return None
+        tensor = constant.tensor
+        if isinstance(tensor, nn.Parameter) and (shape is None or tuple(tensor.shape) == tuple(shape)):
+            return tensor
+        source = self.captured.tensors.get(constant.name, tensor)
+        trained = source.requires_grad or not constant.name
+        return nn.Parameter(tensor.detach().reshape(tuple(shape or tensor.shape)), requires_grad=trained)
+
+    def is_last(self) -> bool:
+        """Whether the operator in hand makes what the module returns."""
+        return set(self.present.users) <= {user for out in self.captured.outputs for user in out.users} and (
+            self.present in self.captured.outputs
+        )
+
+    def spatial(self, image: Image, values: Any, fill: int) -> tuple[int, int]:
+        """Settings of a window by height and width; those of a 1-D one stand along the signal's axis."""
+        found = [int(v) for v in values] if isinstance(values, list | tuple) else [int(values)]
+        if len(image.layout) == 4:
+            return (found[0], found[-1])
+        return (fill, found[0]) if self.signal_axis(image) is Axis.WIDTH else (found[0], fill)
+
+    def signal_axis(self, image: Image) -> Axis:
+        """The axis of the image along which a ``(N, C, L)`` lies."""
+        return image.layout[2][0].axis if image.layout[2] else Axis.HEIGHT
+
+    def sizes_of(self, image: Image, channels: int, shape: Sequence[int]) -> tuple[int, int, int, int]:
+        """Sizes of an image of this rank, given the tensor's shape."""
+        if len(shape) == 4:
+            return (image.sizes[0], channels, int(shape[2]), int(shape[3]))
+        along = self.signal_axis(image) is Axis.WIDTH
+        return (image.sizes[0], channels, 1, int(shape[2])) if along else (image.sizes[0], channels, int(shape[2]), 1)
+
+
+def unknown(builder: Builder, name: str) -> Any:
+    """Refuse an operator that has no rule."""
+    return builder.refuse(*reason(name))
+
+
+def _leaves(given: Any) -> list[Any]:
+    if isinstance(given, dict):
+        return [leaf for value in given.values() for leaf in _leaves(value)]
+    if isinstance(given, list | tuple):
+        return [leaf for value in given for leaf in _leaves(value)]
+    return [given]
+
+
+def _is_same(value: Any, given: dict[str, Any]) -> bool:
+    return any(value is leaf or (isinstance(value, Image) and isinstance(leaf, Image) and value.node is leaf.node)
+               for leaf in _leaves(given))  # fmt: skip
+
+
+def _is_torchs(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.")
+
+
+def _product(sizes: Any) -> int:
+    total = 1
+    for size in sizes:
+        total *= size
+    return total

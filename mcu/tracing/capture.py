@@ -1,0 +1,183 @@
+"""A module as a graph of ATen operators: whatever way it is written, the same few dozen operators come out.
+
+``torch.export`` runs the module once on tensors without values. In-place forms, functional and method calls, keyword
+arguments and arithmetic on shapes need no rules of their own after that. The module is captured in evaluation mode:
+what it does only while it trains (auxiliary outputs, noise, dropped paths) is not part of the network; dropout is.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import fx, nn
+from torch.export.graph_signature import InputKind, OutputKind
+
+from mcu.errors import InputError
+from mcu.graph.places import raised_at
+
+BATCH = 3
+"""Examples in the batch that is captured; no operator of a network may depend on it."""
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A module as ATen operators.
+
+    Attributes:
+        module: what was captured, without wrappers.
+        graph: placeholders, then operators in order of execution.
+        names: placeholder -> parameter, buffer or constant it stands for.
+        tensors: parameters, buffers and constants by name.
+        input: the placeholder of the data.
+        outputs: nodes that are returned.
+    """
+
+    module: nn.Module
+    graph: fx.Graph
+    names: Mapping[str, str]
+    tensors: Mapping[str, torch.Tensor]
+    input: fx.Node
+    outputs: tuple[fx.Node, ...]
+
+    def of(self, module: nn.Module) -> Captured | None:
+        """The same operators on the tensors of another module; None where that has another structure."""
+        other = unwrapped(module)
+        mine, theirs = ([(path, type(child)) for path, child in m.named_modules()] for m in (self.module, other))
+        tensors = _tensors(other)
+        if mine != theirs or _forms(tensors) != _forms(_tensors(self.module)):
+            return None
+        return replace(self, module=other, tensors={**self.tensors, **tensors})
+
+
+def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {
+        **dict(module.named_buffers(remove_duplicate=False)),
+        **dict(module.named_parameters(remove_duplicate=False)),
+    }
+
+
+def _forms(tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, torch.Size, torch.dtype]]:
+    return [(name, tensor.shape, tensor.dtype) for name, tensor in tensors.items()]
+
+
+def capture(module: nn.Module, input_shape: tuple[int, ...]) -> Captured:
+    """Capture a module in evaluation mode; it is left as it was.
+
+    Raises:
+        InputError: where the module does not take the input, decides by the data, or is wrapped beyond recognition.
+    """
+    module = unwrapped(module)
+    for name, parameter in module.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype is not torch.float32:
+            raise InputError(f"network: parameter '{name}' is {parameter.dtype}; allowed is float32: call .float()")
+    device = next(iter(module.parameters()), torch.zeros(())).device
+    example = torch.zeros(BATCH, *input_shape, device=device)
+    with evaluating(module), _quietly():
+        try:
+            program = torch.export.export(module, (example,), strict=False)
+        except Exception as error:
+            raise _refusal(module, example, error) from error
+    signature = program.graph_signature
+    names = {spec.arg.name: cast(str, spec.target) for spec in signature.input_specs if spec.target is not None}
+    tensors = {
+        **{name: t for name, t in program.constants.items() if isinstance(t, torch.Tensor)},
+        **_tensors(module),
+    }
+    data = [spec.arg.name for spec in signature.input_specs if spec.kind is InputKind.USER_INPUT]
+    nodes = {node.name: node for node in program.graph.nodes}
+    outputs = [spec.arg.name for spec in signature.output_specs if spec.kind is OutputKind.USER_OUTPUT]
+    if len(outputs) != 1 or outputs[0] not in nodes:
+        raise InputError(f"network: it returns {len(outputs)} values; allowed is one tensor of class scores")
+    return Captured(module, program.graph, names, tensors, nodes[data[0]], tuple(nodes[name] for name in outputs))
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module inside ``torch.compile`` and ``DataParallel``.
+
+    Raises:
+        InputError: for a scripted module, or a compiled one deeper inside.
+    """
+    while True:
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            module = module.module
+        elif isinstance(module, torch._dynamo.OptimizedModule):
+            module = cast(nn.Module, module._orig_mod)
+        else:
+            break
+    for path, child in module.named_modules():
+        where = f"network layer '{path}'" if path else f"network {type(module).__name__}"
+        if isinstance(child, torch.jit.ScriptModule):
+            raise InputError(f"{where} is scripted by torch.jit; give the module itself, before torch.jit")
+        if isinstance(child, torch._dynamo.OptimizedModule):
+            raise InputError(f"{where} is compiled by torch.compile; give the module itself, before torch.compile")
+    return module
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients; every part is in its own mode again afterwards."""
+    training = {child: child.training for child in module.modules()}
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for child, mode in training.items():
+            child.training = mode
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without torch's own account of what went wrong: the refusal says it."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _refusal(module: nn.Module, example: torch.Tensor, error: Exception) -> InputError:
+    """Why a module could not be captured, in a user's words."""
+    file, line, text = raised_at(error)
+    where = f"network {type(module).__name__}" + (f" ({Path(file).name}:{line})" if file else "")
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
+        return InputError(
+            f"{where}: a lazy layer without weights; run the network once on an input before it is returned"
+        )
+    if "missing a required argument" in str(error) or "required positional argument" in str(error):
+        return InputError(f"{where}: its forward takes several inputs; allowed is exactly one tensor")
+    try:
+        module(example)
+    except Exception as failure:
+        file, line, _ = raised_at(failure)
+        at = f" ({Path(file).name}:{line})" if file else ""
+        shape = tuple(example.shape[1:])
+        return InputError(f"network: an input of shape {shape} does not pass through it{at}: {first_line(failure)}")
+    if "data-dependent" in str(error) or "DataDependent" in type(error).__name__:
+        return InputError(
+            f"{where}: `{text[:80]}` decides by the values of a tensor; allowed are decisions by shapes and constants"
+        )
+    return InputError(f"{where}: torch.export cannot trace it ({first_line(error)})")
+
+
+def first_line(error: BaseException) -> str:
+    """The beginning of what an error says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def arguments(node: fx.Node) -> dict[str, Any]:
+    """The arguments of an ATen operator by the names in its schema, defaults included."""
+    schema = cast(Any, node.target)._schema.arguments
+    given = dict(zip((argument.name for argument in schema), node.args, strict=False)) | node.kwargs
+    return {argument.name: given.get(argument.name, argument.default_value) for argument in schema}

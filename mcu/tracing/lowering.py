@@ -1,0 +1,325 @@
+"""From a canonical network to operators: one rule per layer and function, folding what the exported model folds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from mcu.errors import InputError
+from mcu.graph import layers
+from mcu.graph.channels import Atoms, assign_groups
+from mcu.graph.graph import Graph, Op
+from mcu.graph.kinds import Activation, Kind
+from mcu.graph.places import is_within, place_of, refuse
+from mcu.graph.windows import NO_PADDING, Pair, own_padding, reached_padding, same_padding
+from mcu.int8.lookup import FIXED_RANGES
+
+_FUSABLE = (Kind.CONV, Kind.DEPTHWISE, Kind.ADD)
+
+
+@dataclass(frozen=True)
+class _Value:
+    """What an fx node stands for: a tensor, with zeros still to be added around it."""
+
+    tensor: int
+    padding: tuple[Pair, Pair] = NO_PADDING
+
+
+class Lowering:
+    """Walks the fx nodes once, in order, and collects operators and tensors."""
+
+    def __init__(self, module: fx.GraphModule, frozen: Collection[str]) -> None:
+        self.module = module
+        self.modules = dict(module.named_modules())
+        self.frozen = frozen
+        self.values: dict[fx.Node, _Value] = {}
+        self.ops: list[Op] = []
+        self.writers: set[int] = set()
+        self.atoms = Atoms()
+        self.tensor_atoms: list[Any] = []
+        self.shapes: list[tuple[str, int, int]] = []
+
+    def build(self) -> Graph:
+        """Visit every node and assign channel groups."""
+        first, output = -1, cast(fx.Node, None)
+        for node in self.module.graph.nodes:
+            if node.op == "placeholder":
+                first = self._input(node)
+            elif node.op == "output":
+                output = cast(fx.Node, node.args[0])
+            else:
+                self._visit(node)
+        result = self._settled(output, self.values[output])
+        self.atoms.fix(self.tensor_atoms[result])
+        tensors, groups = assign_groups(self.ops, self.tensor_atoms, self.shapes, self.atoms, self.writers)
+        return Graph(tensors, tuple(self.ops), groups, first, result)
+
+    # --- tensors -------------------------------------------------------------------------------------------
+
+    def _size(self, node: Any) -> tuple[int, int, int]:
+        channels, *rest = node.meta["shape"][1:]
+        height, width = (*rest, 1, 1)[:2]
+        return channels, height, width
+
+    def _tensor(self, name: str, height: int, width: int, atoms: Any) -> int:
+        self.shapes.append((name, height, width))
+        self.tensor_atoms.append(atoms)
+        return len(self.shapes) - 1
+
+    def _input(self, node: Any) -> int:
+        channels, height, width = self._size(node)
+        tensor = self._tensor(node.name, height, width, self.atoms.new(channels, fixed=True))
+        self.values[node] = _Value(tensor)
+        return tensor
+
+    def _spatial(self, tensor: int) -> Pair:
+        return self.shapes[tensor][1:]
+
+    def _emit(self, node: Any, op: Op, atoms: Any, *, writer: bool = False) -> None:
+        _, height, width = self._size(node)
+        tensor = self._tensor(op.name, height, width, atoms)
+        self.ops.append(replace(op, output=tensor, anchor=node.name, node=node.name))
+        if writer:
+            self.writers.add(len(self.ops) - 1)
+        self.values[node] = _Value(tensor)
+
+    def _operand(self, node: Any) -> _Value:
+        return self.values[node.args[0]]
+
+    def _settled(self, node: Any, value: _Value) -> int:
+        """The tensor itself; padding that no convolution absorbs becomes a PAD operator."""
+        return self._pad(node, value).tensor if value.padding != NO_PADDING else value.tensor
+
+    def _pad(self, node: Any, value: _Value) -> _Value:
+        (top, bottom), (left, right) = value.padding
+        height, width = self._spatial(value.tensor)
+        name = f"{self._path(node)}.pad"
+        tensor = self._tensor(name, height + top + bottom, width + left + right, self.tensor_atoms[value.tensor])
+        self.ops.append(Op(Kind.PAD, name, (value.tensor,), tensor, padding=value.padding))
+        return _Value(tensor)
+
+    def _path(self, node: Any) -> str:
+        return place_of(node).path
+
+    def _is_frozen(self, path: str) -> bool:
+        return is_within(path, self.frozen)
+
+    # --- operators -----------------------------------------------------------------------------------------
+
+    def _visit(self, node: Any) -> None:
+        if node.op == "call_module":
+            target = self.modules[str(node.target)]
+            rule = next((rule for kinds, rule in _LAYERS.items() if isinstance(target, kinds)), None)
+            if rule:
+                rule(self, node, target)
+                return
+        elif node.op == "call_function" and node.target in _FUNCTIONS:
+            _FUNCTIONS[node.target](self, node)
+            return
+        raise InputError(f"{place_of(node)}: {node.target} is no part of a canonical network")
+
+    def convolution(self, node: Any, layer: Any) -> None:
+        """Convolution, in groups or not, or depthwise convolution."""
+        path, value = str(node.target), self._operand(node)
+        kernel, stride, dilation = _pair(layer.kernel_size), _pair(layer.stride), _pair(layer.dilation)
+        depthwise = bool(layer.depthwise)
+        tensor, padding = self._window(
+            node, value, kernel, stride, dilation, own_padding(layer.padding, kernel, dilation)
+        )
+        if depthwise:
+            atoms = self.tensor_atoms[tensor].repeat(layer.out_channels // layer.in_channels)
+        else:
+            atoms = self.atoms.new(layer.out_channels)
+            self._tie_parts(self.tensor_atoms[tensor], layer.groups)
+            self._tie_parts(atoms, layer.groups)
+        if self._is_frozen(path):
+            self.atoms.fix(atoms)
+        kind = Kind.DEPTHWISE if depthwise else Kind.CONV
+        op = Op(kind, path, (tensor,), -1, kernel, stride, dilation, padding, layer=path)
+        self._emit(node, replace(op, groups=1 if depthwise else layer.groups), atoms, writer=True)
+
+    def _tie_parts(self, atoms: Any, count: int) -> None:
+        """Channels at one place in equal parts stay or go together, so that the parts keep one size."""
+        size = len(atoms) // count
+        for start in range(size, len(atoms), size):
+            self.atoms.tie(atoms[:size], atoms[start : start + size])
+
+    def _window(
+        self, node: Any, value: _Value, kernel: Pair, stride: Pair, dilation: Pair, own: tuple[Pair, Pair]
+    ) -> tuple[int, tuple[Pair, Pair]]:
+        """The tensor to read and the padding left to the operator: SAME, VALID, or a PAD operator before it."""
+        sizes = self._spatial(value.tensor)
+        total = [(a[0] + b[0], a[1] + b[1]) for a, b in zip(value.padding, own, strict=True)]
+        vertical, horizontal = zip(sizes, kernel, stride, dilation, total, strict=True)
+        reached = (reached_padding(*vertical), reached_padding(*horizontal))
+        same = (same_padding(*vertical[:4]), same_padding(*horizontal[:4]))
+        if reached in (same, NO_PADDING):
+            return value.tensor, reached
+        return self._pad(node, _Value(value.tensor, reached)).tensor, NO_PADDING
+
+    def dense(self, node: Any, layer: nn.Linear) -> None:
+        """Dense layer: a VALID convolution as large as its input."""
+        path, value = str(node.target), self._operand(node)
+        tensor = self._settled(node, value)
+        atoms = self.atoms.new(layer.out_features, fixed=self._is_frozen(path))
+        op = Op(Kind.CONV, path, (tensor,), -1, kernel=self._spatial(tensor), layer=path)
+        self._emit(node, op, atoms, writer=True)
+
+    def scale(self, node: Any, layer: Any) -> None:
+        """Batch normalisation, constants: folded into the layer before it, else a 1x1 depthwise operator."""
+        path, value, source = str(node.target), self._operand(node), node.args[0]
+        op = self.ops[-1] if self.ops else None
+        bare = op and op.layer and not op.norm and op.activation is Activation.NONE
+        if op and bare and op.node == source.name and len(source.users) == 1:
+            self.ops[-1] = replace(op, norm=path, anchor=node.name, node=node.name)
+            self.values[node] = value
+            return
+        tensor = self._settled(node, value)
+        self._emit(node, Op(Kind.DEPTHWISE, path, (tensor,), -1, norm=path), self.tensor_atoms[tensor], writer=True)
+
+    def relu(self, node: Any, activation: Activation) -> None:
+        """ReLU: fused into the operator before it when that has no other reader."""
+        value, source = self._operand(node), node.args[0]
+        position = self._producer(value.tensor)
+        if position is not None and value.padding == NO_PADDING:
+            op = self.ops[position]
+            if op.activation is activation:
+                self.values[node] = value
+                return
+            fusable = op.kind in _FUSABLE and op.activation is Activation.NONE and op.node == source.name
+            if fusable and len(source.users) == 1:
+                self.ops[position] = replace(op, activation=activation, node=node.name)
+                self.values[node] = value
+                return
+        tensor = self._settled(node, value)
+        op = Op(Kind.RELU, self._path(node), (tensor,), -1, activation=activation)
+        self._emit(node, op, self.tensor_atoms[tensor])
+
+    def _producer(self, tensor: int) -> int | None:
+        return next((i for i, op in enumerate(self.ops) if op.output == tensor), None)
+
+    def add(self, node: Any) -> None:
+        """Sum of two equal shapes: ties their channels one to one."""
+        left, right = (self._settled(node, self.values[argument]) for argument in node.args)
+        self.atoms.tie(self.tensor_atoms[left], self.tensor_atoms[right])
+        self._emit(node, Op(Kind.ADD, self._path(node), (left, right), -1), self.tensor_atoms[left])
+
+    def multiply(self, node: Any) -> None:
+        """Product of two maps, or of a map and one value for each of its channels: ties their channels."""
+        left, right = (self._settled(node, self.values[argument]) for argument in node.args)
+        self.atoms.tie(self.tensor_atoms[left], self.tensor_atoms[right])
+        if all(self._is_written_by(side, (Kind.LOGISTIC,)) for side in (left, right)):
+            self.atoms.fix(self.tensor_atoms[left])
+        self._emit(node, Op(Kind.MUL, self._path(node), (left, right), -1), self.tensor_atoms[left])
+
+    def table(self, node: Any, kind: Kind, alpha: float = 0.0) -> None:
+        """An activation that is an operator of its own."""
+        tensor = self._settled(node, self._operand(node))
+        if kind is Kind.LOGISTIC and any(user.target is not torch.mul for user in node.users):
+            self.atoms.fix(self.tensor_atoms[tensor])  # of a channel that is gone 0.5 would be left
+        op = Op(kind, self._path(node), (tensor,), -1, alpha=alpha)
+        self._emit(node, op, self.tensor_atoms[tensor])
+
+    def _is_written_by(self, tensor: int, kinds: Collection[Kind]) -> bool:
+        """Whether an operator of these kinds gives a tensor its codes, which pools and padding copy."""
+        position = self._producer(tensor)
+        if position is None:
+            return False
+        op = self.ops[position]
+        return op.kind in kinds or (op.kind in _ORDERED and any(self._is_written_by(t, kinds) for t in op.inputs))
+
+    def concat(self, node: Any) -> None:
+        """Concatenation along the channels: lays them side by side."""
+        parts = tuple(self._settled(node, self.values[argument]) for argument in node.args[0])
+        if any(self._is_written_by(part, FIXED_RANGES) for part in parts):
+            refuse(place_of(node), "cat of what a sigmoid or tanh gives", "put a convolution between them")
+        atoms = np.concatenate([self.tensor_atoms[part] for part in parts])
+        self._emit(node, Op(Kind.CONCAT, self._path(node), parts, -1), atoms)
+
+    def pool(self, node: Any, kind: Kind) -> None:
+        """A pool; padding that is not SAME becomes a PAD operator where zeros change no maximum."""
+        tensor = self._settled(node, self._operand(node))
+        kernel, stride, padding = node.args[1:]
+        sizes = self._spatial(tensor)
+        same = tuple(same_padding(*axis) for axis in zip(sizes, kernel, stride, strict=True))
+        if padding not in (NO_PADDING, same):
+            if kind is Kind.AVG_POOL or not self._is_rectified(tensor):
+                refuse(
+                    place_of(node),
+                    f"a pool of {kernel} at stride {stride} with padding {padding} on a map of {sizes}",
+                    "allowed are padding that equals TensorFlow's SAME, none, and any padding behind a ReLU (max pool)",
+                )
+            tensor, padding = self._pad(node, _Value(tensor, padding)).tensor, NO_PADDING
+        op = Op(kind, self._path(node), (tensor,), -1, kernel, stride, (1, 1), padding)
+        self._emit(node, op, self.tensor_atoms[tensor])
+
+    def _is_rectified(self, tensor: int) -> bool:
+        """Whether no value is below zero."""
+        position = self._producer(tensor)
+        if position is None:
+            return False
+        op = self.ops[position]
+        if op.activation is not Activation.NONE:
+            return True
+        return op.kind in _ORDERED and all(self._is_rectified(source) for source in op.inputs)
+
+    def global_pool(self, node: Any, kind: Kind) -> None:
+        """A pool over the whole map."""
+        tensor = self._settled(node, self._operand(node))
+        sizes = self._spatial(tensor)
+        op = Op(kind, self._path(node), (tensor,), -1, sizes, sizes)
+        self._emit(node, op, self.tensor_atoms[tensor])
+
+    def pad(self, node: Any) -> None:
+        """Zeros that the next operator may absorb."""
+        value = self._operand(node)
+        rows, columns = ((a[0] + b[0], a[1] + b[1]) for a, b in zip(value.padding, node.args[1], strict=True))
+        self.values[node] = replace(value, padding=(rows, columns))
+
+    def flatten(self, node: Any) -> None:
+        """Flattening is free: a dense layer is a convolution as large as the map."""
+        self.values[node] = _Value(self._settled(node, self._operand(node)))
+
+    def alias(self, node: Any, layer: nn.Module | None = None) -> None:
+        """What does nothing at inference."""
+        self.values[node] = self._operand(node)
+
+
+def _pair(values: Any) -> Pair:
+    return int(values[0]), int(values[1])
+
+
+_ORDERED = (Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.CONCAT)
+"""Operators whose outputs are not below zero where their inputs are not."""
+
+_LAYERS: dict[Any, Callable[..., None]] = {
+    layers.Convolution: Lowering.convolution,
+    nn.Linear: Lowering.dense,
+    (nn.BatchNorm1d, nn.BatchNorm2d, layers.Affine): Lowering.scale,
+    (nn.Dropout, nn.Dropout2d, nn.AlphaDropout): Lowering.alias,
+}
+
+_FUNCTIONS: dict[Any, Callable[[Lowering, fx.Node], None]] = {
+    F.relu: lambda b, n: b.relu(n, Activation.RELU),
+    F.relu6: lambda b, n: b.relu(n, Activation.RELU6),
+    torch.add: Lowering.add,
+    torch.mul: Lowering.multiply,
+    torch.sigmoid: lambda b, n: b.table(n, Kind.LOGISTIC),
+    torch.tanh: lambda b, n: b.table(n, Kind.TANH),
+    F.hardswish: lambda b, n: b.table(n, Kind.HARD_SWISH),
+    F.leaky_relu: lambda b, n: b.table(n, Kind.LEAKY_RELU, float(cast(float, n.args[1]))),
+    layers.concatenate: Lowering.concat,
+    layers.max_pool: lambda b, n: b.pool(n, Kind.MAX_POOL),
+    layers.average_pool: lambda b, n: b.pool(n, Kind.AVG_POOL),
+    layers.global_max_pool: lambda b, n: b.global_pool(n, Kind.MAX_POOL),
+    layers.global_average_pool: lambda b, n: b.global_pool(n, Kind.AVG_POOL),
+    layers.pad: Lowering.pad,
+    layers.as_row: Lowering.flatten,
+    layers.as_image: Lowering.alias,
+}

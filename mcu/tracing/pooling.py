@@ -1,0 +1,201 @@
+"""Rules of pools, reductions over the image, and zeros around it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, cast
+
+from torch import fx
+
+from mcu.graph import layers
+from mcu.graph.windows import NO_PADDING, Pair, reached_padding
+from mcu.tracing.builder import Builder, Image, Rule, Value
+from mcu.tracing.elementwise import scaled
+from mcu.tracing.layout import Axis, Piece
+
+
+def max_pool(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """Max pool of any padding and ``ceil_mode``."""
+    if any(int(d) != 1 for d in _numbers(a["dilation"])):
+        b.refuse("a max pool with dilation", "use dilation=1")
+    image = b.map(b.image(a["self"], "a max pool"))
+    return _pool(b, node, image, a, layers.max_pool)
+
+
+def max_pool_with_indices(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """A max pool whose indices nobody reads."""
+    return (max_pool(b, node, a), None)
+
+
+def average_pool(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """Average pool; zeros that count in the mean are written around the image before it."""
+    image = b.map(b.image(a["self"], "an average pool"))
+    if a.get("divisor_override") is not None:
+        b.refuse("an average pool with divisor_override", "leave it out")
+    rows, columns = b.spatial(image, a["padding"], 0)
+    if (rows or columns) and a.get("count_include_pad", True):
+        if a["ceil_mode"]:
+            b.refuse("an average pool with ceil_mode that counts its padding", "use count_include_pad=False")
+        own = ((rows, rows), (columns, columns))
+        batch, channels, height, width = image.sizes
+        image = b.call(layers.pad, image, own, sizes=(batch, channels, height + 2 * rows, width + 2 * columns))
+        a = a | {"padding": 0}
+    return _pool(b, node, image, a, layers.average_pool)
+
+
+def _pool(b: Builder, node: fx.Node, image: Image, a: dict[str, Any], function: Any) -> Image:
+    kernel = b.spatial(image, a["kernel_size"], 1)
+    stride = b.spatial(image, a["stride"], 1) if _numbers(a["stride"]) else kernel
+    before = b.spatial(image, a["padding"], 0)
+    seen = node.meta["val"]
+    shape = (seen[0] if isinstance(seen, tuple | list) else seen).shape
+    sizes = b.sizes_of(image, image.sizes[1], shape)
+    padding: list[Pair] = []
+    for size, positions, k, s, p in zip(image.sizes[2:], sizes[2:], kernel, stride, before, strict=True):
+        last = (positions - 1) * s + k - size - p
+        padding.append(reached_padding(size, k, s, 1, (p, max(last, 0))))
+    return b.call(function, image, kernel, stride, tuple(padding), sizes=sizes)
+
+
+def _numbers(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, list | tuple) else [values] if values is not None else []
+
+
+def adaptive(largest: bool) -> Rule:
+    """Adaptive pools whose windows are all alike."""
+
+    def rule(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+        image = b.map(b.image(a["self"], "an adaptive pool"))
+        seen = node.meta["val"]
+        shape = (seen[0] if isinstance(seen, tuple | list) else seen).shape
+        sizes = b.sizes_of(image, image.sizes[1], shape)
+        made = _adaptive(b, image, sizes, largest)
+        return (made, None) if isinstance(seen, tuple | list) else made
+
+    return rule
+
+
+def _adaptive(b: Builder, image: Image, sizes: tuple[int, int, int, int], largest: bool) -> Image:
+    if sizes[2:] == (1, 1):
+        function: Any = layers.global_max_pool if largest else layers.global_average_pool
+        return b.call(function, image, sizes=sizes)
+    if sizes == image.sizes:
+        return image
+    windows = [_windows(size, count) for size, count in zip(image.sizes[2:], sizes[2:], strict=True)]
+    if None in windows:
+        b.refuse(
+            f"an adaptive pool of {image.sizes[2:]} to {sizes[2:]}, whose windows are not all of one size",
+            "allowed are sizes that divide the map, and 1",
+        )
+    (rows, down), (columns, right) = cast(list[Pair], windows)
+    function = layers.max_pool if largest else layers.average_pool
+    return b.call(function, image, (rows, columns), (down, right), NO_PADDING, sizes=sizes)
+
+
+def _windows(size: int, count: int) -> Pair | None:
+    """Kernel and stride of ``count`` adaptive windows along ``size``; None where they differ."""
+    starts = [k * size // count for k in range(count)]
+    kernels = {-(-(k + 1) * size // count) - start for k, start in enumerate(starts)}
+    strides = {after - before for before, after in pairwise(starts)} or {size}
+    return (kernels.pop(), strides.pop()) if len(kernels) == len(strides) == 1 else None
+
+
+def reduced(kind: str) -> Rule:
+    """``mean``, ``sum`` and ``amax`` over height, width or both, however the dimensions lie."""
+
+    def rule(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+        image = a["self"]
+        if not isinstance(image, Image):
+            b.refuse(f"{kind} of a constant")
+        rank = len(image.layout)
+        given = _numbers(a.get("dim")) or list(range(rank))
+        dims = sorted({int(dim) % rank for dim in given})
+        axes = {piece.axis for dim in dims for piece in image.layout[dim]}
+        if not axes <= {Axis.HEIGHT, Axis.WIDTH} or not _covers(image, dims, axes):
+            b.refuse(f"{kind} over the dimensions {tuple(dims)}, which are not height and width", "allowed are those")
+        made = _over(b, image, axes, kind == "amax")
+        layout = [_without(dimension, axes) for dimension in image.layout]
+        if not a.get("keepdim", False):
+            layout = [dimension for dim, dimension in enumerate(layout) if dim not in dims]
+        made = replace(made, layout=tuple(layout))
+        if kind == "sum":
+            counts = [
+                size for axis, size in zip((Axis.HEIGHT, Axis.WIDTH), image.sizes[2:], strict=True) if axis in axes
+            ]
+            made = scaled(b, made, float(counts[0] * (counts[1] if len(counts) > 1 else 1)) if counts else 1.0, 0.0)
+        return made
+
+    return rule
+
+
+def _covers(image: Image, dims: list[int], axes: set[Axis]) -> bool:
+    total = 1
+    for dim in dims:
+        for piece in image.layout[dim]:
+            total *= piece.size
+    wanted = 1
+    for axis in axes:
+        wanted *= image.sizes[axis]
+    return total == wanted
+
+
+def _without(dimension: tuple[Piece, ...], axes: set[Axis]) -> tuple[Piece, ...]:
+    return tuple(piece for piece in dimension if piece.axis not in axes)
+
+
+def _over(b: Builder, image: Image, axes: set[Axis], largest: bool) -> Image:
+    """Pool over whole axes."""
+    if not axes:
+        return image
+    image = b.map(image)
+    batch, channels, height, width = image.sizes
+    sizes = (batch, channels, 1 if Axis.HEIGHT in axes else height, 1 if Axis.WIDTH in axes else width)
+    if sizes[2:] == (1, 1):
+        function: Any = layers.global_max_pool if largest else layers.global_average_pool
+        return b.call(function, image, sizes=sizes)
+    kernel = (height // sizes[2], width // sizes[3])
+    function = layers.max_pool if largest else layers.average_pool
+    return b.call(function, image, kernel, kernel, NO_PADDING, sizes=sizes)
+
+
+def padded(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """Zeros around the image, along the axes that the dimensions are."""
+    if a.get("mode", "constant") != "constant":
+        b.refuse(f"padding_mode '{a['mode']}'", "allowed is 'zeros', for nn.ZeroPad2d and F.pad mode='constant'")
+    if a.get("value") not in (None, 0, 0.0):
+        b.refuse(f"padding with {a['value']}", "allowed are zeros")
+    image = b.image(a["self"], "padding")
+    amounts = [int(v) for v in a["pad"]]
+    sides = {Axis.HEIGHT: (0, 0), Axis.WIDTH: (0, 0)}
+    for step in range(len(amounts) // 2):
+        pair = (amounts[2 * step], amounts[2 * step + 1])
+        dim = len(image.layout) - 1 - step
+        axis = b.signal_axis(image) if len(image.layout) == 3 and dim == 2 else Axis(dim)
+        if pair == (0, 0):
+            continue
+        if axis not in sides:
+            b.refuse("zeros beside the channels" if dim == 1 else "zeros beside the batch", "use a 1x1 convolution")
+        if min(pair) < 0:
+            b.refuse(f"negative padding {pair}", "allowed are zeros around; use a convolution without padding")
+        sides[axis] = pair
+    padding = (sides[Axis.HEIGHT], sides[Axis.WIDTH])
+    if padding == NO_PADDING:
+        return image
+    batch, channels, height, width = image.sizes
+    sizes = (batch, channels, height + sum(padding[0]), width + sum(padding[1]))
+    return b.call(layers.pad, b.map(image), padding, sizes=sizes)
+
+
+WINDOWS: dict[str, Rule] = {
+    **dict.fromkeys(("max_pool1d", "max_pool2d"), max_pool),
+    **dict.fromkeys(("max_pool2d_with_indices", "max_pool1d_with_indices"), max_pool_with_indices),
+    **dict.fromkeys(("avg_pool1d", "avg_pool2d"), average_pool),
+    **dict.fromkeys(("adaptive_avg_pool1d", "adaptive_avg_pool2d"), adaptive(False)),
+    **dict.fromkeys(("adaptive_max_pool1d", "adaptive_max_pool2d"), adaptive(True)),
+    "mean": reduced("mean"),
+    "sum": reduced("sum"),
+    "amax": reduced("amax"),
+    "pad": padded,
+    "constant_pad_nd": padded,
+}

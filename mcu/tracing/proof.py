@@ -1,0 +1,196 @@
+"""Proof that what was lowered computes what the user's module computes, before anything is trained.
+
+Both run in floating point on random inputs, in evaluation mode, with random weights and statistics in place of the
+initial ones: a network whose branches begin at zero would agree with almost anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
+
+from mcu.errors import InputError
+from mcu.graph.graph import Graph
+from mcu.graph.places import place_of
+from mcu.int8.folded_net import FoldedNet
+from mcu.tracing.capture import Captured, evaluating, first_line
+from mcu.tracing.rules import rebuilt
+
+TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
+"""Largest difference, as a part of the largest value, that rounding makes over some hundred layers. Random weights may
+let values grow by orders of magnitude on the way, so double precision is used wherever the module takes it."""
+
+EXAMPLES = 2
+"""Inputs compared; another number than was captured, so that a batch baked in is found."""
+
+Lower = Callable[[fx.GraphModule], Graph]
+
+
+def prove(captured: Captured, input_shape: tuple[int, ...], lower: Lower, seed: int = 0) -> None:
+    """Compare the captured module with its canonical network and that with its operators.
+
+    Raises:
+        InputError: naming the first operator that differs.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    device = next(iter(captured.module.parameters()), torch.zeros(())).device
+    x = torch.randn(EXAMPLES, *input_shape, generator=generator).to(device)
+    tensors = random_tensors(captured, generator)
+    try:
+        double = {name: _doubled(tensor) for name, tensor in tensors.items()}
+        wanted, x, tensors = _scores(captured, double, x.double()), x.double(), double
+    except RuntimeError:  # a module that makes tensors of float32 on its way
+        wanted = _scores(captured, tensors, x)
+    network, builder = rebuilt(captured, tensors)
+    network.eval()
+    graph = lower(network)
+    with torch.no_grad():
+        found = network(x)
+    scores = builder.finish(found.flatten(1)) if builder.finish else found
+    if not agree(scores.flatten(1), wanted.flatten(1)):
+        raise InputError(_first_difference(captured, network, tensors, x))
+    require_equal(network, graph, x)
+
+
+def _scores(captured: Captured, tensors: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    with evaluating(captured.module), without_dropout():
+        returned = functional_call(captured.module, dict(tensors), (x,), tie_weights=False)
+    leaves = torch.utils._pytree.tree_leaves(returned)
+    return next(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
+
+
+def _doubled(tensor: torch.Tensor) -> torch.Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    found = tensor.detach().double()
+    return nn.Parameter(found, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else found
+
+
+def require_equal(network: fx.GraphModule, graph: Graph, x: torch.Tensor) -> None:
+    """Compare a canonical network with its operators in floating point.
+
+    Raises:
+        InputError: naming the first operator that differs.
+    """
+    values = canonical_values(network, x)
+    found: dict[int, torch.Tensor] = {}
+    with torch.no_grad():
+        FoldedNet(graph, network).run(x, observer=found.__setitem__)
+    nodes = {node.name: node for node in network.graph.nodes}
+    for op in graph.ops:
+        if op.node and not agree(found[op.output].flatten(1), values[op.node].flatten(1)):
+            raise InputError(_says(place_of(nodes[op.node]), f"the exported {op.kind} operator"))
+
+
+def agree(found: torch.Tensor, wanted: torch.Tensor) -> bool:
+    """Whether two tensors are equal but for rounding."""
+    if found.shape != wanted.shape:
+        return False
+    largest = float(wanted.abs().max()) if wanted.numel() else 0.0
+    return float((found - wanted).abs().max()) <= TOLERANCE[wanted.dtype] * max(largest, 1e-3)
+
+
+def random_tensors(captured: Captured, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Values for every parameter and running statistic that keep activations at about 1; other buffers stay.
+
+    Names of one and the same tensor keep one and the same value.
+    """
+    drawn: dict[int, torch.Tensor] = {}
+    found: dict[str, torch.Tensor] = {}
+    owned: dict[str, torch.Tensor] = {**dict(captured.module.named_parameters(remove_duplicate=False))}
+    owned |= dict(captured.module.named_buffers(remove_duplicate=False))
+    for name, tensor in owned.items():
+        if id(tensor) not in drawn:
+            drawn[id(tensor)] = random_like(name, tensor, generator)
+        found[name] = drawn[id(tensor)]
+    return found | {name: tensor for name, tensor in captured.tensors.items() if name not in found}
+
+
+def random_like(name: str, tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A value for a parameter or running statistic of this name; of a layer's inputs and outputs of about 1."""
+    noise = torch.randn(tensor.shape, generator=generator).to(tensor.device)
+    kind = name.rpartition(".")[2]
+    if kind == "running_var":
+        return 0.5 + noise.abs()
+    if kind == "running_mean":
+        return 0.3 * noise
+    if not isinstance(tensor, nn.Parameter):
+        return tensor
+    if tensor.ndim >= 2:
+        fan = max(1, tensor[0].numel())
+        value = noise * (2 / fan) ** 0.5
+    else:
+        value = 1 + 0.3 * noise if kind == "weight" else 0.3 * noise
+    return nn.Parameter(value, requires_grad=tensor.requires_grad)
+
+
+def canonical_values(network: fx.GraphModule, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What every node of a network yields."""
+    recorder = _Recorder(network)
+    with torch.no_grad():
+        recorder.run(x)
+    return recorder.values
+
+
+class _Recorder(fx.Interpreter):
+    """Runs a graph and keeps the value of every node."""
+
+    def __init__(self, network: Any, graph: fx.Graph | None = None) -> None:
+        super().__init__(network, garbage_collect_values=False, graph=graph)
+        self.values: dict[str, Any] = {}
+
+    def run_node(self, node: fx.Node) -> Any:
+        value = super().run_node(node)
+        self.values[node.name] = value.clone() if isinstance(value, torch.Tensor) else value
+        return value
+
+
+class _NoDropout(TorchFunctionMode):
+    """Dropout that is on whatever the mode is off here: the canonical network has it follow the mode."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "dropout" in getattr(func, "__name__", ""):
+            return args[0] if args else (kwargs or {})["input"]
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def without_dropout() -> Iterator[None]:
+    """No dropout at all, not even ``F.dropout(x)``, which torch leaves on in evaluation mode."""
+    with _NoDropout():
+        yield
+
+
+def _first_difference(
+    captured: Captured, network: fx.GraphModule, tensors: Mapping[str, torch.Tensor], x: torch.Tensor
+) -> str:
+    """The first node whose value is not what the module computed there."""
+    recorder = _Recorder(nn.Module(), captured.graph)
+    given = [
+        x if node is captured.input else tensors[captured.names[node.name]]
+        for node in captured.graph.nodes
+        if node.op == "placeholder"
+    ]
+    try:
+        with torch.no_grad(), without_dropout():
+            recorder.run(*given)
+    except Exception as error:
+        return f"network: another function than the module's comes out for a batch of {len(x)} ({first_line(error)})"
+    found = canonical_values(network, x)
+    for node in network.graph.nodes:
+        wanted = recorder.values.get(str(node.meta.get("aten")))
+        if not isinstance(wanted, torch.Tensor) or wanted.shape != found[node.name].shape:
+            continue
+        if not agree(found[node.name], wanted):
+            return _says(place_of(node), "what mcusweep made of it")
+    return f"network {type(captured.module).__name__}: another function than the module's comes out of mcusweep"
+
+
+def _says(place: Any, what: str) -> str:
+    return f"{place}: {what} computes something else than the module (a fault of mcusweep; please report it)"

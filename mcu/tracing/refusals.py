@@ -1,0 +1,44 @@
+"""What is refused by name, in the words of those who write networks, and what to write instead."""
+
+from __future__ import annotations
+
+_RECTIFIED = "use nn.ReLU, nn.ReLU6, nn.Hardswish or nn.SiLU"
+_NORM = "use nn.BatchNorm2d"
+SPOKEN = {
+    "gelu": ("GELU (nn.GELU, F.gelu)", "use nn.SiLU or nn.Hardswish, or nn.ReLU"),
+    "mish": ("Mish (nn.Mish, F.mish)", "use nn.SiLU or nn.Hardswish"),
+    "selu": ("SELU (nn.SELU, F.selu)", _RECTIFIED),
+    "celu": ("CELU (nn.CELU, F.celu)", _RECTIFIED),
+    "elu": ("ELU (nn.ELU, F.elu)", _RECTIFIED),
+    "prelu": ("PReLU (nn.PReLU)", _RECTIFIED),
+    "softplus": ("Softplus (nn.Softplus, F.softplus)", _RECTIFIED),
+    "rrelu": ("RReLU (nn.RReLU, F.rrelu)", _RECTIFIED),
+    "layer_norm": ("LayerNorm (nn.LayerNorm, F.layer_norm)", _NORM),
+    "group_norm": ("GroupNorm (nn.GroupNorm, F.group_norm)", _NORM),
+    "instance_norm": ("InstanceNorm (nn.InstanceNorm2d, F.instance_norm)", _NORM),
+    "rms_norm": ("RMSNorm (nn.RMSNorm, F.rms_norm)", _NORM),
+    "scaled_dot_product_attention": ("attention", "use convolutions"),
+    "bmm": ("a product of two feature maps (attention)", "use convolutions"),
+    "matmul": ("a product of two feature maps (attention)", "use convolutions"),
+    "einsum": ("einsum", "use convolutions and dense layers"),
+    "lstm": ("LSTM (nn.LSTM)", "use a convolution over time"),
+    "gru": ("GRU (nn.GRU)", "use a convolution over time"),
+    "rnn_tanh": ("RNN (nn.RNN)", "use a convolution over time"),
+    "conv3d": ("Conv3d (nn.Conv3d)", "use nn.Conv2d"),
+    "conv_transpose2d": ("ConvTranspose2d (nn.ConvTranspose2d)", "use nn.Conv2d"),
+    "upsample_nearest2d": ("Upsample (nn.Upsample, F.interpolate)", "leave it out"),
+    "upsample_bilinear2d": ("Upsample (nn.Upsample, F.interpolate)", "leave it out"),
+    "channel_shuffle": ("ChannelShuffle (nn.ChannelShuffle)", "use 1x1 convolutions that mix all channels"),
+    "chunk": ("chunk", "use two convolutions with half the outputs each"),
+    "split": ("split", "use several convolutions, one for each part"),
+    "split_with_sizes": ("split", "use several convolutions, one for each part"),
+    "slice": ("a slice of a tensor", "use a convolution or pool with a stride, or several convolutions"),
+    "pixel_unshuffle": ("PixelUnshuffle", "use a convolution with a stride"),
+    "pixel_shuffle": ("PixelShuffle", "leave it out"),
+}
+
+
+def reason(name: str) -> tuple[str, str]:
+    """Why an operator is refused, and what to write instead."""
+    spoken, instead = SPOKEN.get(name.removesuffix("_"), (name.strip("_"), "see docs/reference/operators.md"))
+    return f"{spoken} has no int8 kernel in mcusweep", instead

@@ -1,0 +1,31 @@
+"""What each ATen operator means: the one table that decides what a network may be written with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import fx
+
+from mcu.tracing.builder import Builder, Rule
+from mcu.tracing.capture import Captured
+from mcu.tracing.elementwise import ELEMENTWISE
+from mcu.tracing.pooling import WINDOWS
+from mcu.tracing.views import VIEWS
+from mcu.tracing.weighted import WEIGHTED
+
+RULES: dict[str, Rule] = {**WEIGHTED, **ELEMENTWISE, **WINDOWS, **VIEWS}
+
+
+def rebuilt(captured: Captured, tensors: Mapping[str, torch.Tensor] | None = None) -> tuple[fx.GraphModule, Builder]:
+    """The canonical network of a captured module, and the builder that knows what was left out.
+
+    Args:
+        captured: the module as ATen operators.
+        tensors: values to use instead of the module's own, by name.
+
+    Raises:
+        InputError: naming path and line of the first operator that no rule allows.
+    """
+    builder = Builder(captured, tensors)
+    return builder.build(RULES), builder

@@ -1,0 +1,128 @@
+"""From a torch module to a ``Graph``: capture, rebuild of canonical layers, shapes, operators, proof."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import fx, nn
+
+from mcu.errors import InputError
+from mcu.graph.graph import Graph, bundle
+from mcu.graph.schedule import schedule
+from mcu.tracing.capture import Captured, capture, evaluating, first_line
+from mcu.tracing.lowering import Lowering
+from mcu.tracing.proof import prove
+from mcu.tracing.rules import rebuilt
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A module as a canonical network beside its ``Graph``.
+
+    Attributes:
+        module: fx graph of plain layers that holds the module's own parameters, where they have the shape of a plain
+            layer's; always in 2-D, whatever the module is.
+        graph: the operators of the exported model.
+        notes: sentences about what the network leaves out.
+    """
+
+    module: fx.GraphModule
+    graph: Graph
+    notes: tuple[str, ...] = field(default=())
+
+
+def trace(module: nn.Module, input_shape: tuple[int, ...], frozen: Iterable[str] = (), multiple: int = 1) -> Traced:
+    """Trace a convolutional network, and prove that what comes out computes the same.
+
+    Args:
+        module: returns class scores ``(N, classes)`` for inputs ``(N, *input_shape)``; a canonical network is taken as
+            it is.
+        input_shape: ``(C, H, W)``, ``(C, L)`` for signals, which become ``L x 1`` images, or ``(C,)``.
+        frozen: paths of layers, or of modules with layers in them, whose output channels must all stay.
+        multiple: neighbouring channels that stay or go together, in every group that divides into such units.
+
+    Raises:
+        InputError: if the network cannot be traced, has an operator mcusweep does not know, or is not proven.
+    """
+    return Tracer(input_shape, frozen, multiple)(module)
+
+
+class Tracer:
+    """Traces networks of one and the same structure: captured and proven once, however many there are.
+
+    Arguments, result and errors are those of ``trace``.
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], frozen: Iterable[str] = (), multiple: int = 1) -> None:
+        self.input_shape, self.frozen, self.multiple = tuple(input_shape), tuple(frozen), multiple
+        self._known: Captured | None = None
+
+    def __call__(self, module: nn.Module) -> Traced:
+        """Trace one network."""
+        if isinstance(module, fx.GraphModule) and module.meta.get("canonical"):
+            return Traced(module, self._lowered(module), tuple(module.meta.get("notes", ())))
+        captured = self._known.of(module) if self._known else None
+        proven = captured is not None
+        if captured is None:
+            captured = capture(module, self.input_shape)
+        network, builder = rebuilt(captured)
+        network.meta["notes"] = notes = tuple(builder.notes)
+        graph = self._lowered(network)
+        if not proven:
+            prove(captured, self.input_shape, lambda network: lowered(network, self.input_shape))
+            self._known = captured
+        network.train(captured.module.training)
+        return Traced(network, graph, notes)
+
+    def _lowered(self, network: fx.GraphModule) -> Graph:
+        return lowered(network, self.input_shape, self.frozen, self.multiple)
+
+
+def lowered(
+    network: fx.GraphModule, input_shape: tuple[int, ...], frozen: Collection[str] = (), multiple: int = 1
+) -> Graph:
+    """The operators of a canonical network."""
+    _propagate_shapes(network, input_shape)
+    _drop_idle_strides(network)
+    return bundle(schedule(Lowering(network, frozen).build()), multiple)
+
+
+def _drop_idle_strides(module: fx.GraphModule) -> None:
+    """Set the stride to 1 along axes on which a convolution has one position anyway.
+
+    The result is the same. With the stride left, oneDNN leaves weights that never meet the input out of the bfloat16
+    gradient, and they take whatever was in memory (torch 2.13, inputs one pixel wide).
+    """
+    for node in module.graph.nodes:
+        layer = module.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if isinstance(layer, nn.Conv2d):
+            sizes, padding = node.args[0].meta["shape"][2:], cast(tuple[int, int], layer.padding)
+            axes = zip(sizes, layer.kernel_size, layer.stride, layer.dilation, padding, strict=True)
+            layer.stride = tuple(
+                1 if size + 2 * pad - dilation * (kernel - 1) == 1 else stride
+                for size, kernel, stride, dilation, pad in axes
+            )
+
+
+class _Shapes(fx.Interpreter):
+    """Notes the shape of what every node yields."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, torch.Tensor):
+            n.meta["shape"] = tuple(value.shape)
+        return value
+
+
+def _propagate_shapes(module: fx.GraphModule, input_shape: tuple[int, ...]) -> None:
+    parameter = next(module.parameters(), torch.zeros(1))
+    with evaluating(module):
+        try:
+            _Shapes(module).run(torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype))
+        except Exception as error:
+            raise InputError(
+                f"network: an input of shape {tuple(input_shape)} does not pass through it ({first_line(error)})"
+            ) from error

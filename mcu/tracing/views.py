@@ -1,0 +1,124 @@
+"""Rules of what moves no value: views, permutations, concatenation along the channels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import fx
+
+from mcu.graph import layers
+from mcu.tracing.builder import Builder, Image, Rule, Value
+from mcu.tracing.layout import flattened, permuted, plain, reshaped
+
+
+def viewed(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """Any other shape of the same elements."""
+    image = _image(b, a)
+    layout = reshaped(image.layout, node.meta["val"].shape)
+    if layout is None:
+        b.refuse("a reshape that takes an axis apart in uneven parts", "leave it out")
+    assert layout is not None
+    if layout[0] != plain(image.sizes, 1)[0]:
+        b.refuse("a reshape that mixes the examples of a batch", "keep the batch as the first dimension")
+    return replace(image, layout=layout)
+
+
+def _image(b: Builder, a: dict[str, Any]) -> Image:
+    value = a["self"]
+    if not isinstance(value, Image):
+        b.refuse("a view of a constant")
+    return cast(Image, value)
+
+
+def turned(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """Dimensions in another order."""
+    image = _image(b, a)
+    rank = len(image.layout)
+    if "dims" in a:
+        order = [int(dim) % rank for dim in a["dims"]]
+    else:
+        order = list(range(rank))
+        first, second = (int(cast(int, a.get(f"dim{k}", a.get(f"axis{k}")))) % rank for k in (0, 1))
+        order[first], order[second] = order[second], order[first]
+    return replace(image, layout=permuted(image.layout, order))
+
+
+def moved(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """``movedim``: by what became of the shape."""
+    image = _image(b, a)
+    rank = len(image.layout)
+    sources, targets = ([int(d) % rank for d in a[name]] for name in ("source", "destination"))
+    order = [dim for dim in range(rank) if dim not in sources]
+    for target, source in sorted(zip(targets, sources, strict=True)):
+        order.insert(target, source)
+    return replace(image, layout=permuted(image.layout, order))
+
+
+def selected(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """One position of a dimension: a view where there is only one."""
+    image = _image(b, a)
+    dim = int(a["dim"]) % len(image.layout)
+    if image.layout[dim]:
+        b.refuse("one position of a dimension picked out", "pool over the dimension, or use a convolution")
+    return replace(image, layout=(*image.layout[:dim], *image.layout[dim + 1 :]))
+
+
+def sliced(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """A slice that leaves everything in."""
+    image = _image(b, a)
+    if tuple(node.meta["val"].shape) != tuple(node.args[0].meta["val"].shape):  # type: ignore[union-attr]
+        b.refuse("a slice of a tensor has no int8 kernel in mcusweep", "use a convolution or a pool with a stride")
+    return image
+
+
+def expanded(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """Repeated along dimensions of size 1: left to the product or sum that reads it."""
+    image = _image(b, a)
+    shape, seen = tuple(node.meta["val"].shape), tuple(node.args[0].meta["val"].shape)  # type: ignore[union-attr]
+    if shape != seen and any(user.target not in _BROADCASTING for user in node.users):
+        b.refuse(f"a tensor repeated to {shape[1:]}", "leave the repeating to the product that reads it")
+    return image
+
+
+_BROADCASTING = (torch.ops.aten.mul.Tensor, torch.ops.aten.mul_.Tensor)
+
+
+def concatenated(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """Side by side along the channels."""
+    parts = a["tensors"]
+    if not all(isinstance(part, Image) for part in parts):
+        b.refuse("cat with a constant", "allowed are tensors that depend on the input")
+    images = cast(list[Image], parts)
+    rank = len(images[0].layout)
+    if int(a.get("dim", 0)) % rank != 1:
+        b.refuse(f"cat along dimension {a.get('dim', 0)}", "allowed is 1 (channels)")
+    if len(images) == 1:
+        return images[0]
+    maps = {image.sizes[2:] for image in images}
+    flat = rank == 2 and all(image.layout == flattened(image.sizes) for image in images)
+    if flat and len(maps) > 1:
+        b.refuse(f"cat of flattened maps of different sizes, {sorted(maps)}", "pool them to one size, or to 1, before")
+    if not flat:
+        images = [b.image(image, "cat") for image in images]
+    if any(image.row != images[0].row for image in images):
+        images = [b.map(image) for image in images]
+    batch, _, height, width = images[0].sizes
+    sizes = (batch, sum(image.sizes[1] for image in images), height, width)
+    made = b.call(layers.concatenate, replace(images[0], node=cast(Any, tuple(i.node for i in images))), sizes=sizes)
+    return replace(made, layout=flattened(sizes) if flat else plain(sizes, rank), row=images[0].row)
+
+
+VIEWS: dict[str, Rule] = {
+    **dict.fromkeys(
+        ("view", "reshape", "flatten", "squeeze", "unsqueeze", "unflatten", "_unsafe_view", "view_as", "reshape_as"),
+        viewed,
+    ),
+    **dict.fromkeys(("permute", "transpose", "swapaxes", "swapdims"), turned),
+    "movedim": moved,
+    **dict.fromkeys(("expand", "expand_as"), expanded),
+    "select": selected,
+    "slice": sliced,
+    **dict.fromkeys(("cat", "concat", "concatenate"), concatenated),
+}

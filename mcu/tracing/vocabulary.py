@@ -1,0 +1,64 @@
+"""How people write what the rules know, and what becomes of it: the page of operators is made from this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Word:
+    """One line of the page.
+
+    Attributes:
+        written: as users write it: modules, functions, methods.
+        becomes: operators of the exported model.
+        rules: names of the ATen operators, as ``RULES`` has them.
+    """
+
+    written: str
+    becomes: str
+    rules: tuple[str, ...]
+
+
+_FREE = "nothing"
+VOCABULARY = (
+    Word("`nn.Conv1d`, `nn.Conv2d`, `F.conv2d`; any window and zero padding; in groups; depthwise",
+         "CONV_2D or DEPTHWISE_CONV_2D, with a PAD where padding is not TensorFlow's SAME", ("conv1d", "conv2d")),
+    Word("`nn.Linear` on `(N, features)`, a flattened map, or a tensor with its channels last", "CONV_2D", ("linear",)),
+    Word("`nn.BatchNorm1d`, `nn.BatchNorm2d` and subclasses, with running statistics",
+         "nothing behind a convolution, else DEPTHWISE_CONV_2D", ("batch_norm",)),
+    Word("`nn.ReLU`, `nn.ReLU6`, `nn.Hardtanh(0, 6)`, `clamp(0)`, `clamp(0, 6)`, `nn.Threshold(0, 0)`",
+         "nothing behind a convolution or sum, else RELU",
+         ("relu", "relu6", "clamp", "clamp_min", "hardtanh", "threshold")),
+    Word("`nn.Sigmoid`, `torch.sigmoid`", "LOGISTIC", ("sigmoid",)),
+    Word("`nn.Tanh`, `torch.tanh`", "TANH", ("tanh",)),
+    Word("`nn.SiLU`, `F.silu`", "LOGISTIC and MUL", ("silu",)),
+    Word("`nn.Hardswish`, `F.hardswish`", "HARD_SWISH", ("hardswish",)),
+    Word("`nn.Hardsigmoid`, `F.hardsigmoid`", "nothing, and DEPTHWISE_CONV_2D for the division by 6", ("hardsigmoid",)),
+    Word("`nn.LeakyReLU`, `F.leaky_relu`", "LEAKY_RELU", ("leaky_relu",)),
+    Word("`x + y`, `x += y`, `torch.add`", "ADD", ("add",)),
+    Word("`x * y` of equal shapes, or with one value for each channel (squeeze-and-excitation)", "MUL", ("mul",)),
+    Word("`+`, `-`, `*`, `/` with a number, or a parameter or buffer with one value for each channel",
+         "nothing behind a convolution, else DEPTHWISE_CONV_2D", ("sub", "div", "neg")),
+    Word("`nn.MaxPool1d`, `nn.MaxPool2d`, `F.max_pool2d`; padding, `ceil_mode`",
+         "MAX_POOL_2D, with a PAD where padding is not SAME (behind a ReLU)",
+         ("max_pool1d", "max_pool2d", "max_pool1d_with_indices", "max_pool2d_with_indices")),
+    Word("`nn.AvgPool1d`, `nn.AvgPool2d`, `F.avg_pool2d`", "AVERAGE_POOL_2D, with a PAD where zeros count in the mean",
+         ("avg_pool1d", "avg_pool2d")),
+    Word("adaptive pools to 1, to a divisor of the map, or with windows of one size", "AVERAGE_POOL_2D or MAX_POOL_2D",
+         ("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d")),
+    Word("`mean`, `sum` and `amax` over height, width or both", "AVERAGE_POOL_2D or MAX_POOL_2D",
+         ("mean", "sum", "amax")),
+    Word("`nn.ZeroPad1d`, `nn.ZeroPad2d`, `F.pad` with zeros around", "part of the convolution behind it, else PAD",
+         ("pad", "constant_pad_nd")),
+    Word("`torch.cat` along the channels", "CONCATENATION", ("cat", "concat", "concatenate")),
+    Word("`flatten`, `view`, `reshape`, `squeeze`, `unsqueeze`, `permute`, `transpose` that move no value", _FREE,
+         ("view", "reshape", "flatten", "squeeze", "unsqueeze", "unflatten", "_unsafe_view", "view_as", "reshape_as",
+          "permute", "transpose", "swapaxes", "swapdims", "movedim", "select", "slice", "expand", "expand_as")),
+    Word("`nn.Dropout`, `nn.Dropout2d`, `F.dropout`: on in training, whatever `training=` says", _FREE,
+         ("dropout", "feature_dropout", "alpha_dropout")),
+    Word("`softmax`, `log_softmax` at the end: left out, the largest score stays the largest", _FREE,
+         ("softmax", "log_softmax")),
+    Word("`contiguous`, `clone`, `detach`", _FREE,
+         ("contiguous", "clone", "detach", "alias", "lift_fresh_copy", "to", "_to_copy")),
+)  # fmt: skip

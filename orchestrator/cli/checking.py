@@ -1,0 +1,90 @@
+"""What a network costs and why one is refused, before there is a sweep."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from mcu.errors import InputError
+from orchestrator.cli.options import FormatName
+
+NetworkName = Annotated[str, typer.Argument(metavar="NETWORK", help="A network's name, or package.module:factory.")]
+InputShape = Annotated[str, typer.Option("--input", metavar="CxHxW", help="Shape of one input, such as 3x64x64.")]
+Classes = Annotated[int, typer.Option("--classes", metavar="COUNT", help="Scores it must return.", min=1)]
+Width = Annotated[float, typer.Option("--width", metavar="FACTOR", help="Width factor, where the network takes one.")]
+
+
+def check(
+    network: NetworkName,
+    input_shape: InputShape,
+    classes: Classes = 10,
+    width: Width = 1.0,
+    format_name: FormatName = "table",
+) -> None:
+    """Trace a network and prove it: what it costs dense and at its smallest, or the line that is refused and why."""
+    if format_name not in ("table", "json"):
+        raise InputError(f"--format {format_name!r}: must be table or json")
+    answer = facts(network, shape_of(input_shape), classes, width)
+    if format_name == "json":
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    for name, value in answer.items():
+        rows = value if isinstance(value, list) else [value]
+        for row in rows:
+            typer.echo(f"{name:<12} {_text(row)}")
+
+
+def shape_of(text: str) -> tuple[int, ...]:
+    """``3x64x64`` as a shape.
+
+    Raises:
+        InputError: for anything else.
+    """
+    parts = text.lower().replace("*", "x").split("x")
+    if not 1 <= len(parts) <= 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise InputError(f"--input {text!r}: must be like 3x64x64 (channels, height, width), 6x128 or 640")
+    return tuple(int(part) for part in parts)
+
+
+def facts(name: str, shape: tuple[int, ...], classes: int, width: float = 1.0) -> dict[str, Any]:
+    """Operators, notes and resources of a network.
+
+    Raises:
+        InputError: naming the path and line of what is refused.
+    """
+    from pruning.engine.depth import shallowest
+    from pruning.engine.landing import smallest
+    from pruning.engine.network import Structure
+    from pruning.training.rehearsal import rehearse
+    from search_spaces.choices import NetworkChoice
+    from search_spaces.networks import build_network
+
+    module = build_network(NetworkChoice(name=name, width=width), shape, classes, seed=0)  # type: ignore[arg-type]
+    structure = Structure(shape)
+    traced = structure.trace(module)
+    rehearse(traced, shape)
+    model = structure.model(traced.module)
+    least = type(model)(shallowest(traced.module, structure), structure.runtime)
+    return {
+        "network": name,
+        "operators": len(traced.graph.ops),
+        "groups": len(traced.graph.groups),
+        "dense": asdict(model.exact(model.dense_widths)),
+        "smallest": asdict(smallest(least)),
+        "notes": list(traced.notes),
+    }
+
+
+def _text(value: Any) -> str:
+    from mcu.units import format_bytes, format_count
+
+    if not isinstance(value, dict):
+        return str(value)
+    sizes = f"flash {format_bytes(value['flash'])}, SRAM {format_bytes(value['sram'])}"
+    return f"{sizes}, {format_count(value['macs'])} MACs"
+
+
+COMMANDS = (check,)

@@ -1,0 +1,262 @@
+"""Networks as people write them: each comes out as the function it is in torch, or is refused by path and line."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mcu.errors import InputError
+from mcu.graph.kinds import Kind
+from mcu.int8.folded_net import FoldedNet
+from mcu.tracing.trace import trace
+
+SHAPE = (3, 12, 12)
+
+
+class Net(nn.Module):
+    """A convolution, whatever ``body`` does to its 8 maps of 6 x 6, a convolution, and a dense layer."""
+
+    def __init__(self, body, middle: nn.Module | None = None, channels: int = 8) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8))
+        self.middle = middle or nn.Identity()
+        self.last = nn.Conv2d(channels, 5, 3)
+        self.scores = nn.Linear(5, 4)
+        self.body = body
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scores(F.relu(self.last(self.body(self, self.first(x)))).mean((2, 3)))
+
+
+class Head(nn.Module):
+    """5 rectified maps of 6 x 6, and whatever ``body`` makes of them for a dense layer of ``features``."""
+
+    def __init__(self, body, features: int = 5) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 5, 3, 2, 1), nn.ReLU())
+        self.scores = nn.Linear(features, 4)
+        self.body = body
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scores(self.body(self, self.first(x)))
+
+
+def add_in_place(net, x):
+    y = x
+    y += net.middle(x)
+    return torch.cat([x, y], 1)
+
+
+def shuffle_back(net, x):
+    n, c, h, w = x.size()
+    return x.view(n, 2, c // 2, h * w).reshape(n, c, h, w)
+
+
+SAME = {
+    "functional max over the map": Head(lambda m, x: F.adaptive_max_pool2d(x, 1).flatten(1)),
+    "functional max over the map, tuple and view": Head(lambda m, x: F.adaptive_max_pool2d(x, (1, 1)).view(len(x), -1)),
+    "pad along the width": Net(lambda m, x: F.pad(x, (2, 1))),
+    "pad along the height": Net(lambda m, x: F.pad(x, (0, 0, 2, 1))),
+    "in-place ReLU read again": Net(lambda m, x: m.middle(F.relu_(x)) + x, nn.Conv2d(8, 8, 3, 1, 1)),
+    "in-place module read again": Net(
+        lambda m, x: m.middle(x) + x, nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(8, 8, 1))
+    ),
+    "sum in place": Net(lambda m, x: add_in_place(m, x), nn.Conv2d(8, 8, 1), 16),
+    "in place through a view": Net(lambda m, x: (x.view(len(x), 8, 36).relu_(), x)[1]),
+    "dropout that is always on": Net(lambda m, x: F.dropout(x, 0.5)),
+    "dropout by mode": Net(lambda m, x: F.dropout(x, 0.5, training=m.training)),
+    "view behind a convolution": Head(lambda m, x: x.view(x.size(0), -1), 180),
+    "view with a size": Head(lambda m, x: x.view(-1, 180), 180),
+    "reshape with a size": Head(lambda m, x: x.reshape(-1, 5 * 6 * 6), 180),
+    "flattened channels last": Head(lambda m, x: x.permute(0, 2, 3, 1).reshape(len(x), -1), 180),
+    "cat of flattened maps": Head(lambda m, x: torch.cat([x.flatten(1), (x + x).flatten(1)], 1), 360),
+    "sum of flattened maps": Head(lambda m, x: x.flatten(1) + F.max_pool2d(x, 3, 1, 1).flatten(1), 180),
+    "weight norm": Net(lambda m, x: m.middle(x), nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 3))),
+    "spectral norm": Net(lambda m, x: m.middle(x), nn.utils.parametrizations.spectral_norm(nn.Conv2d(8, 8, 3))),
+    "weight norm of old": Net(lambda m, x: m.middle(x), nn.utils.weight_norm(nn.Conv2d(8, 8, 3))),  # type: ignore
+    "pool by shape": Head(lambda m, x: F.avg_pool2d(x, x.shape[2:]).flatten(1)),
+    "pool by size": Head(lambda m, x: F.max_pool2d(x, kernel_size=x.size()[2:]).flatten(1)),
+    "mean in two steps": Head(lambda m, x: x.mean(3).mean(2)),
+    "mean of a flattened map": Head(lambda m, x: x.flatten(2).mean(-1)),
+    "sum over the map": Head(lambda m, x: x.sum((2, 3))),
+    "amax": Head(lambda m, x: x.amax((-1, -2))),
+    "squeezed": Head(lambda m, x: F.adaptive_avg_pool2d(x, 1).squeeze()),
+    "picked out": Head(lambda m, x: F.adaptive_avg_pool2d(x, 1)[:, :, 0, 0]),
+    "channels last and back": Net(lambda m, x: x.permute(0, 2, 3, 1).permute(0, 3, 1, 2)),
+    "dense layer on channels last": Net(
+        lambda m, x: m.middle(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), nn.Linear(8, 8)
+    ),
+    "views that cancel": Net(shuffle_back),
+    "constants": Net(lambda m, x: (x - 0.5) / 2 * 3 + 1),
+    "softmax at the end": nn.Sequential(Head(lambda m, x: x.mean((2, 3))), nn.Softmax(1)),
+    "log_softmax at the end": nn.Sequential(Head(lambda m, x: x.mean((2, 3))), nn.LogSoftmax(-1)),
+    "clamped": Net(lambda m, x: x.clamp(0, 6)),
+    "padded max pool": Net(lambda m, x: F.max_pool2d(F.relu(x), 3, 2, 1)),
+    "ceil mode": Net(lambda m, x: F.max_pool2d(F.relu(x), 3, 2, ceil_mode=True)),
+    "average that counts zeros": Net(lambda m, x: F.avg_pool2d(x, 3, 1, 1)),
+    "average that does not": Net(lambda m, x: F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)),
+    "branch by shape": Net(lambda m, x: F.avg_pool2d(x, 2, 1) if x.shape[2] > 4 and len(x) else x),
+    "sum of a list": Net(lambda m, x: sum([x, x])),
+    "even kernel, same": Net(lambda m, x: m.middle(x), nn.Conv2d(8, 8, 4, padding="same")),
+    "groups": Net(lambda m, x: m.middle(x), nn.Conv2d(8, 8, 3, groups=2)),
+    "squeeze and excitation": Net(
+        lambda m, x: x * torch.sigmoid(m.middle(F.adaptive_avg_pool2d(x, 1))).expand_as(x), nn.Conv2d(8, 8, 1)
+    ),
+    "gates of several kinds": Net(lambda m, x: F.hardsigmoid(x) * F.silu(x) + F.hardswish(x) - 1),
+    "compiled": torch.compile(Net(lambda m, x: x)),
+    "data parallel": nn.DataParallel(Net(lambda m, x: x)),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_the_network_is_the_function_it_is_in_torch(name):
+    torch.manual_seed(0)
+    module, x = SAME[name].eval(), torch.randn(5, *SHAPE)
+    traced = trace(module, SHAPE)
+    rows = x.contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        wanted = traced_scores(module, x)
+        for found in (traced.module.eval()(x), traced.module(rows), FoldedNet(traced.graph, traced.module)(x)):
+            torch.testing.assert_close(found.flatten(1), wanted, atol=1e-5, rtol=1e-4)
+
+
+def traced_scores(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """What the module gives without dropout, and without what comes behind its scores."""
+    if isinstance(module, nn.Sequential) and isinstance(module[-1], nn.Softmax | nn.LogSoftmax):
+        module = module[:-1]
+    keep = F.dropout
+    F.dropout = lambda x, *given, **named: x
+    try:
+        return module(x)
+    finally:
+        F.dropout = keep
+
+
+def stacked(*layers):
+    return nn.Sequential(nn.Conv2d(3, 8, 3), *layers)
+
+
+class Takes(nn.Module):
+    """A ``forward`` of another form."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Head(lambda m, x: x.mean((2, 3)))
+
+
+class TakesMask(Takes):
+    def forward(self, x, mask=None, *, features=False):
+        return self.net(x)
+
+
+class TakesAll(Takes):
+    def forward(self, *args, **kwargs):
+        assert args[0].shape[1] == 3, "channels"
+        return self.net(args[0])
+
+
+class GivesDict(Takes):
+    def forward(self, x):
+        return {"scores": self.net(x)}
+
+
+class GivesMoreInTraining(Takes):
+    def forward(self, x):
+        return (self.net(x), self.net(x)) if self.training else self.net(x)
+
+
+@pytest.mark.parametrize("kind", [TakesMask, TakesAll, GivesDict, GivesMoreInTraining])
+def test_other_forms_of_forward_pass(kind):
+    assert len(trace(kind(), SHAPE).graph.ops) == 4  # padding, convolution, pool, dense layer
+
+
+class GivesTwo(Takes):
+    def forward(self, x):
+        return self.net(x), self.net(x)
+
+
+class TakesTwo(Takes):
+    def forward(self, x, y):
+        return self.net(x + y)
+
+
+class TwoPaths(Takes):
+    def forward(self, x):
+        first = self.net.first(x)
+        if first.mean() > 0:
+            return self.net(x)
+        return -self.net(x)
+
+
+shared = nn.Conv2d(8, 8, 3)
+REFUSED = {
+    "no running statistics": (
+        stacked(nn.BatchNorm2d(8, track_running_stats=False)),
+        "layer '1': batch norm.*track_run",
+    ),
+    "a dense layer along the width": (
+        Net(lambda m, x: m.middle(x), nn.Linear(6, 6)),
+        r"'middle' \(test_meaning.py:\d+",
+    ),
+    "weights of two layers": (stacked(shared, shared), "layer '2': its weights are used twice, by '1' too"),
+    "negative padding": (Net(lambda m, x: F.pad(x, (-1, 0))), r"'pad' \(test_meaning.py:\d+\): negative padding"),
+    "padding of channels": (Net(lambda m, x: F.pad(x, (0, 0, 0, 0, 1, 1)), channels=10), "zeros beside the channels"),
+    "attention": (stacked(nn.Softmax(1), nn.ReLU()), "'1': Softmax inside a network"),
+    "group normalisation": (stacked(nn.GroupNorm(2, 8)), "GroupNorm.*BatchNorm2d"),
+    "layer normalisation": (stacked(nn.LayerNorm([8, 10, 10])), "LayerNorm.*BatchNorm2d"),
+    "a decision by the data": (TwoPaths(), r"\(test_meaning.py:\d+\): `if first.mean\(\) > 0:` decides by the values"),
+    "two outputs": (GivesTwo(), "returns 2 values"),
+    "two inputs": (TakesTwo(), "several inputs"),
+    "flattened scores": (stacked(nn.Flatten()), "flattened map of 8 x 10 x 10"),
+    "channels taken apart": (Net(lambda m, x: x.view(len(x), 4, 2, 6, 6).transpose(1, 2).reshape(x.shape)), "order"),
+    "scripted": (torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3))), "scripted by torch.jit"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_is_refused_by_path_and_line(name):
+    module, says = REFUSED[name]
+    with pytest.raises(InputError, match=says) as caught:
+        trace(module, SHAPE)
+    assert "\n" not in str(caught.value)
+
+
+def test_dropout_follows_the_mode_of_the_traced_network():
+    for body in (lambda m, x: F.dropout(x, 0.5, training=m.training), lambda m, x: F.dropout(x, 0.5)):
+        network = trace(Net(body).train(), SHAPE).module
+        x = torch.randn(2, *SHAPE)
+        assert not torch.equal(network(x), network(x))
+        network.eval()
+        assert torch.equal(network(x), network(x))
+
+
+def test_parameters_are_the_module_s_own_and_modes_stay():
+    module = Net(lambda m, x: x).train()
+    module.first[1].eval()
+    network = trace(module, SHAPE).module
+    own = {id(parameter) for parameter in module.parameters()}
+    assert {id(parameter) for parameter in network.parameters()} == own
+    assert network.get_submodule("first.0").weight is module.first[0].weight
+    assert module.training
+    assert not module.first[1].training
+
+
+def test_slow_running_statistics_are_made_to_follow():
+    module = stacked(nn.BatchNorm2d(8, momentum=0.0003), nn.BatchNorm2d(8, momentum=None), nn.BatchNorm2d(8))
+    traced = trace(module, SHAPE)
+    assert [n.momentum for n in traced.module.modules() if isinstance(n, nn.BatchNorm2d)] == [0.03, 0.1, 0.1]
+    assert any("0.03" in note for note in traced.notes)
+
+
+def test_signals_and_rows_are_taken():
+    signal = nn.Sequential(
+        nn.Conv1d(6, 8, 5, 2), nn.BatchNorm1d(8), nn.ReLU(), nn.MaxPool1d(2), nn.ConstantPad1d((4, 0), 0.0),
+        nn.Conv1d(8, 8, 3, dilation=2), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 4),
+    ).eval()  # fmt: skip
+    traced = trace(signal, (6, 40))
+    kinds = [op.kind for op in traced.graph.ops]
+    assert kinds == [Kind.CONV, Kind.MAX_POOL, Kind.PAD, Kind.CONV, Kind.AVG_POOL, Kind.CONV]
+    x = torch.randn(3, 6, 40)
+    torch.testing.assert_close(FoldedNet(traced.graph, traced.module)(x), signal(x), atol=1e-5, rtol=1e-4)
+    rows = nn.Sequential(nn.Linear(20, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 3)).eval()
+    assert [op.kind for op in trace(rows, (20,)).graph.ops] == [Kind.CONV, Kind.CONV]
