@@ -10,6 +10,7 @@ import numpy as np
 from mcu.errors import InputError
 from search_spaces.paths import user_path
 from search_spaces.tasks.digest import Source
+from search_spaces.tasks.labels import read_labels
 from search_spaces.tasks.npz import read_arrays
 from search_spaces.tasks.rows import Rows
 from search_spaces.tasks.splits import grouped_split, sample_hashes, stratified_split
@@ -39,9 +40,10 @@ def arrays(path: str | None = None, layout: str | None = None, augment: str = "n
     """A task from an .npz file or a folder of .npy files.
 
     It holds ``x`` and ``y`` (split 70/15/15 here) or ``x_train``, ``y_train``, ``x_test``, ``y_test`` and
-    perhaps ``x_val``, ``y_val`` (else carved from training); labels count from 0 or are texts; ``classes``
-    may name them, ``layout`` give the axes of x. With ``groups``, one text or whole number a sample (the person, the
-    machine, the day it comes from), no group is in two splits. Large arrays are mapped and never wholly in memory.
+    perhaps ``x_val``, ``y_val`` (else carved from training). Labels are whole numbers, texts, truth values or one-hot;
+    ``classes`` may name them, counted from 0, and ``layout`` give the axes of x. With ``groups``, one text or whole
+    number a sample (the person, the machine, the day it comes from), no group is in two splits. Large arrays are mapped
+    and never wholly in memory.
 
     Args:
         path: the file or folder.
@@ -92,14 +94,20 @@ def from_arrays(
     names = [""] if "x" in keys else [f"_{split}" for split in SPLITS if f"x_{split}" in keys]
     x = {key: _samples(arrays[f"x{key}"], layout, f"{where}: x{key}") for key in names}
     groups = _groups(np.asarray(arrays["groups"]), len(x[""]), f"{where}: groups") if "groups" in keys else None
-    raw = {key: _flat_labels(np.asarray(arrays[f"y{key}"]), len(x[key]), f"{where}: y{key}") for key in names}
-    labels, classes = _classes(raw, arrays.get("classes"), where)
+    raw = {key: _one_each(np.asarray(arrays[f"y{key}"]), len(x[key]), f"{where}: y{key}") for key in names}
+    given = None if "classes" not in arrays else [str(value) for value in np.asarray(arrays["classes"]).ravel()]
+    labels = read_labels(np.concatenate(list(raw.values())), where, given)
+    ends = np.cumsum([len(y) for y in raw.values()])[:-1]
+    by_split = dict(zip(raw, np.split(labels.y, ends), strict=True))
     try:
-        splits, groups_test = _splits(x, labels, groups)
+        splits, groups_test = _splits(x, by_split, groups)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     citation = f"the user's arrays, {Path(where).name}"
-    return assemble(name, splits, classes, groups_test=groups_test, augment=augment, citation=citation)
+    notes = (labels.note,) if labels.note else ()
+    return assemble(
+        name, splits, labels.classes, groups_test=groups_test, augment=augment, citation=citation, notes=notes
+    )
 
 
 _KEY_SETS = (
@@ -165,41 +173,10 @@ def _groups(groups: np.ndarray, count: int, where: str) -> np.ndarray:
     return groups.astype(str)
 
 
-def _flat_labels(y: np.ndarray, count: int, where: str) -> np.ndarray:
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.shape != (count,):
-        raise InputError(f"{where}: has shape {y.shape}, must be ({count},), one label a sample")
-    if y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.round(y)).all():
-        y = y.astype(np.int64)
-    if y.dtype.kind not in "iuU":
-        raise InputError(f"{where}: is {y.dtype}, labels must be whole numbers from 0 or texts")
-    return y
-
-
-def _classes(
-    raw: Mapping[str, np.ndarray], given: np.ndarray | None, where: str
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Labels counted from 0 without gaps, and the names of the classes."""
-    present = np.unique(np.concatenate([np.asarray(y) for y in raw.values()]))
-    names = None if given is None else [str(value) for value in np.asarray(given).ravel()]
-    if names is not None and len(set(names)) != len(names):
-        raise InputError(f"{where}: classes names one class twice")
-    if present.dtype.kind == "U":
-        names = names if names is not None else present.tolist()
-        number = {text: index for index, text in enumerate(names)}
-        unknown = [text for text in present.tolist() if text not in number]
-        if unknown:
-            raise InputError(f"{where}: label {unknown[0]!r} is not among classes")
-        return {key: np.array([number[text] for text in y.tolist()], np.int64) for key, y in raw.items()}, tuple(names)
-    count = len(names) if names is not None else int(present.max()) + 1
-    if present.min() < 0 or present.max() >= count:
-        raise InputError(f"{where}: labels go from {present.min()} to {present.max()}, must be 0 to {count - 1}")
-    if count > 10_000 or len(present) != count:
-        missing = next(label for label in range(count) if label not in present)
-        raise InputError(f"{where}: labels have a gap: none is {missing}, they must be 0 to {count - 1} without gaps")
-    names = names if names is not None else [str(label) for label in range(count)]
-    return {key: y.astype(np.int64) for key, y in raw.items()}, tuple(names)
+def _one_each(y: np.ndarray, count: int, where: str) -> np.ndarray:
+    if y.ndim not in (1, 2) or len(y) != count:
+        raise InputError(f"{where}: has shape {y.shape}, must be ({count},), one label a sample, or one-hot")
+    return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
 
 
 def _splits(

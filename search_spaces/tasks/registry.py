@@ -96,6 +96,14 @@ BUILT_IN = {
             ("features", "engines", "clips", "takes", "voices", "centred"),
         ),
         TaskEntry(
+            "table", "search_spaces.tables.table:table", "motion",
+            "your own .csv or .parquet of a sensor, or a folder of one file a recording, cut into windows",
+            "task.path or task.data",
+            (
+                "columns", "label", "group", "window", "stride", "name_label", "name_group", "augment", "most_broken",
+            ),
+        ),
+        TaskEntry(
             "arrays", "search_spaces.tasks.arrays:arrays", "any",
             "your own .npz or folder of .npy: x and y, groups if you have them, or splits of your own",
             "task.path", ("layout", "augment", "name"),
