@@ -12,11 +12,31 @@ class RuntimeName(StrEnum):
     FIRMWARE = "firmware"
 
 
+class TaskKind(StrEnum):
+    """What a network has to say about a sample."""
+
+    CLASSIFICATION = "classification"
+    MULTI_LABEL = "multi-label"
+    REGRESSION = "regression"
+    RECONSTRUCTION = "reconstruction"
+    GRID = "grid"
+
+
 class Metric(StrEnum):
-    """What a network is judged by: the share of all samples that is right, or the mean F1 of the classes."""
+    """What a network is judged by; ``mcu.score`` has title, unit and direction of each.
+
+    The share of all samples that is right, the mean F1 of the classes; the mean over labels of the average precision;
+    the share of variance that is explained, the mean absolute error; the area under the curve of an anomaly score; the
+    F1 of cells with an object.
+    """
 
     ACCURACY = "accuracy"
     MACRO_F1 = "macro_f1"
+    MEAN_AVERAGE_PRECISION = "mean_average_precision"
+    R2 = "r2"
+    MAE = "mae"
+    AUC = "auc"
+    CELL_F1 = "cell_f1"
 
 
 class Augmentation(StrEnum):

@@ -18,6 +18,7 @@ from typing import Any
 
 from mcu.errors import InputError
 from mcu.files import write_atomic
+from mcu.score import score_of
 from mcu.units import format_bytes, format_count
 from reports.columns import Unit, unit_of
 from reports.csv_cells import safe_cell
@@ -109,12 +110,17 @@ def write_output(path: Path, content: bytes, option: str = "--output") -> None:
         raise InputError(f"{option} {path}: {error.strerror}") from None
 
 
-def human(name: str, value: Any) -> str:
-    """A value as people read it: accuracies and uses in percent, sizes in KB, counts in thousands or millions."""
+def human(name: str, value: Any, metric: str | None = None) -> str:
+    """A value as people read it: accuracies and uses in percent, sizes in KB, counts in thousands or millions.
+
+    A score is shown by its ``metric``: an error in its own unit and not negated.
+    """
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if name.endswith("accuracy") and metric is not None and not score_of(metric).percent:
+        return score_of(metric).shown(value)
     unit = unit_of(name) if isinstance(value, int | float) else None
     if unit is Unit.FRACTION:
         return f"{100 * value:.1f} %"
@@ -150,7 +156,10 @@ def _print_people(columns: Sequence[str], rows: list[Row], style: Format, nothin
 def _vertical(columns: Sequence[str], rows: list[Row]) -> str:
     """A line for each column of each row."""
     width = max(map(len, columns), default=0)
-    blocks = ["".join(f"{printable(name):{width}}  {human(name, row[name])}\n" for name in columns) for row in rows]
+    blocks = [
+        "".join(f"{printable(name):{width}}  {human(name, row[name], row.get('metric'))}\n" for name in columns)
+        for row in rows
+    ]
     return "\n".join(blocks)
 
 
@@ -164,7 +173,7 @@ def _table(columns: Sequence[str], rows: list[Row]) -> Any:
         numeric = any(isinstance(row[name], int | float) and not isinstance(row[name], bool) for row in rows)
         table.add_column(Text(printable(name)), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(human(name, row[name])) for name in columns))
+        table.add_row(*(Text(human(name, row[name], row.get("metric"))) for name in columns))
     return table
 
 
@@ -199,7 +208,7 @@ def _markdown(columns: Sequence[str], rows: list[Row]) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |\n"
 
-    body = "".join(line([human(name, row[name]) for name in columns]) for row in rows)
+    body = "".join(line([human(name, row[name], row.get("metric")) for name in columns]) for row in rows)
     return line([printable(name) for name in columns]) + "|" + " --- |" * len(columns) + "\n" + body
 
 

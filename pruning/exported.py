@@ -18,10 +18,12 @@ from mcu.firmware import write_project
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model
 from mcu.int8.quantize import quantise
-from mcu.int8.reference_interpreter import ReferenceInterpreter, dequantise
+from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import model_input
 from mcu.runtime import Runtime
 from pruning.engine.surgery import narrowed
+from pruning.training.evaluation import int8_outputs
+from pruning.training.job import Charge
 from pruning.training.problem import require_within
 
 CALIBRATION_SAMPLES = 512
@@ -46,7 +48,15 @@ class ExportedModel:
     val_score: float | None = None
 
     @classmethod
-    def of(cls, network: FoldedNet, widths: np.ndarray, budget: Budget, runtime: Runtime, maker: str) -> ExportedModel:
+    def of(
+        cls,
+        network: FoldedNet,
+        widths: np.ndarray,
+        budget: Budget,
+        runtime: Runtime,
+        maker: str,
+        charge: Charge | None = None,
+    ) -> ExportedModel:
         """The model of a calibrated network, without channels above the ``widths`` ``(groups,)``.
 
         Raises:
@@ -56,7 +66,7 @@ class ExportedModel:
         model = quantise(exact)
         data = write_deployment(model)
         used = runtime.measure(model, data)
-        require_within(budget, used, maker)
+        require_within(budget, charge(model, used) if charge else used, maker)
         exact.fake_quantise(False)
         return cls(model, data, used, exact)
 
@@ -73,10 +83,7 @@ class ExportedModel:
         Returns:
             float32 ``(N, ...)`` in the order of the network's own output, flat: ``(N, values)``.
         """
-        codes = ReferenceInterpreter(self.model).run(model_input(self.model, np.asarray(x, np.float32)))
-        real = dequantise(codes, self.model.tensors[self.model.output])
-        planes = real.transpose(0, 3, 1, 2) if real.ndim == 4 else real
-        return np.ascontiguousarray(planes.reshape(len(codes), -1))
+        return int8_outputs(ReferenceInterpreter(self.model), model_input(self.model, np.asarray(x, np.float32)))
 
     def firmware(self, folder: str | Path, name: str = "model") -> None:
         """Write a complete C project of the model into a folder.

@@ -57,13 +57,17 @@ class Compression:
         """The outcome as it is to be recorded."""
         return outcome
 
+    def settings_for(self, problem: Problem, settings: Settings) -> Settings:
+        """The settings, with the defaults of a job that has an ancestor."""
+        if not problem.ancestor:
+            return settings
+        return replace(settings, hyperparameters={**self.heir_defaults, **settings.hyperparameters})
+
     def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
         """Train, compress on the way, recover, export; see ``Method``."""
         if refusal := self.refuse(problem, budget, settings):
             return refusal
-        if problem.ancestor:
-            chosen = {**self.heir_defaults, **settings.hyperparameters}
-            settings = replace(settings, hyperparameters=chosen)
+        settings = self.settings_for(problem, settings)
         job = begin(problem, budget, settings, report, self.name, rebuild=self.rebuild)
         return job.drive(self._steps(job))
 

@@ -114,6 +114,7 @@ class Pruner(nn.Module):
         self._run, self._method, self._idle = run, method, idle
         self.module: nn.Module = run.network.module
         self._folded: FoldedNet | None = None
+        self.before_int8: ExportedModel | None = None
         self._parallel: nn.Module | None = None
         self._scaler: Any = None
         self._scale = 1.0
@@ -217,9 +218,9 @@ class Pruner(nn.Module):
         if self._folded is not None:
             raise InputError("quantise: int8 arithmetic is simulated already")
         network = self._calibrated(calibration)
-        before = self._exported(network)
+        self.before_int8 = self._exported(network)
         self._simulate_int8(network)
-        return before
+        return self.before_int8
 
     def export(self, calibration: Any = None, *, weights: nn.Module | None = None) -> ExportedModel:
         """The int8 model, measured.
@@ -255,6 +256,8 @@ class Pruner(nn.Module):
         if network.changes != before or self.module is not network.module:
             self.module = network.module
             self._rebuild_parallel()
+        if self.module.training != self.training:  # peers' libraries leave what they looked at in evaluation
+            self.module.train(self.training)
 
     def _rebuild_parallel(self) -> None:
         """Buckets of gradients by the present shapes, as after unpickling."""
@@ -301,8 +304,8 @@ class Pruner(nn.Module):
 
     def _exported(self, network: FoldedNet) -> ExportedModel:
         prunable = self._run.network
-        structure = prunable.structure
-        return ExportedModel.of(network, prunable.widths, self._run.budget, structure.runtime, self._method.name)
+        runtime, charge = prunable.structure.runtime, getattr(self._run, "charge", None)
+        return ExportedModel.of(network, prunable.widths, self._run.budget, runtime, self._method.name, charge)
 
     def _simulate_int8(self, network: FoldedNet) -> None:
         prunable = self._run.network

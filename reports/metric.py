@@ -1,27 +1,29 @@
-"""What the accuracies of a table of trials are measured by, as people write it. Light: no numpy, no pandas."""
+"""What the scores of a table of trials are, as people write them. Light: no numpy, no pandas."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from mcu.score import Score, score_of
 from mcu.terms import Metric
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TITLES: Mapping[str, str] = {Metric.ACCURACY: "accuracy", Metric.MACRO_F1: "macro-F1"}
-"""By the value of the column ``metric``."""
-
 
 def metric_of(table: pd.DataFrame) -> str:
     """The metric of these trials; ``accuracy`` where they do not say."""
-    found = [name for name in table["metric"].dropna().unique() if name in TITLES] if "metric" in table else []
-    return str(found[0]) if found else "accuracy"
+    found: list[object] = list(table["metric"].dropna().unique()) if "metric" in table else []
+    return str(found[0]) if len(found) else str(Metric.ACCURACY)
+
+
+def score_in(table: pd.DataFrame) -> Score:
+    """Title, unit and direction of these trials' scores; ``score`` where a table mixes them."""
+    if "metric" in table and table["metric"].dropna().nunique() > 1:
+        return Score("score")
+    return score_of(metric_of(table))
 
 
 def metric_title(table: pd.DataFrame) -> str:
-    """``accuracy`` or ``macro-F1``, for labels; ``score`` where a table mixes them."""
-    if "metric" in table and table["metric"].dropna().nunique() > 1:
-        return "score"
-    return TITLES[metric_of(table)]
+    """Title for labels: ``accuracy``, ``macro-F1``, ...; says so where less is better."""
+    return score_in(table).axis

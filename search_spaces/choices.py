@@ -6,9 +6,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from mcu.terms import Metric
+from search_spaces.factories import check_reference
 
 Scalar = bool | int | float | str
 TrainingDevice = Literal["auto", "cpu", "cuda"]
@@ -40,6 +49,14 @@ class Choice(BaseModel):
         fields: dict[str, Any] = handler(self)
         unsaid = {name for name in self.later if getattr(self, name) == type(self).model_fields[name].default}
         return {self.formerly.get(name, name): value for name, value in fields.items() if name not in unsaid}
+
+
+def _reference(text: str) -> str:
+    check_reference(text)
+    return text
+
+
+Reference = Annotated[str, AfterValidator(_reference)]
 
 
 class TaskChoice(Choice):
@@ -86,15 +103,30 @@ class TrainingChoice(Choice):
 
     Attributes:
         device: ``auto`` takes a GPU when torch sees one.
-        metric: what the accuracies of a trial are measured by, and so what the sweep optimises: ``accuracy`` (the
-            share of all samples that is right) or ``macro_f1`` (the mean F1 of the classes, however rare).
+        metric: what the accuracies of a trial are measured by, and so what the sweep optimises. Of classes:
+            ``accuracy`` (the share of all samples that is right) or ``macro_f1`` (the mean F1 of the classes, however
+            rare); of several labels ``mean_average_precision``; of values ``r2`` or ``mae``; of reconstructions
+            ``auc``; of a grid ``cell_f1``.
         class_weights: weight in the loss of rare classes: 0 as often as they come, 1 all classes alike.
+        loss: ``module:function`` of outputs and targets, in place of the usual loss of the task.
+        score: ``module:function`` of targets and outputs, in place of ``metric``; more is better.
+        loop: ``module:function`` that trains in place of the built-in loop; called with a pruner and the trial.
+        base: folder in which ``module:function`` is looked up first.
     """
 
-    later = frozenset({"metric", "class_weights"})
+    later = frozenset({"metric", "class_weights", "loss", "score", "loop", "base"})
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 20
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     device: TrainingDevice = "auto"
     metric: Metric = Metric.ACCURACY
     class_weights: Annotated[float, Field(ge=0, le=1)] = 0.0
+    loss: Reference | None = None
+    score: Reference | None = None
+    loop: Reference | None = None
+    base: str | None = None
+
+    @property
+    def judged_by(self) -> str:
+        """The user's score, or else the metric; see ``mcu.score.score_of``."""
+        return self.score or self.metric

@@ -44,13 +44,32 @@ def call_reference(reference: str, base: str | None, offered: Mapping[str, Any],
     """
     module_name, attribute = check_reference(reference)
     with _beside(base, module_name):
-        module = _import(module_name, reference, base)
-        factory: Any = module
-        for piece in attribute.split("."):
-            if not hasattr(factory, piece):
-                raise InputError(f"{reference!r}: {module.__file__ or module_name} has no {attribute!r}")
-            factory = getattr(factory, piece)
+        factory = _attribute(_import(module_name, reference, base), attribute, reference)
         return call_factory(factory, reference, offered, options)
+
+
+def load_reference(reference: str, base: str | None) -> Callable[..., Any]:
+    """The function that ``package.module:function`` names, looked up beside ``base`` first.
+
+    Raises:
+        InputError: when it cannot be imported or is no function.
+    """
+    module_name, attribute = check_reference(reference)
+    with _beside(base, module_name):
+        found = _attribute(_import(module_name, reference, base), attribute, reference)
+    if not callable(found):
+        raise InputError(f"{reference!r}: is a {type(found).__name__}, must be a function")
+    function: Callable[..., Any] = found
+    return function
+
+
+def _attribute(module: ModuleType, attribute: str, reference: str) -> Any:
+    found: Any = module
+    for piece in attribute.split("."):
+        if not hasattr(found, piece):
+            raise InputError(f"{reference!r}: {module.__file__ or module.__name__} has no {attribute!r}")
+        found = getattr(found, piece)
+    return found
 
 
 def call_factory(factory: Any, name: str, offered: Mapping[str, Any], options: Mapping[str, Any]) -> Any:

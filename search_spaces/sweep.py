@@ -32,6 +32,12 @@ from search_spaces.tasks.registry import check_task
 from search_spaces.terms import ExecutorName, SamplerName
 from search_spaces.validation_errors import describe_validation_error
 
+REFERENCES = (
+    "name",
+    "loop",
+    "loss",
+    "score",
+)  # keys of [task], [network] and [training] that may be of the form module:function
 PATHS = ("data", "path")  # keys of [task] that name files
 MAX_WORKERS = 100_000
 PARENT_LENGTH = 2
@@ -347,16 +353,19 @@ def _absolute(text: str, folder: Path) -> str:
 def _refuse_base(table: dict[str, Any], where: str) -> None:
     if "grown_from" in table:
         raise InputError(f"{where}: unknown key grown_from")
-    for section in ("task", "network"):
+    for section in ("task", "network", "training"):
         if isinstance(table.get(section), dict) and "base" in table[section]:
             raise InputError(f"{where}: unknown key {section}.base: factories are looked up beside the sweep file")
 
 
 def _set_bases(table: dict[str, Any], folder: str) -> None:
     """Note where ``module:factory`` is looked up, only where it matters: a moved sweep stays equal otherwise."""
-    for section in ("task", "network"):
+    for section in ("task", "network", "training"):
         content = table.get(section)
         if isinstance(content, dict):
-            names = [content.get("name"), *(content["names"] if isinstance(content.get("names"), list) else [])]
+            names = [
+                *map(content.get, REFERENCES),
+                *(content["names"] if isinstance(content.get("names"), list) else []),
+            ]
             if any(isinstance(name, str) and is_reference(name) for name in names):
                 content["base"] = folder

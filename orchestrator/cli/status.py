@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mcu.errors import InputError
+from mcu.score import score_of
 from orchestrator.cli.options import STORAGE, FormatName, Storage, StudyName
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def picture(found: StudyStatus) -> Group:
     for name in ("budget", "best", "flash", "sram", "macs", "done", "left"):
         table.add_column(name, justify="left" if name == "budget" else "right")
     for budget in found.budgets:
-        accuracy = f"{budget.best:.2%}" if budget.best is not None else "–"
+        accuracy = score_of(found.metric).shown(budget.best)
         bars = [bar(budget.use[name], 6) if name in budget.use else "–" for name in ("flash", "sram", "macs")]
         table.add_row(Text(printable(budget.name)), accuracy, *bars, str(budget.done), str(budget.left))
     lines = [

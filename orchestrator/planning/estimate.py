@@ -82,7 +82,7 @@ def estimate_sweep(sweep: SweepConfig) -> Estimate:
 
 def _lengths(plan: Plan, task: Task, network: NetworkChoice) -> dict[int, float]:
     """How long each trial of a network trains, in whole jobs, by number, if every one begins with its first choice."""
-    traced = trace(build_network(network, task.input_shape, len(task.classes), seed=0), task.input_shape)
+    traced = trace(build_network(network, task.input_shape, task.outputs, 0, task.cells), task.input_shape)
     model = ResourceModel(traced.graph)
     dense = model.exact(model.dense_widths)
     mine = [trial for trial in plan.trials if trial.network == network]

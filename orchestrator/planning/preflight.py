@@ -7,13 +7,15 @@ from typing import Any
 
 from mcu.errors import InputError
 from mcu.resource_model import ResourceModel
-from mcu.terms import RuntimeName
+from mcu.score import check_metric
+from mcu.terms import RuntimeName, TaskKind
 from pruning.engine.depth import shallowest
 from pruning.engine.landing import require_reachable
 from pruning.engine.network import Structure
 from pruning.training.recipe import check_parent, check_value
 from pruning.training.rehearsal import rehearse
 from search_spaces.choices import NetworkChoice, Scalar
+from search_spaces.factories import load_reference
 from search_spaces.hyperparameters import Choices, Hyperparameter, Range
 from search_spaces.networks import build_network
 from search_spaces.sweep import SweepConfig
@@ -33,7 +35,13 @@ def check_sweep(sweep: SweepConfig) -> dict[str, Any]:
         InputError: one line that names what cannot be used.
     """
     check_recipe(sweep)
+    training = sweep.training
+    for reference in filter(None, (training.loop, training.loss, training.score)):
+        load_reference(reference, training.base)
     task = load_task(sweep.task)
+    check_metric(task.kind, training.metric, task.name)
+    if training.class_weights and task.kind is not TaskKind.CLASSIFICATION:
+        raise InputError(f"training.class_weights: the task {task.name!r} has no classes to weigh; leave it out")
     facts = describe_task(sweep.task.name, task)
     refused = refusals(sweep, task)
     for name, errors in refused.items():
@@ -86,7 +94,7 @@ def _values(given: Hyperparameter) -> list[Scalar]:
 
 def _resources(choice: NetworkChoice, task: Task) -> ResourceModel:
     """Resources of the network without the residual branches a job may take out."""
-    network = build_network(choice, task.input_shape, len(task.classes), seed=0)
+    network = build_network(choice, task.input_shape, task.outputs, 0, task.cells)
     for path in choice.frozen:
         if path not in dict(network.named_modules()):
             close = get_close_matches(path, [name for name, _ in network.named_modules()], n=1)

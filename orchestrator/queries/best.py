@@ -9,12 +9,12 @@ from typing import Any
 from mcu.budget import RESOURCES, Budget, amounts
 from mcu.devices import find_device
 from mcu.errors import InputError
+from mcu.score import score_of
 from mcu.terms import TrialState
 from orchestrator.queries.where_grammar import parse_where
 from orchestrator.storage.columns import COLUMNS
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store
-from reports.metric import TITLES
 
 MEASURED = (TrialState.COMPLETE.value, TrialState.INFEASIBLE.value)
 
@@ -106,10 +106,12 @@ def _used_name(resource: str, suffix: str) -> str:
 def _reason(rows: Sequence[dict[str, Any]], budget: Budget, fitting: int) -> str:
     best = rows[0]
     count = "the only measured model that fits" if fitting == 1 else f"the best of {fitting:,} measured models that fit"
-    parts = [f"validation {TITLES[best['metric']]} {best['val_accuracy']:.2%}, {count} {budget}"]
+    score = score_of(best["metric"])
+    parts = [f"validation {score.title} {score.shown(best['val_accuracy'])}, {count} {budget}"]
     if len(rows) > 1:
-        behind = 100 * (best["val_accuracy"] - rows[1]["val_accuracy"])
-        parts.append(f"the next, trial {rows[1]['number']}, is {behind:.2f} points behind")
+        behind = best["val_accuracy"] - rows[1]["val_accuracy"]
+        apart = f"{100 * behind:.2f} points" if score.percent else f"{behind:.4g}"
+        parts.append(f"the next, trial {rows[1]['number']}, is {apart} behind")
     own = Budget(*(best[f"budget_{name}"] for name in RESOURCES))
     if own != budget:
         ran_for = best["device"] if best["device"] != budget.device else None

@@ -14,10 +14,10 @@ import numpy as np
 
 from mcu.budget import RESOURCES, Budget
 from mcu.errors import InputError
+from mcu.score import score_of
 from orchestrator.queries.trial import TrialDetails
 from orchestrator.tables import human, printable
 from reports.columns import Shown, names
-from reports.metric import TITLES
 
 _CARD_RESULTS = names(shown=Shown.CARD)
 
@@ -139,7 +139,7 @@ def model_card(trial: TrialDetails, model: bytes, firmware: str) -> str:
         "specification": row["spec_hash"],
     }
     lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in facts.items()]
-    measure = "top-1" if row["metric"] == "accuracy" else TITLES[row["metric"]]
+    measure = "top-1" if row["metric"] == "accuracy" else score_of(row["metric"]).title
     lines += ["", f"`accuracy` is the int8 {measure} on test data that chose nothing; `flash` is the .tflite file and"]
     word = "measured" if row["measured"] else "predicted (tflite-micro was not installed)"
     lines += [f"`sram` the TensorFlow Lite Micro arena, {word}.", "", firmware, ""]

@@ -53,6 +53,7 @@ class StudyStatus:
     Attributes:
         runner: host, pid and begin of the driver that runs it now, if any.
         per_hour: trials that ended in an hour lately; None before two have.
+        metric: what the scores are measured by.
         seconds_left: at that pace; None where it is not known, or nobody runs the study.
     """
 
@@ -65,6 +66,7 @@ class StudyStatus:
     running: tuple[RunningTrial, ...]
     per_hour: float | None
     seconds_left: float | None
+    metric: str = "accuracy"
 
     @property
     def done(self) -> int:
@@ -105,6 +107,7 @@ def read_status(store: Store, study: Study) -> StudyStatus:
         tuple(_running(row, labels) for row in attempts),
         per_hour,
         3600.0 * left / per_hour if per_hour and runner and left > 0 else None,
+        study.metric,
     )  # fmt: skip
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from mcu.budget import RESOURCES, Budget
 from mcu.errors import InputError
+from mcu.score import SUITS, score_of
+from mcu.terms import TaskKind
 from orchestrator.storage.artifacts import read_artifact
 from orchestrator.storage.columns import COLUMNS, NESTED
 from orchestrator.storage.search import read_trial, trial_search
@@ -17,7 +19,6 @@ from orchestrator.tables import human, printable
 from orchestrator.worker.front_end import front_end_line
 from reports.columns import HIGH_IS_GOOD, NO_DIRECTION, Part, Shown, names
 from reports.lineage import Step, line_of
-from reports.metric import TITLES
 
 _BOUNDS = tuple(f"budget_{name}" for name in RESOURCES)
 _LINE_COLUMNS = ("number", "ancestor", "method", "state", "val_accuracy", "duration_s", *_BOUNDS)
@@ -129,7 +130,9 @@ def details_text(
     lines = [printable(title), *([f"  {printable(row['reason'])}"] if row["reason"] else []), ""]
     skipped = {"study", "number", "method", "state", "reason"}
     lines += [
-        f"  {name:18} {human(name, row[name])}" for name in COLUMNS if name not in skipped and row[name] is not None
+        f"  {name:18} {human(name, row[name], row.get('metric'))}"
+        for name in COLUMNS
+        if name not in skipped and row[name] is not None
     ]
     if latency and "latency_ms" in latency:
         lines.append(f"  {'latency_ms':18} {latency['latency_ms']:,.3g}, an estimate: {latency['latency_assumes']}")
@@ -169,7 +172,8 @@ def lineage_of(store: Store, trial: TrialDetails) -> list[Step]:
 def _step(step: Step, number: int) -> str:
     row = step.trial
     budget = Budget(**{name: row[f"budget_{name}"] for name in RESOURCES})
-    accuracy = human("val_accuracy", row["val_accuracy"]) if row["val_accuracy"] is not None else row["state"]
+    value = row["val_accuracy"]
+    accuracy = row["state"] if value is None else human("val_accuracy", value, row.get("metric"))
     change = "" if step.change is None else f" ({100 * step.change:+.2f})"
     cost = "" if row["duration_s"] is None else f", {human('duration_s', row['duration_s'])} s"
     here = "  <- this one" if row["number"] == number else ""
@@ -178,9 +182,9 @@ def _step(step: Step, number: int) -> str:
 
 def _scores(scores: Mapping[str, Any]) -> list[str]:
     """Both metrics of the int8 model in test and validation, then precision, recall and F1 of each class in test."""
-    lines = ["Scores of the int8 model"]
+    lines, shown = ["Scores of the int8 model"], SUITS[TaskKind.CLASSIFICATION]
     for split, title in (("test", "test"), ("val", "validation")):
-        both = ", ".join(f"{words} {scores[split][metric]:.2%}" for metric, words in TITLES.items())
+        both = ", ".join(f"{score_of(metric).title} {scores[split][metric]:.2%}" for metric in shown)
         lines.append(f"  {title:12} {both}")
     lines.append(f"  {'class in test':24} {'precision':>9} {'recall':>9} {'F1':>9} {'samples':>9}")
     for row in scores["test"]["classes"]:

@@ -15,13 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from mcu.budget import Budget
+from mcu.score import SCORES, Score, score_of
+from mcu.terms import Metric
 from mcu.units import format_duration
 from orchestrator.executors.base import LossReason
 from orchestrator.planning.plan import DENSE, Plan
 from orchestrator.running.watcher import Watcher
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 from orchestrator.tables import bar, printable
-from reports.metric import TITLES
 
 Clock = Callable[[], float]
 REFRESH_SECONDS = 0.5
@@ -65,11 +66,13 @@ class Tally:
     running: dict[int, tuple[TrialSpec, EpochReport | None]] = field(default_factory=dict)
     began: float = 0.0
     found: int = 0
+    score: Score = SCORES[Metric.ACCURACY]
 
     def begin(self, plan: Plan, finished: list[tuple[TrialSpec, TrialResult]], capacity: int) -> None:
         """Start from the plan and what earlier runs finished."""
         self.planned, self.capacity, self.began = len(plan.trials), capacity, self.clock()
         self.labels = {budget: budget.label for budget in (DENSE, *(budget for _, budget in plan.cells))}
+        self.score = score_of(plan.sweep.training.judged_by)
         adaptive = plan.sweep.budgets.plan == "adaptive"
         for trial in plan.trials:
             name = CHOSEN_LATER if adaptive and trial.index >= len(plan.cells) else trial.budget.label
@@ -122,11 +125,11 @@ def describe(number: int, spec: TrialSpec, result: TrialResult, name: str) -> st
     where = f"trial {number} {spec.method} for {name}"
     if result.state != "complete":
         return f"{where}: {result.state}: {result.reason}"
-    accuracy = f"{result.val_accuracy:.2%}" if result.val_accuracy is not None else "–"
+    score = score_of(spec.training.judged_by)
     use = f", {result.binding_use:.0%} of the tightest bound" if result.binding_use is not None else ""
     over = "" if not result.violation else f", over budget by {result.violation:.1%}"
     seconds = f" in {format_duration(result.duration_s)}" if result.duration_s is not None else ""
-    return f"{where}: {accuracy} validation {TITLES[spec.training.metric]}{use}{over}{seconds}"
+    return f"{where}: {score.shown(result.val_accuracy)} validation {score.title}{use}{over}{seconds}"
 
 
 class LineWatcher(QuietWatcher):
@@ -206,7 +209,7 @@ class LiveWatcher(LineWatcher):
             table.add_column(name, justify="left" if name == "budget" else "right")
         for name, left in self._tally.left.items():
             held = self._tally.best.get(name)
-            accuracy = f"{held.val_accuracy:.2%}" if held and held.val_accuracy is not None else "–"
+            accuracy = self._tally.score.shown(held.val_accuracy if held else None)
             use = bar(held.binding_use) if held and held.binding_use is not None else "–"
             table.add_row(Text(printable(name)), accuracy, use, str(left))
         running = [Text(self._activity(number)) for number in sorted(self._tally.running)[:8]]

@@ -230,7 +230,7 @@ def disk_guard(store: Store, sweep: SweepConfig) -> DiskGuard:
 
 
 def _import_paths(sweep: SweepConfig) -> tuple[str, ...]:
-    bases = (sweep.task.base, sweep.network.base)
+    bases = (sweep.task.base, sweep.network.base, sweep.training.base)
     return tuple(dict.fromkeys(str(Path(base)) for base in bases if base))
 
 

@@ -33,8 +33,8 @@ def looked_up_columns(dialect: str) -> dict[str, sa.ColumnElement]:
 
 def _metric(dialect: str) -> sa.ColumnElement:
     """What a trial's accuracies are measured by; trials of before there was a choice have top-1 accuracy."""
-    named = _specified(dialect, "training", "metric")
-    return sa.func.coalesce(named, "accuracy", type_=sa.String())
+    named = (_specified(dialect, "training", name) for name in ("score", "metric"))
+    return sa.func.coalesce(*named, "accuracy", type_=sa.String())
 
 
 def _ancestor(dialect: str) -> sa.ColumnElement:

@@ -39,8 +39,9 @@ class Study:
 
     @property
     def metric(self) -> str:
-        """What the accuracies of its trials are measured by: ``accuracy`` (top-1) or ``macro_f1``."""
-        return str(self.sweep.get("training", {}).get("metric", "accuracy"))
+        """What the accuracies of its trials are measured by; see ``mcu.score``."""
+        training = self.sweep.get("training", {})
+        return str(training.get("score") or training.get("metric", "accuracy"))
 
     @property
     def simulated(self) -> bool:

@@ -22,14 +22,18 @@ from mcu.int8.model import QTensor
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import Measurement, check_against_interpreter, measure_model
 from mcu.runtime import Runtime
+from mcu.score import check_metric
+from mcu.terms import TaskKind
 from orchestrator.spec import NETWORK, Artifact, EpochReport, TrialResult, TrialSpec
 from orchestrator.worker.front_end import front_end_facts
 from orchestrator.worker.shared_task import digest_here, task_here
 from pruning.engine.landing import UnreachableBudgetError
+from pruning.loop import run_loop
 from pruning.methods import method
 from pruning.training.checkpoint import remove_checkpoint
-from pruning.training.evaluation import float_accuracy, int8_inputs
-from pruning.training.metrics import confusion, score, score_card
+from pruning.training.evaluation import float_accuracy, int8_accuracy, int8_inputs, int8_outputs
+from pruning.training.metrics import confusion, score_card
+from pruning.training.objective import Objective
 from pruning.training.problem import (
     CannotTakeError,
     DivergedError,
@@ -37,11 +41,13 @@ from pruning.training.problem import (
     Outcome,
     Problem,
     Progress,
+    Report,
     Settings,
     StoppedError,
 )
 from pruning.training.trained import FILE as NETWORK_FILE
 from pruning.training.trained import TrainedNetwork
+from search_spaces.factories import load_reference
 from search_spaces.networks import build_network
 from search_spaces.tasks import Task
 
@@ -74,9 +80,7 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
         task = task_here(spec.task)
         problem, settings = inheriting(problem_of(spec, task), spec, artifacts), settings_of(spec, artifacts)
         torch.manual_seed(spec.seed)
-        answer = method(spec.method).run(
-            problem, spec.budget, settings, lambda progress: report(_epoch_report(progress))
-        )
+        answer = _answer(spec, problem, settings, lambda progress: report(_epoch_report(progress)))
     except UnreachableBudgetError as error:
         return _ended("infeasible", str(error), started, **_held(spec, error.smallest))
     except StoppedError as stop:
@@ -97,18 +101,26 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
     return _complete(spec, task, problem, answer, artifacts, started)
 
 
+def _answer(spec: TrialSpec, problem: Problem, settings: Settings, report: Report) -> Outcome | Infeasible:
+    """What the trial's method made, in our loop or in the user's."""
+    if spec.training.loop is None:
+        return method(spec.method).run(problem, spec.budget, settings, report)
+    loop = load_reference(spec.training.loop, spec.training.base)
+    return run_loop(loop, method(spec.method), problem, spec.budget, settings, report)
+
+
 def problem_of(spec: TrialSpec, task: Task) -> Problem:
     """What the trial's method is given: network, training and validation data, runtime."""
 
     def network() -> torch.nn.Module:
-        return build_network(spec.network, task.input_shape, len(task.classes), spec.seed)
+        return build_network(spec.network, task.input_shape, task.outputs, spec.seed, task.cells)
 
     mean, std = task.normalise
     return Problem(
-        network, task.input_shape, len(task.classes),
+        network, task.input_shape, task.outputs,
         task.x_train, task.y_train, task.x_val, task.y_val, tuple(mean), tuple(std), task.augment,
         Runtime(spec.runtime, spec.device),
-        spec.training.metric, spec.training.class_weights,
+        objective_of(spec, task), spec.training.class_weights,
         spec.network.frozen, spec.network.round_to, _identity(spec),
     )  # fmt: skip
 
@@ -124,6 +136,18 @@ def inheriting(problem: Problem, spec: TrialSpec, artifacts: Path) -> Problem:
         return TrainedNetwork.read(artifacts / name / NETWORK_FILE) if name else None
 
     return replace(problem, ancestor=trained(spec.ancestor), teacher=trained(spec.parent))
+
+
+def objective_of(spec: TrialSpec, task: Task) -> Objective:
+    """What the trial trains for and is judged by.
+
+    Raises:
+        InputError: for a metric that does not suit the task.
+    """
+    training = spec.training
+    check_metric(task.kind, training.metric, task.name)
+    loss, score = (load_reference(name, training.base) if name else None for name in (training.loss, training.score))
+    return Objective(task.kind, training.metric, loss, score).fitted(task.y_train)
 
 
 def settings_of(spec: TrialSpec, artifacts: Path) -> Settings:
@@ -212,15 +236,15 @@ def _complete(
     reference = ReferenceInterpreter(outcome.model)
     test = int8_inputs(outcome.model, task.x_test, problem)
     check_against_interpreter(outcome.data, reference, test[:CHECKED_SAMPLES])
-    called = {
-        "test": reference.predict(test),
-        "val": reference.predict(int8_inputs(outcome.model, task.x_val, problem)),
+    answers = {
+        "test": int8_outputs(reference, test),
+        "val": int8_outputs(reference, int8_inputs(outcome.model, task.x_val, problem)),
     }
     return TrialResult(
         state="infeasible" if outcome.shortfall else "complete",
         reason=outcome.shortfall,
-        accuracy=score(task.y_test, called["test"], problem.classes, problem.metric),
-        val_accuracy=score(task.y_val, called["val"], problem.classes, problem.metric),
+        accuracy=int8_accuracy(outcome.model, task.x_test, task.y_test, problem, answers["test"]),
+        val_accuracy=int8_accuracy(outcome.model, task.x_val, task.y_val, problem, answers["val"]),
         float_accuracy=float_accuracy(outcome.folded_network, task.x_test, task.y_test, problem),
         flash=measured.flash,
         sram=measured.sram,
@@ -236,18 +260,21 @@ def _complete(
         dense_widths=outcome.dense_widths,
         trajectory=outcome.trajectory,
         artifacts=_write(spec, task, outcome, measured, reference, test, artifacts)
-        | {"scores": _store(artifacts, spec.hash(), "scores.json", _json(_scores(task, called)))},
+        | _scores(spec, task, answers, artifacts),
         **_firmware(spec, outcome, test),
     )
 
 
-def _scores(task: Task, called: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Class by class how the int8 model fares in validation and test."""
+def _scores(spec: TrialSpec, task: Task, answers: dict[str, np.ndarray], artifacts: Path) -> dict[str, Artifact]:
+    """Class by class how the int8 model fares in validation and test; nothing for what has no classes."""
+    if task.kind is not TaskKind.CLASSIFICATION:
+        return {}
     truth = {"test": task.y_test, "val": task.y_val}
-    return {
-        split: score_card(confusion(truth[split], found, len(task.classes)), task.classes)
-        for split, found in called.items()
+    card = {
+        split: score_card(confusion(truth[split], found.argmax(1), len(task.classes)), task.classes)
+        for split, found in answers.items()
     }
+    return {"scores": _store(artifacts, spec.hash(), "scores.json", _json(card))}
 
 
 def _input(reference: ReferenceInterpreter) -> QTensor:
@@ -270,6 +297,7 @@ def _write(
         "classes": list(task.classes),
         "input_shape_nchw": list(task.input_shape),
         "normalise": {"mean": list(task.normalise[0]), "std": list(task.normalise[1])},
+        **_outputs(spec, task),
         "input": {"scale": _input(reference).scale, "zero_point": _input(reference).zero_point},
         "self_test": {
             "inputs_nhwc": samples.tolist(),
@@ -284,6 +312,15 @@ def _write(
     if spec.leaves_network and outcome.trained is not None:
         files[NETWORK] = (NETWORK_FILE, outcome.trained.encode())
     return {name: _store(artifacts, spec.hash(), file, data) for name, (file, data) in files.items()}
+
+
+def _outputs(spec: TrialSpec, task: Task) -> dict[str, Any]:
+    """How the board reads the answer, where it is no score of classes."""
+    if task.kind is TaskKind.CLASSIFICATION:
+        return {}
+    objective = objective_of(spec, task)
+    values = {"values": {"mean": objective.means, "std": objective.deviations}} if objective.means else {}
+    return {"kind": str(task.kind), **values}
 
 
 def _json(value: Any) -> bytes:

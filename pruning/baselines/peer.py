@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import torch_pruning as tp
 from torch import fx, nn
 
@@ -237,8 +236,8 @@ def loss_gradients(job: Job) -> Gradients:
     labels = torch.as_tensor(problem.y_train[::stride][: GRADIENT_BATCHES * size])
     for x, y in zip(images.split(size), labels.split(size), strict=True):
         x, y = x.to(job.trainer.device), y.to(job.trainer.device)
-        logits = module(normalise(x, problem).contiguous(memory_format=torch.channels_last)).flatten(1)
-        F.cross_entropy(logits, y).backward()
+        inputs = normalise(x, problem).contiguous(memory_format=torch.channels_last)
+        problem.objective.loss(module(inputs).flatten(1), inputs, y).backward()
     found = {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
     module.zero_grad(set_to_none=True)
     module.train(training)

@@ -164,9 +164,13 @@ class PrunableNetwork:
         """
         before, widest, values = _layers(self.graph), self._widest, self.tensors()
         own = [(copied, surgery.layer_tensors(copied.module, self.graph)) for copied in self.followers]
+        write, training = self._rewriter(), self.module.training
         self._begin_with(copy.deepcopy(module))
+        self.module.train(training)
+        for parameter in self.module.parameters():
+            parameter.data = write.laid_out(parameter.data)
         for optimizer in self.optimizers:
-            repoint(optimizer, values, self.tensors())
+            repoint(optimizer, values, dict(self.module.named_parameters()))
         for copied, kept in own:
             copied.module = copy.deepcopy(self.module)
             _fill_fitting(surgery.layer_tensors(copied.module, self.graph), kept)

@@ -37,17 +37,18 @@ class Rewriter:
             kept = optimizer.state.get(parameter, {})
             for key, value in kept.items():
                 if can_follow(optimizer, key, value, parameter):
-                    kept[key] = self._laid_out(_rewritten(value, parameter.shape, state))
+                    kept[key] = self.laid_out(_rewritten(value, parameter.shape, state))
         with torch.no_grad():
             parameter.grad = None
-            fresh = self._laid_out(values(parameter.data))
+            fresh = self.laid_out(values(parameter.data))
             # torch forgets a parameter's node in the autograd graph when its type changes, not when its shape does; a
             # loss of earlier that somebody still holds would keep the node, and the next gradient be refused for its
             # shape
             parameter.data = fresh.new_empty(0, dtype=torch.float32 if fresh.dtype is torch.float64 else torch.float64)
             parameter.data = fresh
 
-    def _laid_out(self, tensor: torch.Tensor) -> torch.Tensor:
+    def laid_out(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A copy, as it is to lie in memory."""
         return tensor.clone(memory_format=self.memory_format if tensor.dim() == 4 else torch.contiguous_format)
 
 
@@ -91,8 +92,9 @@ def repoint(
 ) -> None:
     """Give an optimiser the parameters of another network in place of one's, by path, with the state that fits.
 
-    New ones join the first group that has parameters of the network.
+    New ones join the first group that has parameters of the network. The order is that of ``after``.
     """
+    place = {id(tensor): index for index, tensor in enumerate(after.values())}
     names = {id(tensor): name for name, tensor in before.items()}
     fresh = [t for name, t in after.items() if name not in before and isinstance(t, torch.nn.Parameter)]
     for group in optimizer.param_groups:
@@ -102,7 +104,8 @@ def repoint(
             state = optimizer.state.pop(before[name], None)
             if state and name in after and after[name].shape == before[name].shape:
                 optimizer.state[after[name]] = state
-        group["params"] = [after[name] for name in ours if name in after] + others + (fresh if ours else [])
+        kept = [after[name] for name in ours if name in after] + (fresh if ours else [])
+        group["params"] = sorted(kept, key=lambda parameter: place[id(parameter)]) + others
         fresh = [] if ours else fresh
 
 

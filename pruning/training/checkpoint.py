@@ -14,13 +14,14 @@ from safetensors.torch import load, save
 from mcu.files import write_atomic
 
 MANIFEST = "checkpoint.json"
-FORMAT = 2
+FORMAT = 3
 """Checkpoints of another format are as good as none: a job starts again."""
 
 _TENSOR = "tensor of this name:"
+_ITEMS = "items of a dictionary:"
 
 StateDict = dict[str, Any]
-"""Tensors and plain JSON values, in dictionaries with text keys and in lists, as deep as wanted."""
+"""Tensors and plain JSON values, in dictionaries and lists, as deep as wanted; tuples come back as lists."""
 
 
 def write_checkpoint(folder: Path, state: StateDict) -> None:
@@ -63,15 +64,9 @@ def remove_checkpoint(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def optimizer_state(optimizer: torch.optim.Optimizer) -> StateDict:
-    """An optimiser's ``state_dict`` with text keys."""
-    state = optimizer.state_dict()
-    return state | {"state": {str(index): kept for index, kept in state["state"].items()}}
-
-
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: StateDict) -> None:
     """Go on with an optimiser whose parameters are as they were; its state is laid out in memory as they are."""
-    optimizer.load_state_dict(state | {"state": {int(index): kept for index, kept in state["state"].items()}})
+    optimizer.load_state_dict(state)
     for parameter, kept in optimizer.state.items():
         for key, value in kept.items():
             if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
@@ -84,7 +79,8 @@ def _without_tensors(value: Any, path: str, tensors: dict[str, torch.Tensor]) ->
         tensors[path] = value
         return _TENSOR + path
     if isinstance(value, dict):
-        return {key: _without_tensors(entry, f"{path}/{key}", tensors) for key, entry in value.items()}
+        plain = {key: _without_tensors(entry, f"{path}/{key}", tensors) for key, entry in value.items()}
+        return plain if all(isinstance(key, str) for key in plain) else {_ITEMS: list(plain.items())}
     if isinstance(value, list | tuple):
         return [_without_tensors(entry, f"{path}/{index}", tensors) for index, entry in enumerate(value)]
     return value
@@ -94,7 +90,8 @@ def _with_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, str) and value.startswith(_TENSOR):
         return tensors[value.removeprefix(_TENSOR)]
     if isinstance(value, dict):
-        return {key: _with_tensors(entry, tensors) for key, entry in value.items()}
+        items = value[_ITEMS] if list(value) == [_ITEMS] else value.items()
+        return {key: _with_tensors(entry, tensors) for key, entry in items}
     if isinstance(value, list):
         return [_with_tensors(entry, tensors) for entry in value]
     return value

@@ -1,16 +1,15 @@
-"""Scores of float and int8 networks on raw samples, by the metric the problem names."""
+"""Scores of float and int8 networks on raw samples, by the objective the problem names."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from mcu.int8.model import Int8Model
-from mcu.int8.reference_interpreter import ReferenceInterpreter
+from mcu.int8.reference_interpreter import ReferenceInterpreter, dequantise
 from mcu.measure import model_input
-from pruning.training.metrics import score
+from mcu.terms import TaskKind
 from pruning.training.problem import Problem
 
 BATCH = 500
@@ -42,8 +41,14 @@ def float_logits(module: nn.Module, x: np.ndarray, problem: Problem) -> torch.Te
 
 
 def float_accuracy(module: nn.Module, x: np.ndarray, y: np.ndarray, problem: Problem) -> float:
-    """Score of a float network by ``problem.metric`` (top-1 accuracy unless it says otherwise), 0..1."""
-    return score(y, float_logits(module, x, problem).argmax(1).numpy(), problem.classes, problem.metric)
+    """Score of a float network by the problem's objective (top-1 accuracy unless it says otherwise); more is better."""
+    return _score(y, float_logits(module, x, problem).numpy(), x, problem)
+
+
+def _score(y: np.ndarray, outputs: np.ndarray, x: np.ndarray, problem: Problem) -> float:
+    looked_at = problem.objective.kind is TaskKind.RECONSTRUCTION
+    inputs = normalise(torch.as_tensor(x), problem).numpy() if looked_at else x
+    return problem.objective.score(y, outputs, inputs)
 
 
 def int8_inputs(model: Int8Model, x: np.ndarray, problem: Problem) -> np.ndarray:
@@ -52,11 +57,20 @@ def int8_inputs(model: Int8Model, x: np.ndarray, problem: Problem) -> np.ndarray
     return np.concatenate([model_input(model, normalise(torch.as_tensor(b), problem).numpy()) for b in batches])
 
 
-def int8_accuracy(model: Int8Model, x: np.ndarray, y: np.ndarray, problem: Problem) -> float:
-    """Score of an exported model, run by the reference interpreter, by ``problem.metric``, 0..1."""
-    return score(
-        y, ReferenceInterpreter(model).predict(int8_inputs(model, x, problem)), problem.classes, problem.metric
-    )
+def int8_outputs(reference: ReferenceInterpreter, codes: np.ndarray) -> np.ndarray:
+    """What an int8 model answers, dequantised and in the order of the float network's: ``(N, values)``, flat."""
+    real = dequantise(reference.run(codes), reference.model.tensors[reference.model.output])
+    planes = real.transpose(0, 3, 1, 2) if real.ndim == 4 else real
+    return np.ascontiguousarray(planes.reshape(len(codes), -1))
+
+
+def int8_accuracy(
+    model: Int8Model, x: np.ndarray, y: np.ndarray, problem: Problem, outputs: np.ndarray | None = None
+) -> float:
+    """Score of an exported model, run by the reference interpreter, by the problem's objective; more is better."""
+    if outputs is None:
+        outputs = int8_outputs(ReferenceInterpreter(model), int8_inputs(model, x, problem))
+    return _score(y, outputs, x, problem)
 
 
 @torch.no_grad()
@@ -67,8 +81,8 @@ def training_loss(module: nn.Module, problem: Problem) -> float:
     images = torch.as_tensor(np.ascontiguousarray(problem.x_train[::stride][: LOSS_BATCHES * LOSS_BATCH])).to(device)
     labels = torch.as_tensor(problem.y_train[::stride][: LOSS_BATCHES * LOSS_BATCH]).to(device)
     module.eval()
-    losses = [
-        functional.cross_entropy(module(normalise(x, problem)).flatten(1), y, reduction="sum")
-        for x, y in zip(images.split(LOSS_BATCH), labels.split(LOSS_BATCH), strict=True)
-    ]
-    return float(torch.stack(losses).sum()) / len(labels)
+    total = 0.0
+    for x, y in zip(images.split(LOSS_BATCH), labels.split(LOSS_BATCH), strict=True):
+        inputs = normalise(x, problem)
+        total += len(y) * float(problem.objective.loss(module(inputs).flatten(1).float(), inputs, y))
+    return total / len(labels)

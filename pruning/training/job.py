@@ -14,7 +14,6 @@ from pruning.engine.network import PrunableNetwork
 from pruning.training.checkpoint import (
     StateDict,
     load_optimizer_state,
-    optimizer_state,
     read_checkpoint,
     write_checkpoint,
 )
@@ -111,13 +110,14 @@ class Job(Run):
 
     def set_module(self, module: nn.Module) -> None:
         """Train this module from here on, with a fresh optimiser."""
+        before = self.trainer.optimizer
         self.trainer.set_module(module)
-        self.network.optimizers = [self.trainer.optimizer]
+        self.network.optimizers = [self.trainer.optimizer if o is before else o for o in self.network.optimizers]
 
     def state_dict(self) -> StateDict:
         """All that is needed to go on from here."""
         return super().state_dict() | {
-            "optimizer": optimizer_state(self.trainer.optimizer),
+            "optimizer": self.trainer.optimizer.state_dict(),
             "random": self.trainer.random_state(),
             "folded": None if self.folded is None else self.folded.state_dict(),
         }

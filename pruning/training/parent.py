@@ -117,6 +117,7 @@ def shared_folder(problem: Problem, schedule: Settings, **more: object) -> Path 
         "problem": problem.identity,
         "augment": problem.augment,
         "class_weights": problem.class_weights,
+        "objective": problem.objective.identity,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         **more,

@@ -14,24 +14,24 @@ from mcu.budget import Budget, Resources
 from mcu.int8.model import Int8Model
 from mcu.runtime import Runtime
 from pruning.engine.network import Structure
-from pruning.training.metrics import Metric
+from pruning.training.objective import Objective
 from pruning.training.trained import TrainedNetwork
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A classification task and the dense network for it. There is no test data here: methods cannot peek.
+    """A task and the dense network for it. There is no test data here: methods cannot peek.
 
     Attributes:
         network: builds the dense network with freshly initialised weights.
         input_shape: ``(C, H, W)``.
-        classes: number of classes.
+        classes: number of classes, labels or values: of the network's outputs, or of those in each cell.
         x_train, x_val: ``(N, C, H, W)``, uint8 or float32.
-        y_train, y_val: int64 ``(N,)``.
+        y_train, y_val: targets, see ``Objective``; class numbers int64 ``(N,)`` as a rule.
         mean, std: per channel, subtracted and divided after uint8 samples were scaled to 0..1.
         runtime: what the budget is held against.
         augment: name of a batch augmentation in ``pruning.training.augment``.
-        metric: what validation scores, and so every choice a method makes, are measured by.
+        objective: what is trained for, and what validation scores, and so every choice a method makes, are measured by.
         class_weights: how far rare classes weigh more in the loss: 0 not at all, 1 until all weigh the same.
         frozen: paths of layers that keep all their channels.
         round_to: channels that stay or go together, in every group that divides into such units.
@@ -52,7 +52,7 @@ class Problem:
     std: tuple[float, ...] = (1.0,)
     augment: str = "none"
     runtime: Runtime = field(default_factory=Runtime)
-    metric: Metric = Metric.ACCURACY
+    objective: Objective = field(default_factory=Objective)
     class_weights: float = 0.0
     frozen: tuple[str, ...] = ()
     round_to: int = 1

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from pruning.training.augment import augmentation
@@ -77,7 +76,7 @@ class Trainer:
         self.teacher: nn.Module | None = None
         self.gradient_hook: Callable[[nn.Module], None] | None = None
         self.span = (0, self.float_steps)
-        self.class_weights = _loss_weights(problem, self.device)
+        self.class_weights = _class_weights(problem, self.device)
         self.set_module(module)
 
     def set_module(self, module: nn.Module) -> None:
@@ -129,18 +128,15 @@ class Trainer:
             if not bool(torch.isfinite(parameter).all()):
                 raise DivergedError(f"{name} is not finite after step {step} of {self.steps}")
 
-    def _loss(self, logits: torch.Tensor, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        loss = F.cross_entropy(logits, labels, self.class_weights, label_smoothing=self.recipe.label_smoothing)
-        if self.teacher is None or not self.recipe.distillation:
+    def _loss(self, outputs: torch.Tensor, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        objective, recipe = self.problem.objective, self.recipe
+        loss = objective.loss(outputs, inputs, targets, self.class_weights, recipe.label_smoothing)
+        if self.teacher is None or not recipe.distillation:
             return loss
         with torch.no_grad(), self._autocast():
-            wanted = self.teacher(images).flatten(1).float()
-        temperature = self.recipe.distillation_temperature
-        soft = F.kl_div(
-            F.log_softmax(logits / temperature, 1), F.softmax(wanted / temperature, 1), reduction="batchmean"
-        )
-        soft = soft * temperature**2
-        return (1 - self.recipe.distillation) * loss + self.recipe.distillation * soft
+            wanted = self.teacher(inputs).flatten(1).float()
+        soft = objective.imitation(outputs, wanted, recipe.distillation_temperature)
+        return (1 - recipe.distillation) * loss + recipe.distillation * soft
 
     def _scheduled_rate(self, step: int) -> float:
         if step < self.float_steps:
@@ -179,7 +175,7 @@ def _make_repeatable(device: torch.device) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def _loss_weights(problem: Problem, device: torch.device) -> torch.Tensor | None:
+def _class_weights(problem: Problem, device: torch.device) -> torch.Tensor | None:
     if not problem.class_weights:
         return None
     return torch.from_numpy(class_weights(problem.y_train, problem.classes, problem.class_weights)).to(device)

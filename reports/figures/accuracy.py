@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from reports.figures.scales import accuracy_axis, device_lines, resource_axis
 from reports.figures.style import INK, SOFT, Look, legend_below, new_figure, plain_note, rasterise
-from reports.metric import metric_title
+from reports.metric import metric_title, score_in
 from reports.trials import RESOURCE_TITLES, methods
 from reports.winners import accuracy_front
 
@@ -38,7 +38,7 @@ def accuracy_figure(
     overall = accuracy_front(table, resource)
     _step(axes, table, overall, resource, high, INK, 2.4, 0.22)
     on_fronts = [table["accuracy"].iloc[row] for rows in [*fronts.values(), overall] for row in rows]
-    below = accuracy_axis(axes, known["accuracy"].tolist(), on_fronts)
+    below = accuracy_axis(axes, known["accuracy"].tolist(), on_fronts, score_in(table))
     device_lines(axes, limits)
     axes.set_xlabel(f"{RESOURCE_TITLES[resource]} ({UNITS[resource]})")
     axes.set_ylabel(f"int8 test {metric_title(table)}")

@@ -15,7 +15,7 @@ from mcu.budget import RESOURCES
 from reports.comparison.comparison import Cell
 from reports.figures.scales import accuracy_axis
 from reports.figures.style import BAD, SOFT, Look, legend_below, new_figure, rasterise
-from reports.metric import metric_title
+from reports.metric import metric_title, score_in
 from reports.trials import RESOURCE_TITLES
 
 
@@ -30,7 +30,7 @@ def methods_figure(table: pd.DataFrame, cells: Sequence[Cell], look: Look, width
     lane = 0.8 / max(len(look.order), 1)
     feasible = table[table["feasible"]]
     means = [cell.interval[0] if cell.interval else cell.mean for cell in cells if cell.mean is not None]
-    accuracy_axis(axes, feasible["accuracy"].tolist(), [value for value in means if value is not None])
+    accuracy_axis(axes, feasible["accuracy"].tolist(), [value for value in means if value is not None], score_in(table))
     for cell in cells:
         x = labels.index(cell.budget) + (look.order.index(cell.method) - (len(look.order) - 1) / 2) * lane
         mine = feasible[(feasible["budget"] == cell.budget) & (feasible["method"] == cell.method)]

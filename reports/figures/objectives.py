@@ -8,12 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from mcu.budget import RESOURCES, amount
-from reports.figures.scales import PercentTicks, log_ticks
+from mcu.score import Score
+from reports.figures.scales import log_ticks, score_ticks
 from reports.figures.style import SOFT, Look, legend_below, new_figure, rasterise
 from reports.fronts import Floats, nondominated
-from reports.metric import metric_title
+from reports.metric import metric_title, score_in
 from reports.trials import RESOURCE_TITLES
 
 MOST_SLICES = 6  # hyperparameters drawn
@@ -41,7 +43,7 @@ def objectives_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Fi
             axes.add_collection(LineCollection(lines, colors=look.colour(name), alpha=alpha, linewidths=line,
                                                rasterized=rasterise(len(trials) * 4)))  # fmt: skip
     for at in range(4):
-        _upright(axes, at, low[at], high[at])
+        _upright(axes, at, low[at], high[at], score_in(table))
     axes.set_xlim(-0.15, 3.35)
     axes.set_ylim(-0.03, 1.03)
     axes.set_xticks(range(4), [f"int8 test {metric_title(table)}", *(RESOURCE_TITLES[name] for name in RESOURCES)])
@@ -68,13 +70,12 @@ def _scaled(points: Floats, low: Floats, high: Floats) -> Floats:
     return scaled
 
 
-def _upright(axes: Axes, at: int, low: float, high: float) -> None:
+def _upright(axes: Axes, at: int, low: float, high: float, score: Score) -> None:
     """One vertical axis with its ticks; sizes grow downwards."""
     axes.axvline(at, color=SOFT, linewidth=0.9, zorder=3)
     if at == 0:
-        step = next((s for s in (0.01, 0.02, 0.05, 0.1, 0.2) if (high - low) / s <= 7), 0.5)
-        ticks = [k * step for k in range(int(np.ceil(low / step)), int(high / step + 1e-9) + 1)]
-        places = [((tick - low) / (high - low), f"{100 * tick:.0f} %") for tick in ticks]
+        ticks = [float(tick) for tick in MaxNLocator(7).tick_values(low, high) if low <= tick <= high]
+        places = [((tick - low) / (high - low), score.shown(tick, 0)) for tick in ticks]
     else:
         name = RESOURCES[at - 1]
         ticks = log_ticks(low, high, name, most=7)
@@ -101,7 +102,7 @@ def slices_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Figure
         axes.set_visible(False)
     for line in panels:
         line[0].set_ylabel(f"validation {metric_title(table)}")
-    panels[0][0].yaxis.set_major_formatter(PercentTicks())
+    panels[0][0].yaxis.set_major_formatter(score_ticks(score_in(table)))
     shown = [name for name in look.order if (trials["method"] == name).any()]
     handles = [Line2D([], [], linestyle="", marker="o", markersize=4, color=look.colour(name)) for name in shown]
     legend_below(figure, handles, shown)

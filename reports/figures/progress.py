@@ -13,7 +13,7 @@ from mcu.budget import RESOURCES
 from reports.figures.scales import PercentTicks, accuracy_axis, duration_axis, resource_axis
 from reports.figures.style import INK, Look, legend_below, new_figure
 from reports.fronts import Box, Floats, attained, attainment_surface, box_of, hypervolume_steps
-from reports.metric import metric_title
+from reports.metric import metric_title, score_in
 from reports.trials import RESOURCE_TITLES
 
 SEED_LIMIT = 50  # seeds drawn into one attainment surface
@@ -84,7 +84,7 @@ def attainment_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Fi
             _surface(axes, feasible[feasible["method"] == name], resource, grid, look.colour(name))
         axes.set_xlabel(RESOURCE_TITLES[resource])
         axes.tick_params(axis="x", labelsize="small")
-    accuracy_axis(panels[0], feasible["accuracy"].tolist(), [])
+    accuracy_axis(panels[0], feasible["accuracy"].tolist(), [], score_in(table))
     panels[0].set_ylabel(f"int8 test {metric_title(table)}")
     legend_below(figure, [Line2D([], [], color=look.colour(name)) for name in drawn], drawn)
     return figure

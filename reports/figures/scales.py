@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, Formatter, FuncFormatter, MaxNLocator, NullLocator
 
 from mcu.budget import amount
+from mcu.score import Score
 from reports.figures.style import SOFT
 
 _DURATIONS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
@@ -81,6 +82,9 @@ def resource_axis(axes: Axes, values: Sequence[float], resource: str, most: int 
     return limits
 
 
+ACCURACY = Score("accuracy")
+
+
 class PercentTicks(Formatter):
     """Shares as percent, all with as many decimals as the ticks need."""
 
@@ -91,18 +95,24 @@ class PercentTicks(Formatter):
         return f"{100 * value:.{decimals}f} %"
 
 
-def accuracy_axis(axes: Axes, values: Sequence[float], keep: Sequence[float]) -> int:
-    """Make y percent; it shows all of ``keep`` and most of ``values``. Returns how many values lie below."""
+def score_ticks(score: Score) -> Formatter:
+    """Labels of a score's axis: percent, or its own unit, which is not negated."""
+    return PercentTicks() if score.percent else FuncFormatter(lambda value, _: score.shown(value))
+
+
+def accuracy_axis(axes: Axes, values: Sequence[float], keep: Sequence[float], score: Score = ACCURACY) -> int:
+    """Make y a score; it shows all of ``keep`` and most of ``values``. Returns how many values lie below."""
     known = np.asarray([value for value in values if np.isfinite(value)])
-    axes.yaxis.set_major_formatter(PercentTicks())
+    axes.yaxis.set_major_formatter(score_ticks(score))
     if not len(known):
         axes.set_ylim(0, 1)
         return 0
     kept = np.asarray([value for value in keep if np.isfinite(value)])
     low = min(float(np.quantile(known, 0.02)), float(kept.min()) if len(kept) else 1.0)
     high = max([float(known.max()), *kept])
-    span = max(high - low, 0.02)
-    axes.set_ylim(max(0.0, low - 0.08 * span), min(1.0, high + 0.08 * span))
+    span = max(high - low, 0.02 if score.percent else 1e-9)
+    bottom, top = (0.0, 1.0) if score.percent else (-np.inf, np.inf)
+    axes.set_ylim(max(bottom, low - 0.08 * span), min(top, high + 0.08 * span))
     return int((known < low - 0.08 * span).sum())
 
 

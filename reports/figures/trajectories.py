@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures.scales import PercentTicks
+from mcu.score import Score
+from reports.figures.scales import score_ticks
 from reports.figures.style import BAD, INK, SOFT, legend_below, new_figure
-from reports.metric import metric_title
+from reports.metric import metric_title, score_in
 from reports.trials import RESOURCE_TITLES
 from reports.winners import Winner
 
@@ -47,7 +48,7 @@ def trajectory_figure(
         title = f"{winner.budget.replace(', ', chr(10))}\n{trial['method']}"
         panels[0][column].set_title(title, fontsize="small", fontweight="normal")
         if judged:
-            draw_accuracy(panels[1][column], course)
+            draw_accuracy(panels[1][column], course, score_in(table))
         panels[-1][column].set_xlabel(course.unit)
         panels[-1][column].xaxis.set_major_locator(MaxNLocator(4, integer=True))
     panels[0][0].set_ylabel("used / bound")
@@ -112,12 +113,12 @@ def draw_use(axes: Axes, course: Course, bounds: Mapping[str, float]) -> None:
     axes.minorticks_off()
 
 
-def draw_accuracy(axes: Axes, course: Course) -> None:
+def draw_accuracy(axes: Axes, course: Course, score: Score) -> None:
     """Validation accuracy where it was measured."""
     dots = 3 if len(course.accuracy) <= 30 else 0
     x, y = [place for place, _ in course.accuracy], [value for _, value in course.accuracy]
     axes.plot(x, y, color=INK, linewidth=1.3, marker="o", markersize=dots)
-    axes.yaxis.set_major_formatter(PercentTicks())
+    axes.yaxis.set_major_formatter(score_ticks(score))
 
 
 def widths_figure(table: pd.DataFrame, winners: Sequence[Winner], width: float = 7.2) -> Figure | None:

@@ -11,11 +11,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from mcu.budget import RESOURCES
+from mcu.score import score_of
 from mcu.units import format_bytes
 from reports.figures.scales import even_ticks
 from reports.figures.style import BAD, GRID, INK, SOFT, new_figure
 from reports.figures.trajectories import LINES, EpochReports, course_of, draw_accuracy, draw_use
-from reports.metric import TITLES
 from reports.trials import RESOURCE_TITLES
 
 MOST_LAYERS = 40
@@ -38,8 +38,8 @@ def trial_figure(
     bounds = {name: float(bound) for name in RESOURCES if (bound := trial[f"budget_{name}"])}
     _use_panel(figure.add_subplot(grid[0, 0]), course, bounds)
     accuracy = figure.add_subplot(grid[0, 1])
-    accuracy.set_title(f"Validation {TITLES[trial.get('metric') or 'accuracy']}")
-    draw_accuracy(accuracy, course)
+    accuracy.set_title(f"Validation {score_of(trial.get('metric')).axis}")
+    draw_accuracy(accuracy, course, score_of(trial.get("metric")))
     accuracy.set_xlabel(course.unit)
     _note_if_empty(accuracy, course.accuracy, "no accuracy was reported")
     _widths_panel(figure.add_subplot(grid[1, 0]), trial["widths"], trial["dense_widths"])

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mcu.budget import RESOURCES, amount, amounts
+from mcu.score import score_of
 from reports.figures.scales import log_ticks
 from reports.figures.style import Look
 from reports.latency import latency_text
@@ -53,9 +54,9 @@ def _answer(
         "trial": int(trial["number"]),
         "method": str(trial["method"]),
         "elsewhere": table["budget"].iloc[winner.row] if winner.elsewhere else "",
-        "accuracy": percent(trial["accuracy"]),
+        "accuracy": score_of(trial["metric"]).shown(trial["accuracy"], 1),
         "interval": "" if interval is None else f"{100 * interval[0]:.1f} – {100 * interval[1]:.1f} %",
-        "validation": percent(trial["val_accuracy"]),
+        "validation": score_of(trial["metric"]).shown(trial["val_accuracy"], 1),
         "used": [_use(trial, winner.bounds, name) for name in RESOURCES],
         "instructions": _instructions(trial, device, known),
         "runner_up": None if next_one is None else _runner_up(trial, next_one),
@@ -75,8 +76,9 @@ def _instructions(trial: pd.Series, device: Mapping[str, Any] | None, known: Map
 
 
 def _runner_up(trial: pd.Series, other: pd.Series) -> dict[str, Any]:
-    behind = 100 * (trial["val_accuracy"] - other["val_accuracy"])
-    return {"trial": int(other["number"]), "method": str(other["method"]), "behind": f"{behind:.2f}"}
+    behind = trial["val_accuracy"] - other["val_accuracy"]
+    apart = f"{100 * behind:.2f} points" if score_of(trial["metric"]).percent else f"{behind:.4g}"
+    return {"trial": int(other["number"]), "method": str(other["method"]), "behind": apart}
 
 
 def _device_hint(device: Mapping[str, Any]) -> str:
@@ -173,8 +175,8 @@ def trial_rows(table: pd.DataFrame, rows: Sequence[int]) -> list[dict[str, Any]]
             _cell(trial["method"]),
             _cell(trial["budget"]),
             _cell(trial["state"]),
-            _cell(percent(trial["val_accuracy"], 2), trial["val_accuracy"]),
-            _cell(percent(trial["accuracy"], 2), trial["accuracy"]),
+            _cell(score_of(trial["metric"]).shown(trial["val_accuracy"]), trial["val_accuracy"]),
+            _cell(score_of(trial["metric"]).shown(trial["accuracy"]), trial["accuracy"]),
             *(_cell(used(name, trial[name]), trial[name]) for name in RESOURCES),
             _cell(percent(use, 0), use),
             _cell(f"{trial['duration_s']:,.0f} s" if np.isfinite(trial["duration_s"]) else "–", trial["duration_s"]),

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mcu.budget import RESOURCES, amount
+from mcu.score import score_of
 from reports.comparison.comparison import Cell, Duel
 from reports.intervals import wilson
 from reports.latency import latency_ms, milliseconds
@@ -46,8 +47,10 @@ def winners_table(
         trial = table.iloc[winner.row]
         interval = accuracy_interval(float(trial["accuracy"]), study)
         spans = "" if interval is None else f" ({100 * interval[0]:.1f}–{100 * interval[1]:.1f})"
+        score = score_of(trial["metric"])
         uses = [_used(trial, winner, name) for name in ("flash", "sram", "macs")]
-        tail: tuple[str, ...] = (percent(trial["val_accuracy"]), percent(trial["accuracy"]) + spans, *uses)
+        shown = [score.shown(trial[name], 1) for name in ("val_accuracy", "accuracy")]
+        tail: tuple[str, ...] = (shown[0], shown[1] + spans, *uses)
         if ran:
             own = known.get(winner.device or "") if trial["device"] == winner.device else None
             estimate = latency_ms(float(trial["instructions"]), own)
@@ -102,7 +105,7 @@ def lineage_table(table: pd.DataFrame) -> Table:
     rows = [
         (
             f"{step.branch}{step.trial['number']}", step.trial["method"], step.trial["budget"], step.trial["state"],
-            percent(_number(step.trial["val_accuracy"]), 2),
+            score_of(step.trial.get("metric")).shown(_number(step.trial["val_accuracy"])),
             "–" if step.change is None else f"{100 * step.change:+.2f}",
             *(used(name, _number(step.trial[name])) for name in RESOURCES),
             "–" if step.trial["duration_s"] is None else f"{step.trial['duration_s']:,.0f} s",

@@ -34,6 +34,7 @@ class NetworkEntry:
 _CONVOLUTIONAL = "search_spaces.networks.convolutional"
 _RESNET = "search_spaces.networks.resnet"
 _MOBILENET = "search_spaces.networks.mobilenet"
+_CONNECTED = "search_spaces.networks.fully_connected"
 BUILT_IN = {
     entry.name: entry
     for entry in (
@@ -67,6 +68,16 @@ BUILT_IN = {
         ),
         NetworkEntry(
             "mobilenet-v2", f"{_MOBILENET}:mobilenet_v2", "17 inverted residuals", "Sandler et al., arXiv 1801.04381"
+        ),
+        NetworkEntry(
+            "dense-autoencoder", f"{_CONNECTED}:dense_autoencoder",
+            "9 dense layers that give back their input, the anomaly detector of MLPerf Tiny",
+            "Koizumi et al., WASPAA 2019; Banbury et al., arXiv 2106.07597", ("channels", "code", "depth"),
+        ),
+        NetworkEntry("mlp", f"{_CONNECTED}:mlp", "dense layers, for vectors", "", ("channels", "depth")),
+        NetworkEntry(
+            "grid-cnn", f"{_CONNECTED}:grid_cnn", "7 convolutions to a class for each cell of 8x8 pixels", "",
+            ("channels",),
         ),
     )
 }  # fmt: skip
@@ -115,13 +126,16 @@ def check_network(choice: NetworkChoice) -> None:
             )
 
 
-def build_network(choice: NetworkChoice, input_shape: Shape, classes: int, seed: int) -> nn.Module:
+def build_network(
+    choice: NetworkChoice, input_shape: Shape, classes: int, seed: int, cells: tuple[int, ...] = ()
+) -> nn.Module:
     """The network in float32 on the CPU with weights drawn from ``seed``; torch's generator is left as it was.
 
     Args:
         input_shape: channels, height, width; a network of 1-D layers is given ``(N, channels, samples)`` where the
             width is 1.
         classes: number of scores it must return.
+        cells: rows and columns of the grid that it must return scores for, if any.
 
     Raises:
         InputError: for an unknown name or option, a factory that fails, or one whose result is not an
@@ -141,7 +155,7 @@ def build_network(choice: NetworkChoice, input_shape: Shape, classes: int, seed:
             raise InputError(f"network {choice.name!r}: returned {type(network).__name__}, must be a torch.nn.Module")
         if choice.name in BUILT_IN:
             _initialise(network)
-    _check_scores(network, choice.name, input_shape, classes)
+    _check_scores(network, choice.name, input_shape, (classes, *cells))
     return network.train()
 
 
@@ -184,7 +198,7 @@ def _as_signal(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(x.squeeze(3) if x.ndim == 4 and x.shape[3] == 1 else x for x in inputs)
 
 
-def _check_scores(network: nn.Module, name: str, input_shape: Shape, classes: int) -> None:
+def _check_scores(network: nn.Module, name: str, input_shape: Shape, wanted: tuple[int, ...]) -> None:
     """Run one batch of two zeros in evaluation mode; a wrong shape is found here, not after an hour."""
     import torch
 
@@ -194,12 +208,12 @@ def _check_scores(network: nn.Module, name: str, input_shape: Shape, classes: in
     except Exception as error:
         if input_shape[2:] == (1,) and _takes_signals(network, input_shape):
             network.register_forward_pre_hook(_as_signal)
-            _check_scores(network, name, input_shape, classes)
+            _check_scores(network, name, input_shape, wanted)
             return
         text = " ".join(str(error).split())
         raise InputError(
             f"network {name!r}: fails on an input of shape {tuple(input_shape)}: {type(error).__name__}: {text}"
         ) from error
-    if not isinstance(scores, torch.Tensor) or tuple(scores.shape) != (2, classes):
+    if not isinstance(scores, torch.Tensor) or tuple(scores.shape) != (2, *wanted):
         got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
-        raise InputError(f"network {name!r}: two inputs gave {got}, must be scores of shape (2, {classes})")
+        raise InputError(f"network {name!r}: two inputs gave {got}, must be scores of shape {(2, *wanted)}")

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from mcu.errors import InputError
+from mcu.terms import TaskKind
 from search_spaces.paths import user_path
 from search_spaces.tasks.digest import Source
+from search_spaces.tasks.labels import read_labels
 from search_spaces.tasks.npz import read_arrays
 from search_spaces.tasks.rows import Rows
 from search_spaces.tasks.splits import grouped_split, sample_hashes, stratified_split
+from search_spaces.tasks.targets import kind_of, targets_of
 from search_spaces.tasks.task import SPLITS, Task, assemble, check_finite
 
 Splits = dict[str, tuple[Rows, np.ndarray]]
@@ -27,6 +30,7 @@ MOST_SENSORS = 12
 LONG = 8
 """A grey image is not so many times as long as it is wide."""
 LAYOUTS = {
+    "nf": (2, lambda x: x[:, :, None, None]),
     "nchw": (4, lambda x: x),
     "nhwc": (4, lambda x: x.transpose(0, 3, 1, 2)),
     "nhw": (3, lambda x: x[:, None]),
@@ -35,27 +39,37 @@ LAYOUTS = {
 }
 
 
-def arrays(path: str | None = None, layout: str | None = None, augment: str = "none", name: str = "arrays") -> Task:
+def arrays(
+    path: str | None = None,
+    layout: str | None = None,
+    augment: str = "none",
+    name: str = "arrays",
+    kind: str | None = None,
+) -> Task:
     """A task from an .npz file or a folder of .npy files.
 
     It holds ``x`` and ``y`` (split 70/15/15 here) or ``x_train``, ``y_train``, ``x_test``, ``y_test`` and
-    perhaps ``x_val``, ``y_val`` (else carved from training); labels count from 0 or are texts; ``classes``
-    may name them, ``layout`` give the axes of x. With ``groups``, one text or whole number a sample (the person, the
-    machine, the day it comes from), no group is in two splits. Large arrays are mapped and never wholly in memory.
+    perhaps ``x_val``, ``y_val`` (else carved from training). Labels are whole numbers, texts, truth values or one-hot;
+    ``classes`` may name them, counted from 0, and ``layout`` give the axes of x. With ``groups``, one text or whole
+    number a sample (the person, the machine, the day it comes from), no group is in two splits. Large arrays are mapped
+    and never wholly in memory.
 
     Args:
         path: the file or folder.
         layout: axes of a sample array: ``nchw`` (the default for four axes), ``nhwc``, ``nhw`` (the default
-            for three), ``nct`` or ``ntc`` for recordings over time. A shape that is likelier in another than the
-            default is asked about.
+            for three), ``nct`` or ``ntc`` for recordings over time, ``nf`` (the default for two) for vectors. A shape
+            that is likelier in another than the default is asked about.
         augment: how training batches are varied.
         name: of the task in reports.
+        kind: what y says: ``classification`` unless an entry ``kind`` beside x says otherwise; ``multi-label`` (0 or 1
+            for each label), ``regression`` (numbers), ``reconstruction`` (0 normal, 1 abnormal) or ``grid`` (a class
+            for each cell).
 
     Raises:
         InputError: naming the file, the array and what is allowed.
     """
     place = _place(path)
-    return from_arrays(read_arrays(place), str(path), layout, augment, name)
+    return from_arrays(read_arrays(place), str(path), layout, augment, name, kind)
 
 
 def arrays_source(path: str | None = None, **_: object) -> Source:
@@ -80,9 +94,11 @@ def from_arrays(
     layout: str | None = None,
     augment: str = "none",
     name: str = "arrays",
+    kind: str | None = None,
 ) -> Task:
     """A task from arrays by name, as :func:`arrays` reads them; ``where`` names them in errors."""
-    keys = set(arrays) - {"classes", "layout"}
+    keys = set(arrays) - {"classes", "layout", "kind"}
+    chosen = kind_of(kind or arrays.get("kind", TaskKind.CLASSIFICATION), where)
     layout = str(arrays["layout"]) if layout is None and "layout" in arrays else layout
     for split in SPLITS:
         if (f"x_{split}" in keys) != (f"y_{split}" in keys):
@@ -92,14 +108,35 @@ def from_arrays(
     names = [""] if "x" in keys else [f"_{split}" for split in SPLITS if f"x_{split}" in keys]
     x = {key: _samples(arrays[f"x{key}"], layout, f"{where}: x{key}") for key in names}
     groups = _groups(np.asarray(arrays["groups"]), len(x[""]), f"{where}: groups") if "groups" in keys else None
-    raw = {key: _flat_labels(np.asarray(arrays[f"y{key}"]), len(x[key]), f"{where}: y{key}") for key in names}
-    labels, classes = _classes(raw, arrays.get("classes"), where)
+    targets = {key: np.asarray(arrays[f"y{key}"]) for key in names}
+    labels, classes, notes = _labels(targets, x, chosen, arrays, where)
     try:
-        splits, groups_test = _splits(x, labels, groups)
+        splits, groups_test = _splits(x, labels, groups, chosen)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     citation = f"the user's arrays, {Path(where).name}"
-    return assemble(name, splits, classes, groups_test=groups_test, augment=augment, citation=citation)
+    return assemble(
+        name, splits, classes, groups_test=groups_test, augment=augment, citation=citation, notes=notes, kind=chosen
+    )
+
+
+def _labels(
+    y: Mapping[str, np.ndarray], x: Mapping[str, Rows], kind: TaskKind, arrays: Mapping[str, np.ndarray], where: str
+) -> tuple[dict[str, np.ndarray], tuple[str, ...], tuple[str, ...]]:
+    """Targets by split, the names of the classes, and what is to be said of how labels were read."""
+    if kind is not TaskKind.CLASSIFICATION:
+        for key, targets in y.items():
+            if targets.ndim == 0 or len(targets) != len(x[key]):
+                raise InputError(
+                    f"{where}: y{key} has shape {targets.shape}, must be one target for each of {len(x[key]):,}"
+                )
+        return *targets_of(dict(y), kind, arrays.get("classes"), where), ()
+    raw = {key: _one_each(labels, len(x[key]), f"{where}: y{key}") for key, labels in y.items()}
+    given = None if "classes" not in arrays else [str(value) for value in np.asarray(arrays["classes"]).ravel()]
+    read = read_labels(np.concatenate(list(raw.values())), where, given)
+    ends = np.cumsum([len(labels) for labels in raw.values()])[:-1]
+    notes = (read.note,) if read.note else ()
+    return dict(zip(raw, np.split(read.y, ends), strict=True)), read.classes, notes
 
 
 _KEY_SETS = (
@@ -114,7 +151,7 @@ def _samples(x: np.ndarray, layout: str | None, where: str) -> Rows:
     x = x if isinstance(x, np.ndarray) else np.asarray(x)
     if layout is None:
         _check_likely(x.shape, where)
-    layout = layout or {3: "nhw", 4: "nchw"}.get(x.ndim, "nchw")
+    layout = layout or {2: "nf", 3: "nhw", 4: "nchw"}.get(x.ndim, "nchw")
     if layout not in LAYOUTS:
         raise InputError(f"{where}: layout = {layout!r}: must be one of {', '.join(LAYOUTS)}")
     axes, arrange = LAYOUTS[layout]
@@ -165,60 +202,39 @@ def _groups(groups: np.ndarray, count: int, where: str) -> np.ndarray:
     return groups.astype(str)
 
 
-def _flat_labels(y: np.ndarray, count: int, where: str) -> np.ndarray:
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.shape != (count,):
-        raise InputError(f"{where}: has shape {y.shape}, must be ({count},), one label a sample")
-    if y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.round(y)).all():
-        y = y.astype(np.int64)
-    if y.dtype.kind not in "iuU":
-        raise InputError(f"{where}: is {y.dtype}, labels must be whole numbers from 0 or texts")
-    return y
+def _one_each(y: np.ndarray, count: int, where: str) -> np.ndarray:
+    if y.ndim not in (1, 2) or len(y) != count:
+        raise InputError(f"{where}: has shape {y.shape}, must be ({count},), one label a sample, or one-hot")
+    return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
 
 
-def _classes(
-    raw: Mapping[str, np.ndarray], given: np.ndarray | None, where: str
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Labels counted from 0 without gaps, and the names of the classes."""
-    present = np.unique(np.concatenate([np.asarray(y) for y in raw.values()]))
-    names = None if given is None else [str(value) for value in np.asarray(given).ravel()]
-    if names is not None and len(set(names)) != len(names):
-        raise InputError(f"{where}: classes names one class twice")
-    if present.dtype.kind == "U":
-        names = names if names is not None else present.tolist()
-        number = {text: index for index, text in enumerate(names)}
-        unknown = [text for text in present.tolist() if text not in number]
-        if unknown:
-            raise InputError(f"{where}: label {unknown[0]!r} is not among classes")
-        return {key: np.array([number[text] for text in y.tolist()], np.int64) for key, y in raw.items()}, tuple(names)
-    count = len(names) if names is not None else int(present.max()) + 1
-    if present.min() < 0 or present.max() >= count:
-        raise InputError(f"{where}: labels go from {present.min()} to {present.max()}, must be 0 to {count - 1}")
-    if count > 10_000 or len(present) != count:
-        missing = next(label for label in range(count) if label not in present)
-        raise InputError(f"{where}: labels have a gap: none is {missing}, they must be 0 to {count - 1} without gaps")
-    names = names if names is not None else [str(label) for label in range(count)]
-    return {key: y.astype(np.int64) for key, y in raw.items()}, tuple(names)
+def _strata(labels: np.ndarray) -> np.ndarray:
+    """What is spread evenly over the splits: class numbers; nothing else is."""
+    return labels if labels.ndim == 1 else np.zeros(len(labels), np.int64)
 
 
 def _splits(
-    x: Mapping[str, Rows], y: Mapping[str, np.ndarray], groups: np.ndarray | None
+    x: Mapping[str, Rows], y: Mapping[str, np.ndarray], groups: np.ndarray | None, kind: TaskKind
 ) -> tuple[Splits, np.ndarray | None]:
     """Samples and labels by split, and the groups of the test samples."""
     if "" in x:
         samples, labels = x[""], y[""]
         sizes = [round(len(labels) * VAL_SHARE), round(len(labels) * TEST_SHARE)]
+        strata = _strata(labels)
         if groups is None:
-            val, test, train = stratified_split(labels, sample_hashes(samples), sizes)
+            val, test, train = stratified_split(strata, sample_hashes(samples), sizes)
         else:
-            val, test, train = grouped_split(labels, groups, sizes)
+            val, test, train = grouped_split(strata, groups, sizes)
+        if kind is TaskKind.RECONSTRUCTION:  # a network learns from normal samples alone
+            abnormal = train[labels[train] > 0]
+            train = train[labels[train] == 0]
+            val, test = np.sort([*val, *abnormal[::2]]), np.sort([*test, *abnormal[1::2]])
         index = {"train": train, "val": val, "test": test}
         splits = {split: (samples.take(chosen), labels[chosen]) for split, chosen in index.items()}
         return splits, None if groups is None else groups[test]
     splits = {split: (x[f"_{split}"], y[f"_{split}"]) for split in SPLITS if f"_{split}" in x}
     if "val" not in splits:
         samples, labels = splits["train"]
-        val, train = stratified_split(labels, sample_hashes(samples), [round(len(labels) * VAL_SHARE)])
+        val, train = stratified_split(_strata(labels), sample_hashes(samples), [round(len(labels) * VAL_SHARE)])
         splits |= {"train": (samples.take(train), labels[train]), "val": (samples.take(val), labels[val])}
     return splits, None

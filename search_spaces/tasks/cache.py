@@ -15,7 +15,7 @@ from search_spaces.tasks.store import cache_folder, mapped, stored
 from search_spaces.tasks.task import SPLITS, Task
 
 ARRAYS = (*(f"{axis}_{split}" for split in SPLITS for axis in "xy"), "groups_test")
-TEXTS = ("name", "input_shape", "classes", "normalise", "augment", "citation", "licence", "dropped", "notes")
+TEXTS = ("name", "input_shape", "classes", "normalise", "augment", "citation", "licence", "dropped", "notes", "kind")
 FORMAT = 1
 
 

@@ -17,6 +17,7 @@ from search_spaces.factories import call_factory, call_reference, check_referenc
 from search_spaces.paths import user_path
 from search_spaces.tasks.arrays import from_arrays
 from search_spaces.tasks.cache import cached_task
+from search_spaces.tasks.datasets import dataset_arrays, is_dataset
 from search_spaces.tasks.digest import Source, content_digest, digest_of
 from search_spaces.tasks.task import SPLITS, Task, limited
 
@@ -96,9 +97,27 @@ BUILT_IN = {
             ("features", "engines", "clips", "takes", "voices", "centred"),
         ),
         TaskEntry(
+            "table", "search_spaces.tables.table:table", "motion",
+            "your own .csv or .parquet of a sensor, or a folder of one file a recording, cut into windows",
+            "task.path or task.data",
+            (
+                "columns", "label", "group", "window", "stride", "name_label", "name_group", "augment", "most_broken",
+            ),
+        ),
+        TaskEntry(
+            "machine-sound", "search_spaces.audio.machines:machine_sound", "sound",
+            "machines that hum, normal and faulty: 1x5x128 log-mel, to be reconstructed",
+            "made here in seconds: nothing to download", ("clips", "seed"),
+        ),
+        TaskEntry(
+            "sound-folder", "search_spaces.audio.machines:sound_folder", "sound",
+            "your own recordings, normal and abnormal, to be reconstructed",
+            "a folder: task.data with the folders normal and abnormal of .wav files", ("seed",),
+        ),
+        TaskEntry(
             "arrays", "search_spaces.tasks.arrays:arrays", "any",
             "your own .npz or folder of .npy: x and y, groups if you have them, or splits of your own",
-            "task.path", ("layout", "augment", "name"),
+            "task.path", ("layout", "augment", "name", "kind"),
         ),
     )
 }  # fmt: skip
@@ -165,7 +184,8 @@ def check_task(choice: TaskChoice) -> None:
 def load_task(choice: TaskChoice) -> Task:
     """The task with its data, checked, its splits disjoint, limited as the choice says.
 
-    A factory of the user's returns a :class:`Task` or a mapping of arrays as the task ``arrays`` reads them;
+    A factory of the user's returns a :class:`Task`, a mapping of arrays as the task ``arrays`` reads them, or a
+    ``Dataset`` of torch or Hugging Face, or several by split;
     it is given ``data`` and ``path`` when its signature takes them. A built-in task is made once and kept in the
     cache folder by the content of its data, as memory-mapped arrays.
 
@@ -237,10 +257,14 @@ def _made(choice: TaskChoice) -> Task:
         loaded = call_reference(choice.name, choice.base, offered, options)
     else:
         loaded = call_factory(_loader(choice.name), choice.name, offered, options)
+    if is_dataset(loaded):
+        loaded = dataset_arrays(loaded, choice.name)
     if isinstance(loaded, Mapping):
         loaded = from_arrays(loaded, choice.name, name=choice.name)
     if not isinstance(loaded, Task):
-        raise InputError(f"task {choice.name!r}: returned {type(loaded).__name__}, must be a Task or a dict of arrays")
+        raise InputError(
+            f"task {choice.name!r}: returned {type(loaded).__name__}, must be a Task, a dict of arrays or a Dataset"
+        )
     for note in loaded.notes:
         print(f"{choice.name}: {note}", file=sys.stderr)
     return loaded

@@ -10,7 +10,7 @@ import numpy as np
 
 from mcu.errors import InputError
 from mcu.front_end import FrontEnd
-from mcu.terms import Augmentation
+from mcu.terms import Augmentation, TaskKind
 from search_spaces.tasks.rows import Rows, chunks
 from search_spaces.tasks.splits import sample_hashes, stratified_subset, without_leaks
 from search_spaces.tasks.store import kept_rows
@@ -20,14 +20,16 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Task:
-    """Classification data; validation chooses, test reports once.
+    """Samples and what is to be said about them; validation chooses, test reports once.
 
     Attributes:
         input_shape: channels, height, width. A spectrogram is ``(1, frames, coefficients)``, a recording of
             several sensors ``(sensors, samples, 1)``.
-        classes: label names; label ``i`` means ``classes[i]``.
+        classes: label names; label ``i`` means ``classes[i]``. Names of the values where ``kind`` is a regression.
         x_train: uint8 or float32 ``(n, channels, height, width)``, memory-mapped or not; so the others.
-        y_train: int64 ``(n,)``; so the others.
+        y_train: so the others, by ``kind``: class numbers int64 ``(n,)``; float32 ``(n, labels)`` of 0 and 1; float32
+            ``(n, values)``; int64 ``(n,)`` of 0 (normal) and 1 (abnormal, none in training) where the sample is to be
+            reconstructed; int64 ``(n, rows, columns)`` of class numbers, 0 where there is nothing.
         normalise: mean and standard deviation of each channel, for uint8 samples those of ``x / 255``.
         augment: how training batches are varied, a value of `mcu.terms.Augmentation`.
         dropped: samples left out of a split because they occur in a later one.
@@ -59,9 +61,21 @@ class Task:
     front_end: FrontEnd | None = None
     notes: tuple[str, ...] = ()
     verified: bool = False
+    kind: TaskKind = TaskKind.CLASSIFICATION
+
+    @property
+    def outputs(self) -> int:
+        """Channels of the network's answer: classes, labels, values, or as many as the input has values."""
+        return int(np.prod(self.input_shape)) if self.kind is TaskKind.RECONSTRUCTION else len(self.classes)
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """Rows and columns of a grid; nothing for other kinds."""
+        return tuple(self.y_train.shape[1:]) if self.kind is TaskKind.GRID else ()
 
     def __post_init__(self) -> None:
-        if len(self.classes) < 2:
+        object.__setattr__(self, "kind", TaskKind(self.kind))
+        if len(self.classes) < (1 if self.kind in (TaskKind.REGRESSION, TaskKind.MULTI_LABEL) else 2):
             raise InputError(f"task {self.name!r}: has {len(self.classes)} class, needs at least 2")
         if self.augment not in list(Augmentation):
             raise InputError(
@@ -90,8 +104,16 @@ class Task:
         return (x.astype(np.float32) * scale - mean) / std
 
     def counts(self) -> dict[str, list[int]]:
-        """Samples of each class in each split."""
-        return {split: np.bincount(y, minlength=len(self.classes)).tolist() for split, _, y in self.splits()}
+        """Samples of each class in each split; cells of each in a grid; with a label; all of them for values."""
+
+        def of(y: np.ndarray) -> list[int]:
+            if self.kind is TaskKind.REGRESSION:
+                return [len(y)] * len(self.classes)
+            if self.kind is TaskKind.MULTI_LABEL:
+                return [int(count) for count in y.sum(axis=0)]
+            return [int(count) for count in np.bincount(y.ravel(), minlength=len(self.classes))]
+
+        return {split: of(y) for split, _, y in self.splits()}
 
 
 def _check_split(where: str, task: Task, x: np.ndarray, y: np.ndarray) -> None:
@@ -99,16 +121,36 @@ def _check_split(where: str, task: Task, x: np.ndarray, y: np.ndarray) -> None:
         raise InputError(f"{where}: samples are {x.dtype}, must be uint8 or float32")
     if x.shape[1:] != task.input_shape:
         raise InputError(f"{where}: samples have shape {x.shape[1:]}, must be {task.input_shape}")
-    if y.dtype != np.int64 or y.shape != (len(x),):
-        raise InputError(f"{where}: labels are {y.dtype} {y.shape}, must be int64 of shape ({len(x)},)")
+    _check_targets(where, task, y, len(x))
+    if not task.verified:
+        check_finite(where, x)
+
+
+def _check_targets(where: str, task: Task, y: np.ndarray, count: int) -> None:
+    if task.kind in (TaskKind.REGRESSION, TaskKind.MULTI_LABEL):
+        if y.dtype != np.float32 or y.shape != (count, len(task.classes)):
+            shape = (count, len(task.classes))
+            raise InputError(f"{where}: targets are {y.dtype} {y.shape}, must be float32 of shape {shape}")
+        if not np.isfinite(y).all():
+            raise InputError(f"{where}: targets hold NaN or infinity")
+        if task.kind is TaskKind.MULTI_LABEL and not np.isin(y, (0, 1)).all():
+            raise InputError(f"{where}: targets of several labels must be 0 or 1")
+        return
+    axes = 3 if task.kind is TaskKind.GRID else 1
+    if y.dtype != np.int64 or y.ndim != axes or len(y) != count:
+        wanted = f"({count}, rows, columns)" if axes == 3 else f"({count},)"
+        raise InputError(f"{where}: labels are {y.dtype} {y.shape}, must be int64 of shape {wanted}")
     if len(y) and (y.min() < 0 or y.max() >= len(task.classes)):
         raise InputError(f"{where}: labels go from {y.min()} to {y.max()}, must be 0 to {len(task.classes) - 1}")
-    counts = np.bincount(y, minlength=len(task.classes))
+    counts = np.bincount(y.ravel(), minlength=len(task.classes))
+    training = where.endswith("train")
+    if task.kind is TaskKind.RECONSTRUCTION and training:
+        if counts[1:].any():
+            raise InputError(f"{where}: holds abnormal samples; a network learns from normal ones alone")
+        return
     if not counts.all():
         missing = int(np.flatnonzero(counts == 0)[0])
         raise InputError(f"{where}: has no sample of label {missing} ({task.classes[missing]})")
-    if not task.verified:
-        check_finite(where, x)
 
 
 def check_finite(where: str, x: np.ndarray | Rows) -> None:
@@ -202,7 +244,8 @@ def limited(task: Task, limits: Mapping[str, int]) -> Task:
             raise InputError(
                 f"task {task.name!r}: {split}_limit = {limit}: must be at least {len(task.classes)}, one a class"
             )
-        index = stratified_subset(y, sample_hashes(x), limit)
+        strata = y if y.ndim == 1 and y.dtype.kind == "i" else np.zeros(len(y), np.int64)
+        index = stratified_subset(strata, sample_hashes(x), limit)
         fields |= {f"x_{split}": kept_rows(Rows(x).take(index)), f"y_{split}": y[index]}
         if split == "test" and task.groups_test is not None:
             fields["groups_test"] = task.groups_test[index]

@@ -8,6 +8,7 @@ from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_su
 from mcu.errors import InputError
 from pruning.training.evaluation import float_logits
 from pruning.training.metrics import Metric, accuracy, class_scores, class_weights, confusion, macro_f1
+from pruning.training.objective import Objective
 from pruning.training.problem import Problem, Settings
 from pruning.training.steps import Trainer
 
@@ -63,7 +64,9 @@ def rare_problem(weights):
             torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(16, 2)
         )
 
-    return Problem(network, (1, 4, 4), 2, x, y, x, y, metric=Metric.MACRO_F1, class_weights=weights)
+    return Problem(
+        network, (1, 4, 4), 2, x, y, x, y, objective=Objective(metric=Metric.MACRO_F1), class_weights=weights
+    )
 
 
 def trained_counts(weights):

@@ -1,0 +1,82 @@
+"""What networks are judged by: each score's name, unit and direction, and which tasks it suits. Light: no numpy.
+
+A score is stored so that more is better: one of which less is better, such as an error, is stored negated. Samplers,
+stop rules, fronts and winners need not know; whoever shows one uses ``Score.shown``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mcu.errors import InputError
+from mcu.terms import Metric, TaskKind
+
+
+@dataclass(frozen=True)
+class Score:
+    """One way to judge a network.
+
+    Attributes:
+        title: as people write it.
+        percent: whether it is a share, shown in per cent; else it is in the unit of the targets.
+        lower: whether less is better; such a score is stored negated.
+    """
+
+    title: str
+    percent: bool = True
+    lower: bool = False
+
+    def shown(self, stored: float | None, digits: int = 2) -> str:
+        """A stored value as people read it."""
+        if stored is None or not math.isfinite(stored):
+            return "–"
+        if self.percent:
+            return f"{100 * stored:.{digits}f} %"
+        return f"{-stored if self.lower else stored:.4g}"
+
+    @property
+    def axis(self) -> str:
+        """Title for the axis of a figure, with the direction where it is not the usual one."""
+        return f"{self.title} (less is better)" if self.lower else self.title
+
+
+SCORES: Mapping[str, Score] = {
+    Metric.ACCURACY: Score("accuracy"),
+    Metric.MACRO_F1: Score("macro-F1"),
+    Metric.MEAN_AVERAGE_PRECISION: Score("mean average precision"),
+    Metric.R2: Score("R²"),
+    Metric.MAE: Score("mean absolute error", percent=False, lower=True),
+    Metric.AUC: Score("AUC"),
+    Metric.CELL_F1: Score("F1 of cells"),
+}
+
+SUITS: Mapping[TaskKind, tuple[Metric, ...]] = {
+    TaskKind.CLASSIFICATION: (Metric.ACCURACY, Metric.MACRO_F1),
+    TaskKind.MULTI_LABEL: (Metric.MEAN_AVERAGE_PRECISION,),
+    TaskKind.REGRESSION: (Metric.R2, Metric.MAE),
+    TaskKind.RECONSTRUCTION: (Metric.AUC,),
+    TaskKind.GRID: (Metric.CELL_F1,),
+}
+"""The scores of each kind of task."""
+
+
+def score_of(metric: str | None) -> Score:
+    """The score of this name; of a user's ``module:function`` more is better and the unit unknown."""
+    name = metric or Metric.ACCURACY
+    return SCORES[name] if name in SCORES else Score(name.rpartition(":")[2], percent=False)
+
+
+def check_metric(kind: TaskKind, metric: str, task: str) -> None:
+    """Refuse a metric that does not suit a task.
+
+    Raises:
+        InputError: naming those that do.
+    """
+    if metric in SCORES and metric not in SUITS[kind]:
+        allowed = ", ".join(repr(str(name)) for name in SUITS[kind])
+        raise InputError(
+            f"training.metric = {str(metric)!r}: does not suit the task {task!r}, which is of the kind {str(kind)!r}; "
+            f"allowed are {allowed} or your own 'module:function'"
+        )

@@ -1,0 +1,179 @@
+"""Losses and scores by the kind of task; a user's own function takes the place of either."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from torch.nn import functional
+
+from mcu.errors import InputError
+from mcu.terms import Metric, TaskKind
+from pruning.training.metrics import score
+
+OBJECT_WEIGHT = 8.0
+"""How much more a cell with an object weighs in the loss of a grid than an empty one: most are empty."""
+
+LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+ScoreFunction = Callable[[np.ndarray, np.ndarray], float]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a network is trained for and judged by.
+
+    Attributes:
+        kind: says what targets are: class numbers ``(N,)``; 0 or 1 for each label ``(N, labels)``; values
+            ``(N, values)``; 0 normal or 1 abnormal ``(N,)``, while the inputs themselves are to be reconstructed; or a
+            class for each cell ``(N, rows, columns)``, 0 where there is nothing.
+        metric: one of ``mcu.score.SUITS`` for this kind.
+        loss_function: of outputs ``(N, values)`` and targets (for a reconstruction the inputs, flat), if not the usual.
+        score_function: of targets and outputs ``(N, values)``, more is better, if not the metric.
+        means, deviations: of the values of a regression in training. The network answers in deviations from the mean,
+            as all values share one int8 grid; losses and scores are told values in their own unit.
+    """
+
+    kind: TaskKind = TaskKind.CLASSIFICATION
+    metric: str = Metric.ACCURACY
+    loss_function: LossFunction | None = None
+    score_function: ScoreFunction | None = None
+    means: tuple[float, ...] = ()
+    deviations: tuple[float, ...] = ()
+
+    def fitted(self, targets: np.ndarray) -> Objective:
+        """With the means and deviations of these training targets ``(N, values)``, if they are values."""
+        if self.kind is not TaskKind.REGRESSION:
+            return self
+        deviations = np.asarray(targets, np.float64).std(axis=0)
+        usable = np.where(deviations > 0, deviations, 1.0)
+        return replace(self, means=tuple(targets.mean(axis=0).tolist()), deviations=tuple(usable.tolist()))
+
+    @property
+    def identity(self) -> list[str]:
+        """What of it decides the weights that come out of training."""
+        own = self.loss_function
+        named = f"{own.__module__}:{getattr(own, '__qualname__', own)}" if own else ""
+        return [str(self.kind), str(self.metric) if self.kind is TaskKind.REGRESSION else "", named]
+
+    def loss(
+        self,
+        outputs: torch.Tensor,
+        inputs: torch.Tensor,
+        targets: torch.Tensor,
+        weights: torch.Tensor | None = None,
+        smoothing: float = 0.0,
+    ) -> torch.Tensor:
+        """Mean loss of a batch.
+
+        Args:
+            outputs: float32 ``(N, values)``, flat.
+            inputs: as the network took them.
+            targets: see ``kind``.
+            weights: of classes, if they differ.
+            smoothing: part of a label that is spread over all classes.
+        """
+        if self.kind is TaskKind.RECONSTRUCTION:
+            targets = inputs.flatten(1)
+        if self.kind is TaskKind.REGRESSION and self.means:
+            means, deviations = (outputs.new_tensor(values) for values in (self.means, self.deviations))
+            if self.loss_function is not None:
+                return self.loss_function(outputs * deviations + means, targets)
+            targets = (targets - means) / deviations
+        if self.loss_function is not None:
+            return self.loss_function(outputs, targets)
+        if self.kind is TaskKind.CLASSIFICATION:
+            return functional.cross_entropy(outputs, targets, weights, label_smoothing=smoothing)
+        if self.kind is TaskKind.MULTI_LABEL:
+            return functional.binary_cross_entropy_with_logits(outputs, targets)
+        if self.kind is TaskKind.GRID:
+            cells = outputs.view(len(outputs), -1, targets[0].numel())
+            each = torch.ones(cells.shape[1], device=outputs.device)
+            each[1:] = OBJECT_WEIGHT
+            return functional.cross_entropy(cells, targets.flatten(1), each)
+        return (functional.l1_loss if self.metric == Metric.MAE else functional.mse_loss)(outputs, targets)
+
+    def imitation(self, outputs: torch.Tensor, wanted: torch.Tensor, temperature: float) -> torch.Tensor:
+        """Loss of outputs that are to be like a teacher's (Hinton et al., 2015, where they are logits of classes)."""
+        if self.kind is not TaskKind.CLASSIFICATION:
+            return functional.mse_loss(outputs, wanted)
+        soft = functional.kl_div(
+            functional.log_softmax(outputs / temperature, 1), functional.softmax(wanted / temperature, 1),
+            reduction="batchmean",
+        )  # fmt: skip
+        return soft * temperature**2
+
+    def score(self, targets: np.ndarray, outputs: np.ndarray, inputs: np.ndarray) -> float:
+        """How good outputs are; more is better, errors are negated.
+
+        Args:
+            targets: see ``kind``.
+            outputs: ``(N, values)``, flat.
+            inputs: ``(N, ...)`` as the network took them; only reconstructions look at them.
+        """
+        if self.kind is TaskKind.RECONSTRUCTION:
+            error = np.square(outputs - inputs.reshape(outputs.shape)).mean(axis=1)
+            return auc(targets, error) if self.score_function is None else _own(self.score_function, targets, error)
+        if self.means:
+            outputs = outputs * np.asarray(self.deviations, np.float32) + np.asarray(self.means, np.float32)
+        if self.score_function is not None:
+            return _own(self.score_function, targets, outputs)
+        if self.kind is TaskKind.CLASSIFICATION:
+            return score(targets, outputs.argmax(1), outputs.shape[1], Metric(self.metric))
+        if self.kind is TaskKind.MULTI_LABEL:
+            return float(np.mean([average_precision(targets[:, k], outputs[:, k]) for k in range(outputs.shape[1])]))
+        if self.kind is TaskKind.GRID:
+            return cell_f1(targets.reshape(len(targets), -1), _cells(outputs, targets))
+        return -float(np.abs(outputs - targets).mean()) if self.metric == Metric.MAE else r2(targets, outputs)
+
+
+def auc(abnormal: np.ndarray, suspicion: np.ndarray) -> float:
+    """Chance that an abnormal sample is more suspicious than a normal one (Mann-Whitney); 0.5 if one is missing."""
+    positive = abnormal.astype(bool)
+    count, rest = int(positive.sum()), int((~positive).sum())
+    if not count or not rest:
+        return 0.5
+    return float((rankdata(suspicion)[positive].sum() - count * (count + 1) / 2) / (count * rest))
+
+
+def average_precision(present: np.ndarray, outputs: np.ndarray) -> float:
+    """Mean over the samples that have a label of the precision down to each; 0 where none has it."""
+    order = np.argsort(-outputs, kind="stable")
+    hits = present[order].astype(bool)
+    if not hits.any():
+        return 0.0
+    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+    return float(precision[hits].mean())
+
+
+def r2(targets: np.ndarray, outputs: np.ndarray) -> float:
+    """Share of the variance that is explained, mean over the values; 0 is what the mean of the targets gets."""
+    rest = np.square(targets - outputs).sum(axis=0, dtype=np.float64)
+    whole = np.square(targets - targets.mean(axis=0)).sum(axis=0, dtype=np.float64)
+    return float(np.mean(1 - rest / np.maximum(whole, 1e-12)))
+
+
+def cell_f1(targets: np.ndarray, called: np.ndarray) -> float:
+    """F1 of cells with an object: right where the class is right; ``(N, cells)`` each, 0 is empty."""
+    right = int(((called == targets) & (targets > 0)).sum())
+    wrong, missed = int(((called > 0) & (called != targets)).sum()), int(((targets > 0) & (called != targets)).sum())
+    return 2 * right / (2 * right + wrong + missed) if right else 0.0
+
+
+def _cells(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    called: np.ndarray = outputs.reshape(len(outputs), -1, targets[0].size).argmax(1)
+    return called
+
+
+def _own(function: ScoreFunction, targets: np.ndarray, outputs: np.ndarray) -> float:
+    value: Any = function(targets, outputs)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"training.score: returned {type(value).__name__}, must be a number") from None
+    if not np.isfinite(number):
+        raise InputError(f"training.score: returned {number}, must be finite; more is better")
+    return number

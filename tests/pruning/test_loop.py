@@ -1,0 +1,80 @@
+"""A loop of the user's drives any of our methods, as a sweep's trial."""
+
+import pytest
+import torch
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from mcu.budget import Budget, Resources
+from mcu.errors import InputError
+from mcu.measure import measure_model
+from pruning.loop import run_loop
+from pruning.methods import method
+from pruning.training.problem import Infeasible, Outcome, Settings, StoppedError
+
+BUDGET = Budget(flash=5_000, sram=7_800, macs=180_000)
+FLASH_ONLY = Budget(flash=5_200)
+METHODS = ["differentiable", "uniform", "l1", "taylor", "slimming", "evolution", "low-rank", "dense-ptq"]
+
+
+def budget_for(name):
+    return {"low-rank": FLASH_ONLY, "dense-ptq": Budget(flash=10_000)}.get(name, BUDGET)
+
+
+def adam_loop(pruner, trial):
+    """AdamW and a margin loss on a data loader, with checkpoints of its own."""
+    torch.manual_seed(trial.seed)
+    optimizer = torch.optim.AdamW(pruner.parameters(), trial.hyperparameters["learning_rate"])
+    pruner.attach(optimizer)
+    first = 0
+    if trial.state is not None:
+        first = trial.state["epoch"]
+        optimizer.load_state_dict(trial.state["optimizer"])
+        torch.set_rng_state(trial.state["random"])
+    for epoch in range(first, trial.epochs):
+        for x, y in DataLoader(trial.train, trial.batch_size, shuffle=True, drop_last=True):
+            loss = functional.multi_margin_loss(pruner(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            pruner.step()
+        state = {"epoch": epoch + 1, "optimizer": optimizer.state_dict(), "random": torch.get_rng_state()}
+        trial.report(epoch + 1, 0.5, state)
+
+
+def settings_of(**changes):
+    return Settings(epochs=4, batch_size=64, hyperparameters={"learning_rate": 0.003, "int8_part": 0.0}, **changes)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_loop_drives_any_method_into_the_budget_and_goes_on_where_it_stopped(name, problem, tmp_path):
+    budget, seen = budget_for(name), []
+    whole = run_loop(adam_loop, method(name), problem, budget, settings_of(), lambda r: seen.append(r) or True)
+    assert isinstance(whole, Outcome)
+    measured = measure_model(whole.data)
+    assert budget.admits(Resources(measured.flash, measured.sram, measured.macs))
+    assert [(report.epochs_done, report.val_accuracy) for report in seen] == [(n, 0.5) for n in (1, 2, 3, 4)]
+    kept = settings_of(checkpoint=tmp_path)
+    with pytest.raises(StoppedError):
+        run_loop(adam_loop, method(name), problem, budget, kept, lambda report: report.epochs_done < 2)
+    again = run_loop(adam_loop, method(name), problem, budget, kept, lambda report: True)
+    assert again.data == whole.data
+    assert again.trajectory == whole.trajectory
+
+
+def test_what_a_loop_cannot_do_is_said(problem):
+    def idle(pruner, trial):
+        pruner.attach(torch.optim.SGD(pruner.parameters(), 0.1))
+
+    def run(name, loop=idle, budget=BUDGET, **changes):
+        return run_loop(loop, method(name), problem, budget, settings_of(**changes), lambda report: True)
+
+    with pytest.raises(InputError, match=r"ended after 0 of 24 calls of pruner\.step"):
+        run("differentiable")
+    assert isinstance(run("l1", budget=Budget(flash=1_000)), Infeasible)
+
+    class Theirs:
+        name = "theirs"
+
+    with pytest.raises(InputError, match="'theirs' has a loop of its own"):
+        run_loop(idle, Theirs(), problem, BUDGET, settings_of(), lambda report: True)
