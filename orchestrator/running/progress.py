@@ -126,7 +126,7 @@ def describe(number: int, spec: TrialSpec, result: TrialResult, name: str) -> st
     if result.state != "complete":
         return f"{where}: {result.state}: {result.reason}"
     score = score_of(spec.training.judged_by)
-    use = f", {result.binding_use:.0%} of the tightest bound" if result.binding_use is not None else ""
+    use = f", {100 * result.binding_use:.0f} % of the tightest bound" if result.binding_use is not None else ""
     over = "" if not result.violation else f", over budget by {result.violation:.1%}"
     seconds = f" in {format_duration(result.duration_s)}" if result.duration_s is not None else ""
     return f"{where}: {score.shown(result.val_accuracy)} validation {score.title}{use}{over}{seconds}"

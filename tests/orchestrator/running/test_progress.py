@@ -34,7 +34,7 @@ def test_lines_tell_counts_accuracy_and_time_left(result):
     assert lines[0] == "study s: 0/4 trials, 0 running, 2 at a time"
     assert lines[1] == (
         "[1/4 trials, 0 running, about 2 s left] "
-        "trial 0 fake for 64KB flash: 91.00% validation accuracy, 96% of the tightest bound in 2 s"
+        "trial 0 fake for 64KB flash: 91.00 % validation accuracy, 96 % of the tightest bound in 2 s"
     )
     assert lines[2] == "trial 1: worker-died: signal 9; trying again"
     assert "\x1b" not in stream.getvalue()
@@ -49,7 +49,7 @@ def test_the_live_table_shows_each_budget(result):
     assert isinstance(make_watcher(quiet=False, stream=stream), LiveWatcher)
     watch(LiveWatcher(stream, clock=itertools.count().__next__), result)
     shown = stream.getvalue()
-    assert "91.00%" in shown
+    assert "91.00 %" in shown
     assert "32KB flash, 40,000 B SRAM" in shown
     assert "epoch 1 of 20 prune" in shown
     assert "1/4 trials" in shown
