@@ -118,15 +118,13 @@ def from_arrays(
 def _labels(
     y: dict[str, np.ndarray], x: Mapping[str, Rows], kind: TaskKind, arrays: Mapping[str, np.ndarray], where: str
 ) -> Targets:
+    if kind is TaskKind.CLASSIFICATION:
+        raw = {key: _flat_labels(labels, len(x[key]), f"{where}: y{key}") for key, labels in y.items()}
+        return _classes(raw, arrays.get("classes"), where)
     for key, targets in y.items():
         if targets.ndim == 0 or len(targets) != len(x[key]):
-            raise InputError(
-                f"{where}: y{key} has shape {targets.shape}, must be one target for each of {len(x[key]):,}"
-            )
-    if kind is not TaskKind.CLASSIFICATION:
-        return targets_of(y, kind, arrays.get("classes"), where)
-    raw = {key: _flat_labels(labels, len(x[key]), f"{where}: y{key}") for key, labels in y.items()}
-    return _classes(raw, arrays.get("classes"), where)
+            raise InputError(f"{where}: y{key} has shape {targets.shape}, needs one target for each of {len(x[key]):,}")
+    return targets_of(y, kind, arrays.get("classes"), where)
 
 
 _KEY_SETS = (
