@@ -65,6 +65,7 @@ RULES: dict[Kind, Callable[[Op, int], Terms]] = {
     Kind.PAD: _free,
     Kind.RELU: _free,
     Kind.MUL: _free,
+    Kind.RESIZE: _free,
     **dict.fromkeys(TABLES, _free),
 }
 """One rule per operator; an operator without a rule is an error, never a guess."""

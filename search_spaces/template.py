@@ -17,6 +17,8 @@ class Start:
     Attributes:
         network, width: with these epochs, batch size and trials.
         small: whether the network can be pruned to 4 KB of SRAM on this task.
+        metric: of the validation data, where it is not accuracy.
+        least_sram: bytes that the smallest of our networks takes on this task, where a device may leave less.
     """
 
     network: str
@@ -25,16 +27,21 @@ class Start:
     trials: int
     batch_size: int = 128
     small: bool = False
+    metric: str | None = None
+    least_sram: int | None = None
 
 
 STARTS = {
     "mnist-5k": Start("resnet8", 0.5, 20, 24, 64),
     "fashion-mnist": Start("resnet8", 1.0, 20, 24),
     "digits": Start("plain-cnn", 0.5, 30, 24, 64, small=True),
-    "cifar10": Start("resnet8", 1.0, 40, 24),
+    "cifar10": Start("resnet8", 1.0, 40, 24, least_sram=5_200),
     "image-folder": Start("resnet8", 1.0, 30, 24, 64),
     "audio-folder": Start("ds-cnn", 0.5, 30, 24, 64),
+    "table": Start("tiny-cnn1d", 1.0, 30, 24, 64, small=True),
     "watch": Start("tiny-cnn1d", 1.0, 30, 24, 64, small=True),
+    "machine-sound": Start("dense-autoencoder", 1.0, 40, 24, 64, metric="auc", least_sram=9_248),
+    "sound-folder": Start("dense-autoencoder", 1.0, 40, 24, 64, metric="auc", least_sram=9_248),
     "spoken-digits": Start("ds-cnn", 0.5, 15, 24),
     "keywords": Start("ds-cnn", 1.0, 20, 24),
     "keywords-synthetic": Start("ds-cnn", 0.5, 16, 24),
@@ -47,14 +54,15 @@ DATA = {
     "cifar10": 'data = "data"                        # the folder with cifar-10-batches-py, -bin or their archive',
     "image-folder": 'data = "images"                      # the folder with a folder for each class',
     "audio-folder": 'data = "recordings"                  # the folder with a folder for each class',
+    "table": 'path = "sensor.csv"                  # or .parquet, or data = "folder" of one file a recording\n'
+    'options = {window = 50}              # rows of a sample; label = "column", group = "column", columns = "ax, ay"',
+    "sound-folder": 'data = "recordings"                  # the folder with the folders normal and abnormal',
     "keywords": 'data = "speech_commands"             # Google Speech Commands, unpacked',
     "spoken-digits": 'data = "fsdd"                        # the recordings of the Free Spoken Digit Dataset',
 }
 TIGHT = 8 * 1024
 """Bytes of SRAM below which a network must have few layers, as each costs the interpreter memory of its own."""
-SMALLEST_COLOUR = 5_200
-"""Bytes of SRAM of the smallest of these networks on images of 3 x 32 x 32."""
-COLOUR = ("cifar10", "image-folder")
+LARGER = ("cifar10", "image-folder", "machine-sound", "sound-folder")
 NO_DATA = '# data = "folder"                    # for tasks that lie on disk'
 SMALL_BUDGETS = """list = [                   # bounds on the model; flash, sram and macs may each be left out
     {flash = "16KB", sram = "8KB"},
@@ -63,7 +71,7 @@ SMALL_BUDGETS = """list = [                   # bounds on the model; flash, sram
     {flash = "64KB", sram = "24KB", macs = "2M"},
 ]"""
 
-COLOUR_BUDGETS = """list = [                   # bounds on the model; flash, sram and macs may each be left out
+LARGER_BUDGETS = """list = [                   # bounds on the model; flash, sram and macs may each be left out
     {flash = "24KB", sram = "16KB"},
     {flash = "48KB", sram = "24KB"},
     {flash = "64KB", sram = "32KB"},
@@ -78,14 +86,14 @@ def start_of(task: str, sram: int | None) -> Start:
         InputError: for an unknown task, or when no network of ours is that small on it.
     """
     start = STARTS.get(task) or BY_MODALITY.get(describe_task(task)["modality"], ANY_TASK)
-    if sram is None or sram >= TIGHT or start.small:
+    if sram is None or start.small:
         return start
-    if task == "cifar10" and sram < SMALLEST_COLOUR:
+    if start.least_sram is not None and sram < start.least_sram:
         raise InputError(
-            f"task 'cifar10': no network fits {sram:,} bytes of SRAM with images of 3 x 32 x 32, the smallest takes "
-            f"{SMALLEST_COLOUR:,}: choose a device that leaves more, see `mcusweep devices`"
+            f"task {task!r}: no network fits {sram:,} bytes of SRAM with its inputs, the smallest takes "
+            f"{start.least_sram:,}: choose a device that leaves more, see `mcusweep devices`"
         )
-    return replace(start, network="tiny-cnn", width=1.0)
+    return start if sram >= TIGHT or start.metric else replace(start, network="tiny-cnn", width=1.0)
 
 
 def template(task: str = "mnist-5k", device: str | None = None) -> str:
@@ -108,9 +116,10 @@ def template(task: str = "mnist-5k", device: str | None = None) -> str:
         data=data,
         network=_text(start.network),
         width=start.width,
-        budgets=(COLOUR_BUDGETS if task in COLOUR else SMALL_BUDGETS) if part is None else f"devices = [{_text(part)}]",
+        budgets=(LARGER_BUDGETS if task in LARGER else SMALL_BUDGETS) if part is None else f"devices = [{_text(part)}]",
         epochs=start.epochs,
         batch_size=start.batch_size,
+        metric="" if start.metric is None else f"metric = {_text(start.metric)}\n",
         trials=start.trials,
     )
 
@@ -151,7 +160,7 @@ names = ["differentiable", "uniform", "l1"]
 epochs = {epochs}
 batch_size = {batch_size}
 device = "auto"                      # "cpu", "cuda", or whichever there is
-
+{metric}
 [hyperparameters]                    # a value fixes it; {{low, high, log or step}} or {{choices}} search it
 learning_rate = {{low = 0.02, high = 0.3, log = true}}
 

@@ -135,6 +135,12 @@ class RandomNet:
         target = self._tensor(self.tensors[a].shape, 60 * self.tensors[a].scale * self.tensors[b].scale)
         return self._op(QOp(Kind.MUL, (a, b), target))
 
+    def enlarge(self, source: int, factors: Pair = (2, 3)) -> int:
+        """Every value several times."""
+        _, height, width, channels = self.tensors[source].shape
+        target = self._like(source, (1, height * factors[0], width * factors[1], channels))
+        return self._op(QOp(Kind.RESIZE, (source,), target, kernel=factors))
+
     def model(self, output: int) -> Int8Model:
         """The finished network; its input is the first tensor."""
         return Int8Model(tuple(self.tensors), tuple(self.ops), 0, output)
@@ -255,7 +261,7 @@ def every_operator_net(seed: int = 0, *, head: bool = True) -> Int8Model:
         narrow = net.table(narrow, kind)
     excited = net.mul(narrow, net.table(net.conv(net.global_pool(narrow), 6, (1, 1), activation=NONE), Kind.LOGISTIC))
     parts = net.conv(net.mul(excited, narrow), 6, (3, 2), groups=3, dilation=(2, 1))
-    wide = net.depthwise(parts, (2, 2), multiplier=3)
+    wide = net.depthwise(net.enlarge(parts), (2, 2), multiplier=3)
     if not head:
         return net.model(net.relu(wide))
     scores = net.dense(net.reshape(net.mean(wide), (1, 18)), 11)

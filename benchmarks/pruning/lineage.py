@@ -44,6 +44,7 @@ FRACTIONS = (0.6, 0.35, 0.2, 0.1)
 LEAST_SRAM = 0.2
 """Of the dense network's: less than this the widths of these networks cannot reach."""
 
+PARENT = "dense parent"
 DIRECTIONS = {"all": RESOURCES, "flash": ("flash",), "MACs": ("macs",)}
 
 
@@ -110,13 +111,26 @@ def run_sweep(label: str, seed: int, chosen: argparse.Namespace) -> None:
     first = sweep_of(arm, seed, chosen, {"any": Budget(flash=1)})
     task = load_task(first.task)
     plan = Plan(sweep_of(arm, seed, chosen, budgets_of(dense_resources(task, choice))))
-    queue = Queue(plan.lineage)
+    queue, wanted = Queue(plan.lineage), _with_ancestors(plan, chosen.budgets)
     while (number := queue.next()) is not None:
         trial = plan.trials[number]
+        if number not in wanted:
+            queue.ended(number, None)  # nothing that is wanted comes from it
+            continue
         spec = plan.spec(trial, {}, queue.start(trial))
         row = run_trial(spec, trial.budget.label, label, seed, task, chosen)
         dense = Resources(**row["dense"])
         queue.ended(number, (spec, TrialResult(state="complete", dense=dense)) if spec.leaves_network else None)
+
+
+def _with_ancestors(plan: Plan, names: list[str]) -> set[int]:
+    """Numbers of the trials of these budgets (of all, if none is named), and of those they come from."""
+    waiting = [trial.number for trial in plan.trials if not names or trial.budget.label in names]
+    found: set[int] = set()
+    while waiting:
+        found.add(number := waiting.pop())
+        waiting += plan.lineage.candidates(plan.trials[number])[:1]
+    return found
 
 
 def run_trial(
@@ -154,12 +168,6 @@ def run_trial(
     return row
 
 
-def attained(rows: list[dict[str, Any]], wanted: dict[str, int]) -> dict[str, Any] | None:
-    """The model one would take for a budget: of those that fit the best by validation, whatever they were run for."""
-    fits = [row for row in rows if all(row[name] <= bound for name, bound in wanted.items())]
-    return max(fits, key=lambda row: (row["val_accuracy"], -row["flash"]), default=None)
-
-
 def volume(rows: list[dict[str, Any]]) -> float:
     """Hypervolume of accuracy above 50 %, over logarithmic resources from the dense network to a twentieth of it."""
     dense = rows[0]["dense"]
@@ -178,41 +186,51 @@ def subject_of(row: dict[str, Any]) -> str:
 
 
 def groups(rows: list[dict[str, Any]]) -> dict[tuple[str, str, int], list[dict[str, Any]]]:
-    """Rows of each network, arm and seed; only whole ones."""
+    """Rows of each network, arm and seed."""
     found: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
     for row in rows:
         found.setdefault((row["subject"], row["arm"], row["seed"]), []).append(row)
-    whole = len(DIRECTIONS) * len(FRACTIONS)
-    return {key: part for key, part in found.items() if sum(r["budget"] != "dense parent" for r in part) == whole}
+    return found
+
+
+def is_whole(rows: list[dict[str, Any]]) -> bool:
+    """Whether every budget is there."""
+    return len({row["budget"] for row in rows} - {PARENT}) == len(DIRECTIONS) * len(FRACTIONS)
 
 
 def tables(rows: list[dict[str, Any]]) -> str:
-    """Per network: accuracy of every arm at every budget, its CPU time and hypervolume; means over the common seeds."""
-    whole = groups(rows)
+    """Per network: accuracy of every arm at every budget, its CPU time and hypervolume."""
+    found = groups(rows)
     texts = []
-    for subject in dict.fromkeys(key[0] for key in whole):
-        arms = [arm for arm in ARMS if any(key[:2] == (subject, arm) for key in whole)]
-        seeds = {arm: sorted(seed for s, a, seed in whole if (s, a) == (subject, arm)) for arm in arms}
-        names = [row["budget"] for row in whole[subject, arms[0], seeds[arms[0]][0]]]
-        names = [name for name in dict.fromkeys(names) if name != "dense parent"]
+    for subject in dict.fromkeys(key[0] for key in found):
+        arms = {a: [part for (s, b, _), part in found.items() if (s, b) == (subject, a)] for a in ARMS}
+        arms = {label: parts for label, parts in arms.items() if parts}
         lines = [f"## {subject}", "", "| | " + " | ".join(arms) + " |", "|---|" + "---:|" * len(arms)]
-        lines.append("| seeds | " + " | ".join(", ".join(map(str, seeds[arm])) for arm in arms) + " |")
-        for name in names:
-            cells = [_spread([_score(whole[subject, arm, seed], name) for seed in seeds[arm]]) for arm in arms]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-        cpu = [_spread([sum(r["cpu_s"] for r in whole[subject, arm, s]) for s in seeds[arm]], 0) for arm in arms]
-        lines.append("| CPU s, parent included | " + " | ".join(cpu) + " |")
-        volumes = [_spread([100 * volume(whole[subject, arm, s]) for s in seeds[arm]]) for arm in arms]
-        lines.append("| hypervolume, % | " + " | ".join(volumes) + " |")
+        names = [f"{direction} {fraction}" for direction in DIRECTIONS for fraction in FRACTIONS]
+        for name in (PARENT, *names):
+            per_arm = [[r for part in parts for r in part if r["budget"] == name] for parts in arms.values()]
+            lines.append(f"| {name} | " + " | ".join(_cell(mine) for mine in per_arm) + " |")
+        whole = [[part for part in parts if is_whole(part)] for parts in arms.values()]
+        cpu = [_spread([sum(row["cpu_s"] for row in part) for part in parts], 0) for parts in whole]
+        lines.append("| all: CPU s, parent included | " + " | ".join(cpu) + " |")
+        volumes = [_spread([100 * volume(part) for part in parts]) for parts in whole]
+        lines.append("| all: hypervolume, % | " + " | ".join(volumes) + " |")
         texts.append("\n".join(lines))
     return "\n\n".join(texts) + "\n"
 
 
-def _score(rows: list[dict[str, Any]], budget: str) -> float:
-    return next(100 * row["accuracy"] for row in rows if row["budget"] == budget)
+def _cell(rows: list[dict[str, Any]]) -> str:
+    """Accuracy, seeds and CPU time at one budget."""
+    if not rows:
+        return "not run"
+    seeds, seconds = len(rows), statistics.mean(row["cpu_s"] for row in rows)
+    many = f", {seeds} seeds" if seeds > 1 else ", 1 seed"
+    return f"{_spread([100 * row['accuracy'] for row in rows])} ({seconds:.0f} s{many})"
 
 
 def _spread(values: list[float], digits: int = 2) -> str:
+    if not values:
+        return "not run"
     spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.{digits}f}{spread}"
 
@@ -242,6 +260,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12, help="of an independent job")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(FIRST))
+    parser.add_argument("--budgets", nargs="+", default=[], help='such as "all 0.2"; with those they come from')
     parser.add_argument("--report-only", action="store_true", help="run nothing")
     parser.add_argument("--output", type=Path, help="of the page and the scores, without suffix")
     chosen = parser.parse_args()
@@ -251,7 +270,7 @@ def main() -> None:
         for row in json.loads(stored.read_text()):
             (chosen.folder / f"{row['arm']}-{row['spec']}.json").write_text(json.dumps(row))
     if not chosen.report_only:
-        there = {(*key[1:], key[0]) for key in groups(_rows(chosen.folder))}
+        there = {(*key[1:], key[0]) for key, part in groups(_rows(chosen.folder)).items() if is_whole(part)}
         for seed, label in itertools.product(chosen.seeds, chosen.arms):
             if (label, seed, subject_of(vars(chosen))) not in there:
                 run_sweep(label, seed, chosen)

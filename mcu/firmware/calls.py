@@ -249,6 +249,12 @@ def _multiply(model: Int8Model, op: QOp) -> list[Call]:
     return [replace(call, inputs=(a, b))]
 
 
+def _enlarge(model: Int8Model, op: QOp) -> list[Call]:
+    source = model.tensors[op.inputs[0]]
+    fields = dict(zip(("in_h", "in_w", "channels"), source.shape[1:], strict=True))
+    return [_call(op, "enlarge", "enlarge_t", fields | {"down": op.kernel[0], "right": op.kernel[1]})]
+
+
 def _reshape(model: Int8Model, op: QOp) -> list[Call]:
     return []
 
@@ -267,6 +273,7 @@ _LOWERINGS: dict[Kind, Callable[[Int8Model, QOp], list[Call]]] = {
     Kind.RELU: _relu,
     Kind.SOFTMAX: _softmax,
     Kind.MUL: _multiply,
+    Kind.RESIZE: _enlarge,
     **dict.fromkeys(TABLES, _lookup),
 }
 

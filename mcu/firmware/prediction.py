@@ -45,6 +45,7 @@ DESCRIPTIONS = {
     "lookup": 8,
     "multiply": 24,
     "grouped": 56,
+    "enlarge": 12,
 }
 """Bytes of the layer structs in kernels.h, by kernel."""
 
@@ -64,6 +65,7 @@ _PLAIN = {
     Kind.RELU: "relu",
     Kind.SOFTMAX: "softmax",
     Kind.MUL: "multiply",
+    Kind.RESIZE: "enlarge",
     **dict.fromkeys(TABLES, "lookup"),
 }
 

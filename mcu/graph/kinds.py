@@ -25,6 +25,7 @@ class Kind(StrEnum):
     HARD_SWISH = "hard_swish"
     LEAKY_RELU = "leaky_relu"
     MUL = "mul"
+    RESIZE = "resize"  # RESIZE_NEAREST_NEIGHBOR by whole factors
 
 
 class Activation(StrEnum):

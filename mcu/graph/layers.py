@@ -98,6 +98,11 @@ def global_average_pool(x: torch.Tensor) -> torch.Tensor:
     return x.mean((2, 3), keepdim=True)
 
 
+def enlarge(x: torch.Tensor, factors: Pair) -> torch.Tensor:
+    """Every value ``factors`` times, below and beside itself."""
+    return F.interpolate(x, scale_factor=(float(factors[0]), float(factors[1])), mode="nearest")
+
+
 def concatenate(parts: Any) -> torch.Tensor:
     """Channels side by side."""
     return torch.cat(list(parts), 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ import torch
 
 from mcu.errors import InputError
 
-_TORCH = str(Path(torch.__file__).parent)
-_OURS = str(Path(__file__).parents[1])
+_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
+_OURS = f"{Path(__file__).parents[1]}{os.sep}"
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
 

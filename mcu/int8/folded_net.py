@@ -19,6 +19,7 @@ from torch.nn import functional
 from mcu.errors import InputError
 from mcu.graph.graph import Graph, Op
 from mcu.graph.kinds import Activation, Kind
+from mcu.graph.layers import enlarge
 from mcu.int8.lookup import FIXED_RANGES
 from mcu.int8.structure import SAME_QUANTISATION, structure_of_graph
 
@@ -147,6 +148,8 @@ class FoldedNet(nn.Module):
             return _padded(x, op, 0.0)
         if op.kind is Kind.RELU:
             return x
+        if op.kind is Kind.RESIZE:
+            return enlarge(x, op.kernel)
         if op.kind is Kind.MUL:
             return inputs[0] * inputs[1]
         if op.kind in _FUNCTIONS:
@@ -230,7 +233,7 @@ _FUNCTIONS: dict[Kind, Callable[[torch.Tensor, float], torch.Tensor]] = {
 }
 """What the operators that are tables in int8 compute."""
 
-_KEEP_CODES = (Kind.PAD, Kind.MAX_POOL, Kind.CONCAT)
+_KEEP_CODES = (Kind.PAD, Kind.MAX_POOL, Kind.CONCAT, Kind.RESIZE)
 """Operators whose output values are on the input's grid already."""
 
 

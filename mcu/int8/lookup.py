@@ -115,9 +115,8 @@ def _int16(values: Int64) -> Int64:
 
 
 def _leaky_relu(source: QTensor, target: QTensor, alpha: float) -> Int64:
-    scale, wanted = np.float32(source.scale), np.float32(target.scale)
-    below = quantise_multiplier(float(scale * np.float32(alpha) / wanted))
-    above = quantise_multiplier(float(scale / wanted))
+    ratio = float(np.float32(source.scale)) / float(np.float32(target.scale))  # of scales as stored, in double
+    above, below = quantise_multiplier(ratio), quantise_multiplier(ratio * float(np.float32(alpha)))
     values = _CODES - source.zero_point
     return np.where(values >= 0, rescale(values, *above), rescale(values, *below)) + target.zero_point
 

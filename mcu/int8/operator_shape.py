@@ -56,6 +56,8 @@ def output_shape(op: QOp, shapes: Sequence[Shape], output: Shape) -> Shape | Non
         return (1, op.weights.shape[0])
     if op.kind is Kind.ADD:
         return first if len(shapes) == 2 and shapes[0] == shapes[1] else None
+    if op.kind is Kind.RESIZE:
+        return (1, first[1] * op.kernel[0], first[2] * op.kernel[1], first[3]) if len(first) == 4 else None
     if op.kind is Kind.MUL:
         return broadcast(shapes)
     if op.kind in TABLES:

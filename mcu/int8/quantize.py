@@ -18,7 +18,7 @@ from mcu.int8.folded_net import FoldedNet, weight_scales
 from mcu.int8.model import Int8Model, QOp, QTensor
 
 _BIAS_LIMIT = 1 << 28
-_HOMOGENEOUS = frozenset({Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.RELU})
+_HOMOGENEOUS = frozenset({Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.RELU, Kind.RESIZE})
 """Operators between two convolutions that a positive factor per channel passes through unchanged."""
 
 

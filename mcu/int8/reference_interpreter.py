@@ -252,6 +252,10 @@ def _relu(model: Int8Model, op: QOp) -> Step:
     return lambda x: _gather(lookup, (x + (128 + source.zero_point)).to(torch.int32))
 
 
+def _enlarge(model: Int8Model, op: QOp) -> Step:
+    return lambda x: x.repeat_interleave(op.kernel[0], 2).repeat_interleave(op.kernel[1], 3)
+
+
 def _lookup(model: Int8Model, op: QOp) -> Step:
     """Any function of a code by itself."""
     source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
@@ -366,5 +370,6 @@ _RULES: dict[Kind, Callable[[Int8Model, QOp], Step]] = {
     Kind.RELU: _relu,
     Kind.SOFTMAX: _softmax,
     Kind.MUL: _multiply,
+    Kind.RESIZE: _enlarge,
     **dict.fromkeys(TABLES, _lookup),
 }

@@ -7,7 +7,7 @@ The pruning job resizes one ``Structure`` thousands of times (``with_channels``)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from mcu.graph.graph import Graph
@@ -15,7 +15,7 @@ from mcu.graph.kinds import Activation, Kind
 from mcu.int8.model import Int8Model, QOp, groups_of
 
 CONVOLUTIONS = frozenset({Kind.CONV, Kind.DEPTHWISE, Kind.DENSE})
-SAME_QUANTISATION = frozenset({Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.CONCAT, Kind.RESHAPE})
+SAME_QUANTISATION = frozenset({Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.CONCAT, Kind.RESHAPE, Kind.RESIZE})
 """Kinds whose kernels copy or average codes, so that output and inputs must share scale and zero point."""
 
 _NOT_NEGATIVE = frozenset({Kind.RELU, Kind.SOFTMAX, Kind.LOGISTIC})
@@ -121,6 +121,8 @@ class Structure:
             return [((4, 2), (0, 0, top, bottom, left, right, 0, 0))]
         if op.kind is Kind.MEAN:
             return [((2,), (1, 2))]
+        if op.kind is Kind.RESIZE:
+            return [((2,), self.shapes[op.output][1:3])]
         if op.kind is Kind.RESHAPE:
             shape = self.shapes[op.output]
             return [((len(shape),), shape)]
@@ -139,11 +141,11 @@ class Structure:
         return total
 
 
-def form_of(op: QOp, source: int = -1) -> OpForm:
+def form_of(op: QOp, source: int = -1, groups: int = 1) -> OpForm:
     """An operator without its numbers."""
     return OpForm(
         op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation,
-        op.bias is not None, source, op.alpha,
+        op.bias is not None, source, op.alpha, groups,
     )  # fmt: skip
 
 
@@ -151,7 +153,7 @@ def structure_of(model: Int8Model) -> Structure:
     """The structure of a finished model; every tensor is its own channel source."""
     return Structure(
         tuple(tensor.shape for tensor in model.tensors),
-        tuple(replace(form_of(op, index), groups=groups_of(model, op)) for index, op in enumerate(model.ops)),
+        tuple(form_of(op, index, groups_of(model, op)) for index, op in enumerate(model.ops)),
         model.input,
         model.output,
         tuple(range(len(model.tensors))),

@@ -36,7 +36,7 @@ _ADVICE = {
     "CUSTOM": "use builtin operators",
 }
 _LARGEST_TENSOR = 1 << 28
-_COPYING = (Kind.CONCAT, Kind.PAD, Kind.RESHAPE, Kind.MAX_POOL, Kind.AVG_POOL)
+_COPYING = (Kind.CONCAT, Kind.PAD, Kind.RESHAPE, Kind.MAX_POOL, Kind.AVG_POOL, Kind.RESIZE)
 _SCALE_TOLERANCE = 1e-6
 """As TensorFlow Lite Micro's kernels for pools have it."""
 
@@ -367,6 +367,17 @@ class _Reader:
             self._refuse(f"'{self._name(output)}' is a SOFTMAX with beta {beta:g}; allowed is 1")
         return self._with_scale("SOFTMAX", output, 1 / 256, -128)
 
+    def resize(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        source, made = self._shape(inputs[0]), self._shape(output)
+        wanted = self._constant(inputs[1], "<i4").ravel().tolist() if len(inputs) > 1 else []
+        whole = len(source) == len(made) == 4 and not made[1] % source[1] and not made[2] % source[2]
+        told = options is not None and (options.integer(0, "<b") or options.integer(1, "<b"))
+        if not whole or told or wanted != list(made[1:3]):
+            self._refuse(
+                f"'{self._name(output)}' resizes {source} to {made}; allowed are whole factors, from the corner"
+            )
+        return {"kernel": (made[1] // source[1], made[2] // source[2])}
+
     def leaky(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
         return {"alpha": float(options.scalar(0, "<f", 0.0)) if options else 0.0}
 
@@ -443,5 +454,6 @@ _RULES: dict[Kind, Callable[[_Reader, list[int], int, TableView | None], dict[st
     Kind.HARD_SWISH: _Reader.nothing,
     Kind.LEAKY_RELU: _Reader.leaky,
     Kind.MUL: _Reader.add,
+    Kind.RESIZE: _Reader.resize,
 }
 _NAMES = {schema.OPERATOR_NAMES[code] for code in _KIND_OF_CODE}

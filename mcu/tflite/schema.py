@@ -39,6 +39,7 @@ KIND_CODE = {
     Kind.LOGISTIC: 14,
     Kind.MUL: 18,
     Kind.TANH: 28,
+    Kind.RESIZE: 97,
     Kind.LEAKY_RELU: 98,
     Kind.HARD_SWISH: 117,
 }
@@ -60,6 +61,7 @@ KIND_VERSION = {
     Kind.LOGISTIC: 2,
     Kind.MUL: 2,
     Kind.TANH: 2,
+    Kind.RESIZE: 2,
     Kind.LEAKY_RELU: 2,
     Kind.HARD_SWISH: 1,
 }
@@ -93,7 +95,8 @@ OPERATOR_NAMES = {
     41: "SUB", 42: "DIV", 43: "SQUEEZE", 44: "UNIDIRECTIONAL_SEQUENCE_LSTM", 45: "STRIDED_SLICE", 47: "EXP",
     48: "TOPK_V2", 49: "SPLIT", 50: "LOG_SOFTMAX", 53: "CAST", 54: "PRELU", 55: "MAXIMUM", 56: "ARG_MAX",
     57: "MINIMUM", 60: "PADV2", 65: "SLICE", 67: "TRANSPOSE_CONV", 70: "EXPAND_DIMS", 74: "SUM",
-    76: "RSQRT", 77: "SHAPE", 81: "REDUCE_PROD", 82: "REDUCE_MAX", 83: "PACK", 88: "UNPACK", 98: "LEAKY_RELU",
+    76: "RSQRT", 77: "SHAPE", 81: "REDUCE_PROD", 82: "REDUCE_MAX", 83: "PACK", 88: "UNPACK",
+    97: "RESIZE_NEAREST_NEIGHBOR", 98: "LEAKY_RELU",
     101: "ABS", 102: "SPLIT_V", 111: "ELU", 114: "QUANTIZE", 117: "HARD_SWISH", 126: "BATCH_MATMUL", 150: "GELU",
 }  # fmt: skip
 """Names of operators a foreign file may hold, so that one we cannot read is named and not numbered."""

@@ -276,6 +276,12 @@ class Lowering:
         op = Op(kind, self._path(node), (tensor,), -1, sizes, sizes)
         self._emit(node, op, self.tensor_atoms[tensor])
 
+    def enlarge(self, node: Any) -> None:
+        """Every value several times."""
+        tensor = self._settled(node, self._operand(node))
+        op = Op(Kind.RESIZE, self._path(node), (tensor,), -1, kernel=node.args[1])
+        self._emit(node, op, self.tensor_atoms[tensor])
+
     def pad(self, node: Any) -> None:
         """Zeros that the next operator may absorb."""
         value = self._operand(node)
@@ -295,7 +301,7 @@ def _pair(values: Any) -> Pair:
     return int(values[0]), int(values[1])
 
 
-_ORDERED = (Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.CONCAT)
+_ORDERED = (Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.CONCAT, Kind.RESIZE)
 """Operators whose outputs are not below zero where their inputs are not."""
 
 _LAYERS: dict[Any, Callable[..., None]] = {
@@ -320,6 +326,7 @@ _FUNCTIONS: dict[Any, Callable[[Lowering, fx.Node], None]] = {
     layers.global_max_pool: lambda b, n: b.global_pool(n, Kind.MAX_POOL),
     layers.global_average_pool: lambda b, n: b.global_pool(n, Kind.AVG_POOL),
     layers.pad: Lowering.pad,
+    layers.enlarge: Lowering.enlarge,
     layers.as_row: Lowering.flatten,
     layers.as_image: Lowering.alias,
 }

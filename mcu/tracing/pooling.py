@@ -82,6 +82,8 @@ def _adaptive(b: Builder, image: Image, sizes: tuple[int, int, int, int], larges
         return b.call(function, image, sizes=sizes)
     if sizes == image.sizes:
         return image
+    if image.sizes[2:] == (1, 1):
+        return b.call(layers.enlarge, image, sizes[2:], sizes=sizes)
     windows = [_windows(size, count) for size, count in zip(image.sizes[2:], sizes[2:], strict=True)]
     if None in windows:
         b.refuse(
@@ -99,6 +101,16 @@ def _windows(size: int, count: int) -> Pair | None:
     kernels = {-(-(k + 1) * size // count) - start for k, start in enumerate(starts)}
     strides = {after - before for before, after in pairwise(starts)} or {size}
     return (kernels.pop(), strides.pop()) if len(kernels) == len(strides) == 1 else None
+
+
+def enlarged(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """Nearest neighbours, by whole factors."""
+    image = b.map(b.image(a.get("input", a.get("self")), "an enlargement"))
+    sizes = b.sizes_of(image, image.sizes[1], node.meta["val"].shape)
+    if sizes[2] % image.sizes[2] or sizes[3] % image.sizes[3]:
+        b.refuse(f"an enlargement of {image.sizes[2:]} to {sizes[2:]}", "allowed are whole factors")
+    factors = (sizes[2] // image.sizes[2], sizes[3] // image.sizes[3])
+    return b.call(layers.enlarge, image, factors, sizes=sizes)
 
 
 def reduced(kind: str) -> Rule:
@@ -193,6 +205,7 @@ WINDOWS: dict[str, Rule] = {
     **dict.fromkeys(("avg_pool1d", "avg_pool2d"), average_pool),
     **dict.fromkeys(("adaptive_avg_pool1d", "adaptive_avg_pool2d"), adaptive(False)),
     **dict.fromkeys(("adaptive_max_pool1d", "adaptive_max_pool2d"), adaptive(True)),
+    **dict.fromkeys(("upsample_nearest1d", "upsample_nearest2d"), enlarged),
     "mean": reduced("mean"),
     "sum": reduced("sum"),
     "amax": reduced("amax"),

@@ -51,6 +51,8 @@ VOCABULARY = (
          ("mean", "sum", "amax")),
     Word("`nn.ZeroPad1d`, `nn.ZeroPad2d`, `F.pad` with zeros around", "part of the convolution behind it, else PAD",
          ("pad", "constant_pad_nd")),
+    Word("`nn.Upsample`, `F.interpolate`: nearest, by whole factors; adaptive pools of 1 x 1 to more",
+         "RESIZE_NEAREST_NEIGHBOR", ("upsample_nearest1d", "upsample_nearest2d")),
     Word("`torch.cat` along the channels", "CONCATENATION", ("cat", "concat", "concatenate")),
     Word("`flatten`, `view`, `reshape`, `squeeze`, `unsqueeze`, `permute`, `transpose` that move no value", _FREE,
          ("view", "reshape", "flatten", "squeeze", "unsqueeze", "unflatten", "_unsafe_view", "view_as", "reshape_as",

@@ -11,10 +11,11 @@ from mcu.errors import InputError
 from mcu.terms import TaskKind
 from search_spaces.paths import user_path
 from search_spaces.tasks.digest import Source
+from search_spaces.tasks.labels import read_labels
 from search_spaces.tasks.npz import read_arrays
 from search_spaces.tasks.rows import Rows
 from search_spaces.tasks.splits import grouped_split, sample_hashes, stratified_split
-from search_spaces.tasks.targets import Targets, kind_of, targets_of
+from search_spaces.tasks.targets import kind_of, targets_of
 from search_spaces.tasks.task import SPLITS, Task, assemble, check_finite
 
 Splits = dict[str, tuple[Rows, np.ndarray]]
@@ -48,9 +49,10 @@ def arrays(
     """A task from an .npz file or a folder of .npy files.
 
     It holds ``x`` and ``y`` (split 70/15/15 here) or ``x_train``, ``y_train``, ``x_test``, ``y_test`` and
-    perhaps ``x_val``, ``y_val`` (else carved from training); labels count from 0 or are texts; ``classes``
-    may name them, ``layout`` give the axes of x. With ``groups``, one text or whole number a sample (the person, the
-    machine, the day it comes from), no group is in two splits. Large arrays are mapped and never wholly in memory.
+    perhaps ``x_val``, ``y_val`` (else carved from training). Labels are whole numbers, texts, truth values or one-hot;
+    ``classes`` may name them, counted from 0, and ``layout`` give the axes of x. With ``groups``, one text or whole
+    number a sample (the person, the machine, the day it comes from), no group is in two splits. Large arrays are mapped
+    and never wholly in memory.
 
     Args:
         path: the file or folder.
@@ -106,25 +108,35 @@ def from_arrays(
     names = [""] if "x" in keys else [f"_{split}" for split in SPLITS if f"x_{split}" in keys]
     x = {key: _samples(arrays[f"x{key}"], layout, f"{where}: x{key}") for key in names}
     groups = _groups(np.asarray(arrays["groups"]), len(x[""]), f"{where}: groups") if "groups" in keys else None
-    labels, classes = _labels({key: np.asarray(arrays[f"y{key}"]) for key in names}, x, chosen, arrays, where)
+    targets = {key: np.asarray(arrays[f"y{key}"]) for key in names}
+    labels, classes, notes = _labels(targets, x, chosen, arrays, where)
     try:
         splits, groups_test = _splits(x, labels, groups, chosen)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     citation = f"the user's arrays, {Path(where).name}"
-    return assemble(name, splits, classes, groups_test=groups_test, augment=augment, citation=citation, kind=chosen)
+    return assemble(
+        name, splits, classes, groups_test=groups_test, augment=augment, citation=citation, notes=notes, kind=chosen
+    )
 
 
 def _labels(
-    y: dict[str, np.ndarray], x: Mapping[str, Rows], kind: TaskKind, arrays: Mapping[str, np.ndarray], where: str
-) -> Targets:
-    if kind is TaskKind.CLASSIFICATION:
-        raw = {key: _flat_labels(labels, len(x[key]), f"{where}: y{key}") for key, labels in y.items()}
-        return _classes(raw, arrays.get("classes"), where)
-    for key, targets in y.items():
-        if targets.ndim == 0 or len(targets) != len(x[key]):
-            raise InputError(f"{where}: y{key} has shape {targets.shape}, needs one target for each of {len(x[key]):,}")
-    return targets_of(y, kind, arrays.get("classes"), where)
+    y: Mapping[str, np.ndarray], x: Mapping[str, Rows], kind: TaskKind, arrays: Mapping[str, np.ndarray], where: str
+) -> tuple[dict[str, np.ndarray], tuple[str, ...], tuple[str, ...]]:
+    """Targets by split, the names of the classes, and what is to be said of how labels were read."""
+    if kind is not TaskKind.CLASSIFICATION:
+        for key, targets in y.items():
+            if targets.ndim == 0 or len(targets) != len(x[key]):
+                raise InputError(
+                    f"{where}: y{key} has shape {targets.shape}, must be one target for each of {len(x[key]):,}"
+                )
+        return *targets_of(dict(y), kind, arrays.get("classes"), where), ()
+    raw = {key: _one_each(labels, len(x[key]), f"{where}: y{key}") for key, labels in y.items()}
+    given = None if "classes" not in arrays else [str(value) for value in np.asarray(arrays["classes"]).ravel()]
+    read = read_labels(np.concatenate(list(raw.values())), where, given)
+    ends = np.cumsum([len(labels) for labels in raw.values()])[:-1]
+    notes = (read.note,) if read.note else ()
+    return dict(zip(raw, np.split(read.y, ends), strict=True)), read.classes, notes
 
 
 _KEY_SETS = (
@@ -190,41 +202,10 @@ def _groups(groups: np.ndarray, count: int, where: str) -> np.ndarray:
     return groups.astype(str)
 
 
-def _flat_labels(y: np.ndarray, count: int, where: str) -> np.ndarray:
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.shape != (count,):
-        raise InputError(f"{where}: has shape {y.shape}, must be ({count},), one label a sample")
-    if y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.round(y)).all():
-        y = y.astype(np.int64)
-    if y.dtype.kind not in "iuU":
-        raise InputError(f"{where}: is {y.dtype}, labels must be whole numbers from 0 or texts")
-    return y
-
-
-def _classes(
-    raw: Mapping[str, np.ndarray], given: np.ndarray | None, where: str
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Labels counted from 0 without gaps, and the names of the classes."""
-    present = np.unique(np.concatenate([np.asarray(y) for y in raw.values()]))
-    names = None if given is None else [str(value) for value in np.asarray(given).ravel()]
-    if names is not None and len(set(names)) != len(names):
-        raise InputError(f"{where}: classes names one class twice")
-    if present.dtype.kind == "U":
-        names = names if names is not None else present.tolist()
-        number = {text: index for index, text in enumerate(names)}
-        unknown = [text for text in present.tolist() if text not in number]
-        if unknown:
-            raise InputError(f"{where}: label {unknown[0]!r} is not among classes")
-        return {key: np.array([number[text] for text in y.tolist()], np.int64) for key, y in raw.items()}, tuple(names)
-    count = len(names) if names is not None else int(present.max()) + 1
-    if present.min() < 0 or present.max() >= count:
-        raise InputError(f"{where}: labels go from {present.min()} to {present.max()}, must be 0 to {count - 1}")
-    if count > 10_000 or len(present) != count:
-        missing = next(label for label in range(count) if label not in present)
-        raise InputError(f"{where}: labels have a gap: none is {missing}, they must be 0 to {count - 1} without gaps")
-    names = names if names is not None else [str(label) for label in range(count)]
-    return {key: y.astype(np.int64) for key, y in raw.items()}, tuple(names)
+def _one_each(y: np.ndarray, count: int, where: str) -> np.ndarray:
+    if y.ndim not in (1, 2) or len(y) != count:
+        raise InputError(f"{where}: has shape {y.shape}, must be ({count},), one label a sample, or one-hot")
+    return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
 
 
 def _strata(labels: np.ndarray) -> np.ndarray:

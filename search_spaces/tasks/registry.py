@@ -97,6 +97,14 @@ BUILT_IN = {
             ("features", "engines", "clips", "takes", "voices", "centred"),
         ),
         TaskEntry(
+            "table", "search_spaces.tables.table:table", "motion",
+            "your own .csv or .parquet of a sensor, or a folder of one file a recording, cut into windows",
+            "task.path or task.data",
+            (
+                "columns", "label", "group", "window", "stride", "name_label", "name_group", "augment", "most_broken",
+            ),
+        ),
+        TaskEntry(
             "machine-sound", "search_spaces.audio.machines:machine_sound", "sound",
             "machines that hum, normal and faulty: 1x5x128 log-mel, to be reconstructed",
             "made here in seconds: nothing to download", ("clips", "seed"),

@@ -134,6 +134,13 @@ class NetworkBuilder:
         self.ops.append(QOp(kind, (x,), len(self.tensors) - 1, alpha=alpha))
         return len(self.tensors) - 1
 
+    def enlarge(self, x: int, factors: tuple[int, int]) -> int:
+        """Every value several times."""
+        _, height, width, channels = self.tensors[x].shape
+        y = self.tensor((1, height * factors[0], width * factors[1], channels), like=x)
+        self.ops.append(QOp(Kind.RESIZE, (x,), y, kernel=factors))
+        return y
+
     def mul(self, a: int, b: int) -> int:
         """A product, ``b`` of equal shape or one value for each channel."""
         scale = float(np.float32(self.tensors[a].scale * self.tensors[b].scale * self.rng.uniform(20, 150)))
@@ -207,7 +214,7 @@ def _block(build: NetworkBuilder, x: int) -> int:
     kernel = _kernel(rng, (height, width))
     stride = tuple(int(v) for v in rng.integers(1, 3, 2))
     wide = int(rng.integers(2, 20))
-    match int(rng.integers(0, 12)):
+    match int(rng.integers(0, 13)):
         case 0:
             return build.convolution(x, wide, kernel, stride, same=bool(rng.integers(0, 2)))
         case 1:
@@ -238,5 +245,7 @@ def _block(build: NetworkBuilder, x: int) -> int:
             return build.mul(x, build.table(build.convolution(gate, channels, (1, 1)), Kind.LOGISTIC))
         case 10:
             return build.mul(x, build.table(x, Kind.TANH))
+        case 11:
+            return build.enlarge(x, (int(rng.integers(1, 3)), 2))
         case _:
             return build.convolution(x, wide, kernel, dilation=(2, 2), same=True)

@@ -16,9 +16,18 @@ FOREIGN = {Kind.DENSE, Kind.MEAN, Kind.RESHAPE, Kind.SOFTMAX}
 SOME = (TABLES, FIXED_RANGES, folded_net._FUNCTIONS, folded_net._FINEST)
 """Tables of some operators on purpose."""
 
+UNTOLD = {Kind.RELU, Kind.LOGISTIC, Kind.TANH, Kind.HARD_SWISH, Kind.RESIZE}
+"""Operators without options, or with all of them by default."""
+
 WITHOUT = {
     ("mcu.resource_model", "RULES"): FOREIGN,  # networks that are pruned become none of them
-    ("mcu.tflite.schema", "KIND_OPTIONS"): {Kind.RELU, Kind.LOGISTIC, Kind.TANH, Kind.HARD_SWISH},  # without options
+    ("mcu.tflite.schema", "KIND_OPTIONS"): {
+        Kind.RELU,
+        Kind.LOGISTIC,
+        Kind.TANH,
+        Kind.HARD_SWISH,
+        Kind.RESIZE,
+    },  # without options
     ("mcu.firmware.prediction", "_PLAIN"): {Kind.DEPTHWISE, Kind.RESHAPE},  # a kernel by its shape; no kernel at all
 }
 

@@ -62,6 +62,29 @@ def write_recordings(folder, takes=12):
     return folder
 
 
+def write_machines(folder, normal=12, abnormal=4):
+    rng = np.random.default_rng(0)
+    for name, count, hertz in (("normal", normal, 200), ("abnormal", abnormal, 900)):
+        (folder / name).mkdir(parents=True)
+        for take in range(count):
+            hum = np.sin(2 * np.pi * hertz * np.arange(16_000) / 16_000) + 0.1 * rng.normal(size=16_000)
+            write_wav(folder / name / f"{take}.wav", 12_000 * hum, 16_000)
+    return folder
+
+
+def write_table(path, people=6, rows=400):
+    rng = np.random.default_rng(0)
+    lines = ["time,ax,ay,az,person,label"]
+    for person in range(people):
+        for label, word in enumerate(("sit", "walk", "run")):
+            waves = np.sin(np.arange(rows)[:, None] * (0.1 + 0.3 * label) + np.arange(3)) + rng.normal(
+                0, 0.1, (rows, 3)
+            )
+            lines += [f"{at / 50},{x},{y},{z},p{person},{word}" for at, (x, y, z) in enumerate(waves)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 def write_watch(folder, subjects=10):
     rng = np.random.default_rng(0)
     recordings, labels, people = [], [], []
@@ -109,6 +132,8 @@ def write():
         "digits": write_digits,
         "commands": write_commands,
         "recordings": write_recordings,
+        "table": write_table,
+        "machines": write_machines,
         "watch": write_watch,
         "cifar": write_cifar,
         "images": write_images,

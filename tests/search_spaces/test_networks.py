@@ -15,10 +15,12 @@ from search_spaces.networks import build_network, check_network, describe_networ
 from search_spaces.networks.layers import conv_bn, same_padding, scaled
 
 SHAPES = {"tiny-cnn1d": (6, 100, 1)}
+SCORED = [name for name in registry.BUILT_IN if name != "grid-cnn"]  # whose scores are one row
 
 
 def build(name, shape=(1, 28, 28), classes=10, seed=0, **choice):
-    return build_network(NetworkChoice(name=name, **choice), shape, classes, seed)
+    cells = (-(-shape[1] // 8), -(-shape[2] // 8)) if name == "grid-cnn" else ()
+    return build_network(NetworkChoice(name=name, **choice), shape, classes, seed, cells)
 
 
 def count_macs(network, shape):
@@ -56,7 +58,7 @@ def test_sizes_on_garments_are_the_known_ones():
     assert count_macs(build("plain-cnn"), (1, 28, 28)) == 20_491_584
 
 
-@pytest.mark.parametrize("name", registry.BUILT_IN)
+@pytest.mark.parametrize("name", SCORED)
 def test_every_network_traces_and_scores_odd_and_even_inputs(name):
     shapes = [SHAPES.get(name, (1, 28, 28)), (2, 33, 17), (3, 16, 16)]
     for shape in shapes:

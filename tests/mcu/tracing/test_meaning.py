@@ -98,6 +98,8 @@ SAME = {
     "branch by shape": Net(lambda m, x: F.avg_pool2d(x, 2, 1) if x.shape[2] > 4 and len(x) else x),
     "sum of a list": Net(lambda m, x: sum([x, x])),
     "even kernel, same": Net(lambda m, x: m.middle(x), nn.Conv2d(8, 8, 4, padding="same")),
+    "upsampled": Net(lambda m, x: F.interpolate(x, scale_factor=2) + nn.Upsample(scale_factor=(2, 2))(x)),
+    "pooled to more": Head(lambda m, x: F.adaptive_avg_pool2d(F.adaptive_max_pool2d(x, 1), 2).flatten(1), 20),
     "groups": Net(lambda m, x: m.middle(x), nn.Conv2d(8, 8, 3, groups=2)),
     "squeeze and excitation": Net(
         lambda m, x: x * torch.sigmoid(m.middle(F.adaptive_avg_pool2d(x, 1))).expand_as(x), nn.Conv2d(8, 8, 1)

@@ -106,7 +106,7 @@ def test_one_dimensional_signals_become_columns():
     assert (graph.tensors[0].height, graph.tensors[0].width, graph.ops[0].kernel) == (100, 1, (5, 1))
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", [name for name in BUILT_IN if name != "grid-cnn"])
 def test_groups_agree_with_the_dependency_groups_of_torch_pruning(name):
     tp = pytest.importorskip("torch_pruning")
     shape = (6, 100, 1) if name == "tiny-cnn1d" else (1, 28, 28)

@@ -29,7 +29,7 @@ def test_values_are_explained_by_each_in_its_own_unit():
     targets = np.array([[0.0, 100.0], [2.0, 300.0]])
     assert r2(targets, targets) == 1
     assert r2(targets, np.tile(targets.mean(0), (2, 1))) == 0
-    assert r2(targets, targets + [1, 0]) == pytest.approx(0.5)
+    assert r2(targets, targets + np.array([1, 0])) == pytest.approx(0.5)
 
 
 def test_cells_count_where_the_class_is_right():

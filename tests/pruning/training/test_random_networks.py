@@ -54,6 +54,7 @@ FORMS = {
     "max": (nn.MaxPool2d(2), lambda x: F.max_pool2d(x, kernel_size=2, stride=1), nn.MaxPool2d(3, 2, 1),
             lambda x: F.max_pool2d(x, 3, 2, ceil_mode=True)),
     "average": (nn.AvgPool2d(2), lambda x: F.avg_pool2d(x, 3, 1, 1), nn.AvgPool2d(3, 1, 1, count_include_pad=False)),
+    "enlarge": (nn.Upsample(scale_factor=2), lambda x: F.interpolate(x, size=(2 * x.shape[2], x.shape[3]))),
     "pad": (nn.ZeroPad2d((0, 1, 2, 0)), lambda x: F.pad(x, (1, 0)), lambda x: F.pad(x, (0, 0, 1, 1), "constant", 0)),
 }  # fmt: skip
 

@@ -43,7 +43,7 @@ def test_arrays_of_every_kind_become_a_task_that_can_be_cut(kind):
         ("grid", np.zeros(120, int), r"must be whole numbers \(n, rows, columns\)"),
         ("regression", np.full(120, np.nan), "NaN or infinity"),
         ("detection", np.zeros(120), "kind = 'detection': must be one of classification"),
-        ("regression", np.zeros(119), "needs one target for each of 120"),
+        ("regression", np.zeros(119), "must be one target for each of 120"),
     ],
 )
 def test_targets_that_do_not_fit_are_refused(kind, y, message):
@@ -77,5 +77,5 @@ def test_recordings_of_a_folder(tmp_path):
     (tmp_path / "abnormal" / "00.wav").rename(tmp_path / "00.wav")
     for path in (tmp_path / "abnormal").iterdir():
         path.unlink()
-    with pytest.raises(InputError, match="abnormal holds 0 .wav files, needs at least 2"):
+    with pytest.raises(InputError, match=r"abnormal holds 0 \.wav files, needs at least 2"):
         load_task(TaskChoice(name="sound-folder", data=str(tmp_path)))

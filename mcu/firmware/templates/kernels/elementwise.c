@@ -45,6 +45,19 @@ void multiply(const multiply_t *layer, const int8_t *a, const int8_t *b, int8_t 
     }
 }
 
+void enlarge(const enlarge_t *layer, const int8_t *input, int8_t *output)
+{
+    const size_t channels = (size_t)layer->channels, row = (size_t)layer->in_w * channels;
+    int8_t *out = output;
+    for (int32_t y = 0; y < (layer->in_h * layer->down); ++y) {
+        const int8_t *from = &input[(size_t)(y / layer->down) * row];
+        for (int32_t x = 0; x < (layer->in_w * layer->right); ++x) {
+            (void)memcpy(out, &from[(size_t)(x / layer->right) * channels], channels);
+            out = &out[channels];
+        }
+    }
+}
+
 void pad(const pad_t *layer, const int8_t *input, int8_t *output)
 {
     const int32_t channels = layer->channels;

@@ -100,6 +100,12 @@ typedef struct {
     int16_t out_min, out_max;
 } multiply_t;
 
+/* Every value `down` times below and `right` times beside itself. */
+typedef struct {
+    int16_t in_h, in_w, channels;
+    int16_t down, right;
+} enlarge_t;
+
 void convolution(const convolution_t *layer, const int8_t *input, int8_t *output);
 void grouped(const grouped_t *part, const int8_t *input, int8_t *output);
 void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output);
@@ -113,6 +119,7 @@ void pad(const pad_t *layer, const int8_t *input, int8_t *output);
 void concat(const concat_t *part, const int8_t *input, int8_t *output);
 void lookup(const lookup_t *layer, const int8_t *input, int8_t *output);
 void multiply(const multiply_t *layer, const int8_t *a, const int8_t *b, int8_t *output);
+void enlarge(const enlarge_t *layer, const int8_t *input, int8_t *output);
 void softmax(const softmax_t *layer, const int8_t *input, int8_t *output);
 
 #endif

@@ -1,0 +1,188 @@
+"""The task ``table``: one .csv or .parquet file of a sensor, or a folder of one file a recording, cut into windows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from mcu.errors import InputError
+from search_spaces.paths import user_path
+from search_spaces.tables.recording import COLUMNAR, PLAIN, TEXT, Recording, Wanted, read_table, recording, with_columns
+from search_spaces.tables.windows import cut, deal
+from search_spaces.tasks.class_folders import LeftOut, UnusableFileError, check_share, class_folders
+from search_spaces.tasks.digest import Source
+from search_spaces.tasks.labels import read_labels
+from search_spaces.tasks.task import Task, assemble
+from search_spaces.tasks.walk import Entry, entries_below, is_hidden
+
+NAME = "table"
+
+
+def table(
+    data: str | None = None,
+    path: str | None = None,
+    columns: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    window: int = 1,
+    stride: int = 0,
+    name_label: str | None = None,
+    name_group: str | None = None,
+    augment: str = "jitter",
+    most_broken: float = 0.1,
+) -> Task:
+    """Windows of rows as ``(columns, window, 1)``, each within one recording, label and group.
+
+    No group is in two splits: those of a column or of the names of files. Without groups whole recordings are dealt to
+    the splits, or in one file the runs of rows with one label; where a class has too few of these, blocks of time. Rows
+    of one file that are samples themselves (``window = 1``) go by their hash. No row is in two splits.
+
+    Args:
+        data, path: the file, or the folder of files; folders in it are the classes, or ``train/``, ``val/`` and
+            ``test/`` with the classes in them.
+        columns: names of those that were measured, with commas between; when absent all of numbers but label, group
+            and time.
+        label: the column of labels, or those of a one-hot label with commas between; the first named label, class,
+            target, activity or y when absent.
+        group: the column that says who or what a row comes from.
+        window: rows of a sample.
+        stride: rows from one sample to the next; 0 for half a window.
+        name_label, name_group: regular expressions that find label and group in the names of files, their first group
+            if they have one.
+        augment: how training batches are varied.
+        most_broken: largest share of broken files, and of windows with missing values, that is left out; more is
+            refused.
+
+    Raises:
+        InputError: naming file, column and what is allowed.
+    """
+    _check(window, stride, most_broken)
+    place = _place(data, path)
+    where = f"task {NAME!r}: {place}"
+    wanted = Wanted(_names(columns), _names(label), group, _pattern(name_label), _pattern(name_group))
+    left_out = LeftOut(NAME, place if place.is_dir() else place.parent, "files")
+    recordings, wanted = _recordings(place, wanted, left_out)
+    left_out.check(most_broken)
+    rows = np.concatenate([each.labelled for each in recordings])
+    labels = read_labels(np.concatenate([each.labels[each.labelled] for each in recordings]), where)
+    y = np.full(len(rows), -1, np.int64)
+    y[rows] = labels.y
+    windows = cut(recordings, y, window, stride or max(1, window // 2))
+    notes = [f"columns: {', '.join(wanted.columns)}", *([labels.note] if labels.note else [])]
+    if not rows.all():
+        notes.append(f"{int((~rows).sum()):,} rows without a label are left out")
+    notes += _incomplete(windows.incomplete, len(windows.y), most_broken, where)
+    if not len(windows.y):
+        raise InputError(f"{where}: nowhere are {window} rows in succession with one label and no missing value")
+    told = np.array([each.split for each in recordings])[windows.recording]
+    try:
+        windows, places, dealt = deal(windows, told)
+    except InputError as error:
+        named = ", ".join(f"{number} = {name}" for number, name in enumerate(labels.classes))
+        raise InputError(f"{where}: {error}; labels {named}") from None
+    samples = windows.samples()
+    return assemble(
+        NAME,
+        {split: (samples.take(index), windows.y[index]) for split, index in places.items()},
+        labels.classes,
+        groups_test=None if windows.groups is None else windows.groups[places["test"]],
+        augment=augment,
+        citation=f"the user's table, {place.name}",
+        notes=(*left_out.notes(), *notes, dealt),
+    )
+
+
+def table_source(data: str | None = None, path: str | None = None, **_: object) -> Source:
+    """What :func:`table` reads."""
+    return Source("1", (_place(data, path),))
+
+
+def _check(window: int, stride: int, most_broken: float) -> None:
+    if isinstance(window, bool) or not isinstance(window, int) or window < 1:
+        raise InputError(f"task {NAME!r}: window = {window!r}: must be at least 1 row")
+    if isinstance(stride, bool) or not isinstance(stride, int) or stride < 0:
+        raise InputError(f"task {NAME!r}: stride = {stride!r}: must be at least 1 row, or 0 for half a window")
+    check_share(NAME, most_broken)
+
+
+def _place(data: str | None, path: str | None) -> Path:
+    given = data or path
+    if given is None or (data and path):
+        raise InputError(f"task {NAME!r}: name a .csv or .parquet file or a folder of them: task.path or task.data")
+    place = user_path(given)
+    if not place.is_file() and not place.is_dir():
+        raise InputError(f"task {NAME!r}: {given!r}: no such file or folder")
+    return place
+
+
+def _names(listed: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (listed or "").split(",") if name.strip())
+
+
+def _pattern(rule: str | None) -> re.Pattern[str] | None:
+    if rule is None:
+        return None
+    try:
+        return re.compile(rule)
+    except re.error as error:
+        raise InputError(f"task {NAME!r}: {rule!r}: is no regular expression: {error}") from None
+
+
+def _recordings(place: Path, wanted: Wanted, left_out: LeftOut) -> tuple[list[Recording], Wanted]:
+    """All files that are tables; columns that nobody named are those of the first."""
+    found: list[Recording] = []
+    known = None
+    for entry, told_label, split in _files(place):
+        try:
+            if entry.state is None:
+                raise UnusableFileError("link or no file", broken=True)
+            if entry.path.suffix.lower() not in (*TEXT, *COLUMNAR):
+                raise UnusableFileError(entry.path.suffix.lower() or "without suffix", broken=False)
+            if known is None:
+                known = _known(entry.path, wanted, told_label is not None, place.is_dir())
+            found.append(recording(entry.path, entry.name, known, None if known.label else told_label, split))
+        except UnusableFileError as error:
+            left_out.add(entry.path, error)
+            if place.is_file():
+                raise InputError(f"task {NAME!r}: {place}: is {error.kind}") from None
+    left_out.read = len(found)
+    if known is None or not found:
+        raise InputError(f"task {NAME!r}: {place}: holds no table: allowed are {', '.join((*TEXT, *COLUMNAR))}")
+    return found, known
+
+
+def _known(path: Path, wanted: Wanted, folders_tell: bool, among_others: bool) -> Wanted:
+    """The columns that a file tells; a text in a folder that has none of them is a note and no table."""
+    frame = read_table(path)
+    try:
+        return with_columns(wanted, frame, f"task {NAME!r}: {path}", folders_tell or wanted.name_label is not None)
+    except InputError:
+        if among_others and path.suffix.lower() == PLAIN:
+            raise UnusableFileError(PLAIN, broken=False) from None
+        raise
+
+
+def _files(place: Path) -> list[tuple[Entry, str | None, str]]:
+    """Every file with the label and the split that its folders tell."""
+    if place.is_file():
+        return [(Entry(place.name, place, place.stat()), None, "")]
+    if not any(entry.is_dir() and not is_hidden(entry.name) for entry in place.iterdir()):
+        return [(entry, None, "") for entry in entries_below(place)]
+    folders = class_folders(NAME, place)
+    return [
+        (entry, name, split)
+        for split, classes in folders.files.items()
+        for name, entries in classes.items()
+        for entry in entries
+    ]
+
+
+def _incomplete(incomplete: int, whole: int, most: float, where: str) -> list[str]:
+    if incomplete > most * (incomplete + whole):
+        raise InputError(
+            f"{where}: {incomplete:,} of {incomplete + whole:,} windows have missing values: at most a share of "
+            f"{most:g} may be left out, see options.most_broken; or leave out columns that lack them: options.columns"
+        )
+    return [f"{incomplete:,} windows with missing values are left out"] if incomplete else []

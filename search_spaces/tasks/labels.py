@@ -1,0 +1,103 @@
+"""Labels as people write them: counted from 0 or 1, with gaps, texts, boolean, one-hot; as classes counted from 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mcu.errors import InputError
+
+MOST_CLASSES = 1000
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Class numbers, int64 ``(n,)`` from 0 without gaps, and the classes' names.
+
+    Attributes:
+        note: how written labels became class numbers, where that is not evident.
+    """
+
+    y: np.ndarray
+    classes: tuple[str, ...]
+    note: str = ""
+
+
+def read_labels(given: np.ndarray, where: str, names: Sequence[str] | None = None) -> Labels:
+    """Labels ``(n,)`` or one-hot ``(n, classes)`` as class numbers.
+
+    Args:
+        given: whole numbers, texts or truth values; one-hot rows have a single 1.
+        where: begins the messages.
+        names: of the classes; then numbers are their places and texts are among them.
+
+    Raises:
+        InputError: for what names no class, and for more classes than samples can tell apart.
+    """
+    if given.ndim == 2 and given.shape[1] == 1:
+        given = given[:, 0]
+    if given.ndim == 2:
+        return _one_hot(given, where, names)
+    if given.ndim != 1:
+        raise InputError(f"{where}: has shape {given.shape}, must be one label a sample, or one-hot")
+    values = given.astype(str) if given.dtype.kind == "O" else given
+    if values.dtype.kind == "f":
+        if not np.isfinite(values).all() or (values != np.round(values)).any():
+            wrong = values[~(np.isfinite(values) & (values == np.round(values)))][0]
+            raise InputError(f"{where}: holds {wrong}, labels must be whole numbers, texts, truth values or one-hot")
+        values = values.astype(np.int64)
+    if values.dtype.kind not in "iubU":
+        raise InputError(f"{where}: is {values.dtype}, labels must be whole numbers, texts, truth values or one-hot")
+    present, numbers = np.unique(values, return_inverse=True)
+    if names is not None:
+        return _named(values, present, where, names)
+    if values.dtype.kind == "i" and present[0] < 0 and present.tolist() != [-1, 1]:
+        raise InputError(f"{where}: labels go from {present[0]} to {present[-1]}: those below 0 name no class")
+    if len(present) > min(MOST_CLASSES, max(2, len(values) // 2)):
+        raise InputError(f"{where}: has {len(present):,} different values among {len(values):,}: they are no classes")
+    classes = tuple(str(value) for value in present.tolist())
+    evident = values.dtype.kind == "U" or present.tolist() == list(range(len(present)))
+    note = "" if evident and values.dtype.kind != "b" else _mapping(classes)
+    return Labels(numbers.astype(np.int64), classes, note)
+
+
+def _one_hot(given: np.ndarray, where: str, names: Sequence[str] | None) -> Labels:
+    marked = given.astype(np.float64) if given.dtype.kind in "iubf" else np.full(given.shape, np.nan)
+    wrong = ~(np.isin(marked, (0, 1)).all(1) & (marked.sum(1) == 1))
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise InputError(f"{where}: row {at} is {given[at].tolist()}: a one-hot label has a single 1 and else 0")
+    classes = tuple(names) if names is not None else tuple(str(place) for place in range(given.shape[1]))
+    if len(classes) != given.shape[1]:
+        raise InputError(f"{where}: is one-hot over {given.shape[1]} classes, {len(classes)} are named")
+    y = marked.argmax(1).astype(np.int64)
+    missing = np.setdiff1d(np.arange(len(classes)), y)
+    if len(missing):
+        raise InputError(f"{where}: no row has its 1 in column {missing[0]} ({classes[missing[0]]})")
+    return Labels(y, classes, f"one-hot over {len(classes)} classes")
+
+
+def _named(values: np.ndarray, present: np.ndarray, where: str, names: Sequence[str]) -> Labels:
+    if len(set(names)) != len(names):
+        raise InputError(f"{where}: classes names one class twice")
+    if values.dtype.kind == "U":
+        number = {text: index for index, text in enumerate(names)}
+        unknown = [text for text in present.tolist() if text not in number]
+        if unknown:
+            raise InputError(f"{where}: label {unknown[0]!r} is not among classes")
+        return Labels(np.array([number[text] for text in values.tolist()], np.int64), tuple(names))
+    whole = values.astype(np.int64)
+    if whole.min() < 0 or whole.max() >= len(names):
+        raise InputError(f"{where}: labels go from {whole.min()} to {whole.max()}, must be 0 to {len(names) - 1}")
+    missing = np.setdiff1d(np.arange(len(names)), whole)
+    if len(missing):
+        raise InputError(f"{where}: none of the labels is {missing[0]} ({names[missing[0]]})")
+    return Labels(whole, tuple(names))
+
+
+def _mapping(classes: Sequence[str]) -> str:
+    shown = ", ".join(f"{name} is class {number}" for number, name in enumerate(classes[:SHOWN]))
+    return f"labels: {shown}" + (f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else "")
