@@ -26,6 +26,7 @@ PAGES = (
     "docs/how-to/studies.md",
     "docs/how-to/search.md",
     "docs/how-to/run.md",
+    "docs/how-to/own_loop.md",
 )
 LANGUAGES = ("sh", "python", "toml", "text", "")
 MOST_LEFT_OUT = 8

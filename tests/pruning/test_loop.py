@@ -8,9 +8,13 @@ from torch.utils.data import DataLoader
 from mcu.budget import Budget, Resources
 from mcu.errors import InputError
 from mcu.measure import measure_model
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.preflight import check_sweep
+from orchestrator.worker.trial import run_trial
 from pruning.loop import run_loop
 from pruning.methods import method
 from pruning.training.problem import Infeasible, Outcome, Settings, StoppedError
+from search_spaces.sweep import load_sweep
 
 BUDGET = Budget(flash=5_000, sram=7_800, macs=180_000)
 FLASH_ONLY = Budget(flash=5_200)
@@ -78,3 +82,44 @@ def test_what_a_loop_cannot_do_is_said(problem):
 
     with pytest.raises(InputError, match="'theirs' has a loop of its own"):
         run_loop(idle, Theirs(), problem, BUDGET, settings_of(), lambda report: True)
+
+
+LOOP = """
+import torch
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+def train(pruner, trial):
+    optimizer = torch.optim.NAdam(pruner.parameters(), trial.hyperparameters["learning_rate"])
+    pruner.attach(optimizer)
+    for epoch in range(trial.epochs):
+        for x, y in DataLoader(trial.train, trial.batch_size, drop_last=True):
+            loss = functional.cross_entropy(pruner(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            pruner.step()
+        trial.report(epoch + 1, 0.25)
+"""
+
+
+def test_a_sweep_file_names_the_loop_of_its_trials(tmp_path):
+    (tmp_path / "mine.py").write_text(LOOP)
+    (tmp_path / "sweep.toml").write_text(
+        "[sweep]\nname = 'own'\ntrials = 1\n[task]\nname = 'digits'\noptions = {train_limit = 300}\n"
+        "[network]\nname = 'tiny-cnn'\n[budgets]\nlist = [{flash = '6KB'}]\n"
+        "[methods]\nnames = ['differentiable', 'l1']\n"
+        "[training]\nepochs = 2\nbatch_size = 20\nloop = 'mine:train'\n[hyperparameters]\nlearning_rate = 0.003\n"
+    )
+    plan = Plan(load_sweep(tmp_path / "sweep.toml"))
+    reports = []
+    for trial in plan.trials:
+        result = run_trial(plan.spec(trial, {}), tmp_path, lambda report: reports.append(report.val_accuracy) or True)
+        assert result.state == "complete", result.reason
+        assert result.flash <= 6 * 1024
+    assert reports == [0.25] * 4
+    with pytest.raises(InputError, match=r"training\.loop: 'train': must be of the form"):
+        load_sweep(tmp_path / "sweep.toml", ["training.loop='train'"])
+    wrong = load_sweep(tmp_path / "sweep.toml", ["training.loop='mine:walk'"])
+    with pytest.raises(InputError, match=r"mine\.py has no 'walk'"):
+        check_sweep(wrong)
