@@ -13,7 +13,7 @@ from search_spaces.tables.recording import COLUMNAR, PLAIN, TEXT, Recording, Wan
 from search_spaces.tables.windows import cut, deal
 from search_spaces.tasks.class_folders import LeftOut, UnusableFileError, check_share, class_folders
 from search_spaces.tasks.digest import Source
-from search_spaces.tasks.labels import read_labels
+from search_spaces.tasks.labels import Labels, read_labels
 from search_spaces.tasks.task import Task, assemble
 from search_spaces.tasks.walk import Entry, entries_below, is_hidden
 
@@ -65,14 +65,9 @@ def table(
     left_out = LeftOut(NAME, place if place.is_dir() else place.parent, "files")
     recordings, wanted = _recordings(place, wanted, left_out)
     left_out.check(most_broken)
-    rows = np.concatenate([each.labelled for each in recordings])
-    labels = read_labels(np.concatenate([each.labels[each.labelled] for each in recordings]), where)
-    y = np.full(len(rows), -1, np.int64)
-    y[rows] = labels.y
+    labels, y, notes = _labels(recordings, where)
+    notes = [f"columns: {', '.join(wanted.columns)}", *notes]
     windows = cut(recordings, y, window, stride or max(1, window // 2))
-    notes = [f"columns: {', '.join(wanted.columns)}", *([labels.note] if labels.note else [])]
-    if not rows.all():
-        notes.append(f"{int((~rows).sum()):,} rows without a label are left out")
     notes += _incomplete(windows.incomplete, len(windows.y), most_broken, where)
     if not len(windows.y):
         raise InputError(f"{where}: nowhere are {window} rows in succession with one label and no missing value")
@@ -92,6 +87,18 @@ def table(
         citation=f"the user's table, {place.name}",
         notes=(*left_out.notes(), *notes, dealt),
     )
+
+
+def _labels(recordings: list[Recording], where: str) -> tuple[Labels, np.ndarray, list[str]]:
+    """The classes, the number of each row's or -1 where it has no label, and what is to be said of them."""
+    rows = np.concatenate([each.labelled for each in recordings])
+    labels = read_labels(np.concatenate([each.labels[each.labelled] for each in recordings]), where)
+    y = np.full(len(rows), -1, np.int64)
+    y[rows] = labels.y
+    notes = [labels.note] if labels.note else []
+    if not rows.all():
+        notes.append(f"{int((~rows).sum()):,} rows without a label are left out")
+    return labels, y, notes
 
 
 def table_source(data: str | None = None, path: str | None = None, **_: object) -> Source:

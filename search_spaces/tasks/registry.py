@@ -67,7 +67,7 @@ BUILT_IN = {
             ("size", "colour", "augment", "background", "most_broken"),
         ),
         TaskEntry(
-            "watch", "search_spaces.tasks.motion:watch", "motion",
+            "watch", "search_spaces.tables.motion:watch", "motion",
             "4,900 windows of 7 shoulder exercises, 6x100x1, tested on subjects never seen",
             "inside the seglearn wheel: `pip install 'mcusweep[motion]'`", ("held_out", "window", "stride"),
         ),
