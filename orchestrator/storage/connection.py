@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ _ASK_SECONDS = 60.0
 _TURNS = 0x6D637573  # any number that nobody else is likely to take
 _SQLITE = re.compile(r"sqlite(\+\w+)?:///(?P<path>.*)", re.DOTALL)
 _OPTIONS = re.compile(r"\?\w+=")
+
+logging.getLogger("sqlalchemy.pool").addHandler(logging.NullHandler())  # Ctrl-C while one closes is no news
 
 
 class StoreError(RunFailed):

@@ -10,7 +10,7 @@ import numpy as np
 from mcu.errors import InputError
 from search_spaces.paths import user_path
 from search_spaces.tables.recording import COLUMNAR, PLAIN, TEXT, Recording, Wanted, read_table, recording, with_columns
-from search_spaces.tables.windows import cut, deal
+from search_spaces.tables.windows import Windows, cut, deal
 from search_spaces.tasks.class_folders import LeftOut, UnusableFileError, check_share, class_folders
 from search_spaces.tasks.digest import Source
 from search_spaces.tasks.labels import Labels, read_labels
@@ -71,12 +71,7 @@ def table(
     notes += _incomplete(windows.incomplete, len(windows.y), most_broken, where)
     if not len(windows.y):
         raise InputError(f"{where}: nowhere are {window} rows in succession with one label and no missing value")
-    told = np.array([each.split for each in recordings])[windows.recording]
-    try:
-        windows, places, dealt = deal(windows, told)
-    except InputError as error:
-        named = ", ".join(f"{number} = {name}" for number, name in enumerate(labels.classes))
-        raise InputError(f"{where}: {error}; labels {named}") from None
+    windows, places, dealt = _dealt(windows, recordings, labels, where)
     samples = windows.samples()
     return assemble(
         NAME,
@@ -99,6 +94,16 @@ def _labels(recordings: list[Recording], where: str) -> tuple[Labels, np.ndarray
     if not rows.all():
         notes.append(f"{int((~rows).sum()):,} rows without a label are left out")
     return labels, y, notes
+
+
+def _dealt(
+    windows: Windows, recordings: list[Recording], labels: Labels, where: str
+) -> tuple[Windows, dict[str, np.ndarray], str]:
+    try:
+        return deal(windows, np.array([each.split for each in recordings])[windows.recording])
+    except InputError as error:
+        named = ", ".join(f"{number} = {name}" for number, name in enumerate(labels.classes))
+        raise InputError(f"{where}: {error}; labels {named}") from None
 
 
 def table_source(data: str | None = None, path: str | None = None, **_: object) -> Source:

@@ -153,7 +153,7 @@ def test_a_network_with_an_unsupported_layer_is_refused_by_its_path(study, tmp_p
     arguments = ["launch", "sweep.toml", "--set", "network.name='theirs:build'", "--storage", f"sqlite:///{storage}"]
     assert cli.run(arguments) == 2
     error = capsys.readouterr().err.strip()
-    assert "'1' (GELU)" in error
-    assert "use ReLU or ReLU6 instead" in error
+    assert "network layer '1': GELU" in error
+    assert "use nn.SiLU or nn.Hardswish, or nn.ReLU" in error
     assert len(error.splitlines()) == 1
     assert not storage.exists()
