@@ -39,9 +39,10 @@ def _metric(dialect: str) -> sa.ColumnElement:
 
 def _ancestor(dialect: str) -> sa.ColumnElement:
     """Number of the trial of the same study that has the specification which a trial's own names."""
-    other = TRIALS.alias("ancestors")
-    equal = (other.c.spec_hash == _specified(dialect, "ancestor")) & (other.c.study_id == TRIALS.c.study_id)
-    return sa.select(sa.func.min(other.c.number)).where(equal).correlate(TRIALS).scalar_subquery()
+    other, named = TRIALS.alias("ancestors"), _specified(dialect, "ancestor")
+    same_study = other.c.study_id + 0 == TRIALS.c.study_id  # the sum keeps to the index of specifications
+    number = sa.select(sa.func.min(other.c.number)).where((other.c.spec_hash == named) & same_study).correlate(TRIALS)
+    return sa.case((named.is_not(None), number.scalar_subquery()), else_=None)
 
 
 def _specified(dialect: str, *path: str) -> Any:

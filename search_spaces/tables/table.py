@@ -68,9 +68,7 @@ def table(
     labels, y, notes = _labels(recordings, where)
     notes = [f"columns: {', '.join(wanted.columns)}", *notes]
     windows = cut(recordings, y, window, stride or max(1, window // 2))
-    notes += _incomplete(windows.incomplete, len(windows.y), most_broken, where)
-    if not len(windows.y):
-        raise InputError(f"{where}: nowhere are {window} rows in succession with one label and no missing value")
+    notes += _incomplete(windows, window, most_broken, where)
     windows, places, dealt = _dealt(windows, recordings, labels, where)
     samples = windows.samples()
     return assemble(
@@ -191,10 +189,13 @@ def _files(place: Path) -> list[tuple[Entry, str | None, str]]:
     ]
 
 
-def _incomplete(incomplete: int, whole: int, most: float, where: str) -> list[str]:
+def _incomplete(windows: Windows, rows: int, most: float, where: str) -> list[str]:
+    incomplete, whole = windows.incomplete, len(windows.y)
     if incomplete > most * (incomplete + whole):
         raise InputError(
             f"{where}: {incomplete:,} of {incomplete + whole:,} windows have missing values: at most a share of "
             f"{most:g} may be left out, see options.most_broken; or leave out columns that lack them: options.columns"
         )
+    if not whole:
+        raise InputError(f"{where}: nowhere are {rows} rows in succession with one label and no missing value")
     return [f"{incomplete:,} windows with missing values are left out"] if incomplete else []
