@@ -23,7 +23,7 @@ from mcu.int8.structure import OpForm, Structure, structure_of
 CALL_BYTES = 17
 """Instructions and addresses of one call in ``model_run``, on average."""
 
-SLACK = 32
+SLACK = 40
 STACK_SLACK = 8
 """Added to flash and stack, so that a prediction errs on the side that fits: ``model_run`` grows with the model."""
 

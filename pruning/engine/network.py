@@ -110,14 +110,8 @@ class PrunableNetwork:
         return surgery.layer_tensors(self.module, self.graph)
 
     def keep(self, kept: list[np.ndarray]) -> None:
-        """Remove all but these members of each group, for real.
-
-        Where all stay, no parameter is made anew: its layout in memory would be another, and so would the last bits of
-        what it computes, than in a job that was never cut off.
-        """
+        """Remove all but these members of each group, for real."""
         before = self.graph
-        if all(np.array_equal(stay, np.arange(width)) for stay, width in zip(kept, before.widths, strict=True)):
-            return
         self.graph = surgery.shrink(self.module, before, kept, self._rewriter(self.optimizers))
         for copied in self.followers:
             surgery.shrink(copied.module, before, kept, self._rewriter(), follows=True)
@@ -145,9 +139,13 @@ class PrunableNetwork:
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """Of the weights: channels last if a convolution's are, or once were."""
+        """Of the weights: channels last if a convolution's are, or once were.
+
+        By their strides: of kernels of one pixel and of one input channel torch says that they are contiguous in either
+        format, but kernels are chosen, and so the last bits of what they compute, by the strides.
+        """
         weights = (p for p in self.module.parameters() if p.dim() == 4)
-        self._last = self._last or any(not weight.is_contiguous() for weight in weights)
+        self._last = self._last or any(w.stride() != torch.empty(w.shape, device="meta").stride() for w in weights)
         return torch.channels_last if self._last else torch.contiguous_format
 
     def _rewriter(self, optimizers: Sequence[torch.optim.Optimizer] = ()) -> Rewriter:

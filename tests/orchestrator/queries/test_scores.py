@@ -9,6 +9,7 @@ import pytest
 
 from mcu.budget import Budget
 from mcu.errors import InputError
+from mcu.score import SCORES
 from mcu.terms import Metric
 from orchestrator.cli import main as cli
 from orchestrator.queries.best import find_best
@@ -16,7 +17,6 @@ from orchestrator.queries.query import Query, run_query
 from orchestrator.queries.trial import load_trial
 from orchestrator.spec import TrialSpec
 from orchestrator.storage.store import Store, Study
-from reports.metric import TITLES
 from search_spaces.choices import TrainingChoice
 
 SWEEP = """
@@ -121,8 +121,8 @@ def test_an_unknown_metric_is_refused_in_one_line(study, capsys):
     assert cli.run(["launch", "sweep.toml", "--set", "training.class_weights=2"]) == 2
 
 
-def test_every_metric_has_a_title():
-    assert set(TITLES) == set(Metric)
+def test_every_metric_has_a_score():
+    assert set(SCORES) == set(Metric)
 
 
 def test_trials_of_before_the_metric_keep_their_hash(make_spec):
