@@ -10,12 +10,12 @@ import numpy as np
 from mcu.errors import InputError
 from mcu.terms import TaskKind
 from search_spaces.paths import user_path
+from search_spaces.targets import kind_of, targets_of
 from search_spaces.tasks.digest import Source
 from search_spaces.tasks.labels import read_labels
 from search_spaces.tasks.npz import read_arrays
 from search_spaces.tasks.rows import Rows
 from search_spaces.tasks.splits import grouped_split, sample_hashes, stratified_split
-from search_spaces.tasks.targets import kind_of, targets_of
 from search_spaces.tasks.task import SPLITS, Task, assemble, check_finite
 
 Splits = dict[str, tuple[Rows, np.ndarray]]
