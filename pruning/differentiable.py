@@ -169,7 +169,7 @@ class DifferentiablePruning(Compression):
             return bank
         importance = dict(zip(network.graph.groups, bank.importance.split(bank.sizes), strict=True))
         network.detach_gates()
-        if removals := depth.expendable(network.module, network.structure, run.budget, run.judge, network.origin):
+        if removals := depth.expendable(network.module, network.structure, run.budget, run.judge):
             run.notes["removals"] = removals
             run.replace(depth.without(network.module, removals))
         bank = network.attach_gates()

@@ -112,22 +112,16 @@ def is_cramped(model: ResourceModel, budget: Budget) -> bool:
     return bool(_fixed_shares(model, budget).max() > FIXED_FRACTION)
 
 
-def expendable(
-    module: fx.GraphModule, structure: Structure, budget: Budget, loss: Loss, origin: Resources | None = None
-) -> list[Removal]:
+def expendable(module: fx.GraphModule, structure: Structure, budget: Budget, loss: Loss) -> list[Removal]:
     """The branches of a network to go without, in the order they go: least rise of the loss first.
 
-    Args:
-        module: the network.
-        structure: what is fixed about it.
-        budget: what it will have to keep.
-        loss: of a network, to compare those without one branch each.
-        origin: what the dense network uses, where this is one that has shrunk before.
+    What counts is how far this network has to shrink, not how far the dense one had to that its lineage began with: a
+    network that came near the budget in steps needs the branches it has.
     """
     removed: list[Removal] = []
     whole = structure.model(module)
     shares = _fixed_shares(whole, budget)
-    if not _are_tight(origin or _used(whole), budget, shares).any():
+    if not _are_tight(_used(whole), budget, shares).any():
         return removed  # nor will they be with fewer branches
     candidates = [branch.removal for branch in branches(structure.trace(module), structure.frozen)]
     losses = {removal: loss(without(module, [removal])) for removal in candidates}
@@ -136,7 +130,7 @@ def expendable(
             break
         shorter = structure.model(without(module, [*removed, removal]))
         fewer = _fixed_shares(shorter, budget)
-        if ((shares - fewer >= LEAST_RELIEF) & _are_tight(origin or _used(shorter), budget, shares)).any():
+        if ((shares - fewer >= LEAST_RELIEF) & _are_tight(_used(shorter), budget, shares)).any():
             removed, shares = [*removed, removal], fewer
     return removed
 
