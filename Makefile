@@ -29,9 +29,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 sweep: install
-	$(BIN)/mcusweep launch $(SWEEP)
-	@$(BIN)/mcusweep best
-	@echo "report: $$($(BIN)/mcusweep report)"
+	@status=0; $(BIN)/mcusweep launch $(SWEEP) || status=$$?; \
+	if [ $$status -le 1 ]; then $(BIN)/mcusweep best && echo "report: $$($(BIN)/mcusweep report)"; fi; exit $$status
 
 compare: install
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[motion]'

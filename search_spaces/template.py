@@ -41,7 +41,7 @@ STARTS = {
     "table": Start("tiny-cnn1d", 1.0, 30, 24, 64, small=True),
     "watch": Start("tiny-cnn1d", 1.0, 30, 24, 64, small=True),
     "machine-sound": Start("dense-autoencoder", 1.0, 40, 24, 64, metric="auc", least_sram=9_248),
-    "sound-folder": Start("dense-autoencoder", 1.0, 40, 24, 64, metric="auc", least_sram=9_248),
+    "anomaly-folder": Start("dense-autoencoder", 1.0, 40, 24, 64, metric="auc", least_sram=9_248),
     "spoken-digits": Start("ds-cnn", 0.5, 15, 24),
     "keywords": Start("ds-cnn", 1.0, 20, 24),
     "keywords-synthetic": Start("ds-cnn", 0.5, 16, 24),
@@ -56,13 +56,13 @@ DATA = {
     "audio-folder": 'data = "recordings"                  # the folder with a folder for each class',
     "table": 'path = "sensor.csv"                  # or .parquet, or data = "folder" of one file a recording\n'
     'options = {window = 50}              # rows of a sample; label = "column", group = "column", columns = "ax, ay"',
-    "sound-folder": 'data = "recordings"                  # the folder with the folders normal and abnormal',
+    "anomaly-folder": 'data = "recordings"                  # the folder with the folders normal and abnormal',
     "keywords": 'data = "speech_commands"             # Google Speech Commands, unpacked',
     "spoken-digits": 'data = "fsdd"                        # the recordings of the Free Spoken Digit Dataset',
 }
 TIGHT = 8 * 1024
 """Bytes of SRAM below which a network must have few layers, as each costs the interpreter memory of its own."""
-LARGER = ("cifar10", "image-folder", "machine-sound", "sound-folder")
+LARGER = ("cifar10", "image-folder", "machine-sound", "anomaly-folder")
 NO_DATA = '# data = "folder"                    # for tasks that lie on disk'
 SMALL_BUDGETS = """list = [                   # bounds on the model; flash, sram and macs may each be left out
     {flash = "16KB", sram = "8KB"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,9 @@ import typer
 from mcu.errors import InputError
 from orchestrator.cli.options import FormatName
 
-NetworkName = Annotated[str, typer.Argument(metavar="NETWORK", help="A network's name, or package.module:factory.")]
+NetworkName = Annotated[
+    str, typer.Argument(metavar="NETWORK", help="A network's name, or module:factory in this folder or a package.")
+]
 InputShape = Annotated[str, typer.Option("--input", metavar="CxHxW", help="Shape of one input, such as 3x64x64.")]
 Classes = Annotated[int, typer.Option("--classes", metavar="COUNT", help="Scores it must return.", min=1)]
 Width = Annotated[float, typer.Option("--width", metavar="FACTOR", help="Width factor, where the network takes one.")]
@@ -62,7 +65,8 @@ def facts(name: str, shape: tuple[int, ...], classes: int, width: float = 1.0) -
     from search_spaces.choices import NetworkChoice
     from search_spaces.networks import build_network
 
-    module = build_network(NetworkChoice(name=name, width=width), shape, classes, seed=0)  # type: ignore[arg-type]
+    choice = NetworkChoice(name=name, width=width, base=str(Path.cwd()))
+    module = build_network(choice, shape, classes, seed=0)  # type: ignore[arg-type]
     structure = Structure(shape)
     traced = structure.trace(module)
     rehearse(traced, shape)

@@ -65,7 +65,7 @@ def machine_sound_source(**_: object) -> Source:
     return Source(RECIPE, ())
 
 
-def sound_folder(data: str | None = None, seed: int = 0) -> Task:
+def anomaly_folder(data: str | None = None, seed: int = 0) -> Task:
     """Recordings in the folders ``normal`` and ``abnormal``, brought to 16 kHz and one channel.
 
     Training takes seven tenths of the normal ones; the rest and the abnormal ones are validation and test, by halves.
@@ -87,23 +87,23 @@ def sound_folder(data: str | None = None, seed: int = 0) -> Task:
     for split, (good, bad) in parts.items():
         labels = np.array([0] * len(good) + [1] * len(bad), np.int64)
         splits[split] = ([read_clip(path, RATE) for path in (*good, *bad)], labels)
-    return _task("sound-folder", splits, f"the user's recordings, {user_path(str(data)).name}", "")
+    return _task("anomaly-folder", splits, f"the user's recordings, {user_path(str(data)).name}", "")
 
 
-def sound_folder_source(data: str | None = None, **_: object) -> Source:
-    """What :func:`sound_folder` reads."""
+def anomaly_folder_source(data: str | None = None, **_: object) -> Source:
+    """What :func:`anomaly_folder` reads."""
     return Source(RECIPE, tuple(path for name in FOLDERS for path in _files(data)[name]))
 
 
 def _files(data: str | None) -> dict[str, list[Path]]:
     if data is None:
-        raise InputError("task 'sound-folder': task.data is missing: a folder with the folders normal and abnormal")
+        raise InputError("task 'anomaly-folder': task.data is missing: a folder with the folders normal and abnormal")
     folder = user_path(data)
     files = {name: sorted((folder / name).glob("*.wav")) for name in FOLDERS}
     for name, least in (("normal", 10), ("abnormal", 2)):
         if len(files[name]) < least:
             raise InputError(
-                f"task 'sound-folder': {folder / name} holds {len(files[name])} .wav files, needs at least {least}"
+                f"task 'anomaly-folder': {folder / name} holds {len(files[name])} .wav files, needs at least {least}"
             )
     return files
 

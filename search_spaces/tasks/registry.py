@@ -110,7 +110,7 @@ BUILT_IN = {
             "made here in seconds: nothing to download", ("clips", "seed"),
         ),
         TaskEntry(
-            "sound-folder", "search_spaces.audio.machines:sound_folder", "sound",
+            "anomaly-folder", "search_spaces.audio.machines:anomaly_folder", "sound",
             "your own recordings, normal and abnormal, to be reconstructed",
             "a folder: task.data with the folders normal and abnormal of .wav files", ("seed",),
         ),

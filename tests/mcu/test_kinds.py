@@ -21,13 +21,7 @@ UNTOLD = {Kind.RELU, Kind.LOGISTIC, Kind.TANH, Kind.HARD_SWISH, Kind.RESIZE}
 
 WITHOUT = {
     ("mcu.resource_model", "RULES"): FOREIGN,  # networks that are pruned become none of them
-    ("mcu.tflite.schema", "KIND_OPTIONS"): {
-        Kind.RELU,
-        Kind.LOGISTIC,
-        Kind.TANH,
-        Kind.HARD_SWISH,
-        Kind.RESIZE,
-    },  # without options
+    ("mcu.tflite.schema", "KIND_OPTIONS"): UNTOLD,
     ("mcu.firmware.prediction", "_PLAIN"): {Kind.DEPTHWISE, Kind.RESHAPE},  # a kernel by its shape; no kernel at all
 }
 

@@ -30,7 +30,7 @@ def places(tmp_path_factory, write):
         "cifar10": write["cifar"](folder / "cifar", 60, ".bin"),
         "image-folder": write["images"](folder / "images"),
         "table": write["table"](folder / "sensor.csv"),
-        "sound-folder": write["machines"](folder / "machines"),
+        "anomaly-folder": write["machines"](folder / "machines"),
         "audio-folder": write["recordings"](folder / "recordings"),
     }
 
@@ -64,7 +64,7 @@ def test_what_init_writes_can_be_launched_unedited(task, places, tmp_path, monke
         pytest.skip(f"the data of {task} are not on this machine")
     monkeypatch.setattr("search_spaces.tasks.cifar.BATCH_ROWS", 60)
     for device in DEVICES:
-        if task in ("cifar10", "machine-sound", "sound-folder") and device == "stm32l053r8":
+        if task in ("cifar10", "machine-sound", "anomaly-folder") and device == "stm32l053r8":
             continue
         sweep = sweep_of(task, device, places, tmp_path)
         assert check_sweep(sweep)["counts"]["train"]

@@ -18,7 +18,7 @@ def folder(tmp_path, write):
 
 
 def loaded(folder):
-    return load_task(TaskChoice(name="sound-folder", data=str(folder)))
+    return load_task(TaskChoice(name="anomaly-folder", data=str(folder)))
 
 
 @pytest.mark.parametrize("source", ["made", "folder"])
@@ -40,7 +40,7 @@ def test_what_cannot_be_used_is_refused_by_name(folder, tmp_path):
     with pytest.raises(InputError, match="clips = 3: must be 12 to 100,000"):
         made(clips=3)
     with pytest.raises(InputError, match=r"task\.data is missing"):
-        load_task(TaskChoice(name="sound-folder"))
+        load_task(TaskChoice(name="anomaly-folder"))
     (folder / "abnormal" / "0.wav").write_bytes(b"RIFF")
     with pytest.raises(InputError, match=r"0\.wav"):
         loaded(folder)

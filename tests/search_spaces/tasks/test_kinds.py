@@ -70,7 +70,7 @@ def test_recordings_of_a_folder(tmp_path):
             with wave.open(str(tmp_path / name / f"{index:02}.wav"), "wb") as file:
                 file.setparams((1, 2, 16_000, 0, "NONE", ""))
                 file.writeframes(recording(rng, index % 2, name == "abnormal").tobytes())
-    task = load_task(TaskChoice(name="sound-folder", data=str(tmp_path)))
+    task = load_task(TaskChoice(name="anomaly-folder", data=str(tmp_path)))
     assert task.kind is TaskKind.RECONSTRUCTION
     windows = task.counts()["train"][0] // 8
     assert task.counts() == {"train": [8 * windows, 0], "val": [2 * windows] * 2, "test": [2 * windows] * 2}
@@ -78,4 +78,4 @@ def test_recordings_of_a_folder(tmp_path):
     for path in (tmp_path / "abnormal").iterdir():
         path.unlink()
     with pytest.raises(InputError, match=r"abnormal holds 0 \.wav files, needs at least 2"):
-        load_task(TaskChoice(name="sound-folder", data=str(tmp_path)))
+        load_task(TaskChoice(name="anomaly-folder", data=str(tmp_path)))

@@ -126,7 +126,7 @@ class TestConformance:
     """What every task must keep."""
 
     def test_every_built_in_task_of_classes_is_here(self):
-        reconstructed = {"machine-sound", "sound-folder"}  # tests/search_spaces/audio/test_machines.py
+        reconstructed = {"machine-sound", "anomaly-folder"}  # tests/search_spaces/audio/test_machines.py
         assert set(registry.BUILT_IN) - reconstructed <= set(CONFORMING)
 
     def test_splits_share_no_sample(self, task):
