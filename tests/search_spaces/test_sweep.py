@@ -256,8 +256,8 @@ def test_the_template_refuses_what_does_not_exist():
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
 def test_examples_load(example):
     sweep = load_sweep(example)
-    assert len(sweep.planned_budgets()) >= 4
-    assert {"differentiable", "uniform", "l1"} <= set(sweep.methods.names)
+    assert len(sweep.planned_budgets()) >= 2
+    assert {"differentiable", "uniform"} <= set(sweep.methods.names)
 
 
 def test_the_users_example_builds_its_task_and_network():

@@ -2,7 +2,6 @@
 
 import importlib
 from collections import Counter
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -10,11 +9,12 @@ import pytest
 from orchestrator.planning.plan import Plan
 from orchestrator.samplers.base import Context
 from orchestrator.samplers.registry import make_sampler
+from pruning.catalogue import BUILT_IN
 from search_spaces.sweep import load_sweep
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = sorted((ROOT / "examples" / "compare").glob("*.toml"))
-METHODS = {point.name for point in entry_points(group="mcusweep.methods") if point.value.startswith("pruning.")}
+METHODS = {entry.name for entry in BUILT_IN}
 
 
 @pytest.fixture(scope="module", params=FILES, ids=lambda path: path.stem)
