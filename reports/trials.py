@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mcu.budget import RESOURCES, Budget
-from mcu.terms import FINAL_STATES
+from mcu.terms import FINAL_STATES, TrialState
 from reports.columns import Kind, names
 
 _DEFAULTS = {"seed": 0, "attempts": 1}
@@ -48,7 +48,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     table["known"] = known
     feasible = table["feasible"] if "feasible" in table else table["violation"] == 0
     table["feasible"] = feasible.map(lambda value: False if _missing(value) else bool(value)).astype(bool)
-    table["feasible"] &= known & (table["state"] == "complete")
+    table["feasible"] &= known & (table["state"] == TrialState.COMPLETE)
     table["finished"] = table["state"].isin(FINAL_STATES)
     table["budget"] = _budget_labels(table)
     return table

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 from mcu.budget import Budget
+from mcu.terms import TrialState
 from orchestrator.samplers.base import derive_seed
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 from search_spaces.sweep import SweepConfig
@@ -150,7 +151,7 @@ class AsyncRungs(StopRule):
 
     def ended(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
         """Remember final accuracies, for the audit."""
-        if result.state == "complete" and not result.violation and result.val_accuracy is not None:
+        if result.state == TrialState.COMPLETE and not result.violation and result.val_accuracy is not None:
             self._finals.setdefault(stratum(spec), {})[number] = result.val_accuracy
 
     def audit(self) -> Audit:
