@@ -44,6 +44,7 @@ def test_a_table_is_what_the_kernel_gives_for_every_code(kind, scale, zero, rati
         (Kind.TANH, np.tanh),
         (Kind.HARD_SWISH, lambda x: x * np.clip(x + 3, 0, 6) / 6),
         (Kind.LEAKY_RELU, lambda x: np.where(x < 0, 0.1 * x, x)),
+        (Kind.ELU, lambda x: np.where(x < 0, np.expm1(x), x)),
     ],
 )
 def test_a_table_is_the_function_to_a_code_and_a_half(kind, function):
