@@ -241,6 +241,17 @@ class Lowering:
         """Whether an operator of these kinds gives a tensor its codes, which pools and padding copy."""
         return any(op is not None and op.kind in kinds for op in self._sources(tensor))
 
+    def _end(self, op: Op | None) -> Any:
+        """Whatever says where the codes of an operator's output end, if not the values."""
+        return (op.kind if op.kind in FIXED_RANGES else op.bounds) if op else None
+
+    def _free(self, node: Any, source: int) -> int:
+        """A tensor in codes of its own choice: LEAKY_RELU of slope 1."""
+        name = f"{self._path(node)}.rescaled"
+        tensor = self._tensor(name, *self._spatial(source), self.tensor_atoms[source])
+        self.ops.append(Op(Kind.LEAKY_RELU, name, (source,), tensor, alpha=1.0))
+        return tensor
+
     def _sources(self, tensor: int) -> list[Op | None]:
         """The operators whose codes a tensor holds, copied or pooled; None for the input."""
         position = self._producer(tensor)
@@ -252,11 +263,11 @@ class Lowering:
     def concat(self, node: Any) -> None:
         """Concatenation along the channels: lays them side by side."""
         parts = tuple(self._settled(node, self.values[argument]) for argument in node.args[0])
-        if any(self._is_written_by(part, FIXED_RANGES) for part in parts):
-            refuse(place_of(node), "cat of what a sigmoid or tanh gives", "put a convolution between them")
-        bounds = {op.bounds if op else None for part in parts for op in self._sources(part)}
-        if len(bounds) > 1:
-            refuse(place_of(node), "cat of values with bounds and others", "limit the values behind it")
+        ends = [{self._end(op) for op in self._sources(part)} for part in parts]
+        if len(set().union(*ends)) > 1:  # codes of one scale for all would end elsewhere
+            parts = tuple(
+                self._free(node, part) if own != {None} else part for part, own in zip(parts, ends, strict=True)
+            )
         atoms = np.concatenate([self.tensor_atoms[part] for part in parts])
         self._emit(node, Op(Kind.CONCAT, self._path(node), parts, -1), atoms)
 

@@ -213,10 +213,6 @@ REFUSED = {
     "channels taken apart": (Net(lambda m, x: x.view(len(x), 4, 2, 6, 6).transpose(1, 2).reshape(x.shape)), "order"),
     "ELU of another alpha": (stacked(nn.ELU(0.5)), r"'1': ELU with alpha=0.5.*nn.CELU\(0.5\)"),
     "bounds the wrong way round": (stacked(nn.Hardtanh(1, 2), nn.Threshold(1, 0)), "'2': Threshold.*jumps"),
-    "bounds beside others": (
-        Net(lambda m, x: torch.cat([F.relu6(F.max_pool2d(x, 2)), F.max_pool2d(x, 2)], 1), channels=16),
-        "cat of values with bounds and others",
-    ),
     "bounds by position": (Net(lambda m, x: x.clamp(max=torch.arange(6.0))), "bounds that differ from value to value"),
     "GELU": (stacked(nn.GELU()), r"'1': GELU.*x \* torch.sigmoid\(1.702 \* x\)"),
     "scripted": (torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3))), "scripted by torch.jit"),

@@ -46,6 +46,10 @@ FORMS = {
     "bounds joined": Form(
         lambda m, x: torch.cat([x.clamp(0, 0.3), F.max_pool2d(m.middle(x), 1).clamp(0, 0.3)], 1), channels=16
     ),
+    "bounds joined with others": Form(
+        lambda m, x: torch.cat([F.hardtanh(F.max_pool2d(x, 1), -0.1, 0.1), m.middle(x).relu(), x], 1), channels=24
+    ),
+    "gates joined": Form(lambda m, x: torch.cat([torch.tanh(x), torch.sigmoid(m.middle(x))], 1), channels=16),
     "threshold": Form(lambda m, x: m.middle(F.threshold(x, 0.1, 0.1))),
     "elu": Form(lambda m, x: m.middle(F.elu(x)) + nn.ELU()(x)),
     "celu": Form(lambda m, x: F.celu(m.middle(nn.CELU()(x)), 0.3)),
