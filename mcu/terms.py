@@ -63,3 +63,5 @@ class TrialState(StrEnum):
 
 
 FINAL_STATES = tuple(TrialState)[2:]
+MEASURED = (TrialState.COMPLETE, TrialState.INFEASIBLE)
+"""States of the trials that left a model."""

@@ -52,6 +52,7 @@ class Op:
         norm: path of the batch normalisation folded into it, if any.
         anchor: name of the fx node that yields its value before the activation.
         node: name of the fx node that yields its final value.
+        bounds: least and greatest value that passes; in int8 the codes of its output end there.
         alpha: slope of LEAKY_RELU below zero.
         groups: of a CONV whose outputs each read one of as many equal parts of the input channels.
     """
@@ -65,12 +66,18 @@ class Op:
     dilation: tuple[int, int] = (1, 1)
     padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
     activation: Activation = Activation.NONE
+    bounds: tuple[float, float] | None = None
     layer: str | None = None
     norm: str | None = None
     anchor: str = ""
     node: str = ""
     alpha: float = 0.0
     groups: int = 1
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether large values do not pass."""
+        return self.activation is Activation.RELU6 or self.bounds is not None
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,11 @@ class Affine(nn.BatchNorm2d):
         return x * self.weight.view(shape) + self.bias.view(shape)
 
 
+def limited(x: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    """Values below ``low`` as ``low``, above ``high`` as ``high``; zero lies between."""
+    return x.clamp(low, high)
+
+
 def as_image(x: torch.Tensor) -> torch.Tensor:
     """``(N, C)`` or ``(N, C, L)`` as ``(N, C, L, 1)``."""
     return x.reshape(*x.shape, *(1,) * (4 - x.ndim))

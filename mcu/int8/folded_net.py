@@ -19,7 +19,7 @@ from torch.nn import functional
 from mcu.errors import InputError
 from mcu.graph.graph import Graph, Op
 from mcu.graph.kinds import Activation, Kind
-from mcu.graph.layers import enlarge
+from mcu.graph.layers import enlarge, limited
 from mcu.int8.lookup import FIXED_RANGES
 from mcu.int8.structure import SAME_QUANTISATION, structure_of_graph
 
@@ -27,7 +27,13 @@ _SAMPLES_PER_TENSOR = 1 << 16
 _PERCENTILE = 0.9999
 _LEAST_RANGE = 1e-6
 _LEAST_WEIGHT_SCALE = 1e-9
-_FINEST = {Kind.ADD: 2.0**-16, Kind.MUL: 2.0**-20, Kind.HARD_SWISH: 2.0**-6, Kind.LEAKY_RELU: 2.0**-16}
+_FINEST = {
+    Kind.ADD: 2.0**-16,
+    Kind.MUL: 2.0**-20,
+    Kind.HARD_SWISH: 2.0**-6,
+    Kind.LEAKY_RELU: 2.0**-16,
+    Kind.ELU: 2.0**-16,
+}
 """Least range of an output, as a part of its inputs' ranges (of MUL: of their product): TFLM aborts the process below
 2**-19 of a sum, which one gets to that its ReLU shuts for every input, and below 2**-7 of a HARD_SWISH."""
 
@@ -117,7 +123,7 @@ class FoldedNet(nn.Module):
             y = self._value(index, op, [values[tensor] for tensor in op.inputs])
             if before:
                 before(index, y)
-            y = _activated(y, op.activation)
+            y = _activated(y, op)
             values[op.output] = y if op.kind in _KEEP_CODES else _on_grid(y, grids, op.output)
             if observer:
                 observer(op.output, values[op.output])
@@ -230,6 +236,7 @@ _FUNCTIONS: dict[Kind, Callable[[torch.Tensor, float], torch.Tensor]] = {
     Kind.TANH: lambda x, alpha: torch.tanh(x),
     Kind.HARD_SWISH: lambda x, alpha: functional.hardswish(x),
     Kind.LEAKY_RELU: lambda x, alpha: functional.leaky_relu(x, alpha),
+    Kind.ELU: lambda x, alpha: functional.elu(x),
 }
 """What the operators that are tables in int8 compute."""
 
@@ -294,10 +301,12 @@ class _Rounded(torch.autograd.Function):
         return torch.ops.aten.hardtanh_backward(gradients[0], x, *ctx.ends), None, None
 
 
-def _activated(x: torch.Tensor, activation: Activation) -> torch.Tensor:
-    if activation is Activation.RELU:
+def _activated(x: torch.Tensor, op: Op) -> torch.Tensor:
+    if op.bounds:
+        return limited(x, *op.bounds)
+    if op.activation is Activation.RELU:
         return functional.relu(x)
-    return functional.relu6(x) if activation is Activation.RELU6 else x
+    return functional.relu6(x) if op.activation is Activation.RELU6 else x
 
 
 def _convolved(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, op: Op, groups: int = 1) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
@@ -34,13 +35,43 @@ def first_image(b: Builder, a: dict[str, Any]) -> Image:
 
 
 def clamp(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """``clamp`` and ``hardtanh``: ReLU and ReLU6."""
-    low, high = (a.get("min_val", a.get("min")), a.get("max_val", a.get("max")))
-    if low == 0 and high is None:
-        return b.call(F.relu, first_image(b, a))
-    if low == 0 and high == 6:
-        return b.call(F.relu6, first_image(b, a))
-    return cast(Value, b.refuse(f"values limited to {low} .. {high}", "allowed are ReLU (0 ..) and ReLU6 (0 .. 6)"))
+    """``clamp`` and ``hardtanh``: ReLU, ReLU6, and bounds of any value."""
+    low = _end(b, a.get("min_val", a.get("min")), -math.inf)
+    return limited(b, first_image(b, a), low, _end(b, a.get("max_val", a.get("max")), math.inf))
+
+
+def _end(b: Builder, given: Any, otherwise: float) -> float:
+    if isinstance(given, Constant) and given.tensor.numel() == 1:
+        given = given.tensor.item()
+    if not isinstance(given, int | float | None):
+        b.refuse("bounds that differ from value to value", "allowed are two numbers")
+    return otherwise if given is None else float(given)
+
+
+def limited(b: Builder, image: Image, low: float, high: float) -> Image:
+    """Values between two numbers; bounds that zero does not lie between are moved there and back."""
+    if not low < high:
+        b.refuse(f"values limited to {low:g} .. {high:g}", "the first has to be the smaller one")
+    away = max(low, 0.0) + min(high, 0.0)
+    if away:
+        return scaled(b, limited(b, scaled(b, image, 1.0, -away), low - away, high - away), 1.0, away)
+    if low == 0 and high in (6, math.inf):
+        return b.call(F.relu6 if high == 6 else F.relu, image)
+    return b.call(layers.limited, image, low, high)
+
+
+def elu(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """ELU, as the interpreter has it."""
+    alpha = float(a["alpha"])
+    if alpha != 1 or a.get("scale", 1) != 1 or a.get("input_scale", 1) != 1:
+        b.refuse(f"ELU with alpha={alpha:g} has no int8 kernel in mcusweep", f"use alpha=1, or nn.CELU({alpha:g})")
+    return b.call(F.elu, first_image(b, a))
+
+
+def celu(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """``alpha * elu(x / alpha)``."""
+    alpha = float(a["alpha"])
+    return scaled(b, b.call(F.elu, scaled(b, first_image(b, a), 1 / alpha, 0.0)), alpha, 0.0)
 
 
 def hard_sigmoid(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
@@ -63,10 +94,10 @@ def leaky_relu(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def threshold(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """``threshold(x, 0, 0)`` is a ReLU."""
-    if a["threshold"] != 0 or a["value"] != 0:
-        b.refuse(f"Threshold({a['threshold']}, {a['value']})", "use nn.ReLU")
-    return b.call(F.relu, first_image(b, a))
+    """``threshold(x, t, t)`` is a lower bound."""
+    if a["threshold"] != a["value"]:
+        b.refuse(f"Threshold({a['threshold']}, {a['value']}), which jumps", "use two equal numbers")
+    return limited(b, first_image(b, a), float(a["value"]), math.inf)
 
 
 def identity(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
@@ -238,6 +269,9 @@ ELEMENTWISE: dict[str, Rule] = {
     "leaky_relu": leaky_relu,
     "clamp": clamp,
     "clamp_min": clamp,
+    "clamp_max": clamp,
+    "elu": elu,
+    "celu": celu,
     "hardtanh": clamp,
     "threshold": threshold,
     "dropout": dropout(nn.Dropout),

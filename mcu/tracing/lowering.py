@@ -187,23 +187,34 @@ class Lowering:
         tensor = self._settled(node, value)
         self._emit(node, Op(Kind.DEPTHWISE, path, (tensor,), -1, norm=path), self.tensor_atoms[tensor], writer=True)
 
-    def relu(self, node: Any, activation: Activation) -> None:
-        """ReLU: fused into the operator before it when that has no other reader."""
+    def relu(self, node: Any, activation: Activation, bounds: tuple[float, float] | None = None) -> None:
+        """ReLU and bounds: fused into the operator before it when that has no other reader.
+
+        An operator of its own ends where the codes of its output end: RELU, or below zero LEAKY_RELU of slope 1.
+        """
         value, source = self._operand(node), node.args[0]
         position = self._producer(value.tensor)
         if position is not None and value.padding == NO_PADDING:
             op = self.ops[position]
-            if op.activation is activation:
+            if op.activation is activation and bounds in (None, op.bounds):
                 self.values[node] = value
                 return
-            fusable = op.kind in _FUSABLE and op.activation is Activation.NONE and op.node == source.name
-            if fusable and len(source.users) == 1:
-                self.ops[position] = replace(op, activation=activation, node=node.name)
+            bare = op.activation is Activation.NONE and op.bounds is None
+            if bare and op.kind in _FUSABLE and op.node == source.name and len(source.users) == 1:
+                self.ops[position] = replace(op, activation=activation, bounds=bounds, node=node.name)
                 self.values[node] = value
                 return
         tensor = self._settled(node, value)
-        op = Op(Kind.RELU, self._path(node), (tensor,), -1, activation=activation)
+        if activation is Activation.RELU6:
+            activation, bounds = Activation.RELU, (0.0, 6.0)
+        kind, alpha = (Kind.LEAKY_RELU, 1.0) if activation is Activation.NONE else (Kind.RELU, 0.0)
+        op = Op(kind, self._path(node), (tensor,), -1, activation=activation, bounds=bounds, alpha=alpha)
         self._emit(node, op, self.tensor_atoms[tensor])
+
+    def limit(self, node: Any) -> None:
+        """Bounds around zero."""
+        low, high = node.args[1:]
+        self.relu(node, Activation.RELU if low == 0 else Activation.NONE, (low, high))
 
     def _producer(self, tensor: int) -> int | None:
         return next((i for i, op in enumerate(self.ops) if op.output == tensor), None)
@@ -232,17 +243,35 @@ class Lowering:
 
     def _is_written_by(self, tensor: int, kinds: Collection[Kind]) -> bool:
         """Whether an operator of these kinds gives a tensor its codes, which pools and padding copy."""
+        return any(op is not None and op.kind in kinds for op in self._sources(tensor))
+
+    def _end(self, op: Op | None) -> Any:
+        """Whatever says where the codes of an operator's output end, if not the values."""
+        return (op.kind if op.kind in FIXED_RANGES else op.bounds) if op else None
+
+    def _free(self, node: Any, source: int) -> int:
+        """A tensor in codes of its own choice: LEAKY_RELU of slope 1."""
+        name = f"{self._path(node)}.rescaled"
+        tensor = self._tensor(name, *self._spatial(source), self.tensor_atoms[source])
+        self.ops.append(Op(Kind.LEAKY_RELU, name, (source,), tensor, alpha=1.0))
+        return tensor
+
+    def _sources(self, tensor: int) -> list[Op | None]:
+        """The operators whose codes a tensor holds, copied or pooled; None for the input."""
         position = self._producer(tensor)
-        if position is None:
-            return False
-        op = self.ops[position]
-        return op.kind in kinds or (op.kind in _ORDERED and any(self._is_written_by(t, kinds) for t in op.inputs))
+        op = None if position is None else self.ops[position]
+        if op is None or op.kind not in _ORDERED:
+            return [op]
+        return [source for read in op.inputs for source in self._sources(read)]
 
     def concat(self, node: Any) -> None:
         """Concatenation along the channels: lays them side by side."""
         parts = tuple(self._settled(node, self.values[argument]) for argument in node.args[0])
-        if any(self._is_written_by(part, FIXED_RANGES) for part in parts):
-            refuse(place_of(node), "cat of what a sigmoid or tanh gives", "put a convolution between them")
+        ends = [{self._end(op) for op in self._sources(part)} for part in parts]
+        if len(set().union(*ends)) > 1:  # codes of one scale for all would end elsewhere
+            parts = tuple(
+                self._free(node, part) if own != {None} else part for part, own in zip(parts, ends, strict=True)
+            )
         atoms = np.concatenate([self.tensor_atoms[part] for part in parts])
         self._emit(node, Op(Kind.CONCAT, self._path(node), self._joined_in_part(node, parts), -1), atoms)
         self.joined[parts] = self.values[node].tensor
@@ -335,12 +364,14 @@ _LAYERS: dict[Any, Callable[..., None]] = {
 _FUNCTIONS: dict[Any, Callable[[Lowering, fx.Node], None]] = {
     F.relu: lambda b, n: b.relu(n, Activation.RELU),
     F.relu6: lambda b, n: b.relu(n, Activation.RELU6),
+    layers.limited: Lowering.limit,
     torch.add: Lowering.add,
     torch.mul: Lowering.multiply,
     torch.sigmoid: lambda b, n: b.table(n, Kind.LOGISTIC),
     torch.tanh: lambda b, n: b.table(n, Kind.TANH),
     F.hardswish: lambda b, n: b.table(n, Kind.HARD_SWISH),
     F.leaky_relu: lambda b, n: b.table(n, Kind.LEAKY_RELU, float(cast(float, n.args[1]))),
+    F.elu: lambda b, n: b.table(n, Kind.ELU),
     layers.concatenate: Lowering.concat,
     layers.max_pool: lambda b, n: b.pool(n, Kind.MAX_POOL),
     layers.average_pool: lambda b, n: b.pool(n, Kind.AVG_POOL),

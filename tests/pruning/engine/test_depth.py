@@ -17,6 +17,8 @@ from pruning.training.problem import StoppedError
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (1, 28, 28)
 CHANNELS = 40
 
