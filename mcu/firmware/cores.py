@@ -33,7 +33,7 @@ class Core:
         name: as the device catalogue writes it.
         flags: what selects it, and the floating-point convention of its usual applications, for GCC.
         board: emulated board with this core.
-        stand_in: larger board for programs the first has no room for; the same instructions execute.
+        stand_in: larger board for programs that do not fit the first; it executes the same instructions.
         cycles_per_instruction: ASSUMED, for the latency estimate. Only the Cortex-M4's rests on hardware: a
             model fitted to an nRF52840 implies 0.99 to 1.34 cycles per instruction of int8 kernels. The others
             follow from the pipelines (two-cycle loads on the M0+, dual issue on the M7) and are not measured.
@@ -85,7 +85,7 @@ def core_of(device: Device) -> Core:
 
 
 def macs_within(device: Device, microseconds: int) -> int:
-    """Multiply-accumulates for which a device has time, by its clock and the figures of its core.
+    """Multiply-accumulates a device can execute in that time, by its clock and the figures of its core.
 
     Raises:
         InputError: if it is not a Cortex-M, or the time is too short for one.
