@@ -27,7 +27,7 @@ class Runtime:
     """A runtime, on a device where it matters.
 
     Raises:
-        InputError: if firmware is asked for without a device, or for one that is no Cortex-M.
+        InputError: if firmware is asked for without a device, or for one it cannot be built for.
     """
 
     name: RuntimeName = RuntimeName.TFLM

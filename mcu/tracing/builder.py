@@ -326,7 +326,7 @@ class Builder:
                 "leave out the view or permute before it",
             )
         if order != list(range(value.sizes[1])):
-            self.refuse("a permutation of the channels", "leave it out")
+            self.refuse("a permutation that changes the order of the channels", "leave it out")
         return cast(Image, value)
 
     def row(self, image: Image) -> Image:

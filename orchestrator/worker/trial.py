@@ -193,7 +193,7 @@ def _epoch_report(progress: Progress) -> EpochReport:
 
 
 def _firmware(spec: TrialSpec, outcome: Outcome, test: np.ndarray) -> dict[str, Any]:
-    """Columns of our C program on the trial's device, where it is a Cortex-M and the tools are installed."""
+    """Columns of our C program on the trial's device, where firmware is built for it and the tools are installed."""
     if spec.device is None:
         return {}
     try:
