@@ -1,9 +1,9 @@
 """The order of execution that needs the least memory.
 
-Operators of a branching network may run in any topological order, and the order decides which tensors are alive
-together. The least peak over all orders is found exactly by a bottleneck shortest path over the sets of operators
+Operators of a branching network may run in any topological order, and the order decides which tensors are alive at the
+same time. The least peak over all orders is found exactly by a bottleneck shortest path over the sets of operators
 already executed (the dynamic programme of Liberis & Lane, "Neural networks on microcontrollers: saving memory at
-inference via operator reordering", 2019); where that has too many sets, a beam of the best ones is kept.
+inference via operator reordering", 2019); where there are too many sets, beam search is used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BEAM = 200
 
 
 def schedule(graph: Graph) -> Graph:
-    """The same network in the order with the least peak of live bytes; unchanged if that is not below the present."""
+    """The same network in the order with the least peak of live bytes; unchanged if that is no less."""
     order = least_memory_order(graph)
     if peak_bytes(graph, order) >= peak_bytes(graph, range(len(graph.ops))):
         return graph
