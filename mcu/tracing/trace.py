@@ -26,7 +26,7 @@ class Traced:
         module: fx graph of plain layers that holds the module's own parameters, where they have the shape of a plain
             layer's; always in 2-D, whatever the module is.
         graph: the operators of the exported model.
-        notes: sentences about what the network leaves out.
+        notes: messages on what the network leaves out.
     """
 
     module: fx.GraphModule
@@ -35,14 +35,14 @@ class Traced:
 
 
 def trace(module: nn.Module, input_shape: tuple[int, ...], frozen: Iterable[str] = (), multiple: int = 1) -> Traced:
-    """Trace a convolutional network, and prove that what comes out computes the same.
+    """Trace a convolutional network, and prove that the result computes the same.
 
     Args:
-        module: returns class scores ``(N, classes)`` for inputs ``(N, *input_shape)``; a canonical network is taken as
-            it is.
+        module: returns logits ``(N, classes)`` for inputs ``(N, *input_shape)``; a canonical network is used as it is.
         input_shape: ``(C, H, W)``, ``(C, L)`` for signals, which become ``L x 1`` images, or ``(C,)``.
         frozen: paths of layers, or of modules with layers in them, whose output channels must all stay.
-        multiple: neighbouring channels that stay or go together, in every group that divides into such units.
+        multiple: neighbouring channels that are kept or removed together, in every group whose size is a multiple of
+            it.
 
     Raises:
         InputError: if the network cannot be traced, has an operator mcusweep does not know, or is not proven.
@@ -51,7 +51,7 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], frozen: Iterable[str]
 
 
 class Tracer:
-    """Traces networks of one and the same structure: captured and proven once, however many there are.
+    """Traces networks of the same structure; capture and proof run only once.
 
     Arguments, result and errors are those of ``trace``.
     """
