@@ -1,6 +1,6 @@
 """Flash and stack of our C code on each core, from Debian's GCC at -O2; ``COMPILERS`` has its versions.
 
-``measure_code`` makes the figures anew; ``python benchmarks/mcu/firmware.py --code-sizes`` prints the table below.
+``measure_code`` measures the figures again; ``python benchmarks/mcu/firmware.py --code-sizes`` prints the table below.
 """
 
 from __future__ import annotations

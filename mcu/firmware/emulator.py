@@ -1,9 +1,9 @@
 """Runs a project's self test in QEMU: outputs, executed instructions, stack.
 
-QEMU models neither cycles nor caches nor wait states. With ``-icount shift=0`` its clock advances by the same time
-for every executed instruction, so that a board's clock (SysTick, or the RISC-V counter of instructions) counts
-instructions, and counts the same in every run; how many a tick is, the self test finds out by running loops of known
-length.
+QEMU models neither cycles nor caches nor wait states. With ``-icount shift=0`` its clock advances by the same time for
+every executed instruction, so that a board's clock (SysTick, or the RISC-V counter of instructions) counts
+instructions, and counts the same in every run; the self test determines the number of instructions per tick by running
+loops of known length.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Flash and RAM of the firmware, predicted from shapes alone: what budgets are held against while pruning.
+"""Flash and RAM of the firmware, predicted from shapes alone: what pruning compares with the budget.
 
 flash = start-up, library and application + code of the kernels that occur + for each call its description and some
 instructions + weights and 9 bytes an output channel (bias, multiplier, shift), every table in whole words.

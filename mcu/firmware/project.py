@@ -45,13 +45,13 @@ def write_project(
     name: str = "model",
     sound: bool = False,
 ) -> None:
-    """Write the C project of a model into a folder, which is made if need be.
+    """Write the C project of a model into a folder, which is created if missing.
 
     Args:
-        samples: int8 ``(N, H, W, C)`` inputs of the self test, None for two made-up ones.
+        samples: int8 ``(N, H, W, C)`` inputs of the self test, None for two synthetic ones.
         expected: int8 ``(N, ...)`` outputs for them; None takes those of the reference interpreter.
-        name: what the project calls itself; letters, digits, space, ``_ . -``.
-        sound: whether the application listens through a front end, which ``write_front_end`` puts beside it.
+        name: name of the project; letters, digits, space, ``_ . -``.
+        sound: whether the application has an audio front end, which ``write_front_end`` adds.
 
     Raises:
         InputError: if the kernels cannot express an operator exactly, the samples do not fit the model or the
