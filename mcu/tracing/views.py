@@ -49,7 +49,8 @@ def moved(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     """``movedim``."""
     image = _image(b, a)
     rank = len(image.layout)
-    sources, targets = ([int(d) % rank for d in a[name]] for name in ("source", "destination"))
+    given = (a[name] if isinstance(a[name], list | tuple) else [a[name]] for name in ("source", "destination"))
+    sources, targets = ([int(d) % rank for d in dims] for dims in given)
     order = [dim for dim in range(rank) if dim not in sources]
     for target, source in sorted(zip(targets, sources, strict=True)):
         order.insert(target, source)
