@@ -8,9 +8,9 @@ import os
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from random_networks import ALLOWED_REFUSALS, HEADS, KERNELS, KINDS, Plan, Step, compare
 
 from mcu.tflite import tflm
+from random_networks import ALLOWED_REFUSALS, HEADS, KERNELS, KINDS, Plan, Step, compare
 
 COUNT = int(os.environ.get("MCUSWEEP_RANDOM_NETWORKS", "30"))
 
