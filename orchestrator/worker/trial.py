@@ -50,6 +50,7 @@ from pruning.training.trained import TrainedNetwork
 from search_spaces.factories import load_reference
 from search_spaces.networks import build_network
 from search_spaces.tasks import Task
+from search_spaces.tasks.task import labels_of
 
 SELF_TEST_SAMPLES = 8
 """Test samples stored with the model, for the firmware's self test."""
@@ -302,7 +303,7 @@ def _write(
         "self_test": {
             "inputs_nhwc": samples.tolist(),
             "outputs": reference.run(samples).reshape(len(samples), -1).tolist(),
-            "labels": task.y_test[:SELF_TEST_SAMPLES].tolist(),
+            "labels": labels_of(task.y_test[:SELF_TEST_SAMPLES], task.kind).tolist(),
         },
         "spec": spec.model_dump(mode="json"),
         "measured": measured.measured,
