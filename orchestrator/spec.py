@@ -16,6 +16,9 @@ from search_spaces.choices import Choice, NetworkChoice, Scalar, TaskChoice, Tra
 NETWORK = "network"
 """Name among a trial's artifacts of its trained float network, with which another trial may begin."""
 
+VALIDATION = "validation"
+"""Name among a trial's artifacts of how its model answered the validation samples."""
+
 SpecHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 

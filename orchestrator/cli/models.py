@@ -30,6 +30,7 @@ def export(
     storage: Storage = STORAGE,
 ) -> None:
     """Write a trial's model.tflite, C arrays, firmware project and model card."""
+    from orchestrator.queries.best import equals_of
     from orchestrator.queries.export import export_trial
     from orchestrator.queries.trial import load_trial
     from orchestrator.storage.connection import artifact_root
@@ -37,7 +38,7 @@ def export(
 
     store = Store(storage)
     details = load_trial(store, reference_of(store, trial, study, device, flash, sram, macs), study)
-    names = export_trial(details, artifact_root(store.url), output, metadata)
+    names = export_trial(details, artifact_root(store.url), output, metadata, equals_of(store, details))
     print(f"trial {details.row['number']}: {', '.join(names)}", file=sys.stderr)
     print(output)
 
