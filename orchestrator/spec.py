@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from mcu.budget import Resources
-from mcu.terms import RuntimeName
+from mcu.terms import RuntimeName, TrialState
 from search_spaces.budgets import TrialBudget
 from search_spaces.choices import Choice, NetworkChoice, Scalar, TaskChoice, TrainingChoice
 
@@ -19,6 +19,9 @@ NETWORK = "network"
 VALIDATION = "validation"
 """Name among a trial's artifacts of how its model answered the validation samples."""
 
+FinalState = Literal[
+    TrialState.COMPLETE, TrialState.FAILED, TrialState.INFEASIBLE, TrialState.STOPPED, TrialState.CANNOT
+]
 SpecHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -99,7 +102,7 @@ class TrialResult(_Frozen):
     ``dense`` is what the unpruned network uses.
     """
 
-    state: Literal["complete", "failed", "infeasible", "stopped", "cannot"]
+    state: FinalState
     reason: str | None = None
     accuracy: float | None = None
     float_accuracy: float | None = None

@@ -10,7 +10,7 @@ from mcu.budget import RESOURCES, Budget, amounts
 from mcu.devices import find_device
 from mcu.errors import InputError
 from mcu.score import score_of
-from mcu.terms import TrialState
+from mcu.terms import MEASURED
 from orchestrator.queries.as_good import equals_line, validation_in
 from orchestrator.queries.trial import TrialDetails
 from orchestrator.queries.where_grammar import parse_where
@@ -19,8 +19,6 @@ from orchestrator.storage.connection import artifact_root
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store
 from reports.apart import LOOKED_AT, Choice, choose, told_apart
-
-MEASURED = (TrialState.COMPLETE.value, TrialState.INFEASIBLE.value)
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ def equals_of(store: Store, trial: TrialDetails) -> str:
 
 def _measured(used: Mapping[str, str]) -> str:
     known = " and ".join(f"{name} is not null" for name in ("val_accuracy", "accuracy", *used.values()))
-    return f"state in ({', '.join(map(repr, MEASURED))}) and {known}"
+    return f"state in {tuple(map(str, MEASURED))} and {known}"
 
 
 def _fitting(budget: Budget, used: Mapping[str, str]) -> str:
