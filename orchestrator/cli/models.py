@@ -32,12 +32,12 @@ def export(
     """Write a trial's model.tflite, C arrays, firmware project and model card."""
     from orchestrator.queries.export import export_trial
     from orchestrator.queries.trial import load_trial
-    from orchestrator.storage.connection import artifact_root
+    from orchestrator.storage.artifacts import artifact_folder
     from orchestrator.storage.store import Store
 
     store = Store(storage)
     details = load_trial(store, reference_of(store, trial, study, device, flash, sram, macs), study)
-    names = export_trial(details, artifact_root(store.url), output, metadata)
+    names = export_trial(details, artifact_folder(store), output, metadata)
     print(f"trial {details.row['number']}: {', '.join(names)}", file=sys.stderr)
     print(output)
 

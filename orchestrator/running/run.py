@@ -24,9 +24,9 @@ from orchestrator.running.stop_rule import stop_rule_for
 from orchestrator.running.supervision import tell_progress
 from orchestrator.running.warm_start import sampler_for
 from orchestrator.running.watcher import Watcher
-from orchestrator.spec import NETWORK, TrialResult
-from orchestrator.storage.artifacts import read_artifact
-from orchestrator.storage.connection import artifact_root, database_file, database_label
+from orchestrator.spec import IMPORTED, NETWORK, TrialResult
+from orchestrator.storage.artifacts import artifact_folder, claim_folder, read_artifact
+from orchestrator.storage.connection import database_file, database_label
 from orchestrator.storage.optuna_mirror import OptunaMirror
 from orchestrator.storage.store import Store, Study
 from orchestrator.worker.shared_task import lent_task
@@ -160,8 +160,9 @@ def run_study(
         StoreError, ExecutorError: the database or the executor gave out; `run_study` again takes it up.
     """
     plan = Plan(sweep)
-    _check_writable(artifact_root(store.url))
-    setting = WorkerSetting(options.worker, str(artifact_root(store.url)), _import_paths(sweep), threads(sweep))
+    artifacts = claim_folder(store)
+    _check_writable(artifacts)
+    setting = WorkerSetting(options.worker, str(artifacts), _import_paths(sweep), threads(sweep))
     store.patience.tell = watcher.note
     with store.lock(study.name, take_over=options.take_over) as lock:
         mirror = OptunaMirror(store.url, study.name, plan.methods, store.patience)
@@ -191,14 +192,18 @@ def run_study(
 
 
 def left_network(store: Store, study: Study) -> Callable[[TrialResult], bool]:
-    """Whether the file of a trial's trained network is there and what it was; simulated trials leave none."""
+    """Whether a trial's trained network is ours, there, and what it was; simulated trials leave none."""
+
+    folder = artifact_folder(store)
 
     def check(result: TrialResult) -> bool:
         noted = result.artifacts.get(NETWORK)
         if noted is None:
             return study.simulated
+        if noted.path.startswith(f"{IMPORTED}/"):
+            return False
         try:
-            read_artifact(artifact_root(store.url), noted.path, noted.sha256, "trained network")
+            read_artifact(folder, noted.path, noted.sha256, "trained network")
         except InputError:
             return False
         return True
@@ -225,7 +230,7 @@ def _check_writable(folder: Path) -> None:
 def disk_guard(store: Store, sweep: SweepConfig) -> DiskGuard:
     """Watches where the database and the trials' files are."""
     file = database_file(store.url)
-    folders = [artifact_root(store.url)] + ([file.absolute().parent] if file is not None else [])
+    folders = [artifact_folder(store)] + ([file.absolute().parent] if file is not None else [])
     return DiskGuard(tuple(folders), 0 if sweep.workers.executor is ExecutorName.SIMULATED else sweep.workers.min_free)
 
 

@@ -24,7 +24,7 @@ from mcu.measure import Measurement, check_against_interpreter, measure_model
 from mcu.runtime import Runtime
 from mcu.score import check_metric
 from mcu.terms import TaskKind
-from orchestrator.spec import NETWORK, Artifact, EpochReport, TrialResult, TrialSpec
+from orchestrator.spec import FILES, NETWORK, Artifact, EpochReport, TrialResult, TrialSpec
 from orchestrator.worker.front_end import front_end_facts
 from orchestrator.worker.shared_task import digest_here, task_here
 from pruning.engine.landing import UnreachableBudgetError
@@ -45,7 +45,6 @@ from pruning.training.problem import (
     Settings,
     StoppedError,
 )
-from pruning.training.trained import FILE as NETWORK_FILE
 from pruning.training.trained import TrainedNetwork
 from search_spaces.factories import load_reference
 from search_spaces.networks import build_network
@@ -133,7 +132,7 @@ def inheriting(problem: Problem, spec: TrialSpec, artifacts: Path) -> Problem:
     """
 
     def trained(name: str | None) -> TrainedNetwork | None:
-        return TrainedNetwork.read(artifacts / name / NETWORK_FILE) if name else None
+        return TrainedNetwork.read(artifacts / name / FILES[NETWORK]) if name else None
 
     return replace(problem, ancestor=trained(spec.ancestor), teacher=trained(spec.parent))
 
@@ -274,7 +273,7 @@ def _scores(spec: TrialSpec, task: Task, answers: dict[str, np.ndarray], artifac
         split: score_card(confusion(truth[split], found.argmax(1), len(task.classes)), task.classes)
         for split, found in answers.items()
     }
-    return {"scores": _store(artifacts, spec.hash(), "scores.json", _json(card))}
+    return {"scores": _store(artifacts, spec.hash(), FILES["scores"], _json(card))}
 
 
 def _input(reference: ReferenceInterpreter) -> QTensor:
@@ -308,10 +307,10 @@ def _write(
         "measured": measured.measured,
         **front_end_facts(task.front_end, spec.device),
     }
-    files = {"model": ("model.tflite", outcome.data), "deployment": ("deployment.json", _json(deployment))}
+    files = {"model": outcome.data, "deployment": _json(deployment)}
     if spec.leaves_network and outcome.trained is not None:
-        files[NETWORK] = (NETWORK_FILE, outcome.trained.encode())
-    return {name: _store(artifacts, spec.hash(), file, data) for name, (file, data) in files.items()}
+        files[NETWORK] = outcome.trained.encode()
+    return {name: _store(artifacts, spec.hash(), FILES[name], data) for name, data in files.items()}
 
 
 def _outputs(spec: TrialSpec, task: Task) -> dict[str, Any]:
