@@ -128,6 +128,19 @@ def _import(module_name: str, reference: str, base: str | None) -> ModuleType:
         raise InputError(f"{reference!r}: importing it raised {_one_line(error)}") from error
 
 
+_ELSEWHERE: dict[str, str] = {}
+
+
+def moved(folders: Mapping[str, str]) -> None:
+    """Note where folders of sweeps lie on this machine, if it is not the one they were written on."""
+    _ELSEWHERE.update(folders)
+
+
+def folder_here(base: str) -> str:
+    """The folder of a sweep on this machine."""
+    return _ELSEWHERE.get(base, base)
+
+
 def require_beside(reference: str, base: str | None) -> None:
     """Refuse a function whose module does not lie in the folder ``base``, or a folder where packages are installed.
 
@@ -144,7 +157,7 @@ def require_beside(reference: str, base: str | None) -> None:
 
 def _folder_beside(base: str | None, top: str) -> Path | None:
     """The folder of a sweep if it holds a module of that name, and is none of installed packages."""
-    folder = Path(base).resolve() if base else None
+    folder = Path(folder_here(base)).resolve() if base else None
     if folder is None or not ((folder / f"{top}.py").is_file() or (folder / top).is_dir()):
         return None
     installed = {Path(path).resolve() for path in sysconfig.get_paths().values()} - {Path(sys.prefix).resolve()}

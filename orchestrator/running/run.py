@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from orchestrator.running.disk_guard import DiskGuard
 from orchestrator.running.driver import Driver, DriverParts, Retries
 from orchestrator.running.interrupts import Interrupts
 from orchestrator.running.stop_rule import stop_rule_for
-from orchestrator.running.supervision import tell_progress
+from orchestrator.running.supervision import reentered, tell_progress
 from orchestrator.running.warm_start import sampler_for
 from orchestrator.running.watcher import Watcher
 from orchestrator.spec import IMPORTED, NETWORK, TrialResult
@@ -32,6 +33,9 @@ from orchestrator.storage.store import Store, Study
 from orchestrator.worker.shared_task import lent_task
 from search_spaces.sweep import SweepConfig, WorkersSection
 from search_spaces.terms import ExecutorName
+
+REJOIN_SECONDS = 300.0
+"""How long a driver that lost its cluster waits for the head to answer again."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,8 @@ def run_study(
     with store.lock(study.name, take_over=options.take_over) as lock:
         mirror = OptunaMirror(store.url, study.name, plan.methods, store.patience)
         try:
-            executor = (make_executor or executor_for)(setting, sweep.workers, options, sweep)
+            make = make_executor or partial(executor_for, tell=watcher.note)
+            executor = make(setting, sweep.workers, options, sweep)
             with executor, interrupts:
                 parts = DriverParts(
                     store=store,
@@ -239,8 +244,14 @@ def _import_paths(sweep: SweepConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(Path(base)) for base in bases if base))
 
 
-def executor_for(setting: WorkerSetting, section: WorkersSection, options: RunOptions, sweep: SweepConfig) -> Executor:
-    """The executor that the options, or else the sweep file, name.
+def executor_for(
+    setting: WorkerSetting,
+    section: WorkersSection,
+    options: RunOptions,
+    sweep: SweepConfig,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Executor:
+    """The executor that the options, or else the sweep file, name; ``tell`` is given lines for a person.
 
     Raises:
         InputError: if a real study were to be simulated, or the other way round.
@@ -269,6 +280,9 @@ def executor_for(setting: WorkerSetting, section: WorkersSection, options: RunOp
         use_gpu=sweep.training.device != "cpu",
         gpus_per_trial=section.gpus_per_trial,
         lent=lent_task(sweep.task) if setting.worker == DEFAULT_WORKER else None,
+        ship=section.ship,
+        patience=REJOIN_SECONDS if reentered() else 0.0,
+        tell=tell,
     )
 
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from mcu.errors import InputError
 from orchestrator.spec import Artifact
+from orchestrator.storage.row_values import MOST_TEXT
 from orchestrator.studies.bundle import FOLDER, FORMAT, HEAD, TRIALS, VERSION, StudyBundle
-from orchestrator.studies.row_checks import MOST_TEXT, check_study
+from orchestrator.studies.row_checks import check_study
 
 MOST_MEMBERS = 1_000_000
 MOST_LINE = 2 * MOST_TEXT

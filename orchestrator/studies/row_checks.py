@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Mapping
 from typing import Any
 
-import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
 
 from mcu.errors import InputError
-from orchestrator.spec import FILES, Artifact, TrialSpec
+from orchestrator.spec import FILES, Artifact, EpochReport, TrialSpec
 from orchestrator.storage.records import asked_row, study_of, trial_of
+from orchestrator.storage.row_values import check_values
 from orchestrator.storage.schema import ATTEMPTS, EPOCH_REPORTS, STUDIES, TRAJECTORIES, TRIALS
 from orchestrator.storage.transfer import ATTEMPT_NAMES, REPORT_NAMES, REPORTS, STUDY_NAMES, TRIAL_NAMES
 from search_spaces.sweep import Name
-
-MOST_TEXT = 16 * 2**20
-"""Characters of one text, which a trajectory of 100,000 reports does not reach."""
 
 MOST_FILE = 2**30
 """Bytes of one file of a trial."""
@@ -27,7 +22,6 @@ MOST_FILE = 2**30
 _ROOMS = r"(?P<spec>[0-9a-f]{64})|(?:imported/)?(?P<content>[0-9a-f]{16})"
 _PATH = re.compile(rf"(?:{_ROOMS})/(?P<file>[a-z._]+)")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
@@ -53,7 +47,7 @@ def check_study(row: Any, where: str) -> None:
     Raises:
         InputError: what is wrong with it.
     """
-    _check_values(row, (STUDIES,), STUDY_NAMES, where)
+    check_values(row, (STUDIES,), STUDY_NAMES, where)
     check_name(row["name"], where)
     try:
         study = study_of(row | {"id": 0})
@@ -70,13 +64,13 @@ def check_trial(row: Any, where: str) -> None:
     Raises:
         InputError: what is wrong with it.
     """
-    _check_values(row, (TRIALS, TRAJECTORIES), TRIAL_NAMES, where)
+    check_values(row, (TRIALS, TRAJECTORIES), TRIAL_NAMES, where)
     try:
         spec = TrialSpec.model_validate_json(row["spec_json"])
         trial_of(row | {"id": 0})
         steps = json.loads(row["trajectory_json"] or "[]")
-        if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
-            raise ValueError("the trajectory is no list of objects")
+        if not isinstance(steps, list) or not all(_is_step(step) for step in steps):
+            raise ValueError("the trajectory is no list of reports")
         different = [name for name, value in asked_row(spec).items() if row[name] != value]
         if json.loads(row["hyperparameters_json"]) != spec.hyperparameters:
             different.append("hyperparameters_json")
@@ -84,15 +78,22 @@ def check_trial(row: Any, where: str) -> None:
             which = ", ".join(different[:3]) or "number"
             raise InputError(f"{where} is damaged: its specification and number do not agree with the rest ({which})")
         for attempt in _list(row["attempt_rows"]):
-            _check_values(attempt, (ATTEMPTS,), ATTEMPT_NAMES, f"{where}: an attempt")
+            check_values(attempt, (ATTEMPTS,), ATTEMPT_NAMES, f"{where}: an attempt")
             for report in _list(attempt[REPORTS]):
-                _check_values(report, (EPOCH_REPORTS,), REPORT_NAMES, f"{where}: a report")
+                check_values(report, (EPOCH_REPORTS,), REPORT_NAMES, f"{where}: a report")
         for name, note in json.loads(row["artifacts_json"] or "{}").items():
             _check_file(name, Artifact.model_validate(note), row["spec_hash"], where)
     except InputError:
         raise
     except (ValidationError, AttributeError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{where} is damaged ({_reason(error)})") from None
+
+
+def _is_step(step: Any) -> bool:
+    """Whether an entry of a trajectory is an object whose figures are numbers."""
+    return isinstance(step, dict) and all(
+        isinstance(step.get(name), int | float | None) for name in EpochReport.model_fields if name != "phase"
+    )
 
 
 def _list(value: Any) -> list[Any]:
@@ -111,36 +112,6 @@ def _check_file(name: str, note: Artifact, spec_hash: str, where: str) -> None:
         raise InputError(f"{where}: file {note.path!r} lies in the folder of another trial")
     if not 0 <= note.bytes <= MOST_FILE:
         raise InputError(f"{where}: file {note.path!r} has {note.bytes} bytes; allowed are up to {MOST_FILE}")
-
-
-def _check_values(row: Any, tables: tuple[sa.Table, ...], wanted: frozenset[str], where: str) -> None:
-    """Refuse a row without exactly these columns, or with values that the tables cannot hold."""
-    if not isinstance(row, Mapping) or set(row) != wanted:
-        different = sorted(map(str, set(row) ^ wanted)) if isinstance(row, Mapping) else ["no object"]
-        raise InputError(f"{where} does not have the columns of this version: {', '.join(different[:5])[:200]}")
-    for table in tables:
-        for column in table.c:
-            if column.name in row and not _holds(column, row[column.name]):
-                raise InputError(f"{where} is damaged: {column.name} cannot be {repr(row[column.name])[:60]}")
-
-
-def _holds(column: sa.Column[Any], value: Any) -> bool:
-    """Whether a column can hold a value, of its own type, on every database."""
-    if value is None:
-        return bool(column.nullable) or column.name == "trajectory_json"
-    kind = column.type
-    if isinstance(kind, sa.Boolean):
-        return isinstance(value, bool)
-    if isinstance(kind, sa.Integer):
-        bits = 63 if isinstance(kind, sa.BigInteger) else 31
-        return isinstance(value, int) and not isinstance(value, bool) and -(2**bits) <= value < 2**bits
-    if isinstance(kind, sa.Float):
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not isinstance(value, str) or len(value) > (getattr(kind, "length", None) or MOST_TEXT) or "\0" in value:
-        return False
-    if column.name.endswith(("_at", "lease")) and not _TIME.fullmatch(value):
-        return False
-    return not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _reason(error: Exception) -> str:

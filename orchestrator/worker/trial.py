@@ -26,6 +26,7 @@ from mcu.score import check_metric
 from mcu.terms import TaskKind
 from orchestrator.spec import FILES, NETWORK, Artifact, EpochReport, TrialResult, TrialSpec
 from orchestrator.worker.front_end import front_end_facts
+from orchestrator.worker.identity import dense_identity, shared_room
 from orchestrator.worker.shared_task import digest_here, task_here
 from pruning.engine.landing import UnreachableBudgetError
 from pruning.loop import run_loop
@@ -70,7 +71,8 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
 
     Returns:
         The result. A budget that the method cannot meet is ``infeasible``, a network that it cannot take ``cannot``, a
-        stopped trial ``stopped``, a diverged or out-of-memory one ``failed``, each with its reason; a defect raises.
+        stopped trial ``stopped``, a diverged one ``failed``, each with its reason; a defect, or a fault of the machine,
+        raises.
     """
     started = time.monotonic()
     if spec.data is not None and spec.data != digest_here(spec.task):
@@ -91,8 +93,6 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
     except DivergedError as error:
         remove_checkpoint(artifacts / spec.hash())  # a retry starts again
         return _ended("failed", f"diverged: {error}", started)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        return _ended("failed", f"out of memory: {error}", started)
     remove_checkpoint(artifacts / spec.hash())
     if isinstance(answer, Infeasible):
         used = answer.smallest
@@ -120,7 +120,7 @@ def problem_of(spec: TrialSpec, task: Task) -> Problem:
         task.x_train, task.y_train, task.x_val, task.y_val, tuple(mean), tuple(std), task.augment,
         Runtime(spec.runtime, spec.device),
         objective_of(spec, task), spec.training.class_weights,
-        spec.network.frozen, spec.network.round_to, _identity(spec),
+        spec.network.frozen, spec.network.round_to, dense_identity(spec),
     )  # fmt: skip
 
 
@@ -159,23 +159,12 @@ def settings_of(spec: TrialSpec, artifacts: Path) -> Settings:
     device = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("[training] device = 'cuda': torch sees no GPU here; allowed are 'auto' and 'cpu'")
-    training = spec.training
+    training, room = spec.training, shared_room(spec)
     return Settings(
         training.epochs, training.batch_size, spec.seed, device,
-        checkpoint=artifacts / spec.hash(), parents=artifacts / "parents",
+        checkpoint=artifacts / spec.hash(), parents=artifacts / room if room else None,
         hyperparameters=dict(spec.hyperparameters),
     )  # fmt: skip
-
-
-def _identity(spec: TrialSpec) -> str:
-    """Digest of the data and the initialised network, for sharing dense parents; empty where they are unknown."""
-    if spec.data is None:
-        return ""
-    network = spec.network.model_copy(update={"frozen": (), "round_to": 1})  # the dense parent is the same
-    decisive = spec.model_copy(update={"network": network}).model_dump(
-        mode="json", include={"task", "network", "seed", "data", "ancestor"}
-    )
-    return hashlib.sha256(_json(decisive)).hexdigest()
 
 
 def _epoch_report(progress: Progress) -> EpochReport:

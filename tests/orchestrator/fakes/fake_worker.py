@@ -34,6 +34,8 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: ReportEpoch) -> TrialRes
         raise InputError("budget flash = 1: smaller than anything\nsecond line")
     if wish.get("hungry"):
         raise MemoryError if wish["hungry"] == 1 else RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 byte")
+    if wish.get("ill"):
+        raise OSError(28, "No space left on device") if wish["ill"] == 1 else ImportError("cannot import name 'x'")
     if wish.get("error"):
         raise ZeroDivisionError("something broke")
     quality, files = float(wish.get("quality", 0.5)), {}
