@@ -94,10 +94,14 @@ def _others(store: Store, folder: Path) -> list[str]:
 
 
 def _unmarked(file: Path, folder: Path) -> list[str]:
-    """Databases beside an SQLite file which an older version gave the same folder, as it had no markers."""
+    """Databases beside an SQLite file which an older version gave the same folder, as it had no markers.
+
+    The file itself and the files that belong to it are not opened: closing them would drop this process's locks.
+    """
     found = []
     for other in sorted(file.parent.glob(f"{_escaped(file.stem)}.*")):
-        if other == file or not other.is_file() or other.stem != file.stem:
+        companion = other.name.endswith(("-wal", "-shm", "-journal"))
+        if companion or other.stem != file.stem or not other.is_file() or other.samefile(file):
             continue
         try:
             with closing(open_sqlite(other, writing=False)) as connection:

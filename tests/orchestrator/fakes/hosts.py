@@ -1,4 +1,7 @@
-"""Hosts that share nothing but a wire, on one kernel: each with its own network, mounts, ``/tmp`` and host name."""
+"""Hosts that share nothing but a wire, on one kernel: each with its own network, mounts, ``/tmp`` and host name.
+
+What lies in a host's ``/tmp/work`` is seen from outside in its folder ``work``.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 HOUSE = Path(__file__).resolve().parents[3]
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -18,11 +22,13 @@ PORT = 6379
 class Host:
     """A host of number ``n`` with the address ``10.77.0.n``; processes of it see their own ``/tmp``."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, folder: Path) -> None:
         self.name, self.address = f"host-{number}", f"10.77.0.{number}"
-        inside = f"hostname {self.name}; ip link set lo up; mount -t tmpfs none /tmp; mkdir /tmp/work; exec sleep 3600"
+        self.work = folder / self.name
+        self.work.mkdir()
+        own = f"mount --bind {self.work} /mnt; mount -t tmpfs none /tmp; mkdir /tmp/work; mount --move /mnt /tmp/work"
+        inside = f"{own}; hostname {self.name}; ip link set lo up; exec sleep 3600"
         self.process = subprocess.Popen(["unshare", "--net", "--mount", "--uts", "sh", "-c", inside])
-        self.root = Path(f"/proc/{self.process.pid}/root")
         deadline = time.monotonic() + 20
         while Path(f"/proc/{self.process.pid}/comm").read_text() != "sleep\n":
             assert time.monotonic() < deadline, "the host does not start"
@@ -33,12 +39,17 @@ class Host:
         enter = ["nsenter", f"--target={self.process.pid}", "--net", "--mount", "--uts"]
         return [*enter, "sh", "-c", 'cd /tmp/work && exec "$@"', "-", *words]
 
-    def start(self, *words: str, **more: object) -> subprocess.Popen[str]:
-        """Start a process there."""
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of its processes, which find our packages and the fake worker."""
         fakes = str(Path(__file__).parent)
-        environment = os.environ | {"PYTHONPATH": f"{HOUSE}:{fakes}", "RAY_USAGE_STATS_ENABLED": "0"}
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "hosts-of-a-test" * 4}
+        return os.environ | token | {"PYTHONPATH": f"{HOUSE}:{fakes}", "RAY_USAGE_STATS_ENABLED": "0"}
+
+    def start(self, *words: str, **more: Any) -> subprocess.Popen[str]:
+        """Start a process there."""
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen(self.command(*words), env=environment, text=True, **(quiet | more))  # type: ignore[call-overload]
+        return subprocess.Popen(self.command(*words), env=self.environment, text=True, **(quiet | more))
 
     def cable(self, up: bool) -> None:
         """Plug its cable in, or pull it."""
@@ -57,17 +68,17 @@ def reason_against() -> str | None:
 
 
 @contextmanager
-def hosts(cpus: Sequence[int]) -> Iterator[list[Host]]:
-    """Hosts on one wire, the first the head of a Ray cluster of nodes with these CPUs."""
+def hosts(cpus: Sequence[int], folder: Path) -> Iterator[list[Host]]:
+    """Hosts on one wire, the first the head of a Ray cluster of nodes with these CPUs; one of 0 does not join."""
     with ExitStack() as stack:
         there: list[Host] = []
-        bridge = Host(99)
+        bridge = Host(99, folder)
         stack.callback(bridge.process.wait)
         stack.callback(bridge.process.kill)
         _run(*bridge.command("ip", "link", "add", "switch", "type", "bridge"))
         _run(*bridge.command("ip", "link", "set", "switch", "up"))
         for number in range(1, len(cpus) + 1):
-            host = Host(number)
+            host = Host(number, folder)
             stack.callback(_end, host)
             plug = f"plug{number}"
             _run(*bridge.command("ip", "link", "add", plug, "type", "veth", "peer", "name", "wire"))
@@ -77,7 +88,8 @@ def hosts(cpus: Sequence[int]) -> Iterator[list[Host]]:
             host.cable(True)
             there.append(host)
         for host, count in zip(there, cpus, strict=True):
-            join(host, there[0], count)
+            if count:
+                join(host, there[0], count)
         yield there
 
 
