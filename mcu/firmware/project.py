@@ -17,12 +17,12 @@ from mcu.devices import Device, catalogue
 from mcu.errors import InputError
 from mcu.firmware.calls import Call, Table, calls_of
 from mcu.firmware.cores import CORES, core_of
-from mcu.firmware.flags import COMPILE_FLAGS, HOST_FLAGS, LINK_FLAGS, flash_origin
+from mcu.firmware.flags import COMPILE_FLAGS, HOST_FLAGS, LINK_FLAGS, flash_origin, ram_origin
 from mcu.firmware.memory import plan_memory
+from mcu.firmware.toolchain import ARCHITECTURES
 from mcu.int8.model import Int8Model
 
 KERNEL_SOURCES = ("convolution.c", "depthwise.c", "pooling.c", "elementwise.c", "softmax.c")
-PLATFORM = ("platform_arm.c", "startup.c")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}")
 LINE = 110
 TEMPLATES = files("mcu.firmware") / "templates"
@@ -45,13 +45,13 @@ def write_project(
     name: str = "model",
     sound: bool = False,
 ) -> None:
-    """Write the C project of a model into a folder, which is made if need be.
+    """Write the C project of a model into a folder, which is created if missing.
 
     Args:
-        samples: int8 ``(N, H, W, C)`` inputs of the self test, None for two made-up ones.
+        samples: int8 ``(N, H, W, C)`` inputs of the self test, None for two synthetic ones.
         expected: int8 ``(N, ...)`` outputs for them; None takes those of the reference interpreter.
-        name: what the project calls itself; letters, digits, space, ``_ . -``.
-        sound: whether the application listens through a front end, which ``write_front_end`` puts beside it.
+        name: name of the project; letters, digits, space, ``_ . -``.
+        sound: whether the application has an audio front end, which ``write_front_end`` adds.
 
     Raises:
         InputError: if the kernels cannot express an operator exactly, the samples do not fit the model or the
@@ -132,6 +132,7 @@ def _values(model: Int8Model, calls: tuple[Call, ...], plan: Plan, vectors: Vect
         "host_flags": HOST_FLAGS,
         "link_flags": LINK_FLAGS,
         "cores": CORES,
+        "architectures": ARCHITECTURES,
         "devices": [_device_values(device) for device in catalogue() if device.core in CORES],
     }
 
@@ -173,6 +174,7 @@ def _device_values(device: Device) -> dict[str, Any]:
         "flash": device.flash,
         "ram": device.sram_bank or device.sram,
         "flash_origin": hex(flash_origin(device)),
+        "ram_origin": hex(ram_origin(device)),
     }
 
 

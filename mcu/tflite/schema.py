@@ -41,6 +41,7 @@ KIND_CODE = {
     Kind.TANH: 28,
     Kind.RESIZE: 97,
     Kind.LEAKY_RELU: 98,
+    Kind.ELU: 111,
     Kind.HARD_SWISH: 117,
 }
 """Builtin operator code of each kind."""
@@ -63,6 +64,7 @@ KIND_VERSION = {
     Kind.TANH: 2,
     Kind.RESIZE: 2,
     Kind.LEAKY_RELU: 2,
+    Kind.ELU: 1,
     Kind.HARD_SWISH: 1,
 }
 """Operator version that first accepts int8 tensors (per-channel weights for convolutions)."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcu.errors import InputError
+from mcu.terms import TrialState
 from orchestrator.executors.base import LossReason
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 
@@ -71,7 +72,7 @@ def run_attempt(setting: WorkerSetting, spec_json: str, report: ReportEpoch) -> 
         if _of_machine(error):
             raise fault_of(error) from error
         reason = _line(str(error)) if isinstance(error, InputError) else _line(f"{type(error).__name__}: {error}")
-    return TrialResult(state="failed", reason=reason, duration_s=time.monotonic() - start)
+    return TrialResult(state=TrialState.FAILED, reason=reason, duration_s=time.monotonic() - start)
 
 
 def _of_machine(error: BaseException | None) -> bool:

@@ -34,8 +34,8 @@ from orchestrator.executors.base import (
     Started,
 )
 from orchestrator.executors.node_record import NodeRecord
+from orchestrator.executors.ray_capacity import Need, Node, capacity, nodes_alive, shortage
 from orchestrator.executors.ray_cluster import OBJECT_STORE_BYTES, RayCluster, one_line
-from orchestrator.executors.ray_room import Need, Node, nodes_alive, room, shortage
 from orchestrator.executors.ray_task import StopBoard, Trip
 from orchestrator.executors.ray_task import attempt as body
 from orchestrator.executors.shipment import Shipment
@@ -81,7 +81,7 @@ class _Running:
 
 
 class RayExecutor(Executor):
-    """Attempts as Ray tasks of ``cpus_per_trial`` CPUs each; ``workers`` of them, or as many as there is room for.
+    """Attempts as Ray tasks of ``cpus_per_trial`` CPUs each; ``workers`` of them, or as many as there is capacity for.
 
     Args:
         address: of a cluster that is there already; our packages, the user's modules and all files are sent to it.
@@ -141,7 +141,8 @@ class RayExecutor(Executor):
         self._nodes, self._looked = nodes_alive(), time.monotonic()
         need, nodes = Need(cpus, 0.0), self._usable()
         if use_gpu and gpus is None:
-            trials = room(need, nodes) if self._workers is None else min(self._workers, room(need, nodes))
+            held = capacity(need, nodes)
+            trials = held if self._workers is None else min(self._workers, held)
             need = Need(cpus, even_gpu_share(int(sum(node.get("GPU", 0) for node in nodes)), max(1, trials)))
         elif use_gpu:
             need = Need(cpus, gpus or 0.0)
@@ -165,7 +166,7 @@ class RayExecutor(Executor):
     def capacity(self) -> int:
         """How many attempts can run at the same time; one at least, which an autoscaler sees waiting."""
         self._look()
-        held = room(self._need, self._usable())
+        held = capacity(self._need, self._usable())
         return max(1, held if self._workers is None else min(self._workers, held))
 
     def obstacle(self) -> str | None:

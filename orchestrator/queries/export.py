@@ -40,7 +40,7 @@ def export_trial(trial: TrialDetails, root: Path, output: Path, metadata: bool =
         with tempfile.TemporaryDirectory(dir=output, prefix=".partial-") as name:
             stage = Path(name)
             (stage / "model.tflite").write_bytes(model)
-            (stage / "model_data.h").write_text(_array_header(), encoding="ascii")
+            (stage / "model_data.h").write_text(_array_header(model), encoding="ascii")
             (stage / "model_data.c").write_text(_array_source(model), encoding="ascii")
             if deployment is not None:
                 (stage / "deployment.json").write_bytes(deployment)
@@ -81,9 +81,17 @@ def _move_all(stage: Path, output: Path) -> list[str]:
     return names
 
 
-def _array_header() -> str:
+def _array_header(model: bytes) -> str:
+    from mcu.cost.arena import smallest_arena
+    from mcu.cost.deployment import predict_deployment
+    from mcu.tflite.reader import read_tflite
+
+    network = read_tflite(model)
+    arena = smallest_arena(network, predict_deployment(network).plan)
     return (
         "#ifndef MODEL_DATA_H\n#define MODEL_DATA_H\n\n"
+        "/* With an arena of so many bytes a 64-bit build of TFLM starts; a 32-bit one needs fewer. */\n"
+        f"#define MODEL_ARENA_BYTES {arena}\n\n"
         "extern const unsigned char model_data[];\nextern const unsigned int model_data_len;\n\n#endif\n"
     )
 

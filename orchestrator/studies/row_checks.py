@@ -19,8 +19,8 @@ from search_spaces.sweep import Name
 MOST_FILE = 2**30
 """Bytes of one file of a trial."""
 
-_ROOMS = r"(?P<spec>[0-9a-f]{64})|(?:imported/)?(?P<content>[0-9a-f]{16})"
-_PATH = re.compile(rf"(?:{_ROOMS})/(?P<file>[a-z._]+)")
+_PLACES = r"(?P<spec>[0-9a-f]{64})|(?:imported/)?(?P<content>[0-9a-f]{16})"
+_PATH = re.compile(rf"(?:{_PLACES})/(?P<file>[a-z._]+)")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from mcu.errors import InputError
 from mcu.files import write_atomic
 from orchestrator.spec import FILES, NETWORK, TrialSpec
-from orchestrator.worker.identity import shared_room
+from orchestrator.worker.identity import shared_parents
 
 SEND_SECONDS = 10.0
 """Between two times that an attempt sends its checkpoint; what it leaves in the end goes at once."""
@@ -37,7 +37,7 @@ class Parcel:
 
 
 @dataclass(frozen=True)
-class Rooms:
+class TrialFolders:
     """The folders of a trial in an artifact folder.
 
     Attributes:
@@ -51,15 +51,15 @@ class Rooms:
     networks: tuple[str, ...]
 
     @classmethod
-    def of(cls, spec: TrialSpec) -> Rooms:
+    def of(cls, spec: TrialSpec) -> TrialFolders:
         """Those of a trial."""
         ancestors = (name for name in (spec.ancestor, spec.parent) if name)
-        return cls(spec.hash(), shared_room(spec), tuple(f"{name}/{FILES[NETWORK]}" for name in ancestors))
+        return cls(spec.hash(), shared_parents(spec), tuple(f"{name}/{FILES[NETWORK]}" for name in ancestors))
 
     def written(self, root: Path) -> Iterator[Path]:
         """What lies in the folders that the trial writes to; manifests after what they name."""
-        for room in filter(None, (self.own, self.shared)):
-            files = [path for path in (root / room).rglob("*") if path.is_file()] if (root / room).is_dir() else []
+        for name in filter(None, (self.own, self.shared)):
+            files = [path for path in (root / name).rglob("*") if path.is_file()] if (root / name).is_dir() else []
             yield from sorted(
                 (path for path in files if path.name != "lock" and not path.name.startswith(".")),
                 key=lambda path: (path.suffix == ".json", path),
@@ -69,14 +69,14 @@ class Rooms:
         """Whether a trial may write a file of that path."""
         parts = PurePosixPath(path).parts
         inside = ".." not in parts and not PurePosixPath(path).is_absolute() and "\0" not in path
-        return inside and any(path.startswith(f"{room}/") for room in filter(None, (self.own, self.shared)))
+        return inside and any(path.startswith(f"{name}/") for name in filter(None, (self.own, self.shared)))
 
 
 def provisions(root: Path, spec: TrialSpec) -> list[str]:
     """Paths of the files in the driver's artifact folder that an attempt begins with."""
-    rooms = Rooms.of(spec)
-    there = [path.relative_to(root).as_posix() for path in rooms.written(root)]
-    return [*there, *(path for path in rooms.networks if (root / path).is_file())]
+    folders = TrialFolders.of(spec)
+    there = [path.relative_to(root).as_posix() for path in folders.written(root)]
+    return [*there, *(path for path in folders.networks if (root / path).is_file())]
 
 
 def accept(root: Path, spec: TrialSpec, parcel: Parcel) -> None:
@@ -86,7 +86,7 @@ def accept(root: Path, spec: TrialSpec, parcel: Parcel) -> None:
         InputError: it is none that the trial may write, or not what was sent.
         OSError: it cannot be written.
     """
-    if not Rooms.of(spec).admits(parcel.path):
+    if not TrialFolders.of(spec).admits(parcel.path):
         raise InputError(f"a worker sent {parcel.path!r}, which its trial may not write")
     target = root / parcel.path
     if parcel.data is None:
@@ -140,13 +140,13 @@ class Luggage:
     def __init__(
         self, root: Path, spec: TrialSpec, sent: Mapping[str, str], fetch: Callable[[str], bytes], clock: Clock
     ) -> None:
-        self._root, self._rooms, self._clock = root, Rooms.of(spec), clock
+        self._root, self._folders, self._clock = root, TrialFolders.of(spec), clock
         self._there: dict[str, tuple[int, int]] = {}
         self._next = 0.0
-        shutil.rmtree(root / self._rooms.own, ignore_errors=True)  # what the driver has leads
+        shutil.rmtree(root / self._folders.own, ignore_errors=True)  # what the driver has leads
         for path, sha256 in sent.items():
             here = _hash(root / path)
-            shared = self._rooms.shared is not None and path.startswith(f"{self._rooms.shared}/")
+            shared = self._folders.shared is not None and path.startswith(f"{self._folders.shared}/")
             if here == sha256 or (shared and here is not None):  # another job here may be at work on it
                 continue
             data = fetch(path)
@@ -157,7 +157,7 @@ class Luggage:
 
     def _stamps(self) -> dict[str, tuple[int, int]]:
         stamps = {}
-        for path in self._rooms.written(self._root):
+        for path in self._folders.written(self._root):
             try:
                 status = path.stat()
             except OSError:  # another job of this worker replaced it
@@ -181,7 +181,7 @@ class Luggage:
 
     def leave(self) -> None:
         """Take away the attempt's own files, which lie with the driver."""
-        shutil.rmtree(self._root / self._rooms.own, ignore_errors=True)
+        shutil.rmtree(self._root / self._folders.own, ignore_errors=True)
 
 
 Clock = Callable[[], float]

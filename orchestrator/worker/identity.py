@@ -22,7 +22,7 @@ def dense_identity(spec: TrialSpec) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
-def shared_room(spec: TrialSpec) -> str | None:
+def shared_parents(spec: TrialSpec) -> str | None:
     """Folder, in the artifact folder, of the dense networks that a trial shares with others; None: it shares none."""
     identity = dense_identity(spec)
     return f"{PARENTS}/{identity[:32]}" if identity else None

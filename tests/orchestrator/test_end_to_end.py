@@ -1,6 +1,9 @@
 """The main job as a user does it, small: launch with the real worker, ask, report, export, run the export elsewhere."""
 
 import json
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ from mcu.measure import measure_model
 from mcu.tflite import tflm
 from mcu.tflite.reader import read_tflite
 from orchestrator.cli import main as cli
+
+pytestmark = pytest.mark.slow
 
 SWEEP = """
 [sweep]
@@ -77,6 +82,10 @@ def test_the_exported_model_is_what_was_stored_and_runs_the_same_elsewhere(study
     data = (study / "out" / "model.tflite").read_bytes()
     measured = measure_model(data)
     assert (len(data), measured.sram, measured.macs) == (row["flash"], row["sram"], row["macs"])
+    arena = int(re.search(r"MODEL_ARENA_BYTES (\d+)", (study / "out" / "model_data.h").read_text())[1])
+    start = "import tflite_micro as t; t.runtime.Interpreter.from_file('out/model.tflite', arena_size={}).invoke()"
+    assert arena >= measured.sram
+    subprocess.run([sys.executable, "-c", start.format(arena)], check=True)
     resolver = litert.OpResolverType.BUILTIN_REF
     interpreter = litert.Interpreter(model_content=data, experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()

@@ -20,6 +20,8 @@ from mcu.tflite.reader import read_tflite
 from orchestrator.cli import main as cli
 from search_spaces.audio.features import features_of
 
+pytestmark = pytest.mark.slow
+
 needs_board = pytest.mark.skipif(toolchain().advice() is not None, reason=str(toolchain().advice()))
 needs_make = pytest.mark.skipif(not (shutil.which("make") and shutil.which("cc")), reason="apt-get install make gcc")
 
