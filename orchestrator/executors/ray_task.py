@@ -94,10 +94,8 @@ class _Attempt:
             result = run_attempt(setting, spec_json, self._report)
             self._send(all_now=True)
             self.messages.put(("done", result.model_dump_json()))
-        except AttemptFault as fault:
-            self.messages.put(("fault", (fault.reason.value, str(fault))))
-        except Exception as error:  # of the disk, while files are sent
-            fault = fault_of(error)
+        except Exception as error:  # of the attempt, or of the disk while files are sent
+            fault = error if isinstance(error, AttemptFault) else fault_of(error)
             self.messages.put(("fault", (fault.reason.value, str(fault))))
 
     def _report(self, epoch: EpochReport) -> bool:
