@@ -12,6 +12,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from mcu.errors import InputError
+
 LEVEL = 0.05
 """Two models are told apart when an exact McNemar test finds their difference less likely than this."""
 
@@ -46,10 +48,19 @@ class Validation:
 
     @classmethod
     def decode(cls, data: bytes) -> Validation:
-        """From ``encode``."""
-        found = json.loads(data)
-        bits = np.unpackbits(np.frombuffer(base64.b64decode(found["right"]), np.uint8), count=found["count"])
-        return cls(bits.astype(bool), found["samples"])
+        """From ``encode``.
+
+        Raises:
+            InputError: if the text is none of those.
+        """
+        try:
+            found = json.loads(data)
+            packed, count = base64.b64decode(found["right"], validate=True), int(found["count"])
+            if len(packed) != -(-count // 8) or not count or not isinstance(found["samples"], str):
+                raise ValueError
+            return cls(np.unpackbits(np.frombuffer(packed, np.uint8), count=count).astype(bool), found["samples"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise InputError("answers to the validation samples: not as they were written") from None
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from mcu.terms import MEASURED
 from orchestrator.queries.as_good import equals_line, validation_in
 from orchestrator.queries.trial import TrialDetails
 from orchestrator.queries.where_grammar import parse_where
+from orchestrator.storage.artifacts import artifact_folder
 from orchestrator.storage.columns import COLUMNS
-from orchestrator.storage.connection import artifact_root
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store
 from reports.apart import LOOKED_AT, Choice, choose, told_apart
@@ -89,7 +89,7 @@ def find_best(
         raise InputError(_nothing_fits(budget, _closest(store, budget, measured, ids, used), suffix))
     if len(metrics) > 1 and ("*" in studies or len(studies) > 1):
         raise InputError(f"the trials that fit are measured by {' and '.join(metrics)}: name studies of one metric")
-    root = artifact_root(store.url)
+    root = artifact_folder(store)
     files = {(row["study"], row["number"]): row.pop("artifacts") for row in rows}
     choice = choose(
         rows, lambda row: validation_in(root, files[row["study"], row["number"]]), lambda row: float(row["flash"])
@@ -105,7 +105,7 @@ def find_best(
 
 def equals_of(store: Store, trial: TrialDetails) -> str:
     """Which trials of its study fit a trial's budget and cannot be told apart from it, as people read it; or empty."""
-    root, row = artifact_root(store.url), trial.row
+    root, row = artifact_folder(store), trial.row
     own = validation_in(root, trial.artifacts)
     if own is None:
         return ""

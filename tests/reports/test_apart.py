@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
+from mcu.errors import InputError
 from reports.apart import Choice, Validation, alone, chance, choose, told_apart
 from reports.trials import tidy
 from reports.winners import winners
@@ -38,6 +39,12 @@ def test_answers_are_kept_a_bit_each():
     again = Validation.decode(data)
     assert np.array_equal(again.right, kept.right)
     assert again.samples == kept.samples != Validation.of(labels[::-1], labels).samples
+
+
+@pytest.mark.parametrize("text", [b"{}", b"[]", b"\xff", b'{"count": 9999999999, "right": "AAAA", "samples": ""}'])
+def test_answers_that_are_damaged_are_refused(text):
+    with pytest.raises(InputError, match="not as they were written"):
+        Validation.decode(text)
 
 
 def test_the_smallest_within_one_standard_error_of_the_highest_is_chosen():
