@@ -328,7 +328,7 @@ def without_dropout(network: Drawn) -> Callable[[torch.Tensor], torch.Tensor]:
 
 def _same(found: torch.Tensor, wanted: torch.Tensor, what: str) -> None:
     largest = max(1.0, float(wanted.abs().max()))
-    if found.shape != wanted.shape or float((found - wanted).abs().max()) > 1e-3 * largest:
+    if found.shape != wanted.shape or float((found - wanted).detach().abs().max()) > 1e-3 * largest:
         raise DiffersError(what)
 
 
