@@ -33,6 +33,7 @@ from orchestrator.executors.base import (
     Reported,
     Started,
 )
+from orchestrator.executors.node_probe import NodeProbe
 from orchestrator.executors.node_record import NodeRecord
 from orchestrator.executors.ray_capacity import Need, Node, capacity, nodes_alive, shortage
 from orchestrator.executors.ray_cluster import OBJECT_STORE_BYTES, RayCluster, one_line
@@ -120,6 +121,7 @@ class RayExecutor(Executor):
         self._lent = ray.put(lent) if lent is not None else None
         self._shipment = shipment
         self._record = NodeRecord()
+        self._probe = NodeProbe(self._record, tell) if shipment is not None else None
         try:
             self._need = self._checked_need(cpus_per_trial, gpus_per_trial, use_gpu)
         except InputError:
@@ -139,6 +141,8 @@ class RayExecutor(Executor):
     def _checked_need(self, cpus: int, gpus: float | None, use_gpu: bool) -> Need:
         """What a trial takes of the cluster as it is now."""
         self._nodes, self._looked = nodes_alive(), time.monotonic()
+        if self._probe is not None:
+            self._probe.wait(self._nodes)
         need, nodes = Need(cpus, 0.0), self._usable()
         if use_gpu and gpus is None:
             held = capacity(need, nodes)
@@ -146,7 +150,7 @@ class RayExecutor(Executor):
             need = Need(cpus, even_gpu_share(int(sum(node.get("GPU", 0) for node in nodes)), max(1, trials)))
         elif use_gpu:
             need = Need(cpus, gpus or 0.0)
-        lacking = shortage(need, nodes)
+        lacking = self._lacking(need)
         if lacking is not None:
             raise InputError(f"[workers] cpus_per_trial = {cpus}, gpus_per_trial = {gpus}: {lacking}")
         return need
@@ -156,10 +160,18 @@ class RayExecutor(Executor):
         refused = self._record.avoided("", self._nodes)
         return [has for node, has in self._nodes.items() if node not in refused]
 
+    def _lacking(self, need: Need) -> str | None:
+        """One line that says why no node can hold a trial."""
+        refused = [reason for node, reason in self._record.refused.items() if node in self._nodes]
+        lacking = shortage(need, self._usable())
+        return lacking if lacking is None or not refused else f"{lacking}; others are refused: {'; '.join(refused)}"
+
     def _look(self) -> None:
         if time.monotonic() - self._looked >= LOOK_SECONDS:
             with suppress(ray.exceptions.RayError, ConnectionError):  # `poll` notices a cluster that is gone
                 self._nodes = nodes_alive()
+                if self._probe is not None:
+                    self._probe.look(self._nodes)
             self._looked = time.monotonic()
 
     @property
@@ -172,7 +184,7 @@ class RayExecutor(Executor):
     def obstacle(self) -> str | None:
         """Why no attempt can begin, when no node is left that could hold one."""
         self._look()
-        return shortage(self._need, self._usable())
+        return self._lacking(self._need)
 
     def withdraw(self, attempt: str) -> None:
         """Take back an attempt that has not begun."""
