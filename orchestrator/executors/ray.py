@@ -129,10 +129,7 @@ class RayExecutor(Executor):
             raise
         self._board_name = f"{STOP_BOARD}-{os.getpid()}-{time.monotonic_ns()}"
         self._board: Any = None
-        self._task = ray.remote(body).options(
-            num_cpus=cpus_per_trial, num_gpus=self._need.gpus, max_retries=0, num_returns="streaming",
-            name="mcusweep-trial",
-        )  # fmt: skip
+        self._task = ray.remote(body)
         self._running: dict[str, _Running] = {}
         self._stored: OrderedDict[str, Any] = OrderedDict()
         self._polled = time.monotonic()
@@ -199,7 +196,10 @@ class RayExecutor(Executor):
     def submit(self, attempt: str, spec: TrialSpec) -> None:
         """Start an attempt, away from nodes that failed it before."""
         avoided = self._record.avoided(spec.hash(), self._nodes)
-        task = self._task.options(label_selector=_keeping_off(avoided)) if avoided else self._task
+        task = self._task.options(
+            num_cpus=self._need.cpus, num_gpus=self._need.gpus, max_retries=0, num_returns="streaming",
+            name="mcusweep-trial", label_selector=_keeping_off(avoided),
+        )  # fmt: skip
         try:
             generator = task.remote(
                 self._setting, self._board_name, attempt, spec.model_dump_json(), self._lent, self._trip(spec)
@@ -352,6 +352,8 @@ class RayExecutor(Executor):
         self._cluster.close()
 
 
-def _keeping_off(nodes: set[str]) -> dict[str, str]:
+def _keeping_off(nodes: set[str]) -> dict[str, str] | None:
     """A label selector for all nodes but these."""
+    if not nodes:
+        return None
     return {"ray.io/node-id": f"!in({','.join(sorted(nodes))})"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -40,11 +41,11 @@ print(run("sqlite:///s.db", SweepConfig.model_validate(sweep), options, watcher=
 
 
 @pytest.fixture
-def three(tmp_path) -> Iterator[list[Host]]:
+def four(tmp_path) -> Iterator[list[Host]]:
     reason = reason_against()
     if reason is not None:
         pytest.skip(f"NOT TESTED on two hosts: {reason}")
-    with hosts([1, 0, 0], tmp_path) as there:
+    with hosts([1, 0, 0, 0], tmp_path) as there:
         yield there
 
 
@@ -90,11 +91,13 @@ def test_nodes_that_fail_trials_are_avoided_so_long_as_there_are_others():
 
 
 @pytest.mark.slow
-def test_a_sweep_on_hosts_that_share_nothing_outlives_a_cut_cable_and_a_late_node(three):
-    head, other, poor = three
+def test_a_sweep_on_hosts_that_share_nothing_outlives_a_cut_cable_and_a_late_node(four):
+    head, other, poor, sick = four
     interpreter = distribution("tflite-micro")
     poor.hide(Path(str(interpreter.locate_file(f"tflite_micro-{interpreter.version}.dist-info"))))
     join(poor, head, 1)
+    subprocess.run(sick.command("touch", f"/tmp/mcusweep-{os.getuid()}"), check=True)  # where its cache would be
+    join(sick, head, 1)
     driver = drive(head, head.address)
     file = head.work / "s.db"
     until(lambda: len(attempts(file)) >= 2)
@@ -106,8 +109,10 @@ def test_a_sweep_on_hosts_that_share_nothing_outlives_a_cut_cable_and_a_late_nod
     said, _ = driver.communicate(timeout=150)
     assert "counts={'complete': 13}" in said, said
     assert "host-3 gets no trials: tflite-micro is not there, the driver has" in said
+    assert "host-4 failed three trials in a row and gets no more: FileExistsError" in said
     rows = attempts(file)
-    assert {row["worker_host"] for row in rows} == {head.name, other.name}
+    assert [row["reason"] for row in rows if row["worker_host"] == sick.name] == ["environment"] * 3
+    assert {row["worker_host"] for row in rows} == {head.name, other.name, sick.name}
     lost = [row for row in rows if row["reason"] == "executor-lost"]
     assert lost, said
     assert {row["worker_host"] for row in lost} == {other.name}
