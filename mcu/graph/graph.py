@@ -54,6 +54,7 @@ class Op:
         node: name of the fx node that yields its final value.
         bounds: least and greatest value that passes; in int8 the codes of its output end there.
         alpha: slope of LEAKY_RELU below zero.
+        value: what PADV2 writes around its input; minus infinity is the least that the output can hold.
         groups: of a CONV whose outputs each read one of as many equal parts of the input channels.
     """
 
@@ -72,6 +73,7 @@ class Op:
     anchor: str = ""
     node: str = ""
     alpha: float = 0.0
+    value: float = 0.0
     groups: int = 1
 
     @property
