@@ -53,7 +53,7 @@ _KERNEL_DATA = {
 
 @dataclass(frozen=True)
 class Plan:
-    """Where each buffer lies: ``offsets`` by index, ``total`` bytes in all."""
+    """Position of each buffer: ``offsets`` by index, ``total`` bytes in all."""
 
     offsets: tuple[int, ...]
     total: int
@@ -93,7 +93,7 @@ def _elements(shape: tuple[int, ...]) -> int:
 
 
 def peak_live(buffers: Sequence[Buffer]) -> int:
-    """The most bytes alive at any step: no plan can be smaller."""
+    """The most bytes alive at any step: a lower bound on the size of every plan."""
     steps = {first for _, first, _ in buffers}
     return max((sum(size for size, first, last in buffers if first <= step <= last) for step in steps), default=0)
 

@@ -135,11 +135,11 @@ def _equalise_pair(network: FoldedNet, first: int, second: int) -> None:
 
 @torch.no_grad()
 def correct_biases(network: FoldedNet, x: torch.Tensor) -> None:
-    """Shift each bias by the mean error that int8 brings to its channel, layer by layer in execution order.
+    """Subtract from each bias the mean quantisation error of its channel, layer by layer in execution order.
 
     Args:
         network: calibrated; its biases are changed.
-        x: inputs such as calibration used.
+        x: calibration inputs.
     """
     expected = _channel_means(network, x, fake=False)
     for index in expected:

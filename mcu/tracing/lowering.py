@@ -22,6 +22,9 @@ from mcu.int8.lookup import FIXED_RANGES
 
 _FUSABLE = (Kind.CONV, Kind.DEPTHWISE, Kind.ADD)
 
+MOST_JOINED = 10
+"""Inputs that the interpreter's CONCATENATION takes: ``kMaxInputNum`` of its concatenation.cc."""
+
 
 @dataclass(frozen=True)
 class _Value:
@@ -45,6 +48,7 @@ class Lowering:
         self.atoms = Atoms()
         self.tensor_atoms: list[Any] = []
         self.shapes: list[tuple[str, int, int]] = []
+        self.joined: dict[tuple[int, ...], int] = {}  # tensors that have been laid side by side
 
     def build(self) -> Graph:
         """Visit every node and assign channel groups."""
@@ -186,9 +190,9 @@ class Lowering:
         self._emit(node, Op(Kind.DEPTHWISE, path, (tensor,), -1, norm=path), self.tensor_atoms[tensor], writer=True)
 
     def relu(self, node: Any, activation: Activation, bounds: tuple[float, float] | None = None) -> None:
-        """ReLU and bounds: fused into the operator before it when that has no other reader.
+        """ReLU and bounds: fused into the operator before it when its output has no other consumer.
 
-        An operator of its own ends where the codes of its output end: RELU, or below zero LEAKY_RELU of slope 1.
+        A separate operator clamps by the range of its output: RELU, or, for a bound below zero, LEAKY_RELU of slope 1.
         """
         value, source = self._operand(node), node.args[0]
         position = self._producer(value.tensor)
@@ -232,7 +236,7 @@ class Lowering:
         self._emit(node, Op(Kind.MUL, self._path(node), (left, right), -1), self.tensor_atoms[left])
 
     def table(self, node: Any, kind: Kind, alpha: float = 0.0) -> None:
-        """An activation that is an operator of its own."""
+        """An activation that is a separate operator."""
         tensor = self._settled(node, self._operand(node))
         if kind is Kind.LOGISTIC and any(user.target is not torch.mul for user in node.users):
             self.atoms.fix(self.tensor_atoms[tensor])  # of a channel that is gone 0.5 would be left
@@ -271,7 +275,24 @@ class Lowering:
                 self._free(node, part) if own != {None} else part for part, own in zip(parts, ends, strict=True)
             )
         atoms = np.concatenate([self.tensor_atoms[part] for part in parts])
-        self._emit(node, Op(Kind.CONCAT, self._path(node), parts, -1), atoms)
+        self._emit(node, Op(Kind.CONCAT, self._path(node), self._joined_in_part(node, parts), -1), atoms)
+        self.joined[parts] = self.values[node].tensor
+
+    def _joined_in_part(self, node: Any, parts: tuple[int, ...]) -> tuple[int, ...]:
+        """Parts that lie side by side already are read from there, and more than can be joined at once in two steps.
+
+        In a dense block every layer reads all that came before: joined anew each time, all parts would stay alive.
+        """
+        known = next((count for count in range(len(parts) - 1, 1, -1) if parts[:count] in self.joined), 0)
+        if known:
+            parts = (self.joined[parts[:known]], *parts[known:])
+        while len(parts) > MOST_JOINED:
+            name = f"{self._path(node)}.part"
+            first, rest = parts[:MOST_JOINED], parts[MOST_JOINED:]
+            tensor = self._tensor(name, *self._spatial(first[0]), np.concatenate([self.tensor_atoms[p] for p in first]))
+            self.ops.append(Op(Kind.CONCAT, name, first, tensor))
+            parts = (tensor, *rest)
+        return parts
 
     def pool(self, node: Any, kind: Kind) -> None:
         """A pool; padding that is not SAME becomes a PAD operator, of zeros where they change no maximum."""
@@ -313,13 +334,13 @@ class Lowering:
         self._emit(node, op, self.tensor_atoms[tensor])
 
     def enlarge(self, node: Any) -> None:
-        """Every value several times."""
+        """Nearest-neighbour upsampling."""
         tensor = self._settled(node, self._operand(node))
         op = Op(Kind.RESIZE, self._path(node), (tensor,), -1, kernel=node.args[1])
         self._emit(node, op, self.tensor_atoms[tensor])
 
     def pad(self, node: Any) -> None:
-        """Zeros that the next operator may absorb; another value is an operator, and keeps all channels."""
+        """Zero padding, which the next operator may absorb; another constant is a PADV2, and keeps all channels."""
         value, constant = self._operand(node), float((*node.args, 0.0)[2])
         if constant != value.constant:
             value = _Value(self._settled(node, value), NO_PADDING, constant)
@@ -336,7 +357,7 @@ class Lowering:
         self.values[node] = _Value(self._settled(node, self._operand(node)))
 
     def alias(self, node: Any, layer: nn.Module | None = None) -> None:
-        """What does nothing at inference."""
+        """Layers without effect at inference."""
         self.values[node] = self._operand(node)
 
 

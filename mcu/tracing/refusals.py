@@ -1,4 +1,4 @@
-"""What is refused by name, in the words of those who write networks, and what to write instead."""
+"""Operators that are refused: the reason, in users' terms, and what to write instead."""
 
 from __future__ import annotations
 

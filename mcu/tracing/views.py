@@ -1,4 +1,4 @@
-"""Rules of what moves no value: views, permutations, concatenation along the channels."""
+"""Rules for operators that move no value: views, permutations, concatenation along the channels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mcu.tracing.layout import flattened, permuted, plain, reshaped
 
 
 def viewed(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Any other shape of the same elements."""
+    """``view`` and ``reshape``."""
     image = _image(b, a)
     layout = reshaped(image.layout, node.meta["val"].shape)
     if layout is None:
-        b.refuse("a reshape that takes an axis apart in uneven parts", "leave it out")
+        b.refuse("a reshape that splits an axis unevenly", "leave it out")
     assert layout is not None
     if layout[0] != plain(image.sizes, 1)[0]:
         b.refuse("a reshape that mixes the examples of a batch", "keep the batch as the first dimension")
@@ -33,7 +33,7 @@ def _image(b: Builder, a: dict[str, Any]) -> Image:
 
 
 def turned(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Dimensions in another order."""
+    """``permute`` and ``transpose``."""
     image = _image(b, a)
     rank = len(image.layout)
     if "dims" in a:
@@ -46,7 +46,7 @@ def turned(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def moved(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """``movedim``: by what became of the shape."""
+    """``movedim``."""
     image = _image(b, a)
     rank = len(image.layout)
     sources, targets = ([int(d) % rank for d in a[name]] for name in ("source", "destination"))
@@ -57,16 +57,16 @@ def moved(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def selected(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """One position of a dimension: a view where there is only one."""
+    """``select``: a view if the dimension has size 1."""
     image = _image(b, a)
     dim = int(a["dim"]) % len(image.layout)
     if image.layout[dim]:
-        b.refuse("one position of a dimension picked out", "pool over the dimension, or use a convolution")
+        b.refuse("selecting one position of a dimension", "pool over the dimension, or use a convolution")
     return replace(image, layout=(*image.layout[:dim], *image.layout[dim + 1 :]))
 
 
 def sliced(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """A slice that leaves everything in."""
+    """A slice that keeps all positions."""
     image = _image(b, a)
     if tuple(node.meta["val"].shape) != tuple(node.args[0].meta["val"].shape):  # type: ignore[union-attr]
         b.refuse("a slice of a tensor has no int8 kernel in mcusweep", "use a convolution or a pool with a stride")
@@ -74,11 +74,11 @@ def sliced(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def expanded(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Repeated along dimensions of size 1: left to the product or sum that reads it."""
+    """``expand`` along dimensions of size 1: left to the multiplication or addition that reads it."""
     image = _image(b, a)
     shape, seen = tuple(node.meta["val"].shape), tuple(node.args[0].meta["val"].shape)  # type: ignore[union-attr]
     if shape != seen and any(user.target not in _BROADCASTING for user in node.users):
-        b.refuse(f"a tensor repeated to {shape[1:]}", "leave the repeating to the product that reads it")
+        b.refuse(f"a tensor repeated to {shape[1:]}", "leave it out: the multiplication or addition broadcasts")
     return image
 
 
@@ -86,7 +86,7 @@ _BROADCASTING = (torch.ops.aten.mul.Tensor, torch.ops.aten.mul_.Tensor)
 
 
 def concatenated(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Side by side along the channels."""
+    """Concatenation along the channels."""
     parts = a["tensors"]
     if not all(isinstance(part, Image) for part in parts):
         b.refuse("cat with a constant", "allowed are tensors that depend on the input")

@@ -46,7 +46,7 @@ def test_a_network_of_every_operator_is_pruned_into_its_budget(problem, settings
         return Everything()
 
     whole = replace(problem, network=network)
-    dense = whole.structure.model(network())
+    dense = whole.constraints.model(network())
     assert {op.kind for op in dense.graph.ops} == WRITTEN
     used = dense.exact(dense.dense_widths)
     budget = Budget(flash=used.flash - 900, macs=used.macs // 2)
