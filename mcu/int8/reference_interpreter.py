@@ -329,7 +329,8 @@ def _concat(model: Int8Model, op: QOp) -> Step:
 
 
 def _pad(model: Int8Model, op: QOp) -> Step:
-    return lambda x: _window_padding(x, op, 0.0)
+    value = op.value - model.tensors[op.output].zero_point if op.kind is Kind.PADV2 else 0
+    return lambda x: _window_padding(x, op, float(value))
 
 
 def _reshape(model: Int8Model, op: QOp) -> Step:
@@ -368,6 +369,7 @@ _RULES: dict[Kind, Callable[[Int8Model, QOp], Step]] = {
     Kind.AVG_POOL: _average_pool,
     Kind.MEAN: _mean,
     Kind.PAD: _pad,
+    Kind.PADV2: _pad,
     Kind.RESHAPE: _reshape,
     Kind.RELU: _relu,
     Kind.SOFTMAX: _softmax,
