@@ -183,6 +183,7 @@ def _facts(table: pd.DataFrame) -> dict[str, Any]:
         "methods": len(methods(table)),
         "budgets": len(budgets(table)),
         "feasible": int(table["feasible"].sum()),
+        "predicted": int((table["feasible"] & ~table["measured"].fillna(False).astype(bool)).sum()),
         "states": {str(name): int(count) for name, count in states.items()},
         "tasks": list(dict.fromkeys(name for name in table["task"] if name)),
         "networks": list(dict.fromkeys(name for name in table["network"] if name)),
