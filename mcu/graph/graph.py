@@ -54,6 +54,8 @@ class Op:
         node: name of the fx node that yields its final value.
         alpha: slope of LEAKY_RELU below zero.
         groups: of a CONV whose outputs each read one of as many equal parts of the input channels.
+        begin: first row and column that a SLICE reads; it goes on by ``stride``.
+        order: of a GATHER, the input channel that each output channel is.
     """
 
     kind: Kind
@@ -71,6 +73,8 @@ class Op:
     node: str = ""
     alpha: float = 0.0
     groups: int = 1
+    begin: tuple[int, int] = (0, 0)
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

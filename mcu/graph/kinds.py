@@ -26,6 +26,8 @@ class Kind(StrEnum):
     LEAKY_RELU = "leaky_relu"
     MUL = "mul"
     RESIZE = "resize"  # RESIZE_NEAREST_NEIGHBOR by whole factors
+    SLICE = "slice"  # STRIDED_SLICE of rows and columns
+    GATHER = "gather"  # some of the channels, in an order of their own
 
 
 class Activation(StrEnum):

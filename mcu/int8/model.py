@@ -44,6 +44,8 @@ class QOp:
             anything else is a PAD operator before it); for PAD the rows and columns it adds.
         name: path of the layer it came from.
         alpha: slope of LEAKY_RELU below zero.
+        begin: first row and column that a SLICE reads; it goes on by ``stride``.
+        order: of a GATHER, the input channel that each output channel is.
     """
 
     kind: Kind
@@ -59,6 +61,8 @@ class QOp:
     activation: Activation = Activation.NONE
     name: str = ""
     alpha: float = 0.0
+    begin: tuple[int, int] = (0, 0)
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

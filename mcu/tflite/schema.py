@@ -42,6 +42,8 @@ KIND_CODE = {
     Kind.RESIZE: 97,
     Kind.LEAKY_RELU: 98,
     Kind.HARD_SWISH: 117,
+    Kind.SLICE: 45,
+    Kind.GATHER: 36,
 }
 """Builtin operator code of each kind."""
 
@@ -64,6 +66,8 @@ KIND_VERSION = {
     Kind.RESIZE: 2,
     Kind.LEAKY_RELU: 2,
     Kind.HARD_SWISH: 1,
+    Kind.SLICE: 2,
+    Kind.GATHER: 2,
 }
 """Operator version that first accepts int8 tensors (per-channel weights for convolutions)."""
 
@@ -81,6 +85,8 @@ KIND_OPTIONS = {
     Kind.MEAN: 27,
     Kind.MUL: 21,
     Kind.LEAKY_RELU: 75,
+    Kind.SLICE: 32,
+    Kind.GATHER: 23,
 }
 """Member of the BuiltinOptions union of each kind."""
 
