@@ -85,12 +85,14 @@ class Group:
         size: removable units.
         producers: names of the convolution-like operators that write these channels.
         channels: channels that the first producer writes for one unit.
+        part: how many groups before it have the same producers, whose channels parts of a network share out.
     """
 
     name: str
     size: int
     producers: tuple[str, ...]
     channels: int = 1
+    part: int = 0
 
 
 @dataclass(frozen=True)

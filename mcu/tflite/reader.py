@@ -400,7 +400,7 @@ class _Reader:
         numbers = order.tolist() if order.ndim == 1 and len(source) == 4 and axis in ((3, 0), (-1, 0)) else []
         if not numbers or not 0 <= min(numbers) <= max(numbers) < source[-1]:
             self._refuse(
-                f"'{self._name(output)}' gathers {order.tolist()} along axis {axis[0]} of {source}; allowed are channels"
+                f"'{self._name(output)}' gathers {order.tolist()} of axis {axis[0]} of {source}; allowed are channels"
             )
         return {"order": tuple(numbers)}
 
