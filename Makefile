@@ -1,6 +1,7 @@
 # make install | sweep | compare | test | lint | docs | clean; everything stays in this folder, Python packages in .venv
 
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -37,7 +38,7 @@ compare: install
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/comparison/comparison.py
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .

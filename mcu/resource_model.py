@@ -159,7 +159,7 @@ class ResourceModel:
         return Resources(flash, sram, int(self.macs(widths)))
 
     def admits(self, budget: Budget, widths: np.ndarray) -> bool:
-        """Whether integer widths ``(groups,)`` keep every bound; no memory is planned where one is broken anyway."""
+        """Whether integer widths ``(groups,)`` satisfy every bound; the arena is planned last."""
         flash, sram = self.runtime.floor(self._structure_at(widths))
         least = Resources(flash, sram, int(self.macs(widths)))
         return budget.admits(least) and budget.admits(self.exact(widths))

@@ -9,13 +9,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from mcu.budget import Resources
-from mcu.terms import RuntimeName
+from mcu.terms import RuntimeName, TrialState
 from search_spaces.budgets import TrialBudget
 from search_spaces.choices import Choice, NetworkChoice, Scalar, TaskChoice, TrainingChoice
 
 NETWORK = "network"
 """Name among a trial's artifacts of its trained float network, with which another trial may begin."""
 
+FinalState = Literal[
+    TrialState.COMPLETE, TrialState.FAILED, TrialState.INFEASIBLE, TrialState.STOPPED, TrialState.CANNOT
+]
 SpecHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -96,7 +99,7 @@ class TrialResult(_Frozen):
     ``dense`` is what the unpruned network uses.
     """
 
-    state: Literal["complete", "failed", "infeasible", "stopped", "cannot"]
+    state: FinalState
     reason: str | None = None
     accuracy: float | None = None
     float_accuracy: float | None = None

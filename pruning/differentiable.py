@@ -22,7 +22,7 @@ from mcu.resource_model import ResourceModel
 from pruning.engine import depth, gates
 from pruning.engine.controller import WidthController
 from pruning.engine.landing import land, require_reachable, settle
-from pruning.engine.network import Structure
+from pruning.engine.network import Constraints
 from pruning.engine.widening import even_widths
 from pruning.methods import Compression
 from pruning.training.job import Job
@@ -111,12 +111,12 @@ class DifferentiablePruning(Compression):
         Raises:
             UnreachableBudgetError: with the smallest the network can be.
         """
-        self.require_reachable(problem.network(), problem.structure, budget)
+        self.require_reachable(problem.network(), problem.constraints, budget)
 
-    def require_reachable(self, network: nn.Module, structure: Structure, budget: Budget) -> None:
+    def require_reachable(self, network: nn.Module, constraints: Constraints, budget: Budget) -> None:
         """As ``refuse``."""
-        least = depth.shallowest(network, structure) if self.shortening else structure.trace(network).graph
-        require_reachable(ResourceModel(least, structure.runtime), budget)
+        least = depth.shallowest(network, constraints) if self.shortening else constraints.trace(network).graph
+        require_reachable(ResourceModel(least, constraints.runtime), budget)
 
     def rebuild(self, module: fx.GraphModule, notes: Mapping[str, Any]) -> fx.GraphModule:
         """Without the branches that had gone."""
@@ -124,9 +124,9 @@ class DifferentiablePruning(Compression):
 
     def conclude(self, job: Job, outcome: Outcome) -> Outcome:
         """With the groups that went with a branch, here or in an ancestor."""
-        structure, problem = job.problem.structure, job.problem
-        first = structure.trace(problem.start()).graph
-        return by_whole(outcome, structure.trace(problem.network()).graph, (first, job.network.graph))
+        constraints, problem = job.problem.constraints, job.problem
+        first = constraints.trace(problem.start()).graph
+        return by_whole(outcome, constraints.trace(problem.network()).graph, (first, job.network.graph))
 
     def compress(self, run: Run) -> Generator[None, None, None]:
         """Warm up, prune, land."""
@@ -169,7 +169,7 @@ class DifferentiablePruning(Compression):
             return bank
         importance = dict(zip(network.graph.groups, bank.importance.split(bank.sizes), strict=True))
         network.detach_gates()
-        if removals := depth.expendable(network.module, network.structure, run.budget, run.judge):
+        if removals := depth.expendable(network.module, network.constraints, run.budget, run.judge):
             run.notes["removals"] = removals
             run.replace(depth.without(network.module, removals))
         bank = network.attach_gates()

@@ -29,7 +29,7 @@ from mcu.runtime import Runtime
 from pruning.differentiable import DifferentiablePruning
 from pruning.engine import widening
 from pruning.engine.gates import GateBank
-from pruning.engine.network import PrunableNetwork, Structure
+from pruning.engine.network import Constraints, PrunableNetwork
 from pruning.engine.rewriting import can_follow, forget_unfitting, hand_over
 from pruning.exported import ExportedModel, calibration_samples
 from pruning.methods import Compression
@@ -96,9 +96,9 @@ class Pruner(nn.Module):
         if steps < LEAST_STEPS:
             raise InputError(f"steps = {steps}: too few to prune in; pass epochs * batches, at least {LEAST_STEPS}")
         method = DifferentiablePruning()
-        structure = Structure(tuple(example_input.shape[1:]), tuple(frozen), round_to, runtime or Runtime())
-        method.require_reachable(network, structure, budget)
-        prunable = PrunableNetwork(network, structure, seed)
+        constraints = Constraints(tuple(example_input.shape[1:]), tuple(frozen), round_to, runtime or Runtime())
+        method.require_reachable(network, constraints, budget)
+        prunable = PrunableNetwork(network, constraints, seed)
         chosen = {name: value for name, value in (("warmup", warmup), ("pruning", pruning)) if value is not None}
         self._begin(_LoopRun(prunable, budget, chosen, steps, judge), method, idle)
 
@@ -304,7 +304,7 @@ class Pruner(nn.Module):
 
     def _exported(self, network: FoldedNet) -> ExportedModel:
         prunable = self._run.network
-        runtime, charge = prunable.structure.runtime, getattr(self._run, "charge", None)
+        runtime, charge = prunable.constraints.runtime, getattr(self._run, "charge", None)
         return ExportedModel.of(network, prunable.widths, self._run.budget, runtime, self._method.name, charge)
 
     def _simulate_int8(self, network: FoldedNet) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, Flag, StrEnum, auto
 
 
-class Kind(StrEnum):
+class ColumnKind(StrEnum):
     """What a column holds, as the reference page calls it."""
 
     TEXT = "text"
@@ -72,7 +72,7 @@ class Column:
     """
 
     name: str
-    kind: Kind
+    kind: ColumnKind
     part: Part
     meaning: str
     unit: Unit | None = None
@@ -82,7 +82,7 @@ class Column:
     required: bool = False
 
 
-_TEXT, _TIME, _INTEGER, _NUMBER, _TRUTH, _OBJECT, _LIST = Kind
+_TEXT, _TIME, _INTEGER, _NUMBER, _TRUTH, _OBJECT, _LIST = ColumnKind
 _LOOKED_UP, _DRIVER, _ASKED, _RESULT, _DENSE = Part
 _BYTES, _OPERATIONS, _FRACTION, _SECONDS = Unit
 _HIGH, _LOW = Better
@@ -141,7 +141,7 @@ CATALOGUE = (
            "bytes of RAM of the exported C program, static and stack, where it was built",
            unit=_BYTES, better=_LOW, shown=_CARD | _COMPARED),
     Column("instructions", _INTEGER, _RESULT,
-           "Cortex-M instructions of one inference, where the C program was run in an emulator",
+           "instructions of one inference, where the C program was run in an emulator",
            unit=_OPERATIONS, better=_LOW, shown=_CARD | _COMPARED),
     Column("violation", _NUMBER, _RESULT,
            "sum over bounds of max(0, used / bound - 1), on measured values; 0 keeps the budget",
@@ -188,7 +188,7 @@ PLAIN_KINDS = (_TEXT, _TIME, _INTEGER, _NUMBER, _TRUTH)
 
 
 def names(
-    kinds: Container[Kind] = PLAIN_KINDS, parts: Container[Part] = tuple(Part), shown: Shown | None = None
+    kinds: Container[ColumnKind] = PLAIN_KINDS, parts: Container[Part] = tuple(Part), shown: Shown | None = None
 ) -> tuple[str, ...]:
     """Names of the columns of these kinds and parts, in order; with ``shown`` only of those shown there."""
     return tuple(

@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 
 from mcu.budget import RESOURCES, Budget
-from mcu.terms import FINAL_STATES
-from reports.columns import Kind, names
+from mcu.terms import FINAL_STATES, TrialState
+from reports.columns import ColumnKind, names
 
 _DEFAULTS = {"seed": 0, "attempts": 1}
 _OWN = ("number", *_DEFAULTS)
-NUMBERS = tuple(name for name in names(kinds=(Kind.INTEGER, Kind.NUMBER)) if name not in _OWN)
-TEXTS = names(kinds=(Kind.TEXT,))
-TIMES = names(kinds=(Kind.TIME,))
-NESTED = names(kinds=(Kind.OBJECT, Kind.LIST))
+NUMBERS = tuple(name for name in names(kinds=(ColumnKind.INTEGER, ColumnKind.NUMBER)) if name not in _OWN)
+TEXTS = names(kinds=(ColumnKind.TEXT,))
+TIMES = names(kinds=(ColumnKind.TIME,))
+NESTED = names(kinds=(ColumnKind.OBJECT, ColumnKind.LIST))
 _BOUNDS = [f"budget_{name}" for name in RESOURCES]
 RESOURCE_TITLES = {"flash": "Flash", "sram": "SRAM", "macs": "MACs"}
 
@@ -48,7 +48,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     table["known"] = known
     feasible = table["feasible"] if "feasible" in table else table["violation"] == 0
     table["feasible"] = feasible.map(lambda value: False if _missing(value) else bool(value)).astype(bool)
-    table["feasible"] &= known & (table["state"] == "complete")
+    table["feasible"] &= known & (table["state"] == TrialState.COMPLETE)
     table["finished"] = table["state"].isin(FINAL_STATES)
     table["budget"] = _budget_labels(table)
     return table

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mcu.budget import RESOURCES
+from mcu.terms import MEASURED
 from reports.fronts import Mask, best_row, fits, front_rows
 from reports.trials import budgets
 
@@ -42,7 +43,7 @@ def used_of(table: pd.DataFrame, runtime: str = "tflm") -> dict[str, np.ndarray]
 
 def fitting_rows(table: pd.DataFrame, bounds: Mapping[str, float], runtime: str = "tflm") -> Mask:
     """Which finished trials keep the bounds on measured values, whatever budget they were run for."""
-    finished = table["state"].isin(["complete", "infeasible"]).to_numpy() & table["known"].to_numpy(dtype=bool)
+    finished = table["state"].isin(MEASURED).to_numpy() & table["known"].to_numpy(dtype=bool)
     return finished & fits(used_of(table, runtime), bounds)
 
 

@@ -14,6 +14,8 @@ from orchestrator.planning.plan import Plan
 from orchestrator.worker.trial import run_trial
 from search_spaces.sweep import load_sweep
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 

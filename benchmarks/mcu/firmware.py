@@ -24,8 +24,9 @@ from mcu.devices import Device, find_device
 from mcu.firmware import CORES, Core, FirmwareMeasurement, measure_firmware, predict_firmware, toolchain, write_project
 from mcu.firmware.build import build
 from mcu.firmware.calls import calls_of
-from mcu.firmware.code_sizes import measure_code
-from mcu.firmware.prediction import CALL_BYTES, DESCRIPTIONS
+from mcu.firmware.code_sizes import CALL_BYTES, measure_code
+from mcu.firmware.prediction import DESCRIPTIONS
+from mcu.firmware.toolchain import ARCHITECTURES
 from mcu.int8.model import Int8Model
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.tflite import tflm
@@ -33,7 +34,7 @@ from mcu.tflite.reader import read_tflite
 from mcu.tflite.writer import write_tflite
 from random_nets import RandomNet, every_operator_net, plain_net, residual_net, separable_net
 
-MEASURED_CORES = ("cortex-m0+", "cortex-m3", "cortex-m4f", "cortex-m7f", "cortex-m33", "cortex-m55")
+MEASURED_CORES = ("cortex-m0+", "cortex-m3", "cortex-m4f", "cortex-m7f", "cortex-m33", "cortex-m55", "riscv32imc")
 SAMPLES = 3
 
 
@@ -166,12 +167,13 @@ def report(tested: list[Subject], command: str) -> str:
     lines = [
         "# Firmware: the C program on every emulated core",
         "",
-        f"Made by `{command}`. Compiled by arm-none-eabi-gcc -O2, run in QEMU, which counts",
+        f"Made by `{command}`. Compiled by GCC at -O2, run in QEMU, which counts",
         "instructions and models neither cycles nor caches. Every output value of "
         f"{SAMPLES} random inputs is compared with {reference}.",
-        "Flash holds vector table, start-up, kernels, weights and tables; RAM the arena and the deepest stack.",
+        "Flash holds vector table (Arm), start-up, kernels, weights and tables; RAM the arena and the deepest stack.",
         "M0+ code too large for the micro:bit runs on a Cortex-M3 board with unaligned accesses trapped: the same",
-        "instructions execute. The last column is the error of the prediction made from shapes alone.",
+        "instructions execute; riscv32imac executes those of riscv32imc. The last column is the error of the",
+        "prediction made from shapes alone.",
         "",
         *main_table(found, tested),
     ]
@@ -191,17 +193,21 @@ def report(tested: list[Subject], command: str) -> str:
 
 
 def code_sizes() -> None:
-    """Print the lines of ``CODE`` in mcu/firmware/code_sizes.py."""
-    model, tools = every_operator_net(), toolchain()
+    """Print the lines of ``COMPILERS`` and ``CODE`` in mcu/firmware/code_sizes.py."""
+    model = every_operator_net()
     calls = calls_of(model)
-    tables = sum(CALL_BYTES + DESCRIPTIONS[call.function] for call in calls)
+    tables = sum(DESCRIPTIONS[call.function] for call in calls)
     for call in calls:
-        widths = [4 if table.ctype == "int32_t" else 1 for table in call.tables]
+        widths = [{"int32_t": 4, "int16_t": 2}.get(table.ctype, 1) for table in call.tables]
         tables += sum(-(-t.values.size * w // 4) * 4 for t, w in zip(call.tables, widths, strict=True))
     with tempfile.TemporaryDirectory() as folder:
         write_project(model, Path(folder))
+        for item in ARCHITECTURES:
+            print(f'    "{item.name}": "{toolchain(item).version()}",')
         for core in CORES.values():
-            code = measure_code(build(Path(folder), roomy_device(core), tools), tables, tools)
+            tools = toolchain(core.architecture)
+            called = tables + len(calls) * CALL_BYTES[core.architecture.name]
+            code = measure_code(build(Path(folder), roomy_device(core), tools), called, tools)
             figures = ", ".join(f"{kernel.flash}, {kernel.stack}" for kernel in code.kernels.values())
             print(f'    "{core.name}": _core(\n        {code.base}, {code.stack},\n        {figures}),')
 
@@ -212,9 +218,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/results/mcu/firmware.md"))
     parser.add_argument("--code-sizes", action="store_true")
     arguments = parser.parse_args()
-    advice = toolchain().advice()
-    if advice:
-        raise SystemExit(advice)
+    missing = [advice for item in ARCHITECTURES if (advice := toolchain(item).advice())]
+    if missing:
+        raise SystemExit("\n".join(missing))
     if arguments.code_sizes:
         code_sizes()
         return

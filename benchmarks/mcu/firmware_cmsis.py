@@ -71,13 +71,23 @@ def run_cmsis(folder: Path, model: Int8Model, data: bytes) -> CmsisRun | str:
 
 def _build(folder: Path) -> Path:
     core, elf = CORES["cortex-m4"], folder / "cmsis.elf"
-    sources = ["shim.c", "selftest.c", "platform_arm.c", "startup.c", *map(str, (folder / "bakenn").rglob("*.c"))]
+    sources = ["shim.c", "selftest.c", *core.architecture.self_test, *map(str, (folder / "bakenn").rglob("*.c"))]
     includes = sorted({f"-I{path.parent}" for path in (folder / "bakenn").rglob("*.h")})
     board = core.board
     memory = {"FLASH_ORIGIN": board.flash_origin, "FLASH_SIZE": board.flash, "RAM_ORIGIN": board.ram_origin}
     memory |= {"RAM_SIZE": 1 << 20, "STACK_SIZE": 4096}
     symbols = [f"-Wl,--defsym={name}={value:#x}" for name, value in memory.items()]
-    command = [str(toolchain().compiler()), *core.flags, *FLAGS, *LINK_FLAGS, *symbols, "-I.", *includes, *sources]
+    command = [
+        str(toolchain().compiler()),
+        *core.flags,
+        *FLAGS,
+        *core.architecture.link_flags,
+        *LINK_FLAGS,
+        *symbols,
+        "-I.",
+        *includes,
+        *sources,
+    ]
     subprocess.run([*command, "-o", str(elf)], cwd=folder, check=True)
     return elf
 

@@ -267,7 +267,7 @@ def every_operator_net(seed: int = 0, *, head: bool = True) -> Int8Model:
     largest = net.pool(padded, Kind.MAX_POOL, (3, 2), same=True)
     joined = net.concat(largest, net.pool(largest, Kind.AVG_POOL, (3, 3), (1, 1), same=True))
     narrow = net.conv(net.relu(joined), 6, (3, 2), (2, 1), same=False, activation=Activation.RELU6)
-    for kind in (Kind.HARD_SWISH, Kind.LEAKY_RELU, Kind.TANH):
+    for kind in (Kind.HARD_SWISH, Kind.LEAKY_RELU, Kind.ELU, Kind.TANH):
         narrow = net.table(narrow, kind)
     excited = net.mul(narrow, net.table(net.conv(net.global_pool(narrow), 6, (1, 1), activation=NONE), Kind.LOGISTIC))
     parts = net.conv(net.mul(excited, narrow), 6, (3, 2), groups=3, dilation=(2, 1))

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from mcu.budget import RESOURCES, Budget
 from pruning.engine.landing import smallest
-from pruning.engine.network import Structure
+from pruning.engine.network import Constraints
 from pruning.pruner import Pruner
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
@@ -83,8 +83,8 @@ def draw(index: int) -> dict[str, Any]:
 
 def budget_of(job: dict[str, Any], network: torch.nn.Module) -> Budget:
     """Bounds at the drawn place between the least and the dense network, in log resources."""
-    structure = Structure(SHAPE)
-    model = structure.model(network)
+    constraints = Constraints(SHAPE)
+    model = constraints.model(network)
     dense, least = model.exact(model.dense_widths), smallest(model)
     bounds = {}
     for name in job["resources"]:
@@ -133,7 +133,7 @@ def cost(name: str) -> tuple[float, float, float]:
     """CPU seconds of a training step and of ``pruner.step()`` while widths move; a step at a quarter, relative."""
     torch.manual_seed(0)
     network = build_network(NetworkChoice(name=name), COSTED_SHAPE, 10, 0)
-    dense = Structure(COSTED_SHAPE).model(network)
+    dense = Constraints(COSTED_SHAPE).model(network)
     quarter = Budget(**{n: max(1, v // 4) for n, v in zip(RESOURCES, dense.exact(dense.dense_widths), strict=True)})
     pruner = Pruner(network, torch.zeros(1, *COSTED_SHAPE), quarter, 4 * COSTED_STEPS, warmup=0.25, pruning=0.5)
     optimizer = torch.optim.AdamW(pruner.parameters())

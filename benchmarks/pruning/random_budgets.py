@@ -85,7 +85,7 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     if target.exists():
         return dict(json.loads(target.read_text()))
     problem = problem_for(job)
-    model = ResourceModel(problem.structure.trace(problem.network()).graph, problem.runtime)
+    model = ResourceModel(problem.constraints.trace(problem.network()).graph, problem.runtime)
     dense = model.exact(model.dense_widths)
     bounds = {name: max(1, int(getattr(dense, name) / factor)) for name, factor in job["factors"].items()}
     row, started = job | {"bounds": bounds}, time.process_time()
@@ -104,7 +104,7 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
             ),
         }
     except UnreachableBudgetError as error:
-        shallow = ResourceModel(shallowest(problem.network(), problem.structure), problem.runtime)
+        shallow = ResourceModel(shallowest(problem.network(), problem.constraints), problem.runtime)
         truly = all(is_unreachable(each, Budget(**bounds)) for each in (model, shallow))
         row |= {"state": "refused", "reason": str(error), "truly": truly}
     row["seconds"] = time.process_time() - started

@@ -11,13 +11,12 @@ from pathlib import Path
 from mcu.devices import Device
 from mcu.errors import InputError
 from mcu.firmware.cores import Board, Core, core_of
-from mcu.firmware.flags import COMPILE_FLAGS, LINK_FLAGS, RAM_ORIGIN, flash_origin
+from mcu.firmware.flags import COMPILE_FLAGS, LINK_FLAGS, flash_origin, ram_origin
 from mcu.firmware.project import KERNEL_SOURCES
 from mcu.firmware.stack import stack_bytes
 from mcu.firmware.toolchain import Toolchain, toolchain
 
-APPLICATION = ("main.c", "startup.c")
-SELF_TEST = ("selftest.c", "platform_arm.c", "startup.c")
+STACK_ALIGNMENT = 8
 SELF_TEST_RAM = 16 * 1024
 """RAM of a self-test image beyond the arena: its stack, and little else."""
 
@@ -38,7 +37,7 @@ class FirmwareBuild:
     """A linked application; bytes.
 
     Attributes:
-        flash: vector table, code and constants.
+        flash: vector table where there is one, code and constants.
         ram_static: arena and other variables.
         stack: deepest path of the call graph, reserved behind them.
     """
@@ -69,20 +68,23 @@ def build(folder: Path, device: Device, tools: Toolchain | None = None) -> Firmw
         folder: what ``write_project`` wrote; build outputs go to its ``build/`` folder.
 
     Raises:
-        InputError: if the device is no Cortex-M, a tool is missing (``ToolsMissing``), or the program does not
-            fit (``FirmwareDoesNotFit``).
+        InputError: if firmware cannot be built for the device, a tool is missing (``ToolsMissing``), or the
+            program does not fit (``FirmwareDoesNotFit``).
     """
-    memory = _Memory(flash_origin(device), device.flash, RAM_ORIGIN, device.sram_bank or device.sram)
+    memory = _Memory(flash_origin(device), device.flash, ram_origin(device), device.sram_bank or device.sram)
     where = f"firmware on {device.name}"
-    return build_for_core(folder, core_of(device), memory, where, tools or toolchain())
+    core = core_of(device)
+    return build_for_core(folder, core, memory, where, tools or toolchain(core.architecture))
 
 
 def build_for_core(folder: Path, core: Core, memory: _Memory, where: str, tools: Toolchain) -> FirmwareBuild:
     """``build`` with the core and the memory given; ``where`` begins the message if it does not fit."""
     out = folder / "build" / _directory(core)
     sound = ("frontend.c",) if (folder / "frontend.c").is_file() else ()
-    objects = _compile(folder, out, core, ("model.c", *KERNEL_SOURCES, *sound, *APPLICATION), (), tools)
-    stack = -(-stack_bytes(path.with_suffix(".ci") for path in objects) // 8) * 8
+    objects = _compile(
+        folder, out, core, ("model.c", *KERNEL_SOURCES, *sound, "main.c", core.architecture.startup), (), tools
+    )
+    stack = -(-stack_bytes(path.with_suffix(".ci") for path in objects) // STACK_ALIGNMENT) * STACK_ALIGNMENT
     elf = out / "firmware.elf"
     _link(folder, elf, core, objects, memory, stack, where, tools)
     sections = section_sizes(elf, tools)
@@ -105,7 +107,9 @@ def build_self_test(folder: Path, core: Core, board: Board, arena: int, profile:
     out = folder / "build" / f"{_directory(core)}-{board.machine}{'-layers' if profile else ''}"
     defines = ("-DPRINT_OUTPUTS", *(("-DMODEL_PROFILE",) if profile else ()))
     defines += ("-DTRAP_UNALIGNED",) if board is core.stand_in else ()
-    objects = _compile(folder, out, core, ("model.c", *KERNEL_SOURCES, *SELF_TEST), defines, tools)
+    objects = _compile(
+        folder, out, core, ("model.c", *KERNEL_SOURCES, "selftest.c", *core.architecture.self_test), defines, tools
+    )
     memory = _Memory(board.flash_origin, board.flash, board.ram_origin, min(board.ram, arena + SELF_TEST_RAM))
     elf = out / "selftest.elf"
     _link(folder, elf, core, objects, memory, 1024, f"self test on {board.machine}", tools)
@@ -154,7 +158,16 @@ def _link(
     }
     defines = [f"-Wl,--defsym={name}={value:#x}" for name, value in symbols.items()]
     paths = [str(path.resolve()) for path in objects]
-    command = [str(tools.compiler()), *core.flags, *LINK_FLAGS, *defines, *paths, "-o", str(elf.resolve())]
+    command = [
+        str(tools.compiler()),
+        *core.flags,
+        *core.architecture.link_flags,
+        *LINK_FLAGS,
+        *defines,
+        *paths,
+        "-o",
+        str(elf.resolve()),
+    ]
     result = _run(command, folder)
     if result.returncode == 0:
         return

@@ -1,4 +1,4 @@
-"""The Cortex-M cores: how the compiler is called for each and which emulated board runs its code."""
+"""The cores: how the compiler is called for each and which emulated board runs its code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from mcu.devices import Device, Simd
 from mcu.errors import InputError
+from mcu.firmware.toolchain import ARCHITECTURES, ARM, RISCV, Architecture
 
 KB = 1024
 MB = 1024 * 1024
@@ -15,7 +16,8 @@ MB = 1024 * 1024
 class Board:
     """A machine QEMU emulates; memory regions in bytes.
 
-    ``flash_origin`` is where it takes the vector table from.
+    ``flash_origin`` is where it takes the vector table or the first instruction from; ``options`` are what else QEMU
+    is told, such as the instructions its processor has.
     """
 
     machine: str
@@ -23,6 +25,7 @@ class Board:
     flash: int
     ram_origin: int
     ram: int
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,14 @@ class Core:
 
     Attributes:
         name: as the device catalogue writes it.
-        flags: what selects it, and the floating-point convention of its usual applications, for GCC.
+        flags: what selects it, and the floating-point convention of its usual applications, for GCC; when compiling
+            and when linking.
         board: emulated board with this core.
-        stand_in: larger board for programs the first has no room for; the same instructions execute.
+        stand_in: larger board for programs that do not fit the first; it executes the same instructions.
         cycles_per_instruction: ASSUMED, for the latency estimate. Only the Cortex-M4's rests on hardware: a
             model fitted to an nRF52840 implies 0.99 to 1.34 cycles per instruction of int8 kernels. The others
-            follow from the pipelines (two-cycle loads on the M0+, dual issue on the M7) and are not measured.
+            follow from the pipelines (two-cycle loads on the M0+, dual issue on the M7, a stall behind a load on
+            the RISC-V cores) and are not measured.
         instructions_per_mac: MEASURED in the emulator: the most that any of the three reference networks of
             docs/results/mcu/firmware.md took, a depthwise-separable one.
     """
@@ -47,6 +52,7 @@ class Core:
     cycles_per_instruction: float
     instructions_per_mac: float
     stand_in: Board | None = None
+    architecture: Architecture = ARM
 
 
 _AN385 = Board("mps2-an385", 0x00000000, 4 * MB, 0x20000000, 4 * MB)
@@ -54,10 +60,14 @@ _AN386 = replace(_AN385, machine="mps2-an386")
 _AN500 = replace(_AN385, machine="mps2-an500")
 _AN505 = Board("mps2-an505", 0x10000000, 4 * MB, 0x38000000, 4 * MB)
 _AN547 = Board("mps3-an547", 0x10000000, 512 * KB, 0x31000000, 2 * MB)
+_PLAIN = ("-bios", "none", "-cpu", "rv32,f=off,d=off")
+_VIRT_IMAC = Board("virt", 0x80000000, 16 * MB, 0x81000000, 16 * MB, _PLAIN)
+_VIRT_IMC = replace(_VIRT_IMAC, options=(*_PLAIN[:-1], "rv32,a=off,f=off,d=off"))
 _MICROBIT = Board("microbit", 0x00000000, 256 * KB, 0x20000000, 16 * KB)
 
-_SOFT = ("-mfloat-abi=soft",)
-_HARD = ("-mfloat-abi=hard",)
+_SOFT = ("-mthumb", "-mfloat-abi=soft")
+_HARD = ("-mthumb", "-mfloat-abi=hard")
+_RISCV = ("-mabi=ilp32", "-msmall-data-limit=0", "--specs=picolibc.specs")
 _CORES = (
     Core("cortex-m0", ("-mcpu=cortex-m0", *_SOFT), _MICROBIT, 1.5, 11.3, _AN385),
     Core("cortex-m0+", ("-mcpu=cortex-m0plus", *_SOFT), _MICROBIT, 1.4, 11.3, _AN385),
@@ -68,6 +78,8 @@ _CORES = (
     Core("cortex-m7f", ("-mcpu=cortex-m7", *_HARD, "-mfpu=fpv5-sp-d16"), _AN500, 0.8, 3.5),
     Core("cortex-m33", ("-mcpu=cortex-m33", *_SOFT), _AN505, 1.2, 3.5),
     Core("cortex-m55", ("-mcpu=cortex-m55", *_HARD), _AN547, 1.5, 2.2),
+    Core("riscv32imc", ("-march=rv32imc", *_RISCV), _VIRT_IMC, 1.3, 6.4, architecture=RISCV),
+    Core("riscv32imac", ("-march=rv32imac", *_RISCV), _VIRT_IMAC, 1.3, 6.4, architecture=RISCV),
 )
 CORES = {core.name: core for core in _CORES}
 
@@ -76,7 +88,7 @@ def core_of(device: Device) -> Core:
     """The core of a device, without the DSP extension where the device lacks it.
 
     Raises:
-        InputError: if it is not a Cortex-M.
+        InputError: if firmware cannot be built for it.
     """
     core = find_core(device.core, f"device {device.name}")
     if core.name == "cortex-m33" and device.simd is Simd.NONE:
@@ -85,10 +97,10 @@ def core_of(device: Device) -> Core:
 
 
 def macs_within(device: Device, microseconds: int) -> int:
-    """Multiply-accumulates for which a device has time, by its clock and the figures of its core.
+    """Multiply-accumulates a device can execute in that time, by its clock and the figures of its core.
 
     Raises:
-        InputError: if it is not a Cortex-M, or the time is too short for one.
+        InputError: if firmware cannot be built for it, or the time is too short for one.
     """
     core = core_of(device)
     cycles = device.clock_hz * microseconds / 1_000_000
@@ -107,7 +119,7 @@ def find_core(name: str, where: str = "core") -> Core:
     core = CORES.get(name)
     if core is None:
         raise InputError(
-            f"{where}: {name!r}: firmware is built for Arm Cortex-M only ({', '.join(CORES)}); "
-            "every other figure is there for this device too"
+            f"{where}: {name!r}: firmware is built for {' and '.join(item.title for item in ARCHITECTURES)} only "
+            f"({', '.join(CORES)}); every other figure is there for this device too"
         )
     return core

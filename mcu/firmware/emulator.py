@@ -1,8 +1,9 @@
 """Runs a project's self test in QEMU: outputs, executed instructions, stack.
 
-QEMU models neither cycles nor caches nor wait states. With ``-icount shift=0`` its clock advances by the same time
-for every executed instruction, so that a board's SysTick counts instructions, and counts the same in every run; how
-many a tick is, the self test finds out by running loops of known length.
+QEMU models neither cycles nor caches nor wait states. With ``-icount shift=0`` its clock advances by the same time for
+every executed instruction, so that a board's clock (SysTick, or the RISC-V counter of instructions) counts
+instructions, and counts the same in every run; the self test determines the number of instructions per tick by running
+loops of known length.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ class EmulatorRun:
 
     Attributes:
         outputs: int8 ``(N, output bytes)``.
-        instructions: per inference, the largest over the samples, to within one SysTick.
+        instructions: per inference, the largest over the samples, to within one tick.
         layers: per call of the call list, last sample; empty unless asked for.
-        tick: instructions a SysTick: the resolution of the figures.
+        tick: instructions a tick: the resolution of the figures.
         stack: bytes of stack the inference touched, from its top (with the self test's own frames).
         bit_exact: whether all outputs are the expected ones.
         board: machine it ran on.
@@ -57,7 +58,7 @@ def run_in_qemu(folder: Path, core: Core, *, profile: bool = False, tools: Toolc
         InputError: if a tool is missing (``ToolsMissing``) or no emulated board has room (``FirmwareDoesNotFit``).
         RuntimeError: if the program faults or does not end.
     """
-    tools = tools or toolchain()
+    tools = tools or toolchain(core.architecture)
     tools.emulator()  # says what is missing before anything is built
     found = _ARENA.search((folder / "model.h").read_text(encoding="ascii"))
     arena = int(found[1]) if found else 0
@@ -67,13 +68,19 @@ def run_in_qemu(folder: Path, core: Core, *, profile: bool = False, tools: Toolc
 
 def emulate(elf: Path, board: Board, tools: Toolchain) -> EmulatorRun:
     """Run a self test that is built. Errors as ``run_in_qemu``."""
-    command = [str(tools.emulator()), "-M", board.machine, "-nographic", "-monitor", "none", "-serial", "none"]
-    command += ["-semihosting-config", "enable=on,target=native", "-icount", "shift=0", "-kernel", str(elf)]
+    command = qemu_command(elf, board, tools)
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"self test on {board.machine} did not end within {TIMEOUT:.0f} s") from None
     return _read(result.stdout + result.stderr, board)
+
+
+def qemu_command(elf: Path, board: Board, tools: Toolchain) -> list[str]:
+    """What starts a program on a board. Raises InputError if the emulator is missing (``ToolsMissing``)."""
+    command = [str(tools.emulator()), "-M", board.machine, *board.options, "-nographic", "-monitor", "none"]
+    command += ["-serial", "none", "-semihosting-config", "enable=on,target=native", "-icount", "shift=0"]
+    return [*command, "-kernel", str(elf)]
 
 
 def _board_for(folder: Path, core: Core, arena: int) -> Board:

@@ -17,21 +17,26 @@ WARNINGS = (
     "-Wcast-qual",
 )
 HOST_FLAGS = ("-std=c11", "-O2", *WARNINGS)
-COMPILE_FLAGS = (*HOST_FLAGS, "-mthumb", "-ffunction-sections", "-fdata-sections", "-fcallgraph-info=su")
-LINK_FLAGS = ("-mthumb", "-nostartfiles", "--specs=nano.specs", "-Wl,--gc-sections", "-T", "link.ld")
-RAM_ORIGIN = 0x20000000
-
+COMPILE_FLAGS = (*HOST_FLAGS, "-ffunction-sections", "-fdata-sections", "-fcallgraph-info=su")
+LINK_FLAGS = ("-nostartfiles", "-Wl,--gc-sections", "-T", "link.ld")
 _FLASH_ORIGINS = {
     "STMicroelectronics": 0x08000000,
     "GigaDevice": 0x08000000,
     "Raspberry Pi": 0x10000000,
     "Analog Devices": 0x10000000,
+    "Espressif": 0x42000000,
 }
+_RAM_ORIGINS = {"Espressif": 0x3FC80000}
 
 
 def flash_origin(device: Device) -> int:
     """Where the vendor's parts map their flash; 0 is what most of the others do.
 
-    Sizes, and so the fit, do not depend on it. Whoever flashes a board checks it against the data sheet.
+    Sizes, and so the fit, do not depend on it. Check it against the data sheet before flashing a board.
     """
     return _FLASH_ORIGINS.get(device.vendor, 0x00000000)
+
+
+def ram_origin(device: Device) -> int:
+    """Where the vendor's parts map their RAM. As ``flash_origin``."""
+    return _RAM_ORIGINS.get(device.vendor, 0x20000000)

@@ -14,17 +14,16 @@ import numpy as np
 
 from mcu.firmware.build import section_sizes
 from mcu.firmware.cores import Core
+from mcu.firmware.emulator import qemu_command
 from mcu.firmware.flags import COMPILE_FLAGS, LINK_FLAGS
 from mcu.firmware.front_end import InputCode, write_front_end
-from mcu.firmware.project import KERNEL_SOURCES, PLATFORM, TEMPLATES, copy_sources
+from mcu.firmware.project import KERNEL_SOURCES, TEMPLATES, copy_sources
 from mcu.firmware.toolchain import Toolchain, toolchain
 from mcu.front_end import FrontEnd
 
 RAM_SIZE = 256 * 1024
 STACK_SIZE = 2048
 TIMEOUT = 600.0
-OVERFLOW = 2**24
-"""Ticks that the clock of the boards cannot count."""
 
 _FACT = re.compile(r"^([a-z_]+) (\d+)$", re.MULTILINE)
 
@@ -70,7 +69,7 @@ def classify_in_qemu(folder: Path, clips: np.ndarray, core: Core, tools: Toolcha
         InputError: if a tool is missing (``ToolsMissing``).
         RuntimeError: if the program cannot be built, faults or does not end.
     """
-    tools = tools or toolchain()
+    tools = tools or toolchain(core.architecture)
     out = folder / "build" / f"{core.name}-frontend"
     elf = _build(folder, out, ("model.c", *KERNEL_SOURCES, "frontend.c"), clips, core, (), tools)
     facts = _run_board(elf, core, tools)
@@ -87,7 +86,7 @@ def measure_front_end(front_end: FrontEnd, core: Core) -> FrontEndCost:
 
     Errors as ``classify_in_qemu``.
     """
-    tools = toolchain()
+    tools = toolchain(core.architecture)
     noise = np.random.default_rng(0).normal(scale=3000, size=(1, front_end.samples)).clip(-32768, 32767)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -122,7 +121,7 @@ def _build(
     test = TEMPLATES / "sound" / "frontend_test.c"
     (out / "frontend_test.c").write_bytes(test.read_bytes())
     (out / "clips.bin").write_bytes(clips.astype("<i2").tobytes())
-    names = (*parts, *PLATFORM)
+    names = (*parts, *core.architecture.self_test)
     sources = [str((folder / name).resolve()) for name in names]
     gcc, include = str(tools.compiler()), f"-I{folder.resolve()}"
     _run([gcc, *core.flags, *COMPILE_FLAGS, *defines, include, "-c", *sources, "frontend_test.c"], out)
@@ -136,15 +135,13 @@ def _build(
     memory = [f"-Wl,--defsym={name}={value:#x}" for name, value in symbols.items()]
     objects = [f"{Path(name).stem}.o" for name in (*names, "frontend_test.c")]
     script = str((folder / "link.ld").resolve())
-    flags = [script if flag == "link.ld" else flag for flag in LINK_FLAGS]
+    flags = [script if flag == "link.ld" else flag for flag in (*core.architecture.link_flags, *LINK_FLAGS)]
     _run([gcc, *core.flags, *flags, *memory, *objects, "-o", "frontend_test.elf"], out)
     return out / "frontend_test.elf"
 
 
 def _run_board(elf: Path, core: Core, tools: Toolchain) -> dict[str, list[int]]:
-    machine = (core.stand_in or core.board).machine
-    command = [str(tools.emulator()), "-M", machine, "-nographic", "-monitor", "none", "-serial", "none"]
-    command += ["-semihosting-config", "enable=on,target=native", "-icount", "shift=0", "-kernel", str(elf)]
+    command = qemu_command(elf, core.stand_in or core.board, tools)
     facts: dict[str, list[int]] = {}
     for name, number in _FACT.findall(_run(command, elf.parent)):
         facts.setdefault(name, []).append(int(number))
@@ -154,7 +151,7 @@ def _run_board(elf: Path, core: Core, tools: Toolchain) -> dict[str, list[int]]:
 def _instructions(facts: dict[str, list[int]], part: str) -> int:
     """Of the clip that took most."""
     ticks = max(facts[f"{part}_ticks"])
-    if ticks >= OVERFLOW:
+    if "clock_overflow" in facts:
         raise RuntimeError(f"front end test: {part} takes longer than the emulated board's clock can count")
     return round(ticks * facts["calibration_instructions"][0] / facts["calibration_ticks"][0])
 

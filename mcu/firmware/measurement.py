@@ -70,12 +70,13 @@ def measure_firmware(
         folder: where to keep the project; None throws it away.
 
     Raises:
-        InputError: if the device is no Cortex-M, tools are missing (``ToolsMissing``), the model holds what the
-            kernels cannot express, or it does not fit the device (``FirmwareDoesNotFit``).
+        InputError: if firmware cannot be built for the device, tools are missing (``ToolsMissing``), the model holds
+            what the kernels cannot express, or it does not fit the device (``FirmwareDoesNotFit``).
     """
     if len(samples) == 0:
         raise InputError("firmware measurement: no samples; at least one input is needed")
-    core, tools = core_of(device), tools or toolchain()
+    core = core_of(device)
+    tools = tools or toolchain(core.architecture)
     with tempfile.TemporaryDirectory() as scratch:
         project = folder or Path(scratch) / "firmware"
         write_project(model, project, samples=samples, expected=expected)

@@ -1,8 +1,8 @@
-"""Flash and RAM of the firmware, predicted from shapes alone: what budgets are held against while pruning.
+"""Flash and RAM of the firmware, predicted from shapes alone: what pruning compares with the budget.
 
 flash = start-up, library and application + code of the kernels that occur + for each call its description and some
 instructions + weights and 9 bytes an output channel (bias, multiplier, shift), every table in whole words.
-RAM = arena + stack. The code and stack figures are those of GCC 12.2 (``code_sizes``); another compiler moves
+RAM = arena + stack. The code and stack figures are those of one version of GCC (``code_sizes``); another moves
 them by a few percent.
 """
 
@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from math import prod
 
 from mcu.firmware.calls import depthwise_kernel
-from mcu.firmware.code_sizes import CODE
+from mcu.firmware.code_sizes import CALL_BYTES, CODE
 from mcu.firmware.cores import find_core
 from mcu.firmware.memory import plan_memory
 from mcu.graph.kinds import Kind
 from mcu.int8.lookup import TABLES
 from mcu.int8.model import Int8Model
 from mcu.int8.structure import OpForm, Structure, structure_of
-
-CALL_BYTES = 17
-"""Instructions and addresses of one call in ``model_run``, on average."""
 
 SLACK = 40
 STACK_SLACK = 8
@@ -98,9 +95,10 @@ def predict_firmware(model: Structure | Int8Model, core: str, arena: int | None 
         arena: bytes of activations where they are known; None plans them.
 
     Raises:
-        InputError: if the core is no Cortex-M.
+        InputError: if firmware cannot be built for the core.
     """
-    code = CODE[find_core(core).name]
+    target = find_core(core)
+    code = CODE[target.name]
     structure = structure_of(model) if isinstance(model, Int8Model) else model
     kernels: set[str] = set()
     flash = code.base + SLACK
@@ -110,7 +108,7 @@ def predict_firmware(model: Structure | Int8Model, core: str, arena: int | None 
         kernel = _kernel(structure, op)
         kernels.add(kernel)
         calls = len(op.inputs) if op.kind is Kind.CONCAT else 1
-        flash += calls * (CALL_BYTES + DESCRIPTIONS[kernel]) + _tables(structure, op)
+        flash += calls * (CALL_BYTES[target.architecture.name] + DESCRIPTIONS[kernel]) + _tables(structure, op)
     flash += sum(code.kernels[kernel].flash for kernel in kernels)
     stack = code.stack + STACK_SLACK + max((code.kernels[kernel].stack for kernel in kernels), default=0)
     memory = plan_memory(structure).total if arena is None else arena

@@ -1,11 +1,11 @@
 """Channel groups: which channels must be kept or removed together.
 
-Every channel written by a convolution-like operator is an atom. Element-wise addition and depthwise
-convolution tie atoms one to one, concatenation lays them side by side. Channels tied to a network input or a
-class score, or written by a frozen layer, are fixed. Atoms that are written by the same set of operators
-and gathered by the same ones form one group, whose width is one number (dependency groups as in Fang et al.,
-"DepGraph", CVPR 2023). In every tensor the channels of a group stand in the order of their members, one run or several,
-so that widths alone say what a tensor looks like; those that a network mixes with others otherwise are fixed.
+Every channel written by a convolution-like operator is an atom. Element-wise addition and depthwise convolution tie
+atoms one to one, concatenation lays them side by side. Channels tied to a network input or a logit, or written by a
+frozen layer, are fixed. Atoms that are written by the same set of operators and gathered by the same ones form one
+group, whose width is one number (dependency groups as in Fang et al., "DepGraph", CVPR 2023). In every tensor the
+channels of a group stand in the order of their members, one run or several, so that widths alone say what a tensor
+looks like; those that a network mixes with others otherwise are fixed.
 """
 
 from __future__ import annotations

@@ -52,8 +52,9 @@ class Op:
         norm: path of the batch normalisation folded into it, if any.
         anchor: name of the fx node that yields its value before the activation.
         node: name of the fx node that yields its final value.
+        bounds: minimum and maximum that values are clamped to; in int8 the output range ends there.
         alpha: slope of LEAKY_RELU below zero.
-        groups: of a CONV whose outputs each read one of as many equal parts of the input channels.
+        groups: number of groups of a grouped CONV.
         begin: first row and column that a SLICE reads; it goes on by ``stride``.
         order: of a GATHER, the input channel that each output channel is.
     """
@@ -67,6 +68,7 @@ class Op:
     dilation: tuple[int, int] = (1, 1)
     padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
     activation: Activation = Activation.NONE
+    bounds: tuple[float, float] | None = None
     layer: str | None = None
     norm: str | None = None
     anchor: str = ""
@@ -76,10 +78,15 @@ class Op:
     begin: tuple[int, int] = (0, 0)
     order: tuple[int, ...] = ()
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether the activation has an upper bound."""
+        return self.activation is Activation.RELU6 or self.bounds is not None
+
 
 @dataclass(frozen=True)
 class Group:
-    """Channels that live and die together: the i-th channel of every producer is one removable unit.
+    """Channels that are kept or removed together: the i-th channel of every producer is one removable unit.
 
     Attributes:
         size: removable units.
@@ -107,12 +114,12 @@ class Graph:
 
     @property
     def widths(self) -> np.ndarray:
-        """Present width of every group; int64 ``(groups,)``."""
+        """Current width of every group; int64 ``(groups,)``."""
         return np.array([group.size for group in self.groups], dtype=np.int64)
 
     @property
     def channels(self) -> np.ndarray:
-        """Present channels of every group, as its producers write them; int64 ``(groups,)``."""
+        """Current channels of every group, as its producers write them; int64 ``(groups,)``."""
         return self.widths * np.array([group.channels for group in self.groups], dtype=np.int64)
 
     def last_uses(self) -> list[tuple[int, int]]:
@@ -142,7 +149,7 @@ class Graph:
 def bundle(graph: Graph, count: int) -> Graph:
     """Make ``count`` neighbouring channels one removable unit in every group that divides into such units.
 
-    Kernels that work on several channels at once gain nothing from channels in between.
+    Kernels that process several channels at once gain nothing from a number of channels in between.
     """
     if count == 1 or not graph.groups:
         return graph

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     TANH = "tanh"
     HARD_SWISH = "hard_swish"
     LEAKY_RELU = "leaky_relu"
+    ELU = "elu"
     MUL = "mul"
     RESIZE = "resize"  # RESIZE_NEAREST_NEIGHBOR by whole factors
     SLICE = "slice"  # STRIDED_SLICE of rows and columns

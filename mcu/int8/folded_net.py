@@ -1,4 +1,4 @@
-"""The network as the exported int8 model computes it, but in floating point: trainable, and able to imitate int8.
+"""The network as the exported int8 model computes it, in floating point: trainable, with optional fake quantisation.
 
 Each operator of the ``Graph`` is one step; batch normalisation is folded into weights and biases. With fake
 quantisation on, weights and activations are rounded to the exporter's int8 grids and gradients pass straight through
@@ -19,7 +19,7 @@ from torch.nn import functional
 from mcu.errors import InputError
 from mcu.graph.graph import Graph, Op
 from mcu.graph.kinds import Activation, Kind
-from mcu.graph.layers import cut, enlarge, gather
+from mcu.graph.layers import cut, enlarge, gather, limited
 from mcu.int8.lookup import FIXED_RANGES
 from mcu.int8.structure import SAME_QUANTISATION, structure_of_graph
 
@@ -27,7 +27,13 @@ _SAMPLES_PER_TENSOR = 1 << 16
 _PERCENTILE = 0.9999
 _LEAST_RANGE = 1e-6
 _LEAST_WEIGHT_SCALE = 1e-9
-_FINEST = {Kind.ADD: 2.0**-16, Kind.MUL: 2.0**-20, Kind.HARD_SWISH: 2.0**-6, Kind.LEAKY_RELU: 2.0**-16}
+_FINEST = {
+    Kind.ADD: 2.0**-16,
+    Kind.MUL: 2.0**-20,
+    Kind.HARD_SWISH: 2.0**-6,
+    Kind.LEAKY_RELU: 2.0**-16,
+    Kind.ELU: 2.0**-16,
+}
 """Least range of an output, as a part of its inputs' ranges (of MUL: of their product): TFLM aborts the process below
 2**-19 of a sum, which one gets to that its ReLU shuts for every input, and below 2**-7 of a HARD_SWISH."""
 
@@ -57,7 +63,7 @@ def weight_scales(weights: torch.Tensor) -> torch.Tensor:
 class FoldedNet(nn.Module):
     """A trained module, folded.
 
-    Takes inputs ``(N, C, H, W)`` (or ``(N, C, L)`` or ``(N, C)``) and gives scores ``(N, classes)``.
+    Takes inputs ``(N, C, H, W)`` (or ``(N, C, L)`` or ``(N, C)``) and returns logits ``(N, classes)``.
 
     Attributes:
         graph: the operators it runs.
@@ -86,7 +92,7 @@ class FoldedNet(nn.Module):
         self._fake = False
 
     def fake_quantise(self, on: bool) -> None:
-        """Switch the imitation of int8 on or off.
+        """Switch fake quantisation on or off.
 
         Raises:
             InputError: if the network has not been calibrated.
@@ -96,11 +102,11 @@ class FoldedNet(nn.Module):
         self._fake = on
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Class scores."""
+        """Logits."""
         return self.run(x)
 
     def run(self, x: torch.Tensor, observer: Observer | None = None, before: Observer | None = None) -> torch.Tensor:
-        """Forward pass that shows tensors on the way.
+        """Forward pass that passes intermediate tensors to observers.
 
         Args:
             x: inputs.
@@ -117,7 +123,7 @@ class FoldedNet(nn.Module):
             y = self._value(index, op, [values[tensor] for tensor in op.inputs])
             if before:
                 before(index, y)
-            y = _activated(y, op.activation)
+            y = _activated(y, op)
             values[op.output] = y if op.kind in _KEEP_CODES else _on_grid(y, grids, op.output)
             if observer:
                 observer(op.output, values[op.output])
@@ -176,8 +182,8 @@ class FoldedNet(nn.Module):
     def calibrate(self, x: torch.Tensor, method: Calibration = Calibration.MSE, batch: int = 256) -> None:
         """Choose the range of every activation.
 
-        Scores keep their full range whatever the method: clipped ones would tie. MINMAX is at the mercy of one odd
-        input, which the others survive.
+        Logits keep their full range with every method: clipped ones would tie. A single outlier spoils MINMAX; the
+        other methods are robust to it.
 
         Args:
             x: representative inputs, normalised as for training.
@@ -235,6 +241,7 @@ _FUNCTIONS: dict[Kind, Callable[[torch.Tensor, float], torch.Tensor]] = {
     Kind.TANH: lambda x, alpha: torch.tanh(x),
     Kind.HARD_SWISH: lambda x, alpha: functional.hardswish(x),
     Kind.LEAKY_RELU: lambda x, alpha: functional.leaky_relu(x, alpha),
+    Kind.ELU: lambda x, alpha: functional.elu(x),
 }
 """What the operators that are tables in int8 compute."""
 
@@ -249,9 +256,9 @@ def _on_grid(x: torch.Tensor, grids: list[tuple[float, int]] | None, tensor: int
 
 
 def rounded(x: torch.Tensor, scale: float, zero_point: int) -> torch.Tensor:
-    """Values on the grid of int8 codes; gradients pass where no value was clipped.
+    """Values fake-quantised to int8; straight-through gradients where no value was clipped.
 
-    What ``torch.fake_quantize_per_tensor_affine`` computes, bit for bit, in a tenth of its time on a CPU.
+    What ``torch.fake_quantize_per_tensor_affine`` computes, bit for bit, in a tenth of the time on a CPU.
     """
     found: torch.Tensor = _Rounded.apply(x, scale, zero_point)
     return found
@@ -263,9 +270,9 @@ def _on_codes(x: torch.Tensor, scale: float, zero_point: int) -> torch.Tensor:
 
 
 def rounded_weight(weight: torch.Tensor) -> torch.Tensor:
-    """Filters on the grids of their int8 codes; every gradient passes, as the largest weight has the largest code.
+    """Filters fake-quantised to int8 per channel; every gradient passes, as no weight is clipped.
 
-    What ``torch.fake_quantize_per_channel_affine`` computes, bit for bit, in 0.2 to 0.6 of its time on a CPU.
+    What ``torch.fake_quantize_per_channel_affine`` computes, bit for bit, in 0.2 to 0.6 of the time on a CPU.
     """
     found: torch.Tensor = _RoundedWeight.apply(weight)
     return found
@@ -299,10 +306,12 @@ class _Rounded(torch.autograd.Function):
         return torch.ops.aten.hardtanh_backward(gradients[0], x, *ctx.ends), None, None
 
 
-def _activated(x: torch.Tensor, activation: Activation) -> torch.Tensor:
-    if activation is Activation.RELU:
+def _activated(x: torch.Tensor, op: Op) -> torch.Tensor:
+    if op.bounds:
+        return limited(x, *op.bounds)
+    if op.activation is Activation.RELU:
         return functional.relu(x)
-    return functional.relu6(x) if activation is Activation.RELU6 else x
+    return functional.relu6(x) if op.activation is Activation.RELU6 else x
 
 
 def _convolved(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, op: Op, groups: int = 1) -> torch.Tensor:

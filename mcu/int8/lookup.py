@@ -1,7 +1,7 @@
-"""Operators that map every int8 code to another by itself, as tables of 256 codes: TensorFlow Lite Micro's arithmetic.
+"""Element-wise int8 operators as lookup tables of 256 codes, with TensorFlow Lite Micro's arithmetic.
 
 One function per kind, after the reference kernels (gemmlowp's fixed point for LOGISTIC and TANH, 16-bit fixed point
-for HARD_SWISH). The reference interpreter and the firmware both look values up in the result.
+for HARD_SWISH, single precision for ELU). The reference interpreter and the firmware both look values up in the result.
 """
 
 from __future__ import annotations
@@ -121,11 +121,24 @@ def _leaky_relu(source: QTensor, target: QTensor, alpha: float) -> Int64:
     return np.where(values >= 0, rescale(values, *above), rescale(values, *below)) + target.zero_point
 
 
+def _elu(source: QTensor, target: QTensor, alpha: float) -> Int64:
+    values = np.float32(source.scale) * (_CODES - source.zero_point).astype(np.float32)
+    below = np.exp(np.minimum(values, 0).astype(np.float64)).astype(np.float32) - np.float32(1)  # rounded as expf
+    scaled = np.where(values < 0, below, values) * (np.float32(1) / np.float32(target.scale))
+    return _half_away(scaled) + target.zero_point
+
+
+def _half_away(values: np.ndarray) -> Int64:
+    """``std::round``."""
+    return np.trunc(values.astype(np.float64) + np.copysign(0.5, values)).astype(np.int64)
+
+
 TABLES: dict[Kind, Callable[[QTensor, QTensor, float], Int64]] = {
     Kind.LOGISTIC: _sigmoid,
     Kind.TANH: _tanh,
     Kind.HARD_SWISH: _hard_swish,
     Kind.LEAKY_RELU: _leaky_relu,
+    Kind.ELU: _elu,
 }
 """Kinds that are a table."""
 

@@ -81,7 +81,7 @@ class Int8Model:
 
 
 def groups_of(model: Int8Model, op: QOp) -> int:
-    """Equal parts of the input channels that the outputs of a convolution read one of; 1 for all other operators."""
+    """Number of groups of a grouped convolution; 1 for all other operators."""
     if op.kind is not Kind.CONV or op.weights is None or not op.weights.shape[3]:
         return 1
     return max(1, model.tensors[op.inputs[0]].shape[-1] // int(op.weights.shape[3]))

@@ -1,4 +1,4 @@
-"""Output shapes of int8 operators, to check files that others wrote."""
+"""Output shapes of int8 operators, to check files from other tools."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _divides(weights: Shape, channels: int) -> bool:
 
 
 def broadcast(shapes: Sequence[Shape]) -> Shape | None:
-    """The shape of two operands of which one may be the other's channels at one position."""
+    """The broadcast shape of two operands, of which one may be ``(1, 1, 1, C)``."""
     if len(shapes) != 2 or len(shapes[0]) != len(shapes[1]):
         return None
     small, large = sorted(shapes, key=prod)
@@ -37,12 +37,12 @@ def _lies_within(op: QOp, source: Shape, output: Shape) -> bool:
 
 
 def output_shape(op: QOp, shapes: Sequence[Shape], output: Shape) -> Shape | None:
-    """The shape an operator makes of its inputs.
+    """The output shape of an operator for its inputs.
 
     Args:
         op: the operator, with its weights.
         shapes: shapes of its inputs.
-        output: shape of its output as the file states it, which settles what the operator leaves open.
+        output: shape of its output as the file states it, which decides what the operator leaves open.
 
     Returns:
         None where no operator of this kind takes such inputs.

@@ -13,7 +13,7 @@ import torch
 
 from mcu.errors import InputError
 from mcu.graph.graph import Op
-from mcu.graph.kinds import Activation, Kind
+from mcu.graph.kinds import Kind
 from mcu.int8.folded_net import FoldedNet, weight_scales
 from mcu.int8.model import Int8Model, QOp, QTensor
 
@@ -47,10 +47,9 @@ def _operator(network: FoldedNet, index: int, op: Op, tensors: tuple[QTensor, ..
     if op.kind in (Kind.CONV, Kind.DEPTHWISE):
         source = tensors[op.inputs[0]]
         weights, scales, bias = _quantised_weights(network, index, op, source.scale)
-    activation = Activation.RELU if op.kind is Kind.RELU else op.activation  # its range ends at 6 already
     return QOp(
         op.kind, op.inputs, op.output, weights, scales, bias, op.kernel, op.stride, op.dilation, op.padding,
-        activation, op.name, op.alpha, op.begin, op.order,
+        op.activation, op.name, op.alpha, op.begin, op.order,
     )  # fmt: skip
 
 
@@ -96,7 +95,7 @@ def _pairs(network: FoldedNet) -> list[tuple[int, int]]:
             readers.setdefault(tensor, []).append(index)
     pairs = []
     for index, op in enumerate(network.graph.ops):
-        if str(index) not in network.weights or op.activation is Activation.RELU6:
+        if str(index) not in network.weights or op.is_limited:
             continue
         tensor = op.output
         while tensor != network.graph.output and len(readers.get(tensor, [])) == 1:
@@ -110,7 +109,7 @@ def _pairs(network: FoldedNet) -> list[tuple[int, int]]:
                 ):
                     pairs.append((index, following))
                 break
-            if reader.kind not in _HOMOGENEOUS or reader.activation is Activation.RELU6:
+            if reader.kind not in _HOMOGENEOUS or reader.is_limited:
                 break
             tensor = reader.output
     return pairs
@@ -131,11 +130,11 @@ def _equalise_pair(network: FoldedNet, first: int, second: int) -> None:
 
 @torch.no_grad()
 def correct_biases(network: FoldedNet, x: torch.Tensor) -> None:
-    """Shift each bias by the mean error that int8 brings to its channel, layer by layer in execution order.
+    """Subtract from each bias the mean quantisation error of its channel, layer by layer in execution order.
 
     Args:
         network: calibrated; its biases are changed.
-        x: inputs such as calibration used.
+        x: calibration inputs.
     """
     expected = _channel_means(network, x, fake=False)
     for index in expected:

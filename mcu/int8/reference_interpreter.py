@@ -1,9 +1,9 @@
-"""The reference interpreter: int8 models on many inputs at once, bit for bit as TensorFlow Lite Micro's kernels do.
+"""The reference interpreter: int8 models on batches of inputs, bit-exact with TensorFlow Lite Micro's kernels.
 
-Accumulators of convolutions are sums of integers that float32 (or, past 2**24, float64) holds exactly in any order,
-so PyTorch's float convolutions compute them. Requantisation is a monotone step function of the accumulator; at
+Accumulators of convolutions are sums of integers that float32 (or, past 2**24, float64) holds exactly in any order, so
+PyTorch's float convolutions compute them. Requantisation is a monotone step function of the accumulator; at
 construction its fast float form is checked against the integer arithmetic at every step, and replaced by the integer
-arithmetic where a single step would differ. Addition and ReLU go through tables of all code pairs and codes.
+arithmetic where any step differs. Addition and ReLU go through tables of all code pairs and codes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def dequantise(codes: np.ndarray, tensor: QTensor) -> np.ndarray:
 class ReferenceInterpreter:
     """Runs ``model``.
 
-    Values travel as ``code - zero point`` in float32, NCHW with channels last in memory.
+    Activations are held as ``code - zero point`` in float32, NCHW with channels last in memory.
     """
 
     def __init__(self, model: Int8Model) -> None:
@@ -84,7 +84,7 @@ class ReferenceInterpreter:
         return output
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Class with the highest score for each example; int64 ``(N,)``. Arguments and errors as ``run``."""
+        """Class with the highest logit for each example; int64 ``(N,)``. Arguments and errors as ``run``."""
         return self.run(x).reshape(len(x), -1).argmax(1)
 
     def _run_batch(self, x: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""An int8 model without its numbers: operators and tensor shapes, enough to know its file size and its arena.
+"""An int8 model without weights and scales: operators and tensor shapes, enough to know its file size and its arena.
 
 The pruning job resizes one ``Structure`` thousands of times (``with_channels``) and asks ``predict_flash`` and
 ``predict_arena`` what the model would cost; ``structure_of`` gives the same view of a finished ``Int8Model``.
@@ -150,7 +150,7 @@ class Structure:
 
 
 def form_of(op: QOp, source: int = -1, groups: int = 1) -> OpForm:
-    """An operator without its numbers."""
+    """An operator without its weights."""
     return OpForm(
         op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation,
         op.bias is not None, source, op.alpha, groups, op.begin,

@@ -481,6 +481,7 @@ _RULES: dict[Kind, Callable[[_Reader, list[int], int, TableView | None], dict[st
     Kind.LOGISTIC: _Reader.logistic,
     Kind.TANH: _Reader.tanh,
     Kind.HARD_SWISH: _Reader.nothing,
+    Kind.ELU: _Reader.nothing,
     Kind.LEAKY_RELU: _Reader.leaky,
     Kind.MUL: _Reader.add,
     Kind.RESIZE: _Reader.resize,

@@ -1,4 +1,4 @@
-"""From ATen operators to a canonical network: an fx graph of plain layers that training can change.
+"""From ATen operators to a canonical network: an fx graph of plain layers that pruning can change.
 
 Rules say what each operator means (``rules.py``); the builder keeps, for every tensor of the captured module, the image
 it is a view of. Layers are torch's own and hold the module's parameters, so dropout and batch normalisation follow
@@ -67,8 +67,8 @@ class Builder:
 
     Attributes:
         captured: what is rebuilt.
-        notes: sentences about what the canonical network leaves out.
-        finish: what is applied to the scores in the captured module and not in the canonical one.
+        notes: messages on what the canonical network leaves out.
+        finish: function applied to the logits in the captured module and not in the canonical one, such as softmax.
         owner: by name of a parameter, the module it belongs to.
     """
 
@@ -209,7 +209,7 @@ class Builder:
         _, channels, height, width = value.sizes
         if value.layout == flattened(value.sizes) and (height, width) != (1, 1):
             self.refuse(
-                f"the scores are a flattened map of {channels} x {height} x {width}",
+                f"the logits are a flattened map of {channels} x {height} x {width}",
                 "end in a dense layer, or in a global pool and one channel per class",
             )
         image = self.image(value)
@@ -218,12 +218,12 @@ class Builder:
     # --- what rules use ------------------------------------------------------------------------------------
 
     def note(self, sentence: str) -> None:
-        """Say once what the canonical network does otherwise."""
+        """Record, once, how the canonical network differs from the module."""
         if sentence not in self.notes:
             self.notes.append(sentence)
 
     def refuse(self, what: str, instead: str = "") -> Any:
-        """Refuse the network at the operator in hand.
+        """Refuse the network at the current operator.
 
         Raises:
             InputError: naming its path and line.
@@ -231,11 +231,11 @@ class Builder:
         refuse(self.place(), what, instead)
 
     def place(self, path: str | None = None) -> Place:
-        """Path and source line of the operator in hand."""
+        """Path and source line of the current operator."""
         return Place(self.path() if path is None else path, *source_of(self.present.meta.get("stack_trace")))
 
     def path(self) -> str:
-        """The module that calls the operator in hand; with the operator's name where that module does more."""
+        """Path of the module that calls the current operator, with the operator's name if the module has several."""
         stack = list((self.present.meta.get("nn_module_stack") or {}).values())
         path = str(stack[-1][0]) if stack else ""
         owner = self.owner.get(path)
@@ -245,7 +245,7 @@ class Builder:
         return f"{path}.{name.strip('_')}" if path else name.strip("_")
 
     def owner_path(self) -> str:
-        """The module that calls the operator in hand."""
+        """Path of the module that calls the current operator."""
         stack = list((self.present.meta.get("nn_module_stack") or {}).values())
         return str(stack[-1][0]) if stack else ""
 
@@ -267,7 +267,7 @@ class Builder:
     def call(
         self, function: Callable[..., Any], like: Image, *args: Any, sizes: tuple[int, int, int, int] | None = None
     ) -> Image:
-        """Apply a function to an image; the layout stays, of an image of other ``sizes`` the plain one of its rank."""
+        """Apply a function to an image; the layout is kept; with other ``sizes``, the plain one of its rank."""
         node = self._node(function, (like.node, *args))
         if sizes is None:
             return replace(like, node=node)
@@ -297,10 +297,10 @@ class Builder:
         inside.add_module(last, module)
 
     def layer_path(self, weight: Constant) -> str:
-        """The path of the layer in hand: its module, if that is a plain layer, else the place of its weights.
+        """The path of the current layer: its module, if that is a plain layer, else the path of its weights.
 
         Raises:
-            InputError: where the weights serve another layer already.
+            InputError: where another layer uses the weights already.
         """
         key = id(self.tensors[weight.name]) if weight.name else id(weight.tensor)
         if key in self.claimed:
@@ -380,7 +380,7 @@ class Builder:
         return replace(image, node=self._node(layers.as_image, (image.node,)), row=False) if image.row else image
 
     def parameter(self, constant: Constant | None, shape: Sequence[int] | None = None) -> nn.Parameter | None:
-        """A parameter of the module itself, or a new one where it has another shape or is computed."""
+        """The module's own parameter, or a new one where it has another shape or is computed."""
         if constant is None:
             return None
         tensor = constant.tensor
@@ -391,13 +391,14 @@ class Builder:
         return nn.Parameter(tensor.detach().reshape(tuple(shape or tensor.shape)), requires_grad=trained)
 
     def is_last(self) -> bool:
-        """Whether the operator in hand makes what the module returns."""
-        return set(self.present.users) <= {user for out in self.captured.outputs for user in out.users} and (
-            self.present in self.captured.outputs
-        )
+        """Whether nothing but views comes between the current operator and what the module returns."""
+        node = self.present
+        while node not in self.captured.outputs and len(node.users) == 1 and _is_view(next(iter(node.users))):
+            node = next(iter(node.users))
+        return node in self.captured.outputs and all(user.op == "output" for user in node.users)
 
     def spatial(self, image: Image, values: Any, fill: int) -> tuple[int, int]:
-        """Settings of a window by height and width; those of a 1-D one stand along the signal's axis."""
+        """Settings of a window by height and width; those of a 1-D one apply to the signal's axis."""
         found = [int(v) for v in values] if isinstance(values, list | tuple) else [int(values)]
         if len(image.layout) == 4:
             return (found[0], found[-1])
@@ -435,6 +436,10 @@ def _leaves(given: Any) -> list[Any]:
 def _is_same(value: Any, given: dict[str, Any]) -> bool:
     return any(value is leaf or (isinstance(value, Image) and isinstance(leaf, Image) and value.node is leaf.node)
                for leaf in _leaves(given))  # fmt: skip
+
+
+def _is_view(node: fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and node.target.is_view
 
 
 def _is_torchs(module: nn.Module) -> bool:

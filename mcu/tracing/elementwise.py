@@ -1,7 +1,8 @@
-"""Rules of what works value by value: activations, sums, constants, dropout."""
+"""Rules for element-wise operators: activations, sums, constants, dropout."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
@@ -10,13 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from mcu.graph import layers
 from mcu.graph.layers import Affine
 from mcu.tracing.builder import Builder, Constant, Image, Rule, Value
 from mcu.tracing.layout import plain
 
 
 def unary(function: Callable[..., Any]) -> Rule:
-    """A function of each value by itself, whatever the layout."""
+    """An element-wise function, for any layout."""
 
     def rule(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
         return b.call(function, first_image(b, a))
@@ -33,13 +35,43 @@ def first_image(b: Builder, a: dict[str, Any]) -> Image:
 
 
 def clamp(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """``clamp`` and ``hardtanh``: ReLU and ReLU6."""
-    low, high = (a.get("min_val", a.get("min")), a.get("max_val", a.get("max")))
-    if low == 0 and high is None:
-        return b.call(F.relu, first_image(b, a))
-    if low == 0 and high == 6:
-        return b.call(F.relu6, first_image(b, a))
-    return cast(Value, b.refuse(f"values limited to {low} .. {high}", "allowed are ReLU (0 ..) and ReLU6 (0 .. 6)"))
+    """``clamp`` and ``hardtanh``: ReLU, ReLU6, and bounds of any value."""
+    low = _end(b, a.get("min_val", a.get("min")), -math.inf)
+    return limited(b, first_image(b, a), low, _end(b, a.get("max_val", a.get("max")), math.inf))
+
+
+def _end(b: Builder, given: Any, otherwise: float) -> float:
+    if isinstance(given, Constant) and given.tensor.numel() == 1:
+        given = given.tensor.item()
+    if not isinstance(given, int | float | None):
+        b.refuse("bounds that differ from value to value", "allowed are two numbers")
+    return otherwise if given is None else float(given)
+
+
+def limited(b: Builder, image: Image, low: float, high: float) -> Image:
+    """Clamp to two bounds; if zero is not between them, values are shifted before and after."""
+    if not low < high:
+        b.refuse(f"values limited to {low:g} .. {high:g}", "the first has to be the smaller one")
+    away = max(low, 0.0) + min(high, 0.0)
+    if away:
+        return scaled(b, limited(b, scaled(b, image, 1.0, -away), low - away, high - away), 1.0, away)
+    if low == 0 and high in (6, math.inf):
+        return b.call(F.relu6 if high == 6 else F.relu, image)
+    return b.call(layers.limited, image, low, high)
+
+
+def elu(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """ELU, as the interpreter computes it."""
+    alpha = float(a["alpha"])
+    if alpha != 1 or a.get("scale", 1) != 1 or a.get("input_scale", 1) != 1:
+        b.refuse(f"ELU with alpha={alpha:g} has no int8 kernel in mcusweep", f"use alpha=1, or nn.CELU({alpha:g})")
+    return b.call(F.elu, first_image(b, a))
+
+
+def celu(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """``alpha * elu(x / alpha)``."""
+    alpha = float(a["alpha"])
+    return scaled(b, b.call(F.elu, scaled(b, first_image(b, a), 1 / alpha, 0.0)), alpha, 0.0)
 
 
 def hard_sigmoid(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
@@ -54,7 +86,7 @@ def silu(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def leaky_relu(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """With any slope below zero that does not turn values over."""
+    """Leaky ReLU with any slope that is not negative."""
     slope = float(a["negative_slope"])
     if slope < 0:
         b.refuse(f"LeakyReLU with the slope {slope}", "use a slope of 0 or more")
@@ -62,19 +94,19 @@ def leaky_relu(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def threshold(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """``threshold(x, 0, 0)`` is a ReLU."""
-    if a["threshold"] != 0 or a["value"] != 0:
-        b.refuse(f"Threshold({a['threshold']}, {a['value']})", "use nn.ReLU")
-    return b.call(F.relu, first_image(b, a))
+    """``threshold(x, t, t)`` is a lower bound."""
+    if a["threshold"] != a["value"]:
+        b.refuse(f"Threshold({a['threshold']}, {a['value']}), which is not continuous", "use two equal numbers")
+    return limited(b, first_image(b, a), float(a["value"]), math.inf)
 
 
 def identity(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """What does nothing to the values."""
+    """Operators that do not change values."""
     return first_image(b, a)
 
 
 def dropout(kind: type[nn.Module]) -> Rule:
-    """Dropout, which is on while the canonical network trains, whatever the call says."""
+    """Dropout: active while the canonical network is in training mode, whatever the call says."""
 
     def rule(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
         image = first_image(b, a)
@@ -86,10 +118,10 @@ def dropout(kind: type[nn.Module]) -> Rule:
 
 
 def softmax(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """At the end it changes no decision and is left out; elsewhere it is refused."""
+    """Softmax: left out at the end, where it does not change the predicted class; refused elsewhere."""
     image = first_image(b, a)
     dim = int(a["dim"]) % len(image.layout)
-    if not b.is_last() or dim != 1:
+    if not b.is_last() or image.layout[dim] != plain(image.sizes, 2)[1]:
         b.refuse("Softmax inside a network (attention) has no int8 kernel in mcusweep", "use convolutions")
     log = "log" in str(node.target)
     b.finish = (lambda scores: F.log_softmax(scores, 1)) if log else (lambda scores: F.softmax(scores, 1))
@@ -98,7 +130,7 @@ def softmax(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def add(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """A sum, of tensors or with a constant."""
+    """Addition, of tensors or of a constant."""
     left, right = a["self"], a["other"]
     if isinstance(left, Image) and isinstance(right, Image):
         if a.get("alpha", 1) != 1:
@@ -112,7 +144,7 @@ def add(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def sub(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """A difference with a constant."""
+    """Subtraction of, or from, a constant."""
     left, right = a["self"], a["other"]
     if isinstance(left, Image) and isinstance(right, Image):
         return cast(Value, b.refuse("a difference of two feature maps has no int8 kernel in mcusweep", "use a sum"))
@@ -122,7 +154,7 @@ def sub(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def mul(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """A product, of maps, of a map and one value for each of its channels (squeeze-and-excitation), or constants."""
+    """Multiplication of two maps, a map and one value per channel (squeeze-and-excitation), or a map and a constant."""
     left, right = a["self"], a["other"]
     if isinstance(left, Image) and isinstance(right, Image):
         return product(b, left, right)
@@ -140,7 +172,7 @@ def div(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def neg(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Minus one times."""
+    """Negation."""
     return scaled(b, first_image(b, a), -1.0, 0.0)
 
 
@@ -189,15 +221,25 @@ def _by_channel(b: Builder, image: Image, constant: Any) -> nn.Parameter:
 
 
 def _alike(b: Builder, left: Image, right: Image, what: str) -> tuple[Image, Image]:
-    """Two operands on images of the same form."""
+    """Two operands on images of the same form; what is repeated along height or width is written out."""
     if (left.layout, left.sizes, left.order) != (right.layout, right.sizes, right.order):
         left, right = b.image(left, what), b.image(right, what)
+        left, right = _repeated(b, left, right), _repeated(b, right, left)
         if left.layout != right.layout or left.sizes != right.sizes:
             shapes = " and ".join(str(tuple(image.sizes[1:])) for image in (left, right))
             b.refuse(f"{what} of unequal shapes, {shapes}", "allowed are equal shapes")
     if left.row != right.row:
         left, right = b.map(left), b.map(right)
     return left, right
+
+
+def _repeated(b: Builder, image: Image, other: Image) -> Image:
+    """An image of one row or column, as high and wide as the other."""
+    sizes = cast(tuple[int, int, int, int], (*image.sizes[:2], *map(max, image.sizes[2:], other.sizes[2:])))
+    if sizes == image.sizes or any(size not in (1, wanted) for size, wanted in zip(image.sizes, sizes, strict=True)):
+        return image
+    factors = (sizes[2] // image.sizes[2], sizes[3] // image.sizes[3])
+    return b.call(layers.enlarge, b.map(image), factors, sizes=sizes)
 
 
 def product(b: Builder, left: Image, right: Image) -> Image:
@@ -207,6 +249,8 @@ def product(b: Builder, left: Image, right: Image) -> Image:
     left, right = b.map(b.image(left, "a product")), b.map(b.image(right, "a product"))
     if left.sizes[2:] == (1, 1):
         left, right = right, left
+    if right.sizes[2:] != (1, 1):
+        left, right = _repeated(b, left, right), _repeated(b, right, left)
     if left.sizes[:2] != right.sizes[:2] or right.sizes[2:] not in ((1, 1), left.sizes[2:]):
         b.refuse(
             f"a product of {left.sizes[1:]} and {right.sizes[1:]}",
@@ -231,6 +275,9 @@ ELEMENTWISE: dict[str, Rule] = {
     "leaky_relu": leaky_relu,
     "clamp": clamp,
     "clamp_min": clamp,
+    "clamp_max": clamp,
+    "elu": elu,
+    "celu": celu,
     "hardtanh": clamp,
     "threshold": threshold,
     "dropout": dropout(nn.Dropout),

@@ -1,7 +1,7 @@
-"""How the dimensions of a tensor lie on the axes of an image: what views, reshapes and permutations do.
+"""Layouts: how the dimensions of a tensor map to the axes of an image after views, reshapes and permutations.
 
 A network may look at one and the same feature map as ``(N, C, H, W)``, flattened, channels last, or with its channels
-in groups. Nothing of that moves a value relative to the others, so it is kept beside the value and not computed.
+in groups. None of these moves a value within the image, so they are tracked as a layout and not computed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _pieces(axis: Axis, size: int) -> tuple[Piece, ...]:
 
 
 def reshaped(layout: Layout, shape: Sequence[int]) -> Layout | None:
-    """The layout seen as another shape of as many elements; None where a dimension would end inside a piece."""
+    """The layout seen as another shape of as many elements; None if a dimension would split a piece."""
     waiting = [piece for dimension in layout for piece in dimension][::-1]
     found = []
     for size in shape:

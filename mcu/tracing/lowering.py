@@ -22,6 +22,9 @@ from mcu.int8.lookup import FIXED_RANGES
 
 _FUSABLE = (Kind.CONV, Kind.DEPTHWISE, Kind.ADD)
 
+MOST_JOINED = 10
+"""Inputs that the interpreter's CONCATENATION takes: ``kMaxInputNum`` of its concatenation.cc."""
+
 
 @dataclass(frozen=True)
 class _Value:
@@ -44,6 +47,7 @@ class Lowering:
         self.atoms = Atoms()
         self.tensor_atoms: list[Any] = []
         self.shapes: list[tuple[str, int, int]] = []
+        self.joined: dict[tuple[int, ...], int] = {}  # tensors that have been laid side by side
 
     def build(self) -> Graph:
         """Visit every node and assign channel groups."""
@@ -183,23 +187,34 @@ class Lowering:
         tensor = self._settled(node, value)
         self._emit(node, Op(Kind.DEPTHWISE, path, (tensor,), -1, norm=path), self.tensor_atoms[tensor], writer=True)
 
-    def relu(self, node: Any, activation: Activation) -> None:
-        """ReLU: fused into the operator before it when that has no other reader."""
+    def relu(self, node: Any, activation: Activation, bounds: tuple[float, float] | None = None) -> None:
+        """ReLU and bounds: fused into the operator before it when its output has no other consumer.
+
+        A separate operator clamps by the range of its output: RELU, or, for a bound below zero, LEAKY_RELU of slope 1.
+        """
         value, source = self._operand(node), node.args[0]
         position = self._producer(value.tensor)
         if position is not None and value.padding == NO_PADDING:
             op = self.ops[position]
-            if op.activation is activation:
+            if op.activation is activation and bounds in (None, op.bounds):
                 self.values[node] = value
                 return
-            fusable = op.kind in _FUSABLE and op.activation is Activation.NONE and op.node == source.name
-            if fusable and len(source.users) == 1:
-                self.ops[position] = replace(op, activation=activation, node=node.name)
+            bare = op.activation is Activation.NONE and op.bounds is None
+            if bare and op.kind in _FUSABLE and op.node == source.name and len(source.users) == 1:
+                self.ops[position] = replace(op, activation=activation, bounds=bounds, node=node.name)
                 self.values[node] = value
                 return
         tensor = self._settled(node, value)
-        op = Op(Kind.RELU, self._path(node), (tensor,), -1, activation=activation)
+        if activation is Activation.RELU6:
+            activation, bounds = Activation.RELU, (0.0, 6.0)
+        kind, alpha = (Kind.LEAKY_RELU, 1.0) if activation is Activation.NONE else (Kind.RELU, 0.0)
+        op = Op(kind, self._path(node), (tensor,), -1, activation=activation, bounds=bounds, alpha=alpha)
         self._emit(node, op, self.tensor_atoms[tensor])
+
+    def limit(self, node: Any) -> None:
+        """Bounds around zero."""
+        low, high = node.args[1:]
+        self.relu(node, Activation.RELU if low == 0 else Activation.NONE, (low, high))
 
     def _producer(self, tensor: int) -> int | None:
         return next((i for i, op in enumerate(self.ops) if op.output == tensor), None)
@@ -219,7 +234,7 @@ class Lowering:
         self._emit(node, Op(Kind.MUL, self._path(node), (left, right), -1), self.tensor_atoms[left])
 
     def table(self, node: Any, kind: Kind, alpha: float = 0.0) -> None:
-        """An activation that is an operator of its own."""
+        """An activation that is a separate operator."""
         tensor = self._settled(node, self._operand(node))
         if kind is Kind.LOGISTIC and any(user.target is not torch.mul for user in node.users):
             self.atoms.fix(self.tensor_atoms[tensor])  # of a channel that is gone 0.5 would be left
@@ -228,19 +243,54 @@ class Lowering:
 
     def _is_written_by(self, tensor: int, kinds: Collection[Kind]) -> bool:
         """Whether an operator of these kinds gives a tensor its codes, which pools and padding copy."""
+        return any(op is not None and op.kind in kinds for op in self._sources(tensor))
+
+    def _end(self, op: Op | None) -> Any:
+        """Whatever says where the codes of an operator's output end, if not the values."""
+        return (op.kind if op.kind in FIXED_RANGES else op.bounds) if op else None
+
+    def _free(self, node: Any, source: int) -> int:
+        """A tensor in codes of its own choice: LEAKY_RELU of slope 1."""
+        name = f"{self._path(node)}.rescaled"
+        tensor = self._tensor(name, *self._spatial(source), self.tensor_atoms[source])
+        self.ops.append(Op(Kind.LEAKY_RELU, name, (source,), tensor, alpha=1.0))
+        return tensor
+
+    def _sources(self, tensor: int) -> list[Op | None]:
+        """The operators whose codes a tensor holds, copied or pooled; None for the input."""
         position = self._producer(tensor)
-        if position is None:
-            return False
-        op = self.ops[position]
-        return op.kind in kinds or (op.kind in _ORDERED and any(self._is_written_by(t, kinds) for t in op.inputs))
+        op = None if position is None else self.ops[position]
+        if op is None or op.kind not in _ORDERED:
+            return [op]
+        return [source for read in op.inputs for source in self._sources(read)]
 
     def concat(self, node: Any) -> None:
         """Concatenation along the channels: lays them side by side."""
         parts = tuple(self._settled(node, self.values[argument]) for argument in node.args[0])
-        if any(self._is_written_by(part, FIXED_RANGES) for part in parts):
-            refuse(place_of(node), "cat of what a sigmoid or tanh gives", "put a convolution between them")
+        ends = [{self._end(op) for op in self._sources(part)} for part in parts]
+        if len(set().union(*ends)) > 1:  # codes of one scale for all would end elsewhere
+            parts = tuple(
+                self._free(node, part) if own != {None} else part for part, own in zip(parts, ends, strict=True)
+            )
         atoms = np.concatenate([self.tensor_atoms[part] for part in parts])
-        self._emit(node, Op(Kind.CONCAT, self._path(node), parts, -1), atoms)
+        self._emit(node, Op(Kind.CONCAT, self._path(node), self._joined_in_part(node, parts), -1), atoms)
+        self.joined[parts] = self.values[node].tensor
+
+    def _joined_in_part(self, node: Any, parts: tuple[int, ...]) -> tuple[int, ...]:
+        """Parts that lie side by side already are read from there, and more than can be joined at once in two steps.
+
+        In a dense block every layer reads all that came before: joined anew each time, all parts would stay alive.
+        """
+        known = next((count for count in range(len(parts) - 1, 1, -1) if parts[:count] in self.joined), 0)
+        if known:
+            parts = (self.joined[parts[:known]], *parts[known:])
+        while len(parts) > MOST_JOINED:
+            name = f"{self._path(node)}.part"
+            first, rest = parts[:MOST_JOINED], parts[MOST_JOINED:]
+            tensor = self._tensor(name, *self._spatial(first[0]), np.concatenate([self.tensor_atoms[p] for p in first]))
+            self.ops.append(Op(Kind.CONCAT, name, first, tensor))
+            parts = (tensor, *rest)
+        return parts
 
     def pool(self, node: Any, kind: Kind) -> None:
         """A pool; padding that is not SAME becomes a PAD operator where zeros change no maximum."""
@@ -277,7 +327,7 @@ class Lowering:
         self._emit(node, op, self.tensor_atoms[tensor])
 
     def enlarge(self, node: Any) -> None:
-        """Every value several times."""
+        """Nearest-neighbour upsampling."""
         tensor = self._settled(node, self._operand(node))
         op = Op(Kind.RESIZE, self._path(node), (tensor,), -1, kernel=node.args[1])
         self._emit(node, op, self.tensor_atoms[tensor])
@@ -300,7 +350,7 @@ class Lowering:
         self._emit(node, op, atoms[list(layer.order)])
 
     def pad(self, node: Any) -> None:
-        """Zeros that the next operator may absorb."""
+        """Zero padding, which the next operator may absorb."""
         value = self._operand(node)
         rows, columns = ((a[0] + b[0], a[1] + b[1]) for a, b in zip(value.padding, node.args[1], strict=True))
         self.values[node] = replace(value, padding=(rows, columns))
@@ -310,7 +360,7 @@ class Lowering:
         self.values[node] = _Value(self._settled(node, self._operand(node)))
 
     def alias(self, node: Any, layer: nn.Module | None = None) -> None:
-        """What does nothing at inference."""
+        """Layers without effect at inference."""
         self.values[node] = self._operand(node)
 
 
@@ -332,12 +382,14 @@ _LAYERS: dict[Any, Callable[..., None]] = {
 _FUNCTIONS: dict[Any, Callable[[Lowering, fx.Node], None]] = {
     F.relu: lambda b, n: b.relu(n, Activation.RELU),
     F.relu6: lambda b, n: b.relu(n, Activation.RELU6),
+    layers.limited: Lowering.limit,
     torch.add: Lowering.add,
     torch.mul: Lowering.multiply,
     torch.sigmoid: lambda b, n: b.table(n, Kind.LOGISTIC),
     torch.tanh: lambda b, n: b.table(n, Kind.TANH),
     F.hardswish: lambda b, n: b.table(n, Kind.HARD_SWISH),
     F.leaky_relu: lambda b, n: b.table(n, Kind.LEAKY_RELU, float(cast(float, n.args[1]))),
+    F.elu: lambda b, n: b.table(n, Kind.ELU),
     layers.concatenate: Lowering.concat,
     layers.max_pool: lambda b, n: b.pool(n, Kind.MAX_POOL),
     layers.average_pool: lambda b, n: b.pool(n, Kind.AVG_POOL),

@@ -1,4 +1,4 @@
-"""Rules of pools, reductions over the image, and zeros around it."""
+"""Rules for pools, spatial reductions and zero padding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mcu.tracing.layout import Axis, Piece
 
 
 def max_pool(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Max pool of any padding and ``ceil_mode``."""
+    """Max pool with any padding and ``ceil_mode``."""
     if any(int(d) != 1 for d in _numbers(a["dilation"])):
         b.refuse("a max pool with dilation", "use dilation=1")
     image = b.map(b.ordered(a["self"], "a max pool"))
@@ -24,12 +24,12 @@ def max_pool(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def max_pool_with_indices(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """A max pool whose indices nobody reads."""
+    """A max pool whose indices are not used."""
     return (max_pool(b, node, a), None)
 
 
 def average_pool(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Average pool; zeros that count in the mean are written around the image before it."""
+    """Average pool; padding that counts in the mean becomes a PAD operator before it."""
     image = b.map(b.ordered(a["self"], "an average pool"))
     if a.get("divisor_override") is not None:
         b.refuse("an average pool with divisor_override", "leave it out")
@@ -63,7 +63,7 @@ def _numbers(values: Any) -> list[Any]:
 
 
 def adaptive(largest: bool) -> Rule:
-    """Adaptive pools whose windows are all alike."""
+    """Adaptive pools whose windows all have the same size."""
 
     def rule(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
         image = b.map(b.ordered(a["self"], "an adaptive pool"))
@@ -104,17 +104,17 @@ def _windows(size: int, count: int) -> Pair | None:
 
 
 def enlarged(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Nearest neighbours, by whole factors."""
-    image = b.map(b.ordered(a.get("input", a.get("self")), "an enlargement"))
+    """Nearest-neighbour upsampling by whole factors."""
+    image = b.map(b.ordered(a.get("input", a.get("self")), "upsampling"))
     sizes = b.sizes_of(image, image.sizes[1], node.meta["val"].shape)
     if sizes[2] % image.sizes[2] or sizes[3] % image.sizes[3]:
-        b.refuse(f"an enlargement of {image.sizes[2:]} to {sizes[2:]}", "allowed are whole factors")
+        b.refuse(f"upsampling of {image.sizes[2:]} to {sizes[2:]}", "allowed are whole factors")
     factors = (sizes[2] // image.sizes[2], sizes[3] // image.sizes[3])
     return b.call(layers.enlarge, image, factors, sizes=sizes)
 
 
 def reduced(kind: str) -> Rule:
-    """``mean``, ``sum`` and ``amax`` over height, width or both, however the dimensions lie."""
+    """``mean``, ``sum`` and ``amax`` over height, width or both, for any layout."""
 
     def rule(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
         image = a["self"]
@@ -172,7 +172,7 @@ def _over(b: Builder, image: Image, axes: set[Axis], largest: bool) -> Image:
 
 
 def padded(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Zeros around the image, along the axes that the dimensions are."""
+    """Zero padding, along the axes that the dimensions map to."""
     if a.get("mode", "constant") != "constant":
         b.refuse(f"padding_mode '{a['mode']}'", "allowed is 'zeros', for nn.ZeroPad2d and F.pad mode='constant'")
     if a.get("value") not in (None, 0, 0.0):
@@ -187,7 +187,7 @@ def padded(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
         if pair == (0, 0):
             continue
         if axis not in sides:
-            b.refuse("zeros beside the channels" if dim == 1 else "zeros beside the batch", "use a 1x1 convolution")
+            b.refuse(f"zero padding of the {'channels' if dim == 1 else 'batch'}", "use a 1x1 convolution")
         if min(pair) < 0:
             b.refuse(f"negative padding {pair}", "allowed are zeros around; use a convolution without padding")
         sides[axis] = pair

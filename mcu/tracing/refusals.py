@@ -1,15 +1,16 @@
-"""What is refused by name, in the words of those who write networks, and what to write instead."""
+"""Operators that are refused: the reason, in users' terms, and what to write instead."""
 
 from __future__ import annotations
 
 _RECTIFIED = "use nn.ReLU, nn.ReLU6, nn.Hardswish or nn.SiLU"
 _NORM = "use nn.BatchNorm2d"
 SPOKEN = {
-    "gelu": ("GELU (nn.GELU, F.gelu)", "use nn.SiLU or nn.Hardswish, or nn.ReLU"),
+    "gelu": (
+        "GELU (nn.GELU, F.gelu)",
+        "use nn.SiLU or nn.Hardswish, or x * torch.sigmoid(1.702 * x), which is next to it",
+    ),
     "mish": ("Mish (nn.Mish, F.mish)", "use nn.SiLU or nn.Hardswish"),
-    "selu": ("SELU (nn.SELU, F.selu)", _RECTIFIED),
-    "celu": ("CELU (nn.CELU, F.celu)", _RECTIFIED),
-    "elu": ("ELU (nn.ELU, F.elu)", _RECTIFIED),
+    "selu": ("SELU (nn.SELU, F.selu)", "use nn.ELU"),
     "prelu": ("PReLU (nn.PReLU)", _RECTIFIED),
     "softplus": ("Softplus (nn.Softplus, F.softplus)", _RECTIFIED),
     "rrelu": ("RReLU (nn.RReLU, F.rrelu)", _RECTIFIED),

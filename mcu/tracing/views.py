@@ -1,4 +1,4 @@
-"""Rules of what moves no value: views, permutations, concatenation along the channels."""
+"""Rules for operators that move no value: views, permutations, concatenation along the channels."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mcu.tracing.layout import flattened, permuted, plain, reshaped
 
 
 def viewed(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Any other shape of the same elements."""
+    """``view`` and ``reshape``."""
     image = _image(b, a)
     layout = reshaped(image.layout, node.meta["val"].shape)
     if layout is None:
-        b.refuse("a reshape that takes an axis apart in uneven parts", "leave it out")
+        b.refuse("a reshape that splits an axis unevenly", "leave it out")
     assert layout is not None
     if layout[0] != plain(image.sizes, 1)[0]:
         b.refuse("a reshape that mixes the examples of a batch", "keep the batch as the first dimension")
@@ -34,7 +34,7 @@ def _image(b: Builder, a: dict[str, Any]) -> Image:
 
 
 def turned(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Dimensions in another order."""
+    """``permute`` and ``transpose``."""
     image = _image(b, a)
     rank = len(image.layout)
     if "dims" in a:
@@ -47,7 +47,7 @@ def turned(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def moved(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """``movedim``: by what became of the shape."""
+    """``movedim``."""
     image = _image(b, a)
     rank = len(image.layout)
     sources, targets = ([int(d) % rank for d in a[name]] for name in ("source", "destination"))
@@ -58,11 +58,11 @@ def moved(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def expanded(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Repeated along dimensions of size 1: left to the product or sum that reads it."""
+    """``expand`` along dimensions of size 1: left to the multiplication or addition that reads it."""
     image = _image(b, a)
     shape, seen = tuple(node.meta["val"].shape), tuple(node.args[0].meta["val"].shape)  # type: ignore[union-attr]
     if shape != seen and any(user.target not in _BROADCASTING for user in node.users):
-        b.refuse(f"a tensor repeated to {shape[1:]}", "leave the repeating to the product that reads it")
+        b.refuse(f"a tensor repeated to {shape[1:]}", "leave it out: the multiplication or addition broadcasts")
     return image
 
 
@@ -70,7 +70,7 @@ _BROADCASTING = (torch.ops.aten.mul.Tensor, torch.ops.aten.mul_.Tensor)
 
 
 def concatenated(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Side by side along the channels."""
+    """Concatenation along the channels."""
     parts = a["tensors"]
     if not all(isinstance(part, Image) for part in parts):
         b.refuse("cat with a constant", "allowed are tensors that depend on the input")

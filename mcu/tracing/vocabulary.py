@@ -1,4 +1,4 @@
-"""How people write what the rules know, and what becomes of it: the page of operators is made from this."""
+"""Supported operators as users write them, and what they are lowered to: source of the reference page on operators."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Word:
-    """One line of the page.
+    """One row of the page.
 
     Attributes:
         written: as users write it: modules, functions, methods.
@@ -26,20 +26,26 @@ VOCABULARY = (
          "CONV_2D or DEPTHWISE_CONV_2D, with a PAD where padding is not TensorFlow's SAME", ("conv1d", "conv2d")),
     Word("`nn.Linear` on `(N, features)`, a flattened map, or a tensor with its channels last", "CONV_2D", ("linear",)),
     Word("`nn.BatchNorm1d`, `nn.BatchNorm2d` and subclasses, with running statistics",
-         "nothing behind a convolution, else DEPTHWISE_CONV_2D", ("batch_norm",)),
-    Word("`nn.ReLU`, `nn.ReLU6`, `nn.Hardtanh(0, 6)`, `clamp(0)`, `clamp(0, 6)`, `nn.Threshold(0, 0)`",
-         "nothing behind a convolution or sum, else RELU",
-         ("relu", "relu6", "clamp", "clamp_min", "hardtanh", "threshold")),
+         "folded into the convolution before it, else DEPTHWISE_CONV_2D", ("batch_norm",)),
+    Word("`nn.ReLU`, `nn.ReLU6`, `nn.Threshold(0, 0)`", "fused into the convolution or sum before it, else RELU",
+         ("relu", "relu6", "threshold")),
+    Word("`nn.Hardtanh`, `clamp`, with any bounds",
+         "fused into the convolution or sum before it, else RELU or, below zero, LEAKY_RELU; DEPTHWISE_CONV_2D "
+         "where zero is not between the bounds", ("clamp", "clamp_min", "clamp_max", "hardtanh")),
     Word("`nn.Sigmoid`, `torch.sigmoid`", "LOGISTIC", ("sigmoid",)),
     Word("`nn.Tanh`, `torch.tanh`", "TANH", ("tanh",)),
     Word("`nn.SiLU`, `F.silu`", "LOGISTIC and MUL", ("silu",)),
     Word("`nn.Hardswish`, `F.hardswish`", "HARD_SWISH", ("hardswish",)),
     Word("`nn.Hardsigmoid`, `F.hardsigmoid`", "nothing, and DEPTHWISE_CONV_2D for the division by 6", ("hardsigmoid",)),
     Word("`nn.LeakyReLU`, `F.leaky_relu`", "LEAKY_RELU", ("leaky_relu",)),
-    Word("`x + y`, `x += y`, `torch.add`", "ADD", ("add",)),
-    Word("`x * y` of equal shapes, or with one value for each channel (squeeze-and-excitation)", "MUL", ("mul",)),
+    Word("`nn.ELU`, `F.elu` of alpha 1; `nn.CELU`, `F.celu`", "ELU, and DEPTHWISE_CONV_2D for another alpha",
+         ("elu", "celu")),
+    Word("`x + y`, `x += y`, `torch.add`; of one row or column with a map, too",
+         "ADD, with RESIZE_NEAREST_NEIGHBOR where rows or columns are repeated", ("add",)),
+    Word("`x * y` of equal shapes, with one row or column, or one value for each channel (squeeze-and-excitation)",
+         "MUL", ("mul",)),
     Word("`+`, `-`, `*`, `/` with a number, or a parameter or buffer with one value for each channel",
-         "nothing behind a convolution, else DEPTHWISE_CONV_2D", ("sub", "div", "neg")),
+         "folded into the convolution before it, else DEPTHWISE_CONV_2D", ("sub", "div", "neg")),
     Word("`nn.MaxPool1d`, `nn.MaxPool2d`, `F.max_pool2d`; padding, `ceil_mode`",
          "MAX_POOL_2D, with a PAD where padding is not SAME (behind a ReLU)",
          ("max_pool1d", "max_pool2d", "max_pool1d_with_indices", "max_pool2d_with_indices")),
@@ -49,8 +55,8 @@ VOCABULARY = (
          ("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d")),
     Word("`mean`, `sum` and `amax` over height, width or both", "AVERAGE_POOL_2D or MAX_POOL_2D",
          ("mean", "sum", "amax")),
-    Word("`nn.ZeroPad1d`, `nn.ZeroPad2d`, `F.pad` with zeros around", "part of the convolution behind it, else PAD",
-         ("pad", "constant_pad_nd")),
+    Word("`nn.ZeroPad1d`, `nn.ZeroPad2d`, `F.pad`: zero padding of height and width",
+         "folded into the next convolution, else PAD", ("pad", "constant_pad_nd")),
     Word("`nn.Upsample`, `F.interpolate`: nearest, by whole factors; adaptive pools of 1 x 1 to more",
          "RESIZE_NEAREST_NEIGHBOR", ("upsample_nearest1d", "upsample_nearest2d")),
     Word("`torch.cat` along the channels", "CONCATENATION", ("cat", "concat", "concatenate")),
@@ -69,7 +75,7 @@ VOCABULARY = (
     Word("`nn.GLU`, `F.glu` over the channels", "GATHER, LOGISTIC and MUL", ("glu",)),
     Word("`nn.Dropout`, `nn.Dropout2d`, `F.dropout`: on in training, whatever `training=` says", _FREE,
          ("dropout", "feature_dropout", "alpha_dropout")),
-    Word("`softmax`, `log_softmax` at the end: left out, the largest score stays the largest", _FREE,
+    Word("`softmax`, `log_softmax` over the classes at the end: left out, as it keeps the order of the logits", _FREE,
          ("softmax", "log_softmax")),
     Word("`contiguous`, `clone`, `detach`", _FREE,
          ("contiguous", "clone", "detach", "alias", "lift_fresh_copy", "to", "_to_copy")),

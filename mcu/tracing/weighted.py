@@ -1,4 +1,4 @@
-"""Rules of layers with weights: convolutions, dense layers, batch normalisation."""
+"""Rules for layers with weights: convolutions, dense layers, batch normalisation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ initial weights for a good part of a job, and what is validated is noise."""
 
 
 def convolution(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Convolutions over one or two axes, depthwise ones among them."""
+    """Convolutions over one or two axes, including depthwise ones."""
     weight = _constant(b, a["weight"], "the weights of a convolution")
     outer, groups = int(weight.tensor.shape[0]), int(a["groups"])
     image = b.map(b.image(a["input"], "a convolution") if groups > 1 else b.ordered(a["input"], "a convolution"))
@@ -145,7 +145,7 @@ def _momentum(b: Builder, mean: Constant, given: float) -> float:
     owner = b.owner.get(mean.name.rpartition(".")[0])
     momentum = getattr(owner, "momentum", given)
     if momentum and momentum < LEAST_MOMENTUM:
-        b.note(f"batch normalisation follows {LEAST_MOMENTUM} of each batch, not {momentum:.2g}: jobs are short")
+        b.note(f"batch normalisation uses momentum {LEAST_MOMENTUM}, not {momentum:.2g}: jobs are short")
     return max(float(momentum), LEAST_MOMENTUM) if momentum else DEFAULT_MOMENTUM
 
 

@@ -60,18 +60,18 @@ def facts(name: str, shape: tuple[int, ...], classes: int, width: float = 1.0) -
     """
     from pruning.engine.depth import shallowest
     from pruning.engine.landing import smallest
-    from pruning.engine.network import Structure
+    from pruning.engine.network import Constraints
     from pruning.training.rehearsal import rehearse
     from search_spaces.choices import NetworkChoice
     from search_spaces.networks import build_network
 
     choice = NetworkChoice(name=name, width=width, base=str(Path.cwd()))
     module = build_network(choice, shape, classes, seed=0)  # type: ignore[arg-type]
-    structure = Structure(shape)
-    traced = structure.trace(module)
+    constraints = Constraints(shape)
+    traced = constraints.trace(module)
     rehearse(traced, shape)
-    model = structure.model(traced.module)
-    least = type(model)(shallowest(traced.module, structure), structure.runtime)
+    model = constraints.model(traced.module)
+    least = type(model)(shallowest(traced.module, constraints), constraints.runtime)
     return {
         "network": name,
         "operators": len(traced.graph.ops),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from mcu.errors import InputError
+from mcu.firmware.toolchain import ARCHITECTURES, Architecture, toolchain
 from orchestrator.provenance import machine, usable_cpus
 
 
@@ -35,7 +37,7 @@ def check_machine() -> list[Finding]:
         ("optuna", lambda: version("optuna")),
         ("ray", _ray),
         ("tflite-micro", _tflm),
-        ("firmware tools", _firmware),
+        *((f"firmware tools, {item.name}", partial(firmware_tools, item)) for item in ARCHITECTURES),
         ("disk", _disk),
         ("mnist-5k", lambda: _task("mnist-5k")),
         ("fashion-mnist", lambda: _task("fashion-mnist")),
@@ -96,10 +98,9 @@ def _tflm() -> str:
     return version("tflite-micro")
 
 
-def _firmware() -> str:
-    from mcu.firmware.toolchain import toolchain
-
-    tools = toolchain()
+def firmware_tools(architecture: Architecture) -> str:
+    """Compiler and emulator of an architecture; InputError with one line that says what to install."""
+    tools = toolchain(architecture)
     return f"{tools.compiler()}, {tools.emulator()}"
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcu.errors import InputError
+from mcu.terms import TrialState
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 
 ReportEpoch = Callable[[EpochReport], bool]
@@ -58,7 +59,7 @@ def run_attempt(setting: WorkerSetting, spec_json: str, report: ReportEpoch) -> 
     except Exception as error:
         starved = "can't allocate memory" in str(error)  # what torch says on a CPU
         reason = "out of memory" if starved else _line(f"{type(error).__name__}: {error}")
-    return TrialResult(state="failed", reason=reason, duration_s=time.monotonic() - start)
+    return TrialResult(state=TrialState.FAILED, reason=reason, duration_s=time.monotonic() - start)
 
 
 def limit_threads(threads: int) -> None:

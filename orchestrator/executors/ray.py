@@ -30,8 +30,8 @@ from orchestrator.executors.base import (
     Reported,
     Started,
 )
+from orchestrator.executors.ray_capacity import Need, capacity, nodes_alive, shortage
 from orchestrator.executors.ray_cluster import OBJECT_STORE_BYTES, RayCluster, one_line
-from orchestrator.executors.ray_room import Need, nodes_alive, room, shortage
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 from orchestrator.worker.shared_task import LentTask, borrow
 
@@ -101,7 +101,7 @@ def even_gpu_share(gpus: int, trials: int) -> float:
 
 
 class RayExecutor(Executor):
-    """Attempts as Ray tasks of ``cpus_per_trial`` CPUs each; ``workers`` of them, or as many as there is room for.
+    """Attempts as Ray tasks of ``cpus_per_trial`` CPUs each; ``workers`` of them, or as many as there is capacity for.
 
     Args:
         address: of a cluster that is there already; our packages and the user's modules are sent to it.
@@ -149,7 +149,8 @@ class RayExecutor(Executor):
         self._nodes, self._looked = nodes_alive(), time.monotonic()
         need = Need(cpus, 0.0)
         if use_gpu and gpus is None:
-            trials = room(need, self._nodes) if self._workers is None else min(self._workers, room(need, self._nodes))
+            held = capacity(need, self._nodes)
+            trials = held if self._workers is None else min(self._workers, held)
             need = Need(cpus, even_gpu_share(int(sum(node.get("GPU", 0) for node in self._nodes)), max(1, trials)))
         elif use_gpu:
             need = Need(cpus, gpus or 0.0)
@@ -168,7 +169,7 @@ class RayExecutor(Executor):
     def capacity(self) -> int:
         """How many attempts can run at the same time; one at least, which an autoscaler sees waiting."""
         self._look()
-        held = room(self._need, self._nodes)
+        held = capacity(self._need, self._nodes)
         return max(1, held if self._workers is None else min(self._workers, held))
 
     def obstacle(self) -> str | None:

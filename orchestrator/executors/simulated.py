@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcu.budget import Resources
+from mcu.terms import TrialState
 from orchestrator.executors.base import Event, Executor, Finished, LossReason, Lost, Reported, Started
 from orchestrator.samplers.base import derive_seed
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
@@ -117,7 +118,7 @@ class SimulatedExecutor(Executor):
         self._ready.append(Reported(attempt, report))
         if state.stopping:
             stopped = TrialResult(
-                state="stopped", reason="stopped early", val_accuracy=report.val_accuracy,
+                state=TrialState.STOPPED, reason="stopped early", val_accuracy=report.val_accuracy,
                 flash=report.flash, sram=report.sram, macs=report.macs,
                 duration_s=sum(state.trial.seconds[: state.reported]),
             )  # fmt: skip
@@ -168,7 +169,7 @@ def synthetic_trial(spec: TrialSpec, levels: int = 8) -> SimulatedTrial:
             for level, share in enumerate(shares)
         ),
         result=TrialResult(
-            state="complete",
+            state=TrialState.COMPLETE,
             accuracy=max(0.1, peak - 0.005),
             val_accuracy=max(0.1, peak),
             flash=full.flash,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mcu.budget import Budget
+from mcu.terms import TrialState
 from orchestrator.planning.adaptive_budgets import AdaptiveBudgets
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.planned_trial import PlannedTrial
@@ -59,10 +60,10 @@ class AdaptiveBudgetPlan(BudgetPlan):
     def ended(self, trial: PlannedTrial, spec: TrialSpec, result: TrialResult) -> None:
         """See `BudgetPlan`."""
         used = {name: getattr(result, name) for name in self._ranges}
-        if result.state == "complete" and not result.violation and result.val_accuracy is not None:
+        if result.state == TrialState.COMPLETE and not result.violation and result.val_accuracy is not None:
             if all(used.values()):
                 self._adaptive.found(used, result.val_accuracy)
-        elif result.state == "infeasible" and self._single:
+        elif result.state == TrialState.INFEASIBLE and self._single:
             refused = self._refused.setdefault(trial.index, set())
             refused.add(trial.method)
             if refused == self._methods:

@@ -11,7 +11,7 @@ from mcu.score import check_metric
 from mcu.terms import RuntimeName, TaskKind
 from pruning.engine.depth import shallowest
 from pruning.engine.landing import require_reachable
-from pruning.engine.network import Structure
+from pruning.engine.network import Constraints
 from pruning.training.recipe import check_parent, check_value
 from pruning.training.rehearsal import rehearse
 from search_spaces.choices import NetworkChoice, Scalar
@@ -102,7 +102,7 @@ def _resources(choice: NetworkChoice, task: Task) -> ResourceModel:
             raise InputError(
                 f"network.frozen: {path!r} is no layer of {choice.name}; {hint}allowed are paths of layers"
             )
-    structure = Structure(task.input_shape, choice.frozen, choice.round_to)
-    traced = structure.trace(network)
+    constraints = Constraints(task.input_shape, choice.frozen, choice.round_to)
+    traced = constraints.trace(network)
     rehearse(traced, task.input_shape)
-    return ResourceModel(shallowest(traced.module, structure))
+    return ResourceModel(shallowest(traced.module, constraints))

@@ -10,13 +10,11 @@ from mcu.budget import RESOURCES, Budget, amounts
 from mcu.devices import find_device
 from mcu.errors import InputError
 from mcu.score import score_of
-from mcu.terms import TrialState
+from mcu.terms import MEASURED
 from orchestrator.queries.where_grammar import parse_where
 from orchestrator.storage.columns import COLUMNS
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store
-
-MEASURED = (TrialState.COMPLETE.value, TrialState.INFEASIBLE.value)
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def find_best(
     suffix = "_firmware" if runtime == "firmware" else ""
     used = {name: _used_name(name, suffix) for name in RESOURCES}
     known = " and ".join(f"{name} is not null" for name in ("val_accuracy", "accuracy", *used.values()))
-    measured = f"state in ({', '.join(map(repr, MEASURED))}) and {known}"
+    measured = f"state in {tuple(map(str, MEASURED))} and {known}"
     fits = " and ".join((measured, *(f"{used[name]} <= {bound}" for name, bound in budget.bounds().items())))
     ids = None if "*" in studies else [store.study(name).id for name in studies] or [store.study().id]
     with trial_search(store, parse_where(fits).condition, ids, parameters=False) as search:

@@ -15,6 +15,7 @@ import numpy as np
 from mcu.budget import RESOURCES, Budget
 from mcu.errors import InputError
 from mcu.score import score_of
+from orchestrator.queries.export_library import Library, write_trials
 from orchestrator.queries.trial import TrialDetails
 from orchestrator.tables import human, printable
 from reports.columns import Shown, names
@@ -22,11 +23,14 @@ from reports.columns import Shown, names
 _CARD_RESULTS = names(shown=Shown.CARD)
 
 
-def export_trial(trial: TrialDetails, root: Path, output: Path, metadata: bool = False) -> list[str]:
+def export_trial(
+    trial: TrialDetails, root: Path, output: Path, metadata: bool = False, library: Library | None = None
+) -> list[str]:
     """Write a trial's model and what goes with it into a folder; returns the names of what was written.
 
     With ``metadata`` also ``model_with_metadata.tflite``: the same model with labels, input normalisation and where
-    it comes from inside the file, which the model card says how many bytes cost.
+    it comes from inside the file, which the model card says how many bytes cost. With ``library`` also the folder that
+    ``write_trials`` makes.
 
     Everything is made beside the folder first, so an error leaves nothing half-written.
 
@@ -40,7 +44,7 @@ def export_trial(trial: TrialDetails, root: Path, output: Path, metadata: bool =
         with tempfile.TemporaryDirectory(dir=output, prefix=".partial-") as name:
             stage = Path(name)
             (stage / "model.tflite").write_bytes(model)
-            (stage / "model_data.h").write_text(_array_header(), encoding="ascii")
+            (stage / "model_data.h").write_text(_array_header(model), encoding="ascii")
             (stage / "model_data.c").write_text(_array_source(model), encoding="ascii")
             if deployment is not None:
                 (stage / "deployment.json").write_bytes(deployment)
@@ -49,6 +53,8 @@ def export_trial(trial: TrialDetails, root: Path, output: Path, metadata: bool =
                 larger = with_metadata(trial, model, deployment)
                 (stage / "model_with_metadata.tflite").write_bytes(larger)
                 note += f"\n\n`model_with_metadata.tflite` says what it is in {len(larger) - len(model):,} more bytes."
+            if library is not None:
+                note += f"\n\n{write_trials(library, root, stage)}"
             (stage / "MODEL_CARD.md").write_text(model_card(trial, model, note), encoding="utf-8")
             return _move_all(stage, output)
     except OSError as error:
@@ -81,9 +87,17 @@ def _move_all(stage: Path, output: Path) -> list[str]:
     return names
 
 
-def _array_header() -> str:
+def _array_header(model: bytes) -> str:
+    from mcu.cost.arena import smallest_arena
+    from mcu.cost.deployment import predict_deployment
+    from mcu.tflite.reader import read_tflite
+
+    network = read_tflite(model)
+    arena = smallest_arena(network, predict_deployment(network).plan)
     return (
         "#ifndef MODEL_DATA_H\n#define MODEL_DATA_H\n\n"
+        "/* With an arena of so many bytes a 64-bit build of TFLM starts; a 32-bit one needs fewer. */\n"
+        f"#define MODEL_ARENA_BYTES {arena}\n\n"
         "extern const unsigned char model_data[];\nextern const unsigned int model_data_len;\n\n#endif\n"
     )
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from mcu.budget import RESOURCES, Budget, Resources
-from mcu.terms import FINAL_STATES
+from mcu.terms import FINAL_STATES, TrialState
 from orchestrator.storage.epoch_reports import open_attempts
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store, Study
@@ -134,7 +134,7 @@ def _by_budget(study: Study, labels: Mapping[Budget, str], trials: list[dict[str
         if name is None or row["state"] not in FINAL_STATES:
             continue
         done[name] += 1
-        if not row["feasible"] or row["state"] != "complete" or row["val_accuracy"] is None:
+        if not row["feasible"] or row["state"] != TrialState.COMPLETE or row["val_accuracy"] is None:
             continue
         if name not in best or row["val_accuracy"] > best[name]["val_accuracy"]:
             best[name] = row

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from mcu.terms import FINAL_STATES
+from mcu.terms import FINAL_STATES, TrialState
 from orchestrator.executors.base import Event, Executor, Finished, LossReason, Lost, Reported, Started
 from orchestrator.planning.budget_plan import BudgetPlan
 from orchestrator.planning.plan import Plan
@@ -285,7 +285,7 @@ class Driver:
     def _note_network(self, planned: PlannedTrial, spec: TrialSpec, result: TrialResult) -> None:
         """Let those go on that waited for a trial's trained network, with it or without."""
         if planned.is_parent or self._parts.plan.lineage.inherits(planned):
-            left = result.state == "complete" and spec.leaves_network and self._parts.left_network(result)
+            left = result.state == TrialState.COMPLETE and spec.leaves_network and self._parts.left_network(result)
             self._queue.ended(planned.number, (spec, result) if left else None)
 
     def _hand_out(self, work: Work) -> None:
@@ -345,7 +345,7 @@ class Driver:
             later = parts.executor.now() + parts.retries.wait(max(1, failures))
             self._waiting.append(Work(work.trial_id, work.number, work.spec, failures, later))
             return
-        given_up = TrialResult(state="failed", reason=f"gave up after {failures} attempts: {reason}: {detail}")
+        given_up = TrialResult(state=TrialState.FAILED, reason=f"gave up after {failures} attempts: {reason}: {detail}")
         parts.store.finish_without_attempt(work.trial_id, given_up)
         self._conclude(work, given_up, None)
 

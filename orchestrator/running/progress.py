@@ -16,7 +16,7 @@ from rich.text import Text
 
 from mcu.budget import Budget
 from mcu.score import SCORES, Score, score_of
-from mcu.terms import Metric
+from mcu.terms import Metric, TrialState
 from mcu.units import format_duration
 from orchestrator.executors.base import LossReason
 from orchestrator.planning.plan import DENSE, Plan
@@ -88,12 +88,12 @@ class Tally:
     def end(self, spec: TrialSpec, result: TrialResult) -> None:
         """Take in a result."""
         self.done += 1
-        self.failed += result.state == "failed"
+        self.failed += result.state == TrialState.FAILED
         name = self.name(spec)
         self.left[name] = self.left.get(name, 0) - 1
         if result.duration_s:
             self.durations.append(result.duration_s)
-        if result.state != "complete" or result.violation or result.val_accuracy is None:
+        if result.state != TrialState.COMPLETE or result.violation or result.val_accuracy is None:
             return
         held = self.best.get(name)
         if held is None or result.val_accuracy > (held.val_accuracy or 0.0):

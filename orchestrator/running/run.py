@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mcu.errors import InputError
+from mcu.terms import TrialState
 from orchestrator.executors.attempt import DEFAULT_WORKER, WorkerSetting
 from orchestrator.executors.base import Executor
 from orchestrator.planning.budget_plan import budget_plan_for
@@ -70,7 +71,7 @@ class RunSummary:
     @property
     def failed(self) -> int:
         """Trials without a usable result."""
-        return self.counts.get("failed", 0)
+        return self.counts.get(TrialState.FAILED, 0)
 
 
 MakeExecutor = Callable[[WorkerSetting, WorkersSection, RunOptions, SweepConfig], Executor]

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 from mcu.budget import Budget
+from mcu.terms import TrialState
 from orchestrator.samplers.base import derive_seed
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 from search_spaces.sweep import SweepConfig
@@ -66,13 +67,13 @@ class RungSchedule:
 
 
 @dataclass(frozen=True)
-class Score:
+class LevelScore:
     """How good a trial looked at a level: less violation first, then the smaller distance to the best corner."""
 
     violation: float
     distance: float
 
-    def before(self, other: Score) -> bool:
+    def before(self, other: LevelScore) -> bool:
         """Whether this is strictly better."""
         return (self.violation, self.distance) < (other.violation, other.distance)
 
@@ -104,7 +105,7 @@ class AsyncRungs(StopRule):
 
     schedule: RungSchedule = field(default_factory=RungSchedule)
     seed: int = 0
-    _seen: dict[tuple[str, int], dict[Budget, dict[int, Score]]] = field(default_factory=dict)
+    _seen: dict[tuple[str, int], dict[Budget, dict[int, LevelScore]]] = field(default_factory=dict)
     _judged: dict[int, int] = field(default_factory=dict)
     _condemned: dict[int, str] = field(default_factory=dict)
     _finals: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -118,13 +119,13 @@ class AsyncRungs(StopRule):
         level = sum(share >= bound for bound in self.schedule.levels) - 1
         if own.violation > 0 and share < self.schedule.feasible_from:
             level = EARLY if share >= self.schedule.early else NOT_YET
-            own, keep = Score(0.0, own.distance), 1 - keep
+            own, keep = LevelScore(0.0, own.distance), 1 - keep
         if level <= self._judged.get(number, NOT_YET):
             return False
         self._judged[number] = level
         return self._among_the_rest(number, spec, level, own, keep)
 
-    def _among_the_rest(self, number: int, spec: TrialSpec, level: int, own: Score, keep: float) -> bool:
+    def _among_the_rest(self, number: int, spec: TrialSpec, level: int, own: LevelScore, keep: float) -> bool:
         """Whether a trial is not in the part of its peers that is kept, and not spared."""
         reached = self._seen.setdefault((family(spec), level), {})
         reached.setdefault(spec.budget, {})[number] = own
@@ -150,7 +151,7 @@ class AsyncRungs(StopRule):
 
     def ended(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
         """Remember final accuracies, for the audit."""
-        if result.state == "complete" and not result.violation and result.val_accuracy is not None:
+        if result.state == TrialState.COMPLETE and not result.violation and result.val_accuracy is not None:
             self._finals.setdefault(stratum(spec), {})[number] = result.val_accuracy
 
     def audit(self) -> Audit:
@@ -179,7 +180,7 @@ def no_more_room(budget: Budget, than: Budget, reach: float) -> bool:
     return held.keys() >= wanted.keys() and all(bound / reach <= held[name] <= bound for name, bound in wanted.items())
 
 
-def score(spec: TrialSpec, report: EpochReport) -> Score:
+def score(spec: TrialSpec, report: EpochReport) -> LevelScore:
     """The standing of a report: relative violation, then distance."""
     used = {
         name: getattr(report, name) / bound
@@ -189,7 +190,7 @@ def score(spec: TrialSpec, report: EpochReport) -> Score:
     violation = sum(max(0.0, share - 1.0) for share in used.values())
     accuracy = report.val_accuracy if report.val_accuracy is not None and math.isfinite(report.val_accuracy) else 0.0
     mean_use = sum(min(share, 1.0) for share in used.values()) / len(used) if used else 0.0
-    return Score(violation, max(1.0 - accuracy, USE_WEIGHT * mean_use) + AUGMENTATION * mean_use)
+    return LevelScore(violation, max(1.0 - accuracy, USE_WEIGHT * mean_use) + AUGMENTATION * mean_use)
 
 
 def stop_rule_for(sweep: SweepConfig) -> StopRule:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.stats import qmc
 
+from mcu.terms import TrialState
 from orchestrator.samplers.base import Context, Past, Sampler, derive_seed
 from orchestrator.samplers.observation import OBJECTIVES, Observation
 from orchestrator.samplers.optuna import Space
@@ -81,7 +82,7 @@ class ConditionedSampler(Sampler):
 
 def score(outcome: Observation) -> float:
     """Validation accuracy; below 0 for models over a bound; -inf without a usable result."""
-    if outcome.state != "complete" or outcome.values is None:
+    if outcome.state != TrialState.COMPLETE or outcome.values is None:
         return -math.inf
     over = sum(max(0.0, value) for value in outcome.constraints.values())
     return -over if over > 0 else outcome.values[ACCURACY]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mcu.budget import Budget
+from mcu.terms import TrialState
 from orchestrator.spec import TrialResult
 
 OBJECTIVES = ("val_accuracy", "flash", "sram", "macs")
@@ -25,7 +26,7 @@ class Observation:
             anything above 0 is infeasible.
     """
 
-    state: str
+    state: TrialState
     values: tuple[float, ...] | None = None
     constraints: dict[str, float] = field(default_factory=dict)
 
@@ -38,9 +39,9 @@ def observe(result: TrialResult, budget: Budget) -> Observation:
         for name, bound in budget.bounds().items()
         if (used := getattr(result, name)) is not None
     }
-    if result.state == "complete" and all(value is not None and math.isfinite(value) for value in values):
-        return Observation("complete", tuple(float(value) for value in values), relative)
-    if result.state == "stopped":
+    if result.state == TrialState.COMPLETE and all(value is not None and math.isfinite(value) for value in values):
+        return Observation(TrialState.COMPLETE, tuple(float(value) for value in values), relative)
+    if result.state == TrialState.STOPPED:
         over = sum(max(0.0, value) for value in relative.values())
-        return Observation("stopped", None, {"stopped": 1.0 + over})
-    return Observation("failed", None, {"failed": NO_RESULT_VIOLATION})
+        return Observation(TrialState.STOPPED, None, {"stopped": 1.0 + over})
+    return Observation(TrialState.FAILED, None, {"failed": NO_RESULT_VIOLATION})

@@ -8,10 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from orchestrator.storage.schema import STUDIES, TRIALS
-from reports.columns import Kind, names
+from reports.columns import ColumnKind, names
 
 COLUMNS = names()
-NESTED = {name: f"{name}_json" for name in names(kinds=(Kind.OBJECT,))}
+NESTED = {name: f"{name}_json" for name in names(kinds=(ColumnKind.OBJECT,))}
 SOURCE = TRIALS.join(STUDIES, STUDIES.c.id == TRIALS.c.study_id)
 
 

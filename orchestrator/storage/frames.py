@@ -12,10 +12,10 @@ from orchestrator.storage.columns import NESTED, SOURCE, looked_up_columns
 from orchestrator.storage.connection import transaction
 from orchestrator.storage.schema import STUDIES, TRAJECTORIES, TRIALS
 from orchestrator.storage.store import Store, Study
-from reports.columns import CATALOGUE, Column, Kind, Part, names
+from reports.columns import CATALOGUE, Column, ColumnKind, Part, names
 
 _STORED = names(parts=set(Part) - {Part.LOOKED_UP})
-_TYPES = {Kind.INTEGER: "Int64", Kind.NUMBER: "float64", Kind.TRUTH: "boolean"}
+_TYPES = {ColumnKind.INTEGER: "Int64", ColumnKind.NUMBER: "float64", ColumnKind.TRUTH: "boolean"}
 
 
 def trials_frame(store: Store, study: Study | None = None, *, trajectories: bool = True) -> pd.DataFrame:

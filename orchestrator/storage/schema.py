@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 import reports.columns
-from reports.columns import CATALOGUE, Kind, Part
+from reports.columns import CATALOGUE, ColumnKind, Part
 
 SCHEMA_VERSION = 1
 METADATA = MetaData()
@@ -52,18 +52,18 @@ STUDIES = Table(
     Column("created_at", String(32), nullable=False),
 )
 
-_TYPES: dict[Kind, Any] = {
-    Kind.TIME: String(32),
-    Kind.INTEGER: BigInteger,
-    Kind.NUMBER: Float,
-    Kind.TRUTH: Boolean,
-    Kind.OBJECT: Text,
+_TYPES: dict[ColumnKind, Any] = {
+    ColumnKind.TIME: String(32),
+    ColumnKind.INTEGER: BigInteger,
+    ColumnKind.NUMBER: Float,
+    ColumnKind.TRUTH: Boolean,
+    ColumnKind.OBJECT: Text,
 }
 
 
 def _stored(column: reports.columns.Column) -> Column[Any]:
     """A column of the catalogue in the table of trials; a JSON text under a name of its own."""
-    name = f"{column.name}_json" if column.kind is Kind.OBJECT else column.name
+    name = f"{column.name}_json" if column.kind is ColumnKind.OBJECT else column.name
     text = String(column.length) if column.length else Text
     return Column(name, _TYPES.get(column.kind, text), nullable=not column.required)
 
@@ -73,7 +73,7 @@ TRIALS = Table(
     METADATA,
     Column("id", Integer, primary_key=True),
     Column("study_id", ForeignKey("mcusweep_studies.id"), nullable=False),
-    *(_stored(each) for each in CATALOGUE if each.part is not Part.LOOKED_UP and each.kind is not Kind.LIST),
+    *(_stored(each) for each in CATALOGUE if each.part is not Part.LOOKED_UP and each.kind is not ColumnKind.LIST),
     Column("hyperparameters_json", Text, nullable=False),
     Column("spec_json", Text, nullable=False),
     UniqueConstraint("study_id", "number"),

@@ -31,7 +31,7 @@ def front_end_facts(front_end: FrontEnd | None, device: str | None) -> dict[str,
 
 
 def _cost(front_end: FrontEnd, device: str | None) -> dict[str, Any] | None:
-    """Instructions, flash and RAM on a Cortex-M, where the tools are installed."""
+    """Instructions, flash and RAM on a core that firmware is built for, where the tools are installed."""
     if device is None:
         return None
     from mcu.firmware.cores import core_of

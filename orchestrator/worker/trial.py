@@ -23,7 +23,7 @@ from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import Measurement, check_against_interpreter, measure_model
 from mcu.runtime import Runtime
 from mcu.score import check_metric
-from mcu.terms import TaskKind
+from mcu.terms import TaskKind, TrialState
 from orchestrator.spec import NETWORK, Artifact, EpochReport, TrialResult, TrialSpec
 from orchestrator.worker.front_end import front_end_facts
 from orchestrator.worker.shared_task import digest_here, task_here
@@ -82,22 +82,22 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
         torch.manual_seed(spec.seed)
         answer = _answer(spec, problem, settings, lambda progress: report(_epoch_report(progress)))
     except UnreachableBudgetError as error:
-        return _ended("infeasible", str(error), started, **_held(spec, error.smallest))
+        return _ended(TrialState.INFEASIBLE, str(error), started, **_held(spec, error.smallest))
     except StoppedError as stop:
         remove_checkpoint(artifacts / spec.hash())
-        return _ended("stopped", str(stop), started)
+        return _ended(TrialState.STOPPED, str(stop), started)
     except CannotTakeError as error:
         remove_checkpoint(artifacts / spec.hash())
-        return _ended("cannot", f"{spec.method} cannot take this network: {error}", started)
+        return _ended(TrialState.CANNOT, f"{spec.method} cannot take this network: {error}", started)
     except DivergedError as error:
         remove_checkpoint(artifacts / spec.hash())  # a retry starts again
-        return _ended("failed", f"diverged: {error}", started)
+        return _ended(TrialState.FAILED, f"diverged: {error}", started)
     except (MemoryError, torch.OutOfMemoryError) as error:
-        return _ended("failed", f"out of memory: {error}", started)
+        return _ended(TrialState.FAILED, f"out of memory: {error}", started)
     remove_checkpoint(artifacts / spec.hash())
     if isinstance(answer, Infeasible):
         used = answer.smallest
-        return _ended("infeasible", answer.reason, started, **_held(spec, used))
+        return _ended(TrialState.INFEASIBLE, answer.reason, started, **_held(spec, used))
     return _complete(spec, task, problem, answer, artifacts, started)
 
 
@@ -193,7 +193,7 @@ def _epoch_report(progress: Progress) -> EpochReport:
 
 
 def _firmware(spec: TrialSpec, outcome: Outcome, test: np.ndarray) -> dict[str, Any]:
-    """Columns of our C program on the trial's device, where it is a Cortex-M and the tools are installed."""
+    """Columns of our C program on the trial's device, where firmware is built for it and the tools are installed."""
     if spec.device is None:
         return {}
     try:
@@ -241,7 +241,7 @@ def _complete(
         "val": int8_outputs(reference, int8_inputs(outcome.model, task.x_val, problem)),
     }
     return TrialResult(
-        state="infeasible" if outcome.shortfall else "complete",
+        state=TrialState.INFEASIBLE if outcome.shortfall else TrialState.COMPLETE,
         reason=outcome.shortfall,
         accuracy=int8_accuracy(outcome.model, task.x_test, task.y_test, problem, answers["test"]),
         val_accuracy=int8_accuracy(outcome.model, task.x_val, task.y_val, problem, answers["val"]),

@@ -90,7 +90,7 @@ class Evolution(Compression):
         """Train these widths from scratch in steps ``start`` to ``end``, with a learning rate that falls once."""
         job.trainer.span = (start, end)
         if job.step == start:
-            job.replace(job.problem.structure.trace(job.problem.network()).module)
+            job.replace(job.problem.constraints.trace(job.problem.network()).module)
             narrow(job, widths)
 
 

@@ -12,12 +12,12 @@ from pruning.training.problem import Infeasible, Problem
 
 def dense_model(problem: Problem) -> ResourceModel:
     """Resources of the problem's network as a function of its widths."""
-    return problem.structure.model(problem.network())
+    return problem.constraints.model(problem.network())
 
 
 def used_by(network: nn.Module, problem: Problem) -> Resources:
     """What a network would use as it is."""
-    model = problem.structure.model(network)
+    model = problem.constraints.model(network)
     return model.exact(model.dense_widths)
 
 

@@ -37,7 +37,7 @@ class LowRank(Compression):
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:
         """Where rank 1 in every convolution is too much."""
-        dense = problem.structure.trace(problem.network()).module
+        dense = problem.constraints.trace(problem.network()).module
         least = used_by(factorised(dense, ranks_at(dense, 0.0)), problem)
         if self._ranks(dense, problem, budget) is None:
             return Infeasible("over budget even at rank 1 in every convolution", least)

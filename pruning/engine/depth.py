@@ -21,7 +21,7 @@ from mcu.graph.places import is_within
 from mcu.resource_model import ResourceModel
 from mcu.tracing.trace import Traced
 from pruning.engine.landing import smallest
-from pruning.engine.network import Structure
+from pruning.engine.network import Constraints
 
 FIXED_FRACTION = 0.1
 """Branches go until what one channel per group takes is this fraction of every bound, or none is left."""
@@ -100,11 +100,11 @@ def without(module: fx.GraphModule, removals: Iterable[Removal]) -> fx.GraphModu
     return network
 
 
-def shallowest(network: nn.Module, structure: Structure) -> Graph:
+def shallowest(network: nn.Module, constraints: Constraints) -> Graph:
     """The network without any branch that can go."""
-    traced = structure.trace(network)
-    removals = [branch.removal for branch in branches(traced, structure.frozen)]
-    return structure.trace(without(traced.module, removals)).graph
+    traced = constraints.trace(network)
+    removals = [branch.removal for branch in branches(traced, constraints.frozen)]
+    return constraints.trace(without(traced.module, removals)).graph
 
 
 def is_cramped(model: ResourceModel, budget: Budget) -> bool:
@@ -112,23 +112,23 @@ def is_cramped(model: ResourceModel, budget: Budget) -> bool:
     return bool(_fixed_shares(model, budget).max() > FIXED_FRACTION)
 
 
-def expendable(module: fx.GraphModule, structure: Structure, budget: Budget, loss: Loss) -> list[Removal]:
+def expendable(module: fx.GraphModule, constraints: Constraints, budget: Budget, loss: Loss) -> list[Removal]:
     """The branches of a network to go without, in the order they go: least rise of the loss first.
 
     What counts is how far this network has to shrink, not how far the dense one had to that its lineage began with: a
     network that came near the budget in steps needs the branches it has.
     """
     removed: list[Removal] = []
-    whole = structure.model(module)
+    whole = constraints.model(module)
     shares = _fixed_shares(whole, budget)
     if not _are_tight(_used(whole), budget, shares).any():
         return removed  # nor will they be with fewer branches
-    candidates = [branch.removal for branch in branches(structure.trace(module), structure.frozen)]
+    candidates = [branch.removal for branch in branches(constraints.trace(module), constraints.frozen)]
     losses = {removal: loss(without(module, [removal])) for removal in candidates}
     for removal in sorted(candidates, key=losses.__getitem__):
         if shares.max() <= FIXED_FRACTION:
             break
-        shorter = structure.model(without(module, [*removed, removal]))
+        shorter = constraints.model(without(module, [*removed, removal]))
         fewer = _fixed_shares(shorter, budget)
         if ((shares - fewer >= LEAST_RELIEF) & _are_tight(_used(shorter), budget, shares)).any():
             removed, shares = [*removed, removal], fewer

@@ -24,7 +24,7 @@ from pruning.engine.rewriting import Rewriter, repoint
 
 
 @dataclass(frozen=True)
-class Structure:
+class Constraints:
     """What a user fixes about a network.
 
     Attributes:
@@ -62,7 +62,7 @@ class PrunableNetwork:
     """A network under surgery.
 
     Attributes:
-        structure: what is fixed about it.
+        constraints: what is fixed about it.
         module, graph: the network as it is now.
         model: resources as a function of the dense network's widths.
         dense: what the network used that it began as.
@@ -74,18 +74,18 @@ class PrunableNetwork:
         changes: how often the shape of a parameter may have changed.
     """
 
-    def __init__(self, network: nn.Module, structure: Structure, seed: int = 0) -> None:
-        self.structure, self.generator = structure, torch.Generator().manual_seed(seed)
+    def __init__(self, network: nn.Module, constraints: Constraints, seed: int = 0) -> None:
+        self.constraints, self.generator = constraints, torch.Generator().manual_seed(seed)
         self.optimizers: list[torch.optim.Optimizer] = []
         self.followers: WeakSet[Follower] = WeakSet()
         self.changes, self._last = 0, False
         self._begin_with(network)
-        self.model = ResourceModel(self.graph, structure.runtime)
+        self.model = ResourceModel(self.graph, constraints.runtime)
         self.dense = self.model.exact(self.model.dense_widths)
         self.origin: Resources | None = None
 
     def _begin_with(self, network: nn.Module) -> None:
-        traced = self.structure.trace(network)
+        traced = self.constraints.trace(network)
         self.module, self.graph = traced.module, traced.graph
         self._widest = self.graph.widths
         self.idle = np.zeros_like(self._widest)
@@ -176,7 +176,7 @@ class PrunableNetwork:
             _fill_fitting(surgery.layer_tensors(copied.module, self.graph), kept)
         self.changes += 1
         if _layers(self.graph) != before:
-            self.model = ResourceModel(self.graph, self.structure.runtime)
+            self.model = ResourceModel(self.graph, self.constraints.runtime)
         else:
             self._widest = widest
 
@@ -200,7 +200,7 @@ class PrunableNetwork:
         parameter = next(self.module.parameters())
         training = self.module.training
         with torch.no_grad():
-            answer: torch.Tensor = self.module.eval()(torch.zeros(1, *self.structure.input_shape).to(parameter))
+            answer: torch.Tensor = self.module.eval()(torch.zeros(1, *self.constraints.input_shape).to(parameter))
         self.module.train(training)
         return answer.shape[1:]
 

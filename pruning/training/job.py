@@ -31,7 +31,7 @@ def origin_of(problem: Problem) -> Resources | None:
     """What the dense network uses, where a job begins with another one."""
     if problem.ancestor is None:
         return None
-    model = problem.structure.model(problem.network())
+    model = problem.constraints.model(problem.network())
     return model.exact(model.dense_widths)
 
 
@@ -56,7 +56,7 @@ class Job(Run):
     ) -> None:
         self.problem, self.settings, self.report, self.method = problem, settings, report, method
         torch.manual_seed(settings.seed)
-        network = PrunableNetwork(problem.start(), problem.structure, settings.seed)
+        network = PrunableNetwork(problem.start(), problem.constraints, settings.seed)
         network.origin = origin_of(problem)
         self.trainer = Trainer(network.module, problem, settings)
         network.optimizers = [self.trainer.optimizer]

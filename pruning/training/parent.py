@@ -67,7 +67,7 @@ def begin(
 
 def teacher_of(problem: Problem, settings: Settings, tensors: Mapping[str, torch.Tensor]) -> FoldedNet:
     """The dense network of these weights with its batch normalisation folded: the cheapest form to ask for logits."""
-    traced = problem.structure.trace(problem.network())
+    traced = problem.constraints.trace(problem.network())
     surgery.fill(surgery.layer_tensors(traced.module, traced.graph), tensors)
     teacher = FoldedNet(traced.graph, traced.module).to(settings.device).requires_grad_(False).eval()
     return teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

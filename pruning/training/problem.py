@@ -13,7 +13,7 @@ from torch import nn
 from mcu.budget import Budget, Resources
 from mcu.int8.model import Int8Model
 from mcu.runtime import Runtime
-from pruning.engine.network import Structure
+from pruning.engine.network import Constraints
 from pruning.training.objective import Objective
 from pruning.training.trained import TrainedNetwork
 
@@ -62,12 +62,12 @@ class Problem:
 
     def start(self) -> nn.Module:
         """The network a job begins with."""
-        return self.ancestor.build(self.network(), self.structure) if self.ancestor else self.network()
+        return self.ancestor.build(self.network(), self.constraints) if self.ancestor else self.network()
 
     @cached_property
-    def structure(self) -> Structure:
+    def constraints(self) -> Constraints:
         """What is fixed about the network."""
-        return Structure(self.input_shape, self.frozen, self.round_to, self.runtime)
+        return Constraints(self.input_shape, self.frozen, self.round_to, self.runtime)
 
 
 @dataclass(frozen=True)

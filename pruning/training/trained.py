@@ -18,7 +18,7 @@ from torch import fx, nn
 from mcu.errors import InputError
 from pruning.engine import depth, surgery
 from pruning.engine.depth import Removal
-from pruning.engine.network import PrunableNetwork, Structure
+from pruning.engine.network import Constraints, PrunableNetwork
 
 FILE = "network.safetensors"
 NOTES = "mcusweep"
@@ -48,12 +48,12 @@ class TrainedNetwork:
         stages = tuple(tuple((str(total), str(goes)) for total, goes in stage) for stage in removals if stage)
         return cls(stages, tuple(network.graph.widths.tolist()), tensors)
 
-    def build(self, dense: nn.Module, structure: Structure) -> fx.GraphModule:
+    def build(self, dense: nn.Module, constraints: Constraints) -> fx.GraphModule:
         """The network, made from a dense one of any weights, which is changed."""
-        module = structure.trace(dense).module
+        module = constraints.trace(dense).module
         for stage in self.removals:
-            module = structure.trace(depth.without(module, stage)).module
-        network = PrunableNetwork(module, structure)
+            module = constraints.trace(depth.without(module, stage)).module
+        network = PrunableNetwork(module, constraints)
         network.keep([np.arange(width) for width in self.widths])
         surgery.fill(network.tensors(), self.tensors)
         return network.module

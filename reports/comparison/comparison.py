@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from mcu.terms import TrialState
 from reports.intervals import bootstrap_mean
 from reports.trials import bounded, budgets, methods
 from reports.winners import method_winner
@@ -100,7 +101,8 @@ def _duel(
     generator: np.random.Generator,
 ) -> Duel:
     score = {"win": 0, "tie": 0, "loss": 0}
-    judged = table[table["finished"] & (table["state"] != "failed")]  # a crash says nothing of what a method can
+    crashed = table["state"] == TrialState.FAILED  # says nothing of what a method can
+    judged = table[table["finished"] & ~crashed]
     ran = judged.groupby("budget")["method"].agg(set).to_dict()
     for budget in budgets(table)["budget"]:
         if not {reference, method} <= ran.get(budget, set()):

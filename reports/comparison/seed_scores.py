@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from mcu.budget import RESOURCES
+from mcu.terms import TrialState
 from reports.lineage import charged
 from reports.trials import bounded, budgets, methods
 
@@ -44,7 +45,7 @@ def joined(scores: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_task(task: str, table: pd.DataFrame) -> pd.DataFrame:
-    judged = table[table["finished"] & (table["state"] != "failed")]
+    judged = table[table["finished"] & (table["state"] != TrialState.FAILED)]
     judged = judged.assign(duration_s=judged["duration_s"].where(~_reused(judged), 0.0))
     judged = bounded(judged.assign(duration_s=_charged(judged)))
     spent = judged.groupby(KEYS[1:], as_index=False).agg(trials=("number", "size"), duration_s=("duration_s", "sum"))

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mcu.errors import InputError
+from mcu.terms import TrialState
 from mcu.units import format_bytes, format_count
 from reports.comparison.ranking import Ranking, ranking, share_first_or_tied, tallies
 from reports.comparison.seed_scores import joined, seed_scores
@@ -227,7 +228,7 @@ def _references(found: Comparison) -> list[str]:
 
 
 def _charged(table: pd.DataFrame) -> list[str]:
-    mine = table[(table["state"] == "infeasible") & table["accuracy"].notna() & table["reason"].notna()]
+    mine = table[(table["state"] == TrialState.INFEASIBLE) & table["accuracy"].notna() & table["reason"].notna()]
     return [
         f"{row['budget']}, seed {row['seed']}: {percent(row['accuracy'])} ({row['method']}: {row['reason']})"
         for row in mine.to_dict("records")

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from mcu.budget import RESOURCES
+from mcu.terms import TrialState
 from reports.comparison.comparison import Cell
 from reports.figures.scales import accuracy_axis
 from reports.figures.style import BAD, SOFT, Look, legend_below, new_figure, rasterise
@@ -110,11 +111,11 @@ def _draw_use(axes: Axes, values: Sequence[float], at: int, colour: str) -> None
 def outcomes_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Figure:
     """How the trials of each method ended, as shares of a row: nothing that ran is left out."""
     parts = (
-        ("complete", "complete", "#4c9a6a"),
-        ("infeasible", "over its budget", "#e0a030"),
-        ("stopped", "stopped early", "#9aa4af"),
-        ("cannot", "method cannot take the network", "#6f5f90"),
-        ("failed", "failed", BAD),
+        (TrialState.COMPLETE, "complete", "#4c9a6a"),
+        (TrialState.INFEASIBLE, "over its budget", "#e0a030"),
+        (TrialState.STOPPED, "stopped early", "#9aa4af"),
+        (TrialState.CANNOT, "method cannot take the network", "#6f5f90"),
+        (TrialState.FAILED, "failed", BAD),
     )
     figure = new_figure(width, 0.9 + 0.36 * len(look.order))
     axes = figure.add_subplot()

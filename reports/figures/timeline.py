@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from mcu.terms import FINAL_STATES, TrialState
 from reports.figures.scales import unit_of_time
 from reports.figures.style import BAD, Look, legend_below, new_figure, rasterise
 
@@ -70,7 +71,7 @@ def _attempt_spans(table: pd.DataFrame, attempts: Sequence[Mapping[str, Any]]) -
             continue
         key = attempt.get("worker_host"), attempt.get("worker_pid")
         lane = workers.setdefault(key, f"worker {len(workers) + 1}")
-        failed = attempt.get("reason") not in ("complete", "infeasible", "stopped", "cannot")
+        failed = attempt.get("reason") not in set(FINAL_STATES) - {TrialState.FAILED}
         spans.append((lane, begin, end, str(method_of.get(attempt.get("number"))), failed))
     return spans
 
@@ -94,5 +95,5 @@ def _trial_spans(table: pd.DataFrame) -> list[Span]:
         if lane == len(free_at):
             free_at.append(end)
         free_at[lane] = end
-        spans.append((f"lane {lane + 1}", begin, end, str(method), state == "failed"))
+        spans.append((f"lane {lane + 1}", begin, end, str(method), state == TrialState.FAILED))
     return spans

@@ -12,6 +12,7 @@ import pandas as pd
 
 from mcu.budget import RESOURCES, amount, amounts
 from mcu.score import score_of
+from mcu.terms import TrialState
 from reports.figures.scales import log_ticks
 from reports.figures.style import Look
 from reports.latency import latency_text
@@ -115,7 +116,7 @@ def shown_rows(table: pd.DataFrame, winners: Sequence[Winner], most: int = MOST_
     for name in RESOURCES:
         for method in [None, *table["method"].dropna().unique()]:
             first.update(accuracy_front(table, name, method))
-    failed = np.flatnonzero((table["state"] == "failed").to_numpy())
+    failed = np.flatnonzero((table["state"] == TrialState.FAILED).to_numpy())
     first.update(int(row) for row in failed[: most // 4])
     rest = [row for row in range(len(table)) if row not in first]
     room = max(most - len(first), 0)

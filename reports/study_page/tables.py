@@ -10,6 +10,7 @@ import pandas as pd
 
 from mcu.budget import RESOURCES, amount
 from mcu.score import score_of
+from mcu.terms import FINAL_STATES, TrialState
 from reports.comparison.comparison import Cell, Duel
 from reports.intervals import wilson
 from reports.latency import latency_ms, milliseconds
@@ -133,7 +134,7 @@ def _number(value: Any) -> float | None:
 
 def failures_table(table: pd.DataFrame) -> Table:
     """Every reason for which trials did not give a feasible model: how many, of which methods, which trials."""
-    bad = table[table["state"].isin(["failed", "infeasible", "stopped", "cannot"])]
+    bad = table[table["state"].isin(set(FINAL_STATES) - {TrialState.COMPLETE})]
     rows = []
     for (state, reason), trials in bad.groupby(["state", bad["reason"].fillna("no reason given")], sort=False):
         numbers = [str(number) for number in trials["number"]]

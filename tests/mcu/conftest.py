@@ -10,6 +10,7 @@ import pytest
 
 from mcu.graph.kinds import Activation, Kind
 from mcu.graph.windows import output_size, same_padding
+from mcu.int8.lookup import TABLES
 from mcu.int8.model import Int8Model, QOp, QTensor
 
 RECTIFIED = (Activation.RELU, Activation.RELU6)
@@ -253,7 +254,9 @@ def _block(build: NetworkBuilder, x: int) -> int:
         case 7:
             return build.relu(x)
         case 8:
-            return build.table(x, [Kind.LOGISTIC, Kind.TANH, Kind.HARD_SWISH, Kind.LEAKY_RELU][rng.integers(0, 4)])
+            for kind in rng.permutation(list(TABLES))[:2]:
+                x = build.table(x, Kind(kind))
+            return x
         case 9:
             gate = build.pool(x, Kind.AVG_POOL, (height, width), (1, 1))
             return build.mul(x, build.table(build.convolution(gate, channels, (1, 1)), Kind.LOGISTIC))

@@ -35,7 +35,7 @@ def test_prediction_never_promises_less_flash_than_the_linker_finds(random_model
         assert built.sram > 0.97 * sram
 
 
-@pytest.mark.parametrize(("device", "says"), [(None, "no device"), ("esp32", "Cortex-M")])
-def test_firmware_needs_a_cortex_m(device, says):
+@pytest.mark.parametrize(("device", "says"), [(None, "no device"), ("esp32", "Cortex-M and RISC-V")])
+def test_firmware_needs_a_device_it_is_built_for(device, says):
     with pytest.raises(InputError, match=says):
         Runtime(RuntimeName.FIRMWARE, device)

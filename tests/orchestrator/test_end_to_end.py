@@ -1,6 +1,9 @@
 """The main job as a user does it, small: launch with the real worker, ask, report, export, run the export elsewhere."""
 
 import json
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ from mcu.measure import measure_model
 from mcu.tflite import tflm
 from mcu.tflite.reader import read_tflite
 from orchestrator.cli import main as cli
+
+pytestmark = pytest.mark.slow
 
 SWEEP = """
 [sweep]
@@ -77,6 +82,10 @@ def test_the_exported_model_is_what_was_stored_and_runs_the_same_elsewhere(study
     data = (study / "out" / "model.tflite").read_bytes()
     measured = measure_model(data)
     assert (len(data), measured.sram, measured.macs) == (row["flash"], row["sram"], row["macs"])
+    arena = int(re.search(r"MODEL_ARENA_BYTES (\d+)", (study / "out" / "model_data.h").read_text())[1])
+    start = "import tflite_micro as t; t.runtime.Interpreter.from_file('out/model.tflite', arena_size={}).invoke()"
+    assert arena >= measured.sram
+    subprocess.run([sys.executable, "-c", start.format(arena)], check=True)
     resolver = litert.OpResolverType.BUILTIN_REF
     interpreter = litert.Interpreter(model_content=data, experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()
@@ -91,12 +100,31 @@ def test_the_exported_model_is_what_was_stored_and_runs_the_same_elsewhere(study
 
 
 def test_a_model_with_metadata_computes_the_same_and_its_card_says_what_it_costs(study):
-    assert cli.run(["export", "0", "--metadata", "--output", "told"]) == 0
+    beside = ["--format", "arduino", "--name", "wake", "--also", "second=0"]
+    assert cli.run(["export", "0", "--metadata", "--output", "told", *beside]) == 0
     plain, told = ((study / "told" / name).read_bytes() for name in ("model.tflite", "model_with_metadata.tflite"))
     assert read_tflite(told).metadata["labels"] == "0,1,2,3,4,5,6,7,8,9"
     assert f"in {len(told) - len(plain):,} more bytes" in (study / "told" / "MODEL_CARD.md").read_text()
     codes = np.random.default_rng(1).integers(-128, 128, (4, 8, 8, 1), dtype=np.int8)
     assert np.array_equal(tflm.run(plain, codes), tflm.run(told, codes))
+    header = (study / "told/arduino/mcusweep_model/src/mcusweep_model.h").read_text()
+    assert re.findall(r"(\w+)_invoke", header) == ["wake", "second"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--format", "keil"], "library format 'keil': must be one of arduino"),
+        (["--also", "b=0"], "say for whom with --format"),
+        (["--format", "cmake", "--also", "b"], "must be NAME=TRIAL"),
+        (["--format", "cmake", "--also", "mcusweep=0"], "name 'mcusweep' is taken"),
+        (["--format", "cmake", "--name", "Wake"], "model name 'Wake'"),
+    ],
+)
+def test_a_library_that_cannot_be_made_is_refused_before_anything_is_written(study, capsys, options, says):
+    assert cli.run(["export", "0", "--output", "refused", *options]) == 2
+    assert says in capsys.readouterr().err
+    assert not (study / "refused" / "model.tflite").exists()
 
 
 def test_measuring_the_export_names_every_layer_and_the_boards_that_hold_it(study, capsys):

@@ -81,7 +81,7 @@ def test_peers_keep_frozen_layers_and_units_too(problem, settings):
 @pytest.mark.parametrize("name", ["differentiable", "uniform", "evolution", "l1", "low-rank"])
 def test_every_method_knows_what_limits_make_unreachable_before_it_trains(name, problem, settings):
     limited = replace(problem, frozen=("stem", "down", "pointwise"), round_to=4)
-    dense = limited.structure.model(limited.network()).exact(np.array([], dtype=np.int64))
+    dense = limited.constraints.model(limited.network()).exact(np.array([], dtype=np.int64))
     seen: list[float] = []
     budget, report = Budget(sram=dense.sram - 16), lambda progress: bool(seen.append(progress.step)) or True
     if name == "differentiable":

@@ -27,7 +27,7 @@ class Everything(nn.Module):
         self.squeeze = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 4, 1), nn.SiLU(), nn.Conv2d(4, 8, 1))
         self.down = nn.Sequential(nn.Conv2d(8, 12, 3, stride=2, padding=1, groups=4), nn.LeakyReLU(0.1))
         self.deep = nn.Sequential(nn.Conv2d(12, 12, 3, padding=1, groups=12), nn.BatchNorm2d(12), nn.ReLU())
-        self.up = nn.Conv2d(12, 8, 1)
+        self.up = nn.Sequential(nn.Conv2d(12, 8, 1), nn.ELU())
         self.scores = nn.Linear(16, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -46,7 +46,7 @@ def test_a_network_of_every_operator_is_pruned_into_its_budget(problem, settings
         return Everything()
 
     whole = replace(problem, network=network)
-    dense = whole.structure.model(network())
+    dense = whole.constraints.model(network())
     assert {op.kind for op in dense.graph.ops} == WRITTEN
     used = dense.exact(dense.dense_widths)
     budget = Budget(flash=used.flash - 900, macs=used.macs // 2)

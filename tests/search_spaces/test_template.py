@@ -11,6 +11,8 @@ from search_spaces.sweep import load_sweep
 from search_spaces.tasks import registry
 from search_spaces.template import template
 
+pytestmark = pytest.mark.slow
+
 TASKS = tuple(registry.BUILT_IN)
 DEVICES = ("stm32l053r8", "stm32f103c8", "stm32f446re", None)
 """The smallest part of the catalogue, a small one, a usual one, and no device: a list of small budgets."""

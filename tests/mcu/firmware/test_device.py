@@ -1,4 +1,4 @@
-"""Firmware built for devices and run on emulated boards. Needs the Arm compiler and QEMU; where absent it says so."""
+"""Firmware built for devices and run on emulated boards. Needs compilers and QEMU; where absent it says so."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ from mcu.firmware import (
 )
 from mcu.firmware.build import section_sizes
 from mcu.firmware.stack import stack_bytes
+from mcu.firmware.toolchain import ARCHITECTURES, RISCV
 from mcu.int8.model import Int8Model
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.int8.structure import structure_of
+from mcu.tflite import tflm
+from mcu.tflite.writer import write_tflite
 from random_nets import (
     RandomNet,
     every_operator_net,
@@ -39,10 +42,10 @@ from random_nets import (
     separable_net,
 )
 
-ADVICE = toolchain().advice()
+ADVICE = "; ".join(advice for item in ARCHITECTURES if (advice := toolchain(item).advice()))
 if ADVICE:
     warnings.warn(f"firmware is not tested here: {ADVICE}", stacklevel=1)
-needs_tools = pytest.mark.skipif(ADVICE is not None, reason=str(ADVICE))
+needs_tools = pytest.mark.skipif(bool(ADVICE), reason=ADVICE)
 
 PARTS = {
     "cortex-m0+": "stm32g071rb",
@@ -50,6 +53,7 @@ PARTS = {
     "cortex-m4f": "stm32f446re",
     "cortex-m7f": "stm32f746zg",
     "cortex-m33": "stm32u585ai",
+    "riscv32imc": "esp32-c3",
 }
 
 
@@ -59,7 +63,9 @@ def inputs(model: Int8Model, count: int = 2) -> np.ndarray:
 
 
 @needs_tools
-@pytest.mark.parametrize("core", ["cortex-m0+", "cortex-m3", "cortex-m4f", "cortex-m7f", "cortex-m33", "cortex-m55"])
+@pytest.mark.parametrize(
+    "core", ["cortex-m0+", "cortex-m3", "cortex-m4f", "cortex-m7f", "cortex-m33", "cortex-m55", "riscv32imc"]
+)
 def test_every_operator_is_bit_exact_on_every_core(tmp_path: Path, core: str) -> None:
     model = every_operator_net(head=False)
     x = inputs(model)
@@ -117,7 +123,7 @@ def test_instruction_counts_repeat_and_split_into_layers(tmp_path: Path) -> None
 def test_measured_stack_stays_within_the_call_graph_bound(tmp_path: Path) -> None:
     model = every_operator_net()
     write_project(model, tmp_path, samples=inputs(model, 1))
-    for name in ("cortex-m0+", "cortex-m4f"):
+    for name in ("cortex-m0+", "cortex-m4f", "riscv32imc"):
         run = run_in_qemu(tmp_path, CORES[name])
         graphs = list(next((tmp_path / "build").glob(f"{name.replace('+', 'plus')}-*")).glob("*.ci"))
         bound = stack_bytes(graphs)
@@ -126,22 +132,25 @@ def test_measured_stack_stays_within_the_call_graph_bound(tmp_path: Path) -> Non
 
 
 @needs_tools
-@pytest.mark.parametrize(("memory", "word"), [("sram", "SRAM"), ("flash", "flash")])
-def test_one_byte_too_many_fails_to_link_in_one_line(tmp_path: Path, memory: str, word: str) -> None:
-    device = replace(find_device("stm32f446re"), sram_bank=None)
+@pytest.mark.parametrize(
+    ("name", "memory", "word"),
+    [("stm32f446re", "sram", "SRAM"), ("stm32f446re", "flash", "flash"), ("gd32vf103cb", "sram", "SRAM")],
+)
+def test_one_byte_too_many_fails_to_link_in_one_line(tmp_path: Path, name: str, memory: str, word: str) -> None:
+    device = replace(find_device(name), sram_bank=None)
     write_project(plain_net(size=16), tmp_path)
     built = build(tmp_path, device)
     needed = built.ram if memory == "sram" else built.flash
     small = {"reserve_sram": 0} if memory == "sram" else {"reserve_flash": 0}
     assert build(tmp_path, replace(device, **{memory: needed}, **small)) == built
-    with pytest.raises(FirmwareDoesNotFit, match=rf"stm32f446re.*{word}.*over by 1") as refused:
+    with pytest.raises(FirmwareDoesNotFit, match=rf"{name}.*{word}.*over by 1") as refused:
         build(tmp_path, replace(device, **{memory: needed - 1}, **small))
     assert refused.value.over == {word: 1}
     assert "\n" not in str(refused.value)
 
 
 @needs_tools
-@pytest.mark.parametrize("core", ["cortex-m0+", "cortex-m4f", "cortex-m33"])
+@pytest.mark.parametrize("core", ["cortex-m0+", "cortex-m4f", "cortex-m33", "riscv32imc"])
 def test_prediction_is_within_one_percent_and_not_below(tmp_path: Path, core: str) -> None:
     device = replace(find_device(PARTS[core]), sram=4 << 20, flash=16 << 20, sram_bank=None)
     models = (residual_net(), every_operator_net(), *((plain_net(), separable_net()) if core == "cortex-m4f" else ()))
@@ -166,6 +175,10 @@ def test_makefile_builds_what_build_builds(tmp_path: Path) -> None:
     sections = section_sizes(tmp_path / "firmware.elf", toolchain())
     assert sections[".text"] == built.flash
     assert sections[".bss"] == built.ram_static
+    command = ["make", "DEVICE=esp32-c3", "clean", "firmware.elf"]
+    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    assert section_sizes(tmp_path / "firmware.elf", toolchain(RISCV))[".bss"] == built.ram_static
 
 
 @needs_tools
@@ -181,6 +194,19 @@ def test_measurement_adds_up(tmp_path: Path) -> None:
 
 
 @needs_tools
+def test_riscv_computes_what_the_interpreter_computes() -> None:
+    if not tflm.available():
+        pytest.skip("tflite-micro is not installed")
+    model = plain_net(size=8, width=4)
+    x = inputs(model)
+    found = measure_firmware(model, find_device("gd32vf103cb"), x, tflm.run(write_tflite(model), x))
+    assert found.bit_exact
+    assert found.board == "virt"
+    assert found.stack_measured <= found.stack + 256
+    assert found.instructions <= sum(found.layers) <= found.instructions + 40 * len(found.layers)
+
+
+@needs_tools
 def test_large_model_of_a_small_core_runs_on_a_larger_board(tmp_path: Path) -> None:
     model = plain_net(size=24, width=16)
     write_project(model, tmp_path, samples=inputs(model, 1))
@@ -191,10 +217,10 @@ def test_large_model_of_a_small_core_runs_on_a_larger_board(tmp_path: Path) -> N
 
 def test_other_architectures_are_refused_by_name() -> None:
     model = plain_net(size=8)
-    with pytest.raises(InputError, match=r"esp32.*xtensa.*Cortex-M only"):
+    with pytest.raises(InputError, match=r"esp32.*xtensa.*Cortex-M and RISC-V .* only"):
         measure_firmware(model, find_device("esp32"), inputs(model))
-    with pytest.raises(InputError, match="riscv"):
-        predict_firmware(model, "riscv32imc")
+    with pytest.raises(InputError, match="xtensa"):
+        predict_firmware(model, "xtensa-lx6")
 
 
 def test_missing_tools_name_the_packages(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def test_a_table_is_what_the_kernel_gives_for_every_code(kind, scale, zero, rati
         (Kind.TANH, np.tanh),
         (Kind.HARD_SWISH, lambda x: x * np.clip(x + 3, 0, 6) / 6),
         (Kind.LEAKY_RELU, lambda x: np.where(x < 0, 0.1 * x, x)),
+        (Kind.ELU, lambda x: np.where(x < 0, np.expm1(x), x)),
     ],
 )
 def test_a_table_is_the_function_to_a_code_and_a_half(kind, function):
@@ -74,3 +75,15 @@ def test_a_product_is_what_the_kernel_gives(channels, whole, scale, factor, zero
     data = write_tflite(model)
     x = np.random.default_rng(seed).integers(-128, 128, (8, *shape[1:])).astype(np.int8)
     assert np.array_equal(ReferenceInterpreter(read_tflite(data)).run(x), tflm.run(data, x))
+
+
+def test_elu_is_what_the_other_interpreter_gives():
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    model = one_operator(Kind.ELU, (0.05, 10), (0.04, -90))
+    optimised = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # the reference resolver has no ELU
+    interpreter = litert.Interpreter(model_content=write_tflite(model), experimental_op_resolver_type=optimised)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], ALL)
+    interpreter.invoke()
+    found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    assert np.array_equal(found, ReferenceInterpreter(model).run(ALL))

@@ -68,14 +68,14 @@ def test_flipped_bytes_give_a_model_or_one_clear_error(flips):
 
 def test_an_unknown_operator_is_named_with_the_layer_and_what_to_do():
     schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
-    for code, name, advice in ((111, "ELU", "allowed are"), (6, "DEQUANTIZE", "convert with int8 output")):
+    for code, name, advice in ((150, "GELU", "allowed are"), (6, "DEQUANTIZE", "convert with int8 output")):
         message = refuse(edited(schema, lambda model, code=code: set_code(model, code)))
         assert f"operator {name} (output 'tensor 1')" in message
         assert advice in message
 
 
 def set_code(model, code):
-    model.operatorCodes[0].builtinCode = model.operatorCodes[0].deprecatedBuiltinCode = code
+    model.operatorCodes[0].builtinCode, model.operatorCodes[0].deprecatedBuiltinCode = code, min(code, 127)
 
 
 def edited(schema, change, data: bytes = SMALL) -> bytes:

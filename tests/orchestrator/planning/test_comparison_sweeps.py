@@ -14,7 +14,7 @@ from search_spaces.sweep import load_sweep
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = sorted((ROOT / "examples" / "compare").glob("*.toml"))
-METHODS = {entry.name for entry in BUILT_IN}
+METHODS = {entry.name for entry in BUILT_IN if entry.reference.startswith("pruning.")}
 
 
 @pytest.fixture(scope="module", params=FILES, ids=lambda path: path.stem)

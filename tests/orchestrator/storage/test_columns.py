@@ -18,7 +18,7 @@ from orchestrator.storage.frames import trials_frame
 from orchestrator.storage.records import asked_row
 from orchestrator.storage.schema import EPOCH_REPORTS, TRIALS
 from orchestrator.storage.store import Store, Study
-from reports.columns import CATALOGUE, GROUP_CATALOGUE, Better, Kind, Part, Shown, names
+from reports.columns import CATALOGUE, GROUP_CATALOGUE, Better, ColumnKind, Part, Shown, names
 from reports.trials import NESTED as READ_NESTED
 from reports.trials import NUMBERS, TEXTS, TIMES, tidy
 
@@ -52,7 +52,7 @@ def test_the_table_of_trials_holds_the_columns_of_the_catalogue_and_its_own_keys
 
 
 def test_a_worker_answers_the_result_columns():
-    every = tuple(Kind)
+    every = tuple(ColumnKind)
     answered = {"state", "reason", "dense", *names(kinds=every, parts=(Part.RESULT,))}
     assert set(TrialResult.model_fields) == answered
     assert {f"dense_{name}" for name in RESOURCES} == set(names(parts=(Part.DENSE,)))

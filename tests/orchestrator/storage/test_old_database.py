@@ -14,6 +14,8 @@ from orchestrator.storage.frames import trials_frame
 from orchestrator.storage.store import Store
 from search_spaces.sweep import load_sweep
 
+pytestmark = pytest.mark.slow
+
 ARCHIVE = Path(__file__).parents[2] / "data" / "f87c954.tar.xz"
 STATES = {"complete": 10, "failed": 3, "infeasible": 2, "stopped": 2, "running": 2}
 

@@ -20,6 +20,8 @@ from mcu.tflite.reader import read_tflite
 from orchestrator.cli import main as cli
 from search_spaces.audio.features import features_of
 
+pytestmark = pytest.mark.slow
+
 needs_board = pytest.mark.skipif(toolchain().advice() is not None, reason=str(toolchain().advice()))
 needs_make = pytest.mark.skipif(not (shutil.which("make") and shutil.which("cc")), reason="apt-get install make gcc")
 
@@ -75,7 +77,7 @@ def study(tmp_path_factory):
     write_recordings(folder / "recordings")
     (folder / "sweep.toml").write_text(SWEEP)
     assert cli.run(["launch", "sweep.toml", "--quiet"]) == 0
-    assert cli.run(["export", "0", "--output", "out"]) == 0
+    assert cli.run(["export", "0", "--output", "out", "--format", "esp-idf"]) == 0
     yield folder
     patch.undo()
 
@@ -88,6 +90,13 @@ def deployment(study):
 def test_the_deployment_names_every_parameter_of_the_front_end(deployment):
     front_end = FrontEnd(**deployment["front_end"]["parameters"])
     assert (front_end.sample_rate, front_end.frames, front_end.values) == (8000, 49, 10)
+
+
+def test_a_library_brings_the_front_end_along(study):
+    component = study / "out/esp-idf/mcusweep_model"
+    assert "src/frontend.c" in (component / "CMakeLists.txt").read_text()
+    assert (component / "src/frontend.c").is_file()
+    assert (component / "src/frontend.h").is_file()
 
 
 @needs_board

@@ -17,6 +17,8 @@ from pruning.training.problem import StoppedError
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (1, 28, 28)
 CHANNELS = 40
 
@@ -128,7 +130,7 @@ def test_the_branches_whose_absence_the_loss_feels_least_go_first(deep):
         return feels[int(absent)]
 
     module = trace(deep.network(), deep.input_shape).module
-    removals = depth.expendable(module, deep.structure, cramped(deep), loss)
+    removals = depth.expendable(module, deep.constraints, cramped(deep), loss)
     order = [int(goes.split("_")[1]) for _, goes in removals]
     assert len(order) > 2
     assert order == [3, 5, 1, 0, 4, 2][: len(order)]
@@ -148,7 +150,7 @@ def test_the_loss_is_that_of_training_data_with_statistics_at_rest(deep):
 def test_a_branch_stays_if_widths_would_then_have_little_left_to_give(deep):
     whole = trace(deep.network(), deep.input_shape)
     dense = ResourceModel(whole.graph).exact(whole.graph.widths)
-    assert depth.expendable(whole.module, deep.structure, Budget(flash=dense.flash // 7), never_asked) == []
+    assert depth.expendable(whole.module, deep.constraints, Budget(flash=dense.flash // 7), never_asked) == []
 
 
 def test_a_bound_that_is_far_takes_no_branch_for_one_that_is_not(deep):
@@ -159,8 +161,8 @@ def test_a_bound_that_is_far_takes_no_branch_for_one_that_is_not(deep):
     near = Budget(sram=max(2 * least.sram, dense.sram // 4))
     assert depth.is_cramped(model, near)
     far = replace(near, macs=dense.macs // 100)
-    assert depth.expendable(whole.module, deep.structure, near, never_asked) == []
-    assert depth.expendable(whole.module, deep.structure, far, lambda module: 0.0) == []
+    assert depth.expendable(whole.module, deep.constraints, near, never_asked) == []
+    assert depth.expendable(whole.module, deep.constraints, far, lambda module: 0.0) == []
 
 
 def test_a_roomy_budget_leaves_every_branch(deep):
@@ -197,7 +199,7 @@ def test_a_cramped_job_that_was_cut_off_ends_as_if_it_never_was(deep, settings, 
 
 
 def test_a_budget_is_refused_only_if_it_cannot_be_met_without_branches(deep, settings):
-    floor = smallest(ResourceModel(depth.shallowest(deep.network(), deep.structure), deep.runtime))
+    floor = smallest(ResourceModel(depth.shallowest(deep.network(), deep.constraints), deep.runtime))
     whole = smallest(ResourceModel(trace(deep.network(), deep.input_shape).graph))
     assert floor.flash < whole.flash
     reached = DifferentiablePruning().run(deep, Budget(flash=floor.flash + 40), settings, lambda progress: True)

@@ -91,7 +91,7 @@ def test_every_kind_trains_downhill_on_its_own_targets():
 def test_scores_know_unit_and_direction():
     assert score_of("accuracy").shown(0.9123) == "91.23 %"
     mae = score_of(Metric.MAE)
-    assert (mae.shown(-0.125), mae.axis) == ("0.125", "mean absolute error (less is better)")
+    assert (mae.shown(-0.125), mae.axis) == ("0.125", "mean absolute error (lower is better)")
     own = score_of("regression:within_ten")
     assert (own.title, own.shown(0.5)) == ("within_ten", "0.5")
     assert {metric for metrics in SUITS.values() for metric in metrics} == set(SCORES) == set(Metric)

@@ -8,6 +8,8 @@ from mcu.budget import Budget
 from pruning.methods import method
 from pruning.training.problem import StoppedError
 
+pytestmark = pytest.mark.slow
+
 BUDGET = Budget(flash=5_000, sram=7_800, macs=180_000)
 OTHER = Budget(flash=6_000, sram=8_200, macs=200_000)
 PRETRAINED = 2

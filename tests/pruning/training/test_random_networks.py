@@ -23,6 +23,8 @@ from mcu.tflite import tflm
 from mcu.tracing.trace import trace
 from pruning.training.rehearsal import rehearse
 
+pytestmark = pytest.mark.slow
+
 COUNT = int(os.environ.get("MCUSWEEP_RANDOM_NETWORKS", "30"))
 
 ALLOWED_REFUSALS = (

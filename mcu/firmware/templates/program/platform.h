@@ -12,6 +12,9 @@ void platform_stack_paint(void);
 uint32_t platform_stack_used(void);         /* bytes below the top of the stack touched since it was painted */
 void platform_exit(int32_t status);
 
-#define PLATFORM_CLOCK_OVERFLOW 0xFFFFFFU
+/* For the other parts of an emulated platform. */
+int32_t platform_semihosting(int32_t operation, const void *argument);
+
+#define PLATFORM_CLOCK_OVERFLOW 0xFFFFFFFFU
 
 #endif

@@ -89,6 +89,9 @@ int main(void)
         const uint32_t between = platform_clock();
         model_run();
         const uint32_t after = platform_clock();
+        if (after == PLATFORM_CLOCK_OVERFLOW) {
+            print_fact("clock_overflow", 1);
+        }
         print_fact("label", best(model_output()));
         print_fact("frontend_ticks", (int32_t)(between - before));
         print_fact("model_ticks", (int32_t)(after - between));

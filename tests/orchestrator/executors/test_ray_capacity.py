@@ -14,7 +14,7 @@ from servers import ray_head
 from mcu.errors import InputError
 from orchestrator.executors.attempt import WorkerSetting
 from orchestrator.executors.base import Finished, Started
-from orchestrator.executors.ray_room import Need, room, shortage
+from orchestrator.executors.ray_capacity import Need, capacity, shortage
 from orchestrator.running.interrupts import Interrupts, Wish
 from orchestrator.running.watcher import Watcher
 
@@ -35,7 +35,7 @@ SETTING = WorkerSetting("fake_worker:run_trial", "artifacts")
     ],
 )
 def test_room_is_counted_node_by_node_and_gpu_by_gpu(need, nodes, held):
-    assert room(need, nodes) == held
+    assert capacity(need, nodes) == held
     assert (shortage(need, nodes) is None) == (held > 0)
 
 

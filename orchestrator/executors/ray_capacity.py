@@ -35,14 +35,14 @@ def nodes_alive() -> list[Node]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def room(need: Need, nodes: Sequence[Node]) -> int:
+def capacity(need: Need, nodes: Sequence[Node]) -> int:
     """Trials that the nodes can hold at a time."""
     return sum(need.held_by(node) for node in nodes)
 
 
 def shortage(need: Need, nodes: Sequence[Node]) -> str | None:
     """One line that says why no node can ever hold a trial; None where one can."""
-    if room(need, nodes):
+    if capacity(need, nodes):
         return None
     there = sorted({(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes}, reverse=True)
     have = (
