@@ -162,7 +162,7 @@ class Forks(nn.Module):
 
 @pytest.mark.parametrize(
     ("module", "says"),
-    [(Twice(), "used twice"), (Forks(), r"\(test_trace.py:\d+\): `return x if x.sum\(\) > 0 else -x` decides by")],
+    [(Twice(), "used twice"), (Forks(), r"\(test_trace.py:\d+\): `return x if x.sum\(\) > 0 else -x` depends on")],
 )
 def test_shared_layers_and_control_flow_are_refused(module, says):
     with pytest.raises(InputError, match=says):
