@@ -10,7 +10,7 @@ from torch import nn
 from mcu.graph.graph import FIXED
 from mcu.tracing.trace import trace
 from pruning.engine import surgery
-from pruning.engine.network import PrunableNetwork, Constraints
+from pruning.engine.network import Constraints, PrunableNetwork
 
 SHAPE = (3, 8, 8)
 
