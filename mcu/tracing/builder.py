@@ -349,7 +349,7 @@ class Builder:
                 f"{what} reads dimensions that are not batch, channels, height and width in this order",
                 "leave out the view or permute before it",
             )
-        stored = tuple(value.stored[channel] for channel in order)
+        stored = tuple(value.stored[channel] for channel in cast(list[int], order))
         layout = (value.layout[0], *plain(value.sizes, 2)[1:], *value.layout[2:])
         return replace(value, layout=layout, order=_unless_ascending(stored))
 
