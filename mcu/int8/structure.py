@@ -6,6 +6,7 @@ The pruning job resizes one ``Structure`` thousands of times (``with_channels``)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,17 @@ from mcu.int8.model import Int8Model, QOp, groups_of
 
 CONVOLUTIONS = frozenset({Kind.CONV, Kind.DEPTHWISE, Kind.DENSE})
 SAME_QUANTISATION = frozenset(
-    {Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.CONCAT, Kind.RESHAPE, Kind.RESIZE, Kind.SLICE, Kind.GATHER}
+    {
+        Kind.MAX_POOL,
+        Kind.AVG_POOL,
+        Kind.PAD,
+        Kind.PADV2,
+        Kind.CONCAT,
+        Kind.RESHAPE,
+        Kind.RESIZE,
+        Kind.SLICE,
+        Kind.GATHER,
+    }
 )
 """Kinds whose kernels copy or average codes, so that output and inputs must share scale and zero point."""
 
@@ -28,7 +39,10 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class OpForm:
-    """One operator without weights; fields as in ``QOp``. ``source`` is the operator of the graph it came from."""
+    """One operator without weights; fields as in ``QOp``.
+
+    ``source`` is the operator of the graph it came from, which ``value`` is known of.
+    """
 
     kind: Kind
     inputs: tuple[int, ...]
@@ -42,6 +56,7 @@ class OpForm:
     source: int = -1
     alpha: float = 0.0
     groups: int = 1
+    value: float = 0.0
     begin: Pair = (0, 0)
 
     @property
@@ -99,7 +114,8 @@ class Structure:
         signed = {find(self.input)}
         for op in self.ops:
             rectified = op.activation is not Activation.NONE or op.kind in _NOT_NEGATIVE
-            if op.kind not in SAME_QUANTISATION and not rectified:
+            below = op.kind is Kind.PADV2 and -math.inf < op.value < 0
+            if below or (op.kind not in SAME_QUANTISATION and not rectified):
                 signed.add(find(op.output))
         roots = tuple(find(tensor) for tensor in range(len(self.shapes)))
         return roots, frozenset(set(roots) - signed)
@@ -119,7 +135,7 @@ class Structure:
 
     def constants(self, op: OpForm) -> list[tuple[Shape, tuple[int, ...]]]:
         """Structural int32 constants an operator reads besides weights: (shape, values) each, shared when equal."""
-        if op.kind is Kind.PAD:
+        if op.kind in (Kind.PAD, Kind.PADV2):
             (top, bottom), (left, right) = op.padding
             return [((4, 2), (0, 0, top, bottom, left, right, 0, 0))]
         if op.kind is Kind.MEAN:
@@ -153,7 +169,7 @@ def form_of(op: QOp, source: int = -1, groups: int = 1) -> OpForm:
     """An operator without its weights."""
     return OpForm(
         op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation,
-        op.bias is not None, source, op.alpha, groups, op.begin,
+        op.bias is not None, source, op.alpha, groups, begin=op.begin,
     )  # fmt: skip
 
 
@@ -179,7 +195,7 @@ def structure_of_graph(graph: Graph) -> Structure:
         tuple(
             OpForm(
                 op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation,
-                source=index, alpha=op.alpha, groups=op.groups, begin=op.begin,
+                source=index, alpha=op.alpha, groups=op.groups, value=op.value, begin=op.begin,
             )
             for index, op in enumerate(graph.ops)
         ),

@@ -10,8 +10,7 @@ from mcu.errors import InputError
 from orchestrator.failures import RunFailed
 from orchestrator.streams import UnwritableAnswer
 
-_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
-"""What code raises that meets a value it does not expect."""
+_OURS = (InputError, RunFailed, UnwritableAnswer, OSError)
 
 
 def naming_damage(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,12 +24,11 @@ def naming_damage(command: Callable[..., Any]) -> Callable[..., Any]:
     def careful(*given: Any, **named: Any) -> Any:
         try:
             return command(*given, **named)
-        except (InputError, RunFailed, UnwritableAnswer):
-            raise
-        except _ERRORS as error:
-            if isinstance(named.get("storage"), str):
+        except Exception as error:
+            parsing = hasattr(error, "exit_code")  # of the option parser
+            if not isinstance(error, _OURS) and not parsing and isinstance(named.get("storage"), str):
                 require_sound(named["storage"])
-            raise error
+            raise
 
     return careful
 
@@ -44,6 +42,7 @@ def require_sound(storage: str) -> None:
     from orchestrator.storage.connection import database_label
     from orchestrator.storage.store import Store
     from orchestrator.studies.bundle import bundle_of
+    from search_spaces.sweep import SweepConfig
 
     store = Store(storage)
     label = database_label(store.url)
@@ -51,8 +50,9 @@ def require_sound(storage: str) -> None:
         for study in store.studies():
             for _ in bundle_of(store, study).trials():
                 pass
-    except (InputError, RunFailed):
-        raise
-    except _ERRORS as error:
+            SweepConfig.model_validate({**study.sweep, "workers": study.workers})
+    except Exception as error:
+        if isinstance(error, _OURS):
+            raise
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{label} is damaged ({type(error).__name__}: {reason})") from None

@@ -134,7 +134,7 @@ def test_groups_agree_with_the_dependency_groups_of_torch_pruning(name):
             "layer '1': GELU (nn.GELU, F.gelu) has no int8 kernel in mcusweep; use nn.SiLU or nn.Hardswish",
         ),
         (nn.Sequential(nn.Conv2d(1, 4, 3, padding_mode="reflect")), "padding_mode"),
-        (nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(3, 2, 1)), "SAME"),
+        (nn.Sequential(nn.Conv2d(1, 4, 3), nn.AvgPool2d(3, 2, 1, count_include_pad=False)), "SAME"),
         (nn.Sequential(nn.Linear(7, 3)), "does not pass"),
     ],
 )
