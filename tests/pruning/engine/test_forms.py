@@ -95,7 +95,7 @@ FORMS = {
     "first channels": Form(first_channels, channels=7),
     "rows and columns": Form(windows, channels=16),
     "parts with bounds": Form(
-        lambda m, x: torch.cat([x.clamp(-0.2, 0.3)[:, :4], m.middle(x)[:, 3:], F.hardtanh(x)[:, [1, 0]]], 1), channels=11
+        lambda m, x: torch.cat([x.clamp(-0.2, 0.3)[:, :4], m.middle(x)[:, 3:], F.hardtanh(x)[:, [1]]], 1), channels=10
     ),
     "gated linear unit": Form(lambda m, x: F.glu(m.middle(x), 1), channels=4),
     "a shuffle before groups": Form(lambda m, x: m.middle(F.channel_shuffle(x, 4)), nn.Conv2d(8, 8, 3, groups=2)),
