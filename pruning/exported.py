@@ -37,8 +37,8 @@ class ExportedModel:
         model: its operators, weights and scales.
         data: its .tflite file.
         resources: measured.
-        network: the same before int8, for the same inputs.
-        val_score: of the int8 model on validation data, where there were some.
+        network: the folded float network, for the same inputs.
+        val_score: of the int8 model on validation data, if given.
     """
 
     model: Int8Model
@@ -75,7 +75,7 @@ class ExportedModel:
         Path(path).write_bytes(self.data)
 
     def predict(self, x: np.ndarray | torch.Tensor) -> np.ndarray:
-        """What the int8 model answers, as real values.
+        """Outputs of the int8 model, dequantised.
 
         Args:
             x: inputs ``(N, ...)`` as in training.
