@@ -14,7 +14,8 @@ from torch import nn
 from mcu.budget import Budget, Resources
 from mcu.cost.deployment import write_deployment
 from mcu.errors import InputError
-from mcu.firmware import write_project
+from mcu.firmware import LibraryModel, write_library, write_project
+from mcu.firmware.library import FOLDER, library_form
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model
 from mcu.int8.quantize import quantise
@@ -92,6 +93,18 @@ class ExportedModel:
             InputError: if the kernels cannot express an operator.
         """
         write_project(self.model, Path(folder), name=name)
+
+    def library(self, folder: str | Path, form: str, name: str = "mcusweep") -> None:
+        """Write ``mcusweep_model``, a library for somebody's build system, into a folder.
+
+        Args:
+            form: ``arduino``, ``platformio``, ``zephyr``, ``esp-idf`` or ``cmake``.
+            name: what its functions begin with.
+
+        Raises:
+            InputError: if the form or the name is not allowed, or the kernels cannot express an operator.
+        """
+        write_library([LibraryModel(name, self.model)], Path(folder) / FOLDER, library_form(form))
 
 
 def calibration_samples(source: Any, device: torch.device) -> torch.Tensor:

@@ -353,10 +353,11 @@ class Builder:
         return nn.Parameter(tensor.detach().reshape(tuple(shape or tensor.shape)), requires_grad=trained)
 
     def is_last(self) -> bool:
-        """Whether the current operator produces the module's output."""
-        return set(self.present.users) <= {user for out in self.captured.outputs for user in out.users} and (
-            self.present in self.captured.outputs
-        )
+        """Whether nothing but views comes between the current operator and what the module returns."""
+        node = self.present
+        while node not in self.captured.outputs and len(node.users) == 1 and _is_view(next(iter(node.users))):
+            node = next(iter(node.users))
+        return node in self.captured.outputs and all(user.op == "output" for user in node.users)
 
     def spatial(self, image: Image, values: Any, fill: int) -> tuple[int, int]:
         """Settings of a window by height and width; those of a 1-D one apply to the signal's axis."""
@@ -393,6 +394,10 @@ def _leaves(given: Any) -> list[Any]:
 def _is_same(value: Any, given: dict[str, Any]) -> bool:
     return any(value is leaf or (isinstance(value, Image) and isinstance(leaf, Image) and value.node is leaf.node)
                for leaf in _leaves(given))  # fmt: skip
+
+
+def _is_view(node: fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and node.target.is_view
 
 
 def _is_torchs(module: nn.Module) -> bool:

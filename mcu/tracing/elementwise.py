@@ -121,7 +121,7 @@ def softmax(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     """Softmax: left out at the end, where it does not change the predicted class; refused elsewhere."""
     image = first_image(b, a)
     dim = int(a["dim"]) % len(image.layout)
-    if not b.is_last() or dim != 1:
+    if not b.is_last() or image.layout[dim] != plain(image.sizes, 2)[1]:
         b.refuse("Softmax inside a network (attention) has no int8 kernel in mcusweep", "use convolutions")
     log = "log" in str(node.target)
     b.finish = (lambda scores: F.log_softmax(scores, 1)) if log else (lambda scores: F.softmax(scores, 1))
@@ -215,15 +215,25 @@ def _by_channel(b: Builder, image: Image, constant: Any) -> nn.Parameter:
 
 
 def _alike(b: Builder, left: Image, right: Image, what: str) -> tuple[Image, Image]:
-    """Two operands on images of the same form."""
+    """Two operands on images of the same form; what is repeated along height or width is written out."""
     if left.layout != right.layout or left.sizes != right.sizes:
         left, right = b.image(left, what), b.image(right, what)
+        left, right = _repeated(b, left, right), _repeated(b, right, left)
         if left.layout != right.layout or left.sizes != right.sizes:
             shapes = " and ".join(str(tuple(image.sizes[1:])) for image in (left, right))
             b.refuse(f"{what} of unequal shapes, {shapes}", "allowed are equal shapes")
     if left.row != right.row:
         left, right = b.map(left), b.map(right)
     return left, right
+
+
+def _repeated(b: Builder, image: Image, other: Image) -> Image:
+    """An image of one row or column, as high and wide as the other."""
+    sizes = cast(tuple[int, int, int, int], (*image.sizes[:2], *map(max, image.sizes[2:], other.sizes[2:])))
+    if sizes == image.sizes or any(size not in (1, wanted) for size, wanted in zip(image.sizes, sizes, strict=True)):
+        return image
+    factors = (sizes[2] // image.sizes[2], sizes[3] // image.sizes[3])
+    return b.call(layers.enlarge, b.map(image), factors, sizes=sizes)
 
 
 def _product(b: Builder, left: Image, right: Image) -> Image:
@@ -233,6 +243,8 @@ def _product(b: Builder, left: Image, right: Image) -> Image:
     left, right = b.map(b.image(left, "a product")), b.map(b.image(right, "a product"))
     if left.sizes[2:] == (1, 1):
         left, right = right, left
+    if right.sizes[2:] != (1, 1):
+        left, right = _repeated(b, left, right), _repeated(b, right, left)
     if left.sizes[:2] != right.sizes[:2] or right.sizes[2:] not in ((1, 1), left.sizes[2:]):
         b.refuse(
             f"a product of {left.sizes[1:]} and {right.sizes[1:]}",

@@ -22,6 +22,9 @@ from mcu.int8.lookup import FIXED_RANGES
 
 _FUSABLE = (Kind.CONV, Kind.DEPTHWISE, Kind.ADD)
 
+MOST_JOINED = 10
+"""Inputs that the interpreter's CONCATENATION takes: ``kMaxInputNum`` of its concatenation.cc."""
+
 
 @dataclass(frozen=True)
 class _Value:
@@ -44,6 +47,7 @@ class Lowering:
         self.atoms = Atoms()
         self.tensor_atoms: list[Any] = []
         self.shapes: list[tuple[str, int, int]] = []
+        self.joined: dict[tuple[int, ...], int] = {}  # tensors that have been laid side by side
 
     def build(self) -> Graph:
         """Visit every node and assign channel groups."""
@@ -269,7 +273,24 @@ class Lowering:
                 self._free(node, part) if own != {None} else part for part, own in zip(parts, ends, strict=True)
             )
         atoms = np.concatenate([self.tensor_atoms[part] for part in parts])
-        self._emit(node, Op(Kind.CONCAT, self._path(node), parts, -1), atoms)
+        self._emit(node, Op(Kind.CONCAT, self._path(node), self._joined_in_part(node, parts), -1), atoms)
+        self.joined[parts] = self.values[node].tensor
+
+    def _joined_in_part(self, node: Any, parts: tuple[int, ...]) -> tuple[int, ...]:
+        """Parts that lie side by side already are read from there, and more than can be joined at once in two steps.
+
+        In a dense block every layer reads all that came before: joined anew each time, all parts would stay alive.
+        """
+        known = next((count for count in range(len(parts) - 1, 1, -1) if parts[:count] in self.joined), 0)
+        if known:
+            parts = (self.joined[parts[:known]], *parts[known:])
+        while len(parts) > MOST_JOINED:
+            name = f"{self._path(node)}.part"
+            first, rest = parts[:MOST_JOINED], parts[MOST_JOINED:]
+            tensor = self._tensor(name, *self._spatial(first[0]), np.concatenate([self.tensor_atoms[p] for p in first]))
+            self.ops.append(Op(Kind.CONCAT, name, first, tensor))
+            parts = (tensor, *rest)
+        return parts
 
     def pool(self, node: Any, kind: Kind) -> None:
         """A pool; padding that is not SAME becomes a PAD operator where zeros change no maximum."""

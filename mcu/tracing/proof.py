@@ -52,7 +52,7 @@ def prove(captured: Captured, input_shape: tuple[int, ...], lower: Lower, seed: 
     graph = lower(network)
     with torch.no_grad():
         found = network(x)
-    scores = builder.finish(found.flatten(1)) if builder.finish else found
+    scores = builder.finish(found) if builder.finish else found
     if not agree(scores.flatten(1), wanted.flatten(1)):
         raise InputError(_first_difference(captured, network, tensors, x))
     require_equal(network, graph, x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -63,31 +63,36 @@ class Tracer:
     def __call__(self, module: nn.Module) -> Traced:
         """Trace one network."""
         if isinstance(module, fx.GraphModule) and module.meta.get("canonical"):
-            return Traced(module, self._lowered(module), tuple(module.meta.get("notes", ())))
+            notes = list(module.meta.get("notes", ()))
+            return Traced(module, self._lowered(module, notes), tuple(notes))
         captured = self._known.of(module) if self._known else None
         proven = captured is not None
         if captured is None:
             captured = capture(module, self.input_shape)
         network, builder = rebuilt(captured)
-        network.meta["notes"] = notes = tuple(builder.notes)
-        graph = self._lowered(network)
+        network.meta["notes"] = tuple(builder.notes)
+        graph = self._lowered(network, builder.notes)
         if not proven:
             prove(captured, self.input_shape, lambda network: lowered(network, self.input_shape))
             self._known = captured
         network.train(captured.module.training)
-        return Traced(network, graph, notes)
+        return Traced(network, graph, tuple(builder.notes))
 
-    def _lowered(self, network: fx.GraphModule) -> Graph:
-        return lowered(network, self.input_shape, self.frozen, self.multiple)
+    def _lowered(self, network: fx.GraphModule, notes: list[str]) -> Graph:
+        return lowered(network, self.input_shape, self.frozen, self.multiple, notes.append)
 
 
 def lowered(
-    network: fx.GraphModule, input_shape: tuple[int, ...], frozen: Collection[str] = (), multiple: int = 1
+    network: fx.GraphModule,
+    input_shape: tuple[int, ...],
+    frozen: Collection[str] = (),
+    multiple: int = 1,
+    note: Callable[[str], None] | None = None,
 ) -> Graph:
-    """The operators of a canonical network."""
+    """The operators of a canonical network; ``note`` is told what is to be said about them."""
     _propagate_shapes(network, input_shape)
     _drop_idle_strides(network)
-    return bundle(schedule(Lowering(network, frozen).build()), multiple)
+    return bundle(schedule(Lowering(network, frozen).build(), note), multiple)
 
 
 def _drop_idle_strides(module: fx.GraphModule) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mcu.errors import InputError
 from orchestrator.cli.asking import Reference, reference_of
 from orchestrator.cli.options import STORAGE, DeviceOption, Flash, Macs, Sram, Storage, StudyName
 
@@ -16,12 +17,30 @@ ExportFolder = Annotated[Path, typer.Option("--output", metavar="DIR", help="Fol
 WithMetadata = Annotated[
     bool, typer.Option("--metadata", help="Also a model that carries labels and input normalisation inside the file.")
 ]
+LibraryForm = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORM",
+        help="Also a library for arduino, platformio, zephyr, esp-idf or cmake, in FORM/mcusweep_model.",
+    ),
+]
+LibraryName = Annotated[
+    str, typer.Option("--name", metavar="NAME", help="What the functions of the model begin with in the library.")
+]
+AlsoTrials = Annotated[
+    list[str] | None,
+    typer.Option("--also", metavar="NAME=TRIAL", help="Another trial in the same library; may be repeated."),
+]
 
 
 def export(
     trial: Reference,
     output: ExportFolder,
     metadata: WithMetadata = False,
+    form: LibraryForm = None,
+    name: LibraryName = "mcusweep",
+    also: AlsoTrials = None,
     study: StudyName = None,
     device: DeviceOption = None,
     flash: Flash = None,
@@ -29,17 +48,38 @@ def export(
     macs: Macs = None,
     storage: Storage = STORAGE,
 ) -> None:
-    """Write a trial's model.tflite, C arrays, firmware project and model card."""
+    """Write a trial's model.tflite, C arrays, firmware project and model card; with --format a library for a board."""
+    from mcu.firmware.library import library_form
     from orchestrator.queries.export import export_trial
+    from orchestrator.queries.export_library import Library
     from orchestrator.queries.trial import load_trial
     from orchestrator.storage.connection import artifact_root
     from orchestrator.storage.store import Store
 
     store = Store(storage)
     details = load_trial(store, reference_of(store, trial, study, device, flash, sram, macs), study)
-    names = export_trial(details, artifact_root(store.url), output, metadata)
+    library = None
+    if form is not None:
+        beside = {key: load_trial(store, reference, study) for key, reference in _named(also or [], name).items()}
+        library = Library(library_form(form), {name: details} | beside)
+    elif also:
+        raise InputError("--also: several models are one library: say for whom with --format")
+    names = export_trial(details, artifact_root(store.url), output, metadata, library)
     print(f"trial {details.row['number']}: {', '.join(names)}", file=sys.stderr)
     print(output)
+
+
+def _named(also: list[str], first: str) -> dict[str, str]:
+    """References of trials by name."""
+    references: dict[str, str] = {}
+    for text in also:
+        name, mark, reference = text.partition("=")
+        if not mark:
+            raise InputError(f"--also {text!r}: must be NAME=TRIAL, such as digits=12")
+        if name == first or name in references:
+            raise InputError(f"--also {text!r}: the name {name!r} is taken: every model of a library needs its own")
+        references[name] = reference
+    return references
 
 
 COMMANDS = (export,)

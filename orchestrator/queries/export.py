@@ -15,6 +15,7 @@ import numpy as np
 from mcu.budget import RESOURCES, Budget
 from mcu.errors import InputError
 from mcu.score import score_of
+from orchestrator.queries.export_library import Library, write_trials
 from orchestrator.queries.trial import TrialDetails
 from orchestrator.tables import human, printable
 from reports.columns import Shown, names
@@ -22,11 +23,14 @@ from reports.columns import Shown, names
 _CARD_RESULTS = names(shown=Shown.CARD)
 
 
-def export_trial(trial: TrialDetails, root: Path, output: Path, metadata: bool = False) -> list[str]:
+def export_trial(
+    trial: TrialDetails, root: Path, output: Path, metadata: bool = False, library: Library | None = None
+) -> list[str]:
     """Write a trial's model and what goes with it into a folder; returns the names of what was written.
 
     With ``metadata`` also ``model_with_metadata.tflite``: the same model with labels, input normalisation and where
-    it comes from inside the file, which the model card says how many bytes cost.
+    it comes from inside the file, which the model card says how many bytes cost. With ``library`` also the folder that
+    ``write_trials`` makes.
 
     Everything is made beside the folder first, so an error leaves nothing half-written.
 
@@ -49,6 +53,8 @@ def export_trial(trial: TrialDetails, root: Path, output: Path, metadata: bool =
                 larger = with_metadata(trial, model, deployment)
                 (stage / "model_with_metadata.tflite").write_bytes(larger)
                 note += f"\n\n`model_with_metadata.tflite` says what it is in {len(larger) - len(model):,} more bytes."
+            if library is not None:
+                note += f"\n\n{write_trials(library, root, stage)}"
             (stage / "MODEL_CARD.md").write_text(model_card(trial, model, note), encoding="utf-8")
             return _move_all(stage, output)
     except OSError as error:

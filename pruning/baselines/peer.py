@@ -18,7 +18,7 @@ from mcu.errors import InputError
 from pruning.baselines.floor import below_floor, used_by
 from pruning.engine.widths import first_fit
 from pruning.methods import Compression
-from pruning.training.evaluation import normalise
+from pruning.training.evaluation import channels_last, normalise
 from pruning.training.job import Job
 from pruning.training.pretraining import pretrain, pretrained_steps
 from pruning.training.problem import CannotTakeError, Infeasible, Problem, Settings
@@ -236,7 +236,7 @@ def loss_gradients(job: Job) -> Gradients:
     labels = torch.as_tensor(problem.y_train[::stride][: GRADIENT_BATCHES * size])
     for x, y in zip(images.split(size), labels.split(size), strict=True):
         x, y = x.to(job.trainer.device), y.to(job.trainer.device)
-        inputs = normalise(x, problem).contiguous(memory_format=torch.channels_last)
+        inputs = channels_last(normalise(x, problem))
         problem.objective.loss(module(inputs).flatten(1), inputs, y).backward()
     found = {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
     module.zero_grad(set_to_none=True)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
-from pruning.training.evaluation import normalise
+from pruning.training.evaluation import channels_last, normalise
 from pruning.training.problem import Problem
 
 RECALIBRATION_BATCHES = 20
@@ -62,8 +62,5 @@ def recalibrate(module: nn.Module, problem: Problem) -> None:
     device = next(module.parameters()).device
     wanted = RECALIBRATION_BATCHES * RECALIBRATION_BATCH
     samples = torch.as_tensor(problem.x_train[:: max(1, len(problem.x_train) // wanted)][:wanted])
-    batches = (
-        normalise(batch.to(device), problem).contiguous(memory_format=torch.channels_last)
-        for batch in samples.split(RECALIBRATION_BATCH)
-    )
+    batches = (channels_last(normalise(batch.to(device), problem)) for batch in samples.split(RECALIBRATION_BATCH))
     update_bn(batches, module)

@@ -22,8 +22,14 @@ LOSS_BATCHES, LOSS_BATCH = 2, 128
 def normalise(x: torch.Tensor, problem: Problem) -> torch.Tensor:
     """Network input from raw samples: uint8 to 0..1, then mean and standard deviation per channel."""
     scaled = x.float() / 255 if x.dtype == torch.uint8 else x.float()
-    mean, std = (torch.tensor(v, device=x.device).view(1, -1, 1, 1) for v in (problem.mean, problem.std))
+    shape = (-1, *(1,) * (x.ndim - 2))
+    mean, std = (torch.tensor(v, device=x.device).view(shape) for v in (problem.mean, problem.std))
     return (scaled - mean) / std
+
+
+def channels_last(x: torch.Tensor) -> torch.Tensor:
+    """Images ``(N, C, H, W)`` as the convolutions of a CPU are fast on; signals and rows as they are."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def float_logits(module: nn.Module, x: np.ndarray, problem: Problem) -> torch.Tensor:
@@ -33,8 +39,7 @@ def float_logits(module: nn.Module, x: np.ndarray, problem: Problem) -> torch.Te
     device = next(module.parameters()).device
     with torch.no_grad():
         logits = [
-            module(normalise(batch.to(device), problem).contiguous(memory_format=torch.channels_last))
-            for batch in torch.as_tensor(x).split(BATCH)
+            module(channels_last(normalise(batch.to(device), problem))) for batch in torch.as_tensor(x).split(BATCH)
         ]
     module.train(training)
     return torch.cat([batch.flatten(1).float().cpu() for batch in logits])

@@ -22,6 +22,7 @@ from mcu.int8.quantize import quantise
 from mcu.tracing.proof import agree, random_like, require_equal
 from mcu.tracing.trace import Traced
 from pruning.engine import gates, surgery
+from pruning.training.evaluation import channels_last
 from pruning.training.precision import has_fast_bf16
 
 DRAWS = 2
@@ -95,9 +96,8 @@ def _compare(network: fx.GraphModule, graph: Graph, kept: list[np.ndarray], x: t
 
 def _step(network: fx.GraphModule, graph: Graph, x: torch.Tensor) -> None:
     """One step with gates and one with int8 arithmetic imitated, as a job takes them."""
-    layout = torch.channels_last if x.ndim == 4 else torch.contiguous_format
     network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = x.contiguous(memory_format=layout)
+    images = channels_last(x)
     try:
         if graph.groups:
             gates.attach(network, graph).watch()

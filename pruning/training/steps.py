@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pruning.training.augment import augmentation
-from pruning.training.evaluation import float_accuracy, normalise
+from pruning.training.evaluation import channels_last, float_accuracy, normalise
 from pruning.training.metrics import class_weights
 from pruning.training.precision import has_fast_bf16
 from pruning.training.problem import DivergedError, Problem, Settings
@@ -47,7 +47,7 @@ class Batches:
         order = torch.randperm(len(self.x), generator=self.generator).to(self.device)
         for index in order[: len(self) * self.size].split(self.size):
             images = self.augment(normalise(self.x[index], self.problem), self.generator)
-            yield images.contiguous(memory_format=torch.channels_last), self.y[index]
+            yield channels_last(images), self.y[index]
 
 
 class Trainer:

@@ -348,6 +348,18 @@ def test_arrays_are_enough(tmp_path):
         prune(network, train=(X, Y + (Y == 3)), val=(X, Y), budget=BUDGET)
 
 
+@pytest.mark.parametrize("layer", [nn.Conv1d(6, 16, 3, 2), nn.Linear(6, 16)])
+def test_signals_and_rows_are_enough(layer):
+    torch.manual_seed(0)
+    y = torch.arange(96) % 4
+    x = torch.randn(96, 6, 20) * 0.3 + y.view(-1, 1, 1) - 1.5
+    x, pool = (x, nn.AdaptiveAvgPool1d(1)) if isinstance(layer, nn.Conv1d) else (x[..., 0], nn.Identity())
+    network = nn.Sequential(layer, nn.BatchNorm1d(16), nn.ReLU(), pool, nn.Flatten(), nn.Linear(16, 4))
+    model = prune(network, train=(x, y), val=(x, y), budget=Budget(macs=600), epochs=3, batch_size=16)
+    assert model.resources.macs <= 600
+    assert model.val_score == (model.predict(x).argmax(1) == y.numpy()).mean()
+
+
 def test_mistakes_are_named_before_they_cost_anything():
     with pytest.raises(UnreachableBudgetError, match="flash 1KB is below"):
         fresh(Budget(flash="1KB"))

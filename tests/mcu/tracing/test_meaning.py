@@ -7,6 +7,7 @@ from torch import nn
 
 from mcu.errors import InputError
 from mcu.graph.kinds import Kind
+from mcu.graph.schedule import peak_bytes
 from mcu.int8.folded_net import FoldedNet
 from mcu.tracing.trace import trace
 
@@ -90,6 +91,11 @@ SAME = {
     "constants": Net(lambda m, x: (x - 0.5) / 2 * 3 + 1),
     "softmax at the end": nn.Sequential(Head(lambda m, x: x.mean((2, 3))), nn.Softmax(1)),
     "log_softmax at the end": nn.Sequential(Head(lambda m, x: x.mean((2, 3))), nn.LogSoftmax(-1)),
+    "log_softmax before a view": nn.Sequential(
+        Head(lambda m, x: x.mean((2, 3))[:, None]), nn.LogSoftmax(2), nn.Flatten()
+    ),
+    "sum with one row": Net(lambda m, x: x + x.mean(2, keepdim=True)),
+    "product with one column": Net(lambda m, x: x.mean(3, keepdim=True) * x),
     "clamped": Net(lambda m, x: x.clamp(0, 6)),
     "padded max pool": Net(lambda m, x: F.max_pool2d(F.relu(x), 3, 2, 1)),
     "ceil mode": Net(lambda m, x: F.max_pool2d(F.relu(x), 3, 2, ceil_mode=True)),
@@ -124,8 +130,8 @@ def test_the_network_is_the_function_it_is_in_torch(name):
 
 def traced_scores(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """What the module gives without dropout, and without what comes behind its scores."""
-    if isinstance(module, nn.Sequential) and isinstance(module[-1], nn.Softmax | nn.LogSoftmax):
-        module = module[:-1]
+    if isinstance(module, nn.Sequential) and any(isinstance(m, nn.Softmax | nn.LogSoftmax) for m in module):
+        module = nn.Sequential(*(m for m in module if not isinstance(m, nn.Softmax | nn.LogSoftmax)))
     keep = F.dropout
     F.dropout = lambda x, *given, **named: x
     try:
@@ -228,6 +234,45 @@ def test_what_cannot_be_is_refused_by_path_and_line(name):
     with pytest.raises(InputError, match=says) as caught:
         trace(module, SHAPE)
     assert "\n" not in str(caught.value)
+
+
+class Dense(nn.Module):
+    """A dense block: each layer reads all that came before, joined anew."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(3 + 2 * k, 2, 1) for k in range(layers))
+        self.scores = nn.Linear(3 + 2 * layers, 4)
+
+    def forward(self, x):
+        found = [x]
+        for layer in self.layers:
+            found.append(F.relu(layer(torch.cat(found, 1))))
+        return self.scores(torch.cat(found, 1).mean((2, 3)))
+
+
+def test_what_lies_side_by_side_is_not_joined_again():
+    graph = trace(Dense(12), (3, 4, 4)).graph
+    joins = [op for op in graph.ops if op.kind is Kind.CONCAT]
+    assert [len(op.inputs) for op in joins] == [2] * 12
+    assert peak_bytes(graph, range(len(graph.ops))) == 16 * (25 + 2 + 27)  # all but the last layer's, that one, both
+
+
+class Wide(nn.Module):
+    """Many branches, joined once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(3, 1, 1) for _ in range(21))
+        self.scores = nn.Linear(21, 4)
+
+    def forward(self, x):
+        return self.scores(torch.cat([layer(x) for layer in self.layers], 1).mean((2, 3)))
+
+
+def test_no_more_is_joined_at_once_than_the_interpreter_takes():
+    joins = [op for op in trace(Wide(), (3, 4, 4)).graph.ops if op.kind is Kind.CONCAT]
+    assert [len(op.inputs) for op in joins] == [10, 10, 3]
 
 
 def test_dropout_follows_the_mode_of_the_traced_network():
