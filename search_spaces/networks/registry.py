@@ -216,4 +216,4 @@ def _check_scores(network: nn.Module, name: str, input_shape: Shape, wanted: tup
         ) from error
     if not isinstance(scores, torch.Tensor) or tuple(scores.shape) != (2, *wanted):
         got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
-        raise InputError(f"network {name!r}: two inputs gave {got}, must be scores of shape {(2, *wanted)}")
+        raise InputError(f"network {name!r}: two inputs gave {got}, must be logits of shape {(2, *wanted)}")
