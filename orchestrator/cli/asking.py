@@ -1,4 +1,4 @@
-"""``query`` and ``best``: questions to the trial database. No torch, no Ray."""
+"""``query`` and ``best``: queries of the trial database. Imports neither torch nor Ray."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def query(
 
 
 def study_names(store: Store, given: Sequence[str] | None) -> tuple[str, ...]:
-    """The studies a user wrote: each a name, or several with commas between; ``*`` is all of them."""
+    """The studies given by the user: each argument is a name or a comma-separated list; ``*`` means all."""
     found: list[str] = []
     for text in given or ():
         found += [text] if store.find_study(text) is not None else names_in(text)
@@ -105,7 +105,7 @@ def study_names(store: Store, given: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def names_in(text: str | None) -> tuple[str, ...]:
-    """Names with commas between."""
+    """Names of a comma-separated list."""
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
@@ -143,7 +143,7 @@ def best(
 def find(
     store: Store, study: str | None, device: str | None, flash: str | None, sram: str | None, macs: str | None
 ) -> Best:
-    """The best trial for what a user wrote.
+    """The best trial for the user's device or bounds.
 
     Raises:
         InputError: bounds that do not parse, no bounds, an unknown device, or nothing fits.
@@ -187,7 +187,7 @@ def reference_of(
     sram: str | None,
     macs: str | None,
 ) -> str:
-    """A trial's reference, looked up when the user wrote ``best``."""
+    """A trial's reference; ``best`` is resolved by a query."""
     if trial != "best":
         if any(value is not None for value in (device, flash, sram, macs)):
             raise InputError(f"TRIAL {trial}: --device, --flash, --sram and --macs go with `best` only")
@@ -197,10 +197,10 @@ def reference_of(
 
 
 def output_folder(path: Path) -> Path:
-    """A folder to write into, made if need be.
+    """An output folder, created if missing.
 
     Raises:
-        InputError: if it cannot be made.
+        InputError: if it cannot be created.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""``devices``, ``tasks``, ``networks`` and ``methods``: what a sweep file may name."""
+"""``devices``, ``tasks``, ``networks`` and ``methods``: names for the sweep file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network costs and why one is refused, before there is a sweep."""
+"""``check``: cost of a network, or why it is refused, before a sweep."""
 
 from __future__ import annotations
 

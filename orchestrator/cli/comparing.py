@@ -1,4 +1,4 @@
-"""``compare`` two trials and ``diff`` two studies. No torch, no Ray."""
+"""``compare`` two trials and ``diff`` two studies. Imports neither torch nor Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of a machine, each tried for real: imports, arithmetic, the interpreter, the tools, the data sets."""
+"""Functional checks of a machine: imports, arithmetic, interpreter, tools, data sets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orchestrator.provenance import machine, usable_cpus
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: whether it works, and what was found or what to do."""
+    """One check: whether it passed, and what was found or what to do."""
 
     what: str
     works: bool

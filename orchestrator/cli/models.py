@@ -1,4 +1,4 @@
-"""``export``: models as files."""
+"""``export``: a trial's model as files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``init`` and ``doctor``: starting out, and finding out what works on this machine."""
+"""``init`` and ``doctor``: a first sweep file, and a check of this machine."""
 
 from __future__ import annotations
 

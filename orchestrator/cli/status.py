@@ -1,4 +1,4 @@
-"""``status``: how far a study is, once or again and again."""
+"""``status``: progress of a study, once or refreshed."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def _watch_on_terminal(look: Look) -> None:
 
 
 def finished(found: StudyStatus) -> bool:
-    """Whether nothing is left to watch."""
+    """Whether the study is finished."""
     return found.done >= found.planned
 
 
 def headline(found: StudyStatus) -> str:
-    """One line about everything."""
+    """Summary in one line."""
     from mcu.units import format_duration
 
     by_state = ", ".join(f"{count} {state}" for state, count in sorted(found.states.items())) or "none begun"
@@ -88,7 +88,7 @@ def headline(found: StudyStatus) -> str:
 
 
 def picture(found: StudyStatus) -> Group:
-    """The table of budgets, what runs, and who runs it."""
+    """The table of budgets, running trials, and the driver."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""One attempt inside a worker process: find the worker function, set threads, turn exceptions into results."""
+"""One attempt inside a worker process: import the worker function, set threads, convert exceptions to results."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _MALLOC = {_TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 * 2**20, _MMAP_THRESHOLD: 32
 
 @dataclass(frozen=True)
 class WorkerSetting:
-    """What every attempt of a sweep shares.
+    """Settings shared by all attempts of a sweep.
 
     Attributes:
         worker: ``module:function`` that runs a trial.
-        artifacts: absolute folder for the trials' files; all workers must see it.
+        artifacts: absolute folder for the trials' files; must be accessible to all workers.
         paths: folders to import the user's modules from.
         threads: torch threads of one trial.
     """
@@ -43,7 +43,7 @@ class WorkerSetting:
 
 
 def run_attempt(setting: WorkerSetting, spec_json: str, report: ReportEpoch) -> TrialResult:
-    """Run one trial in this process. Whatever goes wrong in it becomes a failed result with a one-line reason."""
+    """Run one trial in this process. Any exception becomes a failed result with a one-line reason."""
     start = time.monotonic()
     try:
         limit_threads(setting.threads)
@@ -63,7 +63,7 @@ def run_attempt(setting: WorkerSetting, spec_json: str, report: ReportEpoch) -> 
 
 
 def limit_threads(threads: int) -> None:
-    """Give the process ``threads`` computing threads, also when torch was loaded with another count."""
+    """Limit the process to ``threads`` threads, also if torch was loaded with another number."""
     for name in _THREAD_VARIABLES:
         os.environ[name] = str(threads)
     torch = sys.modules.get("torch")
@@ -72,10 +72,10 @@ def limit_threads(threads: int) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what is freed for the next allocation; a no-op elsewhere.
+    """Let glibc keep freed memory for the next allocation; no effect with other C libraries.
 
-    By default it hands the activations of a training step back to the kernel after each, and every page of the next
-    step's is mapped and zeroed anew: 1 to 5 % of a step (``benchmarks/pruning/step_cost.py``).
+    By default it returns the activations of a training step to the kernel after each step, and the kernel maps and
+    zeroes every page again for the next step: 1 to 5 % of a step (``benchmarks/pruning/step_cost.py``).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

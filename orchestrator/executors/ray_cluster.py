@@ -1,4 +1,4 @@
-"""Ray itself: started on this machine or joined, watched while it runs, and gone without a trace afterwards."""
+"""Ray itself: start or join, health checks, and complete shutdown."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _NAMESPACE = "mcusweep"
 
 
 class RayCluster:
-    """Ray on this machine, ended with this object; or the cluster at ``address``, which is only left.
+    """A local Ray instance, ended with this object; or the cluster at ``address``, which is only disconnected.
 
     Args:
-        cpus: of an own cluster; None for as many as the machine has.
-        object_store: bytes of an own cluster's object store.
-        code: folders with the user's modules, sent to a cluster elsewhere together with our packages.
+        cpus: of a local cluster; None for all CPUs of the machine.
+        object_store: bytes of a local cluster's object store.
+        code: folders with the user's modules, sent to a remote cluster together with our packages.
 
     Raises:
-        ExecutorError: if it does not start, or nobody answers at ``address``; after a second try.
+        ExecutorError: if it does not start, or ``address`` does not answer, also at a second attempt.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class RayCluster:
             self._reaper.watch(self._new())
 
     def check(self) -> None:
-        """Look after the cluster, at most once a second.
+        """Check the health of the cluster, at most once a second.
 
         Raises:
-            ExecutorLost: if its head, or on this machine its raylet, is gone. Ray itself would end this process
+            ExecutorLost: if its head, or a local raylet, is gone. Ray itself would end this process
                 about a minute later, without an exception.
         """
         now = time.monotonic()
@@ -105,7 +105,7 @@ class RayCluster:
                 raise ExecutorLost(f"Ray is gone: its head at {self._head} does not answer")
 
     def close(self) -> None:
-        """Leave the cluster; an own one ends, with every process it started."""
+        """Disconnect; a local cluster ends with every process it started."""
         self._watch()
         if any(not process.alive for process in self._essential):  # the others would hold us up for long
             for process in self._new():
@@ -133,12 +133,12 @@ def _home_for_ray() -> tempfile.TemporaryDirectory[str] | None:
 
 
 def own_options(cpus: int | None, object_store: int) -> dict[str, Any]:
-    """How Ray is started on this machine: no dashboard."""
+    """Options for a local Ray instance, without dashboard."""
     return {"address": "local", "num_cpus": cpus, "include_dashboard": False, "object_store_memory": object_store}
 
 
 def joined_options(address: str, code: tuple[str, ...]) -> dict[str, Any]:
-    """How a cluster is joined: our packages and the user's modules go with the sweep."""
+    """Options for joining a cluster: our packages and the user's modules are sent with the sweep."""
     _check_reachable(address)
     _show_token()
     house = Path(__file__).resolve().parents[2]
@@ -182,7 +182,7 @@ def _gcs_address() -> str | None:
 
 
 def answers(address: str, seconds: float = 2.0) -> bool:
-    """Whether somebody listens at ``host:port``."""
+    """Whether a server listens at ``host:port``."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=seconds).close()
@@ -199,6 +199,6 @@ def _check_reachable(address: str) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """Kind and first line of an error."""
+    """Type and first line of an error."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
