@@ -31,11 +31,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import forms
 import numpy as np
 import torch
 from torch import nn
 
+import forms
 from mcu.budget import Budget, Resources
 from mcu.cost.deployment import predict_deployment
 from mcu.errors import InputError

@@ -17,7 +17,7 @@ from torch import fx, nn
 from mcu.errors import InputError
 from mcu.graph import layers
 from mcu.graph.places import Place, refuse, source_of
-from mcu.tracing.capture import Captured, arguments
+from mcu.tracing.capture import Captured, arguments, first_line
 from mcu.tracing.layout import Axis, Layout, channel_order, flattened, plain
 from mcu.tracing.refusals import reason
 
@@ -135,10 +135,19 @@ class Builder:
             return self._in_place(node, rules[base], given)
         if rule is None:
             return cast(Value, unknown(self, name))
-        value = rule(self, node, given)
+        value = self._applied(rule, node, given)
         if operator.is_view or _is_same(value, given):
             self.aliases[node] = self._root(node.all_input_nodes[0])
         return value
+
+    def _applied(self, rule: Rule, node: fx.Node, given: dict[str, Any]) -> Value:
+        """What a rule makes of an operator; arguments it was not written for are refused, not raised."""
+        try:
+            return rule(self, node, given)
+        except InputError:
+            raise
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+            return cast(Value, self.refuse(f"a form of it that mcusweep does not know ({first_line(error)})"))
 
     def _value_of(self, given: Any) -> Any:
         if isinstance(given, fx.Node):
@@ -165,7 +174,7 @@ class Builder:
         """What an in-place form changes is changed for everything that reads it, or a view of it, later."""
         changed = node.all_input_nodes[0]
         before, root = self.values[changed], self._root(changed)
-        value = rule(self, node, given)
+        value = self._applied(rule, node, given)
         self.aliases[node] = root
         for other in [root, *(n for n, r in self.aliases.items() if r is root)]:
             present = self.values.get(other)

@@ -153,6 +153,11 @@ def sub(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     return scaled(b, cast(Image, right), -1.0, left)
 
 
+def rsub(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """``1 - x``, of any constant."""
+    return scaled(b, first_image(b, a), -float(a.get("alpha", 1)), a["other"])
+
+
 def mul(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     """Multiplication of two maps, a map and one value per channel (squeeze-and-excitation), or a map and a constant."""
     left, right = a["self"], a["other"]
@@ -282,6 +287,7 @@ ELEMENTWISE: dict[str, Rule] = {
     "log_softmax": softmax,
     "add": add,
     "sub": sub,
+    "rsub": rsub,
     "mul": mul,
     "div": div,
     "neg": neg,

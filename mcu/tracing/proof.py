@@ -50,12 +50,12 @@ def prove(captured: Captured, input_shape: tuple[int, ...], lower: Lower, seed: 
     network, builder = rebuilt(captured, tensors)
     network.eval()
     graph = lower(network)
-    with torch.no_grad():
-        found = network(x)
+    values = canonical_values(network, x)
+    found = values["output"]
     scores = builder.finish(found) if builder.finish else found
     if not agree(scores.flatten(1), wanted.flatten(1)):
         raise InputError(_first_difference(captured, network, tensors, x))
-    require_equal(network, graph, x)
+    require_equal(network, graph, x, values)
 
 
 def _scores(captured: Captured, tensors: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
@@ -72,13 +72,15 @@ def _doubled(tensor: torch.Tensor) -> torch.Tensor:
     return nn.Parameter(found, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else found
 
 
-def require_equal(network: fx.GraphModule, graph: Graph, x: torch.Tensor) -> None:
+def require_equal(
+    network: fx.GraphModule, graph: Graph, x: torch.Tensor, values: Mapping[str, torch.Tensor] | None = None
+) -> None:
     """Compare a canonical network with its operators in floating point.
 
     Raises:
         InputError: naming the first operator that differs.
     """
-    values = canonical_values(network, x)
+    values = canonical_values(network, x) if values is None else values
     found: dict[int, torch.Tensor] = {}
     with torch.no_grad():
         FoldedNet(graph, network).run(x, observer=found.__setitem__)

@@ -36,7 +36,9 @@ def turned(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     """``permute`` and ``transpose``."""
     image = _image(b, a)
     rank = len(image.layout)
-    if "dims" in a:
+    if len(a) == 1:  # mT
+        order = [*range(rank - 2), rank - 1, rank - 2]
+    elif "dims" in a:
         order = [int(dim) % rank for dim in a["dims"]]
     else:
         order = list(range(rank))
@@ -49,7 +51,8 @@ def moved(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     """``movedim``."""
     image = _image(b, a)
     rank = len(image.layout)
-    sources, targets = ([int(d) % rank for d in a[name]] for name in ("source", "destination"))
+    given = (a[name] if isinstance(a[name], list | tuple) else [a[name]] for name in ("source", "destination"))
+    sources, targets = ([int(d) % rank for d in dims] for dims in given)
     order = [dim for dim in range(rank) if dim not in sources]
     for target, source in sorted(zip(targets, sources, strict=True)):
         order.insert(target, source)
@@ -115,7 +118,7 @@ VIEWS: dict[str, Rule] = {
         ("view", "reshape", "flatten", "squeeze", "unsqueeze", "unflatten", "_unsafe_view", "view_as", "reshape_as"),
         viewed,
     ),
-    **dict.fromkeys(("permute", "transpose", "swapaxes", "swapdims"), turned),
+    **dict.fromkeys(("permute", "transpose", "swapaxes", "swapdims", "mT"), turned),
     "movedim": moved,
     **dict.fromkeys(("expand", "expand_as"), expanded),
     "select": selected,

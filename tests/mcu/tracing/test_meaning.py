@@ -84,10 +84,13 @@ SAME = {
     "squeezed": Head(lambda m, x: F.adaptive_avg_pool2d(x, 1).squeeze()),
     "picked out": Head(lambda m, x: F.adaptive_avg_pool2d(x, 1)[:, :, 0, 0]),
     "channels last and back": Net(lambda m, x: x.permute(0, 2, 3, 1).permute(0, 3, 1, 2)),
+    "moved channels": Net(lambda m, x: x.movedim(1, -1).movedim((3,), (1,))),
     "dense layer on channels last": Net(
         lambda m, x: m.middle(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), nn.Linear(8, 8)
     ),
     "views that cancel": Net(shuffle_back),
+    "constants before": Net(lambda m, x: 1 - x),
+    "turned and back": Net(lambda m, x: x.mT.transpose(2, 3)),
     "constants": Net(lambda m, x: (x - 0.5) / 2 * 3 + 1),
     "softmax at the end": nn.Sequential(Head(lambda m, x: x.mean((2, 3))), nn.Softmax(1)),
     "log_softmax at the end": nn.Sequential(Head(lambda m, x: x.mean((2, 3))), nn.LogSoftmax(-1)),
