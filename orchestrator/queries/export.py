@@ -1,4 +1,4 @@
-"""A stored trial as files to build a product from: the model, C arrays, a firmware project, a model card."""
+"""Export of a stored trial: the model, C arrays, a firmware project, a model card."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _CARD_RESULTS = names(shown=Shown.CARD)
 def export_trial(
     trial: TrialDetails, root: Path, output: Path, metadata: bool = False, library: Library | None = None
 ) -> list[str]:
-    """Write a trial's model and what goes with it into a folder; returns the names of what was written.
+    """Write a trial's model and related files into a folder; returns the names of the files.
 
-    With ``metadata`` also ``model_with_metadata.tflite``: the same model with labels, input normalisation and where
-    it comes from inside the file, which the model card says how many bytes cost. With ``library`` also the folder that
+    With ``metadata`` also ``model_with_metadata.tflite``: the same model with labels, input normalisation and
+    provenance in the file; the model card states their size in bytes. With ``library`` also the folder that
     ``write_trials`` makes.
 
     Everything is made beside the folder first, so an error leaves nothing half-written.
@@ -137,7 +137,7 @@ def _write_firmware(model: bytes, deployment: bytes | None, folder: Path) -> str
 
 
 def model_card(trial: TrialDetails, model: bytes, firmware: str) -> str:
-    """What one has to know about the model, as Markdown."""
+    """The model card as Markdown."""
     row = trial.row
     lines = [f"# {_cell(row['network'])} for {_cell(row['device'] or 'a budget')}", ""]
     lines += [f"Made by mcusweep: trial {row['number']} of study {_cell(row['study'])}.", "", "| | |", "|---|---|"]

@@ -1,4 +1,4 @@
-"""Files of trials: where they lie, and whether they are still what was written."""
+"""Files of trials: location and integrity."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def read_artifact(root: Path, path: str, sha256: str, label: str) -> bytes:
         root: folder of the files that belong to the database.
         path: of the file, relative to it.
         sha256: hexadecimal digest of its content.
-        label: names the trial in messages.
+        label: name of the trial in messages.
 
     Raises:
         InputError: if the file lies outside the folder, or is missing or damaged.

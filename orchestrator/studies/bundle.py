@@ -1,4 +1,4 @@
-"""A study apart from its database: its rows and files, and both in one zip file.
+"""A study outside its database: rows and files, also as one zip file.
 
 The zip holds ``study.json`` (format, version, the study), ``trials.jsonl`` (one trial a line, with its trajectory,
 attempts and their reports) and ``artifacts/``. Rows have the columns of `orchestrator.storage.transfer`.
@@ -53,7 +53,7 @@ class StudyBundle:
 
 
 def bundle_of(store: Store, study: Study) -> StudyBundle:
-    """A study of a database; its files are read when they are asked for."""
+    """A study of a database; its files are read on demand."""
     row, trials = study_rows(store, study)
     root = artifact_root(store.url)
     return StudyBundle(row, trials, lambda path: _read_below(root, path))
@@ -67,7 +67,7 @@ def _read_below(root: Path, path: str) -> bytes | None:
 
 
 def write_zip(bundle: StudyBundle, path: Path) -> list[str]:
-    """Write a bundle to a new zip file; returns the paths of files that were missing or damaged and left out.
+    """Write a bundle to a new zip file; returns the paths of files skipped because they are missing or damaged.
 
     Raises:
         InputError: the file exists or cannot be written.
@@ -99,7 +99,7 @@ def read_zip(path: Path) -> StudyBundle:
     """A bundle from a zip file, every row checked: columns, specification and its hash, result, paths of files.
 
     Raises:
-        InputError: no such file, not a study, or damaged; one line.
+        InputError: no such file, not a study, or damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -126,7 +126,7 @@ def _read_member(path: Path, name: str) -> bytes | None:
 
 
 def check_bundle(bundle: StudyBundle, source: str) -> None:
-    """Refuse rows that this version would not have written.
+    """Refuse rows that are not valid for this version.
 
     Raises:
         InputError: which trial and what is wrong with it.

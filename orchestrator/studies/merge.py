@@ -1,4 +1,4 @@
-"""Bringing a study into a database: as a new one, or into the one of the same name, no trial twice."""
+"""Import of a study into a database: as a new study, or merged into the one of the same name, without duplicates."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from orchestrator.studies.bundle import StudyBundle
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge did, in trials: ``added``, ``filled`` (planned here, finished there), ``known`` (of equal
-    specification and finished here), ``unfinished`` there and left out; and ``missing`` files.
+    """Result of a merge, in trials: ``added``, ``filled`` (planned here, finished there), ``known`` (of equal
+    specification and finished here), ``unfinished`` there and skipped; and ``missing`` files.
     """
 
     study: str
@@ -33,16 +33,16 @@ class Merged:
 
 
 def bring_in(store: Store, bundle: StudyBundle, name: str | None = None, *, new: bool = False) -> Merged:
-    """Bring a study's finished trials into a database, under its own name or another.
+    """Import a study's finished trials into a database, under its own name or another.
 
-    A trial that is finished here with an equal specification (by hash) is not brought in again.
+    A trial that is finished here with an equal specification (by hash) is not imported again.
 
     Args:
         store: opened for writing.
-        new: whether a study of that name must not be there yet.
+        new: whether a study of that name must not exist.
 
     Raises:
-        InputError: there is a study of that name, from another sweep or although it should be new; it is being run.
+        InputError: a study of that name exists and must not, or has another sweep, or is being run.
     """
     name = name or bundle.name
     with store.lock(name):
@@ -101,7 +101,7 @@ def _moved(text: str | None, paths: dict[str, str]) -> str | None:
 
 
 def delete_study(store: Store, study: Study) -> int:
-    """Take a study out of a database, Optuna's record of it as well; its files stay for `prune`. Returns its trials.
+    """Delete a study from a database and from Optuna's tables; its files are left to `prune`. Returns its trials.
 
     Raises:
         InputError: it is being run.
