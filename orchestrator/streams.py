@@ -28,7 +28,7 @@ class _Answers(io.FileIO):
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise UnwritableAnswer(f"the answer cannot be written to standard output: {error.strerror}") from None
+            raise UnwritableAnswer(f"the result cannot be written to standard output: {error.strerror}") from None
 
 
 class _Said(io.FileIO):

@@ -65,7 +65,7 @@ def _torch() -> str:
 
     product = torch.ones(8, 8) @ torch.ones(8, 8)
     if float(product.sum()) != 512.0:
-        raise InputError("a matrix product came out wrong")
+        raise InputError("a matrix product is wrong")
     return f"{torch.__version__}, {torch.get_num_threads()} threads"
 
 
@@ -74,7 +74,7 @@ def _bfloat16() -> str:
 
     product = torch.ones(8, 8, dtype=torch.bfloat16) @ torch.ones(8, 8, dtype=torch.bfloat16)
     if float(product.float().sum()) != 512.0:
-        raise InputError("a bfloat16 product came out wrong")
+        raise InputError("a bfloat16 product is wrong")
     return "computes (may be emulated on this processor)"
 
 

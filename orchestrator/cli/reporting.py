@@ -34,7 +34,7 @@ StyleName = Annotated[
 
 Live = Annotated[bool, typer.Option("--live", help="Serve the page on this machine and follow the sweep.")]
 Port = Annotated[int, typer.Option("--port", metavar="N", help="Port of --live; 0 for any.")]
-Every = Annotated[float, typer.Option("--every", metavar="SECONDS", min=1, help="Least pause of --live.")]
+Every = Annotated[float, typer.Option("--every", metavar="SECONDS", min=1, help="Minimum interval of --live.")]
 
 
 def report(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Look = Callable[[], StudyStatus]
 
-Watch = Annotated[bool, typer.Option("--watch", help="Look again every two seconds until it is done; Ctrl-C ends it.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until finished; Ctrl-C stops it.")]
 EVERY_SECONDS = 2.0
 MOST_RUNNING = 16
 
@@ -111,7 +111,7 @@ def picture(found: StudyStatus) -> Group:
     lines += [f"  and {more} more"] if more > 0 else []
     runner = found.runner
     who = f"run by process {runner['pid']} on {runner['host']} since {runner['since']}" if runner else ""
-    shown = [printable(line) for line in (*lines, headline(found), who or "nobody runs it now")]
+    shown = [printable(line) for line in (*lines, headline(found), who or "no driver is running")]
     return Group(table, *(Text(line) for line in shown))
 
 

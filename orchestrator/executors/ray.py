@@ -191,7 +191,7 @@ class RayExecutor(Executor):
                 self._setting, self._board_name, attempt, spec.model_dump_json(), self._lent
             )
         except ray.exceptions.RayError as error:
-            raise ExecutorLost(f"Ray takes no more trials: {one_line(error)}") from error
+            raise ExecutorLost(f"Ray accepts no more trials: {one_line(error)}") from error
 
     def poll(self, timeout: float) -> list[Event]:
         """Events since the last call; waits up to ``timeout`` seconds for the first.

@@ -170,7 +170,7 @@ def _start(options: dict[str, Any], address: str | None) -> None:
             if last:
                 where = f"join the Ray cluster at {address}" if address else "start Ray on this machine"
                 raise ExecutorError(
-                    f"cannot {where}, tried twice: {one_line(error)}; `--executor local` does without Ray"
+                    f"cannot {where}, tried twice: {one_line(error)}; `--executor local` works without Ray"
                 ) from error
             time.sleep(1.0)
 

@@ -36,9 +36,7 @@ def grown(old: SweepConfig, new: SweepConfig) -> SweepConfig:
 def _check_trials(old: SweepConfig, new: SweepConfig) -> None:
     had, has = old.methods.names, new.methods.names
     if has[: len(had)] != had:
-        raise InputError(
-            f"--extend: methods.names = {has}: must begin with {', '.join(had)}; new ones are added behind them"
-        )
+        raise InputError(f"--extend: methods.names = {has}: must begin with {', '.join(had)}; new ones are appended")
     for method in had:
         if new.trials_of(method) < old.trials_of(method):
             raise InputError(

@@ -154,7 +154,7 @@ def model_card(trial: TrialDetails, model: bytes, firmware: str) -> str:
     }
     lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in facts.items()]
     measure = "top-1" if row["metric"] == "accuracy" else score_of(row["metric"]).title
-    lines += ["", f"`accuracy` is the int8 {measure} on test data that chose nothing; `flash` is the .tflite file and"]
+    lines += ["", f"`accuracy` is the int8 {measure} on test data unused in selection; `flash` is the .tflite file and"]
     word = "measured" if row["measured"] else "predicted (tflite-micro was not installed)"
     lines += [f"`sram` the TensorFlow Lite Micro arena, {word}.", "", firmware, ""]
     return "\n".join(lines)

@@ -117,7 +117,7 @@ def _grouped(search: TrialSearch, query: Query) -> Rows:
         if name not in GROUPS:
             raise InputError(f"--group {name!r}: must be one of {', '.join(GROUPS)}")
     if query.front or query.columns:
-        raise InputError("--group sums trials up; it does not go with --columns or a front")
+        raise InputError("--group aggregates trials; it cannot be combined with --columns or a front")
     keys = tuple(part for name in query.group for part in (_BUDGET if name == "budget" else (name,)))
     keys = tuple(dict.fromkeys(keys))
     values = ("feasible", "val_accuracy", "accuracy", "flash", "sram", "macs", "number")

@@ -32,7 +32,7 @@ class StopAudit:
     @property
     def line(self) -> str:
         """Summary in one line."""
-        checked = f"{self.false_stops} of {self.spared} spared for the audit came out best" if self.spared else ""
+        checked = f"{self.false_stops} of {self.spared} spared for the audit were the best" if self.spared else ""
         return f"{self.stopped} trials stopped early, {self.epochs_saved:.0%} of the epochs saved" + (
             f"; {checked}" if checked else ""
         )

@@ -190,7 +190,7 @@ class _Parser:
     def literal(self, what: str) -> Literal:
         value = self.value(what)
         if isinstance(value, Column):
-            fail(value.position, f"expected {what}, found the name {value.name!r}; a text stands in quotes")
+            fail(value.position, f"expected {what}, found the name {value.name!r}; texts must be in quotes")
         return value
 
     def value(self, what: str) -> Column | Literal:

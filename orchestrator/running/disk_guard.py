@@ -43,6 +43,6 @@ class DiskGuard:
             if found < self.least:
                 return (
                     f"only {format_bytes(found)} are free in {folder}, less than [workers] min_free = "
-                    f"{format_bytes(self.least)}: no more trials are begun"
+                    f"{format_bytes(self.least)}: no more trials are started"
                 )
         return None

@@ -174,7 +174,7 @@ class Driver:
         obstacle = self._parts.executor.obstacle()
         if obstacle != self._obstacle:
             self._obstacle = obstacle
-            self._parts.watcher.note(f"{obstacle}; waiting for one" if obstacle else "trials can begin again")
+            self._parts.watcher.note(f"{obstacle}; waiting for one" if obstacle else "trials can start again")
 
     def _heartbeat(self) -> None:
         now = time.monotonic()  # not the executor's clock: others judge it by theirs

@@ -165,7 +165,7 @@ class LineWatcher(QuietWatcher):
     def lost(self, number: int, reason: LossReason, detail: str, retried: bool) -> None:
         """Print the reason and whether it is retried."""
         self._tally.running.pop(number, None)
-        self.note(f"trial {number}: {reason}: {detail}; {'trying again' if retried else 'given up'}")
+        self.note(f"trial {number}: {reason}: {detail}; {'retrying' if retried else 'gave up'}")
 
 
 class LiveWatcher(LineWatcher):

@@ -244,7 +244,7 @@ def executor_for(setting: WorkerSetting, section: WorkersSection, options: RunOp
     """
     name = options.executor or section.executor
     if (name == ExecutorName.SIMULATED) != (section.executor is ExecutorName.SIMULATED):
-        raise InputError(f"--executor {name}: this study was begun with {section.executor}; the two do not mix")
+        raise InputError(f"--executor {name}: this study was begun with {section.executor}; they cannot be mixed")
     wanted = options.workers or (section.count if isinstance(section.count, int) else None)
     local_count = local_workers(section, options)
     if name == ExecutorName.LOCAL:

@@ -63,15 +63,15 @@ class Supervisor:
             if ended:
                 return status
             if self._signals:
-                _say("interrupted; results so far are kept; go on with: " + self._shown)
+                _say("interrupted; results so far are kept; continue with: " + self._shown)
                 return _INTERRUPTED
             fruitless = 1 if progress else fruitless + 1
             what = _how_it_ended(status)
             if fruitless > self._most:
                 _say(f"{what}, {self._most} times in a row with no trial finished: giving up")
-                _say("results so far are kept; go on with: " + self._shown)
+                _say("results so far are kept; continue with: " + self._shown)
                 return _FAILED
-            _say(f"{what}; going on by itself ({fruitless} of at most {self._most} times without a finished trial)")
+            _say(f"{what}; restarting ({fruitless} of at most {self._most} times without a finished trial)")
             time.sleep(_WAIT_SECONDS)
 
     def _once(self) -> tuple[int, bool, bool]:

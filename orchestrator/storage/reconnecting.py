@@ -59,7 +59,7 @@ def reconnecting(method: Callable[Concatenate[Self, Given], Answer]) -> Callable
         except ConnectionCut as error:
             first = error
         patience = self.patience
-        patience.tell(f"{first}; trying again for {patience.seconds:.0f} s")
+        patience.tell(f"{first}; retrying for {patience.seconds:.0f} s")
         wait, deadline = patience.first_wait, time.monotonic() + patience.seconds
         while (left := deadline - time.monotonic()) > 0:
             time.sleep(min(wait, left))
@@ -71,6 +71,6 @@ def reconnecting(method: Callable[Concatenate[Self, Given], Answer]) -> Callable
                 continue
             patience.tell("connected again")
             return answer
-        raise StoreError(f"{first}; tried again for {patience.seconds:.0f} s") from first
+        raise StoreError(f"{first}; retried for {patience.seconds:.0f} s") from first
 
     return patient

@@ -73,7 +73,7 @@ def write_zip(bundle: StudyBundle, path: Path) -> list[str]:
         InputError: the file exists or cannot be written.
     """
     if path.exists():
-        raise InputError(f"--output {path}: is there already; give another name")
+        raise InputError(f"--output {path}: exists already; give another name")
     left_out = []
     part = path.with_name(f".{path.name}.part")
     head = {"format": FORMAT, "version": VERSION, "study": bundle.study}
@@ -109,9 +109,9 @@ def read_zip(path: Path) -> StudyBundle:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError, RuntimeError, NotImplementedError) as error:
-        raise InputError(f"{path}: is no exported study ({error})") from None
+        raise InputError(f"{path}: is not an exported study ({error})") from None
     if not isinstance(head, dict) or head.get("format") != FORMAT or head.get("version") != VERSION:
-        raise InputError(f"{path}: is no exported study of version {VERSION}")
+        raise InputError(f"{path}: is not an exported study of version {VERSION}")
     bundle = StudyBundle(head["study"], trials, lambda name: _read_member(path, name))
     check_bundle(bundle, str(path))
     return bundle
