@@ -37,7 +37,7 @@ Front = Annotated[
     typer.Option(
         "--front",
         metavar="A,B,...",
-        help="Only non-dominated rows in these columns, such as flash,accuracy (accuracies maximised, others minimised); "
+        help="Only non-dominated rows in these columns, such as flash,accuracy (accuracies max, others min); "
         "same as front(flash, accuracy) in --where.",
     ),
 ]
@@ -159,7 +159,7 @@ def find(
 
 def _print_winners(store: Store, study: str | None, format_name: str) -> None:
     from orchestrator.queries.best import find_best
-    from orchestrator.storage.study_budgets import budgets_of
+    from orchestrator.queries.study_budgets import budgets_of
     from orchestrator.tables import Format, write_rows
 
     found = store.study(study)

@@ -53,7 +53,7 @@ def export(
     from orchestrator.queries.export import export_trial
     from orchestrator.queries.export_library import Library
     from orchestrator.queries.trial import load_trial
-    from orchestrator.storage.connection import artifact_root
+    from orchestrator.storage.artifacts import artifact_folder
     from orchestrator.storage.store import Store
 
     store = Store(storage)
@@ -64,7 +64,7 @@ def export(
         library = Library(library_form(form), {name: details} | beside)
     elif also:
         raise InputError("--also: several models are one library: say for whom with --format")
-    names = export_trial(details, artifact_root(store.url), output, metadata, library)
+    names = export_trial(details, artifact_folder(store), output, metadata, library)
     print(f"trial {details.row['number']}: {', '.join(names)}", file=sys.stderr)
     print(output)
 
