@@ -145,7 +145,7 @@ def columns() -> str:
         f"{NOTE}# Columns\n\nOf `mcusweep query`, `trials.csv`, `best --format json` and `open_study(...).trials()`. "
         "In JSON a missing value is `null`; sizes are whole numbers of bytes.\n\n"
         f"{table(('column', 'type', 'meaning'), rows)}\n"
-        "`widths`, `dense_widths` and `artifacts` are shown only when named in `--columns`; they cannot be filtered by.\n\n"
+        "`widths`, `dense_widths` and `artifacts` are shown only if named in `--columns`; filters cannot use them.\n\n"
         f"## Of groups\n\n`--group` gives, beside the columns grouped by:\n\n{table(('column', 'meaning'), grouped)}\n"
         f"## The filter\n\n```text\n{_grammar()}\n```\n"
     )

@@ -63,6 +63,7 @@ RULES: dict[Kind, Callable[[Op, int], Terms]] = {
     Kind.MAX_POOL: _free,
     Kind.AVG_POOL: _free,
     Kind.PAD: _free,
+    Kind.PADV2: _free,
     Kind.RELU: _free,
     Kind.MUL: _free,
     Kind.RESIZE: _free,

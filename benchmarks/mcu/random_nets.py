@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -106,6 +106,12 @@ class RandomNet:
         _, height, width, channels = self.tensors[source].shape
         target = self._like(source, (1, height + sum(rows), width + sum(columns), channels))
         return self._op(QOp(Kind.PAD, (source,), target, padding=(rows, columns)))
+
+    def pad_value(self, source: int, rows: Pair, columns: Pair, value: int = -128) -> int:
+        """As ``pad``, of another code than zero's."""
+        target = self.pad(source, rows, columns)
+        self.ops[-1] = replace(self.ops[-1], kind=Kind.PADV2, value=value)
+        return target
 
     def relu(self, source: int) -> int:
         """A ReLU of its own."""
@@ -254,7 +260,7 @@ def every_operator_net(seed: int = 0, *, head: bool = True) -> Int8Model:
     deep = net.depthwise(net.depthwise(stem), (5, 3), dilation=(1, 2))
     total = net.add(deep, net.conv(stem, 13, dilation=(2, 2), activation=NONE))
     padded = net.pad(total, (1, 0), (2, 1))
-    largest = net.pool(padded, Kind.MAX_POOL, (3, 2), same=True)
+    largest = net.pool(net.pad_value(padded, (0, 1), (1, 0)), Kind.MAX_POOL, (3, 2), same=True)
     joined = net.concat(largest, net.pool(largest, Kind.AVG_POOL, (3, 3), (1, 1), same=True))
     narrow = net.conv(net.relu(joined), 6, (3, 2), (2, 1), same=False, activation=Activation.RELU6)
     for kind in (Kind.HARD_SWISH, Kind.LEAKY_RELU, Kind.ELU, Kind.TANH):

@@ -198,7 +198,8 @@ def _pad(model: Int8Model, op: QOp) -> list[Call]:
     source = model.tensors[op.inputs[0]]
     (top, bottom), (left, right) = op.padding
     fields = dict(zip(("in_h", "in_w", "channels"), source.shape[1:], strict=True))
-    fields |= {"top": top, "bottom": bottom, "left": left, "right": right, "value": source.zero_point}
+    fields |= {"top": top, "bottom": bottom, "left": left, "right": right}
+    fields["value"] = op.value if op.kind is Kind.PADV2 else source.zero_point
     return [_call(op, "pad", PAD, fields)]
 
 
@@ -269,6 +270,7 @@ _LOWERINGS: dict[Kind, Callable[[Int8Model, QOp], list[Call]]] = {
     Kind.AVG_POOL: _pool,
     Kind.MEAN: _mean,
     Kind.PAD: _pad,
+    Kind.PADV2: _pad,
     Kind.RESHAPE: _reshape,
     Kind.RELU: _relu,
     Kind.SOFTMAX: _softmax,

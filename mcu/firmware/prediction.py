@@ -59,6 +59,7 @@ _PLAIN = {
     Kind.AVG_POOL: "average_pool",
     Kind.MEAN: "mean",
     Kind.PAD: "pad",
+    Kind.PADV2: "pad",
     Kind.RELU: "relu",
     Kind.SOFTMAX: "softmax",
     Kind.MUL: "multiply",

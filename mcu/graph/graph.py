@@ -54,6 +54,7 @@ class Op:
         node: name of the fx node that yields its final value.
         bounds: minimum and maximum that values are clamped to; in int8 the output range ends there.
         alpha: slope of LEAKY_RELU below zero.
+        value: constant that PADV2 pads with; minus infinity is the least code.
         groups: number of groups of a grouped CONV.
     """
 
@@ -72,6 +73,7 @@ class Op:
     anchor: str = ""
     node: str = ""
     alpha: float = 0.0
+    value: float = 0.0
     groups: int = 1
 
     @property

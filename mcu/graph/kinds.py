@@ -17,6 +17,7 @@ class Kind(StrEnum):
     AVG_POOL = "avg_pool"
     MEAN = "mean"  # read from foreign files; ours use AVG_POOL
     PAD = "pad"
+    PADV2 = "padv2"  # with another value than zero
     RESHAPE = "reshape"
     RELU = "relu"
     SOFTMAX = "softmax"

@@ -76,9 +76,9 @@ def as_row(x: torch.Tensor) -> torch.Tensor:
     return x.flatten(1)
 
 
-def pad(x: torch.Tensor, padding: tuple[Pair, Pair]) -> torch.Tensor:
-    """Zeros around ``(N, C, H, W)``: ``((top, bottom), (left, right))``."""
-    return _padded(x, padding, 0.0)
+def pad(x: torch.Tensor, padding: tuple[Pair, Pair], value: float = 0.0) -> torch.Tensor:
+    """Zeros, or another value, around ``(N, C, H, W)``: ``((top, bottom), (left, right))``."""
+    return _padded(x, padding, value)
 
 
 def max_pool(x: torch.Tensor, kernel: Pair, stride: Pair, padding: tuple[Pair, Pair]) -> torch.Tensor:

@@ -7,6 +7,7 @@ quantisation on, weights and activations are rounded to the exporter's int8 grid
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
@@ -150,8 +151,8 @@ class FoldedNet(nn.Module):
             return functional.max_pool2d(_padded(x, op, -torch.inf), op.kernel, op.stride)
         if op.kind is Kind.AVG_POOL:
             return _average(x, op)
-        if op.kind is Kind.PAD:
-            return _padded(x, op, 0.0)
+        if op.kind in (Kind.PAD, Kind.PADV2):
+            return _padded(x, op, op.value)
         if op.kind is Kind.RELU:
             return x
         if op.kind is Kind.RESIZE:
@@ -193,7 +194,7 @@ class FoldedNet(nn.Module):
         def observe(tensor: int, value: torch.Tensor) -> None:
             root = self.roots[tensor]
             op = produced.get(tensor)
-            if op is not None and op.kind in SAME_QUANTISATION:
+            if op is not None and op.kind in SAME_QUANTISATION and not (op.value and math.isfinite(op.value)):
                 return
             low, high = ends.get(root, (0.0, 0.0))
             lowest, highest = torch.aminmax(value)

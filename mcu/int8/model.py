@@ -42,6 +42,7 @@ class QOp:
         dilation: ``(dh, dw)``.
         padding: ``((top, bottom), (left, right))`` zeros that the operator itself adds (SAME or VALID only:
             anything else is a PAD operator before it); for PAD the rows and columns it adds.
+        value: code that PADV2 writes around its input.
         name: path of the layer it came from.
         alpha: slope of LEAKY_RELU below zero.
     """
@@ -59,6 +60,7 @@ class QOp:
     activation: Activation = Activation.NONE
     name: str = ""
     alpha: float = 0.0
+    value: int = 0
 
 
 @dataclass(frozen=True)

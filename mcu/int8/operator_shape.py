@@ -66,7 +66,7 @@ def output_shape(op: QOp, shapes: Sequence[Shape], output: Shape) -> Shape | Non
         if any(shape[:-1] != first[:-1] for shape in shapes):
             return None
         return (*first[:-1], sum(shape[-1] for shape in shapes))
-    if op.kind is Kind.PAD:
+    if op.kind in (Kind.PAD, Kind.PADV2):
         (top, bottom), (left, right) = op.padding
         return (1, first[1] + top + bottom, first[2] + left + right, first[3]) if len(first) == 4 else None
     if op.kind is Kind.MEAN:

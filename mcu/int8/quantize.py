@@ -49,8 +49,13 @@ def _operator(network: FoldedNet, index: int, op: Op, tensors: tuple[QTensor, ..
         weights, scales, bias = _quantised_weights(network, index, op, source.scale)
     return QOp(
         op.kind, op.inputs, op.output, weights, scales, bias, op.kernel, op.stride, op.dilation, op.padding,
-        op.activation, op.name, op.alpha,
+        op.activation, op.name, op.alpha, _code(op.value, tensors[op.output]),
     )  # fmt: skip
+
+
+def _code(value: float, tensor: QTensor) -> int:
+    """Of a PADV2's constant."""
+    return int(np.clip(np.rint(value / tensor.scale) + tensor.zero_point, -128, 127)) if value else 0
 
 
 def _quantised_weights(

@@ -162,7 +162,9 @@ def _convolution(model: Int8Model, op: QOp) -> Step:
 
 
 def _to_kernel(weights: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
-    return torch.from_numpy(weights.astype(np.float64)).to(dtype).contiguous(memory_format=torch.channels_last)
+    """In memory of torch's own: oneDNN takes groups of a kernel of one column apart wrongly where NumPy laid it out."""
+    kernel = torch.empty(weights.shape, dtype=dtype, memory_format=torch.channels_last)
+    return kernel.copy_(torch.from_numpy(weights.astype(np.float64)))
 
 
 def _exact_parts(weights: np.ndarray, spread: int) -> list[slice]:
@@ -327,7 +329,8 @@ def _concat(model: Int8Model, op: QOp) -> Step:
 
 
 def _pad(model: Int8Model, op: QOp) -> Step:
-    return lambda x: _window_padding(x, op, 0.0)
+    value = op.value - model.tensors[op.output].zero_point if op.kind is Kind.PADV2 else 0
+    return lambda x: _window_padding(x, op, float(value))
 
 
 def _reshape(model: Int8Model, op: QOp) -> Step:
@@ -366,6 +369,7 @@ _RULES: dict[Kind, Callable[[Int8Model, QOp], Step]] = {
     Kind.AVG_POOL: _average_pool,
     Kind.MEAN: _mean,
     Kind.PAD: _pad,
+    Kind.PADV2: _pad,
     Kind.RESHAPE: _reshape,
     Kind.RELU: _relu,
     Kind.SOFTMAX: _softmax,

@@ -110,6 +110,8 @@ class _Size:
             if constant not in self.constants:
                 self.constants[constant] = self._constant(constant[0], 4 * len(constant[1]))
             inputs.append(self.constants[constant])
+        if op.kind is Kind.PADV2:
+            inputs.append(self._constant((1,), 1, _WEIGHTS))
         self.vectors.add(tuple(inputs))
         self.vectors.add((op.output,))
         key = options_key(self.structure, op)

@@ -36,7 +36,7 @@ _ADVICE = {
     "CUSTOM": "use builtin operators",
 }
 _LARGEST_TENSOR = 1 << 28
-_COPYING = (Kind.CONCAT, Kind.PAD, Kind.RESHAPE, Kind.MAX_POOL, Kind.AVG_POOL, Kind.RESIZE)
+_COPYING = (Kind.CONCAT, Kind.PAD, Kind.PADV2, Kind.RESHAPE, Kind.MAX_POOL, Kind.AVG_POOL, Kind.RESIZE)
 _SCALE_TOLERANCE = 1e-6
 """As TensorFlow Lite Micro's kernels for pools have it."""
 
@@ -351,6 +351,16 @@ class _Reader:
             self._refuse(f"'{self._name(output)}' pads by {pads.tolist()}; allowed are height and width, 4 x 2 counts")
         return {"padding": tuple((int(low), int(high)) for low, high in pads[1:3])}
 
+    def pad_value(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        given = self.pad(inputs, output, options)
+        value = self._constant(inputs[2], "i1") if len(inputs) > 2 else np.zeros(0)
+        if value.size != 1:
+            self._refuse(f"'{self._name(output)}' pads with {value.size} values; allowed is 1")
+        own, tensor = self._quantisation(inputs[2]), self.tensors[self._activation(output)]
+        if (float(own[0][0]), int(own[1][0])) != (tensor.scale, tensor.zero_point):
+            self._refuse(f"'{self._name(output)}' pads with a value of unequal quantisation; allowed is the output's")
+        return given | {"value": int(value.ravel()[0])}
+
     def mean(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
         rank = len(self._shape(inputs[0]))
         axes = sorted({int(a) % rank for a in self._constant(inputs[1], "<i4").ravel()}) if len(inputs) > 1 else []
@@ -445,6 +455,7 @@ _RULES: dict[Kind, Callable[[_Reader, list[int], int, TableView | None], dict[st
     Kind.ADD: _Reader.add,
     Kind.CONCAT: _Reader.concat,
     Kind.PAD: _Reader.pad,
+    Kind.PADV2: _Reader.pad_value,
     Kind.MEAN: _Reader.mean,
     Kind.RELU: _Reader.relu,
     Kind.RESHAPE: _Reader.nothing,

@@ -110,6 +110,7 @@ class _Writer:
     buffers: list[Table] = field(default_factory=lambda: [Table()])
     payloads: list[Vector] = field(default_factory=list)
     quantisations: list[Node] = field(default_factory=list)
+    activation_quantisations: list[Table] = field(default_factory=list)
     tails: list[Node] = field(default_factory=list)
     vectors: dict[tuple[int, ...], Vector] = field(default_factory=dict)
     options: dict[tuple[int, ...], Table] = field(default_factory=dict)
@@ -189,6 +190,7 @@ class _Writer:
                     self.tails += [tables[key], scale]
                 else:
                     self.quantisations += [tables[key], zero, scale]  # 32 bytes that keep 8-byte alignment
+            self.activation_quantisations.append(tables[key])
             shape = self._ints(tensor.shape)
             words = ((TensorSlot.SHAPE, shape), (TensorSlot.QUANTIZATION, tables[key]))
             self.tensors.append(Table(words, ((TensorSlot.TYPE, schema.INT8),)))
@@ -214,6 +216,9 @@ class _Writer:
                 data = np.array(constant[1], "<i4").tobytes()
                 self.constants[constant] = self._constant(constant[0], data, schema.INT32)
             inputs.append(self.constants[constant])
+        if op.kind is Kind.PADV2:
+            data = np.array([op.value], np.int8).tobytes()
+            inputs.append(self._constant((1,), data, schema.INT8, self.activation_quantisations[op.output]))
         words: list[tuple[int, int | Node]] = []
         if codes.index(op.kind):
             words.append((OperatorSlot.CODE_INDEX, codes.index(op.kind)))

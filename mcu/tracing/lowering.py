@@ -28,10 +28,11 @@ MOST_JOINED = 10
 
 @dataclass(frozen=True)
 class _Value:
-    """What an fx node stands for: a tensor, with zeros still to be added around it."""
+    """What an fx node stands for: a tensor, with zeros, or less than any value, still to be added around it."""
 
     tensor: int
     padding: tuple[Pair, Pair] = NO_PADDING
+    constant: float = 0.0
 
 
 class Lowering:
@@ -105,7 +106,8 @@ class Lowering:
         height, width = self._spatial(value.tensor)
         name = f"{self._path(node)}.pad"
         tensor = self._tensor(name, height + top + bottom, width + left + right, self.tensor_atoms[value.tensor])
-        self.ops.append(Op(Kind.PAD, name, (value.tensor,), tensor, padding=value.padding))
+        kind = Kind.PADV2 if value.constant else Kind.PAD
+        self.ops.append(Op(kind, name, (value.tensor,), tensor, padding=value.padding, value=value.constant))
         return _Value(tensor)
 
     def _path(self, node: Any) -> str:
@@ -293,19 +295,23 @@ class Lowering:
         return parts
 
     def pool(self, node: Any, kind: Kind) -> None:
-        """A pool; padding that is not SAME becomes a PAD operator where zeros change no maximum."""
-        tensor = self._settled(node, self._operand(node))
+        """A pool; padding that is not SAME becomes a PAD operator, of zeros where they change no maximum."""
+        value = self._operand(node)
         kernel, stride, padding = node.args[1:]
+        if value.constant:
+            padding, value = _added(padding, value.padding), _Value(value.tensor)
+        tensor = self._settled(node, value)
         sizes = self._spatial(tensor)
         same = tuple(same_padding(*axis) for axis in zip(sizes, kernel, stride, strict=True))
         if padding not in (NO_PADDING, same):
-            if kind is Kind.AVG_POOL or not self._is_rectified(tensor):
+            if kind is Kind.AVG_POOL:
                 refuse(
                     place_of(node),
-                    f"a pool of {kernel} at stride {stride} with padding {padding} on a map of {sizes}",
-                    "allowed are padding that equals TensorFlow's SAME, none, and any padding behind a ReLU (max pool)",
+                    f"an average pool of {kernel} at stride {stride} with padding {padding} on a map of {sizes}",
+                    "allowed are padding that equals TensorFlow's SAME, none, and zeros that count in the mean",
                 )
-            tensor, padding = self._pad(node, _Value(tensor, padding)).tensor, NO_PADDING
+            least = 0.0 if self._is_rectified(tensor) else -np.inf
+            tensor, padding = self._pad(node, _Value(tensor, padding, least)).tensor, NO_PADDING
         op = Op(kind, self._path(node), (tensor,), -1, kernel, stride, (1, 1), padding)
         self._emit(node, op, self.tensor_atoms[tensor])
 
@@ -317,7 +323,8 @@ class Lowering:
         op = self.ops[position]
         if op.activation is not Activation.NONE:
             return True
-        return op.kind in _ORDERED and all(self._is_rectified(source) for source in op.inputs)
+        below = op.kind is Kind.PADV2 and -np.inf < op.value < 0
+        return op.kind in _ORDERED and not below and all(self._is_rectified(source) for source in op.inputs)
 
     def global_pool(self, node: Any, kind: Kind) -> None:
         """A pool over the whole map."""
@@ -333,10 +340,17 @@ class Lowering:
         self._emit(node, op, self.tensor_atoms[tensor])
 
     def pad(self, node: Any) -> None:
-        """Zero padding, which the next operator may absorb."""
-        value = self._operand(node)
-        rows, columns = ((a[0] + b[0], a[1] + b[1]) for a, b in zip(value.padding, node.args[1], strict=True))
-        self.values[node] = replace(value, padding=(rows, columns))
+        """Zero padding, which the next operator may absorb; another constant is a PADV2, and keeps all channels."""
+        value, constant = self._operand(node), float((*node.args, 0.0)[2])
+        if constant != value.constant:
+            value = _Value(self._settled(node, value), NO_PADDING, constant)
+        value = replace(value, padding=_added(value.padding, node.args[1]))
+        if constant and np.isfinite(constant):
+            self.atoms.fix(self.tensor_atoms[value.tensor])
+            if any(self._end(source) is not None for source in self._sources(value.tensor)):
+                value = replace(value, tensor=self._free(node, value.tensor))
+            value = self._pad(node, value)
+        self.values[node] = value
 
     def flatten(self, node: Any) -> None:
         """Flattening is free: a dense layer is a convolution as large as the map."""
@@ -347,11 +361,16 @@ class Lowering:
         self.values[node] = self._operand(node)
 
 
+def _added(inner: tuple[Pair, Pair], outer: tuple[Pair, Pair]) -> tuple[Pair, Pair]:
+    rows, columns = ((a[0] + b[0], a[1] + b[1]) for a, b in zip(inner, outer, strict=True))
+    return rows, columns
+
+
 def _pair(values: Any) -> Pair:
     return int(values[0]), int(values[1])
 
 
-_ORDERED = (Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.CONCAT, Kind.RESIZE)
+_ORDERED = (Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.PADV2, Kind.CONCAT, Kind.RESIZE)
 """Operators whose outputs are not below zero where their inputs are not."""
 
 _LAYERS: dict[Any, Callable[..., None]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, cast
@@ -13,6 +14,9 @@ from mcu.graph.windows import NO_PADDING, Pair, reached_padding
 from mcu.tracing.builder import Builder, Image, Rule, Value
 from mcu.tracing.elementwise import scaled
 from mcu.tracing.layout import Axis, Piece
+
+LARGEST = 1e4
+"""Padding beyond this is no value that a network computes with; below, it stands for nothing before a max pool."""
 
 
 def max_pool(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
@@ -172,11 +176,14 @@ def _over(b: Builder, image: Image, axes: set[Axis], largest: bool) -> Image:
 
 
 def padded(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Zero padding, along the axes that the dimensions map to."""
+    """Padding with a constant, along the axes that the dimensions map to."""
     if a.get("mode", "constant") != "constant":
         b.refuse(f"padding_mode '{a['mode']}'", "allowed is 'zeros', for nn.ZeroPad2d and F.pad mode='constant'")
-    if a.get("value") not in (None, 0, 0.0):
-        b.refuse(f"padding with {a['value']}", "allowed are zeros")
+    value = float(a.get("value") or 0.0)
+    if not abs(value) <= LARGEST:
+        if value > 0 or not all("max_pool" in str(user.target) for user in node.users):
+            b.refuse(f"padding with {value:g}", f"allowed are numbers up to {LARGEST:g}, and less before a max pool")
+        value = -math.inf
     image = b.image(a["self"], "padding")
     amounts = [int(v) for v in a["pad"]]
     sides = {Axis.HEIGHT: (0, 0), Axis.WIDTH: (0, 0)}
@@ -196,7 +203,7 @@ def padded(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
         return image
     batch, channels, height, width = image.sizes
     sizes = (batch, channels, height + sum(padding[0]), width + sum(padding[1]))
-    return b.call(layers.pad, b.map(image), padding, sizes=sizes)
+    return b.call(layers.pad, b.map(image), padding, *((value,) if value else ()), sizes=sizes)
 
 
 WINDOWS: dict[str, Rule] = {

@@ -30,6 +30,10 @@ class NodeRecord:
         """Give a node no trials at all."""
         self._refused[node] = reason
 
+    def admit(self, node: str) -> None:
+        """Let a node get trials."""
+        self._refused.pop(node, None)
+
     @property
     def refused(self) -> dict[str, str]:
         """The nodes that get no trials, and why."""

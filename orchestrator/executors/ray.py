@@ -33,6 +33,7 @@ from orchestrator.executors.base import (
     Reported,
     Started,
 )
+from orchestrator.executors.node_probe import NodeProbe
 from orchestrator.executors.node_record import NodeRecord
 from orchestrator.executors.ray_capacity import Need, Node, capacity, nodes_alive, shortage
 from orchestrator.executors.ray_cluster import OBJECT_STORE_BYTES, RayCluster, one_line
@@ -120,6 +121,7 @@ class RayExecutor(Executor):
         self._lent = ray.put(lent) if lent is not None else None
         self._shipment = shipment
         self._record = NodeRecord()
+        self._probe = NodeProbe(self._record, tell) if shipment is not None else None
         try:
             self._need = self._checked_need(cpus_per_trial, gpus_per_trial, use_gpu)
         except InputError:
@@ -127,10 +129,7 @@ class RayExecutor(Executor):
             raise
         self._board_name = f"{STOP_BOARD}-{os.getpid()}-{time.monotonic_ns()}"
         self._board: Any = None
-        self._task = ray.remote(body).options(
-            num_cpus=cpus_per_trial, num_gpus=self._need.gpus, max_retries=0, num_returns="streaming",
-            name="mcusweep-trial",
-        )  # fmt: skip
+        self._task = ray.remote(body)
         self._running: dict[str, _Running] = {}
         self._stored: OrderedDict[str, Any] = OrderedDict()
         self._polled = time.monotonic()
@@ -139,6 +138,8 @@ class RayExecutor(Executor):
     def _checked_need(self, cpus: int, gpus: float | None, use_gpu: bool) -> Need:
         """What a trial takes of the cluster as it is now."""
         self._nodes, self._looked = nodes_alive(), time.monotonic()
+        if self._probe is not None:
+            self._probe.wait(self._nodes)
         need, nodes = Need(cpus, 0.0), self._usable()
         if use_gpu and gpus is None:
             held = capacity(need, nodes)
@@ -146,7 +147,7 @@ class RayExecutor(Executor):
             need = Need(cpus, even_gpu_share(int(sum(node.get("GPU", 0) for node in nodes)), max(1, trials)))
         elif use_gpu:
             need = Need(cpus, gpus or 0.0)
-        lacking = shortage(need, nodes)
+        lacking = self._lacking(need)
         if lacking is not None:
             raise InputError(f"[workers] cpus_per_trial = {cpus}, gpus_per_trial = {gpus}: {lacking}")
         return need
@@ -156,10 +157,18 @@ class RayExecutor(Executor):
         refused = self._record.avoided("", self._nodes)
         return [has for node, has in self._nodes.items() if node not in refused]
 
+    def _lacking(self, need: Need) -> str | None:
+        """One line that says why no node can hold a trial."""
+        refused = [reason for node, reason in self._record.refused.items() if node in self._nodes]
+        lacking = shortage(need, self._usable())
+        return lacking if lacking is None or not refused else f"{lacking}; others are refused: {'; '.join(refused)}"
+
     def _look(self) -> None:
         if time.monotonic() - self._looked >= LOOK_SECONDS:
             with suppress(ray.exceptions.RayError, ConnectionError):  # `poll` notices a cluster that is gone
                 self._nodes = nodes_alive()
+                if self._probe is not None:
+                    self._probe.look(self._nodes)
             self._looked = time.monotonic()
 
     @property
@@ -172,7 +181,7 @@ class RayExecutor(Executor):
     def obstacle(self) -> str | None:
         """Why no attempt can start, if no remaining node can hold one."""
         self._look()
-        return shortage(self._need, self._usable())
+        return self._lacking(self._need)
 
     def withdraw(self, attempt: str) -> None:
         """Cancel an attempt that has not started."""
@@ -187,7 +196,10 @@ class RayExecutor(Executor):
     def submit(self, attempt: str, spec: TrialSpec) -> None:
         """Start an attempt, away from nodes that failed it before."""
         avoided = self._record.avoided(spec.hash(), self._nodes)
-        task = self._task.options(label_selector=_keeping_off(avoided)) if avoided else self._task
+        task = self._task.options(
+            num_cpus=self._need.cpus, num_gpus=self._need.gpus, max_retries=0, num_returns="streaming",
+            name="mcusweep-trial", label_selector=_keeping_off(avoided),
+        )  # fmt: skip
         try:
             generator = task.remote(
                 self._setting, self._board_name, attempt, spec.model_dump_json(), self._lent, self._trip(spec)
@@ -340,6 +352,8 @@ class RayExecutor(Executor):
         self._cluster.close()
 
 
-def _keeping_off(nodes: set[str]) -> dict[str, str]:
+def _keeping_off(nodes: set[str]) -> dict[str, str] | None:
     """A label selector for all nodes but these."""
+    if not nodes:
+        return None
     return {"ray.io/node-id": f"!in({','.join(sorted(nodes))})"}

@@ -44,6 +44,7 @@ def require_sound(storage: str) -> None:
     from orchestrator.storage.connection import database_label
     from orchestrator.storage.store import Store
     from orchestrator.studies.bundle import bundle_of
+    from search_spaces.sweep import SweepConfig
 
     store = Store(storage)
     label = database_label(store.url)
@@ -51,6 +52,7 @@ def require_sound(storage: str) -> None:
         for study in store.studies():
             for _ in bundle_of(store, study).trials():
                 pass
+            SweepConfig.model_validate({**study.sweep, "workers": study.workers})
     except (InputError, RunFailed):
         raise
     except _ERRORS as error:

@@ -86,6 +86,11 @@ class NetworkBuilder:
         self.ops.append(QOp(Kind.PAD, (x,), y, padding=(rows, columns)))
         return y
 
+    def pad_value(self, x: int, rows=(1, 2), columns=(1, 0)) -> int:
+        y = self.pad(x, rows, columns)
+        self.ops[-1] = replace(self.ops[-1], kind=Kind.PADV2, value=int(self.rng.integers(-128, 128)))
+        return y
+
     def relu(self, x: int) -> int:
         y = self.tensor(self.tensors[x].shape, True)
         self.ops.append(QOp(Kind.RELU, (x,), y, activation=Activation.RELU))
@@ -215,7 +220,7 @@ def _block(build: NetworkBuilder, x: int) -> int:
     kernel = _kernel(rng, (height, width))
     stride = tuple(int(v) for v in rng.integers(1, 3, 2))
     wide = int(rng.integers(2, 20))
-    match int(rng.integers(0, 13)):
+    match int(rng.integers(0, 14)):
         case 0:
             return build.convolution(x, wide, kernel, stride, same=bool(rng.integers(0, 2)))
         case 1:
@@ -248,6 +253,8 @@ def _block(build: NetworkBuilder, x: int) -> int:
             return build.mul(x, build.table(build.convolution(gate, channels, (1, 1)), Kind.LOGISTIC))
         case 10:
             return build.mul(x, build.table(x, Kind.TANH))
+        case 12:
+            return build.pool(build.pad_value(x), Kind.MAX_POOL, (2, 2), stride, False)
         case 11:
             return build.enlarge(x, (int(rng.integers(1, 3)), 2))
         case _:

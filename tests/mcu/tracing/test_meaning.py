@@ -224,6 +224,7 @@ REFUSED = {
     "flattened scores": (stacked(nn.Flatten()), "flattened map of 8 x 10 x 10"),
     "channels taken apart": (Net(lambda m, x: x.view(len(x), 4, 2, 6, 6).transpose(1, 2).reshape(x.shape)), "order"),
     "ELU of another alpha": (stacked(nn.ELU(0.5)), r"'1': ELU with alpha=0.5.*nn.CELU\(0.5\)"),
+    "padding with anything": (Net(lambda m, x: F.pad(x, (1, 1), value=-torch.inf)), "padding with -inf"),
     "bounds the wrong way round": (stacked(nn.Hardtanh(1, 2), nn.Threshold(1, 0)), "'2': Threshold.*not continuous"),
     "bounds by position": (Net(lambda m, x: x.clamp(max=torch.arange(6.0))), "bounds that differ from value to value"),
     "GELU": (stacked(nn.GELU()), r"'1': GELU.*x \* torch.sigmoid\(1.702 \* x\)"),

@@ -51,6 +51,10 @@ class Host:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.Popen(self.command(*words), env=self.environment, text=True, **(quiet | more))
 
+    def hide(self, folder: Path) -> None:
+        """Let a folder of packages be empty there."""
+        subprocess.run(self.command("mount", "-t", "tmpfs", "none", str(folder)), check=True)
+
     def cable(self, up: bool) -> None:
         """Plug its cable in, or pull it."""
         subprocess.run(self.command("ip", "link", "set", "wire", "up" if up else "down"), check=True)

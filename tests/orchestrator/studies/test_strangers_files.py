@@ -221,3 +221,32 @@ def test_a_model_that_crashes_the_interpreter_is_one_line(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 2
     assert "crashes on it (SIGABRT)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("statement", "command", "said"),
+    [
+        (
+            "update mcusweep_trials set flash = '{}' where number = 1",
+            "report",
+            "trial 1 is damaged: flash cannot be '{}'",
+        ),
+        ("update mcusweep_trials set widths_json = '[1' where number = 0", "show", "trial 0 is damaged"),
+        ("update mcusweep_studies set task_json = '0.5'", "report", "is damaged (an object is missing)"),
+        ("update mcusweep_studies set sweep_json = '{}'", "best", "is damaged"),
+        ("update mcusweep_trials set method = cast(x'ff' as text)", "query", "is damaged or not a trial database"),
+    ],
+)
+def test_the_command_that_stumbles_over_a_damaged_row_names_it(
+    exported, tmp_path, monkeypatch, capsys, statement, command, said
+):
+    monkeypatch.chdir(tmp_path)
+    store = Store("sqlite:///mcusweep.db", writing=True)
+    bring_in(store, read_zip(exported), new=True)
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+    store.close()
+    assert cli.run([command, *{"show": ["0"], "report": ["--output", "page"]}.get(command, [])]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1

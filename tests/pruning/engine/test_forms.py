@@ -50,6 +50,20 @@ FORMS = {
         lambda m, x: torch.cat([F.hardtanh(F.max_pool2d(x, 1), -0.1, 0.1), m.middle(x).relu(), x], 1), channels=24
     ),
     "gates joined": Form(lambda m, x: torch.cat([torch.tanh(x), torch.sigmoid(m.middle(x))], 1), channels=16),
+    "padded max pool of signed values": Form(lambda m, x: F.max_pool2d(m.middle(F.max_pool2d(x, 3, 2, 1)), 2, 1, 1)),
+    "max pool in ceil mode": Form(lambda m, x: m.middle(F.max_pool2d(x, (2, 3), ceil_mode=True))),
+    "max pool behind minus infinity": Form(
+        lambda m, x: F.max_pool2d(
+            F.pad(F.max_pool2d(F.pad(x, (1, 1, 1, 0), value=-torch.inf), 2, 1), (1, 0), value=-1e9), 2
+        )
+    ),
+    "padding with a value": Form(
+        lambda m, x: m.middle(F.pad(nn.ConstantPad2d((2, 1, 0, 1), -1.5)(x), (1, 1), value=9.0))
+    ),
+    "padding with a value beyond bounds": Form(
+        lambda m, x: F.pad(F.relu(m.middle(F.pad(F.hardtanh(x), (1, 1), value=2.0))), (0, 1), value=-0.5)
+    ),
+    "padding of a gate": Form(lambda m, x: F.pad(m.middle(x).sigmoid(), (1, 1), value=-1)),
     "threshold": Form(lambda m, x: m.middle(F.threshold(x, 0.1, 0.1))),
     "elu": Form(lambda m, x: m.middle(F.elu(x)) + nn.ELU()(x)),
     "celu": Form(lambda m, x: F.celu(m.middle(nn.CELU()(x)), 0.3)),
