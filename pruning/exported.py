@@ -95,11 +95,11 @@ class ExportedModel:
         write_project(self.model, Path(folder), name=name)
 
     def library(self, folder: str | Path, form: str, name: str = "mcusweep") -> None:
-        """Write ``mcusweep_model``, a library for somebody's build system, into a folder.
+        """Write ``mcusweep_model``, a library for another build system, into a folder.
 
         Args:
             form: ``arduino``, ``platformio``, ``zephyr``, ``esp-idf`` or ``cmake``.
-            name: what its functions begin with.
+            name: prefix of its functions.
 
         Raises:
             InputError: if the form or the name is not allowed, or the kernels cannot express an operator.

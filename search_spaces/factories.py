@@ -132,17 +132,17 @@ _ELSEWHERE: dict[str, str] = {}
 
 
 def moved(folders: Mapping[str, str]) -> None:
-    """Note where folders of sweeps lie on this machine, if it is not the one they were written on."""
+    """Register the local paths of sweep folders, on a machine other than the driver's."""
     _ELSEWHERE.update(folders)
 
 
 def folder_here(base: str) -> str:
-    """The folder of a sweep on this machine."""
+    """The local path of a sweep's folder."""
     return _ELSEWHERE.get(base, base)
 
 
 def require_beside(reference: str, base: str | None) -> None:
-    """Refuse a function whose module does not lie in the folder ``base``, or a folder where packages are installed.
+    """Refuse a function whose module is neither in the folder ``base`` nor in a folder of installed packages.
 
     Raises:
         InputError: naming the function and the folder.

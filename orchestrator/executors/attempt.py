@@ -44,7 +44,7 @@ class WorkerSetting:
 
 
 class AttemptFault(Exception):  # noqa: N818  (it reads as what happened)
-    """An attempt could not go on for want of something on its machine: it may be tried again, best on another."""
+    """An attempt failed because of its machine (memory, disk, packages): it may be retried, best on another one."""
 
     def __init__(self, reason: LossReason, text: str) -> None:
         super().__init__(text)
@@ -55,7 +55,7 @@ _FAULTS = (OSError, ImportError, MemoryError)
 
 
 def run_attempt(setting: WorkerSetting, spec_json: str, report: ReportEpoch) -> TrialResult:
-    """Run one trial in this process. Whatever is wrong with it becomes a failed result with a one-line reason.
+    """Run one trial in this process. Any error of the trial becomes a failed result with a one-line reason.
 
     Raises:
         AttemptFault: something is wrong with the machine: its memory, its disk, its packages.
@@ -76,7 +76,7 @@ def run_attempt(setting: WorkerSetting, spec_json: str, report: ReportEpoch) -> 
 
 
 def _of_machine(error: BaseException | None) -> bool:
-    """Whether an error, or one that it stands for, is of a kind that machines have."""
+    """Whether an error, or its cause, is a fault of the machine."""
     while error is not None:
         if isinstance(error, _FAULTS) or _starved(error):
             return True

@@ -31,7 +31,7 @@ class Need:
 
 
 def nodes_alive() -> dict[str, Node]:
-    """What each node of the cluster has in all, whether in use or not, by its id."""
+    """Total resources of each node of the cluster, used or free, by its id."""
     return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
 
 

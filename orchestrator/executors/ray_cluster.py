@@ -83,7 +83,7 @@ class RayCluster:
             self._watch()
 
     def _new(self) -> list[LocalProcess]:
-        """Descendants of this process that came after Ray was to start; those of Ray once that has started."""
+        """Descendants of this process started since the start of Ray; Ray's processes once it runs."""
         if self._roots is not None:
             return [*self._roots, *descendants(*(root.pid for root in self._roots))]
         reaper = self._reaper.pid if self._reaper is not None else 0
@@ -135,7 +135,7 @@ class RayCluster:
 
 
 def _home_for_ray() -> tempfile.TemporaryDirectory[str] | None:
-    """A home folder where none is known: Ray and its processes do not start without one."""
+    """A substitute home folder if none is known: Ray does not start without one."""
     if os.path.expanduser("~") != "~":  # pathlib raises without a home
         return None
     folder = tempfile.TemporaryDirectory(prefix="mcusweep-home-", ignore_cleanup_errors=True)
@@ -149,7 +149,7 @@ def own_options(cpus: int | None, object_store: int) -> dict[str, Any]:
 
 
 def joined_options(address: str, folder: Path, shipment: Shipment | None) -> dict[str, Any]:
-    """How a cluster is joined: our packages and the user's modules, packed in a folder, go with the sweep."""
+    """Options for joining a cluster: our packages and the user's modules, packed in a folder, are sent along."""
     _show_token()
     house = Path(__file__).resolve().parents[2]
     environment: dict[str, Any] = {
@@ -165,7 +165,7 @@ def joined_options(address: str, folder: Path, shipment: Shipment | None) -> dic
 
 
 def _await(address: str, patience: float, tell: Callable[[str], None]) -> None:
-    """Wait until somebody answers at an address.
+    """Wait until a server answers at an address.
 
     Raises:
         ExecutorError: nobody does, or it is of a kind that is not supported.
@@ -188,7 +188,7 @@ def _await(address: str, patience: float, tell: Callable[[str], None]) -> None:
 
 
 def _show_token() -> None:
-    """Let Ray show its token to the cluster, where the user has one and did not decide on it: its head may want it."""
+    """Enable Ray's token authentication if the user has a token and did not configure it: the head may require it."""
     with suppress(ImportError):  # versions without tokens
         from ray._private.authentication import authentication_token_setup as tokens
 
@@ -227,7 +227,7 @@ def answers(address: str, seconds: float = 2.0) -> bool:
 
 
 def _check_reachable(address: str) -> None:
-    """Refuse a ``host:port`` nobody listens at: Ray itself would try for minutes."""
+    """Refuse a ``host:port`` without a server: Ray itself would try for minutes."""
     if address.rpartition(":")[2].isdecimal() and ":" in address and not answers(address, CONNECT_SECONDS):
         raise ExecutorError(f"--address {address}: no Ray cluster answers there; start one with `ray start --head`")
 

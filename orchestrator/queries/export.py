@@ -29,8 +29,8 @@ def export_trial(
     """Write a trial's model and related files into a folder; returns the names of the files.
 
     With ``metadata`` also ``model_with_metadata.tflite``: the same model with labels, input normalisation and
-    provenance in the file; the model card states their size in bytes. With ``library`` also the folder that
-    ``write_trials`` makes.
+    provenance in the file; the model card states their size in bytes. With ``library`` also the folder written by
+    ``write_trials``.
 
     Everything is made beside the folder first, so an error leaves nothing half-written.
 

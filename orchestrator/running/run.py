@@ -198,7 +198,7 @@ def run_study(
 
 
 def left_network(store: Store, study: Study) -> Callable[[TrialResult], bool]:
-    """Whether a trial's trained network is ours, there, and what it was; simulated trials leave none."""
+    """Whether a trial's trained network is trusted, exists and is undamaged; simulated trials have none."""
 
     folder = artifact_folder(store)
 

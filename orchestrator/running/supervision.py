@@ -54,7 +54,7 @@ def supervised() -> bool:
 
 
 def reentered() -> bool:
-    """Whether a driver before this one, of the same command, lost what it worked with."""
+    """Whether an earlier driver of the same command lost its executor."""
     return _again
 
 

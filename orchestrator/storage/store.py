@@ -116,13 +116,13 @@ class Store:
 
     @reconnecting
     def note(self, key: str) -> str | None:
-        """What the database notes about itself under a key."""
+        """A note of the database about itself, by key."""
         with transaction(self.engine, self.url) as connection:
             return connection.scalar(select(META.c.value).where(META.c.key == key))
 
     @reconnecting
     def add_note(self, key: str, value: str) -> str:
-        """Note something about the database, unless there is a note of that key; returns what it says."""
+        """Add a note about the database, unless one with this key exists; returns the stored note."""
         with transaction(self.engine, self.url) as connection:
             take_turns(connection)
             there = connection.scalar(select(META.c.value).where(META.c.key == key))

@@ -35,7 +35,7 @@ ReadFile = Callable[[Artifact], bytes | None]
 class StudyBundle:
     """A study's row, its trials' rows (with ``trajectory_json`` and ``attempt_rows``), and its files.
 
-    ``rows`` may come from a file, and be read again each time; ``source`` names it in messages. ``read`` gives the
+    ``rows`` may come from a file, and are then read each time; ``source`` is its name in messages. ``read`` gives the
     bytes of a file by its note, or None where it is missing or damaged.
     """
 
@@ -53,7 +53,7 @@ class StudyBundle:
         """The trials' rows, each checked: columns, values, specification and its hash, result, paths of files.
 
         Raises:
-            InputError: which trial is not as this version would have written it.
+            InputError: naming the trial that is not valid for this version.
         """
         numbers = set()
         for at, row in enumerate(self.rows):

@@ -70,9 +70,9 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
         report: called after every epoch; False asks the trial to stop.
 
     Returns:
-        The result. A budget that the method cannot meet is ``infeasible``, a network that it cannot take ``cannot``, a
-        stopped trial ``stopped``, a diverged one ``failed``, each with its reason; a defect, or a fault of the machine,
-        raises.
+        The result. State ``infeasible`` if the method cannot meet the budget, ``cannot`` if it does not support the
+            network, ``stopped`` for a stopped trial, ``failed`` for a diverged one, each with a reason; a defect, or a
+            fault of the machine, raises.
     """
     started = time.monotonic()
     if spec.data is not None and spec.data != digest_here(spec.task):
