@@ -16,10 +16,14 @@ from search_spaces.choices import Choice, NetworkChoice, Scalar, TaskChoice, Tra
 NETWORK = "network"
 """Name among a trial's artifacts of its trained float network, with which another trial may begin."""
 
+VALIDATION = "validation"
+"""Name among a trial's artifacts of how its model answered the validation samples."""
+
 FILES = {
     "model": "model.tflite",
     "deployment": "deployment.json",
     "scores": "scores.json",
+    VALIDATION: "validation.json",
     NETWORK: "network.safetensors",
 }
 """The files a trial may leave, by their name among its artifacts; nothing else is taken in from elsewhere."""

@@ -34,7 +34,7 @@ StyleName = Annotated[
 
 Live = Annotated[bool, typer.Option("--live", help="Serve the page on this machine and follow the sweep.")]
 Port = Annotated[int, typer.Option("--port", metavar="N", help="Port of --live; 0 for any.")]
-Every = Annotated[float, typer.Option("--every", metavar="SECONDS", min=1, help="Minimum interval of --live.")]
+Every = Annotated[float, typer.Option("--every", metavar="SECONDS", min=1, help="Least pause of --live.")]
 
 
 def report(
@@ -106,9 +106,11 @@ def _cycles(core: str) -> float | None:
 
 def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
     """Provenance of the numbers in a report."""
+    from orchestrator.queries.as_good import validations
     from orchestrator.queries.importances import importances
     from orchestrator.queries.stop_audit import stop_audit
     from orchestrator.spec import canonical_json
+    from orchestrator.storage.artifacts import artifact_folder
     from orchestrator.storage.connection import storage_address
     from orchestrator.storage.epoch_reports import last_reports
     from reports.study import StudyInfo
@@ -133,6 +135,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
         reports=last_reports(store, study),
         importances=importances(frame),
         stopping=audit.line if audit is not None else None,
+        validation=validations(artifact_folder(store), dict(zip(frame["number"], frame["artifacts"], strict=True))),
     )
 
 

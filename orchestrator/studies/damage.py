@@ -10,8 +10,7 @@ from mcu.errors import InputError
 from orchestrator.failures import RunFailed
 from orchestrator.streams import UnwritableAnswer
 
-_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
-"""What code raises that meets a value it does not expect."""
+_OURS = (InputError, RunFailed, UnwritableAnswer, OSError)
 
 
 def naming_damage(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,12 +24,11 @@ def naming_damage(command: Callable[..., Any]) -> Callable[..., Any]:
     def careful(*given: Any, **named: Any) -> Any:
         try:
             return command(*given, **named)
-        except (InputError, RunFailed, UnwritableAnswer):
-            raise
-        except _ERRORS as error:
-            if isinstance(named.get("storage"), str):
+        except Exception as error:
+            parsing = hasattr(error, "exit_code")  # of the option parser
+            if not isinstance(error, _OURS) and not parsing and isinstance(named.get("storage"), str):
                 require_sound(named["storage"])
-            raise error
+            raise
 
     return careful
 
@@ -53,8 +51,8 @@ def require_sound(storage: str) -> None:
             for _ in bundle_of(store, study).trials():
                 pass
             SweepConfig.model_validate({**study.sweep, "workers": study.workers})
-    except (InputError, RunFailed):
-        raise
-    except _ERRORS as error:
+    except Exception as error:
+        if isinstance(error, _OURS):
+            raise
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{label} is damaged ({type(error).__name__}: {reason})") from None

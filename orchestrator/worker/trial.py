@@ -23,8 +23,8 @@ from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import Measurement, check_against_interpreter, measure_model
 from mcu.runtime import Runtime
 from mcu.score import check_metric
-from mcu.terms import TaskKind, TrialState
-from orchestrator.spec import FILES, NETWORK, Artifact, EpochReport, TrialResult, TrialSpec
+from mcu.terms import Metric, TaskKind, TrialState
+from orchestrator.spec import FILES, NETWORK, VALIDATION, Artifact, EpochReport, TrialResult, TrialSpec
 from orchestrator.worker.front_end import front_end_facts
 from orchestrator.worker.identity import dense_identity, shared_parents
 from orchestrator.worker.shared_task import digest_here, task_here
@@ -47,9 +47,11 @@ from pruning.training.problem import (
     StoppedError,
 )
 from pruning.training.trained import TrainedNetwork
+from reports.apart import Validation
 from search_spaces.factories import load_reference
 from search_spaces.networks import build_network
 from search_spaces.tasks import Task
+from search_spaces.tasks.task import labels_of
 
 SELF_TEST_SAMPLES = 8
 """Test samples stored with the model, for the firmware's self test."""
@@ -248,13 +250,18 @@ def _complete(
         dense_widths=outcome.dense_widths,
         trajectory=outcome.trajectory,
         artifacts=_write(spec, task, outcome, measured, reference, test, artifacts)
-        | _scores(spec, task, answers, artifacts),
+        | _scores(spec, task, problem, answers, artifacts),
         **_firmware(spec, outcome, test),
     )
 
 
-def _scores(spec: TrialSpec, task: Task, answers: dict[str, np.ndarray], artifacts: Path) -> dict[str, Artifact]:
-    """Class by class how the int8 model fares in validation and test; nothing for what has no classes."""
+def _scores(
+    spec: TrialSpec, task: Task, problem: Problem, answers: dict[str, np.ndarray], artifacts: Path
+) -> dict[str, Artifact]:
+    """Class by class how the int8 model fares in validation and test; nothing for what has no classes.
+
+    And which validation samples it gets right, where their share is what it is judged by.
+    """
     if task.kind is not TaskKind.CLASSIFICATION:
         return {}
     truth = {"test": task.y_test, "val": task.y_val}
@@ -262,7 +269,11 @@ def _scores(spec: TrialSpec, task: Task, answers: dict[str, np.ndarray], artifac
         split: score_card(confusion(truth[split], found.argmax(1), len(task.classes)), task.classes)
         for split, found in answers.items()
     }
-    return {"scores": _store(artifacts, spec.hash(), FILES["scores"], _json(card))}
+    kept = {"scores": _store(artifacts, spec.hash(), FILES["scores"], _json(card))}
+    if problem.objective.metric == Metric.ACCURACY and problem.objective.score_function is None:
+        right = Validation.of(task.y_val, answers["val"].argmax(1))
+        kept[VALIDATION] = _store(artifacts, spec.hash(), FILES[VALIDATION], right.encode())
+    return kept
 
 
 def _input(reference: ReferenceInterpreter) -> QTensor:
@@ -290,7 +301,7 @@ def _write(
         "self_test": {
             "inputs_nhwc": samples.tolist(),
             "outputs": reference.run(samples).reshape(len(samples), -1).tolist(),
-            "labels": task.y_test[:SELF_TEST_SAMPLES].tolist(),
+            "labels": labels_of(task.y_test[:SELF_TEST_SAMPLES], task.kind).tolist(),
         },
         "spec": spec.model_dump(mode="json"),
         "measured": measured.measured,

@@ -41,10 +41,11 @@ class Host:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables of its processes, which find our packages and the fake worker."""
+        """Variables of its processes, which find our packages and the fake worker, as `ray job submit` sets them."""
         fakes = str(Path(__file__).parent)
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "hosts-of-a-test" * 4}
-        return os.environ | token | {"PYTHONPATH": f"{HOUSE}:{fakes}", "RAY_USAGE_STATS_ENABLED": "0"}
+        submitted = {"RAY_JOB_CONFIG_JSON_ENV_VAR": '{"runtime_env": {"env_vars": {"RAY_USAGE_STATS_ENABLED": "1"}}}'}
+        return os.environ | token | submitted | {"PYTHONPATH": f"{HOUSE}:{fakes}", "RAY_USAGE_STATS_ENABLED": "0"}
 
     def start(self, *words: str, **more: Any) -> subprocess.Popen[str]:
         """Start a process there."""
