@@ -161,7 +161,7 @@ def model_card(trial: TrialDetails, model: bytes, firmware: str, equals: str = "
     measure = "top-1" if row["metric"] == "accuracy" else score_of(row["metric"]).title
     lines += [
         "",
-        f"`accuracy` is the int8 {measure} on test data not used for selection; `flash` is the .tflite file and",
+        f"`accuracy` is the int8 {measure} on test data unused in selection; `flash` is the .tflite file and",
     ]
     word = "measured" if row["measured"] else "predicted (tflite-micro was not installed)"
     lines += [f"`sram` the TensorFlow Lite Micro arena, {word}.", "", firmware, ""]
