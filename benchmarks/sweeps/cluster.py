@@ -52,7 +52,7 @@ ray.LOST_SECONDS = 6.0
 trials, reports, sleep, address = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
 sweep = make_sweep(methods=("heir",), trials=trials, reports=reports, sleep=sleep).model_dump(mode="json")
 sweep["workers"]["max_attempts"] = 20
-budgets = [{"flash": flash} for flash in range(30_000, 90_000, 5_000)]
+budgets = [{"flash": flash} for flash in (60_000, 50_000, 40_000, 30_000)]
 sweep |= {"budgets": {"list": budgets}, "lineage": {"enabled": True}}
 options = replace(OPTIONS, executor="ray", workers=None, address=address) if address else replace(OPTIONS, workers=8)
 print(run("sqlite:///s.db", SweepConfig.model_validate(sweep), options, watcher=Told()))
