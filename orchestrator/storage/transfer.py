@@ -73,8 +73,8 @@ def take_trials(
     """Bring finished trials into a study, none of an equal specification twice; all of them or, on an error, none.
 
     Args:
-        study: that there is, or with id 0 a new one, which is made in the same transaction.
-        trusted: whether the trials may be begun with and their results reused.
+        study: an existing one, or, with id 0, a new one, which is created in the same transaction.
+        trusted: whether other trials may start from their networks, and results are reused.
 
     Returns:
         how many were ``added``, ``filled`` (planned here, finished there), ``known`` here, or ``unfinished`` there and
