@@ -70,7 +70,7 @@ def _attempt_rows(connection: sa.Connection, study_id: int) -> dict[int, list[di
 def take_trials(
     store: Store, study: Study, rows: Iterable[Mapping[str, Any]], *, trusted: bool = False
 ) -> dict[str, int]:
-    """Bring finished trials into a study, none of an equal specification twice; all of them or, on an error, none.
+    """Import finished trials into a study without duplicates (equal specifications); all or, on an error, none.
 
     Args:
         study: an existing one, or, with id 0, a new one, which is created in the same transaction.
