@@ -1,4 +1,4 @@
-"""What is wrong with a database that a command stumbled over: found by checking every row, only once that happened."""
+"""Diagnosis of a damaged database after a command failed: checks every row."""
 
 from __future__ import annotations
 
@@ -10,33 +10,31 @@ from mcu.errors import InputError
 from orchestrator.failures import RunFailed
 from orchestrator.streams import UnwritableAnswer
 
-_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
-"""What code raises that meets a value it does not expect."""
+_OURS = (InputError, RunFailed, UnwritableAnswer, OSError)
 
 
 def naming_damage(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A command whose errors name the damaged row, where a row of the database it was given is damaged.
+    """Wraps a command so that its error names the damaged row, if the database has one.
 
-    Reading believes a database, which is what makes it fast; nothing but a damaged one makes it fail. Should it fail on
-    a sound one, that is a defect, and its error stays.
+    Normal reads do not check rows, for speed, and fail only on a damaged database. A failure on an undamaged one is a
+    defect, and its error is raised unchanged.
     """
 
     @functools.wraps(command)
     def careful(*given: Any, **named: Any) -> Any:
         try:
             return command(*given, **named)
-        except (InputError, RunFailed, UnwritableAnswer):
-            raise
-        except _ERRORS as error:
-            if isinstance(named.get("storage"), str):
+        except Exception as error:
+            parsing = hasattr(error, "exit_code")  # of the option parser
+            if not isinstance(error, _OURS) and not parsing and isinstance(named.get("storage"), str):
                 require_sound(named["storage"])
-            raise error
+            raise
 
     return careful
 
 
 def require_sound(storage: str) -> None:
-    """Refuse a database with a row that no version of this program wrote.
+    """Refuse a database with an invalid row.
 
     Raises:
         InputError: naming the first such row.
@@ -53,8 +51,8 @@ def require_sound(storage: str) -> None:
             for _ in bundle_of(store, study).trials():
                 pass
             SweepConfig.model_validate({**study.sweep, "workers": study.workers})
-    except (InputError, RunFailed):
-        raise
-    except _ERRORS as error:
+    except Exception as error:
+        if isinstance(error, _OURS):
+            raise
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{label} is damaged ({type(error).__name__}: {reason})") from None

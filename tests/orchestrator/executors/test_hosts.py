@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+import torch
 from hosts import Host, hosts, join, reason_against
 
+from mcu.errors import InputError
+from orchestrator.executors import ray_cluster
+from orchestrator.executors.base import ExecutorError
 from orchestrator.executors.node_probe import difference
 from orchestrator.executors.node_record import NodeRecord
+from orchestrator.executors.shipment import MOST_BYTES, Shipment, unpacked
 from orchestrator.storage.store import Store
+from orchestrator.worker.exchange import Luggage, Parcel, accept, provisions
+from orchestrator.worker.identity import shared_parents
+from pruning.training.checkpoint import read_checkpoint, remove_checkpoint, write_checkpoint
 
 DRIVER = """
 import sys
@@ -31,7 +42,7 @@ class Told(Watcher):
     def note(self, text):
         print(text, flush=True)
 
-ray.LOST_SECONDS = 6.0
+ray.LOST_SECONDS = 10.0
 sweep = make_sweep(methods=("heir",), trials=12, reports=2, sleep=0.5).model_dump(mode="json")
 budgets = [{"flash": flash} for flash in (60_000, 50_000, 40_000, 30_000)]
 sweep |= {"budgets": {"list": budgets}, "lineage": {"enabled": True}}
@@ -90,6 +101,77 @@ def test_nodes_that_fail_trials_are_avoided_so_long_as_there_are_others():
     assert record.avoided("fourth", ["a", "b", "c"]) == {"b"}
 
 
+def test_what_goes_to_the_nodes_is_python_and_what_the_sweep_names(tmp_path):
+    for name in (
+        "net.py",
+        "lib/part.py",
+        ".env",
+        "data.bin",
+        "labels/a.csv",
+        ".venv/x.py",
+        "env/pyvenv.cfg",
+        "env/y.py",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    assert set(Shipment.of([str(tmp_path)]).files) == {"0/net.py", "0/lib/part.py"}
+    shipment = Shipment.of([str(tmp_path)], ["labels"])
+    assert set(shipment.files) == {"0/net.py", "0/lib/part.py", "0/labels/a.csv"}
+    with shipment.pack() as folder:
+        assert Path(unpacked(shipment.bases, Path(folder))[str(tmp_path)], "labels", "a.csv").read_text() == "x"
+    for name, said in (("../x", "lies outside"), ("gone", "there is no such file")):
+        with pytest.raises(InputError, match=said):
+            Shipment.of([str(tmp_path)], [name])
+    with (tmp_path / "data.bin").open("wb") as large:
+        large.truncate(MOST_BYTES + 1)
+    with pytest.raises(InputError, match=r"allowed are 200MB; the largest are \S+data\.bin"):
+        Shipment.of([str(tmp_path)], ["data.bin"])
+
+
+def test_a_file_comes_whole_from_where_its_trial_may_write_and_nowhere_else(tmp_path, make_spec):
+    spec = make_spec().model_copy(update={"data": "d"})
+    here, there = tmp_path / "driver", tmp_path / "worker"
+    luggage = Luggage(there, spec, {}, lambda path: b"", time.monotonic)
+    own = there / spec.hash()
+    write_checkpoint(own, {"step": 1, "weights": torch.ones(3)})
+    write_checkpoint(there / str(shared_parents(spec)) / "p" / "trained", {"step": 2})
+    parcels = list(luggage.changes(all_now=True))
+    assert [Path(parcel.path).suffix for parcel in parcels] == [".safetensors", ".json"] * 2  # a manifest comes last
+    for parcel in parcels:
+        accept(here, spec, parcel)
+    assert read_checkpoint(here / spec.hash())["step"] == 1
+    remove_checkpoint(own)
+    for parcel in luggage.changes(all_now=True):
+        accept(here, spec, parcel)
+    assert not [path for path in (here / spec.hash()).iterdir() if path.is_file()]
+    assert sorted(provisions(here, spec)) == sorted(parcel.path for parcel in parcels[2:])
+    data = parcels[2].data
+    for wrong in (
+        Parcel("../x", parcels[2].sha256, data),
+        Parcel("0" * 64 + "/model.tflite", parcels[2].sha256, data),
+        Parcel(f"{spec.hash()}/model.tflite", parcels[2].sha256, b"other"),
+    ):
+        with pytest.raises(InputError):
+            accept(here, spec, wrong)
+    sent = {path: hashlib.sha256((here / path).read_bytes()).hexdigest() for path in provisions(here, spec)}
+    third = tmp_path / "third"
+    Luggage(third, spec, sent, lambda path: (here / path).read_bytes(), time.monotonic)
+    assert read_checkpoint(third / str(shared_parents(spec)) / "p" / "trained") == {"step": 2}
+
+
+def test_a_head_that_restarts_is_waited_for_and_a_client_address_refused(monkeypatch):
+    monkeypatch.setattr(ray_cluster, "_AGAIN_SECONDS", 0.1)
+    told: list[str] = []
+    with socket.socket() as head:
+        head.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        threading.Timer(0.5, head.listen).start()
+        ray_cluster._await(address, 30.0, told.append)
+    assert "no Ray cluster answers there" in told[0]
+    with pytest.raises(ExecutorError, match=r"must run on a node of the cluster.*ray job submit"):
+        ray_cluster._await("ray://127.0.0.1:10001", 0.0, told.append)
+
+
 @pytest.mark.slow
 def test_a_sweep_on_hosts_that_share_nothing_outlives_a_cut_cable_and_a_late_node(four):
     head, other, poor, sick = four
@@ -111,11 +193,11 @@ def test_a_sweep_on_hosts_that_share_nothing_outlives_a_cut_cable_and_a_late_nod
     assert "host-3 gets no trials: tflite-micro is not there, the driver has" in said
     assert "host-4 failed three trials in a row and gets no more: FileExistsError" in said
     rows = attempts(file)
-    assert [row["reason"] for row in rows if row["worker_host"] == sick.name] == ["environment"] * 3
+    assert {row["reason"] for row in rows if row["worker_host"] == sick.name} == {"environment"}
     assert {row["worker_host"] for row in rows} == {head.name, other.name, sick.name}
-    lost = [row for row in rows if row["reason"] == "executor-lost"]
+    lost = [row for row in rows if row["reason"] not in ("complete", "environment")]
     assert lost, said
-    assert {row["worker_host"] for row in lost} == {other.name}
+    assert {row["worker_host"] for row in lost} <= {other.name, None}  # None: cut off before it said where it runs
     assert time.monotonic() - cut < 100
     store = Store(f"sqlite:///{file}")
     folder = head.work / "s-artifacts"

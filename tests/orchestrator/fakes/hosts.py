@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +41,24 @@ class Host:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables of its processes, which find our packages and the fake worker."""
+        """Variables of its processes, which find our packages and the fake worker, as `ray job submit` sets them."""
         fakes = str(Path(__file__).parent)
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "hosts-of-a-test" * 4}
-        return os.environ | token | {"PYTHONPATH": f"{HOUSE}:{fakes}", "RAY_USAGE_STATS_ENABLED": "0"}
+        submitted = {"RAY_JOB_CONFIG_JSON_ENV_VAR": '{"runtime_env": {"env_vars": {"RAY_USAGE_STATS_ENABLED": "1"}}}'}
+        return os.environ | token | submitted | {"PYTHONPATH": f"{HOUSE}:{fakes}", "RAY_USAGE_STATS_ENABLED": "0"}
 
     def start(self, *words: str, **more: Any) -> subprocess.Popen[str]:
         """Start a process there."""
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.Popen(self.command(*words), env=self.environment, text=True, **(quiet | more))
+
+    def end_others(self) -> None:
+        """End all processes that see the host's mounts, as if it was switched off and on again."""
+        mine = os.readlink(f"/proc/{self.process.pid}/ns/mnt")
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it ended
+                if os.readlink(entry / "ns" / "mnt") == mine and int(entry.name) != self.process.pid:
+                    os.kill(int(entry.name), 9)
 
     def hide(self, folder: Path) -> None:
         """Let a folder of packages be empty there."""
@@ -116,14 +125,8 @@ def join(host: Host, head: Host, cpus: int) -> subprocess.Popen[str]:
 
 
 def _end(host: Host) -> None:
-    """End all processes that see the host's own mounts."""
-    mine = os.readlink(f"/proc/{host.process.pid}/ns/mnt")
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.readlink(entry / "ns" / "mnt") == mine:
-                os.kill(int(entry.name), 9)
-        except OSError:
-            continue
+    host.end_others()
+    host.process.kill()
     host.process.wait()
 
 

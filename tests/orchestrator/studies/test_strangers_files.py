@@ -86,6 +86,7 @@ REFUSED = [
     ({"head": lambda study: study.update(name="n" * 5000)}, "name cannot be 'nnnn"),
     ({"head": lambda study: study.update(name={"a": 1})}, "name cannot be {'a': 1}"),
     ({"head": lambda study: study.update(sweep_json="[]")}, "an object is missing"),
+    ({"head": lambda study: study.update(workers_json='{"count": Infinity}')}, "Out of range float values"),
 ]
 
 
@@ -233,6 +234,7 @@ def test_a_model_that_crashes_the_interpreter_is_one_line(tmp_path):
         ),
         ("update mcusweep_trials set widths_json = '[1' where number = 0", "show", "trial 0 is damaged"),
         ("update mcusweep_studies set task_json = '0.5'", "report", "is damaged (an object is missing)"),
+        ("update mcusweep_studies set machine_json = '5'", "report", "is damaged (an object is missing)"),
         ("update mcusweep_studies set sweep_json = '{}'", "best", "is damaged"),
         ("update mcusweep_trials set method = cast(x'ff' as text)", "query", "is damaged or not a trial database"),
     ],
