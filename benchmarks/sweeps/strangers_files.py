@@ -71,7 +71,7 @@ def json_changed(value: Any, chance: random.Random) -> Any:
         at = chance.randrange(len(value))
         return [*value[:at], json_changed(value[at], chance), *value[at + 1 :]]
     if isinstance(value, str) and value[:1] in "[{" and chance.random() < 0.8:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             return json.dumps(json_changed(json.loads(value), chance))
     return chance.choice([other for other in VALUES if not isinstance(other, bytes)])
 
@@ -151,7 +151,8 @@ def database(good: Path, place: Path, chance: random.Random) -> list[list[str]]:
                 ).fetchone()[0]
                 new = chance.choice(VALUES)
                 if isinstance(old, str) and old[:1] in ("[", "{") and chance.random() < 0.7:
-                    new = json.dumps(json_changed(json.loads(old), chance))
+                    with contextlib.suppress(ValueError, RecursionError):
+                        new = json.dumps(json_changed(json.loads(old), chance))
                 with contextlib.suppress(sqlite3.IntegrityError):
                     connection.execute(f"update {table} set {column} = ? where rowid = ?", (new, row))
     number = str(chance.randrange(5))
