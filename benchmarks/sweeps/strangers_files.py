@@ -30,6 +30,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve()
 BATCH = 100
+WANTED = {"models": 10_000, "bundles": 2000, "databases": 2000}
 TAKEN, REFUSED = "taken", "refused in one line"
 WRONG = ("traceback", "crash", "many lines", "other status", "stray file")
 TABLES = ("studies", "trials", "trajectories", "attempts", "rungs", "meta")
@@ -235,8 +236,8 @@ def page(log: Path) -> str:
         "",
         "    python benchmarks/sweeps/strangers_files.py",
         "",
-        "| files | commands | tried | taken | refused in one line | wrong |",
-        "|---|---|---|---|---|---|",
+        "| files | commands | wanted | tried | taken | refused in one line | wrong |",
+        "|---|---|---|---|---|---|---|",
     ]
     commands = {
         "models": "`measure`",
@@ -247,15 +248,17 @@ def page(log: Path) -> str:
         count = Counter(row["outcome"] for row in rows if row["kind"] == kind)
         wrong = sum(count[name] for name in WRONG)
         shown = f"**{wrong}**" if wrong else "0"
-        total = count.total()
-        lines.append(f"| {kind} | {words} | {total:,} | {count[TAKEN]:,} | {count[REFUSED]:,} | {shown} |")
+        total = f"{count.total():,}" if count.total() >= WANTED[kind] else f"**{count.total():,}**"
+        lines.append(
+            f"| {kind} | {words} | {WANTED[kind]:,} | {total} | {count[TAKEN]:,} | {count[REFUSED]:,} | {shown} |"
+        )
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     """Run what the log lacks, or write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for kind, count in (("models", 10_000), ("bundles", 2000), ("databases", 2000)):
+    for kind, count in WANTED.items():
         parser.add_argument(f"--{kind}", type=int, default=count)
     parser.add_argument("--log", type=Path, default=Path("strangers_files.jsonl"))
     parser.add_argument("--page", type=Path)
