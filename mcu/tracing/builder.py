@@ -29,7 +29,7 @@ class Image:
     Attributes:
         node: yields the image, ``(N, C, H, W)``, or ``(N, C)`` if ``row``.
         sizes: batch, channels, height, width of the image.
-        layout: how the tensor's dimensions lie on the image's axes.
+        layout: how the tensor's dimensions map to the image's axes.
     """
 
     node: fx.Node
