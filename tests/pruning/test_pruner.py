@@ -365,12 +365,14 @@ def test_mistakes_are_named_before_they_cost_anything():
         fresh(Budget(flash="1KB"))
     with pytest.raises(InputError, match="steps = 3: too few"):
         fresh(steps=3)
+    with pytest.raises(InputError, match=r"network layer '1\.2': GELU"):
+        fresh(network=lambda: nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(144, 8), nn.ReLU(), nn.GELU())))
     pruner = fresh()
     with pytest.raises(InputError, match="no parameter of the pruner"):
         pruner.attach(torch.optim.SGD(SmallNet().parameters(), 0.1))
     with pytest.raises(InputError, match=r"call pruner\.attach"):
         pruner.step()
-    with pytest.raises(InputError, match=r"0 of 40 steps .* channels still leave"):
+    with pytest.raises(InputError, match=r"0 of 40 steps .* channels are not final"):
         pruner.export(calibration=X)
 
 
