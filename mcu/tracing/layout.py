@@ -116,8 +116,3 @@ def channel_order(layout: Layout, sizes: Sequence[int]) -> list[int] | None:
             return None
         order = [start + step * piece.stride for start in order for step in range(piece.size)]
     return order if len(order) == sizes[1] else None
-
-
-def axes_of(layout: Layout, dimensions: Sequence[int]) -> set[Axis]:
-    """The axes that these dimensions touch."""
-    return {piece.axis for dimension in dimensions for piece in layout[dimension]}
