@@ -1,4 +1,4 @@
-"""Resources a model uses and the budgets they are held against."""
+"""Resources a model uses, and the budgets that bound them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Resources:
 
 
 def amount(resource: str, value: float, *, rounded: bool = False) -> str:
-    """So much of a resource as people write it (see `mcu.units`): ``64KB``, ``4.4M``, or ``rounded`` to ``62.1 KB``."""
+    """An amount of a resource as text (see `mcu.units`): ``64KB``, ``4.4M``, or ``rounded`` to ``62.1 KB``."""
     return (format_count if resource == "macs" else format_bytes)(value, rounded=rounded)
 
 
 def amounts(values: Mapping[str, float]) -> str:
-    """Several of them: ``64KB flash, 32KB SRAM, 4.4M MACs``."""
+    """Amounts of several resources as text: ``64KB flash, 32KB SRAM, 4.4M MACs``."""
     return ", ".join(f"{amount(resource, value)} {_TITLES[resource]}" for resource, value in values.items())
 
 
@@ -42,8 +42,8 @@ class Budget:
     as ``"64KB"`` and ``"4.4M"`` (see `mcu.units`).
 
     Attributes:
-        name: what its maker calls it.
-        device: the catalogue's name of the device that leaves so much.
+        name: a name chosen by the user.
+        device: name, in the device catalogue, of the device whose limits these are.
 
     Raises:
         InputError: naming the bound that cannot be read or is not positive.
@@ -74,7 +74,7 @@ class Budget:
 
     @property
     def label(self) -> str:
-        """Its name, else its device, else its bounds: what tells it from the other budgets of a sweep."""
+        """Its name, else its device, else its bounds: identifies the budget within a sweep."""
         return self.name or self.device or str(self)
 
     def bounds(self) -> dict[str, int]:
@@ -90,7 +90,7 @@ class Budget:
         return all(getattr(used, name) <= bound for name, bound in self.bounds().items())
 
     def binding_use(self, used: Resources) -> float | None:
-        """Largest ``used / bound``: how much of the tightest bound is made use of (None without bounds)."""
+        """Largest ``used / bound``: utilisation of the tightest bound (None without bounds)."""
         return max((getattr(used, name) / bound for name, bound in self.bounds().items()), default=None)
 
 

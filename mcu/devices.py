@@ -1,9 +1,9 @@
 """The catalogue of microcontrollers: vendor figures from ``devices.toml`` and what they leave for a model.
 
-Reserve, unless a device states its own: a quarter of the flash, but at least 32 KB and at most 128 KB, and a
-quarter of the SRAM, but at least 4 KB and at most 32 KB. The lower bounds are a small TensorFlow Lite Micro
-application (its core is quoted at 16 KB on a Cortex-M3; convolution kernels, start-up code and drivers come
-on top) and its stack with a few buffers; the upper ones keep large parts from being charged for what nobody uses.
+Reserve, unless a device states its own: a quarter of the flash, but at least 32 KB and at most 128 KB, and a quarter of
+the SRAM, but at least 4 KB and at most 32 KB. The lower bounds are a small TensorFlow Lite Micro application (its core
+is quoted at 16 KB on a Cortex-M3; convolution kernels, start-up code and drivers come on top) and its stack with a few
+buffers; the upper bounds avoid reserving memory on large parts that no application needs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic file writes: a file is complete or absent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside a file to write to: it takes the file's place at the end, and goes if that is not reached.
+    """A temporary path beside the file: renamed to it on success, deleted on an error.
 
     Raises:
         OSError: the folder is missing or cannot be written.
@@ -25,10 +25,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomic(path: Path, content: bytes | Iterable[bytes]) -> None:
-    """Write a file whole or not at all, with the permissions that the user's umask leaves, its folders made if need be.
+    """Write a file atomically, with the permissions of the user's umask; missing folders are created.
 
     Raises:
-        OSError: it cannot be written; the old file stays.
+        OSError: it cannot be written; the old file is kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial, partial.open("wb") as file:

@@ -1,4 +1,4 @@
-"""The way from sound to a network's input: parameters and tables shared by training and by the firmware."""
+"""The audio front end (sound to network input): parameters and tables shared by training and firmware."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FLOOR = 1e-6
 
 
 class Features(StrEnum):
-    """What a frame of sound becomes."""
+    """Features computed from a frame of sound."""
 
     MFCC = "mfcc"
     LOG_MEL = "log_mel"
@@ -34,8 +34,8 @@ class FrontEnd:
         fft: points of the Fourier transform, a power of 2.
         mels: number of bands between ``low_hz`` and ``high_hz``.
         coefficients: kept of the DCT; with log-mel features unused.
-        centred: whether each feature loses its mean over the clip, and so most of what microphone, room and level
-            do to all frames alike (cepstral mean normalisation, Atal, J. Acoust. Soc. Am. 55, 1974).
+        centred: whether the mean over the clip is subtracted from each feature, which removes most of the effect of
+            microphone, room and level (cepstral mean normalisation, Atal, J. Acoust. Soc. Am. 55, 1974).
 
     Raises:
         InputError: naming the parameter that does not fit the others.

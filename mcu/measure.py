@@ -1,4 +1,4 @@
-"""What a .tflite file costs, measured where the interpreter is installed, predicted elsewhere."""
+"""Cost of a .tflite file: measured where the interpreter is installed, predicted elsewhere."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _layer(model: Int8Model, op: QOp, live: int) -> Layer:
 
 
 def evaluate(data: bytes, x: np.ndarray, y: np.ndarray, source: str = "model") -> float:
-    """Top-1 accuracy of a .tflite file, run by the reference interpreter, a sample of it checked against TFLM.
+    """Top-1 accuracy of a .tflite file, run by the reference interpreter, partly checked against TFLM.
 
     Args:
         data: the file's bytes.
@@ -135,7 +135,7 @@ def model_input(model: Int8Model, x: np.ndarray) -> np.ndarray:
 
 
 class ReferenceMismatchError(RuntimeError):
-    """The reference interpreter and the interpreter disagree: a defect in mcusweep, never a property of a model."""
+    """The reference interpreter and TFLM disagree: a defect in mcusweep, never a property of a model."""
 
 
 def check_against_interpreter(data: bytes, reference: ReferenceInterpreter, codes: np.ndarray) -> None:

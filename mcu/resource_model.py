@@ -24,6 +24,9 @@ from mcu.runtime import Runtime
 BYTES_PER_OUTPUT_CHANNEL = 12
 """int32 bias, float32 scale and an int32 share of alignment and arena bookkeeping."""
 
+BYTES_PER_INDEX = 4
+"""int32 number of a channel that is gathered."""
+
 PEAK_SHARPNESS = 30.0
 """Sharpness of the smooth maximum over execution steps: the excess is at most log(steps) / this, relative."""
 
@@ -51,6 +54,10 @@ def _depthwise(op: Op, positions: int) -> Terms:
     return Terms(macs_out=taps * positions, bytes_out=taps + BYTES_PER_OUTPUT_CHANNEL)
 
 
+def _gather(op: Op, positions: int) -> Terms:
+    return Terms(bytes_out=BYTES_PER_INDEX)
+
+
 def _free(op: Op, positions: int) -> Terms:
     return Terms()
 
@@ -63,9 +70,12 @@ RULES: dict[Kind, Callable[[Op, int], Terms]] = {
     Kind.MAX_POOL: _free,
     Kind.AVG_POOL: _free,
     Kind.PAD: _free,
+    Kind.PADV2: _free,
     Kind.RELU: _free,
     Kind.MUL: _free,
     Kind.RESIZE: _free,
+    Kind.SLICE: _free,
+    Kind.GATHER: _gather,
     **dict.fromkeys(TABLES, _free),
 }
 """One rule per operator; an operator without a rule is an error, never a guess."""
@@ -150,7 +160,7 @@ class ResourceModel:
         return Resources(flash, sram, int(self.macs(widths)))
 
     def admits(self, budget: Budget, widths: np.ndarray) -> bool:
-        """Whether integer widths ``(groups,)`` keep every bound; no memory is planned where one is broken anyway."""
+        """Whether integer widths ``(groups,)`` satisfy every bound; the arena is planned last."""
         flash, sram = self.runtime.floor(self._structure_at(widths))
         least = Resources(flash, sram, int(self.macs(widths)))
         return budget.admits(least) and budget.admits(self.exact(widths))

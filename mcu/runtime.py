@@ -1,4 +1,4 @@
-"""What a budget is held against: the file and arena of TensorFlow Lite Micro, or our own C program."""
+"""What a budget bounds: the file and arena of TensorFlow Lite Micro, or our own C program."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Runtime:
 
     @property
     def sram_per_channel(self) -> int:
-        """Bytes of SRAM that every output channel of a convolution takes all the time, beside its activations."""
+        """Bytes of persistent SRAM per output channel of a convolution, besides its activations."""
         return BYTES_PER_CHANNEL if self.name is RuntimeName.TFLM else 0
 
     def floor(self, structure: Structure) -> tuple[int, int]:
-        """Bytes of flash and SRAM that ``predict`` does not fall below, cheaper to have.
+        """A lower bound on ``predict`` (bytes of flash and SRAM) that is cheaper to compute.
 
-        Whoever overrides ``predict`` overrides this: landing refuses widths whose floor is above a bound.
+        A subclass that overrides ``predict`` must override this: landing rejects widths whose floor is above a bound.
         """
         if self.name is RuntimeName.FIRMWARE:
             return 0, 0
@@ -65,7 +65,7 @@ class Runtime:
         return deployed.flash, deployed.arena.total
 
     def measure(self, model: Int8Model, data: bytes) -> Resources:
-        """What the finished model takes: by the interpreter, or by the linker (predicted without its tools)."""
+        """Resources of the finished model: measured by the interpreter or the linker (predicted without its tools)."""
         if self.name is RuntimeName.TFLM:
             measured = measure_model(data)
             return Resources(measured.flash, measured.sram, measured.macs)

@@ -1,7 +1,7 @@
-"""What networks are judged by: each score's name, unit and direction, and which tasks it suits. Light: no numpy.
+"""Evaluation metrics: name, unit and direction of each, and the tasks it suits. Imports no numpy.
 
-A score is stored so that more is better: one of which less is better, such as an error, is stored negated. Samplers,
-stop rules, fronts and winners need not know; whoever shows one uses ``Score.shown``.
+Stored scores are maximised: a score that is minimised, such as an error, is stored negated. Samplers, stop rules,
+fronts and winners need not know the direction; code that displays a score uses ``Score.shown``.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from mcu.terms import Metric, TaskKind
 
 @dataclass(frozen=True)
 class Score:
-    """One way to judge a network.
+    """An evaluation metric.
 
     Attributes:
-        title: as people write it.
-        percent: whether it is a share, shown in per cent; else it is in the unit of the targets.
-        lower: whether less is better; such a score is stored negated.
+        title: as shown in reports.
+        percent: whether it is a fraction, shown in per cent; else it is in the unit of the targets.
+        lower: whether lower is better; such a score is stored negated.
     """
 
     title: str
@@ -29,7 +29,7 @@ class Score:
     lower: bool = False
 
     def shown(self, stored: float | None, digits: int = 2) -> str:
-        """A stored value as people read it."""
+        """A stored value as text for display."""
         if stored is None or not math.isfinite(stored):
             return "–"
         if self.percent:
@@ -38,8 +38,8 @@ class Score:
 
     @property
     def axis(self) -> str:
-        """Title for the axis of a figure, with the direction where it is not the usual one."""
-        return f"{self.title} (less is better)" if self.lower else self.title
+        """Title for the axis of a figure; says so where lower is better."""
+        return f"{self.title} (lower is better)" if self.lower else self.title
 
 
 SCORES: Mapping[str, Score] = {
@@ -63,7 +63,7 @@ SUITS: Mapping[TaskKind, tuple[Metric, ...]] = {
 
 
 def score_of(metric: str | None) -> Score:
-    """The score of this name; of a user's ``module:function`` more is better and the unit unknown."""
+    """The score of this name; for a user's ``module:function`` higher is better and the unit is unknown."""
     name = metric or Metric.ACCURACY
     return SCORES[name] if name in SCORES else Score(name.rpartition(":")[2], percent=False)
 

@@ -1,4 +1,4 @@
-"""Words with a fixed set of values that several rooms share. Light: imports nothing."""
+"""Enumerations that several packages share. Imports nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class RuntimeName(StrEnum):
 
 
 class TaskKind(StrEnum):
-    """What a network has to say about a sample."""
+    """Kind of a task: what the network predicts for a sample."""
 
     CLASSIFICATION = "classification"
     MULTI_LABEL = "multi-label"
@@ -23,11 +23,10 @@ class TaskKind(StrEnum):
 
 
 class Metric(StrEnum):
-    """What a network is judged by; ``mcu.score`` has title, unit and direction of each.
+    """Evaluation metric of a network; ``mcu.score`` has title, unit and direction of each.
 
-    The share of all samples that is right, the mean F1 of the classes; the mean over labels of the average precision;
-    the share of variance that is explained, the mean absolute error; the area under the curve of an anomaly score; the
-    F1 of cells with an object.
+    In order: top-1 accuracy, macro F1; mean average precision over labels; coefficient of determination, mean absolute
+    error; area under the ROC curve of an anomaly score; F1 of grid cells with an object.
     """
 
     ACCURACY = "accuracy"
@@ -40,7 +39,7 @@ class Metric(StrEnum):
 
 
 class Augmentation(StrEnum):
-    """How training batches are varied; `pruning.training.augment` does it."""
+    """Data augmentation of training batches, implemented in `pruning.training.augment`."""
 
     NONE = "none"
     SHIFT = "shift"
@@ -51,7 +50,7 @@ class Augmentation(StrEnum):
 
 
 class TrialState(StrEnum):
-    """Where a trial stands; all but the first two are final."""
+    """State of a trial; all but the first two are final."""
 
     PLANNED = "planned"
     RUNNING = "running"

@@ -1,4 +1,4 @@
-"""Sizes and counts as people write them: ``64KB`` is 65,536 bytes, ``64kB`` is 64,000, ``4.4M`` is 4,400,000."""
+"""Sizes and counts with units: ``64KB`` is 65,536 bytes, ``64kB`` is 64,000, ``4.4M`` is 4,400,000."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def parse_duration(value: str | int | float) -> int:
 
 
 def format_bytes(value: float, *, rounded: bool = False) -> str:
-    """Bytes as people write them: exact (``64KB``, ``1.5MB``, else ``65,537 B``), or ``rounded`` to ``62.1 KB``.
+    """Bytes as text: exact (``64KB``, ``1.5MB``, else ``65,537 B``), or ``rounded`` to ``62.1 KB``.
 
-    `parse_bytes` reads back what is exact.
+    `parse_bytes` reads the exact form back.
     """
     if rounded:
         return f"{value / 1024:,.1f} KB"
@@ -59,7 +59,7 @@ def format_bytes(value: float, *, rounded: bool = False) -> str:
 
 
 def format_count(value: float, *, rounded: bool = False) -> str:
-    """A count as people write it: exact (``4.4M``, else ``12,501,632``), or ``rounded`` (``12.50 M``, ``9.9 k``)."""
+    """A count as text: exact (``4.4M``, else ``12,501,632``), or ``rounded`` (``12.50 M``, ``9.9 k``)."""
     if rounded:
         return f"{value / 1e6:,.2f} M" if value >= 1e5 else f"{value / 1e3:,.1f} k"
     return _exact(value, ("G", "M", "k"), COUNT_UNITS) or f"{round(value):,}"

@@ -14,7 +14,8 @@ from torch import nn
 from mcu.budget import Budget, Resources
 from mcu.cost.deployment import write_deployment
 from mcu.errors import InputError
-from mcu.firmware import write_project
+from mcu.firmware import LibraryModel, write_library, write_project
+from mcu.firmware.library import FOLDER, library_form
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model
 from mcu.int8.quantize import quantise
@@ -37,8 +38,8 @@ class ExportedModel:
         model: its operators, weights and scales.
         data: its .tflite file.
         resources: measured.
-        network: the same before int8, for the same inputs.
-        val_score: of the int8 model on validation data, where there were some.
+        network: the folded float network, for the same inputs.
+        val_score: of the int8 model on validation data, if given.
     """
 
     model: Int8Model
@@ -75,7 +76,7 @@ class ExportedModel:
         Path(path).write_bytes(self.data)
 
     def predict(self, x: np.ndarray | torch.Tensor) -> np.ndarray:
-        """What the int8 model answers, as real values.
+        """Outputs of the int8 model, dequantised.
 
         Args:
             x: inputs ``(N, ...)`` as in training.
@@ -92,6 +93,18 @@ class ExportedModel:
             InputError: if the kernels cannot express an operator.
         """
         write_project(self.model, Path(folder), name=name)
+
+    def library(self, folder: str | Path, form: str, name: str = "mcusweep") -> None:
+        """Write ``mcusweep_model``, a library for another build system, into a folder.
+
+        Args:
+            form: ``arduino``, ``platformio``, ``zephyr``, ``esp-idf`` or ``cmake``.
+            name: prefix of its functions.
+
+        Raises:
+            InputError: if the form or the name is not allowed, or the kernels cannot express an operator.
+        """
+        write_library([LibraryModel(name, self.model)], Path(folder) / FOLDER, library_form(form))
 
 
 def calibration_samples(source: Any, device: torch.device) -> torch.Tensor:

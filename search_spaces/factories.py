@@ -1,4 +1,4 @@
-"""``module:factory`` references and entry points: found, called with what they take, mistakes named."""
+"""``module:factory`` references and entry points: import, call with the arguments they accept, errors in one line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ def check_reference(reference: str) -> tuple[str, str]:
 
 
 def call_reference(reference: str, base: str | None, offered: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
-    """Import ``package.module:factory``, beside ``base`` first, and call it; see :func:`call_factory`.
+    """Import ``package.module:factory``, looking in ``base`` first, and call it; see :func:`call_factory`.
 
     ``base`` is on the import path only while the factory is imported and called.
 
@@ -49,10 +50,10 @@ def call_reference(reference: str, base: str | None, offered: Mapping[str, Any],
 
 
 def load_reference(reference: str, base: str | None) -> Callable[..., Any]:
-    """The function that ``package.module:function`` names, looked up beside ``base`` first.
+    """The function that ``package.module:function`` names, looked up in ``base`` first.
 
     Raises:
-        InputError: when it cannot be imported or is no function.
+        InputError: when it cannot be imported or is not a function.
     """
     module_name, attribute = check_reference(reference)
     with _beside(base, module_name):
@@ -76,7 +77,7 @@ def call_factory(factory: Any, name: str, offered: Mapping[str, Any], options: M
     """Call ``factory`` with those of ``offered`` that its signature takes and all of ``options``.
 
     Raises:
-        InputError: when it is not callable, takes no such option, wants something else, or raises.
+        InputError: when it is not callable, does not accept an option, needs other arguments, or raises.
     """
     if not callable(factory):
         raise InputError(f"{name!r}: is a {type(factory).__name__}, must be a function or class")
@@ -127,6 +128,42 @@ def _import(module_name: str, reference: str, base: str | None) -> ModuleType:
         raise InputError(f"{reference!r}: importing it raised {_one_line(error)}") from error
 
 
+_ELSEWHERE: dict[str, str] = {}
+
+
+def moved(folders: Mapping[str, str]) -> None:
+    """Register the local paths of sweep folders, on a machine other than the driver's."""
+    _ELSEWHERE.update(folders)
+
+
+def folder_here(base: str) -> str:
+    """The local path of a sweep's folder."""
+    return _ELSEWHERE.get(base, base)
+
+
+def require_beside(reference: str, base: str | None) -> None:
+    """Refuse a function whose module is neither in the folder ``base`` nor in a folder of installed packages.
+
+    Raises:
+        InputError: naming the function and the folder.
+    """
+    module_name, _ = check_reference(reference)
+    if _folder_beside(base, module_name.partition(".")[0]) is None:
+        raise InputError(
+            f"{reference!r}: there is no such module in {base}; functions of a sweep that came from elsewhere must lie "
+            "beside it, those of installed packages are not run"
+        )
+
+
+def _folder_beside(base: str | None, top: str) -> Path | None:
+    """The folder of a sweep if it holds a module of that name, and is none of installed packages."""
+    folder = Path(folder_here(base)).resolve() if base else None
+    if folder is None or not ((folder / f"{top}.py").is_file() or (folder / top).is_dir()):
+        return None
+    installed = {Path(path).resolve() for path in sysconfig.get_paths().values()} - {Path(sys.prefix).resolve()}
+    return None if any(place in (folder, *folder.parents) for place in installed) else folder
+
+
 @contextmanager
 def _beside(base: str | None, module_name: str) -> Iterator[None]:
     """Put ``base`` first on the import path when it holds the module; undo it afterwards.
@@ -135,8 +172,10 @@ def _beside(base: str | None, module_name: str) -> Iterator[None]:
     one process can each have their own ``model.py``.
     """
     top = module_name.partition(".")[0]
-    folder = Path(base).resolve() if base else None
-    if folder is None or not ((folder / f"{top}.py").is_file() or (folder / top).is_dir()):
+    folder = _folder_beside(base, top)
+    if folder is None:
+        if top in sys.stdlib_module_names:
+            raise InputError(f"{module_name!r}: is a module of Python itself; there is no {top}.py beside the sweep")
         yield
         return
     aside = {} if _lies_in(sys.modules.get(top), folder) else _pop_modules(top)

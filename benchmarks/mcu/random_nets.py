@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -107,6 +107,12 @@ class RandomNet:
         target = self._like(source, (1, height + sum(rows), width + sum(columns), channels))
         return self._op(QOp(Kind.PAD, (source,), target, padding=(rows, columns)))
 
+    def pad_value(self, source: int, rows: Pair, columns: Pair, value: int = -128) -> int:
+        """As ``pad``, of another code than zero's."""
+        target = self.pad(source, rows, columns)
+        self.ops[-1] = replace(self.ops[-1], kind=Kind.PADV2, value=value)
+        return target
+
     def relu(self, source: int) -> int:
         """A ReLU of its own."""
         target = self._tensor(self.tensors[source].shape, 0.7 * self.tensors[source].scale)
@@ -140,6 +146,16 @@ class RandomNet:
         _, height, width, channels = self.tensors[source].shape
         target = self._like(source, (1, height * factors[0], width * factors[1], channels))
         return self._op(QOp(Kind.RESIZE, (source,), target, kernel=factors))
+
+    def slice(self, source: int, begin: Pair, step: Pair, count: Pair) -> int:
+        """Some rows and columns."""
+        target = self._like(source, (1, *count, self.tensors[source].shape[3]))
+        return self._op(QOp(Kind.SLICE, (source,), target, begin=begin, stride=step))
+
+    def gather(self, source: int, order: tuple[int, ...]) -> int:
+        """Some channels in an order of their own."""
+        target = self._like(source, (*self.tensors[source].shape[:3], len(order)))
+        return self._op(QOp(Kind.GATHER, (source,), target, order=order))
 
     def model(self, output: int) -> Int8Model:
         """The finished network; its input is the first tensor."""
@@ -254,14 +270,16 @@ def every_operator_net(seed: int = 0, *, head: bool = True) -> Int8Model:
     deep = net.depthwise(net.depthwise(stem), (5, 3), dilation=(1, 2))
     total = net.add(deep, net.conv(stem, 13, dilation=(2, 2), activation=NONE))
     padded = net.pad(total, (1, 0), (2, 1))
-    largest = net.pool(padded, Kind.MAX_POOL, (3, 2), same=True)
+    largest = net.pool(net.pad_value(padded, (0, 1), (1, 0)), Kind.MAX_POOL, (3, 2), same=True)
     joined = net.concat(largest, net.pool(largest, Kind.AVG_POOL, (3, 3), (1, 1), same=True))
     narrow = net.conv(net.relu(joined), 6, (3, 2), (2, 1), same=False, activation=Activation.RELU6)
     for kind in (Kind.HARD_SWISH, Kind.LEAKY_RELU, Kind.ELU, Kind.TANH):
         narrow = net.table(narrow, kind)
     excited = net.mul(narrow, net.table(net.conv(net.global_pool(narrow), 6, (1, 1), activation=NONE), Kind.LOGISTIC))
     parts = net.conv(net.mul(excited, narrow), 6, (3, 2), groups=3, dilation=(2, 1))
-    wide = net.depthwise(net.enlarge(parts), (2, 2), multiplier=3)
+    shuffled = net.gather(net.enlarge(parts), (3, 0, 4, 1, 5, 2))
+    odd = net.slice(shuffled, (1, 2), (2, 1), (net.tensors[shuffled].shape[1] // 2, net.tensors[shuffled].shape[2] - 3))
+    wide = net.depthwise(odd, (2, 2), multiplier=3)
     if not head:
         return net.model(net.relu(wide))
     scores = net.dense(net.reshape(net.mean(wide), (1, 18)), 11)

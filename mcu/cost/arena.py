@@ -36,24 +36,24 @@ _AFTER_PLANNING = 224  # the part of the tail that is allocated only then
 _PREPARING = 624  # while the last convolution is prepared, beside one zero point per channel
 _PARAMETERS = {
     Kind.CONV: 28, Kind.DEPTHWISE: 28, Kind.DENSE: 32, Kind.ADD: 8, Kind.CONCAT: 8, Kind.MAX_POOL: 40,
-    Kind.AVG_POOL: 40, Kind.MEAN: 4, Kind.PAD: 0, Kind.RESHAPE: 36, Kind.RELU: 0, Kind.SOFTMAX: 8,
+    Kind.AVG_POOL: 40, Kind.MEAN: 4, Kind.PAD: 0, Kind.PADV2: 0, Kind.RESHAPE: 36, Kind.RELU: 0, Kind.SOFTMAX: 8,
     Kind.LOGISTIC: 0, Kind.TANH: 0, Kind.HARD_SWISH: 0, Kind.LEAKY_RELU: 4, Kind.ELU: 0, Kind.MUL: 4,
-    Kind.RESIZE: 2,
+    Kind.RESIZE: 2, Kind.SLICE: 24, Kind.GATHER: 8,
 }  # fmt: skip
 """Bytes of TFLM's parsed options of each kind (TfLiteConvParams, ...)."""
 
 _KERNEL_DATA = {
     Kind.CONV: 80, Kind.DEPTHWISE: 80, Kind.DENSE: 72, Kind.ADD: 60, Kind.CONCAT: 80, Kind.MAX_POOL: 32,
-    Kind.AVG_POOL: 32, Kind.MEAN: 44, Kind.PAD: 56, Kind.RESHAPE: 0, Kind.RELU: 28, Kind.SOFTMAX: 80,
+    Kind.AVG_POOL: 32, Kind.MEAN: 44, Kind.PAD: 56, Kind.PADV2: 56, Kind.RESHAPE: 0, Kind.RELU: 28, Kind.SOFTMAX: 80,
     Kind.LOGISTIC: 16, Kind.TANH: 16, Kind.HARD_SWISH: 20, Kind.LEAKY_RELU: 24, Kind.ELU: 256, Kind.MUL: 40,
-    Kind.RESIZE: 0,
+    Kind.RESIZE: 0, Kind.SLICE: 84, Kind.GATHER: 32,
 }  # fmt: skip
 """Bytes of each kernel's own data (OpDataConv, ...)."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where each buffer lies: ``offsets`` by index, ``total`` bytes in all."""
+    """Position of each buffer: ``offsets`` by index, ``total`` bytes in all."""
 
     offsets: tuple[int, ...]
     total: int
@@ -93,7 +93,7 @@ def _elements(shape: tuple[int, ...]) -> int:
 
 
 def peak_live(buffers: Sequence[Buffer]) -> int:
-    """The most bytes alive at any step: no plan can be smaller."""
+    """The most bytes alive at any step: a lower bound on the size of every plan."""
     steps = {first for _, first, _ in buffers}
     return max((sum(size for size, first, last in buffers if first <= step <= last) for step in steps), default=0)
 
@@ -165,10 +165,12 @@ def predict_persistent(structure: Structure) -> int:
 
 
 def count_tensors(structure: Structure) -> int:
-    """Tensors in the file our writer makes: activations, weights, biases, distinct structural constants."""
+    """Tensors in the file our writer makes: activations, weights, biases, values of PADV2, orders of GATHER, structural
+    constants."""
     constants = {constant for op in structure.ops for constant in structure.constants(op)}
     weighted = sum(1 + op.bias for op in structure.ops if op.kind in CONVOLUTIONS)
-    return len(structure.shapes) + weighted + len(constants)
+    own = sum(op.kind in (Kind.PADV2, Kind.GATHER) for op in structure.ops)
+    return len(structure.shapes) + weighted + own + len(constants)
 
 
 def predict_arena(model: Structure | Int8Model, plan: Plan | None = None) -> ArenaUse:

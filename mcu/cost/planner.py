@@ -1,4 +1,4 @@
-"""Arena plans of our own: where TFLM's greedy planner leaves gaps, a better order closes them.
+"""Our own arena planner: a better placement order than TFLM's greedy one leaves fewer gaps.
 
 Placing buffers with fixed lifetimes into one arena is dynamic storage allocation, NP-hard in general (Garey &
 Johnson, SR2). TFLM places the largest first and, on residual networks of uneven widths, ends up to half above

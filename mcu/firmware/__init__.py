@@ -3,6 +3,8 @@
 from mcu.firmware.build import FirmwareBuild, FirmwareDoesNotFit, build
 from mcu.firmware.cores import CORES, Board, Core, core_of, find_core, macs_within
 from mcu.firmware.emulator import EmulatorRun, run_in_qemu
+from mcu.firmware.instructions import predict_instructions
+from mcu.firmware.library import LibraryFormat, LibraryModel, write_library
 from mcu.firmware.measurement import FirmwareMeasurement, measure_firmware
 from mcu.firmware.prediction import FirmwarePrediction, predict_firmware
 from mcu.firmware.project import write_project
@@ -17,6 +19,8 @@ __all__ = [
     "FirmwareDoesNotFit",
     "FirmwareMeasurement",
     "FirmwarePrediction",
+    "LibraryFormat",
+    "LibraryModel",
     "Toolchain",
     "ToolsMissing",
     "build",
@@ -25,7 +29,9 @@ __all__ = [
     "macs_within",
     "measure_firmware",
     "predict_firmware",
+    "predict_instructions",
     "run_in_qemu",
     "toolchain",
+    "write_library",
     "write_project",
 ]

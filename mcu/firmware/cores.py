@@ -37,7 +37,7 @@ class Core:
         flags: what selects it, and the floating-point convention of its usual applications, for GCC; when compiling
             and when linking.
         board: emulated board with this core.
-        stand_in: larger board for programs the first has no room for; the same instructions execute.
+        stand_in: larger board for programs that do not fit the first; it executes the same instructions.
         cycles_per_instruction: ASSUMED, for the latency estimate. Only the Cortex-M4's rests on hardware: a
             model fitted to an nRF52840 implies 0.99 to 1.34 cycles per instruction of int8 kernels. The others
             follow from the pipelines (two-cycle loads on the M0+, dual issue on the M7, a stall behind a load on
@@ -97,7 +97,7 @@ def core_of(device: Device) -> Core:
 
 
 def macs_within(device: Device, microseconds: int) -> int:
-    """Multiply-accumulates for which a device has time, by its clock and the figures of its core.
+    """Multiply-accumulates a device can execute in that time, by its clock and the figures of its core.
 
     Raises:
         InputError: if firmware cannot be built for it, or the time is too short for one.

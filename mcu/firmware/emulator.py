@@ -1,9 +1,9 @@
 """Runs a project's self test in QEMU: outputs, executed instructions, stack.
 
-QEMU models neither cycles nor caches nor wait states. With ``-icount shift=0`` its clock advances by the same time
-for every executed instruction, so that a board's clock (SysTick, or the RISC-V counter of instructions) counts
-instructions, and counts the same in every run; how many a tick is, the self test finds out by running loops of known
-length.
+QEMU models neither cycles nor caches nor wait states. With ``-icount shift=0`` its clock advances by the same time for
+every executed instruction, so that a board's clock (SysTick, or the RISC-V counter of instructions) counts
+instructions, and counts the same in every run; the self test determines the number of instructions per tick by running
+loops of known length.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def emulate(elf: Path, board: Board, tools: Toolchain) -> EmulatorRun:
 
 
 def qemu_command(elf: Path, board: Board, tools: Toolchain) -> list[str]:
-    """What starts a program on a board. Raises InputError if the emulator is missing (``ToolsMissing``)."""
+    """The command that runs a program on a board. Raises InputError if the emulator is missing (``ToolsMissing``)."""
     command = [str(tools.emulator()), "-M", board.machine, *board.options, "-nographic", "-monitor", "none"]
     command += ["-serial", "none", "-semihosting-config", "enable=on,target=native", "-icount", "shift=0"]
     return [*command, "-kernel", str(elf)]

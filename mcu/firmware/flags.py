@@ -32,7 +32,7 @@ _RAM_ORIGINS = {"Espressif": 0x3FC80000}
 def flash_origin(device: Device) -> int:
     """Where the vendor's parts map their flash; 0 is what most of the others do.
 
-    Sizes, and so the fit, do not depend on it. Whoever flashes a board checks it against the data sheet.
+    Sizes, and so the fit, do not depend on it. Check it against the data sheet before flashing a board.
     """
     return _FLASH_ORIGINS.get(device.vendor, 0x00000000)
 

@@ -1,4 +1,4 @@
-"""Where the activations lie in the firmware's arena: words, not TFLM's 16 bytes; a reshape shares its input's place."""
+"""Offsets of activations in the firmware's arena: aligned to words, not 16 bytes; a reshape is done in place."""
 
 from __future__ import annotations
 

@@ -45,13 +45,13 @@ def write_project(
     name: str = "model",
     sound: bool = False,
 ) -> None:
-    """Write the C project of a model into a folder, which is made if need be.
+    """Write the C project of a model into a folder, which is created if missing.
 
     Args:
-        samples: int8 ``(N, H, W, C)`` inputs of the self test, None for two made-up ones.
+        samples: int8 ``(N, H, W, C)`` inputs of the self test, None for two synthetic ones.
         expected: int8 ``(N, ...)`` outputs for them; None takes those of the reference interpreter.
-        name: what the project calls itself; letters, digits, space, ``_ . -``.
-        sound: whether the application listens through a front end, which ``write_front_end`` puts beside it.
+        name: name of the project; letters, digits, space, ``_ . -``.
+        sound: whether the application has an audio front end, which ``write_front_end`` adds.
 
     Raises:
         InputError: if the kernels cannot express an operator exactly, the samples do not fit the model or the
@@ -59,26 +59,28 @@ def write_project(
     """
     if not NAME.fullmatch(name):
         raise InputError(f"firmware name {name!r}: allowed are up to 64 letters, digits, space, '_', '.', '-'")
-    calls, plan = calls_of(model), plan_memory(model)
-    vectors = _vectors(model, samples, expected)
-    values = _values(model, calls, plan, vectors) | {"name": name, "sound": sound}
+    values = model_values(model, samples, expected) | _build_values() | {"name": name, "sound": sound}
     render("project", values, folder)
     copy_sources(folder, sound)
 
 
 def render(kind: str, values: Mapping[str, Any], folder: Path) -> None:
     """Write the files of one folder of templates, which name every value they use."""
+    for template in sorted(file.name for file in (TEMPLATES / kind).iterdir() if file.name.endswith(".j2")):
+        render_file(f"{kind}/{template}", values, folder / template.removesuffix(".j2"))
+
+
+def render_file(template: str, values: Mapping[str, Any], path: Path) -> None:
+    """Write one file from a template, given by its folder and name; missing folders are created."""
     environment = jinja2.Environment(  # C, not HTML: nothing to escape
-        loader=jinja2.FunctionLoader(lambda name: (TEMPLATES / kind / name).read_text("utf-8")),
+        loader=jinja2.FunctionLoader(lambda name: (TEMPLATES / name).read_text("utf-8")),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    for template in sorted(file.name for file in (TEMPLATES / kind).iterdir() if file.name.endswith(".j2")):
-        text = environment.get_template(template).render(values)
-        (folder / template.removesuffix(".j2")).write_text(text, encoding="ascii")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(environment.get_template(template).render(values), encoding="ascii")
 
 
 def copy_sources(folder: Path, sound: bool = False) -> None:
@@ -107,13 +109,18 @@ def _vectors(model: Int8Model, samples: np.ndarray | None, expected: np.ndarray 
     return Vectors(samples.reshape(len(samples), -1), expected.reshape(len(samples), -1))
 
 
-def _values(model: Int8Model, calls: tuple[Call, ...], plan: Plan, vectors: Vectors) -> dict[str, Any]:
-    """Everything the templates name."""
+def model_values(
+    model: Int8Model, samples: np.ndarray | None, expected: np.ndarray | None, prefix: str = ""
+) -> dict[str, Any]:
+    """Values of a model for templates; its tables and layers start with ``prefix``. Errors as ``write_project``."""
+    calls, plan = calls_of(model), plan_memory(model)
+    vectors = _vectors(model, samples, expected)
     source, target = model.tensors[model.input], model.tensors[model.output]
     return {
+        "prefix": prefix,
         "macs": sum(call.macs for call in calls),
         "arena_bytes": plan.total,
-        "calls": [_call_values(call, index, plan) for index, call in enumerate(calls)],
+        "calls": [_call_values(call, index, plan, prefix) for index, call in enumerate(calls)],
         "input_bytes": source.bytes,
         "input_shape": _shape_text(source.shape),
         "input_scale": repr(float(source.scale)),
@@ -127,6 +134,12 @@ def _values(model: Int8Model, calls: tuple[Call, ...], plan: Plan, vectors: Vect
         "count": len(vectors.inputs),
         "inputs": [_numbers(row) for row in vectors.inputs],
         "outputs": [_numbers(row) for row in vectors.outputs],
+    }
+
+
+def _build_values() -> dict[str, Any]:
+    """What the Makefile names."""
+    return {
         "kernel_sources": KERNEL_SOURCES,
         "compile_flags": COMPILE_FLAGS,
         "host_flags": HOST_FLAGS,
@@ -137,18 +150,18 @@ def _values(model: Int8Model, calls: tuple[Call, ...], plan: Plan, vectors: Vect
     }
 
 
-def _call_values(call: Call, index: int, plan: Plan) -> dict[str, Any]:
+def _call_values(call: Call, index: int, plan: Plan, prefix: str) -> dict[str, Any]:
     """A call as the template prints it: named tables, the struct's members, byte offsets of its arguments."""
     tables = [
         {
             "ctype": table.ctype,
-            "name": _table_name(table, index),
+            "name": _table_name(table, index, prefix),
             "count": table.values.size,
             "text": _numbers(table.values),
         }
         for table in call.tables
     ]
-    members: dict[str, str | int] = {table.field: _table_name(table, index) for table in call.tables}
+    members: dict[str, str | int] = {table.field: _table_name(table, index, prefix) for table in call.tables}
     title = re.sub(r"[^A-Za-z0-9_.\- ]", "_", f"{call.kind} {call.name}").strip()
     arguments = [plan.offsets[tensor] for tensor in call.inputs]
     return {
@@ -161,8 +174,8 @@ def _call_values(call: Call, index: int, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _table_name(table: Table, index: int) -> str:
-    return f"{table.field.rpartition('.')[2]}_{index}"
+def _table_name(table: Table, index: int, prefix: str) -> str:
+    return f"{prefix}{table.field.rpartition('.')[2]}_{index}"
 
 
 def _device_values(device: Device) -> dict[str, Any]:

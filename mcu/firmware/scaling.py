@@ -53,7 +53,7 @@ def mean_multiplier(source: QTensor, target: QTensor, positions: int) -> tuple[i
 
 
 def exponential_table(scale: float) -> np.ndarray:
-    """``exp(-i * scale)`` in Q0.31 for the differences i = 0, 1, ... of int8 codes that count at all; int64."""
+    """``exp(-i * scale)`` in Q0.31 for the differences i = 0, 1, ... of int8 codes with a non-zero result; int64."""
     one = 1 << SOFTMAX_FRACTION_BITS
     multiplier, shift = quantise_multiplier(min(float32(scale) * one, (1 << 31) - 1.0))
     radius = math.floor(31 * one / float(1 << shift))

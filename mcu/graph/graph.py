@@ -52,9 +52,12 @@ class Op:
         norm: path of the batch normalisation folded into it, if any.
         anchor: name of the fx node that yields its value before the activation.
         node: name of the fx node that yields its final value.
-        bounds: least and greatest value that passes; in int8 the codes of its output end there.
+        bounds: minimum and maximum that values are clamped to; in int8 the output range ends there.
         alpha: slope of LEAKY_RELU below zero.
-        groups: of a CONV whose outputs each read one of as many equal parts of the input channels.
+        value: constant that PADV2 pads with; minus infinity is the least code.
+        groups: number of groups of a grouped CONV.
+        begin: first row and column that a SLICE reads; it goes on by ``stride``.
+        order: of a GATHER, the input channel that each output channel is.
     """
 
     kind: Kind
@@ -72,28 +75,33 @@ class Op:
     anchor: str = ""
     node: str = ""
     alpha: float = 0.0
+    value: float = 0.0
     groups: int = 1
+    begin: tuple[int, int] = (0, 0)
+    order: tuple[int, ...] = ()
 
     @property
     def is_limited(self) -> bool:
-        """Whether large values do not pass."""
+        """Whether the activation has an upper bound."""
         return self.activation is Activation.RELU6 or self.bounds is not None
 
 
 @dataclass(frozen=True)
 class Group:
-    """Channels that live and die together: the i-th channel of every producer is one removable unit.
+    """Channels that are kept or removed together: the i-th channel of every producer is one removable unit.
 
     Attributes:
         size: removable units.
         producers: names of the convolution-like operators that write these channels.
         channels: channels that the first producer writes for one unit.
+        part: how many groups before it have the same producers, whose channels parts of a network share out.
     """
 
     name: str
     size: int
     producers: tuple[str, ...]
     channels: int = 1
+    part: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,12 +116,12 @@ class Graph:
 
     @property
     def widths(self) -> np.ndarray:
-        """Present width of every group; int64 ``(groups,)``."""
+        """Current width of every group; int64 ``(groups,)``."""
         return np.array([group.size for group in self.groups], dtype=np.int64)
 
     @property
     def channels(self) -> np.ndarray:
-        """Present channels of every group, as its producers write them; int64 ``(groups,)``."""
+        """Current channels of every group, as its producers write them; int64 ``(groups,)``."""
         return self.widths * np.array([group.channels for group in self.groups], dtype=np.int64)
 
     def last_uses(self) -> list[tuple[int, int]]:
@@ -143,7 +151,7 @@ class Graph:
 def bundle(graph: Graph, count: int) -> Graph:
     """Make ``count`` neighbouring channels one removable unit in every group that divides into such units.
 
-    Kernels that work on several channels at once gain nothing from channels in between.
+    Kernels that process several channels at once gain nothing from a number of channels in between.
     """
     if count == 1 or not graph.groups:
         return graph

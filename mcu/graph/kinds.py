@@ -17,6 +17,7 @@ class Kind(StrEnum):
     AVG_POOL = "avg_pool"
     MEAN = "mean"  # read from foreign files; ours use AVG_POOL
     PAD = "pad"
+    PADV2 = "padv2"  # with another value than zero
     RESHAPE = "reshape"
     RELU = "relu"
     SOFTMAX = "softmax"
@@ -27,6 +28,8 @@ class Kind(StrEnum):
     ELU = "elu"
     MUL = "mul"
     RESIZE = "resize"  # RESIZE_NEAREST_NEIGHBOR by whole factors
+    SLICE = "slice"  # STRIDED_SLICE of rows and columns
+    GATHER = "gather"  # some of the channels, in an order of their own
 
 
 class Activation(StrEnum):

@@ -1,7 +1,7 @@
-"""What a canonical network is made of besides torch's own layers: a few modules, and functions without sizes in them.
+"""Modules and functions that a canonical network uses besides torch's own layers; none has sizes fixed in it.
 
-Every value is an image ``(N, C, H, W)`` or, behind a dense layer, a row ``(N, C)``. No function has a number of
-channels in its arguments, so that all of them still hold when channels are gone.
+Every value is an image ``(N, C, H, W)`` or, behind a dense layer, a row ``(N, C)``. No function takes a number of
+channels as an argument, so that all of them stay valid when channels are removed.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ FAST_SIZE = 3
 
 
 class Convolution(nn.Conv2d):
-    """A convolution that leaves bfloat16 where its gradients would be slow on a CPU, or never end.
+    """A convolution computed in float32 where its bfloat16 gradients would be slow on a CPU, or never end.
 
     On torch 2.13's oneDNN the gradients of a depthwise convolution with stride 2, a kernel above 3x3 or a map of two
     pixels take 10 to 80 times as long in bfloat16 as in float32 (96 channels, 28 x 28, stride 2: 149 ms and 26 ms), and
-    those of a 1 x 16 kernel do not end. The guard is part of the arithmetic, as gates call that and not the layer.
+    those of a 1 x 16 kernel do not end. The check is part of the arithmetic function, because gates call that and not
+    the layer.
 
     Attributes:
-        depthwise: whether each input channel has outputs of its own; else ``groups`` are parts that keep one size.
+        depthwise: whether each input channel has its own outputs; else ``groups`` are groups of equal size.
     """
 
     def __init__(self, *sizes: Any, **settings: Any) -> None:
@@ -47,7 +48,7 @@ class Convolution(nn.Conv2d):
 class Affine(nn.BatchNorm2d):
     """``x * weight + bias`` by channel: constants that a network multiplies by and adds.
 
-    Batch normalisation whose statistics stay at 0 and 1, so that all that is done to its channels is done to these.
+    A batch normalisation whose statistics stay at 0 and 1, so that surgery on its channels applies to these, too.
     """
 
     def __init__(self, weight: nn.Parameter, bias: nn.Parameter) -> None:
@@ -61,7 +62,7 @@ class Affine(nn.BatchNorm2d):
 
 
 def limited(x: torch.Tensor, low: float, high: float) -> torch.Tensor:
-    """Values below ``low`` as ``low``, above ``high`` as ``high``; zero lies between."""
+    """Values clamped to ``low`` .. ``high``, which contains zero."""
     return x.clamp(low, high)
 
 
@@ -75,18 +76,18 @@ def as_row(x: torch.Tensor) -> torch.Tensor:
     return x.flatten(1)
 
 
-def pad(x: torch.Tensor, padding: tuple[Pair, Pair]) -> torch.Tensor:
-    """Zeros around ``(N, C, H, W)``: ``((top, bottom), (left, right))``."""
-    return _padded(x, padding, 0.0)
+def pad(x: torch.Tensor, padding: tuple[Pair, Pair], value: float = 0.0) -> torch.Tensor:
+    """Zeros, or another value, around ``(N, C, H, W)``: ``((top, bottom), (left, right))``."""
+    return _padded(x, padding, value)
 
 
 def max_pool(x: torch.Tensor, kernel: Pair, stride: Pair, padding: tuple[Pair, Pair]) -> torch.Tensor:
-    """The largest of the values of a window that lie inside the image."""
+    """Max pool; values outside the image are ignored."""
     return F.max_pool2d(_padded(x, padding, -torch.inf), kernel, stride)
 
 
 def average_pool(x: torch.Tensor, kernel: Pair, stride: Pair, padding: tuple[Pair, Pair]) -> torch.Tensor:
-    """The mean of the values of a window that lie inside the image."""
+    """Average pool; values outside the image are not counted."""
     if not any(padding[0] + padding[1]):
         return F.avg_pool2d(x, kernel, stride)
     inside = F.avg_pool2d(_padded(torch.ones_like(x[:1, :1]), padding, 0.0), kernel, stride, divisor_override=1)
@@ -104,8 +105,41 @@ def global_average_pool(x: torch.Tensor) -> torch.Tensor:
 
 
 def enlarge(x: torch.Tensor, factors: Pair) -> torch.Tensor:
-    """Every value ``factors`` times, below and beside itself."""
+    """Nearest-neighbour upsampling by whole ``factors`` (height, width)."""
     return F.interpolate(x, scale_factor=(float(factors[0]), float(factors[1])), mode="nearest")
+
+
+def cut(x: torch.Tensor, begin: Pair, count: Pair, step: Pair) -> torch.Tensor:
+    """``count`` rows and columns, from ``begin`` on, ``step`` apart."""
+    rows, columns = (
+        slice(first, first + (number - 1) * each + 1, each)
+        for first, number, each in zip(begin, count, step, strict=True)
+    )
+    return x[:, :, rows, columns]
+
+
+def gather(x: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
+    """The channels of ``(N, C, ...)`` that ``order`` names."""
+    first = order[0]
+    if order == tuple(range(first, first + len(order))):
+        return x[:, first : first + len(order)]
+    return x.index_select(1, torch.tensor(order, device=x.device))
+
+
+class Gather(nn.Module):
+    """Some of the channels, in an order of their own; the numbers follow when channels go.
+
+    Attributes:
+        order: for each output channel the input channel that it is.
+    """
+
+    def __init__(self, order: tuple[int, ...]) -> None:
+        super().__init__()
+        self.order = order
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Gather ``(N, C, ...)``."""
+        return gather(x, self.order)
 
 
 def concatenate(parts: Any) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Where in a user's network and source something stands, so that every refusal names it."""
+"""Location in a user's network and source code, so that every error message names it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Place:
     """A layer or a call in a network.
 
     Attributes:
-        path: of the module, as in ``named_modules``, and what is called in it.
+        path: of the module, as in ``named_modules``, and of the call in it.
         file, line: of the user's source; empty and 0 where it is not known.
     """
 
@@ -38,7 +38,7 @@ class Place:
 
 
 def is_within(path: str, paths: Iterable[str]) -> bool:
-    """Whether a layer is one of these, or lies in one."""
+    """Whether a layer is one of these, or inside one."""
     return any(path == each or path.startswith(f"{each}.") for each in paths)
 
 
@@ -58,7 +58,7 @@ def source_of(stack_trace: str | None) -> tuple[str, int]:
 
 
 def raised_at(error: BaseException) -> tuple[str, int, str]:
-    """File, line and text of the user's line that an error passed through last; empty where there is none."""
+    """File, line and text of the user's line in an error's traceback that ran last; empty where there is none."""
     found, trace = ("", 0), error.__traceback__
     while isinstance(trace, TracebackType):
         file = trace.tb_frame.f_code.co_filename
@@ -73,6 +73,6 @@ def _is_users(file: str) -> bool:
 
 
 def place_of(node: Any) -> Place:
-    """The place that a node of a canonical network remembers."""
+    """The place stored with a node of a canonical network."""
     place = node.meta.get("place")
     return place if isinstance(place, Place) else Place(str(node.target) if node.op == "call_module" else node.name)

@@ -14,7 +14,7 @@ def output_size(size: int, kernel: int, stride: int, dilation: int, padding: Pai
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> Pair:
-    """Zeros before and after one axis that TensorFlow's ``SAME`` adds; the odd one goes behind."""
+    """Zeros before and after one axis that TensorFlow's ``SAME`` adds; an odd zero is added after."""
     positions = -(-size // stride)
     total = max((positions - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
     return total // 2, total - total // 2
@@ -28,14 +28,14 @@ def reached_padding(size: int, kernel: int, stride: int, dilation: int, padding:
 
 
 def pair_of(value: Any, flat: bool = False, fill: int = 1) -> Pair:
-    """``3 -> (3, 3)``; 1-D values stand along the height: ``(3,) -> (3, 1)``."""
+    """``3 -> (3, 3)``; 1-D values apply to the height: ``(3,) -> (3, 1)``."""
     if isinstance(value, int):
         return (value, fill) if flat else (value, value)
     return (int(value[0]), int(value[1])) if len(value) == 2 else (int(value[0]), fill)
 
 
 def own_padding(padding: Any, kernel: Pair, dilation: Pair) -> tuple[Pair, Pair]:
-    """What a convolution's ``padding`` adds: ``"same"`` and ``"valid"`` or zeros alike on both sides."""
+    """What a convolution's ``padding`` adds: ``"same"``, ``"valid"``, or the same number of zeros on both sides."""
     if padding == "valid":
         return NO_PADDING
     if padding == "same":

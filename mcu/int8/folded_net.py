@@ -1,4 +1,4 @@
-"""The network as the exported int8 model computes it, but in floating point: trainable, and able to imitate int8.
+"""The network as the exported int8 model computes it, in floating point: trainable, with optional fake quantisation.
 
 Each operator of the ``Graph`` is one step; batch normalisation is folded into weights and biases. With fake
 quantisation on, weights and activations are rounded to the exporter's int8 grids and gradients pass straight through
@@ -7,6 +7,7 @@ quantisation on, weights and activations are rounded to the exporter's int8 grid
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
@@ -19,7 +20,7 @@ from torch.nn import functional
 from mcu.errors import InputError
 from mcu.graph.graph import Graph, Op
 from mcu.graph.kinds import Activation, Kind
-from mcu.graph.layers import enlarge, limited
+from mcu.graph.layers import cut, enlarge, gather, limited
 from mcu.int8.lookup import FIXED_RANGES
 from mcu.int8.structure import SAME_QUANTISATION, structure_of_graph
 
@@ -63,7 +64,7 @@ def weight_scales(weights: torch.Tensor) -> torch.Tensor:
 class FoldedNet(nn.Module):
     """A trained module, folded.
 
-    Takes inputs ``(N, C, H, W)`` (or ``(N, C, L)`` or ``(N, C)``) and gives scores ``(N, classes)``.
+    Takes inputs ``(N, C, H, W)`` (or ``(N, C, L)`` or ``(N, C)``) and returns logits ``(N, classes)``.
 
     Attributes:
         graph: the operators it runs.
@@ -92,7 +93,7 @@ class FoldedNet(nn.Module):
         self._fake = False
 
     def fake_quantise(self, on: bool) -> None:
-        """Switch the imitation of int8 on or off.
+        """Switch fake quantisation on or off.
 
         Raises:
             InputError: if the network has not been calibrated.
@@ -102,11 +103,11 @@ class FoldedNet(nn.Module):
         self._fake = on
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Class scores."""
+        """Logits."""
         return self.run(x)
 
     def run(self, x: torch.Tensor, observer: Observer | None = None, before: Observer | None = None) -> torch.Tensor:
-        """Forward pass that shows tensors on the way.
+        """Forward pass that passes intermediate tensors to observers.
 
         Args:
             x: inputs.
@@ -150,12 +151,17 @@ class FoldedNet(nn.Module):
             return functional.max_pool2d(_padded(x, op, -torch.inf), op.kernel, op.stride)
         if op.kind is Kind.AVG_POOL:
             return _average(x, op)
-        if op.kind is Kind.PAD:
-            return _padded(x, op, 0.0)
+        if op.kind in (Kind.PAD, Kind.PADV2):
+            return _padded(x, op, op.value)
         if op.kind is Kind.RELU:
             return x
         if op.kind is Kind.RESIZE:
             return enlarge(x, op.kernel)
+        if op.kind is Kind.SLICE:
+            tensor = self.graph.tensors[op.output]
+            return cut(x, op.begin, (tensor.height, tensor.width), op.stride)
+        if op.kind is Kind.GATHER:
+            return gather(x, op.order)
         if op.kind is Kind.MUL:
             return inputs[0] * inputs[1]
         if op.kind in _FUNCTIONS:
@@ -177,8 +183,8 @@ class FoldedNet(nn.Module):
     def calibrate(self, x: torch.Tensor, method: Calibration = Calibration.MSE, batch: int = 256) -> None:
         """Choose the range of every activation.
 
-        Scores keep their full range whatever the method: clipped ones would tie. MINMAX is at the mercy of one odd
-        input, which the others survive.
+        Logits keep their full range with every method: clipped ones would tie. A single outlier spoils MINMAX; the
+        other methods are robust to it.
 
         Args:
             x: representative inputs, normalised as for training.
@@ -193,7 +199,7 @@ class FoldedNet(nn.Module):
         def observe(tensor: int, value: torch.Tensor) -> None:
             root = self.roots[tensor]
             op = produced.get(tensor)
-            if op is not None and op.kind in SAME_QUANTISATION:
+            if op is not None and op.kind in SAME_QUANTISATION and not (op.value and math.isfinite(op.value)):
                 return
             low, high = ends.get(root, (0.0, 0.0))
             lowest, highest = torch.aminmax(value)
@@ -240,7 +246,7 @@ _FUNCTIONS: dict[Kind, Callable[[torch.Tensor, float], torch.Tensor]] = {
 }
 """What the operators that are tables in int8 compute."""
 
-_KEEP_CODES = (Kind.PAD, Kind.MAX_POOL, Kind.CONCAT, Kind.RESIZE)
+_KEEP_CODES = (Kind.PAD, Kind.MAX_POOL, Kind.CONCAT, Kind.RESIZE, Kind.SLICE, Kind.GATHER)
 """Operators whose output values are on the input's grid already."""
 
 
@@ -251,9 +257,9 @@ def _on_grid(x: torch.Tensor, grids: list[tuple[float, int]] | None, tensor: int
 
 
 def rounded(x: torch.Tensor, scale: float, zero_point: int) -> torch.Tensor:
-    """Values on the grid of int8 codes; gradients pass where no value was clipped.
+    """Values fake-quantised to int8; straight-through gradients where no value was clipped.
 
-    What ``torch.fake_quantize_per_tensor_affine`` computes, bit for bit, in a tenth of its time on a CPU.
+    What ``torch.fake_quantize_per_tensor_affine`` computes, bit for bit, in a tenth of the time on a CPU.
     """
     found: torch.Tensor = _Rounded.apply(x, scale, zero_point)
     return found
@@ -265,9 +271,9 @@ def _on_codes(x: torch.Tensor, scale: float, zero_point: int) -> torch.Tensor:
 
 
 def rounded_weight(weight: torch.Tensor) -> torch.Tensor:
-    """Filters on the grids of their int8 codes; every gradient passes, as the largest weight has the largest code.
+    """Filters fake-quantised to int8 per channel; every gradient passes, as no weight is clipped.
 
-    What ``torch.fake_quantize_per_channel_affine`` computes, bit for bit, in 0.2 to 0.6 of its time on a CPU.
+    What ``torch.fake_quantize_per_channel_affine`` computes, bit for bit, in 0.2 to 0.6 of the time on a CPU.
     """
     found: torch.Tensor = _RoundedWeight.apply(weight)
     return found

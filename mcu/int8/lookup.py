@@ -1,4 +1,4 @@
-"""Operators that map every int8 code to another by itself, as tables of 256 codes: TensorFlow Lite Micro's arithmetic.
+"""Element-wise int8 operators as lookup tables of 256 codes, with TensorFlow Lite Micro's arithmetic.
 
 One function per kind, after the reference kernels (gemmlowp's fixed point for LOGISTIC and TANH, 16-bit fixed point
 for HARD_SWISH, single precision for ELU). The reference interpreter and the firmware both look values up in the result.

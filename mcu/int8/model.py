@@ -42,8 +42,11 @@ class QOp:
         dilation: ``(dh, dw)``.
         padding: ``((top, bottom), (left, right))`` zeros that the operator itself adds (SAME or VALID only:
             anything else is a PAD operator before it); for PAD the rows and columns it adds.
+        value: code that PADV2 writes around its input.
         name: path of the layer it came from.
         alpha: slope of LEAKY_RELU below zero.
+        begin: first row and column that a SLICE reads; it goes on by ``stride``.
+        order: of a GATHER, the input channel that each output channel is.
     """
 
     kind: Kind
@@ -59,6 +62,9 @@ class QOp:
     activation: Activation = Activation.NONE
     name: str = ""
     alpha: float = 0.0
+    value: int = 0
+    begin: tuple[int, int] = (0, 0)
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class Int8Model:
 
 
 def groups_of(model: Int8Model, op: QOp) -> int:
-    """Equal parts of the input channels that the outputs of a convolution read one of; 1 for all other operators."""
+    """Number of groups of a grouped convolution; 1 for all other operators."""
     if op.kind is not Kind.CONV or op.weights is None or not op.weights.shape[3]:
         return 1
     return max(1, model.tensors[op.inputs[0]].shape[-1] // int(op.weights.shape[3]))

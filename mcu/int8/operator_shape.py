@@ -1,4 +1,4 @@
-"""Output shapes of int8 operators, to check files that others wrote."""
+"""Output shapes of int8 operators, to check files from other tools."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _divides(weights: Shape, channels: int) -> bool:
 
 
 def broadcast(shapes: Sequence[Shape]) -> Shape | None:
-    """The shape of two operands of which one may be the other's channels at one position."""
+    """The broadcast shape of two operands, of which one may be ``(1, 1, 1, C)``."""
     if len(shapes) != 2 or len(shapes[0]) != len(shapes[1]):
         return None
     small, large = sorted(shapes, key=prod)
@@ -28,13 +28,21 @@ def broadcast(shapes: Sequence[Shape]) -> Shape | None:
     return large if small in (large, vector) else None
 
 
+def _lies_within(op: QOp, source: Shape, output: Shape) -> bool:
+    """Whether a slice has the rows and columns that it reads."""
+    if len(source) != 4 or len(output) != 4 or (output[0], output[3]) != (source[0], source[3]):
+        return False
+    axes = zip(op.begin, output[1:3], op.stride, source[1:3], strict=True)
+    return all(count > 0 and first + (count - 1) * step < size for first, count, step, size in axes)
+
+
 def output_shape(op: QOp, shapes: Sequence[Shape], output: Shape) -> Shape | None:
-    """The shape an operator makes of its inputs.
+    """The output shape of an operator for its inputs.
 
     Args:
         op: the operator, with its weights.
         shapes: shapes of its inputs.
-        output: shape of its output as the file states it, which settles what the operator leaves open.
+        output: shape of its output as the file states it, which decides what the operator leaves open.
 
     Returns:
         None where no operator of this kind takes such inputs.
@@ -58,6 +66,10 @@ def output_shape(op: QOp, shapes: Sequence[Shape], output: Shape) -> Shape | Non
         return first if len(shapes) == 2 and shapes[0] == shapes[1] else None
     if op.kind is Kind.RESIZE:
         return (1, first[1] * op.kernel[0], first[2] * op.kernel[1], first[3]) if len(first) == 4 else None
+    if op.kind is Kind.GATHER:
+        return (*first[:-1], len(op.order)) if op.order and max(op.order) < first[-1] else None
+    if op.kind is Kind.SLICE:
+        return output if _lies_within(op, first, output) else None
     if op.kind is Kind.MUL:
         return broadcast(shapes)
     if op.kind in TABLES:
@@ -66,7 +78,7 @@ def output_shape(op: QOp, shapes: Sequence[Shape], output: Shape) -> Shape | Non
         if any(shape[:-1] != first[:-1] for shape in shapes):
             return None
         return (*first[:-1], sum(shape[-1] for shape in shapes))
-    if op.kind is Kind.PAD:
+    if op.kind in (Kind.PAD, Kind.PADV2):
         (top, bottom), (left, right) = op.padding
         return (1, first[1] + top + bottom, first[2] + left + right, first[3]) if len(first) == 4 else None
     if op.kind is Kind.MEAN:

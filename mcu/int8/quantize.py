@@ -18,7 +18,7 @@ from mcu.int8.folded_net import FoldedNet, weight_scales
 from mcu.int8.model import Int8Model, QOp, QTensor
 
 _BIAS_LIMIT = 1 << 28
-_HOMOGENEOUS = frozenset({Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.RELU, Kind.RESIZE})
+_HOMOGENEOUS = frozenset({Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.RELU, Kind.RESIZE, Kind.SLICE})
 """Operators between two convolutions that a positive factor per channel passes through unchanged."""
 
 
@@ -49,8 +49,14 @@ def _operator(network: FoldedNet, index: int, op: Op, tensors: tuple[QTensor, ..
         weights, scales, bias = _quantised_weights(network, index, op, source.scale)
     return QOp(
         op.kind, op.inputs, op.output, weights, scales, bias, op.kernel, op.stride, op.dilation, op.padding,
-        op.activation, op.name, op.alpha,
+        op.activation, op.name, op.alpha, _code(op.value, tensors[op.output]), op.begin,
+        op.order,
     )  # fmt: skip
+
+
+def _code(value: float, tensor: QTensor) -> int:
+    """Of a PADV2's constant."""
+    return int(np.clip(np.rint(value / tensor.scale) + tensor.zero_point, -128, 127)) if value else 0
 
 
 def _quantised_weights(
@@ -130,11 +136,11 @@ def _equalise_pair(network: FoldedNet, first: int, second: int) -> None:
 
 @torch.no_grad()
 def correct_biases(network: FoldedNet, x: torch.Tensor) -> None:
-    """Shift each bias by the mean error that int8 brings to its channel, layer by layer in execution order.
+    """Subtract from each bias the mean quantisation error of its channel, layer by layer in execution order.
 
     Args:
         network: calibrated; its biases are changed.
-        x: inputs such as calibration used.
+        x: calibration inputs.
     """
     expected = _channel_means(network, x, fake=False)
     for index in expected:

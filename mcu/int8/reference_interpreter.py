@@ -1,9 +1,9 @@
-"""The reference interpreter: int8 models on many inputs at once, bit for bit as TensorFlow Lite Micro's kernels do.
+"""The reference interpreter: int8 models on batches of inputs, bit-exact with TensorFlow Lite Micro's kernels.
 
-Accumulators of convolutions are sums of integers that float32 (or, past 2**24, float64) holds exactly in any order,
-so PyTorch's float convolutions compute them. Requantisation is a monotone step function of the accumulator; at
+Accumulators of convolutions are sums of integers that float32 (or, past 2**24, float64) holds exactly in any order, so
+PyTorch's float convolutions compute them. Requantisation is a monotone step function of the accumulator; at
 construction its fast float form is checked against the integer arithmetic at every step, and replaced by the integer
-arithmetic where a single step would differ. Addition and ReLU go through tables of all code pairs and codes.
+arithmetic where any step differs. Addition and ReLU go through tables of all code pairs and codes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def dequantise(codes: np.ndarray, tensor: QTensor) -> np.ndarray:
 class ReferenceInterpreter:
     """Runs ``model``.
 
-    Values travel as ``code - zero point`` in float32, NCHW with channels last in memory.
+    Activations are held as ``code - zero point`` in float32, NCHW with channels last in memory.
     """
 
     def __init__(self, model: Int8Model) -> None:
@@ -84,7 +84,7 @@ class ReferenceInterpreter:
         return output
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Class with the highest score for each example; int64 ``(N,)``. Arguments and errors as ``run``."""
+        """Class with the highest logit for each example; int64 ``(N,)``. Arguments and errors as ``run``."""
         return self.run(x).reshape(len(x), -1).argmax(1)
 
     def _run_batch(self, x: np.ndarray) -> np.ndarray:
@@ -162,7 +162,9 @@ def _convolution(model: Int8Model, op: QOp) -> Step:
 
 
 def _to_kernel(weights: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
-    return torch.from_numpy(weights.astype(np.float64)).to(dtype).contiguous(memory_format=torch.channels_last)
+    """In memory of torch's own: oneDNN takes groups of a kernel of one column apart wrongly where NumPy laid it out."""
+    kernel = torch.empty(weights.shape, dtype=dtype, memory_format=torch.channels_last)
+    return kernel.copy_(torch.from_numpy(weights.astype(np.float64)))
 
 
 def _exact_parts(weights: np.ndarray, spread: int) -> list[slice]:
@@ -256,6 +258,20 @@ def _enlarge(model: Int8Model, op: QOp) -> Step:
     return lambda x: x.repeat_interleave(op.kernel[0], 2).repeat_interleave(op.kernel[1], 3)
 
 
+def _slice(model: Int8Model, op: QOp) -> Step:
+    _, height, width, _ = model.tensors[op.output].shape
+    rows, columns = (
+        slice(first, first + (count - 1) * step + 1, step)
+        for first, count, step in zip(op.begin, (height, width), op.stride, strict=True)
+    )
+    return lambda x: x[:, :, rows, columns]
+
+
+def _gather_channels(model: Int8Model, op: QOp) -> Step:
+    order = torch.tensor(op.order)
+    return lambda x: x.index_select(1, order)
+
+
 def _lookup(model: Int8Model, op: QOp) -> Step:
     """Any function of a code by itself."""
     source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
@@ -327,7 +343,8 @@ def _concat(model: Int8Model, op: QOp) -> Step:
 
 
 def _pad(model: Int8Model, op: QOp) -> Step:
-    return lambda x: _window_padding(x, op, 0.0)
+    value = op.value - model.tensors[op.output].zero_point if op.kind is Kind.PADV2 else 0
+    return lambda x: _window_padding(x, op, float(value))
 
 
 def _reshape(model: Int8Model, op: QOp) -> Step:
@@ -366,10 +383,13 @@ _RULES: dict[Kind, Callable[[Int8Model, QOp], Step]] = {
     Kind.AVG_POOL: _average_pool,
     Kind.MEAN: _mean,
     Kind.PAD: _pad,
+    Kind.PADV2: _pad,
     Kind.RESHAPE: _reshape,
     Kind.RELU: _relu,
     Kind.SOFTMAX: _softmax,
     Kind.MUL: _multiply,
     Kind.RESIZE: _enlarge,
+    Kind.SLICE: _slice,
+    Kind.GATHER: _gather_channels,
     **dict.fromkeys(TABLES, _lookup),
 }

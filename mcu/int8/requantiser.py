@@ -1,4 +1,4 @@
-"""Requantisation in floating point, proved equal to the integer arithmetic when it is set up.
+"""Requantisation in floating point, proved equal to the integer arithmetic at construction.
 
 The output is a monotone step function of the accumulator, so two forms that agree around every step agree everywhere.
 """

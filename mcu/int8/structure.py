@@ -1,4 +1,4 @@
-"""An int8 model without its numbers: operators and tensor shapes, enough to know its file size and its arena.
+"""An int8 model without weights and scales: operators and tensor shapes, enough to know its file size and its arena.
 
 The pruning job resizes one ``Structure`` thousands of times (``with_channels``) and asks ``predict_flash`` and
 ``predict_arena`` what the model would cost; ``structure_of`` gives the same view of a finished ``Int8Model``.
@@ -6,6 +6,7 @@ The pruning job resizes one ``Structure`` thousands of times (``with_channels``)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,19 @@ from mcu.graph.kinds import Activation, Kind
 from mcu.int8.model import Int8Model, QOp, groups_of
 
 CONVOLUTIONS = frozenset({Kind.CONV, Kind.DEPTHWISE, Kind.DENSE})
-SAME_QUANTISATION = frozenset({Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.CONCAT, Kind.RESHAPE, Kind.RESIZE})
+SAME_QUANTISATION = frozenset(
+    {
+        Kind.MAX_POOL,
+        Kind.AVG_POOL,
+        Kind.PAD,
+        Kind.PADV2,
+        Kind.CONCAT,
+        Kind.RESHAPE,
+        Kind.RESIZE,
+        Kind.SLICE,
+        Kind.GATHER,
+    }
+)
 """Kinds whose kernels copy or average codes, so that output and inputs must share scale and zero point."""
 
 _NOT_NEGATIVE = frozenset({Kind.RELU, Kind.SOFTMAX, Kind.LOGISTIC})
@@ -26,7 +39,10 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class OpForm:
-    """One operator without weights; fields as in ``QOp``. ``source`` is the operator of the graph it came from."""
+    """One operator without weights; fields as in ``QOp``.
+
+    ``source`` is the operator of the graph it came from, which ``value`` is known of.
+    """
 
     kind: Kind
     inputs: tuple[int, ...]
@@ -40,6 +56,8 @@ class OpForm:
     source: int = -1
     alpha: float = 0.0
     groups: int = 1
+    value: float = 0.0
+    begin: Pair = (0, 0)
 
     @property
     def padded(self) -> bool:
@@ -96,7 +114,8 @@ class Structure:
         signed = {find(self.input)}
         for op in self.ops:
             rectified = op.activation is not Activation.NONE or op.kind in _NOT_NEGATIVE
-            if op.kind not in SAME_QUANTISATION and not rectified:
+            below = op.kind is Kind.PADV2 and -math.inf < op.value < 0
+            if below or (op.kind not in SAME_QUANTISATION and not rectified):
                 signed.add(find(op.output))
         roots = tuple(find(tensor) for tensor in range(len(self.shapes)))
         return roots, frozenset(set(roots) - signed)
@@ -116,13 +135,18 @@ class Structure:
 
     def constants(self, op: OpForm) -> list[tuple[Shape, tuple[int, ...]]]:
         """Structural int32 constants an operator reads besides weights: (shape, values) each, shared when equal."""
-        if op.kind is Kind.PAD:
+        if op.kind in (Kind.PAD, Kind.PADV2):
             (top, bottom), (left, right) = op.padding
             return [((4, 2), (0, 0, top, bottom, left, right, 0, 0))]
         if op.kind is Kind.MEAN:
             return [((2,), (1, 2))]
         if op.kind is Kind.RESIZE:
             return [((2,), self.shapes[op.output][1:3])]
+        if op.kind is Kind.SLICE:
+            _, height, width, channels = self.shapes[op.output]
+            (top, left), (down, right) = op.begin, op.stride
+            end = (1, top + (height - 1) * down + 1, left + (width - 1) * right + 1, channels)
+            return [((4,), (0, top, left, 0)), ((4,), end), ((4,), (1, down, right, 1))]
         if op.kind is Kind.RESHAPE:
             shape = self.shapes[op.output]
             return [((len(shape),), shape)]
@@ -142,10 +166,10 @@ class Structure:
 
 
 def form_of(op: QOp, source: int = -1, groups: int = 1) -> OpForm:
-    """An operator without its numbers."""
+    """An operator without its weights."""
     return OpForm(
         op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation,
-        op.bias is not None, source, op.alpha, groups,
+        op.bias is not None, source, op.alpha, groups, begin=op.begin,
     )  # fmt: skip
 
 
@@ -171,7 +195,7 @@ def structure_of_graph(graph: Graph) -> Structure:
         tuple(
             OpForm(
                 op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation,
-                source=index, alpha=op.alpha, groups=op.groups,
+                source=index, alpha=op.alpha, groups=op.groups, value=op.value, begin=op.begin,
             )
             for index, op in enumerate(graph.ops)
         ),

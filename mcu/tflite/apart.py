@@ -1,4 +1,4 @@
-"""TensorFlow Lite Micro in a process of its own: a file it does not survive is refused, whoever made it."""
+"""TensorFlow Lite Micro in a separate process: a file that crashes the interpreter is refused."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _asked(source: str, data: bytes, *inputs: np.ndarray) -> np.ndarray:
             input=question.getvalue(), capture_output=True, env=environment, check=False, timeout=LONGEST_S,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise InputError(f"{source}: TensorFlow Lite Micro is not done with it after {LONGEST_S} s") from None
+        raise InputError(f"{source}: TensorFlow Lite Micro does not finish within {LONGEST_S} s") from None
     if child.returncode == 0:
         return np.load(io.BytesIO(child.stdout), allow_pickle=False)
     said = child.stderr.decode("utf-8", "replace").strip()
@@ -59,12 +59,12 @@ def _asked(source: str, data: bytes, *inputs: np.ndarray) -> np.ndarray:
         raise InputError(said)
     end = signal.Signals(-child.returncode).name if child.returncode < 0 else f"status {child.returncode}"
     raise InputError(
-        f"{source}: TensorFlow Lite Micro crashes on it ({end}): a number in it is out of the range of its kernels"
+        f"{source}: TensorFlow Lite Micro crashes on it ({end}): a value is outside the range of its kernels"
     )
 
 
 def serve() -> None:
-    """What the other process does: the question from its standard input, the answer to its standard output."""
+    """Entry point of the other process: reads a request from standard input, writes the answer to standard output."""
     with np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False) as question:
         content, *inputs = (question[name] for name in question.files)
     data, source = content.tobytes(), sys.argv[1]

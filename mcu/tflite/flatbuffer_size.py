@@ -106,10 +106,15 @@ class _Size:
         inputs = list(op.inputs)
         if op.kind in CONVOLUTIONS:
             inputs += self._weights(op)
+        if op.kind is Kind.GATHER:
+            channels = self.structure.shapes[op.output][-1]
+            inputs.append(self._constant((channels,), 4 * channels))
         for constant in self.structure.constants(op):
             if constant not in self.constants:
                 self.constants[constant] = self._constant(constant[0], 4 * len(constant[1]))
             inputs.append(self.constants[constant])
+        if op.kind is Kind.PADV2:
+            inputs.append(self._constant((1,), 1, _WEIGHTS))
         self.vectors.add(tuple(inputs))
         self.vectors.add((op.output,))
         key = options_key(self.structure, op)

@@ -1,7 +1,7 @@
 """TensorFlow Lite Micro's interpreter as the measuring instrument: arena bytes and reference outputs.
 
-The interpreter does not verify its input and may end its process: files from elsewhere are for ``mcu.tflite.apart``.
-The ``tflite-micro`` wheel exists on x86-64 Linux only; ``available`` tells, and all else in mcusweep works without.
+The interpreter does not verify its input and may end its process: run files from other tools in ``mcu.tflite.apart``.
+The ``tflite-micro`` wheel exists on x86-64 Linux only; check with ``available``; the rest of mcusweep works without it.
 """
 
 from __future__ import annotations

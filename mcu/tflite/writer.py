@@ -71,6 +71,10 @@ def options_key(structure: Structure, op: OpForm) -> tuple[int, ...]:
         return (schema.KIND_OPTIONS[op.kind], schema.float_bits(op.alpha))
     if op.kind in (Kind.ADD, Kind.MUL, Kind.DENSE, Kind.CONCAT, Kind.SOFTMAX):
         return (schema.KIND_OPTIONS[op.kind], activation)
+    if op.kind is Kind.SLICE:
+        return (schema.KIND_OPTIONS[op.kind], 0)
+    if op.kind is Kind.GATHER:
+        return (schema.KIND_OPTIONS[op.kind], len(structure.shapes[op.output]) - 1)
     if op.kind is Kind.MEAN:
         keep = len(structure.shapes[op.output]) == len(structure.shapes[op.inputs[0]])
         return (schema.KIND_OPTIONS[op.kind], int(keep))
@@ -96,6 +100,10 @@ def options_table(kind: Kind, key: tuple[int, ...]) -> Table:
         return Table(((0, schema.float_bits(1.0)),))  # beta
     if kind is Kind.LEAKY_RELU:
         return Table(((0, key[1]),))  # alpha
+    if kind is Kind.GATHER:
+        return Table(((0, key[1]),))  # axis
+    if kind is Kind.SLICE:
+        return Table()  # no masks
     if kind is Kind.CONCAT:
         return Table(((0, -1),), ((1, activation),))  # the last axis: channels
     return Table((), ((0, activation),))
@@ -110,6 +118,7 @@ class _Writer:
     buffers: list[Table] = field(default_factory=lambda: [Table()])
     payloads: list[Vector] = field(default_factory=list)
     quantisations: list[Node] = field(default_factory=list)
+    activation_quantisations: list[Table] = field(default_factory=list)
     tails: list[Node] = field(default_factory=list)
     vectors: dict[tuple[int, ...], Vector] = field(default_factory=dict)
     options: dict[tuple[int, ...], Table] = field(default_factory=dict)
@@ -189,6 +198,7 @@ class _Writer:
                     self.tails += [tables[key], scale]
                 else:
                     self.quantisations += [tables[key], zero, scale]  # 32 bytes that keep 8-byte alignment
+            self.activation_quantisations.append(tables[key])
             shape = self._ints(tensor.shape)
             words = ((TensorSlot.SHAPE, shape), (TensorSlot.QUANTIZATION, tables[key]))
             self.tensors.append(Table(words, ((TensorSlot.TYPE, schema.INT8),)))
@@ -209,11 +219,16 @@ class _Writer:
             if op.bias is not None:
                 bias = np.ascontiguousarray(op.bias, "<i4")
                 inputs.append(self._constant(bias.shape, bias.tobytes(), schema.INT32))
+        if op.order:  # never shared: how many of them are equal depends on what was pruned
+            inputs.append(self._constant((len(op.order),), np.array(op.order, "<i4").tobytes(), schema.INT32))
         for constant in structure.constants(form):
             if constant not in self.constants:
                 data = np.array(constant[1], "<i4").tobytes()
                 self.constants[constant] = self._constant(constant[0], data, schema.INT32)
             inputs.append(self.constants[constant])
+        if op.kind is Kind.PADV2:
+            data = np.array([op.value], np.int8).tobytes()
+            inputs.append(self._constant((1,), data, schema.INT8, self.activation_quantisations[op.output]))
         words: list[tuple[int, int | Node]] = []
         if codes.index(op.kind):
             words.append((OperatorSlot.CODE_INDEX, codes.index(op.kind)))

@@ -1,4 +1,4 @@
-"""From ATen operators to a canonical network: an fx graph of plain layers that training can change.
+"""From ATen operators to a canonical network: an fx graph of plain layers that pruning can change.
 
 Rules say what each operator means (``rules.py``); the builder keeps, for every tensor of the captured module, the image
 it is a view of. Layers are torch's own and hold the module's parameters, so dropout and batch normalisation follow
@@ -17,7 +17,7 @@ from torch import fx, nn
 from mcu.errors import InputError
 from mcu.graph import layers
 from mcu.graph.places import Place, refuse, source_of
-from mcu.tracing.capture import Captured, arguments
+from mcu.tracing.capture import Captured, arguments, first_line
 from mcu.tracing.layout import Axis, Layout, channel_order, flattened, plain
 from mcu.tracing.refusals import reason
 
@@ -29,13 +29,20 @@ class Image:
     Attributes:
         node: yields the image, ``(N, C, H, W)``, or ``(N, C)`` if ``row``.
         sizes: batch, channels, height, width of the image.
-        layout: how the tensor's dimensions lie on the image's axes.
+        layout: how the tensor's dimensions map to the image's axes.
+        order: for each channel as the layout counts them, the channel of the node that it is; None if it is the same.
     """
 
     node: fx.Node
     sizes: tuple[int, int, int, int]
     layout: Layout
     row: bool = False
+    order: tuple[int, ...] | None = None
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """``order``, written out."""
+        return tuple(range(self.sizes[1])) if self.order is None else self.order
 
 
 @dataclass(frozen=True)
@@ -60,8 +67,8 @@ class Builder:
 
     Attributes:
         captured: what is rebuilt.
-        notes: sentences about what the canonical network leaves out.
-        finish: what is applied to the scores in the captured module and not in the canonical one.
+        notes: messages on what the canonical network leaves out.
+        finish: function applied to the logits in the captured module and not in the canonical one, such as softmax.
         owner: by name of a parameter, the module it belongs to.
     """
 
@@ -135,10 +142,19 @@ class Builder:
             return self._in_place(node, rules[base], given)
         if rule is None:
             return cast(Value, unknown(self, name))
-        value = rule(self, node, given)
+        value = self._applied(rule, node, given)
         if operator.is_view or _is_same(value, given):
             self.aliases[node] = self._root(node.all_input_nodes[0])
         return value
+
+    def _applied(self, rule: Rule, node: fx.Node, given: dict[str, Any]) -> Value:
+        """What a rule makes of an operator; arguments it was not written for are refused, not raised."""
+        try:
+            return rule(self, node, given)
+        except InputError:
+            raise
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+            return cast(Value, self.refuse(f"a form of it that mcusweep does not know ({first_line(error)})"))
 
     def _value_of(self, given: Any) -> Any:
         if isinstance(given, fx.Node):
@@ -165,7 +181,7 @@ class Builder:
         """What an in-place form changes is changed for everything that reads it, or a view of it, later."""
         changed = node.all_input_nodes[0]
         before, root = self.values[changed], self._root(changed)
-        value = rule(self, node, given)
+        value = self._applied(rule, node, given)
         self.aliases[node] = root
         for other in [root, *(n for n, r in self.aliases.items() if r is root)]:
             present = self.values.get(other)
@@ -173,7 +189,7 @@ class Builder:
                 continue
             if isinstance(present, Image) and isinstance(before, Image) and isinstance(value, Image):
                 same = present.node is before.node and value.sizes == before.sizes and value.layout == before.layout
-                if same and other is not node:
+                if same and value.order == before.order and other is not node:
                     self.values[other] = replace(present, node=value.node, row=value.row)
                     continue
             if any(self.order[user] > self.order[node] for user in other.users):
@@ -202,7 +218,7 @@ class Builder:
         _, channels, height, width = value.sizes
         if value.layout == flattened(value.sizes) and (height, width) != (1, 1):
             self.refuse(
-                f"the scores are a flattened map of {channels} x {height} x {width}",
+                f"the logits are a flattened map of {channels} x {height} x {width}",
                 "end in a dense layer, or in a global pool and one channel per class",
             )
         image = self.image(value)
@@ -211,12 +227,12 @@ class Builder:
     # --- what rules use ------------------------------------------------------------------------------------
 
     def note(self, sentence: str) -> None:
-        """Say once what the canonical network does otherwise."""
+        """Record, once, how the canonical network differs from the module."""
         if sentence not in self.notes:
             self.notes.append(sentence)
 
     def refuse(self, what: str, instead: str = "") -> Any:
-        """Refuse the network at the operator in hand.
+        """Refuse the network at the current operator.
 
         Raises:
             InputError: naming its path and line.
@@ -224,11 +240,11 @@ class Builder:
         refuse(self.place(), what, instead)
 
     def place(self, path: str | None = None) -> Place:
-        """Path and source line of the operator in hand."""
+        """Path and source line of the current operator."""
         return Place(self.path() if path is None else path, *source_of(self.present.meta.get("stack_trace")))
 
     def path(self) -> str:
-        """The module that calls the operator in hand; with the operator's name where that module does more."""
+        """Path of the module that calls the current operator, with the operator's name if the module has several."""
         stack = list((self.present.meta.get("nn_module_stack") or {}).values())
         path = str(stack[-1][0]) if stack else ""
         owner = self.owner.get(path)
@@ -238,7 +254,7 @@ class Builder:
         return f"{path}.{name.strip('_')}" if path else name.strip("_")
 
     def owner_path(self) -> str:
-        """The module that calls the operator in hand."""
+        """Path of the module that calls the current operator."""
         stack = list((self.present.meta.get("nn_module_stack") or {}).values())
         return str(stack[-1][0]) if stack else ""
 
@@ -260,11 +276,12 @@ class Builder:
     def call(
         self, function: Callable[..., Any], like: Image, *args: Any, sizes: tuple[int, int, int, int] | None = None
     ) -> Image:
-        """Apply a function to an image; the layout stays, of an image of other ``sizes`` the plain one of its rank."""
+        """Apply a function to an image; the layout is kept; with other ``sizes``, the plain one of its rank."""
         node = self._node(function, (like.node, *args))
         if sizes is None:
             return replace(like, node=node)
-        return Image(node, sizes, plain(sizes, len(like.layout)))
+        kept = like.order if sizes[1] == like.sizes[1] else None
+        return Image(node, sizes, plain(sizes, len(like.layout)), order=kept)
 
     def layer(self, path: str, module: nn.Module, like: Image, sizes: tuple[int, int, int, int] | None = None) -> Image:
         """Apply a layer to an image; as ``call``."""
@@ -289,10 +306,10 @@ class Builder:
         inside.add_module(last, module)
 
     def layer_path(self, weight: Constant) -> str:
-        """The path of the layer in hand: its module, if that is a plain layer, else the place of its weights.
+        """The path of the current layer: its module, if that is a plain layer, else the path of its weights.
 
         Raises:
-            InputError: where the weights serve another layer already.
+            InputError: where another layer uses the weights already.
         """
         key = id(self.tensors[weight.name]) if weight.name else id(weight.tensor)
         if key in self.claimed:
@@ -316,7 +333,14 @@ class Builder:
         return path
 
     def image(self, value: Any, what: str = "this operation") -> Image:
-        """The value as ``(N, C)``, ``(N, C, L)`` or ``(N, C, H, W)``, whichever rank it has."""
+        """The value as ``(N, C)``, ``(N, C, L)`` or ``(N, C, H, W)``, its channels stored in the order they are in."""
+        image = self.ordered(value, what)
+        if image.order is None:
+            return image
+        return replace(image, node=self._gather(image, image.order), order=None)
+
+    def ordered(self, value: Any, what: str = "this operation") -> Image:
+        """As ``image``, but the channels may be stored in another order."""
         if not isinstance(value, Image):
             self.refuse(f"{what} on a constant", "give it a tensor that depends on the input")
         order = channel_order(value.layout, value.sizes)
@@ -325,9 +349,32 @@ class Builder:
                 f"{what} reads dimensions that are not batch, channels, height and width in this order",
                 "leave out the view or permute before it",
             )
-        if order != list(range(value.sizes[1])):
-            self.refuse("channels in another order than they were written", "leave out the shuffle")
-        return cast(Image, value)
+        stored = tuple(value.stored[channel] for channel in cast(list[int], order))
+        layout = (value.layout[0], *plain(value.sizes, 2)[1:], *value.layout[2:])
+        return replace(value, layout=layout, order=_unless_ascending(stored))
+
+    def gathered(self, image: Image, channels: Sequence[int], layout: Layout) -> Image:
+        """These channels of an image, in this order.
+
+        They are stored in the order that the image has them in: what reads them is changed rather than they are moved.
+        """
+        stored = [image.stored[channel] for channel in channels]
+        sizes = (image.sizes[0], len(stored), *image.sizes[2:])
+        kept = sorted(set(stored))
+        node = image.node if len(kept) == image.sizes[1] else self._gather(image, kept)
+        made = replace(image, node=node, sizes=(sizes[0], len(kept), *sizes[2:]))
+        order = tuple(kept.index(channel) for channel in stored)
+        if len(order) != len(kept):  # some twice
+            return replace(made, node=self._gather(made, order), sizes=sizes, layout=layout, order=None)
+        return replace(made, layout=layout, order=_unless_ascending(order))
+
+    def _gather(self, image: Image, order: Sequence[int]) -> fx.Node:
+        """The channels of a node, of one that gathers itself those of what it reads."""
+        node, target = image.node, str(image.node.target)
+        before = self.root.get_submodule(target) if node.op == "call_module" else None
+        if isinstance(before, layers.Gather):
+            node, order = cast(fx.Node, node.args[0]), [before.order[channel] for channel in order]
+        return self.layer(self.unique(self.path()), layers.Gather(tuple(order)), replace(image, node=node)).node
 
     def row(self, image: Image) -> Image:
         """An image flattened to ``(N, C * H * W)``, in torch's order."""
@@ -342,7 +389,7 @@ class Builder:
         return replace(image, node=self._node(layers.as_image, (image.node,)), row=False) if image.row else image
 
     def parameter(self, constant: Constant | None, shape: Sequence[int] | None = None) -> nn.Parameter | None:
-        """A parameter of the module itself, or a new one where it has another shape or is computed."""
+        """The module's own parameter, or a new one where it has another shape or is computed."""
         if constant is None:
             return None
         tensor = constant.tensor
@@ -353,13 +400,14 @@ class Builder:
         return nn.Parameter(tensor.detach().reshape(tuple(shape or tensor.shape)), requires_grad=trained)
 
     def is_last(self) -> bool:
-        """Whether the operator in hand makes what the module returns."""
-        return set(self.present.users) <= {user for out in self.captured.outputs for user in out.users} and (
-            self.present in self.captured.outputs
-        )
+        """Whether nothing but views comes between the current operator and what the module returns."""
+        node = self.present
+        while node not in self.captured.outputs and len(node.users) == 1 and _is_view(next(iter(node.users))):
+            node = next(iter(node.users))
+        return node in self.captured.outputs and all(user.op == "output" for user in node.users)
 
     def spatial(self, image: Image, values: Any, fill: int) -> tuple[int, int]:
-        """Settings of a window by height and width; those of a 1-D one stand along the signal's axis."""
+        """Settings of a window by height and width; those of a 1-D one apply to the signal's axis."""
         found = [int(v) for v in values] if isinstance(values, list | tuple) else [int(values)]
         if len(image.layout) == 4:
             return (found[0], found[-1])
@@ -382,6 +430,10 @@ def unknown(builder: Builder, name: str) -> Any:
     return builder.refuse(*reason(name))
 
 
+def _unless_ascending(order: tuple[int, ...]) -> tuple[int, ...] | None:
+    return None if order == tuple(range(len(order))) else order
+
+
 def _leaves(given: Any) -> list[Any]:
     if isinstance(given, dict):
         return [leaf for value in given.values() for leaf in _leaves(value)]
@@ -393,6 +445,10 @@ def _leaves(given: Any) -> list[Any]:
 def _is_same(value: Any, given: dict[str, Any]) -> bool:
     return any(value is leaf or (isinstance(value, Image) and isinstance(leaf, Image) and value.node is leaf.node)
                for leaf in _leaves(given))  # fmt: skip
+
+
+def _is_view(node: fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and node.target.is_view
 
 
 def _is_torchs(module: nn.Module) -> bool:

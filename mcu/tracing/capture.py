@@ -1,8 +1,8 @@
-"""A module as a graph of ATen operators: whatever way it is written, the same few dozen operators come out.
+"""Capture of a module as a graph of ATen operators: however it is written, the same few dozen operators result.
 
 ``torch.export`` runs the module once on tensors without values. In-place forms, functional and method calls, keyword
 arguments and arithmetic on shapes need no rules of their own after that. The module is captured in evaluation mode:
-what it does only while it trains (auxiliary outputs, noise, dropped paths) is not part of the network; dropout is.
+what it does only in training mode (auxiliary outputs, noise, stochastic depth) is not part of the network; dropout is.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Captured:
     outputs: tuple[fx.Node, ...]
 
     def of(self, module: nn.Module) -> Captured | None:
-        """The same operators on the tensors of another module; None where that has another structure."""
+        """The same operators on the tensors of another module; None if it has another structure."""
         other = unwrapped(module)
         mine, theirs = ([(path, type(child)) for path, child in m.named_modules()] for m in (self.module, other))
         tensors = _tensors(other)
@@ -69,10 +69,11 @@ def _forms(tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, torch.Size, t
 
 
 def capture(module: nn.Module, input_shape: tuple[int, ...]) -> Captured:
-    """Capture a module in evaluation mode; it is left as it was.
+    """Capture a module in evaluation mode; the module is not changed.
 
     Raises:
-        InputError: where the module does not take the input, decides by the data, or is wrapped beyond recognition.
+        InputError: if the module does not accept the input, has data-dependent control flow, or is wrapped in a way
+            that is not supported.
     """
     module = unwrapped(module)
     for name, parameter in module.named_parameters():
@@ -95,7 +96,7 @@ def capture(module: nn.Module, input_shape: tuple[int, ...]) -> Captured:
     nodes = {node.name: node for node in program.graph.nodes}
     outputs = [spec.arg.name for spec in signature.output_specs if spec.kind is OutputKind.USER_OUTPUT]
     if len(outputs) != 1 or outputs[0] not in nodes:
-        raise InputError(f"network: it returns {len(outputs)} values; allowed is one tensor of class scores")
+        raise InputError(f"network: it returns {len(outputs)} values; allowed is one tensor of logits")
     return Captured(module, program.graph, names, tensors, nodes[data[0]], tuple(nodes[name] for name in outputs))
 
 
@@ -123,7 +124,7 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients; every part is in its own mode again afterwards."""
+    """Evaluation mode without gradients; afterwards every submodule is back in its previous mode."""
     training = {child: child.training for child in module.modules()}
     module.eval()
     try:
@@ -166,13 +167,13 @@ def _refusal(module: nn.Module, example: torch.Tensor, error: Exception) -> Inpu
         return InputError(f"network: an input of shape {shape} does not pass through it{at}: {first_line(failure)}")
     if "data-dependent" in str(error) or "DataDependent" in type(error).__name__:
         return InputError(
-            f"{where}: `{text[:80]}` decides by the values of a tensor; allowed are decisions by shapes and constants"
+            f"{where}: `{text[:80]}` depends on the values of a tensor; allowed is control flow by shapes and constants"
         )
     return InputError(f"{where}: torch.export cannot trace it ({first_line(error)})")
 
 
 def first_line(error: BaseException) -> str:
-    """The beginning of what an error says."""
+    """The first line of an error's message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 

@@ -1,4 +1,4 @@
-"""Rules of what works value by value: activations, sums, constants, dropout."""
+"""Rules for element-wise operators: activations, sums, constants, dropout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mcu.tracing.layout import plain
 
 
 def unary(function: Callable[..., Any]) -> Rule:
-    """A function of each value by itself, whatever the layout."""
+    """An element-wise function, for any layout."""
 
     def rule(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
         return b.call(function, first_image(b, a))
@@ -49,7 +49,7 @@ def _end(b: Builder, given: Any, otherwise: float) -> float:
 
 
 def limited(b: Builder, image: Image, low: float, high: float) -> Image:
-    """Values between two numbers; bounds that zero does not lie between are moved there and back."""
+    """Clamp to two bounds; if zero is not between them, values are shifted before and after."""
     if not low < high:
         b.refuse(f"values limited to {low:g} .. {high:g}", "the first has to be the smaller one")
     away = max(low, 0.0) + min(high, 0.0)
@@ -61,7 +61,7 @@ def limited(b: Builder, image: Image, low: float, high: float) -> Image:
 
 
 def elu(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """ELU, as the interpreter has it."""
+    """ELU, as the interpreter computes it."""
     alpha = float(a["alpha"])
     if alpha != 1 or a.get("scale", 1) != 1 or a.get("input_scale", 1) != 1:
         b.refuse(f"ELU with alpha={alpha:g} has no int8 kernel in mcusweep", f"use alpha=1, or nn.CELU({alpha:g})")
@@ -86,7 +86,7 @@ def silu(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def leaky_relu(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """With any slope below zero that does not turn values over."""
+    """Leaky ReLU with any slope that is not negative."""
     slope = float(a["negative_slope"])
     if slope < 0:
         b.refuse(f"LeakyReLU with the slope {slope}", "use a slope of 0 or more")
@@ -96,17 +96,17 @@ def leaky_relu(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 def threshold(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     """``threshold(x, t, t)`` is a lower bound."""
     if a["threshold"] != a["value"]:
-        b.refuse(f"Threshold({a['threshold']}, {a['value']}), which jumps", "use two equal numbers")
+        b.refuse(f"Threshold({a['threshold']}, {a['value']}), which is not continuous", "use two equal numbers")
     return limited(b, first_image(b, a), float(a["value"]), math.inf)
 
 
 def identity(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """What does nothing to the values."""
+    """Operators that do not change values."""
     return first_image(b, a)
 
 
 def dropout(kind: type[nn.Module]) -> Rule:
-    """Dropout, which is on while the canonical network trains, whatever the call says."""
+    """Dropout: active while the canonical network is in training mode, whatever the call says."""
 
     def rule(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
         image = first_image(b, a)
@@ -118,10 +118,10 @@ def dropout(kind: type[nn.Module]) -> Rule:
 
 
 def softmax(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """At the end it changes no decision and is left out; elsewhere it is refused."""
+    """Softmax: left out at the end, where it does not change the predicted class; refused elsewhere."""
     image = first_image(b, a)
     dim = int(a["dim"]) % len(image.layout)
-    if not b.is_last() or dim != 1:
+    if not b.is_last() or image.layout[dim] != plain(image.sizes, 2)[1]:
         b.refuse("Softmax inside a network (attention) has no int8 kernel in mcusweep", "use convolutions")
     log = "log" in str(node.target)
     b.finish = (lambda scores: F.log_softmax(scores, 1)) if log else (lambda scores: F.softmax(scores, 1))
@@ -130,7 +130,7 @@ def softmax(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def add(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """A sum, of tensors or with a constant."""
+    """Addition, of tensors or of a constant."""
     left, right = a["self"], a["other"]
     if isinstance(left, Image) and isinstance(right, Image):
         if a.get("alpha", 1) != 1:
@@ -144,7 +144,7 @@ def add(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def sub(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """A difference with a constant."""
+    """Subtraction of, or from, a constant."""
     left, right = a["self"], a["other"]
     if isinstance(left, Image) and isinstance(right, Image):
         return cast(Value, b.refuse("a difference of two feature maps has no int8 kernel in mcusweep", "use a sum"))
@@ -153,11 +153,16 @@ def sub(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     return scaled(b, cast(Image, right), -1.0, left)
 
 
+def rsub(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """A constant minus ``x``."""
+    return scaled(b, first_image(b, a), -float(a.get("alpha", 1)), a["other"])
+
+
 def mul(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """A product, of maps, of a map and one value for each of its channels (squeeze-and-excitation), or constants."""
+    """Multiplication of two maps, a map and one value per channel (squeeze-and-excitation), or a map and a constant."""
     left, right = a["self"], a["other"]
     if isinstance(left, Image) and isinstance(right, Image):
-        return _product(b, left, right)
+        return product(b, left, right)
     image, constant = (left, right) if isinstance(left, Image) else (right, left)
     return scaled(b, cast(Image, image), constant, 0.0)
 
@@ -172,7 +177,7 @@ def div(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def neg(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Minus one times."""
+    """Negation."""
     return scaled(b, first_image(b, a), -1.0, 0.0)
 
 
@@ -186,7 +191,13 @@ def scaled(b: Builder, image: Image, weight: Any, bias: Any) -> Image:
     """``image * weight + bias`` with constants that are one number, or one for each channel."""
     if _is_number(weight, 1.0) and _is_number(bias, 0.0):
         return image
+    image = image if isinstance(weight, int | float) and isinstance(bias, int | float) else _in_order(b, image)
     return b.layer(b.unique(b.path()), Affine(_by_channel(b, image, weight), _by_channel(b, image, bias)), image)
+
+
+def _in_order(b: Builder, image: Image) -> Image:
+    """The image with its channels along one dimension, as they are stored, for constants that are one for each."""
+    return image if image.order is None and plain(image.sizes, 2)[1] in image.layout else b.image(image)
 
 
 def _is_number(value: Any, number: float) -> bool:
@@ -215,9 +226,10 @@ def _by_channel(b: Builder, image: Image, constant: Any) -> nn.Parameter:
 
 
 def _alike(b: Builder, left: Image, right: Image, what: str) -> tuple[Image, Image]:
-    """Two operands on images of the same form."""
-    if left.layout != right.layout or left.sizes != right.sizes:
+    """Two operands on images of the same form; what is repeated along height or width is written out."""
+    if (left.layout, left.sizes, left.order) != (right.layout, right.sizes, right.order):
         left, right = b.image(left, what), b.image(right, what)
+        left, right = _repeated(b, left, right), _repeated(b, right, left)
         if left.layout != right.layout or left.sizes != right.sizes:
             shapes = " and ".join(str(tuple(image.sizes[1:])) for image in (left, right))
             b.refuse(f"{what} of unequal shapes, {shapes}", "allowed are equal shapes")
@@ -226,13 +238,24 @@ def _alike(b: Builder, left: Image, right: Image, what: str) -> tuple[Image, Ima
     return left, right
 
 
-def _product(b: Builder, left: Image, right: Image) -> Image:
+def _repeated(b: Builder, image: Image, other: Image) -> Image:
+    """An image of one row or column, as high and wide as the other."""
+    sizes = cast(tuple[int, int, int, int], (*image.sizes[:2], *map(max, image.sizes[2:], other.sizes[2:])))
+    if sizes == image.sizes or any(size not in (1, wanted) for size, wanted in zip(image.sizes, sizes, strict=True)):
+        return image
+    factors = (sizes[2] // image.sizes[2], sizes[3] // image.sizes[3])
+    return b.call(layers.enlarge, b.map(image), factors, sizes=sizes)
+
+
+def product(b: Builder, left: Image, right: Image) -> Image:
     """The larger operand first."""
-    if left.layout == right.layout and left.sizes == right.sizes:
+    if (left.layout, left.sizes, left.order) == (right.layout, right.sizes, right.order):
         return _joined(b, torch.mul, *_alike(b, left, right, "a product"))
     left, right = b.map(b.image(left, "a product")), b.map(b.image(right, "a product"))
     if left.sizes[2:] == (1, 1):
         left, right = right, left
+    if right.sizes[2:] != (1, 1):
+        left, right = _repeated(b, left, right), _repeated(b, right, left)
     if left.sizes[:2] != right.sizes[:2] or right.sizes[2:] not in ((1, 1), left.sizes[2:]):
         b.refuse(
             f"a product of {left.sizes[1:]} and {right.sizes[1:]}",
@@ -270,6 +293,7 @@ ELEMENTWISE: dict[str, Rule] = {
     "log_softmax": softmax,
     "add": add,
     "sub": sub,
+    "rsub": rsub,
     "mul": mul,
     "div": div,
     "neg": neg,

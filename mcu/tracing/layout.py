@@ -1,7 +1,7 @@
-"""How the dimensions of a tensor lie on the axes of an image: what views, reshapes and permutations do.
+"""Layouts: how the dimensions of a tensor map to the axes of an image after views, reshapes and permutations.
 
 A network may look at one and the same feature map as ``(N, C, H, W)``, flattened, channels last, or with its channels
-in groups. Nothing of that moves a value relative to the others, so it is kept beside the value and not computed.
+in groups. None of these moves a value within the image, so they are tracked as a layout and not computed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _pieces(axis: Axis, size: int) -> tuple[Piece, ...]:
 
 
 def reshaped(layout: Layout, shape: Sequence[int]) -> Layout | None:
-    """The layout seen as another shape of as many elements; None where a dimension would end inside a piece."""
+    """The layout seen as another shape of as many elements; None if a dimension would split a piece."""
     waiting = [piece for dimension in layout for piece in dimension][::-1]
     found = []
     for size in shape:
@@ -116,3 +116,30 @@ def channel_order(layout: Layout, sizes: Sequence[int]) -> list[int] | None:
             return None
         order = [start + step * piece.stride for start in order for step in range(piece.size)]
     return order if len(order) == sizes[1] else None
+
+
+def selected_channels(layout: Layout, dim: int, positions: Sequence[int]) -> tuple[list[int], Layout] | None:
+    """Which channels are left where a dimension that runs through channels is left these positions.
+
+    Returns:
+        the channels in the order that the dimensions run through them, and the layout on these alone; None where the
+        channels share a dimension with another axis.
+    """
+    counts: list[list[int] | None] = []
+    for number, dimension in enumerate(layout):
+        if not any(piece.axis == Axis.CHANNELS for piece in dimension):
+            counts.append(None)
+            continue
+        if any(piece.axis != Axis.CHANNELS for piece in dimension):
+            return None
+        found = [0]
+        for piece in dimension:
+            found = [start + step * piece.stride for start in found for step in range(piece.size)]
+        counts.append([found[position] for position in positions] if number == dim else found)
+    channels, stride, fresh = [0], 1, list(layout)
+    for number, offsets in reversed(list(enumerate(counts))):
+        if offsets is not None:
+            channels = [offset + rest for offset in offsets for rest in channels]
+            fresh[number] = (Piece(Axis.CHANNELS, len(offsets), stride),) if len(offsets) > 1 else ()
+            stride *= len(offsets)
+    return channels, tuple(fresh)

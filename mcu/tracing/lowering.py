@@ -22,13 +22,17 @@ from mcu.int8.lookup import FIXED_RANGES
 
 _FUSABLE = (Kind.CONV, Kind.DEPTHWISE, Kind.ADD)
 
+MOST_JOINED = 10
+"""Inputs that the interpreter's CONCATENATION takes: ``kMaxInputNum`` of its concatenation.cc."""
+
 
 @dataclass(frozen=True)
 class _Value:
-    """What an fx node stands for: a tensor, with zeros still to be added around it."""
+    """What an fx node stands for: a tensor, with zeros, or less than any value, still to be added around it."""
 
     tensor: int
     padding: tuple[Pair, Pair] = NO_PADDING
+    constant: float = 0.0
 
 
 class Lowering:
@@ -44,6 +48,7 @@ class Lowering:
         self.atoms = Atoms()
         self.tensor_atoms: list[Any] = []
         self.shapes: list[tuple[str, int, int]] = []
+        self.joined: dict[tuple[int, ...], int] = {}  # tensors that have been laid side by side
 
     def build(self) -> Graph:
         """Visit every node and assign channel groups."""
@@ -101,7 +106,8 @@ class Lowering:
         height, width = self._spatial(value.tensor)
         name = f"{self._path(node)}.pad"
         tensor = self._tensor(name, height + top + bottom, width + left + right, self.tensor_atoms[value.tensor])
-        self.ops.append(Op(Kind.PAD, name, (value.tensor,), tensor, padding=value.padding))
+        kind = Kind.PADV2 if value.constant else Kind.PAD
+        self.ops.append(Op(kind, name, (value.tensor,), tensor, padding=value.padding, value=value.constant))
         return _Value(tensor)
 
     def _path(self, node: Any) -> str:
@@ -184,9 +190,9 @@ class Lowering:
         self._emit(node, Op(Kind.DEPTHWISE, path, (tensor,), -1, norm=path), self.tensor_atoms[tensor], writer=True)
 
     def relu(self, node: Any, activation: Activation, bounds: tuple[float, float] | None = None) -> None:
-        """ReLU and bounds: fused into the operator before it when that has no other reader.
+        """ReLU and bounds: fused into the operator before it when its output has no other consumer.
 
-        An operator of its own ends where the codes of its output end: RELU, or below zero LEAKY_RELU of slope 1.
+        A separate operator clamps by the range of its output: RELU, or, for a bound below zero, LEAKY_RELU of slope 1.
         """
         value, source = self._operand(node), node.args[0]
         position = self._producer(value.tensor)
@@ -230,7 +236,7 @@ class Lowering:
         self._emit(node, Op(Kind.MUL, self._path(node), (left, right), -1), self.tensor_atoms[left])
 
     def table(self, node: Any, kind: Kind, alpha: float = 0.0) -> None:
-        """An activation that is an operator of its own."""
+        """An activation that is a separate operator."""
         tensor = self._settled(node, self._operand(node))
         if kind is Kind.LOGISTIC and any(user.target is not torch.mul for user in node.users):
             self.atoms.fix(self.tensor_atoms[tensor])  # of a channel that is gone 0.5 would be left
@@ -269,22 +275,43 @@ class Lowering:
                 self._free(node, part) if own != {None} else part for part, own in zip(parts, ends, strict=True)
             )
         atoms = np.concatenate([self.tensor_atoms[part] for part in parts])
-        self._emit(node, Op(Kind.CONCAT, self._path(node), parts, -1), atoms)
+        self._emit(node, Op(Kind.CONCAT, self._path(node), self._joined_in_part(node, parts), -1), atoms)
+        self.joined[parts] = self.values[node].tensor
+
+    def _joined_in_part(self, node: Any, parts: tuple[int, ...]) -> tuple[int, ...]:
+        """Parts that lie side by side already are read from there, and more than can be joined at once in two steps.
+
+        In a dense block every layer reads all that came before: joined anew each time, all parts would stay alive.
+        """
+        known = next((count for count in range(len(parts) - 1, 1, -1) if parts[:count] in self.joined), 0)
+        if known:
+            parts = (self.joined[parts[:known]], *parts[known:])
+        while len(parts) > MOST_JOINED:
+            name = f"{self._path(node)}.part"
+            first, rest = parts[:MOST_JOINED], parts[MOST_JOINED:]
+            tensor = self._tensor(name, *self._spatial(first[0]), np.concatenate([self.tensor_atoms[p] for p in first]))
+            self.ops.append(Op(Kind.CONCAT, name, first, tensor))
+            parts = (tensor, *rest)
+        return parts
 
     def pool(self, node: Any, kind: Kind) -> None:
-        """A pool; padding that is not SAME becomes a PAD operator where zeros change no maximum."""
-        tensor = self._settled(node, self._operand(node))
+        """A pool; padding that is not SAME becomes a PAD operator, of zeros where they change no maximum."""
+        value = self._operand(node)
         kernel, stride, padding = node.args[1:]
+        if value.constant:
+            padding, value = _added(padding, value.padding), _Value(value.tensor)
+        tensor = self._settled(node, value)
         sizes = self._spatial(tensor)
         same = tuple(same_padding(*axis) for axis in zip(sizes, kernel, stride, strict=True))
         if padding not in (NO_PADDING, same):
-            if kind is Kind.AVG_POOL or not self._is_rectified(tensor):
+            if kind is Kind.AVG_POOL:
                 refuse(
                     place_of(node),
-                    f"a pool of {kernel} at stride {stride} with padding {padding} on a map of {sizes}",
-                    "allowed are padding that equals TensorFlow's SAME, none, and any padding behind a ReLU (max pool)",
+                    f"an average pool of {kernel} at stride {stride} with padding {padding} on a map of {sizes}",
+                    "allowed are padding that equals TensorFlow's SAME, none, and zeros that count in the mean",
                 )
-            tensor, padding = self._pad(node, _Value(tensor, padding)).tensor, NO_PADDING
+            least = 0.0 if self._is_rectified(tensor) else -np.inf
+            tensor, padding = self._pad(node, _Value(tensor, padding, least)).tensor, NO_PADDING
         op = Op(kind, self._path(node), (tensor,), -1, kernel, stride, (1, 1), padding)
         self._emit(node, op, self.tensor_atoms[tensor])
 
@@ -296,7 +323,8 @@ class Lowering:
         op = self.ops[position]
         if op.activation is not Activation.NONE:
             return True
-        return op.kind in _ORDERED and all(self._is_rectified(source) for source in op.inputs)
+        below = op.kind is Kind.PADV2 and -np.inf < op.value < 0
+        return op.kind in _ORDERED and not below and all(self._is_rectified(source) for source in op.inputs)
 
     def global_pool(self, node: Any, kind: Kind) -> None:
         """A pool over the whole map."""
@@ -306,37 +334,69 @@ class Lowering:
         self._emit(node, op, self.tensor_atoms[tensor])
 
     def enlarge(self, node: Any) -> None:
-        """Every value several times."""
+        """Nearest-neighbour upsampling."""
         tensor = self._settled(node, self._operand(node))
         op = Op(Kind.RESIZE, self._path(node), (tensor,), -1, kernel=node.args[1])
         self._emit(node, op, self.tensor_atoms[tensor])
 
+    def cut(self, node: Any) -> None:
+        """Some rows and columns."""
+        tensor = self._settled(node, self._operand(node))
+        begin, _, step = node.args[1:]
+        op = Op(Kind.SLICE, self._path(node), (tensor,), -1, stride=step, begin=begin)
+        self._emit(node, op, self.tensor_atoms[tensor])
+
+    def gather(self, node: Any, layer: layers.Gather) -> None:
+        """Some channels; a shuffle of equal parts ties the channels at one place in them."""
+        tensor = self._settled(node, self._operand(node))
+        atoms = self.tensor_atoms[tensor]
+        for parts in (p for p in range(2, len(atoms)) if len(atoms) % p == 0):
+            if layer.order == tuple(np.arange(len(atoms)).reshape(parts, -1).T.ravel().tolist()):
+                self._tie_parts(atoms, parts)
+        op = Op(Kind.GATHER, str(node.target), (tensor,), -1, order=layer.order)
+        self._emit(node, op, atoms[list(layer.order)])
+
     def pad(self, node: Any) -> None:
-        """Zeros that the next operator may absorb."""
-        value = self._operand(node)
-        rows, columns = ((a[0] + b[0], a[1] + b[1]) for a, b in zip(value.padding, node.args[1], strict=True))
-        self.values[node] = replace(value, padding=(rows, columns))
+        """Zero padding, which the next operator may absorb; another constant is a PADV2, and keeps all channels."""
+        value, constant = self._operand(node), float((*node.args, 0.0)[2])
+        if constant != value.constant:
+            value = _Value(self._settled(node, value), NO_PADDING, constant)
+        value = replace(value, padding=_added(value.padding, node.args[1]))
+        if constant and np.isfinite(constant):
+            self.atoms.fix(self.tensor_atoms[value.tensor])
+            if any(self._end(source) is not None for source in self._sources(value.tensor)):
+                value = replace(value, tensor=self._free(node, value.tensor))
+            value = self._pad(node, value)
+        self.values[node] = value
 
     def flatten(self, node: Any) -> None:
         """Flattening is free: a dense layer is a convolution as large as the map."""
         self.values[node] = _Value(self._settled(node, self._operand(node)))
 
     def alias(self, node: Any, layer: nn.Module | None = None) -> None:
-        """What does nothing at inference."""
+        """Layers without effect at inference."""
         self.values[node] = self._operand(node)
+
+
+def _added(inner: tuple[Pair, Pair], outer: tuple[Pair, Pair]) -> tuple[Pair, Pair]:
+    rows, columns = ((a[0] + b[0], a[1] + b[1]) for a, b in zip(inner, outer, strict=True))
+    return rows, columns
 
 
 def _pair(values: Any) -> Pair:
     return int(values[0]), int(values[1])
 
 
-_ORDERED = (Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.CONCAT, Kind.RESIZE)
+_ORDERED = (
+    Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.PADV2, Kind.CONCAT, Kind.RESIZE, Kind.SLICE, Kind.GATHER,
+)  # fmt: skip
 """Operators whose outputs are not below zero where their inputs are not."""
 
 _LAYERS: dict[Any, Callable[..., None]] = {
     layers.Convolution: Lowering.convolution,
     nn.Linear: Lowering.dense,
     (nn.BatchNorm1d, nn.BatchNorm2d, layers.Affine): Lowering.scale,
+    layers.Gather: Lowering.gather,
     (nn.Dropout, nn.Dropout2d, nn.AlphaDropout): Lowering.alias,
 }
 
@@ -358,6 +418,7 @@ _FUNCTIONS: dict[Any, Callable[[Lowering, fx.Node], None]] = {
     layers.global_average_pool: lambda b, n: b.global_pool(n, Kind.AVG_POOL),
     layers.pad: Lowering.pad,
     layers.enlarge: Lowering.enlarge,
+    layers.cut: Lowering.cut,
     layers.as_row: Lowering.flatten,
     layers.as_image: Lowering.alias,
 }

@@ -1,7 +1,8 @@
-"""Rules of pools, reductions over the image, and zeros around it."""
+"""Rules for pools, spatial reductions and zero padding."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, cast
@@ -14,23 +15,26 @@ from mcu.tracing.builder import Builder, Image, Rule, Value
 from mcu.tracing.elementwise import scaled
 from mcu.tracing.layout import Axis, Piece
 
+LARGEST = 1e4
+"""Padding beyond this is no value that a network computes with; below, it stands for nothing before a max pool."""
+
 
 def max_pool(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Max pool of any padding and ``ceil_mode``."""
+    """Max pool with any padding and ``ceil_mode``."""
     if any(int(d) != 1 for d in _numbers(a["dilation"])):
         b.refuse("a max pool with dilation", "use dilation=1")
-    image = b.map(b.image(a["self"], "a max pool"))
+    image = b.map(b.ordered(a["self"], "a max pool"))
     return _pool(b, node, image, a, layers.max_pool)
 
 
 def max_pool_with_indices(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """A max pool whose indices nobody reads."""
+    """A max pool whose indices are not used."""
     return (max_pool(b, node, a), None)
 
 
 def average_pool(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Average pool; zeros that count in the mean are written around the image before it."""
-    image = b.map(b.image(a["self"], "an average pool"))
+    """Average pool; padding that counts in the mean becomes a PAD operator before it."""
+    image = b.map(b.ordered(a["self"], "an average pool"))
     if a.get("divisor_override") is not None:
         b.refuse("an average pool with divisor_override", "leave it out")
     rows, columns = b.spatial(image, a["padding"], 0)
@@ -63,10 +67,10 @@ def _numbers(values: Any) -> list[Any]:
 
 
 def adaptive(largest: bool) -> Rule:
-    """Adaptive pools whose windows are all alike."""
+    """Adaptive pools whose windows all have the same size."""
 
     def rule(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-        image = b.map(b.image(a["self"], "an adaptive pool"))
+        image = b.map(b.ordered(a["self"], "an adaptive pool"))
         seen = node.meta["val"]
         shape = (seen[0] if isinstance(seen, tuple | list) else seen).shape
         sizes = b.sizes_of(image, image.sizes[1], shape)
@@ -84,12 +88,18 @@ def _adaptive(b: Builder, image: Image, sizes: tuple[int, int, int, int], larges
         return image
     if image.sizes[2:] == (1, 1):
         return b.call(layers.enlarge, image, sizes[2:], sizes=sizes)
-    windows = [_windows(size, count) for size, count in zip(image.sizes[2:], sizes[2:], strict=True)]
+    axes = list(zip(image.sizes[2:], sizes[2:], strict=True))
+    windows = [_windows(size, count) or _windows_of_repeated(size, count, largest) for size, count in axes]
     if None in windows:
         b.refuse(
             f"an adaptive pool of {image.sizes[2:]} to {sizes[2:]}, whose windows are not all of one size",
             "allowed are sizes that divide the map, and 1",
         )
+    repeated = tuple(count if _windows(size, count) is None else 1 for size, count in axes)
+    if repeated != (1, 1):
+        batch, channels, height, width = image.sizes
+        wide = (batch, channels, height * repeated[0], width * repeated[1])
+        image = b.call(layers.enlarge, image, repeated, sizes=wide)
     (rows, down), (columns, right) = cast(list[Pair], windows)
     function = layers.max_pool if largest else layers.average_pool
     return b.call(function, image, (rows, columns), (down, right), NO_PADDING, sizes=sizes)
@@ -103,18 +113,28 @@ def _windows(size: int, count: int) -> Pair | None:
     return (kernels.pop(), strides.pop()) if len(kernels) == len(strides) == 1 else None
 
 
+def _windows_of_repeated(size: int, count: int, largest: bool) -> Pair | None:
+    """Kernel and stride of adaptive windows on values that are repeated ``count`` times each.
+
+    None where there would be fewer windows than values, or a mean would weigh the values of a window unequally.
+    """
+    reads = [[at // count for at in range(k * size, (k + 1) * size)] for k in range(count)]
+    even = all(len({own.count(value) for value in own}) == 1 for own in reads)
+    return (size, size) if count > size and (largest or even) else None
+
+
 def enlarged(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Nearest neighbours, by whole factors."""
-    image = b.map(b.image(a.get("input", a.get("self")), "an enlargement"))
+    """Nearest-neighbour upsampling by whole factors."""
+    image = b.map(b.ordered(a.get("input", a.get("self")), "upsampling"))
     sizes = b.sizes_of(image, image.sizes[1], node.meta["val"].shape)
     if sizes[2] % image.sizes[2] or sizes[3] % image.sizes[3]:
-        b.refuse(f"an enlargement of {image.sizes[2:]} to {sizes[2:]}", "allowed are whole factors")
+        b.refuse(f"upsampling of {image.sizes[2:]} to {sizes[2:]}", "allowed are whole factors")
     factors = (sizes[2] // image.sizes[2], sizes[3] // image.sizes[3])
     return b.call(layers.enlarge, image, factors, sizes=sizes)
 
 
 def reduced(kind: str) -> Rule:
-    """``mean``, ``sum`` and ``amax`` over height, width or both, however the dimensions lie."""
+    """``mean``, ``sum`` and ``amax`` over height, width or both, for any layout."""
 
     def rule(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
         image = a["self"]
@@ -172,12 +192,15 @@ def _over(b: Builder, image: Image, axes: set[Axis], largest: bool) -> Image:
 
 
 def padded(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Zeros around the image, along the axes that the dimensions are."""
+    """Padding with a constant, along the axes that the dimensions map to."""
     if a.get("mode", "constant") != "constant":
         b.refuse(f"padding_mode '{a['mode']}'", "allowed is 'zeros', for nn.ZeroPad2d and F.pad mode='constant'")
-    if a.get("value") not in (None, 0, 0.0):
-        b.refuse(f"padding with {a['value']}", "allowed are zeros")
-    image = b.image(a["self"], "padding")
+    value = float(a.get("value") or 0.0)
+    if not abs(value) <= LARGEST:
+        if value > 0 or not all("max_pool" in str(user.target) for user in node.users):
+            b.refuse(f"padding with {value:g}", f"allowed are numbers up to {LARGEST:g}, and less before a max pool")
+        value = -math.inf
+    image = b.ordered(a["self"], "padding")
     amounts = [int(v) for v in a["pad"]]
     sides = {Axis.HEIGHT: (0, 0), Axis.WIDTH: (0, 0)}
     for step in range(len(amounts) // 2):
@@ -187,7 +210,7 @@ def padded(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
         if pair == (0, 0):
             continue
         if axis not in sides:
-            b.refuse("zeros beside the channels" if dim == 1 else "zeros beside the batch", "use a 1x1 convolution")
+            b.refuse(f"zero padding of the {'channels' if dim == 1 else 'batch'}", "use a 1x1 convolution")
         if min(pair) < 0:
             b.refuse(f"negative padding {pair}", "allowed are zeros around; use a convolution without padding")
         sides[axis] = pair
@@ -196,7 +219,7 @@ def padded(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
         return image
     batch, channels, height, width = image.sizes
     sizes = (batch, channels, height + sum(padding[0]), width + sum(padding[1]))
-    return b.call(layers.pad, b.map(image), padding, sizes=sizes)
+    return b.call(layers.pad, b.map(image), padding, *((value,) if value else ()), sizes=sizes)
 
 
 WINDOWS: dict[str, Rule] = {

@@ -1,7 +1,7 @@
-"""Proof that what was lowered computes what the user's module computes, before anything is trained.
+"""Check, before training, that the lowered graph computes the same as the user's module.
 
 Both run in floating point on random inputs, in evaluation mode, with random weights and statistics in place of the
-initial ones: a network whose branches begin at zero would agree with almost anything.
+initial ones: with branches initialised to zero, errors would stay unnoticed.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ def prove(captured: Captured, input_shape: tuple[int, ...], lower: Lower, seed: 
     network, builder = rebuilt(captured, tensors)
     network.eval()
     graph = lower(network)
-    with torch.no_grad():
-        found = network(x)
-    scores = builder.finish(found.flatten(1)) if builder.finish else found
+    values = canonical_values(network, x)
+    found = values["output"]
+    scores = builder.finish(found) if builder.finish else found
     if not agree(scores.flatten(1), wanted.flatten(1)):
         raise InputError(_first_difference(captured, network, tensors, x))
-    require_equal(network, graph, x)
+    require_equal(network, graph, x, values)
 
 
 def _scores(captured: Captured, tensors: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
@@ -72,13 +72,15 @@ def _doubled(tensor: torch.Tensor) -> torch.Tensor:
     return nn.Parameter(found, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else found
 
 
-def require_equal(network: fx.GraphModule, graph: Graph, x: torch.Tensor) -> None:
+def require_equal(
+    network: fx.GraphModule, graph: Graph, x: torch.Tensor, values: Mapping[str, torch.Tensor] | None = None
+) -> None:
     """Compare a canonical network with its operators in floating point.
 
     Raises:
         InputError: naming the first operator that differs.
     """
-    values = canonical_values(network, x)
+    values = canonical_values(network, x) if values is None else values
     found: dict[int, torch.Tensor] = {}
     with torch.no_grad():
         FoldedNet(graph, network).run(x, observer=found.__setitem__)
@@ -89,7 +91,7 @@ def require_equal(network: fx.GraphModule, graph: Graph, x: torch.Tensor) -> Non
 
 
 def agree(found: torch.Tensor, wanted: torch.Tensor) -> bool:
-    """Whether two tensors are equal but for rounding."""
+    """Whether two tensors are equal up to rounding."""
     if found.shape != wanted.shape:
         return False
     largest = float(wanted.abs().max()) if wanted.numel() else 0.0
@@ -97,9 +99,9 @@ def agree(found: torch.Tensor, wanted: torch.Tensor) -> bool:
 
 
 def random_tensors(captured: Captured, generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """Values for every parameter and running statistic that keep activations at about 1; other buffers stay.
+    """Values for every parameter and running statistic that keep activations at about 1; other buffers are kept.
 
-    Names of one and the same tensor keep one and the same value.
+    Names of a shared tensor get the same value.
     """
     drawn: dict[int, torch.Tensor] = {}
     found: dict[str, torch.Tensor] = {}
@@ -113,7 +115,7 @@ def random_tensors(captured: Captured, generator: torch.Generator) -> dict[str, 
 
 
 def random_like(name: str, tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """A value for a parameter or running statistic of this name; of a layer's inputs and outputs of about 1."""
+    """A value for a parameter or running statistic of this name that keeps a layer's outputs at about 1."""
     noise = torch.randn(tensor.shape, generator=generator).to(tensor.device)
     kind = name.rpartition(".")[2]
     if kind == "running_var":
@@ -131,7 +133,7 @@ def random_like(name: str, tensor: torch.Tensor, generator: torch.Generator) -> 
 
 
 def canonical_values(network: fx.GraphModule, x: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What every node of a network yields."""
+    """Value of every node of a network."""
     recorder = _Recorder(network)
     with torch.no_grad():
         recorder.run(x)
@@ -181,16 +183,16 @@ def _first_difference(
         with torch.no_grad(), without_dropout():
             recorder.run(*given)
     except Exception as error:
-        return f"network: another function than the module's comes out for a batch of {len(x)} ({first_line(error)})"
+        return f"network: its canonical form fails for a batch of {len(x)} ({first_line(error)})"
     found = canonical_values(network, x)
     for node in network.graph.nodes:
         wanted = recorder.values.get(str(node.meta.get("aten")))
         if not isinstance(wanted, torch.Tensor) or wanted.shape != found[node.name].shape:
             continue
         if not agree(found[node.name], wanted):
-            return _says(place_of(node), "what mcusweep made of it")
-    return f"network {type(captured.module).__name__}: another function than the module's comes out of mcusweep"
+            return _says(place_of(node), "the canonical network")
+    return _says(f"network {type(captured.module).__name__}", "its canonical form")
 
 
 def _says(place: Any, what: str) -> str:
-    return f"{place}: {what} computes something else than the module (a fault of mcusweep; please report it)"
+    return f"{place}: {what} computes a different result from the module (a defect in mcusweep; please report it)"

@@ -1,4 +1,4 @@
-"""What is refused by name, in the words of those who write networks, and what to write instead."""
+"""Operators that are refused: the reason, in users' terms, and what to write instead."""
 
 from __future__ import annotations
 
@@ -28,12 +28,6 @@ SPOKEN = {
     "conv3d": ("Conv3d (nn.Conv3d)", "use nn.Conv2d"),
     "conv_transpose2d": ("ConvTranspose2d (nn.ConvTranspose2d)", "use nn.Conv2d"),
     "upsample_bilinear2d": ("bilinear Upsample (nn.Upsample, F.interpolate)", "use mode='nearest'"),
-    "channel_shuffle": ("ChannelShuffle (nn.ChannelShuffle)", "use 1x1 convolutions that mix all channels"),
-    "chunk": ("chunk", "use two convolutions with half the outputs each"),
-    "split": ("split", "use several convolutions, one for each part"),
-    "split_with_sizes": ("split", "use several convolutions, one for each part"),
-    "slice": ("a slice of a tensor", "use a convolution or pool with a stride, or several convolutions"),
-    "pixel_unshuffle": ("PixelUnshuffle", "use a convolution with a stride"),
     "pixel_shuffle": ("PixelShuffle", "leave it out"),
 }
 

@@ -1,4 +1,4 @@
-"""What each ATen operator means: the one table that decides what a network may be written with."""
+"""The table of ATen operators that networks may use, each with its rule."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from torch import fx
 from mcu.tracing.builder import Builder, Rule
 from mcu.tracing.capture import Captured
 from mcu.tracing.elementwise import ELEMENTWISE
+from mcu.tracing.parts import PARTS
 from mcu.tracing.pooling import WINDOWS
 from mcu.tracing.views import VIEWS
 from mcu.tracing.weighted import WEIGHTED
 
-RULES: dict[str, Rule] = {**WEIGHTED, **ELEMENTWISE, **WINDOWS, **VIEWS}
+RULES: dict[str, Rule] = {**WEIGHTED, **ELEMENTWISE, **WINDOWS, **VIEWS, **PARTS}
 
 
 def rebuilt(captured: Captured, tensors: Mapping[str, torch.Tensor] | None = None) -> tuple[fx.GraphModule, Builder]:
-    """The canonical network of a captured module, and the builder that knows what was left out.
+    """The canonical network of a captured module, and the builder with notes on what was left out.
 
     Args:
         captured: the module as ATen operators.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -26,7 +26,7 @@ class Traced:
         module: fx graph of plain layers that holds the module's own parameters, where they have the shape of a plain
             layer's; always in 2-D, whatever the module is.
         graph: the operators of the exported model.
-        notes: sentences about what the network leaves out.
+        notes: messages on what the network leaves out.
     """
 
     module: fx.GraphModule
@@ -35,14 +35,14 @@ class Traced:
 
 
 def trace(module: nn.Module, input_shape: tuple[int, ...], frozen: Iterable[str] = (), multiple: int = 1) -> Traced:
-    """Trace a convolutional network, and prove that what comes out computes the same.
+    """Trace a convolutional network, and prove that the result computes the same.
 
     Args:
-        module: returns class scores ``(N, classes)`` for inputs ``(N, *input_shape)``; a canonical network is taken as
-            it is.
+        module: returns logits ``(N, classes)`` for inputs ``(N, *input_shape)``; a canonical network is used as it is.
         input_shape: ``(C, H, W)``, ``(C, L)`` for signals, which become ``L x 1`` images, or ``(C,)``.
         frozen: paths of layers, or of modules with layers in them, whose output channels must all stay.
-        multiple: neighbouring channels that stay or go together, in every group that divides into such units.
+        multiple: neighbouring channels that are kept or removed together, in every group whose size is a multiple of
+            it.
 
     Raises:
         InputError: if the network cannot be traced, has an operator mcusweep does not know, or is not proven.
@@ -51,7 +51,7 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], frozen: Iterable[str]
 
 
 class Tracer:
-    """Traces networks of one and the same structure: captured and proven once, however many there are.
+    """Traces networks of the same structure; capture and proof run only once.
 
     Arguments, result and errors are those of ``trace``.
     """
@@ -63,31 +63,36 @@ class Tracer:
     def __call__(self, module: nn.Module) -> Traced:
         """Trace one network."""
         if isinstance(module, fx.GraphModule) and module.meta.get("canonical"):
-            return Traced(module, self._lowered(module), tuple(module.meta.get("notes", ())))
+            notes = list(module.meta.get("notes", ()))
+            return Traced(module, self._lowered(module, notes), tuple(notes))
         captured = self._known.of(module) if self._known else None
         proven = captured is not None
         if captured is None:
             captured = capture(module, self.input_shape)
         network, builder = rebuilt(captured)
-        network.meta["notes"] = notes = tuple(builder.notes)
-        graph = self._lowered(network)
+        network.meta["notes"] = tuple(builder.notes)
+        graph = self._lowered(network, builder.notes)
         if not proven:
             prove(captured, self.input_shape, lambda network: lowered(network, self.input_shape))
             self._known = captured
         network.train(captured.module.training)
-        return Traced(network, graph, notes)
+        return Traced(network, graph, tuple(builder.notes))
 
-    def _lowered(self, network: fx.GraphModule) -> Graph:
-        return lowered(network, self.input_shape, self.frozen, self.multiple)
+    def _lowered(self, network: fx.GraphModule, notes: list[str]) -> Graph:
+        return lowered(network, self.input_shape, self.frozen, self.multiple, notes.append)
 
 
 def lowered(
-    network: fx.GraphModule, input_shape: tuple[int, ...], frozen: Collection[str] = (), multiple: int = 1
+    network: fx.GraphModule,
+    input_shape: tuple[int, ...],
+    frozen: Collection[str] = (),
+    multiple: int = 1,
+    note: Callable[[str], None] | None = None,
 ) -> Graph:
-    """The operators of a canonical network."""
+    """The operators of a canonical network; ``note`` is told what is to be said about them."""
     _propagate_shapes(network, input_shape)
     _drop_idle_strides(network)
-    return bundle(schedule(Lowering(network, frozen).build()), multiple)
+    return bundle(schedule(Lowering(network, frozen).build(), note), multiple)
 
 
 def _drop_idle_strides(module: fx.GraphModule) -> None:

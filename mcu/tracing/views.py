@@ -1,7 +1,8 @@
-"""Rules of what moves no value: views, permutations, concatenation along the channels."""
+"""Rules for operators that move no value: views, permutations, concatenation along the channels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -14,11 +15,11 @@ from mcu.tracing.layout import flattened, permuted, plain, reshaped
 
 
 def viewed(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Any other shape of the same elements."""
+    """``view`` and ``reshape``."""
     image = _image(b, a)
     layout = reshaped(image.layout, node.meta["val"].shape)
     if layout is None:
-        b.refuse("a reshape that takes an axis apart in uneven parts", "leave it out")
+        b.refuse("a reshape that splits an axis unevenly", "leave it out")
     assert layout is not None
     if layout[0] != plain(image.sizes, 1)[0]:
         b.refuse("a reshape that mixes the examples of a batch", "keep the batch as the first dimension")
@@ -33,10 +34,12 @@ def _image(b: Builder, a: dict[str, Any]) -> Image:
 
 
 def turned(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Dimensions in another order."""
+    """``permute`` and ``transpose``."""
     image = _image(b, a)
     rank = len(image.layout)
-    if "dims" in a:
+    if len(a) == 1:  # mT
+        order = [*range(rank - 2), rank - 1, rank - 2]
+    elif "dims" in a:
         order = [int(dim) % rank for dim in a["dims"]]
     else:
         order = list(range(rank))
@@ -46,39 +49,23 @@ def turned(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def moved(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """``movedim``: by what became of the shape."""
+    """``movedim``."""
     image = _image(b, a)
     rank = len(image.layout)
-    sources, targets = ([int(d) % rank for d in a[name]] for name in ("source", "destination"))
+    given = (a[name] if isinstance(a[name], list | tuple) else [a[name]] for name in ("source", "destination"))
+    sources, targets = ([int(d) % rank for d in dims] for dims in given)
     order = [dim for dim in range(rank) if dim not in sources]
     for target, source in sorted(zip(targets, sources, strict=True)):
         order.insert(target, source)
     return replace(image, layout=permuted(image.layout, order))
 
 
-def selected(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """One position of a dimension: a view where there is only one."""
-    image = _image(b, a)
-    dim = int(a["dim"]) % len(image.layout)
-    if image.layout[dim]:
-        b.refuse("one position of a dimension picked out", "pool over the dimension, or use a convolution")
-    return replace(image, layout=(*image.layout[:dim], *image.layout[dim + 1 :]))
-
-
-def sliced(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """A slice that leaves everything in."""
-    image = _image(b, a)
-    if tuple(node.meta["val"].shape) != tuple(node.args[0].meta["val"].shape):  # type: ignore[union-attr]
-        b.refuse("a slice of a tensor has no int8 kernel in mcusweep", "use a convolution or a pool with a stride")
-    return image
-
-
 def expanded(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Repeated along dimensions of size 1: left to the product or sum that reads it."""
+    """``expand`` along dimensions of size 1: left to the multiplication or addition that reads it."""
     image = _image(b, a)
     shape, seen = tuple(node.meta["val"].shape), tuple(node.args[0].meta["val"].shape)  # type: ignore[union-attr]
     if shape != seen and any(user.target not in _BROADCASTING for user in node.users):
-        b.refuse(f"a tensor repeated to {shape[1:]}", "leave the repeating to the product that reads it")
+        b.refuse(f"a tensor repeated to {shape[1:]}", "leave it out: the multiplication or addition broadcasts")
     return image
 
 
@@ -86,7 +73,7 @@ _BROADCASTING = (torch.ops.aten.mul.Tensor, torch.ops.aten.mul_.Tensor)
 
 
 def concatenated(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Side by side along the channels."""
+    """Concatenation along the channels."""
     parts = a["tensors"]
     if not all(isinstance(part, Image) for part in parts):
         b.refuse("cat with a constant", "allowed are tensors that depend on the input")
@@ -101,13 +88,24 @@ def concatenated(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     if flat and len(maps) > 1:
         b.refuse(f"cat of flattened maps of different sizes, {sorted(maps)}", "pool them to one size, or to 1, before")
     if not flat:
-        images = [b.image(image, "cat") for image in images]
+        images = [b.ordered(image, "cat") for image in images]
     if any(image.row != images[0].row for image in images):
         images = [b.map(image) for image in images]
-    batch, _, height, width = images[0].sizes
-    sizes = (batch, sum(image.sizes[1] for image in images), height, width)
-    made = b.call(layers.concatenate, replace(images[0], node=cast(Any, tuple(i.node for i in images))), sizes=sizes)
-    return replace(made, layout=flattened(sizes) if flat else plain(sizes, rank), row=images[0].row)
+    made = side_by_side(b, images)
+    return replace(made, layout=flattened(made.sizes) if flat else plain(made.sizes, rank))
+
+
+def side_by_side(b: Builder, parts: Sequence[Image]) -> Image:
+    """Channels of several images one after the other."""
+    batch, _, height, width = parts[0].sizes
+    sizes = (batch, sum(image.sizes[1] for image in parts), height, width)
+    order: list[int] = []
+    for image in parts:
+        order += [len(order) + channel for channel in image.stored]
+    made = b.call(
+        layers.concatenate, replace(parts[0], node=cast(Any, tuple(image.node for image in parts))), sizes=sizes
+    )
+    return replace(made, order=None if order == sorted(order) else tuple(order), row=parts[0].row)
 
 
 VIEWS: dict[str, Rule] = {
@@ -115,10 +113,8 @@ VIEWS: dict[str, Rule] = {
         ("view", "reshape", "flatten", "squeeze", "unsqueeze", "unflatten", "_unsafe_view", "view_as", "reshape_as"),
         viewed,
     ),
-    **dict.fromkeys(("permute", "transpose", "swapaxes", "swapdims"), turned),
+    **dict.fromkeys(("permute", "transpose", "swapaxes", "swapdims", "mT"), turned),
     "movedim": moved,
     **dict.fromkeys(("expand", "expand_as"), expanded),
-    "select": selected,
-    "slice": sliced,
     **dict.fromkeys(("cat", "concat", "concatenate"), concatenated),
 }

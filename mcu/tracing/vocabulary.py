@@ -1,4 +1,4 @@
-"""How people write what the rules know, and what becomes of it: the page of operators is made from this."""
+"""Supported operators as users write them, and what they are lowered to: source of the reference page on operators."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Word:
-    """One line of the page.
+    """One row of the page.
 
     Attributes:
         written: as users write it: modules, functions, methods.
@@ -26,12 +26,12 @@ VOCABULARY = (
          "CONV_2D or DEPTHWISE_CONV_2D, with a PAD where padding is not TensorFlow's SAME", ("conv1d", "conv2d")),
     Word("`nn.Linear` on `(N, features)`, a flattened map, or a tensor with its channels last", "CONV_2D", ("linear",)),
     Word("`nn.BatchNorm1d`, `nn.BatchNorm2d` and subclasses, with running statistics",
-         "nothing behind a convolution, else DEPTHWISE_CONV_2D", ("batch_norm",)),
-    Word("`nn.ReLU`, `nn.ReLU6`, `nn.Threshold(0, 0)`", "nothing behind a convolution or sum, else RELU",
+         "folded into the convolution before it, else DEPTHWISE_CONV_2D", ("batch_norm",)),
+    Word("`nn.ReLU`, `nn.ReLU6`, `nn.Threshold(0, 0)`", "fused into the convolution or sum before it, else RELU",
          ("relu", "relu6", "threshold")),
     Word("`nn.Hardtanh`, `clamp`, with any bounds",
-         "nothing behind a convolution or sum, else RELU or, below zero, LEAKY_RELU; DEPTHWISE_CONV_2D where zero does "
-         "not lie between the bounds", ("clamp", "clamp_min", "clamp_max", "hardtanh")),
+         "fused into the convolution or sum before it, else RELU or, below zero, LEAKY_RELU; DEPTHWISE_CONV_2D "
+         "where zero is not between the bounds", ("clamp", "clamp_min", "clamp_max", "hardtanh")),
     Word("`nn.Sigmoid`, `torch.sigmoid`", "LOGISTIC", ("sigmoid",)),
     Word("`nn.Tanh`, `torch.tanh`", "TANH", ("tanh",)),
     Word("`nn.SiLU`, `F.silu`", "LOGISTIC and MUL", ("silu",)),
@@ -40,12 +40,14 @@ VOCABULARY = (
     Word("`nn.LeakyReLU`, `F.leaky_relu`", "LEAKY_RELU", ("leaky_relu",)),
     Word("`nn.ELU`, `F.elu` of alpha 1; `nn.CELU`, `F.celu`", "ELU, and DEPTHWISE_CONV_2D for another alpha",
          ("elu", "celu")),
-    Word("`x + y`, `x += y`, `torch.add`", "ADD", ("add",)),
-    Word("`x * y` of equal shapes, or with one value for each channel (squeeze-and-excitation)", "MUL", ("mul",)),
+    Word("`x + y`, `x += y`, `torch.add`; of one row or column with a map, too",
+         "ADD, with RESIZE_NEAREST_NEIGHBOR where rows or columns are repeated", ("add",)),
+    Word("`x * y` of equal shapes, with one row or column, or one value for each channel (squeeze-and-excitation)",
+         "MUL", ("mul",)),
     Word("`+`, `-`, `*`, `/` with a number, or a parameter or buffer with one value for each channel",
-         "nothing behind a convolution, else DEPTHWISE_CONV_2D", ("sub", "div", "neg")),
+         "folded into the convolution before it, else DEPTHWISE_CONV_2D", ("sub", "rsub", "div", "neg")),
     Word("`nn.MaxPool1d`, `nn.MaxPool2d`, `F.max_pool2d`; padding, `ceil_mode`",
-         "MAX_POOL_2D, with a PAD where padding is not SAME (behind a ReLU)",
+         "MAX_POOL_2D, with a PAD or, of what may be below zero, PADV2 where padding is not SAME",
          ("max_pool1d", "max_pool2d", "max_pool1d_with_indices", "max_pool2d_with_indices")),
     Word("`nn.AvgPool1d`, `nn.AvgPool2d`, `F.avg_pool2d`", "AVERAGE_POOL_2D, with a PAD where zeros count in the mean",
          ("avg_pool1d", "avg_pool2d")),
@@ -53,17 +55,28 @@ VOCABULARY = (
          ("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d")),
     Word("`mean`, `sum` and `amax` over height, width or both", "AVERAGE_POOL_2D or MAX_POOL_2D",
          ("mean", "sum", "amax")),
-    Word("`nn.ZeroPad1d`, `nn.ZeroPad2d`, `F.pad` with zeros around", "part of the convolution behind it, else PAD",
+    Word("`nn.ZeroPad2d`, `nn.ConstantPad2d`, 1-D ones, `F.pad`: constant padding of height and width",
+         "zeros are folded into the next convolution, else PAD; PADV2 for another constant",
          ("pad", "constant_pad_nd")),
-    Word("`nn.Upsample`, `F.interpolate`: nearest, by whole factors; adaptive pools of 1 x 1 to more",
+    Word("`nn.Upsample`, `F.interpolate`: nearest, by whole factors; adaptive pools of 1 or 2 rows or columns to more",
          "RESIZE_NEAREST_NEIGHBOR", ("upsample_nearest1d", "upsample_nearest2d")),
     Word("`torch.cat` along the channels", "CONCATENATION", ("cat", "concat", "concatenate")),
     Word("`flatten`, `view`, `reshape`, `squeeze`, `unsqueeze`, `permute`, `transpose` that move no value", _FREE,
          ("view", "reshape", "flatten", "squeeze", "unsqueeze", "unflatten", "_unsafe_view", "view_as", "reshape_as",
-          "permute", "transpose", "swapaxes", "swapdims", "movedim", "select", "slice", "expand", "expand_as")),
+          "permute", "transpose", "swapaxes", "swapdims", "mT", "movedim", "expand", "expand_as")),
+    Word("`chunk`, `split` in equal or unequal parts, `x[:, :k]`, `narrow`, `x[:, [2, 0, 1]]`, `flip` of channels",
+         "GATHER; nothing where the convolution behind it can take the channels in another order",
+         ("chunk", "split", "split_with_sizes", "tensor_split", "unsafe_chunk", "unsafe_split", "narrow", "select",
+          "slice", "unbind", "index", "index_select", "flip")),
+    Word("`x[..., ::2]`, `x[:, :, 0]` and the like of rows and columns", "STRIDED_SLICE", ()),
+    Word("`nn.ChannelShuffle`, or `view`, `transpose`, `reshape`",
+         "nothing before a 1x1 or other convolution without groups, `cat`, `chunk`; else GATHER",
+         ("channel_shuffle", "native_channel_shuffle")),
+    Word("`nn.PixelUnshuffle`, `F.pixel_unshuffle`", "STRIDED_SLICE and CONCATENATION", ("pixel_unshuffle",)),
+    Word("`nn.GLU`, `F.glu` over the channels", "GATHER, LOGISTIC and MUL", ("glu",)),
     Word("`nn.Dropout`, `nn.Dropout2d`, `F.dropout`: on in training, whatever `training=` says", _FREE,
          ("dropout", "feature_dropout", "alpha_dropout")),
-    Word("`softmax`, `log_softmax` at the end: left out, the largest score stays the largest", _FREE,
+    Word("`softmax`, `log_softmax` over the classes at the end: left out, as it keeps the order of the logits", _FREE,
          ("softmax", "log_softmax")),
     Word("`contiguous`, `clone`, `detach`", _FREE,
          ("contiguous", "clone", "detach", "alias", "lift_fresh_copy", "to", "_to_copy")),

@@ -1,4 +1,4 @@
-"""``export``: models as files."""
+"""``export``: a trial's model as files."""
 
 from __future__ import annotations
 
@@ -8,13 +8,29 @@ from typing import Annotated
 
 import typer
 
+from mcu.errors import InputError
 from orchestrator.cli.asking import Reference, reference_of
 from orchestrator.cli.options import STORAGE, DeviceOption, Flash, Macs, Sram, Storage, StudyName
 
 ExportFolder = Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write.", show_default=False)]
 
 WithMetadata = Annotated[
-    bool, typer.Option("--metadata", help="Also a model that carries labels and input normalisation inside the file.")
+    bool, typer.Option("--metadata", help="Also a model file that contains labels and input normalisation.")
+]
+LibraryForm = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORM",
+        help="Also a library for arduino, platformio, zephyr, esp-idf or cmake, in FORM/mcusweep_model.",
+    ),
+]
+LibraryName = Annotated[
+    str, typer.Option("--name", metavar="NAME", help="Prefix of the model's functions in the library.")
+]
+AlsoTrials = Annotated[
+    list[str] | None,
+    typer.Option("--also", metavar="NAME=TRIAL", help="Another trial in the same library; may be repeated."),
 ]
 
 
@@ -22,6 +38,9 @@ def export(
     trial: Reference,
     output: ExportFolder,
     metadata: WithMetadata = False,
+    form: LibraryForm = None,
+    name: LibraryName = "mcusweep",
+    also: AlsoTrials = None,
     study: StudyName = None,
     device: DeviceOption = None,
     flash: Flash = None,
@@ -29,17 +48,39 @@ def export(
     macs: Macs = None,
     storage: Storage = STORAGE,
 ) -> None:
-    """Write a trial's model.tflite, C arrays, firmware project and model card."""
+    """Write a trial's model.tflite, C arrays, firmware project and model card; with --format a library for a board."""
+    from mcu.firmware.library import library_form
+    from orchestrator.queries.best import equals_of
     from orchestrator.queries.export import export_trial
+    from orchestrator.queries.export_library import Library
     from orchestrator.queries.trial import load_trial
-    from orchestrator.storage.connection import artifact_root
+    from orchestrator.storage.artifacts import artifact_folder
     from orchestrator.storage.store import Store
 
     store = Store(storage)
     details = load_trial(store, reference_of(store, trial, study, device, flash, sram, macs), study)
-    names = export_trial(details, artifact_root(store.url), output, metadata)
+    library = None
+    if form is not None:
+        beside = {key: load_trial(store, reference, study) for key, reference in _named(also or [], name).items()}
+        library = Library(library_form(form), {name: details} | beside)
+    elif also:
+        raise InputError("--also: several models are one library: say for whom with --format")
+    names = export_trial(details, artifact_folder(store), output, metadata, library, equals_of(store, details))
     print(f"trial {details.row['number']}: {', '.join(names)}", file=sys.stderr)
     print(output)
+
+
+def _named(also: list[str], first: str) -> dict[str, str]:
+    """References of trials by name."""
+    references: dict[str, str] = {}
+    for text in also:
+        name, mark, reference = text.partition("=")
+        if not mark:
+            raise InputError(f"--also {text!r}: must be NAME=TRIAL, such as digits=12")
+        if name == first or name in references:
+            raise InputError(f"--also {text!r}: the name {name!r} is taken: every model of a library needs its own")
+        references[name] = reference
+    return references
 
 
 COMMANDS = (export,)

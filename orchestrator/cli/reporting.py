@@ -85,7 +85,7 @@ def _style(name: str) -> Style:
 
 
 def write_study(store: Store, study: Study, output: Path, style: Style) -> Path:
-    """Write the report of a study as it stands; returns the path of the page."""
+    """Write the report of a study in its current state; returns the path of the page."""
     from mcu.devices import catalogue
     from orchestrator.storage.frames import trials_frame
     from reports.study_page.page import write_report
@@ -105,10 +105,12 @@ def _cycles(core: str) -> float | None:
 
 
 def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
-    """What a report says of where its numbers come from."""
+    """Provenance of the numbers in a report."""
+    from orchestrator.queries.as_good import validations
     from orchestrator.queries.importances import importances
     from orchestrator.queries.stop_audit import stop_audit
     from orchestrator.spec import canonical_json
+    from orchestrator.storage.artifacts import artifact_folder
     from orchestrator.storage.connection import storage_address
     from orchestrator.storage.epoch_reports import last_reports
     from reports.study import StudyInfo
@@ -133,6 +135,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
         reports=last_reports(store, study),
         importances=importances(frame),
         stopping=audit.line if audit is not None else None,
+        validation=validations(artifact_folder(store), dict(zip(frame["number"], frame["artifacts"], strict=True))),
     )
 
 

@@ -1,4 +1,4 @@
-"""One attempt inside a worker process: find the worker function, set threads, turn exceptions into results."""
+"""One attempt inside a worker process: import the worker function, set threads, convert exceptions to results."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mcu.errors import InputError
 from mcu.terms import TrialState
+from orchestrator.executors.base import LossReason
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 
 ReportEpoch = Callable[[EpochReport], bool]
@@ -27,11 +28,11 @@ _MALLOC = {_TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 * 2**20, _MMAP_THRESHOLD: 32
 
 @dataclass(frozen=True)
 class WorkerSetting:
-    """What every attempt of a sweep shares.
+    """Settings shared by all attempts of a sweep.
 
     Attributes:
         worker: ``module:function`` that runs a trial.
-        artifacts: absolute folder for the trials' files; all workers must see it.
+        artifacts: absolute folder for the trials' files; on another machine one of its own stands for it.
         paths: folders to import the user's modules from.
         threads: torch threads of one trial.
     """
@@ -42,8 +43,23 @@ class WorkerSetting:
     threads: int = 1
 
 
+class AttemptFault(Exception):  # noqa: N818  (it reads as what happened)
+    """An attempt failed because of its machine (memory, disk, packages): it may be retried, best on another one."""
+
+    def __init__(self, reason: LossReason, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+_FAULTS = (OSError, ImportError, MemoryError)
+
+
 def run_attempt(setting: WorkerSetting, spec_json: str, report: ReportEpoch) -> TrialResult:
-    """Run one trial in this process. Whatever goes wrong in it becomes a failed result with a one-line reason."""
+    """Run one trial in this process. Any error of the trial becomes a failed result with a one-line reason.
+
+    Raises:
+        AttemptFault: something is wrong with the machine: its memory, its disk, its packages.
+    """
     start = time.monotonic()
     try:
         limit_threads(setting.threads)
@@ -52,18 +68,37 @@ def run_attempt(setting: WorkerSetting, spec_json: str, report: ReportEpoch) -> 
         spec = TrialSpec.model_validate_json(spec_json)
         run: WorkerFunction = _find(setting.worker)
         return run(spec, Path(setting.artifacts), report)
-    except InputError as error:
-        reason = _line(str(error))
-    except MemoryError:
-        reason = "out of memory"
     except Exception as error:
-        starved = "can't allocate memory" in str(error)  # what torch says on a CPU
-        reason = "out of memory" if starved else _line(f"{type(error).__name__}: {error}")
+        if _of_machine(error):
+            raise fault_of(error) from error
+        reason = _line(str(error)) if isinstance(error, InputError) else _line(f"{type(error).__name__}: {error}")
     return TrialResult(state=TrialState.FAILED, reason=reason, duration_s=time.monotonic() - start)
 
 
+def _of_machine(error: BaseException | None) -> bool:
+    """Whether an error, or its cause, is a fault of the machine."""
+    while error is not None:
+        if isinstance(error, _FAULTS) or _starved(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _starved(error: BaseException) -> bool:
+    text = str(error)  # what torch says on a CPU, and of a GPU
+    return isinstance(error, MemoryError) or "can't allocate memory" in text or "CUDA out of memory" in text
+
+
+def fault_of(error: BaseException) -> AttemptFault:
+    """The error as a fault of this machine, in one line."""
+    if _starved(error):
+        return AttemptFault(LossReason.OUT_OF_MEMORY, _line(str(error) or "out of memory"))
+    named = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    return AttemptFault(LossReason.ENVIRONMENT, _line(named))
+
+
 def limit_threads(threads: int) -> None:
-    """Give the process ``threads`` computing threads, also when torch was loaded with another count."""
+    """Limit the process to ``threads`` threads, also if torch was loaded with another number."""
     for name in _THREAD_VARIABLES:
         os.environ[name] = str(threads)
     torch = sys.modules.get("torch")
@@ -72,10 +107,10 @@ def limit_threads(threads: int) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what is freed for the next allocation; a no-op elsewhere.
+    """Let glibc keep freed memory for the next allocation; no effect with other C libraries.
 
-    By default it hands the activations of a training step back to the kernel after each, and every page of the next
-    step's is mapped and zeroed anew: 1 to 5 % of a step (``benchmarks/pruning/step_cost.py``).
+    By default it returns the activations of a training step to the kernel after each step, and the kernel maps and
+    zeroes every page again for the next step: 1 to 5 % of a step (``benchmarks/pruning/step_cost.py``).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

@@ -1,4 +1,4 @@
-"""A stored trial as files to build a product from: the model, C arrays, a firmware project, a model card."""
+"""Export of a stored trial: the model, C arrays, a firmware project, a model card."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 from mcu.budget import RESOURCES, Budget
 from mcu.errors import InputError
 from mcu.score import score_of
+from orchestrator.queries.export_library import Library, write_trials
 from orchestrator.queries.trial import TrialDetails
 from orchestrator.tables import human, printable
 from reports.columns import Shown, names
@@ -22,11 +23,19 @@ from reports.columns import Shown, names
 _CARD_RESULTS = names(shown=Shown.CARD)
 
 
-def export_trial(trial: TrialDetails, root: Path, output: Path, metadata: bool = False) -> list[str]:
-    """Write a trial's model and what goes with it into a folder; returns the names of what was written.
+def export_trial(
+    trial: TrialDetails,
+    root: Path,
+    output: Path,
+    metadata: bool = False,
+    library: Library | None = None,
+    equals: str = "",
+) -> list[str]:
+    """Write a trial's model and related files into a folder; returns the names of the files.
 
-    With ``metadata`` also ``model_with_metadata.tflite``: the same model with labels, input normalisation and where
-    it comes from inside the file, which the model card says how many bytes cost.
+    With ``metadata`` also ``model_with_metadata.tflite``: the same model with labels, input normalisation and
+    provenance in the file; the model card states their size in bytes. With ``library`` also the folder written by
+    ``write_trials``. ``equals`` names models as good.
 
     Everything is made beside the folder first, so an error leaves nothing half-written.
 
@@ -49,7 +58,9 @@ def export_trial(trial: TrialDetails, root: Path, output: Path, metadata: bool =
                 larger = with_metadata(trial, model, deployment)
                 (stage / "model_with_metadata.tflite").write_bytes(larger)
                 note += f"\n\n`model_with_metadata.tflite` says what it is in {len(larger) - len(model):,} more bytes."
-            (stage / "MODEL_CARD.md").write_text(model_card(trial, model, note), encoding="utf-8")
+            if library is not None:
+                note += f"\n\n{write_trials(library, root, stage)}"
+            (stage / "MODEL_CARD.md").write_text(model_card(trial, model, note, equals), encoding="utf-8")
             return _move_all(stage, output)
     except OSError as error:
         raise InputError(f"--output {output}: {error.strerror or error}") from None
@@ -130,8 +141,8 @@ def _write_firmware(model: bytes, deployment: bytes | None, folder: Path) -> str
     return f"`firmware/` is a C project that needs no library; its self test compares with stored outputs.{note}"
 
 
-def model_card(trial: TrialDetails, model: bytes, firmware: str) -> str:
-    """What one has to know about the model, as Markdown."""
+def model_card(trial: TrialDetails, model: bytes, firmware: str, equals: str = "") -> str:
+    """The model card as Markdown."""
     row = trial.row
     lines = [f"# {_cell(row['network'])} for {_cell(row['device'] or 'a budget')}", ""]
     lines += [f"Made by mcusweep: trial {row['number']} of study {_cell(row['study'])}.", "", "| | |", "|---|---|"]
@@ -148,9 +159,14 @@ def model_card(trial: TrialDetails, model: bytes, firmware: str) -> str:
     }
     lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in facts.items()]
     measure = "top-1" if row["metric"] == "accuracy" else score_of(row["metric"]).title
-    lines += ["", f"`accuracy` is the int8 {measure} on test data that chose nothing; `flash` is the .tflite file and"]
+    lines += [
+        "",
+        f"`accuracy` is the int8 {measure} on test data unused in selection; `flash` is the .tflite file and",
+    ]
     word = "measured" if row["measured"] else "predicted (tflite-micro was not installed)"
     lines += [f"`sram` the TensorFlow Lite Micro arena, {word}.", "", firmware, ""]
+    if equals:
+        lines += [f"Within its budget {_cell(equals)}.", ""]
     return "\n".join(lines)
 
 

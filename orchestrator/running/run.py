@@ -1,4 +1,4 @@
-"""Running a sweep against a database: begin or continue its study, choose the executor, drive it to its end."""
+"""Run of a sweep with a database: start or continue its study, choose the executor, run the driver."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +23,31 @@ from orchestrator.running.disk_guard import DiskGuard
 from orchestrator.running.driver import Driver, DriverParts, Retries
 from orchestrator.running.interrupts import Interrupts
 from orchestrator.running.stop_rule import stop_rule_for
-from orchestrator.running.supervision import tell_progress
+from orchestrator.running.supervision import reentered, tell_progress
 from orchestrator.running.warm_start import sampler_for
 from orchestrator.running.watcher import Watcher
-from orchestrator.spec import NETWORK, TrialResult
-from orchestrator.storage.artifacts import read_artifact
-from orchestrator.storage.connection import artifact_root, database_file, database_label
+from orchestrator.spec import IMPORTED, NETWORK, TrialResult
+from orchestrator.storage.artifacts import artifact_folder, claim_folder, read_artifact
+from orchestrator.storage.connection import database_file, database_label
 from orchestrator.storage.optuna_mirror import OptunaMirror
 from orchestrator.storage.store import Store, Study
 from orchestrator.worker.shared_task import lent_task
 from search_spaces.sweep import SweepConfig, WorkersSection
 from search_spaces.terms import ExecutorName
 
+REJOIN_SECONDS = 300.0
+"""How long a driver that lost its cluster waits for the head to answer again."""
+
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a sweep is run; nothing here changes its results.
+    """Options of a run that do not affect results.
 
     Attributes:
-        workers, executor: instead of what the sweep file says.
-        address: of a Ray cluster that is already there.
+        workers, executor: override the sweep file.
+        address: of an existing Ray cluster.
         worker: ``module:function`` that runs a trial.
-        take_over: the study from a driver that may still hold it.
+        take_over: take over the study from a driver that may still hold it.
 
     Raises:
         InputError: for an unknown executor.
@@ -62,7 +66,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How a run ended: trials by state, and whether every planned one has its result."""
+    """Summary of a run: trials by state, and whether all planned trials have a result."""
 
     study: str
     counts: dict[str, int]
@@ -78,7 +82,7 @@ MakeExecutor = Callable[[WorkerSetting, WorkersSection, RunOptions, SweepConfig]
 
 
 def simulated(sweep: SweepConfig) -> SweepConfig:
-    """The sweep as a study of its own for the simulated executor, which must not pass for a real one."""
+    """The sweep renamed for the simulated executor, so that the study cannot be mistaken for a real one."""
     section = sweep.workers.model_copy(update={"executor": ExecutorName.SIMULATED})
     name = sweep.sweep.model_copy(update={"name": f"{sweep.sweep.name}-simulated"})
     return sweep.model_copy(update={"workers": section, "sweep": name})
@@ -92,12 +96,12 @@ def begin_study(
     *,
     extend: bool = False,
 ) -> Study:
-    """The sweep's study: a new one, or the one there is if it was made from the same sweep.
+    """The sweep's study: a new one, or the existing one if it was made from the same sweep.
 
     Args:
-        sweep_file: text of the sweep file, kept with a new study.
-        task: what is known of the data, kept as well.
-        extend: let the sweep add trials, seeds, budgets, networks and methods to the study there is.
+        sweep_file: text of the sweep file, stored with a new study.
+        task: facts about the data, stored as well.
+        extend: let the sweep add trials, seeds, budgets, networks and methods to the existing study.
 
     Raises:
         InputError: if a study of that name was made from another sweep; the message shows the difference.
@@ -154,20 +158,22 @@ def run_study(
     interrupts: Interrupts,
     make_executor: MakeExecutor | None = None,
 ) -> RunSummary:
-    """Run what is left of a study. Signals are taken by ``interrupts`` while it runs.
+    """Run the unfinished trials of a study. ``interrupts`` handles signals during the run.
 
     Raises:
         InputError: another driver runs the study; a method is unknown.
-        StoreError, ExecutorError: the database or the executor gave out; `run_study` again takes it up.
+        StoreError, ExecutorError: the database or the executor failed; call `run_study` again to continue.
     """
     plan = Plan(sweep)
-    _check_writable(artifact_root(store.url))
-    setting = WorkerSetting(options.worker, str(artifact_root(store.url)), _import_paths(sweep), threads(sweep))
+    artifacts = claim_folder(store)
+    _check_writable(artifacts)
+    setting = WorkerSetting(options.worker, str(artifacts), _import_paths(sweep), threads(sweep))
     store.patience.tell = watcher.note
     with store.lock(study.name, take_over=options.take_over) as lock:
         mirror = OptunaMirror(store.url, study.name, plan.methods, store.patience)
         try:
-            executor = (make_executor or executor_for)(setting, sweep.workers, options, sweep)
+            make = make_executor or partial(executor_for, tell=watcher.note)
+            executor = make(setting, sweep.workers, options, sweep)
             with executor, interrupts:
                 parts = DriverParts(
                     store=store,
@@ -192,14 +198,18 @@ def run_study(
 
 
 def left_network(store: Store, study: Study) -> Callable[[TrialResult], bool]:
-    """Whether the file of a trial's trained network is there and what it was; simulated trials leave none."""
+    """Whether a trial's trained network is trusted, exists and is undamaged; simulated trials have none."""
+
+    folder = artifact_folder(store)
 
     def check(result: TrialResult) -> bool:
         noted = result.artifacts.get(NETWORK)
         if noted is None:
             return study.simulated
+        if noted.path.startswith(f"{IMPORTED}/"):
+            return False
         try:
-            read_artifact(artifact_root(store.url), noted.path, noted.sha256, "trained network")
+            read_artifact(folder, noted.path, noted.sha256, "trained network")
         except InputError:
             return False
         return True
@@ -208,7 +218,7 @@ def left_network(store: Store, study: Study) -> Callable[[TrialResult], bool]:
 
 
 def threads(sweep: SweepConfig) -> int:
-    """Torch threads of one trial: as many as it has CPUs."""
+    """Torch threads of one trial: equal to its CPUs."""
     return sweep.workers.cpus_per_trial
 
 
@@ -224,9 +234,9 @@ def _check_writable(folder: Path) -> None:
 
 
 def disk_guard(store: Store, sweep: SweepConfig) -> DiskGuard:
-    """Watches where the database and the trials' files are."""
+    """The guard for the disks of the database and the trials' files."""
     file = database_file(store.url)
-    folders = [artifact_root(store.url)] + ([file.absolute().parent] if file is not None else [])
+    folders = [artifact_folder(store)] + ([file.absolute().parent] if file is not None else [])
     return DiskGuard(tuple(folders), 0 if sweep.workers.executor is ExecutorName.SIMULATED else sweep.workers.min_free)
 
 
@@ -235,16 +245,22 @@ def _import_paths(sweep: SweepConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(Path(base)) for base in bases if base))
 
 
-def executor_for(setting: WorkerSetting, section: WorkersSection, options: RunOptions, sweep: SweepConfig) -> Executor:
-    """The executor that the options, or else the sweep file, name.
+def executor_for(
+    setting: WorkerSetting,
+    section: WorkersSection,
+    options: RunOptions,
+    sweep: SweepConfig,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Executor:
+    """The executor that the options, or else the sweep file, name; ``tell`` is given lines for a person.
 
     Raises:
-        InputError: if a real study were to be simulated, or the other way round.
+        InputError: for a simulation of a real study, or the reverse.
         ExecutorError: if it cannot start.
     """
     name = options.executor or section.executor
     if (name == ExecutorName.SIMULATED) != (section.executor is ExecutorName.SIMULATED):
-        raise InputError(f"--executor {name}: this study was begun with {section.executor}; the two do not mix")
+        raise InputError(f"--executor {name}: this study was begun with {section.executor}; they cannot be mixed")
     wanted = options.workers or (section.count if isinstance(section.count, int) else None)
     local_count = local_workers(section, options)
     if name == ExecutorName.LOCAL:
@@ -265,10 +281,13 @@ def executor_for(setting: WorkerSetting, section: WorkersSection, options: RunOp
         use_gpu=sweep.training.device != "cpu",
         gpus_per_trial=section.gpus_per_trial,
         lent=lent_task(sweep.task) if setting.worker == DEFAULT_WORKER else None,
+        ship=section.ship,
+        patience=REJOIN_SECONDS if reentered() else 0.0,
+        tell=tell,
     )
 
 
 def local_workers(section: WorkersSection, options: RunOptions) -> int:
-    """Trials at a time on this machine: as asked for, or as many as it has room for."""
+    """Parallel trials on this machine: as requested, or as many as fit."""
     wanted = options.workers or (section.count if isinstance(section.count, int) else None)
     return wanted or max(1, usable_cpus() // section.cpus_per_trial)

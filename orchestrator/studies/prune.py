@@ -1,4 +1,4 @@
-"""Making a trial database smaller: files nobody refers to, and the details of trials that lead nowhere."""
+"""Clean-up of a trial database: unreferenced files, and details of dominated trials."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mcu.errors import InputError
 from mcu.terms import FINAL_STATES
 from orchestrator.samplers.observation import OBJECTIVES
 from orchestrator.spec import NETWORK
+from orchestrator.storage.artifacts import MARKER, artifact_folder, require_sole_owner
 from orchestrator.storage.conditions import FINISHED
-from orchestrator.storage.connection import artifact_root
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store
 from orchestrator.storage.transfer import delete_details, noted_files
@@ -20,11 +20,11 @@ from reports.columns import HIGH_IS_GOOD
 
 @dataclass(frozen=True)
 class Waste:
-    """What can go.
+    """Data that can be removed.
 
     Attributes:
-        files: in the artifact folder that no trial refers to, folders of unfinished trials apart.
-        details: ids of finished trials off the front whose trajectory and reports can go.
+        files: in the artifact folder that no trial refers to, except in folders of unfinished trials.
+        details: ids of finished dominated trials whose trajectory and reports can be removed.
         models: files of those trials.
     """
 
@@ -39,12 +39,13 @@ class Waste:
 
 
 def find_waste(store: Store, *, details: bool, models: bool) -> Waste:
-    """What can go from a database and its artifact folder.
+    """Data that can be removed from a database and its artifact folder.
 
-    Trials on the front of validation accuracy, flash, SRAM and MACs of their study stay whole: every winner of every
-    budget is among them. The trained networks of a study that has trials to run stay, as those may begin with them.
+    Trials on the front of validation accuracy, flash, SRAM and MACs of their study are kept completely, which includes
+    the winner of every budget. The trained networks of a study with trials to run are kept, because those may start
+    from them.
     """
-    root = artifact_root(store.url).resolve()
+    root = artifact_folder(store).resolve()
     off_front = _off_front(store) if details or models else []
     rows = noted_files(store)
     unfinished = {row.spec_hash for row in rows if row.state not in FINAL_STATES}
@@ -56,7 +57,8 @@ def find_waste(store: Store, *, details: bool, models: bool) -> Waste:
             stays = row.trial not in dropped or (name == NETWORK and row.study in running)
             (needed if stays else loose).update(_inside([path], root))
     loose -= needed
-    there = sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else []
+    marker = root / MARKER
+    there = sorted(path for path in root.rglob("*") if path.is_file() and path != marker) if root.is_dir() else []
     unknown = [
         path for path in there if path not in needed | loose and path.relative_to(root).parts[0] not in unfinished
     ]
@@ -91,11 +93,12 @@ def _off_front(store: Store) -> list[int]:
 
 
 def prune(store: Store, waste: Waste) -> None:
-    """Remove it, and give the database file back the room.
+    """Remove the data, and shrink the database file.
 
     Raises:
-        InputError: a study is being run.
+        InputError: a study is being run; another database may have files in the folder.
     """
+    require_sole_owner(store)
     for study in store.studies():
         holder = store.holder(study.name)
         if holder is not None:
@@ -103,7 +106,7 @@ def prune(store: Store, waste: Waste) -> None:
     delete_details(store, waste.details)
     for path in (*waste.files, *waste.models):
         path.unlink(missing_ok=True)
-    root = artifact_root(store.url)
+    root = artifact_folder(store)
     for folder in sorted((path for path in root.rglob("*") if path.is_dir()), reverse=True):
         if not any(folder.iterdir()):
             folder.rmdir()

@@ -1,8 +1,8 @@
-"""Channels that come back: groups grow again without changing what the network computes.
+"""Adding channels again: groups grow without changing what the network computes.
 
-A channel that was removed too early, or that rounding took, returns with fresh filters; the layers that read it
-start with zero weights on it, so the function is the same and training decides what it is good for
-(Chen et al., "Net2Net", ICLR 2016, keep the function with copies instead).
+A channel that was removed too early, or by rounding, is added with newly initialised filters; the layers that read it
+start with zero weights for it, so the function does not change (Chen et al., "Net2Net", ICLR 2016, copy channels
+instead).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from mcu.graph.graph import Graph, Tensor
+from mcu.graph.kinds import Kind
 from pruning.engine.rewriting import ALONE, Rewriter
-from pruning.engine.surgery import NEW, Change, kept_channels, layer_of, rebind, resize_layer
+from pruning.engine.surgery import NEW, Change, kept_channels, layer_of, rebind, renumber_gathers, resize_layer
 
 UNIT = 8
 NEAR, OF = 2, 12
@@ -34,10 +35,10 @@ An eighth more costs less.
 
 
 def even_widths(graph: Graph, widths: np.ndarray, limit: np.ndarray) -> np.ndarray:
-    """Widths that train as fast or faster: next multiples of 8 or 64 channels where they are near, within ``limit``.
+    """Widths that train as fast or faster: rounded up to a nearby multiple of 8 or 64 channels, within ``limit``.
 
     Args:
-        graph: says how many channels a unit of width has.
+        graph: gives the channels per unit of width.
         widths, limit: int ``(groups,)``.
 
     Returns:
@@ -68,16 +69,16 @@ def widen(
     Args:
         module: traced network without gates.
         graph: its present graph.
-        widths: int ``(groups,)``, none below the present width.
-        write: what gives the parameters their rows and columns, and the state of optimisers zeros for them.
-        generator: of the noise that fresh filters are; torch's own if None.
-        idle: whether new channels are zero throughout. Then every gradient on them is zero, too, and they stay so.
+        widths: int ``(groups,)``, none below the current width.
+        write: adds rows and columns to the parameters, and zeros to their optimiser state.
+        generator: for the random new filters; torch's default if None.
+        idle: whether new channels are zero. Then their gradients are zero, too, and they stay zero.
 
     Returns:
         The graph of the wider network.
     """
     if (widths < graph.widths).any():
-        raise ValueError(f"widths {widths.tolist()} are below the present {graph.widths.tolist()}")
+        raise ValueError(f"widths {widths.tolist()} are below the current {graph.widths.tolist()}")
     change = partial(_extend, write, idle, generator)
     wider = [_widened(tensor, graph.widths, widths) for tensor in graph.tensors]
     for op in graph.ops:
@@ -87,7 +88,14 @@ def widen(
         if op.norm:
             _widen_norm(layer_of(module, op.norm), after, change, idle)
     groups = tuple(replace(g, size=int(width)) for g, width in zip(graph.groups, widths, strict=True))
-    grown = replace(graph, tensors=tuple(tensor for tensor, _ in wider), groups=groups)
+    ops = tuple(
+        replace(op, order=_wider_order(op.order, graph.tensors[op.inputs[0]], wider[op.inputs[0]], wider[op.output]))
+        if op.kind is Kind.GATHER
+        else op
+        for op in graph.ops
+    )
+    grown = replace(graph, tensors=tuple(tensor for tensor, _ in wider), groups=groups, ops=ops)
+    renumber_gathers(module, grown)
     rebind(module, grown)
     return grown
 
@@ -114,6 +122,36 @@ def _widened(tensor: Tensor, present: np.ndarray, widths: np.ndarray) -> tuple[T
                 sources += [NEW] * repeat
         position = end
     return replace(tensor, groups=np.array(groups), members=np.array(members)), np.array(sources)
+
+
+def _wider_order(
+    order: tuple[int, ...], source: Tensor, inputs: tuple[Tensor, np.ndarray], outputs: tuple[Tensor, np.ndarray]
+) -> tuple[int, ...]:
+    """The channels that a gather reads: those of before, and each new one from the run that its neighbours are from."""
+    (wide, before), (made, after) = inputs, outputs
+    place = {int(old): new for new, old in enumerate(before) if old != NEW}
+    found: list[int] = []
+    neighbours: list[int] = []
+    for channel, old in enumerate(after.tolist()):
+        start = _start_of_run(made, channel)
+        if old != NEW:
+            neighbours = [*(neighbours if channel > start else []), order[old]]
+            found.append(place[order[old]])
+            continue
+        beside = place[neighbours[channel - start]]
+        at = beside
+        while (wide.groups[at], wide.members[at]) != (made.groups[channel], made.members[channel]):
+            at += 1
+        found.append(at + beside - _start_of_run(wide, beside))
+    return tuple(found)
+
+
+def _start_of_run(tensor: Tensor, channel: int) -> int:
+    """The first of neighbouring channels that are one and the same member."""
+    unit = tensor.groups[channel], tensor.members[channel]
+    while channel and (tensor.groups[channel - 1], tensor.members[channel - 1]) == unit:
+        channel -= 1
+    return channel
 
 
 def _widen_norm(norm: Any, after: np.ndarray, change: Change, idle: bool) -> None:
@@ -163,7 +201,7 @@ def _gathered(
 
 
 def idle_is_zero(module: nn.Module, graph: Graph, widths: np.ndarray) -> bool:
-    """Whether all that writes and reads the members of each group from its width on is zero, as ``widen`` made it."""
+    """Whether all weights of the idle members of each group (from its width on) are zero, as made by ``widen``."""
     used = [kept_channels(tensor, [np.arange(width) for width in widths]) for tensor in graph.tensors]
     for op in graph.ops:
         rest = np.setdiff1d(np.arange(graph.tensors[op.output].channels), used[op.output])

@@ -1,7 +1,7 @@
-"""What a job will do to a network, tried before it: narrower, gated, trained for a step, in int8.
+"""A dry run of what a job does to a network: narrowing, gates, a training step, fake quantisation.
 
-A network that passes here fails in no job with torch's own words: a layer that cannot lose channels, a shape that only
-holds in the dense network or a gradient that does not exist is found in a second and refused by its line.
+A network that passes does not fail later with an error of torch: a layer that cannot lose channels, a shape that is
+valid only in the dense network or a missing gradient is found in a second and refused with its source line.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from torch import fx, nn
 from mcu.errors import InputError
 from mcu.graph.graph import Graph
 from mcu.graph.layers import Affine
-from mcu.int8.folded_net import FoldedNet
+from mcu.int8.folded_net import Calibration, FoldedNet
 from mcu.int8.quantize import quantise
 from mcu.tracing.proof import agree, random_like, require_equal
 from mcu.tracing.trace import Traced
 from pruning.engine import gates, surgery
+from pruning.training.evaluation import channels_last
 from pruning.training.precision import has_fast_bf16
 
 DRAWS = 2
@@ -32,28 +33,27 @@ BATCH = 4
 
 
 def rehearse(traced: Traced, input_shape: tuple[int, ...], seed: int = 0) -> None:
-    """Narrow a network to several widths and train it for a step at two, with gates and with int8 arithmetic imitated.
+    """Narrow a network to several widths and train it for a step at two, with gates and with fake quantisation.
 
     Args:
-        traced: left as it is.
+        traced: not changed.
         input_shape: of one example.
         seed: of weights, widths and data.
 
     Raises:
-        InputError: where the narrowed network computes something else, or a step fails.
+        InputError: if the narrowed network computes a different result, or a step fails.
     """
     generator = torch.Generator().manual_seed(seed)
     network = copy.deepcopy(traced.module).cpu()
     _randomise(network, generator)
     x = torch.randn(BATCH, *input_shape, generator=generator)
-    for kept in _choices(traced.graph, np.random.default_rng(seed)):
-        _compare(network, traced.graph, kept, x)
+    narrow, graph = copy.deepcopy(network), traced.graph
+    if graph.groups:
+        graph = _compare(network, narrow, graph, np.random.default_rng(seed), x)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        _step(copy.deepcopy(network), traced.graph, x)
-        narrow = copy.deepcopy(network)
-        halves = [np.arange(max(1, group.size // 2)) for group in traced.graph.groups]
-        _step(narrow, surgery.shrink(narrow, traced.graph, halves), x)
+        _step(network, traced.graph, x)
+        _step(narrow, graph, x)
 
 
 def _randomise(network: nn.Module, generator: torch.Generator) -> None:
@@ -65,46 +65,59 @@ def _randomise(network: nn.Module, generator: torch.Generator) -> None:
 
 
 def _choices(graph: Graph, generator: np.random.Generator) -> Iterator[list[np.ndarray]]:
-    """Members that stay: of random widths, then one of every group."""
-    for _ in range(DRAWS):
-        widths = [int(generator.integers(1, group.size + 1)) for group in graph.groups]
-        yield [
-            np.sort(generator.choice(group.size, width, replace=False))
-            for group, width in zip(graph.groups, widths, strict=True)
-        ]
-    yield [np.array([int(generator.integers(group.size))]) for group in graph.groups]
+    """Members that stay, of those that stayed before: as many as chance will have it, then one of every group."""
+    sizes = [group.size for group in graph.groups]
+    for draw in range(DRAWS + 1):
+        widths = [int(generator.integers(1, size + 1)) if draw < DRAWS else 1 for size in sizes]
+        yield [np.sort(generator.choice(size, width, replace=False)) for size, width in zip(sizes, widths, strict=True)]
+        sizes = widths
 
 
-def _compare(network: fx.GraphModule, graph: Graph, kept: list[np.ndarray], x: torch.Tensor) -> None:
-    """A network without channels, the same with their gates shut, and its operators must compute the same."""
-    if not graph.groups:
-        return
-    gated, narrow = copy.deepcopy(network).eval(), copy.deepcopy(network).eval()
-    bank = gates.attach(gated, graph)
-    bank.set_hard(kept)
-    smaller = surgery.shrink(narrow, graph, kept)
-    try:
-        with torch.no_grad():
-            same = agree(narrow(x).flatten(1), gated(x).flatten(1))
-    except RuntimeError as error:
-        raise _failure("with fewer channels", error) from error
-    if not same:
-        raise InputError("network: without channels it computes something else than with their gates shut; a fault")
-    require_equal(narrow, smaller, x)
+def _compare(
+    network: fx.GraphModule, narrow: fx.GraphModule, graph: Graph, generator: np.random.Generator, x: torch.Tensor
+) -> Graph:
+    """A network without channels, the same with their gates shut, and its operators must compute the same.
+
+    Args:
+        network: gets gates for the time being.
+        narrow: a copy that loses channels, again and again.
+        graph: of both.
+        generator: of the channels.
+        x: inputs.
+
+    Returns:
+        The graph of what ``narrow`` is in the end.
+    """
+    bank = gates.attach(network.eval(), graph)
+    narrow.eval()
+    kept = [np.arange(group.size) for group in graph.groups]
+    for staying in _choices(graph, generator):
+        kept = [members[those] for members, those in zip(kept, staying, strict=True)]
+        bank.set_hard(kept)
+        graph = surgery.shrink(narrow, graph, staying)
+        try:
+            with torch.no_grad():
+                same = agree(narrow(x).flatten(1), network(x).flatten(1))
+        except RuntimeError as error:
+            raise _failure("with fewer channels", error) from error
+        if not same:
+            raise InputError("network: removing channels changes its outputs (a defect in mcusweep; please report it)")
+        require_equal(narrow, graph, x)
+    gates.detach(network)
+    return graph
 
 
 def _step(network: fx.GraphModule, graph: Graph, x: torch.Tensor) -> None:
     """One step with gates and one with int8 arithmetic imitated, as a job takes them."""
-    layout = torch.channels_last if x.ndim == 4 else torch.contiguous_format
     network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = x.contiguous(memory_format=layout)
+    images = channels_last(x)
     try:
         if graph.groups:
             gates.attach(network, graph).watch()
         _backward(network, images)
         gates.detach(network)
         folded = FoldedNet(graph, network.eval())
-        folded.calibrate(images)
+        folded.calibrate(images, Calibration.MINMAX)
         folded.fake_quantise(True)
         _backward(folded, images)
         quantise(folded)

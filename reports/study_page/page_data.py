@@ -1,4 +1,4 @@
-"""What the report page shows, as plain values: the answer, the points of the scatter, the rows of the trial table."""
+"""Content of the report page as plain values: table of winners, points of the scatter plot, rows of the trial table."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ from reports.trials import RESOURCE_TITLES, budgets
 from reports.winners import Winner, accuracy_front
 
 MOST_ROWS = 1500  # trials in the page; the rest is in trials.csv
+
+
+MOST_EQUALS = 6  # models as good as a winner that are named
 
 
 def answer_rows(
@@ -60,7 +63,11 @@ def _answer(
         "validation": score_of(trial["metric"]).shown(trial["val_accuracy"], 1),
         "used": [_use(trial, winner.bounds, name) for name in RESOURCES],
         "instructions": _instructions(trial, device, known),
-        "runner_up": None if next_one is None else _runner_up(trial, next_one),
+        "runner_up": None if next_one is None or winner.row != winner.highest else _runner_up(trial, next_one),
+        "highest": None if winner.row == winner.highest else _runner_up(trial, table.iloc[winner.highest or 0]),
+        "as_good": [int(table["number"].iloc[row]) for row in winner.as_good[:MOST_EQUALS]],
+        "more_as_good": max(0, len(winner.as_good) - MOST_EQUALS),
+        "samples": winner.samples,
         "command": export_command(int(trial["number"]), winner.budget, study),
     }
 
@@ -77,7 +84,7 @@ def _instructions(trial: pd.Series, device: Mapping[str, Any] | None, known: Map
 
 
 def _runner_up(trial: pd.Series, other: pd.Series) -> dict[str, Any]:
-    behind = trial["val_accuracy"] - other["val_accuracy"]
+    behind = abs(trial["val_accuracy"] - other["val_accuracy"])
     apart = f"{100 * behind:.2f} points" if score_of(trial["metric"]).percent else f"{behind:.4g}"
     return {"trial": int(other["number"]), "method": str(other["method"]), "behind": apart}
 
@@ -109,10 +116,11 @@ def export_command(number: int, budget: str, study: StudyInfo) -> str:
 
 
 def shown_rows(table: pd.DataFrame, winners: Sequence[Winner], most: int = MOST_ROWS) -> list[int]:
-    """Positions of the trials the page lists: all, or winners, fronts, failures and an even selection of the rest."""
+    """Positions of the trials listed on the page: all, or winners, fronts, failures and an even sample of the rest."""
     if len(table) <= most:
         return list(range(len(table)))
-    first = {row for winner in winners for row in (winner.row, *winner.runners_up) if row is not None}
+    named = ((w.row, w.highest, *w.runners_up, *w.as_good[:MOST_EQUALS]) for w in winners)
+    first = {row for rows in named for row in rows if row is not None}
     for name in RESOURCES:
         for method in [None, *table["method"].dropna().unique()]:
             first.update(accuracy_front(table, name, method))
@@ -167,7 +175,7 @@ def _front_points(table: pd.DataFrame, resource: str, method: str | None) -> lis
 
 
 def trial_rows(table: pd.DataFrame, rows: Sequence[int]) -> list[dict[str, Any]]:
-    """The trial table of the page: per trial the shown texts, and the raw values it is sorted by."""
+    """The trial table of the page: per trial the displayed texts, and the raw values for sorting."""
     found = []
     names = [name for name in table.columns if name.startswith("param.")]
     for trial in table.iloc[list(rows)].to_dict("records"):

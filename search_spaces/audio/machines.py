@@ -1,7 +1,8 @@
-"""Machines that hum: recordings of normal and of abnormal ones, made here or out of a folder of the user's.
+"""Machine sounds for anomaly detection: normal and abnormal recordings, synthesised or from the user's folder.
 
 The features are those of MLPerf Tiny's anomaly detection (Koizumi et al., "ToyADMOS", WASPAA 2019; Banbury et al.,
-arXiv 2106.07597): 128 log-mel bands of 64 ms frames every 32 ms, five of them in a row one sample of 640 values.
+arXiv 2106.07597): 128 log-mel bands of 64 ms frames every 32 ms, five consecutive frames form one sample of 640 values.
+As there, a recording is as suspicious as its samples are on average.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from search_spaces.tasks.digest import Source
 from search_spaces.tasks.task import Task, assemble
 
 RATE = 16_000
-RECIPE = "1"
+RECIPE = "2"
 FRAMES = 5
 SECONDS = 2
 MACHINES = 4
@@ -37,11 +38,11 @@ def front_end(samples: int) -> FrontEnd:
 
 
 def machine_sound(clips: int = 240, seed: int = 0) -> Task:
-    """Recordings made here of machines that hum: training hears normal ones alone, a third of the others are faulty.
+    """Synthesised recordings of machines: training has normal ones only, a third of validation and test are faulty.
 
     Args:
         clips: recordings of the training split, of two seconds each; validation and test have a third of them each.
-        seed: of everything that is drawn.
+        seed: of the random generator.
 
     Raises:
         InputError: for numbers that are not allowed.
@@ -68,7 +69,7 @@ def machine_sound_source(**_: object) -> Source:
 def anomaly_folder(data: str | None = None, seed: int = 0) -> Task:
     """Recordings in the folders ``normal`` and ``abnormal``, brought to 16 kHz and one channel.
 
-    Training takes seven tenths of the normal ones; the rest and the abnormal ones are validation and test, by halves.
+    Training gets 70 % of the normal ones; the rest and the abnormal ones are split equally into validation and test.
 
     Raises:
         InputError: for missing or unsuitable recordings, each by name.
@@ -144,7 +145,7 @@ def _task(name: str, splits: dict[str, tuple[list[np.ndarray], np.ndarray]], cit
             frames = features_of(sound[None], front_end(len(sound)))[0, 0]
             starts = range(0, len(frames) - FRAMES + 1, FRAMES)
             windows += [frames[start : start + FRAMES] for start in starts]
-            labelled += [label] * len(starts)
+            labelled += [(label, index)] * len(starts)
             clips += [f"{split} {index}"] * len(starts)
         samples = np.stack(windows)[:, None].astype(np.float32)
         found[split] = (samples, np.asarray(labelled, np.int64))

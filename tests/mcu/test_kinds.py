@@ -16,7 +16,7 @@ FOREIGN = {Kind.DENSE, Kind.MEAN, Kind.RESHAPE, Kind.SOFTMAX}
 SOME = (TABLES, FIXED_RANGES, folded_net._FUNCTIONS, folded_net._FINEST)
 """Tables of some operators on purpose."""
 
-UNTOLD = {Kind.ELU, Kind.RELU, Kind.LOGISTIC, Kind.TANH, Kind.HARD_SWISH, Kind.RESIZE}
+UNTOLD = {Kind.PADV2, Kind.ELU, Kind.RELU, Kind.LOGISTIC, Kind.TANH, Kind.HARD_SWISH, Kind.RESIZE}
 """Operators without options, or with all of them by default."""
 
 WITHOUT = {

@@ -100,12 +100,31 @@ def test_the_exported_model_is_what_was_stored_and_runs_the_same_elsewhere(study
 
 
 def test_a_model_with_metadata_computes_the_same_and_its_card_says_what_it_costs(study):
-    assert cli.run(["export", "0", "--metadata", "--output", "told"]) == 0
+    beside = ["--format", "arduino", "--name", "wake", "--also", "second=0"]
+    assert cli.run(["export", "0", "--metadata", "--output", "told", *beside]) == 0
     plain, told = ((study / "told" / name).read_bytes() for name in ("model.tflite", "model_with_metadata.tflite"))
     assert read_tflite(told).metadata["labels"] == "0,1,2,3,4,5,6,7,8,9"
     assert f"in {len(told) - len(plain):,} more bytes" in (study / "told" / "MODEL_CARD.md").read_text()
     codes = np.random.default_rng(1).integers(-128, 128, (4, 8, 8, 1), dtype=np.int8)
     assert np.array_equal(tflm.run(plain, codes), tflm.run(told, codes))
+    header = (study / "told/arduino/mcusweep_model/src/mcusweep_model.h").read_text()
+    assert re.findall(r"(\w+)_invoke", header) == ["wake", "second"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--format", "keil"], "library format 'keil': must be one of arduino"),
+        (["--also", "b=0"], "say for whom with --format"),
+        (["--format", "cmake", "--also", "b"], "must be NAME=TRIAL"),
+        (["--format", "cmake", "--also", "mcusweep=0"], "name 'mcusweep' is taken"),
+        (["--format", "cmake", "--name", "Wake"], "model name 'Wake'"),
+    ],
+)
+def test_a_library_that_cannot_be_made_is_refused_before_anything_is_written(study, capsys, options, says):
+    assert cli.run(["export", "0", "--output", "refused", *options]) == 2
+    assert says in capsys.readouterr().err
+    assert not (study / "refused" / "model.tflite").exists()
 
 
 def test_measuring_the_export_names_every_layer_and_the_boards_that_hold_it(study, capsys):
@@ -163,6 +182,6 @@ def test_a_network_with_an_unsupported_layer_is_refused_by_its_path(study, tmp_p
     assert cli.run(arguments) == 2
     error = capsys.readouterr().err.strip()
     assert "network layer '1': GELU" in error
-    assert "use nn.SiLU or nn.Hardswish, or nn.ReLU" in error
+    assert "use nn.SiLU or nn.Hardswish" in error
     assert len(error.splitlines()) == 1
     assert not storage.exists()

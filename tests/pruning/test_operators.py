@@ -25,9 +25,9 @@ class Everything(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.Hardswish())
         self.squeeze = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 4, 1), nn.SiLU(), nn.Conv2d(4, 8, 1))
-        self.down = nn.Sequential(nn.Conv2d(8, 12, 3, stride=2, padding=1, groups=4), nn.LeakyReLU(0.1))
+        self.down = nn.Sequential(nn.Conv2d(8, 12, 3, padding=1, groups=4), nn.LeakyReLU(0.1), nn.MaxPool2d(3, 2, 1))
         self.deep = nn.Sequential(nn.Conv2d(12, 12, 3, padding=1, groups=12), nn.BatchNorm2d(12), nn.ReLU())
-        self.up = nn.Sequential(nn.Conv2d(12, 8, 1), nn.ELU())
+        self.up = nn.Sequential(nn.ZeroPad2d((1, 0, 1, 0)), nn.Conv2d(12, 8, 2), nn.ELU())
         self.scores = nn.Linear(16, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

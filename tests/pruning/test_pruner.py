@@ -17,7 +17,7 @@ from pruning.engine.landing import UnreachableBudgetError
 from pruning.prune import prune
 from pruning.pruner import Pruner
 from pruning.training.evaluation import int8_accuracy, normalise
-from pruning.training.problem import Settings
+from pruning.training.problem import DivergedError, Settings
 from pruning.training.steps import INT8_RATE, LARGEST_GRADIENT, MOMENTUM, Trainer
 
 BUDGET = Budget(flash=5_000, sram=7_800, macs=180_000)
@@ -348,17 +348,31 @@ def test_arrays_are_enough(tmp_path):
         prune(network, train=(X, Y + (Y == 3)), val=(X, Y), budget=BUDGET)
 
 
+@pytest.mark.parametrize("layer", [nn.Conv1d(6, 16, 3, 2), nn.Linear(6, 16)])
+def test_signals_and_rows_are_enough(layer):
+    torch.manual_seed(0)
+    y = torch.arange(96) % 4
+    x = torch.randn(96, 6, 20) * 0.3 + y.view(-1, 1, 1) - 1.5
+    x, pool = (x, nn.AdaptiveAvgPool1d(1)) if isinstance(layer, nn.Conv1d) else (x[..., 0], nn.Identity())
+    network = nn.Sequential(layer, nn.BatchNorm1d(16), nn.ReLU(), pool, nn.Flatten(), nn.Linear(16, 4))
+    model = prune(network, train=(x, y), val=(x, y), budget=Budget(macs=600), epochs=3, batch_size=16)
+    assert model.resources.macs <= 600
+    assert model.val_score == (model.predict(x).argmax(1) == y.numpy()).mean()
+
+
 def test_mistakes_are_named_before_they_cost_anything():
     with pytest.raises(UnreachableBudgetError, match="flash 1KB is below"):
         fresh(Budget(flash="1KB"))
     with pytest.raises(InputError, match="steps = 3: too few"):
         fresh(steps=3)
+    with pytest.raises(InputError, match=r"network layer '1\.2': GELU"):
+        fresh(network=lambda: nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(144, 8), nn.ReLU(), nn.GELU())))
     pruner = fresh()
     with pytest.raises(InputError, match="no parameter of the pruner"):
         pruner.attach(torch.optim.SGD(SmallNet().parameters(), 0.1))
     with pytest.raises(InputError, match=r"call pruner\.attach"):
         pruner.step()
-    with pytest.raises(InputError, match=r"0 of 40 steps .* channels still leave"):
+    with pytest.raises(InputError, match=r"0 of 40 steps .* channels are not final"):
         pruner.export(calibration=X)
 
 
@@ -376,6 +390,18 @@ def test_an_optimiser_whose_state_cannot_follow_is_refused_at_the_first_step():
     optimizer.step(closure)
     with pytest.raises(InputError, match="LBFGS"):
         pruner.step()
+
+
+@pytest.mark.parametrize("at", [5, 25])
+def test_a_loop_that_diverges_is_told_so(at):
+    pruner, optimizer = begun("SGD")
+    with pytest.raises(DivergedError, match=rf"stem\.0\S* is not finite after step \d+ of {STEPS}: .* learning rate"):  # noqa: PT012
+        for index, (x, y) in enumerate(batches(STEPS)):
+            take(pruner, optimizer, x, y)
+            if index == at:
+                with torch.no_grad():
+                    next(pruner.parameters()).fill_(math.nan)
+        pruner.export(calibration=X)
 
 
 def test_a_loop_that_moves_weights_of_its_own_accord_is_told_of_idle_channels():

@@ -1,10 +1,20 @@
 from itertools import permutations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from mcu.graph.schedule import least_memory_order, peak_bytes, schedule
+from mcu.cost.deployment import write_deployment
+from mcu.graph.graph import Graph, Op, Tensor
+from mcu.graph.kinds import Kind
+from mcu.graph.schedule import HEURISTIC, peak_bytes, schedule
+from mcu.int8.folded_net import FoldedNet
+from mcu.int8.quantize import quantise
+from mcu.measure import measure_model
+from mcu.resource_model import ResourceModel
+from mcu.tflite import tflm
+from mcu.tflite.reader import read_tflite
 from mcu.tracing.trace import trace
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
@@ -35,15 +45,6 @@ def valid(graph, order):
     return True
 
 
-def test_the_search_equals_brute_force():
-    graph = trace(TwoBranches(), (2, 8, 8)).graph
-    everything = range(len(graph.ops))
-    best = min(peak_bytes(graph, order) for order in permutations(everything) if valid(graph, order))
-    order = least_memory_order(graph)
-    assert valid(graph, order)
-    assert peak_bytes(graph, order) == best
-
-
 def test_tracing_runs_one_branch_to_its_end_before_the_other():
     graph = trace(TwoBranches(), (2, 8, 8)).graph
     written = [op.name for op in graph.ops][:4]
@@ -58,7 +59,63 @@ def test_an_order_that_cannot_be_improved_stays(name):
     assert schedule(graph) is graph
 
 
-def test_the_beam_also_finds_valid_orders(monkeypatch):
-    monkeypatch.setattr("mcu.graph.schedule.MOST_SETS", 1)
-    graph = trace(TwoBranches(), (2, 8, 8)).graph
-    assert valid(graph, least_memory_order(graph))
+def wired(inputs, sizes):
+    """A graph of sums: operator k reads the tensors ``inputs[k]`` and writes tensor k + 1 of ``sizes[k]`` bytes."""
+    none = np.zeros(0, dtype=np.int64)
+    tensors = tuple(Tensor(str(k), size, 1, np.zeros(1, np.int64), none) for k, size in enumerate([3, *sizes]))
+    ops = tuple(Op(Kind.ADD, str(k), tuple(read), k + 1) for k, read in enumerate(inputs))
+    return Graph(tensors, ops, (), 0, len(sizes))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_search_equals_brute_force_on_any_wiring(seed):
+    rng = np.random.default_rng(seed)
+    inputs = [rng.choice(k + 1, min(k + 1, int(rng.integers(1, 3))), replace=False).tolist() for k in range(6)]
+    inputs.append(sorted({t for t in range(7) if not any(t in read for read in inputs)}))  # all that is left over
+    graph = wired(inputs, rng.integers(1, 40, 7).tolist())
+    best = min(peak_bytes(graph, order) for order in permutations(range(7)) if valid(graph, order))
+    found = schedule(graph)
+    assert peak_bytes(found, range(7)) == best
+
+
+def columns(count, depth):
+    """Branches of equal length, written layer by layer, whose halves narrow: the order matters and there are many."""
+    inputs, sizes, ends = [], [], [0] * count
+    for layer in range(depth):
+        for column in range(count):
+            inputs.append([ends[column]])
+            sizes.append(7 + (5 * layer + 3 * column) % 11 if layer < depth - 1 else 2)
+            ends[column] = len(sizes)
+    return wired([*inputs, ends], [*sizes, 1])
+
+
+def test_many_branches_are_ordered_in_no_time():
+    graph = columns(6, 9)  # 10^6 sets of executed operators
+    notes = []
+    found = schedule(graph, notes.append)
+    order = [int(op.name) for op in found.ops]
+    assert valid(graph, order)
+    assert peak_bytes(found, range(len(order))) < peak_bytes(graph, range(len(order)))
+    assert notes == []  # and so it is the least
+
+
+def test_an_order_of_the_heuristic_is_valid_better_and_said(monkeypatch):
+    monkeypatch.setattr("mcu.graph.schedule.MOST_SETS", 0)
+    graph, notes = columns(4, 5), []
+    found = schedule(graph, notes.append)
+    assert notes == [HEURISTIC]
+    assert valid(graph, [int(op.name) for op in found.ops])
+    assert peak_bytes(found, range(len(found.ops))) < peak_bytes(graph, range(len(graph.ops)))
+
+
+@pytest.mark.skipif(not tflm.available(), reason="tflite-micro is not installed")
+def test_memory_is_that_of_the_order_in_the_file_though_a_heuristic_found_it(monkeypatch):
+    monkeypatch.setattr("mcu.graph.schedule.MOST_SETS", 0)
+    traced = trace(TwoBranches(), (2, 8, 8))
+    assert HEURISTIC in traced.notes
+    assert [op.name for op in traced.graph.ops][:4] != ["wide.0", "wide.1", "narrow.0", "narrow.1"]
+    folded = FoldedNet(traced.graph, traced.module.eval())
+    folded.calibrate(torch.randn(4, 2, 8, 8))
+    data = write_deployment(quantise(folded))
+    assert [op.kernel for op in read_tflite(data).ops][:4] == [(3, 3), (1, 1), (3, 3), (1, 1)]
+    assert measure_model(data).sram == ResourceModel(traced.graph).exact(traced.graph.widths).sram

@@ -7,6 +7,7 @@ from torch import nn
 
 from mcu.errors import InputError
 from mcu.graph.kinds import Kind
+from mcu.graph.schedule import peak_bytes
 from mcu.int8.folded_net import FoldedNet
 from mcu.tracing.trace import trace
 
@@ -47,6 +48,37 @@ def add_in_place(net, x):
     return torch.cat([x, y], 1)
 
 
+def shuffled(x, groups):
+    n, c, h, w = x.size()
+    return x.view(n, groups, c // groups, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
+def shuffle_units(net, x):
+    for _ in range(3):
+        left, right = x.chunk(2, 1)
+        x = shuffled(torch.cat([left, torch.sigmoid(F.avg_pool2d(right, 3, 1, 1)) * right], 1), 2)
+    return x
+
+
+def unequal_parts(net, x):
+    a, b, c = x.split([3, 4, 1], 1)
+    return torch.cat([net.middle(b), c, a], 1)
+
+
+def equal_parts(net, x):
+    a, b, c = torch.split(x, 3, 1)
+    return torch.cat([a + b, net.middle(c)], 1)
+
+
+def partial_sum(net, x):
+    y = net.middle(x)
+    return torch.cat([y[:, :8] + x, y[:, 8:]], 1)
+
+
+def focus(net, x):
+    return torch.cat([x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]], 1)
+
+
 def shuffle_back(net, x):
     n, c, h, w = x.size()
     return x.view(n, 2, c // 2, h * w).reshape(n, c, h, w)
@@ -83,13 +115,21 @@ SAME = {
     "squeezed": Head(lambda m, x: F.adaptive_avg_pool2d(x, 1).squeeze()),
     "picked out": Head(lambda m, x: F.adaptive_avg_pool2d(x, 1)[:, :, 0, 0]),
     "channels last and back": Net(lambda m, x: x.permute(0, 2, 3, 1).permute(0, 3, 1, 2)),
+    "moved channels": Net(lambda m, x: x.movedim(1, -1).movedim((3,), (1,))),
     "dense layer on channels last": Net(
         lambda m, x: m.middle(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), nn.Linear(8, 8)
     ),
     "views that cancel": Net(shuffle_back),
+    "constants before": Net(lambda m, x: 1 - x),
+    "turned and back": Net(lambda m, x: x.mT.transpose(2, 3)),
     "constants": Net(lambda m, x: (x - 0.5) / 2 * 3 + 1),
     "softmax at the end": nn.Sequential(Head(lambda m, x: x.mean((2, 3))), nn.Softmax(1)),
     "log_softmax at the end": nn.Sequential(Head(lambda m, x: x.mean((2, 3))), nn.LogSoftmax(-1)),
+    "log_softmax before a view": nn.Sequential(
+        Head(lambda m, x: x.mean((2, 3))[:, None]), nn.LogSoftmax(2), nn.Flatten()
+    ),
+    "sum with one row": Net(lambda m, x: x + x.mean(2, keepdim=True)),
+    "product with one column": Net(lambda m, x: x.mean(3, keepdim=True) * x),
     "clamped": Net(lambda m, x: x.clamp(0, 6)),
     "padded max pool": Net(lambda m, x: F.max_pool2d(F.relu(x), 3, 2, 1)),
     "ceil mode": Net(lambda m, x: F.max_pool2d(F.relu(x), 3, 2, ceil_mode=True)),
@@ -99,12 +139,47 @@ SAME = {
     "sum of a list": Net(lambda m, x: sum([x, x])),
     "even kernel, same": Net(lambda m, x: m.middle(x), nn.Conv2d(8, 8, 4, padding="same")),
     "upsampled": Net(lambda m, x: F.interpolate(x, scale_factor=2) + nn.Upsample(scale_factor=(2, 2))(x)),
+    "two rows pooled to seven": Head(lambda m, x: F.adaptive_avg_pool2d(F.avg_pool2d(x, 3), (7, 2)).flatten(1), 70),
+    "largest of four of six": Head(lambda m, x: F.adaptive_max_pool2d(F.max_pool2d(x, 2), (5, 4)).flatten(1), 100),
     "pooled to more": Head(lambda m, x: F.adaptive_avg_pool2d(F.adaptive_max_pool2d(x, 1), 2).flatten(1), 20),
     "groups": Net(lambda m, x: m.middle(x), nn.Conv2d(8, 8, 3, groups=2)),
     "squeeze and excitation": Net(
         lambda m, x: x * torch.sigmoid(m.middle(F.adaptive_avg_pool2d(x, 1))).expand_as(x), nn.Conv2d(8, 8, 1)
     ),
     "gates of several kinds": Net(lambda m, x: F.hardsigmoid(x) * F.silu(x) + F.hardswish(x) - 1),
+    "chunks": Net(lambda m, x: torch.cat([m.middle(x.chunk(2, 1)[0]), x.chunk(2, 1)[1]], 1), nn.Conv2d(4, 4, 1)),
+    "unequal parts": Net(unequal_parts, nn.Conv2d(4, 4, 1)),
+    "parts with a rest": Net(equal_parts, nn.Conv2d(2, 5, 1)),
+    "a sum with the first channels": Net(partial_sum, nn.Conv2d(8, 11, 1), 11),
+    "the first channels": Net(lambda m, x: x[:, :5], channels=5),
+    "channels and rows from the end": Net(lambda m, x: x[:, -3:, 1:-1], channels=3),
+    "narrowed twice": Net(lambda m, x: x.narrow(1, 2, 4).narrow(2, 1, 4), channels=4),
+    "every other column": Net(lambda m, x: m.middle(x[..., 1::2][..., ::2]), nn.Upsample(scale_factor=(1, 3))),
+    "one position": Head(lambda m, x: x[:, :, 0, -1]),
+    "rows by themselves": Head(lambda m, x: sum(x.unbind(2)).flatten(1), 30),
+    "picked channels": Net(lambda m, x: x[:, [2, 0, 1, 7]], channels=4),
+    "a channel twice": Net(lambda m, x: x[:, [0, 0, 1]], channels=3),
+    "every other channel": Net(lambda m, x: x[:, ::2] + x[:, 1::2], channels=4),
+    "largest of two channels": Net(
+        lambda m, x: x.view(len(x), 4, 2, 6, 6)[:, :, 0] + x.view(len(x), 4, 2, 6, 6)[:, :, 1], channels=4
+    ),
+    "reversed channels": Net(lambda m, x: x.flip(1)),
+    "channels taken apart": Net(lambda m, x: shuffled(x, 4)),
+    "shuffle module": Net(lambda m, x: m.middle(F.relu(x)), nn.ChannelShuffle(4)),
+    "shuffle before normalisation": Net(lambda m, x: m.middle(shuffled(x, 2)), nn.BatchNorm2d(8)),
+    "shuffle before groups": Net(lambda m, x: m.middle(shuffled(F.relu(x), 2)), nn.Conv2d(8, 8, 3, groups=2)),
+    "shuffle before a depthwise layer": Net(lambda m, x: m.middle(shuffled(x, 4)), nn.Conv2d(8, 8, 3, groups=8)),
+    "shuffle and sum": Net(lambda m, x: shuffled(x, 2) + x),
+    "shuffle before a dense layer": Head(lambda m, x: x[:, [3, 1, 0, 4, 2]].flatten(1), 180),
+    "shuffle before channels last": Net(
+        lambda m, x: m.middle(shuffled(x, 2).permute(0, 2, 3, 1)).permute(0, 3, 1, 2), nn.Linear(8, 8)
+    ),
+    "shuffled constants": Net(lambda m, x: shuffled(x, 2) * torch.arange(8.0).view(8, 1, 1)),
+    "shuffle units": Net(shuffle_units),
+    "in place behind a shuffle": Net(lambda m, x: (shuffled(x, 2).relu_() + 1, x)[0]),
+    "focus": Net(focus, channels=32),
+    "pixel unshuffle": Net(lambda m, x: F.pixel_unshuffle(x, 2), channels=32),
+    "gated linear unit": Net(lambda m, x: F.glu(x, 1), channels=4),
     "compiled": torch.compile(Net(lambda m, x: x)),
     "data parallel": nn.DataParallel(Net(lambda m, x: x)),
 }
@@ -124,8 +199,8 @@ def test_the_network_is_the_function_it_is_in_torch(name):
 
 def traced_scores(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """What the module gives without dropout, and without what comes behind its scores."""
-    if isinstance(module, nn.Sequential) and isinstance(module[-1], nn.Softmax | nn.LogSoftmax):
-        module = module[:-1]
+    if isinstance(module, nn.Sequential) and any(isinstance(m, nn.Softmax | nn.LogSoftmax) for m in module):
+        module = nn.Sequential(*(m for m in module if not isinstance(m, nn.Softmax | nn.LogSoftmax)))
     keep = F.dropout
     F.dropout = lambda x, *given, **named: x
     try:
@@ -202,17 +277,24 @@ REFUSED = {
     ),
     "weights of two layers": (stacked(shared, shared), "layer '2': its weights are used twice, by '1' too"),
     "negative padding": (Net(lambda m, x: F.pad(x, (-1, 0))), r"'pad' \(test_meaning.py:\d+\): negative padding"),
-    "padding of channels": (Net(lambda m, x: F.pad(x, (0, 0, 0, 0, 1, 1)), channels=10), "zeros beside the channels"),
+    "padding of channels": (
+        Net(lambda m, x: F.pad(x, (0, 0, 0, 0, 1, 1)), channels=10),
+        "zero padding of the channels",
+    ),
     "attention": (stacked(nn.Softmax(1), nn.ReLU()), "'1': Softmax inside a network"),
     "group normalisation": (stacked(nn.GroupNorm(2, 8)), "GroupNorm.*BatchNorm2d"),
     "layer normalisation": (stacked(nn.LayerNorm([8, 10, 10])), "LayerNorm.*BatchNorm2d"),
-    "a decision by the data": (TwoPaths(), r"\(test_meaning.py:\d+\): `if first.mean\(\) > 0:` decides by the values"),
+    "a decision by the data": (TwoPaths(), r"\(test_meaning.py:\d+\): `if first.mean\(\) > 0:` depends on the values"),
     "two outputs": (GivesTwo(), "returns 2 values"),
     "two inputs": (TakesTwo(), "several inputs"),
     "flattened scores": (stacked(nn.Flatten()), "flattened map of 8 x 10 x 10"),
-    "channels taken apart": (Net(lambda m, x: x.view(len(x), 4, 2, 6, 6).transpose(1, 2).reshape(x.shape)), "order"),
+    "a part of the batch": (Net(lambda m, x: x[:1]), r"'slice' \(test_meaning.py:\d+\): a part of the batch"),
+    "rows unevenly apart": (Net(lambda m, x: x[:, :, [0, 1, 3]]), r"rows or columns \[0, 1, 3\].*evenly apart"),
+    "a part of a flattened map": (Head(lambda m, x: x.flatten(1)[:, :7], 7), "slice the feature map before the view"),
+    "a mask": (Net(lambda m, x: x[:, torch.ones(8, dtype=torch.bool)]), "list of positions along one dimension"),
     "ELU of another alpha": (stacked(nn.ELU(0.5)), r"'1': ELU with alpha=0.5.*nn.CELU\(0.5\)"),
-    "bounds the wrong way round": (stacked(nn.Hardtanh(1, 2), nn.Threshold(1, 0)), "'2': Threshold.*jumps"),
+    "padding with anything": (Net(lambda m, x: F.pad(x, (1, 1), value=-torch.inf)), "padding with -inf"),
+    "bounds the wrong way round": (stacked(nn.Hardtanh(1, 2), nn.Threshold(1, 0)), "'2': Threshold.*not continuous"),
     "bounds by position": (Net(lambda m, x: x.clamp(max=torch.arange(6.0))), "bounds that differ from value to value"),
     "GELU": (stacked(nn.GELU()), r"'1': GELU.*x \* torch.sigmoid\(1.702 \* x\)"),
     "scripted": (torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3))), "scripted by torch.jit"),
@@ -225,6 +307,45 @@ def test_what_cannot_be_is_refused_by_path_and_line(name):
     with pytest.raises(InputError, match=says) as caught:
         trace(module, SHAPE)
     assert "\n" not in str(caught.value)
+
+
+class Dense(nn.Module):
+    """A dense block: each layer reads all that came before, joined anew."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(3 + 2 * k, 2, 1) for k in range(layers))
+        self.scores = nn.Linear(3 + 2 * layers, 4)
+
+    def forward(self, x):
+        found = [x]
+        for layer in self.layers:
+            found.append(F.relu(layer(torch.cat(found, 1))))
+        return self.scores(torch.cat(found, 1).mean((2, 3)))
+
+
+def test_what_lies_side_by_side_is_not_joined_again():
+    graph = trace(Dense(12), (3, 4, 4)).graph
+    joins = [op for op in graph.ops if op.kind is Kind.CONCAT]
+    assert [len(op.inputs) for op in joins] == [2] * 12
+    assert peak_bytes(graph, range(len(graph.ops))) == 16 * (25 + 2 + 27)  # all but the last layer's, that one, both
+
+
+class Wide(nn.Module):
+    """Many branches, joined once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(3, 1, 1) for _ in range(21))
+        self.scores = nn.Linear(21, 4)
+
+    def forward(self, x):
+        return self.scores(torch.cat([layer(x) for layer in self.layers], 1).mean((2, 3)))
+
+
+def test_no_more_is_joined_at_once_than_the_interpreter_takes():
+    joins = [op for op in trace(Wide(), (3, 4, 4)).graph.ops if op.kind is Kind.CONCAT]
+    assert [len(op.inputs) for op in joins] == [10, 10, 3]
 
 
 def test_dropout_follows_the_mode_of_the_traced_network():

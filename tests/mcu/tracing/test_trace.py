@@ -134,7 +134,7 @@ def test_groups_agree_with_the_dependency_groups_of_torch_pruning(name):
             "layer '1': GELU (nn.GELU, F.gelu) has no int8 kernel in mcusweep; use nn.SiLU or nn.Hardswish",
         ),
         (nn.Sequential(nn.Conv2d(1, 4, 3, padding_mode="reflect")), "padding_mode"),
-        (nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(3, 2, 1)), "SAME"),
+        (nn.Sequential(nn.Conv2d(1, 4, 3), nn.AvgPool2d(3, 2, 1, count_include_pad=False)), "SAME"),
         (nn.Sequential(nn.Linear(7, 3)), "does not pass"),
     ],
 )
@@ -162,7 +162,7 @@ class Forks(nn.Module):
 
 @pytest.mark.parametrize(
     ("module", "says"),
-    [(Twice(), "used twice"), (Forks(), r"\(test_trace.py:\d+\): `return x if x.sum\(\) > 0 else -x` decides by")],
+    [(Twice(), "used twice"), (Forks(), r"\(test_trace.py:\d+\): `return x if x.sum\(\) > 0 else -x` depends on")],
 )
 def test_shared_layers_and_control_flow_are_refused(module, says):
     with pytest.raises(InputError, match=says):

@@ -109,8 +109,17 @@ def test_an_exception_is_a_failed_result_of_one_line(executor, make_spec, seed):
 def test_a_worker_out_of_memory_says_so_and_lives_on(executor, make_spec, seed, hungry):
     executor.submit("hungry", make_spec(seed=seed, hungry=hungry))
     [end] = ends(collect(executor, {"hungry"}), "hungry")
-    assert isinstance(end, Finished)
-    assert (end.result.state, end.result.reason) == ("failed", "out of memory")
+    assert isinstance(end, Lost)
+    assert end.reason is LossReason.OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize(("ill", "said"), [(1, "No space left on device"), (2, "cannot import name 'x'")])
+def test_what_is_wrong_with_a_machine_is_no_result_of_the_trial(executor, make_spec, seed, ill, said):
+    executor.submit("ill", make_spec(seed=seed, ill=ill))
+    [end] = ends(collect(executor, {"ill"}), "ill")
+    assert isinstance(end, Lost)
+    assert end.reason is LossReason.ENVIRONMENT
+    assert said in end.detail
 
 
 def test_a_worker_the_system_killed_for_want_of_memory_is_told_from_one_that_died(
@@ -207,7 +216,7 @@ def test_a_ray_that_does_not_start_is_tried_twice_and_told_in_one_line(monkeypat
         ray_cluster.RayCluster(1)
     assert str(caught.value) == (
         "cannot start Ray on this machine, tried twice: RuntimeError: no room in the inn; "
-        "`--executor local` does without Ray"
+        "`--executor local` works without Ray"
     )
     assert len(tries) == 2
     assert not any(options["include_dashboard"] for options in tries)

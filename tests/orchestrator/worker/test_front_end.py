@@ -77,7 +77,7 @@ def study(tmp_path_factory):
     write_recordings(folder / "recordings")
     (folder / "sweep.toml").write_text(SWEEP)
     assert cli.run(["launch", "sweep.toml", "--quiet"]) == 0
-    assert cli.run(["export", "0", "--output", "out"]) == 0
+    assert cli.run(["export", "0", "--output", "out", "--format", "esp-idf"]) == 0
     yield folder
     patch.undo()
 
@@ -90,6 +90,13 @@ def deployment(study):
 def test_the_deployment_names_every_parameter_of_the_front_end(deployment):
     front_end = FrontEnd(**deployment["front_end"]["parameters"])
     assert (front_end.sample_rate, front_end.frames, front_end.values) == (8000, 49, 10)
+
+
+def test_a_library_brings_the_front_end_along(study):
+    component = study / "out/esp-idf/mcusweep_model"
+    assert "src/frontend.c" in (component / "CMakeLists.txt").read_text()
+    assert (component / "src/frontend.c").is_file()
+    assert (component / "src/frontend.h").is_file()
 
 
 @needs_board

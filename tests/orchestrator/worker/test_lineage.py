@@ -67,7 +67,7 @@ def test_a_job_begins_where_its_ancestor_ended(line):
     assert float_accuracy(network, task.x_test, task.y_test, problem) == pytest.approx(
         results[1].float_accuracy, abs=0.1
     )
-    assert problem.structure.model(network).graph.channels.tolist() == [w for w in results[1].widths.values() if w]
+    assert problem.constraints.model(network).graph.channels.tolist() == [w for w in results[1].widths.values() if w]
     fresh = float_accuracy(problem.network().eval(), task.x_test, task.y_test, problem)
     assert results[1].float_accuracy > fresh + 0.4
 
@@ -114,9 +114,7 @@ def test_a_network_that_is_not_whole_is_refused_in_one_line(line, tmp_path, harm
     else:
         data[-7] ^= 1
         target.write_bytes(data)
-    with pytest.raises(
-        InputError, match=r"the trained network that this trial begins with is (not there|damaged)"
-    ) as e:
+    with pytest.raises(InputError, match=r"the trained network that this trial starts from is (missing|damaged)") as e:
         run_trial(specs[2], tmp_path, lambda _: True)
     assert "\n" not in str(e.value)
     with pytest.raises(InputError):

@@ -80,7 +80,7 @@ OUTLINE void multiply_lanes(const window_t *window, const int8_t *weights, int32
 
 /* All channels at one position. Four lanes want whole blocks: there the last starts early enough to be one, so that a
  * few channels are computed twice rather than one by one; eight lanes are predicated instead. */
-static void one_position(const convolution_t *layer, const window_t *window, int8_t *output)
+static void all_channels(const convolution_t *layer, const window_t *window, int8_t *output)
 {
     const int32_t channels = layer->out_c;
     const finish_t rule = finish_of(layer);
@@ -110,7 +110,7 @@ void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output)
             clip.column = first_tap(left, layer->dilation_w);
             clip.column_end = end_tap(left, layer->dilation_w, layer->kernel_w, layer->in_w);
             const window_t window = window_of(layer, &clip, input, top, left, true);
-            one_position(layer, &window, out);
+            all_channels(layer, &window, out);
             out = &out[layer->out_c];
         }
     }

@@ -8,6 +8,10 @@
 
 #include <stdint.h>
 
+#if !defined(KERNEL) /* static where all sources are one file */
+#define KERNEL
+#endif
+
 /* A convolution or dense layer; a dense layer is a 1x1 convolution on a 1x1 map. */
 typedef struct {
     const int8_t *weights;      /* (out_c, kernel_h, kernel_w, in_c); depthwise: (kernel_h, kernel_w, out_c) */
@@ -106,20 +110,36 @@ typedef struct {
     int16_t down, right;
 } enlarge_t;
 
-void convolution(const convolution_t *layer, const int8_t *input, int8_t *output);
-void grouped(const grouped_t *part, const int8_t *input, int8_t *output);
-void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output);
-void depthwise_multiplied(const convolution_t *layer, const int8_t *input, int8_t *output);
-void max_pool(const pool_t *layer, const int8_t *input, int8_t *output);
-void average_pool(const pool_t *layer, const int8_t *input, int8_t *output);
-void mean(const mean_t *layer, const int8_t *input, int8_t *output);
-void add(const add_t *layer, const int8_t *a, const int8_t *b, int8_t *output);
-void relu(const rescale_t *layer, const int8_t *input, int8_t *output);
-void pad(const pad_t *layer, const int8_t *input, int8_t *output);
-void concat(const concat_t *part, const int8_t *input, int8_t *output);
-void lookup(const lookup_t *layer, const int8_t *input, int8_t *output);
-void multiply(const multiply_t *layer, const int8_t *a, const int8_t *b, int8_t *output);
-void enlarge(const enlarge_t *layer, const int8_t *input, int8_t *output);
-void softmax(const softmax_t *layer, const int8_t *input, int8_t *output);
+/* Every `down`-th row from `top` on, and of it every `right`-th column from `left` on. */
+typedef struct {
+    int16_t out_h, out_w, channels;
+    int16_t in_w;
+    int16_t top, left, down, right;
+} slice_t;
+
+/* Some of the channels, in an order of their own. */
+typedef struct {
+    const int16_t *order;       /* (channels), of the input's channels */
+    int32_t positions;
+    int16_t in_channels, channels;
+} gather_t;
+
+KERNEL void convolution(const convolution_t *layer, const int8_t *input, int8_t *output);
+KERNEL void grouped(const grouped_t *part, const int8_t *input, int8_t *output);
+KERNEL void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output);
+KERNEL void depthwise_multiplied(const convolution_t *layer, const int8_t *input, int8_t *output);
+KERNEL void max_pool(const pool_t *layer, const int8_t *input, int8_t *output);
+KERNEL void average_pool(const pool_t *layer, const int8_t *input, int8_t *output);
+KERNEL void mean(const mean_t *layer, const int8_t *input, int8_t *output);
+KERNEL void add(const add_t *layer, const int8_t *a, const int8_t *b, int8_t *output);
+KERNEL void relu(const rescale_t *layer, const int8_t *input, int8_t *output);
+KERNEL void pad(const pad_t *layer, const int8_t *input, int8_t *output);
+KERNEL void concat(const concat_t *part, const int8_t *input, int8_t *output);
+KERNEL void lookup(const lookup_t *layer, const int8_t *input, int8_t *output);
+KERNEL void multiply(const multiply_t *layer, const int8_t *a, const int8_t *b, int8_t *output);
+KERNEL void enlarge(const enlarge_t *layer, const int8_t *input, int8_t *output);
+KERNEL void slice(const slice_t *layer, const int8_t *input, int8_t *output);
+KERNEL void gather(const gather_t *layer, const int8_t *input, int8_t *output);
+KERNEL void softmax(const softmax_t *layer, const int8_t *input, int8_t *output);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include <arm_mve.h>
 
-#define LANES 16
+#define BLOCK 16
 
 /* To the sums of both channels. */
 static inline void add_products(int8x16_t a, int8x16_t b0, int8x16_t b1, int32_t sums[2])
@@ -28,16 +28,16 @@ OUTLINE void multiply_2x2(const window_t *window, int32_t next, const int8_t *we
         const int8_t *run_x = band_x, *run_w = band_w;
         for (int32_t run = window->runs; run > 0; --run) {
             const int8_t *x = run_x, *w = run_w;
-            for (int32_t block = window->count / LANES; block > 0; --block) {
+            for (int32_t block = window->count / BLOCK; block > 0; --block) {
                 const int8x16_t b0 = vldrbq_s8(w), b1 = vldrbq_s8(&w[other]);
                 add_products(vldrbq_s8(x), b0, b1, here);
                 add_products(vldrbq_s8(&x[next]), b0, b1, there);
                 add_weights(b0, b1, total);
-                x += LANES;
-                w += LANES;
+                x += BLOCK;
+                w += BLOCK;
             }
-            if ((window->count % LANES) != 0) {
-                const mve_pred16_t rest = vctp8q((uint32_t)(window->count % LANES));
+            if ((window->count % BLOCK) != 0) {
+                const mve_pred16_t rest = vctp8q((uint32_t)(window->count % BLOCK));
                 const int8x16_t b0 = vldrbq_z_s8(w, rest), b1 = vldrbq_z_s8(&w[other], rest);
                 add_products(vldrbq_z_s8(x, rest), b0, b1, here);
                 add_products(vldrbq_z_s8(&x[next], rest), b0, b1, there);
@@ -63,13 +63,13 @@ OUTLINE void multiply_1x2(const window_t *window, const int8_t *weights, int32_t
         const int8_t *run_x = band_x, *run_w = band_w;
         for (int32_t run = window->runs; run > 0; --run) {
             const int8_t *x = run_x, *w = run_w;
-            for (int32_t left = window->count; left > 0; left -= LANES) {
+            for (int32_t left = window->count; left > 0; left -= BLOCK) {
                 const mve_pred16_t lanes = vctp8q((uint32_t)left);
                 const int8x16_t b0 = vldrbq_z_s8(w, lanes), b1 = vldrbq_z_s8(&w[other], lanes);
                 add_products(vldrbq_z_s8(x, lanes), b0, b1, here);
                 add_weights(b0, b1, total);
-                x += LANES;
-                w += LANES;
+                x += BLOCK;
+                w += BLOCK;
             }
             run_x += window->input_run;
             run_w += window->weight_run;
