@@ -143,8 +143,3 @@ def selected_channels(layout: Layout, dim: int, positions: Sequence[int]) -> tup
             fresh[number] = (Piece(Axis.CHANNELS, len(offsets), stride),) if len(offsets) > 1 else ()
             stride *= len(offsets)
     return channels, tuple(fresh)
-
-
-def axes_of(layout: Layout, dimensions: Sequence[int]) -> set[Axis]:
-    """The axes that these dimensions touch."""
-    return {piece.axis for dimension in dimensions for piece in layout[dimension]}

@@ -88,12 +88,18 @@ def _adaptive(b: Builder, image: Image, sizes: tuple[int, int, int, int], larges
         return image
     if image.sizes[2:] == (1, 1):
         return b.call(layers.enlarge, image, sizes[2:], sizes=sizes)
-    windows = [_windows(size, count) for size, count in zip(image.sizes[2:], sizes[2:], strict=True)]
+    axes = list(zip(image.sizes[2:], sizes[2:], strict=True))
+    windows = [_windows(size, count) or _windows_of_repeated(size, count, largest) for size, count in axes]
     if None in windows:
         b.refuse(
             f"an adaptive pool of {image.sizes[2:]} to {sizes[2:]}, whose windows are not all of one size",
             "allowed are sizes that divide the map, and 1",
         )
+    repeated = tuple(count if _windows(size, count) is None else 1 for size, count in axes)
+    if repeated != (1, 1):
+        batch, channels, height, width = image.sizes
+        wide = (batch, channels, height * repeated[0], width * repeated[1])
+        image = b.call(layers.enlarge, image, repeated, sizes=wide)
     (rows, down), (columns, right) = cast(list[Pair], windows)
     function = layers.max_pool if largest else layers.average_pool
     return b.call(function, image, (rows, columns), (down, right), NO_PADDING, sizes=sizes)
@@ -105,6 +111,16 @@ def _windows(size: int, count: int) -> Pair | None:
     kernels = {-(-(k + 1) * size // count) - start for k, start in enumerate(starts)}
     strides = {after - before for before, after in pairwise(starts)} or {size}
     return (kernels.pop(), strides.pop()) if len(kernels) == len(strides) == 1 else None
+
+
+def _windows_of_repeated(size: int, count: int, largest: bool) -> Pair | None:
+    """Kernel and stride of adaptive windows on values that are repeated ``count`` times each.
+
+    None where there would be fewer windows than values, or a mean would weigh the values of a window unequally.
+    """
+    reads = [[at // count for at in range(k * size, (k + 1) * size)] for k in range(count)]
+    even = all(len({own.count(value) for value in own}) == 1 for own in reads)
+    return (size, size) if count > size and (largest or even) else None
 
 
 def enlarged(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:

@@ -58,7 +58,7 @@ VOCABULARY = (
     Word("`nn.ZeroPad2d`, `nn.ConstantPad2d`, 1-D ones, `F.pad`: constant padding of height and width",
          "zeros are folded into the next convolution, else PAD; PADV2 for another constant",
          ("pad", "constant_pad_nd")),
-    Word("`nn.Upsample`, `F.interpolate`: nearest, by whole factors; adaptive pools of 1 x 1 to more",
+    Word("`nn.Upsample`, `F.interpolate`: nearest, by whole factors; adaptive pools of 1 or 2 rows or columns to more",
          "RESIZE_NEAREST_NEIGHBOR", ("upsample_nearest1d", "upsample_nearest2d")),
     Word("`torch.cat` along the channels", "CONCATENATION", ("cat", "concat", "concatenate")),
     Word("`flatten`, `view`, `reshape`, `squeeze`, `unsqueeze`, `permute`, `transpose` that move no value", _FREE,

@@ -97,6 +97,7 @@ FORMS = {
     "parts with bounds": Form(
         lambda m, x: torch.cat([x.clamp(-0.2, 0.3)[:, :4], m.middle(x)[:, 3:], F.hardtanh(x)[:, [1]]], 1), channels=10
     ),
+    "pooled to more": Form(lambda m, x: F.adaptive_avg_pool2d(F.max_pool2d(m.middle(x), 4), (5, 3))),
     "gated linear unit": Form(lambda m, x: F.glu(m.middle(x), 1), channels=4),
     "a shuffle before groups": Form(lambda m, x: m.middle(F.channel_shuffle(x, 4)), nn.Conv2d(8, 8, 3, groups=2)),
     "a shuffle in a sum": Form(lambda m, x: F.channel_shuffle(m.middle(x), 2) + x),
