@@ -17,7 +17,7 @@ from torch import nn
 
 from mcu.graph.graph import Graph, Tensor
 from pruning.engine.rewriting import ALONE, Rewriter
-from pruning.engine.surgery import NEW, Change, kept_channels, layer_of, rebind, resize_layer
+from pruning.engine.surgery import NEW, Change, first_uses, kept_channels, layer_of, rebind, resize_layer
 
 UNIT = 8
 NEAR, OF = 2, 12
@@ -80,12 +80,12 @@ def widen(
         raise ValueError(f"widths {widths.tolist()} are below the present {graph.widths.tolist()}")
     change = partial(_extend, write, idle, generator)
     wider = [_widened(tensor, graph.widths, widths) for tensor in graph.tensors]
-    for op in graph.ops:
+    for op, layer, norm in first_uses(graph):
         (_, before), (_, after) = wider[op.inputs[0]], wider[op.output]
-        if op.layer:
-            resize_layer(layer_of(module, op.layer), before, after, op.kernel, change)
-        if op.norm:
-            _widen_norm(layer_of(module, op.norm), after, change, idle)
+        if layer:
+            resize_layer(layer_of(module, layer), before, after, op.kernel, change)
+        if norm:
+            _widen_norm(layer_of(module, norm), after, change, idle)
     groups = tuple(replace(g, size=int(width)) for g, width in zip(graph.groups, widths, strict=True))
     grown = replace(graph, tensors=tuple(tensor for tensor, _ in wider), groups=groups)
     rebind(module, grown)

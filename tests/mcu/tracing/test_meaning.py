@@ -199,7 +199,10 @@ class TwoPaths(Takes):
         return -self.net(x)
 
 
-shared = nn.Conv2d(8, 8, 3)
+shared, strided, biased = nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3, 2), nn.Conv2d(8, 8, 3)
+strided.weight, strided.bias, biased.weight = shared.weight, shared.bias, shared.weight
+nn.init.zeros_(biased.bias)
+nn.init.zeros_(shared.bias)
 REFUSED = {
     "no running statistics": (
         stacked(nn.BatchNorm2d(8, track_running_stats=False)),
@@ -209,7 +212,11 @@ REFUSED = {
         Net(lambda m, x: m.middle(x), nn.Linear(6, 6)),
         r"'middle' \(test_meaning.py:\d+",
     ),
-    "weights of two layers": (stacked(shared, shared), "layer '2': its weights are used twice, by '1' too"),
+    "weights of two layers": (
+        stacked(shared, strided),
+        "layer '2': its weights are used by '1' too, a layer with other",
+    ),
+    "weights of two layers, biases of each": (stacked(shared, biased), "layer '2': its weights are used by '1' too"),
     "negative padding": (Net(lambda m, x: F.pad(x, (-1, 0))), r"'pad' \(test_meaning.py:\d+\): negative padding"),
     "padding of channels": (
         Net(lambda m, x: F.pad(x, (0, 0, 0, 0, 1, 1)), channels=10),
