@@ -15,9 +15,11 @@ def package_versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            there: str | None = version(name)  # None, whatever its type says, where the notes of the package are gone
         except PackageNotFoundError:
             continue
+        if there:
+            found[name] = there
     return found
 
 

@@ -16,6 +16,21 @@ from search_spaces.choices import Choice, NetworkChoice, Scalar, TaskChoice, Tra
 NETWORK = "network"
 """Name among a trial's artifacts of its trained float network, with which another trial may begin."""
 
+VALIDATION = "validation"
+"""Name among a trial's artifacts of how its model answered the validation samples."""
+
+FILES = {
+    "model": "model.tflite",
+    "deployment": "deployment.json",
+    "scores": "scores.json",
+    VALIDATION: "validation.json",
+    NETWORK: "network.safetensors",
+}
+"""The files a trial may leave, by their name among its artifacts; nothing else is taken in from elsewhere."""
+
+IMPORTED = "imported"
+"""Folder, among the files of trials, of those that came from elsewhere and are not trusted."""
+
 FinalState = Literal[
     TrialState.COMPLETE, TrialState.FAILED, TrialState.INFEASIBLE, TrialState.STOPPED, TrialState.CANNOT
 ]

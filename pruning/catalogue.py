@@ -40,7 +40,7 @@ BUILT_IN = (
     MethodEntry(
         "differentiable", "pruning.differentiable:DifferentiablePruning",
         "widths trained by gradient against the budget, landed exactly inside it",
-        (*TRAINING, "warmup", "pruning"), inherits=True,
+        (*TRAINING, "warmup", "pruning", "balance"), inherits=True,
     ),
     MethodEntry(
         "differentiable-no-sram", "pruning.baselines.single_resource:DifferentiableWithoutSram",

@@ -83,7 +83,8 @@ def compression(dense: Resources, budget: Budget) -> float:
 class DifferentiablePruning(Compression):
     """Prunes while training until every bound holds on exact bytes.
 
-    Hyperparameters: those of ``pruning.training.recipe``, ``warmup`` and ``pruning`` (fractions of the float steps).
+    Hyperparameters: those of ``pruning.training.recipe``, ``warmup`` and ``pruning`` (fractions of the float steps),
+    and ``balance``: the price, in units of the loss's own pull, of resources that have no bound (0 by default).
 
     Attributes:
         controller: drives the widths.
@@ -182,7 +183,8 @@ class DifferentiablePruning(Compression):
         """Let the task loss and the prices of the resources move the widths; remove closed channels on the way."""
         network = run.network
         bounds = self.priced(network.model, run.budget)
-        controller = self.controller(network.model, bounds, bank, phases.pruning - phases.warm_up)
+        balance = float(run.hyperparameters.get("balance", 0.0))
+        controller = self.controller(network.model, bounds, bank, phases.pruning - phases.warm_up, balance)
         run.part("controller", controller)
         for _ in run.train("pruning", phases.pruning, before=controller.open_gates, detail=controller.row):
             yield

@@ -33,7 +33,7 @@ from pruning.engine.network import Constraints, PrunableNetwork
 from pruning.engine.rewriting import can_follow, forget_unfitting, hand_over
 from pruning.exported import ExportedModel, calibration_samples
 from pruning.methods import Compression
-from pruning.training.problem import Infeasible
+from pruning.training.problem import DivergedError, Infeasible
 from pruning.training.run import Run, Steps
 
 LEAST_STEPS = 10
@@ -161,6 +161,7 @@ class Pruner(nn.Module):
 
         Raises:
             InputError: before the first step if no optimiser is attached, or its state cannot follow.
+            DivergedError: when channels go, or at the export, if a weight is no finite number.
         """
         run = self._run
         if self._folded is not None:
@@ -256,6 +257,7 @@ class Pruner(nn.Module):
         if network.changes != before or self.module is not network.module:
             self.module = network.module
             self._rebuild_parallel()
+            self._check_finite(self.module)
         if self.module.training != self.training:  # peers' libraries leave what they looked at in evaluation
             self.module.train(self.training)
 
@@ -277,8 +279,17 @@ class Pruner(nn.Module):
                 for key, value in kept.items():
                     can_follow(optimizer, key, value, parameter)
 
+    def _check_finite(self, module: nn.Module) -> None:
+        for name, parameter in module.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise DivergedError(
+                    f"{name} is not finite after step {self._run.step} of {self._run.steps}: "
+                    "the loop needs a smaller learning rate, or gradients that are clipped"
+                )
+
     def _check_idle(self) -> None:
         network = self._run.network
+        self._check_finite(network.module)
         if not widening.idle_is_zero(network.module, network.graph, network.widths):
             raise InputError(
                 "channels added for speed did not stay zero: the loop changes weights by more than gradients and "
@@ -298,6 +309,7 @@ class Pruner(nn.Module):
         if isinstance(module, FoldedNet):
             return module
         self._check_idle()
+        self._check_finite(module)
         folded = FoldedNet(network.graph, module)
         folded.calibrate(calibration_samples(calibration, next(module.parameters()).device))
         return folded

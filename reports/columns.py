@@ -154,6 +154,7 @@ CATALOGUE = (
     Column("duration_s", _NUMBER, _RESULT, "seconds the last attempt took",
            unit=_SECONDS, shown=_TERMINAL | _COMPARED | _OPTUNA),
     Column("attempts", _INTEGER, _DRIVER, "how often it was started", required=True),
+    Column("host", _TEXT, _LOOKED_UP, "machine on which the last attempt ran"),
     Column("started_at", _TIME, _DRIVER, "when it was started first, ISO 8601 in UTC"),
     Column("finished_at", _TIME, _DRIVER, "when it finished, ISO 8601 in UTC"),
     Column("dense_flash", _INTEGER, _DENSE, "flash of the unpruned network, bytes", unit=_BYTES),

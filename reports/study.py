@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from reports.apart import Validation
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class StudyInfo:
         attempts: rows of (number, worker_host, worker_pid, started_at, ended_at, reason) for the timeline.
         reports: (step, epochs done, validation accuracy) of each report of a trial's last attempt, by trial number.
         importances: how much each hyperparameter mattered (shares), where known.
+        validation: how the trial of a number answered the validation samples; None where that is not known.
         stopping: one line on what early stopping saved and how often it was wrong, where trials were stopped.
     """
 
@@ -38,3 +41,4 @@ class StudyInfo:
     reports: Mapping[int, Sequence[tuple[int, float | None, float | None]]] = field(default_factory=dict)
     importances: Mapping[str, float] = field(default_factory=dict)
     stopping: str | None = None
+    validation: Callable[[int], Validation | None] = lambda number: None

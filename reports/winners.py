@@ -1,8 +1,8 @@
-"""Which model to flash: the winner of each budget, chosen by validation accuracy among all that fit."""
+"""Which model to flash: the winner of each budget, chosen by validation among all that fit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 
 from mcu.budget import RESOURCES
 from mcu.terms import MEASURED
+from reports.apart import Validation, choose
 from reports.fronts import Mask, best_row, fits, front_rows
 from reports.trials import budgets
 
@@ -18,7 +19,9 @@ from reports.trials import budgets
 class Winner:
     """The winner of one budget; ``row`` is its position in the table (None: nothing fits), ``runners_up`` follow it.
 
-    ``fitting`` counts the trials that fit, ``elsewhere`` says that the winner was run for another budget.
+    ``fitting`` counts the trials that fit, ``elsewhere`` says that the winner was run for another budget. ``highest``
+    has the highest validation accuracy, and ``as_good`` are the others that cannot be told apart from it on ``samples``
+    validation samples.
     """
 
     budget: str
@@ -29,6 +32,9 @@ class Winner:
     fitting: int
     tried: int
     elsewhere: bool
+    highest: int | None = None
+    as_good: tuple[int, ...] = ()
+    samples: int = 0
 
 
 def used_of(table: pd.DataFrame, runtime: str = "tflm") -> dict[str, np.ndarray]:
@@ -55,25 +61,41 @@ def best_first(table: pd.DataFrame, bounds: Mapping[str, float], runtime: str = 
     return [int(row) for row in rows[np.lexsort((rows, flash[rows], -score[rows]))]]
 
 
-def winners(table: pd.DataFrame, runners_up: int = 3) -> list[Winner]:
-    """The winner of every budget of a tidy table, smallest budget first."""
+def winners(
+    table: pd.DataFrame,
+    runners_up: int = 3,
+    validation: Callable[[int], Validation | None] = lambda number: None,
+) -> list[Winner]:
+    """The winner of every budget of a tidy table, smallest budget first.
+
+    Args:
+        table: of one study.
+        runners_up: how many follow each winner.
+        validation: how the trial of a number answered the validation samples, where that is known; winners are then the
+            smallest within one standard error of the highest.
+    """
     found = []
+    numbers, flash = table["number"].to_numpy(), table["flash"].to_numpy(dtype=float)
     for record in budgets(table).to_dict("records"):
         bounds = {name: record[f"budget_{name}"] for name in RESOURCES if np.isfinite(record[f"budget_{name}"])}
         mine = table["budget"] == record["budget"]
         runtime = next((value for value in table.loc[mine, "runtime"] if value), "tflm")
         order = best_first(table, bounds, runtime)
-        row = order[0] if order else None
+        choice = choose(order, lambda row: validation(int(numbers[row])), lambda row: float(flash[row]))
+        row = order[choice.chosen] if order else None
         found.append(
             Winner(
                 budget=record["budget"],
                 device=record["device"],
                 bounds=bounds,
                 row=row,
-                runners_up=tuple(order[1 : 1 + runners_up]),
+                runners_up=tuple([other for other in order if other != row][:runners_up]),
                 fitting=len(order),
                 tried=int((mine & table["finished"]).sum()),
                 elsewhere=row is not None and not bool(mine.iloc[row]),
+                highest=order[0] if order else None,
+                as_good=tuple(order[place] for place in choice.as_good if place != choice.chosen),
+                samples=choice.samples,
             )
         )
     return found

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -127,6 +128,42 @@ def _import(module_name: str, reference: str, base: str | None) -> ModuleType:
         raise InputError(f"{reference!r}: importing it raised {_one_line(error)}") from error
 
 
+_ELSEWHERE: dict[str, str] = {}
+
+
+def moved(folders: Mapping[str, str]) -> None:
+    """Note where folders of sweeps lie on this machine, if it is not the one they were written on."""
+    _ELSEWHERE.update(folders)
+
+
+def folder_here(base: str) -> str:
+    """The folder of a sweep on this machine."""
+    return _ELSEWHERE.get(base, base)
+
+
+def require_beside(reference: str, base: str | None) -> None:
+    """Refuse a function whose module does not lie in the folder ``base``, or a folder where packages are installed.
+
+    Raises:
+        InputError: naming the function and the folder.
+    """
+    module_name, _ = check_reference(reference)
+    if _folder_beside(base, module_name.partition(".")[0]) is None:
+        raise InputError(
+            f"{reference!r}: there is no such module in {base}; functions of a sweep that came from elsewhere must lie "
+            "beside it, those of installed packages are not run"
+        )
+
+
+def _folder_beside(base: str | None, top: str) -> Path | None:
+    """The folder of a sweep if it holds a module of that name, and is none of installed packages."""
+    folder = Path(folder_here(base)).resolve() if base else None
+    if folder is None or not ((folder / f"{top}.py").is_file() or (folder / top).is_dir()):
+        return None
+    installed = {Path(path).resolve() for path in sysconfig.get_paths().values()} - {Path(sys.prefix).resolve()}
+    return None if any(place in (folder, *folder.parents) for place in installed) else folder
+
+
 @contextmanager
 def _beside(base: str | None, module_name: str) -> Iterator[None]:
     """Put ``base`` first on the import path when it holds the module; undo it afterwards.
@@ -135,8 +172,10 @@ def _beside(base: str | None, module_name: str) -> Iterator[None]:
     one process can each have their own ``model.py``.
     """
     top = module_name.partition(".")[0]
-    folder = Path(base).resolve() if base else None
-    if folder is None or not ((folder / f"{top}.py").is_file() or (folder / top).is_dir()):
+    folder = _folder_beside(base, top)
+    if folder is None:
+        if top in sys.stdlib_module_names:
+            raise InputError(f"{module_name!r}: is a module of Python itself; there is no {top}.py beside the sweep")
         yield
         return
     aside = {} if _lies_in(sys.modules.get(top), folder) else _pop_modules(top)

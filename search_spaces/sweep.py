@@ -200,7 +200,10 @@ class WorkersSection(Choice):
     Attributes:
         gpus_per_trial: a share of a GPU, such as 0.25; by default those there are shared evenly by the workers.
         min_free: no more trials are handed out when less than this is free where results are written.
+        ship: files and folders beside the sweep that go to the nodes of a cluster, besides the Python files there.
     """
+
+    later = frozenset({"ship"})
 
     executor: ExecutorName = ExecutorName.RAY
     cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -208,6 +211,7 @@ class WorkersSection(Choice):
     count: Annotated[int | Literal["auto"], BeforeValidator(_worker_count)] = "auto"
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     min_free: Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)] = 256 * 2**20
+    ship: tuple[Name, ...] = ()
 
 
 def _default_hyperparameters() -> dict[str, Range | Choices | Scalar]:

@@ -2,8 +2,9 @@
 
 In place, as functions, methods and modules, in odd sizes, with tensors read twice, on images and signals: each is
 traced, proven and rehearsed, and compared in torch, as canonical network, as operators, without some of its channels,
-and, dense and pruned, in int8 by the reference interpreter, TensorFlow Lite Micro and LiteRT's reference kernels; file
-and arena must have the bytes predicted.
+and, dense and pruned, in int8 by the reference interpreter, TensorFlow Lite Micro and LiteRT's reference kernels; file,
+arena and multiply-accumulates must be those predicted. With ``--firmware 60`` the first sixty are firmware, too, built
+and run on the emulated cores in turn.
 
     OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/mcu/random_networks.py FOLDER --count 2000 \\
         --page docs/results/mcu/random_networks.md
@@ -23,7 +24,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,17 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from mcu.cost.deployment import predict_deployment, write_deployment
+from mcu.budget import Resources
+from mcu.cost.deployment import write_deployment
+from mcu.devices import Device, find_device
 from mcu.errors import InputError
+from mcu.firmware import CORES, Core, measure_firmware
 from mcu.int8.folded_net import FoldedNet
+from mcu.int8.model import Int8Model
 from mcu.int8.quantize import quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import measure_model, model_input
+from mcu.resource_model import ResourceModel
 from mcu.tflite import tflm
 from mcu.tracing.trace import trace
 from pruning.engine import surgery
@@ -99,6 +105,9 @@ WEIGHTED = (
 KINDS = (*EVERYWHERE, *IMAGES, *WEIGHTED, *WEIGHTED)
 KERNELS = ((1, 1), (3, 3), (3, 1), (5, 3), (2, 2))
 HEADS = 6
+
+BATCH = 50
+"""Networks in one process."""
 
 
 @dataclass(frozen=True)
@@ -319,23 +328,28 @@ def without_dropout(network: Drawn) -> Callable[[torch.Tensor], torch.Tensor]:
 
 def _same(found: torch.Tensor, wanted: torch.Tensor, what: str) -> None:
     largest = max(1.0, float(wanted.abs().max()))
-    if found.shape != wanted.shape or float((found - wanted).abs().max()) > 1e-3 * largest:
+    if found.shape != wanted.shape or float((found - wanted).detach().abs().max()) > 1e-3 * largest:
         raise DiffersError(what)
 
 
 def _int8(folded: FoldedNet, x: torch.Tensor) -> int:
     """Compare the int8 model on three interpreters; the largest difference of LiteRT's codes."""
-    folded.calibrate(x)
-    model = quantise(folded)
-    data, predicted = write_deployment(model), predict_deployment(model)
+    predicted = ResourceModel(folded.graph).exact(folded.graph.widths)
+    model, data = _exported(folded, x)
     measured = measure_model(data)
-    if (predicted.flash, predicted.arena.total) != (measured.flash, measured.sram):
-        raise DiffersError(f"bytes predicted, {predicted}, and measured, {measured.flash}, {measured.sram}")
+    if predicted != Resources(measured.flash, measured.sram, measured.macs):
+        raise DiffersError(f"{predicted} and what was measured, {measured.flash}, {measured.sram}, {measured.macs}")
     codes = model_input(model, x.numpy())
     theirs = tflm.run(data, codes)
     if not np.array_equal(ReferenceInterpreter(model).run(codes), theirs):
         raise DiffersError("the reference interpreter and TensorFlow Lite Micro")
     return int(np.abs(theirs.astype(int) - _litert(data, codes).astype(int)).max())
+
+
+def _exported(folded: FoldedNet, x: torch.Tensor) -> tuple[Int8Model, bytes]:
+    folded.calibrate(x)
+    model = quantise(folded)
+    return model, write_deployment(model)
 
 
 def _litert(data: bytes, codes: np.ndarray) -> np.ndarray:
@@ -354,6 +368,26 @@ def _litert(data: bytes, codes: np.ndarray) -> np.ndarray:
         interpreter.invoke()
         outputs.append(interpreter.get_tensor(target).copy())
     return np.concatenate(outputs)
+
+
+def roomy_device(core: Core) -> Device:
+    """A device of that core with room for any network."""
+    base = find_device("stm32f446re")
+    name = f"any-{core.name.replace('+', 'plus')}"
+    sizes = {"flash": 16 << 20, "sram": 8 << 20, "sram_bank": None, "reserve_flash": 0, "reserve_sram": 0}
+    return replace(base, name=name, core=core.name, **sizes)
+
+
+def as_firmware(seed: int) -> dict[str, Any]:
+    """A network's firmware beside TensorFlow Lite Micro, on the core whose turn it is."""
+    plan, cores = drawn(seed), tuple(CORES.values())
+    torch.manual_seed(seed)
+    traced = trace(Drawn(plan), plan.shape)
+    x = torch.randn(8, *plan.shape)
+    model, data = _exported(FoldedNet(traced.graph, traced.module.eval()), x)
+    codes, core = model_input(model, x.numpy()), cores[seed % len(cores)]
+    measured = measure_firmware(model, roomy_device(core), codes, tflm.run(data, codes))
+    return {"seed": seed, "core": core.name, "bit_exact": measured.bit_exact}
 
 
 # --- all of them ---------------------------------------------------------------------------------------------
@@ -390,7 +424,7 @@ def rows_of(path: Path) -> dict[int, dict[str, Any]]:
     return rows
 
 
-def page(rows: list[dict[str, Any]]) -> str:
+def page(rows: list[dict[str, Any]], firmware: list[dict[str, Any]]) -> str:
     """The page of what has run."""
     drawn_rows = [row for row in rows if row["outcome"] != "empty"]
     counts = Counter(row["outcome"] for row in drawn_rows)
@@ -423,6 +457,7 @@ def page(rows: list[dict[str, Any]]) -> str:
         "LiteRT's codes: " + ", ".join(f"{n:,} networks differ by {k}" if k else f"{n:,} equal"
                                        for k, n in sorted(litert.items())) + ".",
         "",
+        *_firmware_lines(firmware),
         "| refused for | networks |",
         "| --- | ---: |",
         *(f"| {reason} | {count:,} |" for reason, count in reasons.most_common()),
@@ -437,6 +472,15 @@ def page(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _firmware_lines(rows: list[dict[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    cores = Counter(row["core"] for row in rows)
+    exact = sum(row["bit_exact"] for row in rows)
+    where = ", ".join(f"{count} on {core}" for core, count in sorted(cores.items()))
+    return [f"Firmware, built and emulated: {exact} of {len(rows)} bit-exact ({where}).", ""]
+
+
 def _reason(text: str) -> str:
     return next((spoken for words, spoken in ALLOWED_REFUSALS.items() if words in text), f"**{text[:120]}**")
 
@@ -446,6 +490,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--page", type=Path)
+    parser.add_argument("--firmware", type=int, default=0, help="so many of those that are equal as firmware")
     parser.add_argument("--again", action="store_true", help="run what was refused or is at fault again")
     parser.add_argument("--seeds", nargs="*", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -454,20 +499,30 @@ def main() -> None:
     if arguments.seeds:
         work(path, arguments.seeds)
         return
-    settled = (
-        ("empty", "equal") if arguments.again else ("empty", "equal", "refused", "differs", "fails", "ends the process")
-    )
+    settled = ("empty", "equal", *(() if arguments.again else ("refused", "differs", "fails", "ends the process")))
     due = [seed for seed in range(arguments.count) if rows_of(path).get(seed, {}).get("outcome") not in settled]
     while due:
-        batch, due = due[:50], due[50:]
+        batch, due = due[:BATCH], due[BATCH:]
         command = [sys.executable, __file__, str(arguments.folder), "--seeds", *map(str, batch)]
         if subprocess.run(command, check=False).returncode:  # the interpreter ended the process: on behind that seed
-            done = rows_of(path)
-            due = [seed for seed in batch if seed not in done] + due
-        rows = [row for seed, row in sorted(rows_of(path).items()) if seed < arguments.count]
-        print(dict(Counter(row["outcome"] for row in rows)), flush=True)
-        if arguments.page:
-            arguments.page.write_text(page(rows), "utf-8")
+            begun = rows_of(path)
+            due = [seed for seed in batch if seed not in begun] + due
+        _tell(path, arguments)
+    program = path.with_name("firmware.jsonl")
+    for seed in [seed for seed, row in sorted(rows_of(path).items()) if row["outcome"] == "equal"][
+        : arguments.firmware
+    ]:
+        if seed not in rows_of(program):
+            with program.open("a", encoding="utf-8") as file:
+                print(json.dumps(as_firmware(seed)), file=file)
+    _tell(path, arguments)
+
+
+def _tell(path: Path, arguments: argparse.Namespace) -> None:
+    rows = [row for seed, row in sorted(rows_of(path).items()) if seed < arguments.count]
+    print(dict(Counter(row["outcome"] for row in rows)), flush=True)
+    if arguments.page:
+        arguments.page.write_text(page(rows, list(rows_of(path.with_name("firmware.jsonl")).values())), "utf-8")
 
 
 if __name__ == "__main__":

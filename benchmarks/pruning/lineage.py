@@ -28,12 +28,11 @@ from mcu.resource_model import ResourceModel
 from mcu.tracing.trace import trace
 from orchestrator.planning.plan import Plan
 from orchestrator.running.queue import Queue
-from orchestrator.spec import TrialResult, TrialSpec
+from orchestrator.spec import FILES, NETWORK, TrialResult, TrialSpec
 from orchestrator.worker.trial import inheriting, problem_of, settings_of
 from pruning.methods import method
 from pruning.training.evaluation import int8_accuracy
 from pruning.training.problem import Outcome
-from pruning.training.trained import FILE
 from reports.fronts import hypervolume
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
@@ -162,7 +161,7 @@ def run_trial(
     }  # fmt: skip
     if spec.leaves_network and outcome.trained:
         (chosen.folder / spec.hash()).mkdir(parents=True, exist_ok=True)
-        (chosen.folder / spec.hash() / FILE).write_bytes(outcome.trained.encode())
+        (chosen.folder / spec.hash() / FILES[NETWORK]).write_bytes(outcome.trained.encode())
     place.write_text(json.dumps(row))
     print({name: row[name] for name in ("arm", "seed", "budget", "epochs", "accuracy", "cpu_s")}, flush=True)
     return row

@@ -3,6 +3,7 @@
 from mcu.firmware.build import FirmwareBuild, FirmwareDoesNotFit, build
 from mcu.firmware.cores import CORES, Board, Core, core_of, find_core, macs_within
 from mcu.firmware.emulator import EmulatorRun, run_in_qemu
+from mcu.firmware.instructions import predict_instructions
 from mcu.firmware.library import LibraryFormat, LibraryModel, write_library
 from mcu.firmware.measurement import FirmwareMeasurement, measure_firmware
 from mcu.firmware.prediction import FirmwarePrediction, predict_firmware
@@ -28,6 +29,7 @@ __all__ = [
     "macs_within",
     "measure_firmware",
     "predict_firmware",
+    "predict_instructions",
     "run_in_qemu",
     "toolchain",
     "write_library",

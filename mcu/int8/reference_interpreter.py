@@ -162,7 +162,9 @@ def _convolution(model: Int8Model, op: QOp) -> Step:
 
 
 def _to_kernel(weights: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
-    return torch.from_numpy(weights.astype(np.float64)).to(dtype).contiguous(memory_format=torch.channels_last)
+    """In memory of torch's own: oneDNN takes groups of a kernel of one column apart wrongly where NumPy laid it out."""
+    kernel = torch.empty(weights.shape, dtype=dtype, memory_format=torch.channels_last)
+    return kernel.copy_(torch.from_numpy(weights.astype(np.float64)))
 
 
 def _exact_parts(weights: np.ndarray, spread: int) -> list[slice]:

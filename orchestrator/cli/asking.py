@@ -159,7 +159,7 @@ def find(
 
 def _print_winners(store: Store, study: str | None, format_name: str) -> None:
     from orchestrator.queries.best import find_best
-    from orchestrator.storage.study_budgets import budgets_of
+    from orchestrator.queries.study_budgets import budgets_of
     from orchestrator.tables import Format, write_rows
 
     found = store.study(study)

@@ -44,6 +44,7 @@ def _register() -> None:
         studies,
         sweeping,
     )
+    from orchestrator.studies.damage import naming_damage
 
     for module in (
         sweeping,
@@ -60,7 +61,7 @@ def _register() -> None:
         setup,
     ):
         for command in module.COMMANDS:
-            app.command(command.__name__)(command)
+            app.command(command.__name__)(naming_damage(command))
     app.add_typer(studies.app, name="study")
 
 

@@ -48,6 +48,8 @@ def measure(
     answer = facts(measured, device)
     if firmware:
         answer |= firmware_facts(data, str(model), device)
+    elif device is not None:
+        answer |= firmware_predicted(data, str(model), device)
     if figure is not None:
         _draw(measured, figure)
     layers = [
@@ -116,6 +118,27 @@ def firmware_facts(data: bytes, source: str, device: str | None) -> dict[str, An
         "latency_assumes": f"{ran.cycles_per_instruction:g} cycles an instruction at {ran.clock_hz / 1e6:g} MHz",
         "bit_exact": ran.bit_exact,
         "board": ran.board,
+    }
+
+
+def firmware_predicted(data: bytes, source: str, device: str) -> dict[str, Any]:
+    """The same from tables, without the tools; empty where firmware cannot be built for the device or the model."""
+    from mcu.devices import find_device
+    from mcu.firmware import core_of, predict_firmware, predict_instructions
+    from mcu.tflite.reader import read_tflite
+
+    target = find_device(device)
+    try:
+        core, model = core_of(target), read_tflite(data, source)
+        instructions, taken = predict_instructions(model, core), predict_firmware(model, core.name)
+    except InputError:
+        return {}
+    return {
+        "flash_firmware_predicted": taken.flash,
+        "sram_firmware_predicted": taken.ram,
+        "instructions_predicted": instructions,
+        "latency_ms": 1000.0 * instructions * core.cycles_per_instruction / target.clock_hz,
+        "latency_assumes": f"{core.cycles_per_instruction:g} cycles an instruction at {target.clock_hz / 1e6:g} MHz",
     }
 
 

@@ -50,10 +50,11 @@ def export(
 ) -> None:
     """Write a trial's model.tflite, C arrays, firmware project and model card; with --format a library for a board."""
     from mcu.firmware.library import library_form
+    from orchestrator.queries.best import equals_of
     from orchestrator.queries.export import export_trial
     from orchestrator.queries.export_library import Library
     from orchestrator.queries.trial import load_trial
-    from orchestrator.storage.connection import artifact_root
+    from orchestrator.storage.artifacts import artifact_folder
     from orchestrator.storage.store import Store
 
     store = Store(storage)
@@ -64,7 +65,7 @@ def export(
         library = Library(library_form(form), {name: details} | beside)
     elif also:
         raise InputError("--also: several models are one library: say for whom with --format")
-    names = export_trial(details, artifact_root(store.url), output, metadata, library)
+    names = export_trial(details, artifact_folder(store), output, metadata, library, equals_of(store, details))
     print(f"trial {details.row['number']}: {', '.join(names)}", file=sys.stderr)
     print(output)
 

@@ -34,3 +34,10 @@ Macs = Annotated[str | None, typer.Option("--macs", metavar="COUNT", help="MAC b
 OutputFile = Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Write here, not to stdout.")]
 
 STORAGE = DEFAULT_STORAGE
+
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Trust what was imported: run the functions its sweep names, begin with its networks."
+    ),
+]

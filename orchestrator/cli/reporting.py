@@ -106,9 +106,11 @@ def _cycles(core: str) -> float | None:
 
 def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
     """What a report says of where its numbers come from."""
+    from orchestrator.queries.as_good import validations
     from orchestrator.queries.importances import importances
     from orchestrator.queries.stop_audit import stop_audit
     from orchestrator.spec import canonical_json
+    from orchestrator.storage.artifacts import artifact_folder
     from orchestrator.storage.connection import storage_address
     from orchestrator.storage.epoch_reports import last_reports
     from reports.study import StudyInfo
@@ -133,6 +135,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
         reports=last_reports(store, study),
         importances=importances(frame),
         stopping=audit.line if audit is not None else None,
+        validation=validations(artifact_folder(store), dict(zip(frame["number"], frame["artifacts"], strict=True))),
     )
 
 

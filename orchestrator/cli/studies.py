@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mcu.errors import InputError
-from orchestrator.cli.options import STORAGE, FormatName, Storage, StudyNames
+from orchestrator.cli.options import STORAGE, FormatName, Storage, StudyNames, Trust
 
 if TYPE_CHECKING:
     from orchestrator.studies.merge import Merged
@@ -59,22 +59,22 @@ def export_command(name: Named, output: NewFile = None, storage: Storage = STORA
 
 
 @app.command("import")
-def import_command(file: ZipFile, name: NewName = None, storage: Storage = STORAGE) -> None:
+def import_command(file: ZipFile, name: NewName = None, trust: Trust = False, storage: Storage = STORAGE) -> None:
     """Bring an exported study into a database, as a new study."""
     from orchestrator.storage.store import Store
-    from orchestrator.studies.bundle import read_zip
+    from orchestrator.studies.bundle_file import read_zip
     from orchestrator.studies.merge import bring_in
 
     bundle = read_zip(file)
     store = Store(storage, writing=True)
     try:
-        _tell(bring_in(store, bundle, name, new=True))
+        _tell(bring_in(store, bundle, name, new=True, trusted=trust))
     finally:
         store.close()
 
 
 @app.command("merge")
-def merge_command(other: Other, study: StudyNames = None, storage: Storage = STORAGE) -> None:
+def merge_command(other: Other, study: StudyNames = None, trust: Trust = False, storage: Storage = STORAGE) -> None:
     """Bring the studies of another database into this one; equal trials are not doubled."""
     from orchestrator.cli.asking import study_names
     from orchestrator.storage.store import Store
@@ -89,7 +89,7 @@ def merge_command(other: Other, study: StudyNames = None, storage: Storage = STO
         if store.url == theirs.url:
             raise InputError(f"{other}: is the same database as --storage")
         for found in chosen:
-            _tell(bring_in(store, bundle_of(theirs, found)))
+            _tell(bring_in(store, bundle_of(theirs, found), trusted=trust))
     finally:
         store.close()
 
@@ -126,7 +126,8 @@ def backup_command(file: BackupFile, storage: Storage = STORAGE) -> None:
     """Copy a database to a new file, also while a sweep runs; models stay where they are."""
     from sqlite3 import Error
 
-    from orchestrator.storage.connection import artifact_root, database_file, database_label
+    from orchestrator.storage.artifacts import artifact_folder
+    from orchestrator.storage.connection import database_file, database_label
     from orchestrator.storage.sqlite import backup_sqlite
     from orchestrator.storage.store import Store
 
@@ -140,7 +141,7 @@ def backup_command(file: BackupFile, storage: Storage = STORAGE) -> None:
         backup_sqlite(source, file)
     except (OSError, Error) as error:
         raise InputError(f"{file}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
-    print(f"the models stay in {artifact_root(store.url)}", file=sys.stderr)
+    print(f"the models stay in {artifact_folder(store)}", file=sys.stderr)
     print(file)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mcu.errors import InputError
-from orchestrator.cli.options import STORAGE, Storage, StudyName
+from orchestrator.cli.options import STORAGE, Storage, StudyName, Trust
 from orchestrator.failures import RunFailed
 from orchestrator.storage.address import STORAGE_VARIABLE
 from orchestrator.storage.connection import storage_address
@@ -100,11 +100,14 @@ def resume(
     retry_failed: RetryFailed = False,
     where: RetryWhere = "",
     take_over: TakeOver = False,
+    trust: Trust = False,
     quiet: Quiet = False,
 ) -> int:
     """Run what is left of a study that was interrupted, and with --retry-failed what failed."""
     from orchestrator.running.run import RunOptions, stored_sweep
     from orchestrator.storage.store import Store
+    from orchestrator.studies.trust import require_trust
+    from orchestrator.studies.trust import trust as trust_study
 
     options = RunOptions(workers=workers, executor=executor, address=address, take_over=take_over)
     if where and not retry_failed:
@@ -113,6 +116,9 @@ def resume(
     store = Store(storage, writing=True)
     try:
         found = store.study(study)
+        if trust:
+            trust_study(store, found)
+        require_trust(store, found)
         if retry_failed:
             from orchestrator.studies.retry import plan_failed_again
 

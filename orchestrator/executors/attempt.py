@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mcu.errors import InputError
 from mcu.terms import TrialState
+from orchestrator.executors.base import LossReason
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 
 ReportEpoch = Callable[[EpochReport], bool]
@@ -31,7 +32,7 @@ class WorkerSetting:
 
     Attributes:
         worker: ``module:function`` that runs a trial.
-        artifacts: absolute folder for the trials' files; all workers must see it.
+        artifacts: absolute folder for the trials' files; on another machine one of its own stands for it.
         paths: folders to import the user's modules from.
         threads: torch threads of one trial.
     """
@@ -42,8 +43,23 @@ class WorkerSetting:
     threads: int = 1
 
 
+class AttemptFault(Exception):  # noqa: N818  (it reads as what happened)
+    """An attempt could not go on for want of something on its machine: it may be tried again, best on another."""
+
+    def __init__(self, reason: LossReason, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+_FAULTS = (OSError, ImportError, MemoryError)
+
+
 def run_attempt(setting: WorkerSetting, spec_json: str, report: ReportEpoch) -> TrialResult:
-    """Run one trial in this process. Whatever goes wrong in it becomes a failed result with a one-line reason."""
+    """Run one trial in this process. Whatever is wrong with it becomes a failed result with a one-line reason.
+
+    Raises:
+        AttemptFault: something is wrong with the machine: its memory, its disk, its packages.
+    """
     start = time.monotonic()
     try:
         limit_threads(setting.threads)
@@ -52,14 +68,33 @@ def run_attempt(setting: WorkerSetting, spec_json: str, report: ReportEpoch) -> 
         spec = TrialSpec.model_validate_json(spec_json)
         run: WorkerFunction = _find(setting.worker)
         return run(spec, Path(setting.artifacts), report)
-    except InputError as error:
-        reason = _line(str(error))
-    except MemoryError:
-        reason = "out of memory"
     except Exception as error:
-        starved = "can't allocate memory" in str(error)  # what torch says on a CPU
-        reason = "out of memory" if starved else _line(f"{type(error).__name__}: {error}")
+        if _of_machine(error):
+            raise fault_of(error) from error
+        reason = _line(str(error)) if isinstance(error, InputError) else _line(f"{type(error).__name__}: {error}")
     return TrialResult(state=TrialState.FAILED, reason=reason, duration_s=time.monotonic() - start)
+
+
+def _of_machine(error: BaseException | None) -> bool:
+    """Whether an error, or one that it stands for, is of a kind that machines have."""
+    while error is not None:
+        if isinstance(error, _FAULTS) or _starved(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _starved(error: BaseException) -> bool:
+    text = str(error)  # what torch says on a CPU, and of a GPU
+    return isinstance(error, MemoryError) or "can't allocate memory" in text or "CUDA out of memory" in text
+
+
+def fault_of(error: BaseException) -> AttemptFault:
+    """The error as a fault of this machine, in one line."""
+    if _starved(error):
+        return AttemptFault(LossReason.OUT_OF_MEMORY, _line(str(error) or "out of memory"))
+    named = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    return AttemptFault(LossReason.ENVIRONMENT, _line(named))
 
 
 def limit_threads(threads: int) -> None:

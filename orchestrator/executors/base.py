@@ -18,6 +18,7 @@ class LossReason(StrEnum):
     WORKER_DIED = "worker-died"
     OUT_OF_MEMORY = "out-of-memory"
     EXECUTOR_LOST = "executor-lost"
+    ENVIRONMENT = "environment"
     DRIVER_DIED = "driver-died"
     INTERRUPTED = "interrupted"
 

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from orchestrator.executors.attempt import WorkerSetting, extend_path, limit_threads, run_attempt
+from orchestrator.executors.attempt import AttemptFault, WorkerSetting, extend_path, limit_threads, run_attempt
 from orchestrator.executors.base import Event, Executor, ExecutorError, Finished, LossReason, Lost, Reported, Started
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 from orchestrator.streams import settle_streams
@@ -98,6 +98,9 @@ class LocalExecutor(Executor):
         del self._busy[attempt]
         worker.attempt = None
         self._idle.append(worker)
+        if kind == "fault":
+            reason, _, detail = str(content).partition(" ")
+            return Lost(attempt, LossReason(reason), detail)
         return Finished(attempt, TrialResult.model_validate_json(str(content)))
 
     def _lose(self, worker: _Worker) -> Lost:
@@ -172,7 +175,11 @@ def _serve_one(connection: Connection, setting: WorkerSetting, attempt: str, spe
             stopped = stopped or (kind == "stop" and which == attempt)
         return not stopped
 
-    result = run_attempt(setting, spec_json, report)
+    try:
+        result = run_attempt(setting, spec_json, report)
+    except AttemptFault as fault:
+        connection.send(("fault", attempt, f"{fault.reason.value} {fault}"))
+        return
     connection.send(("done", attempt, result.model_dump_json()))
 
 

@@ -30,9 +30,9 @@ class Need:
         return _amount(self.cpus, "CPU") + (f" and {_amount(self.gpus, 'GPU')}" if self.gpus else "")
 
 
-def nodes_alive() -> list[Node]:
-    """What each node of the cluster has in all, whether in use or not."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+def nodes_alive() -> dict[str, Node]:
+    """What each node of the cluster has in all, whether in use or not, by its id."""
+    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
 
 
 def capacity(need: Need, nodes: Sequence[Node]) -> int:

@@ -7,6 +7,7 @@ import socket
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ import ray
 
 from orchestrator.executors.base import ExecutorError, ExecutorLost
 from orchestrator.executors.reaper import Reaper
+from orchestrator.executors.shipment import Shipment
 from orchestrator.processes import LocalProcess, descendants
 
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 CONNECT_SECONDS = 5.0
 CHECK_SECONDS = 1.0
+_AGAIN_SECONDS = 10.0
 MOST_MISSES = 5  # of an own head none is forgiven; a head elsewhere may be slow to answer
 ROOMS = ("mcu", "pruning", "search_spaces", "reports", "orchestrator", "mcusweep")
 _ESSENTIAL = ("gcs_server", "raylet")
@@ -32,7 +35,9 @@ class RayCluster:
     Args:
         cpus: of an own cluster; None for as many as the machine has.
         object_store: bytes of an own cluster's object store.
-        code: folders with the user's modules, sent to a cluster elsewhere together with our packages.
+        shipment: the user's modules, sent to a cluster elsewhere together with our packages.
+        patience: seconds for which a cluster elsewhere is tried that does not answer.
+        tell: is given one line for a person.
 
     Raises:
         ExecutorError: if it does not start, or nobody answers at ``address``; after a second try.
@@ -44,7 +49,9 @@ class RayCluster:
         address: str | None = None,
         *,
         object_store: int = OBJECT_STORE_BYTES,
-        code: tuple[str, ...] = (),
+        shipment: Shipment | None = None,
+        patience: float = 0.0,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.own = address is None
         self._misses = 0
@@ -56,8 +63,12 @@ class RayCluster:
         starting = threading.Event()
         threading.Thread(target=self._watch_until, args=(starting,), daemon=True).start()
         try:
-            options = own_options(cpus, object_store) if address is None else joined_options(address, code)
-            _start(options, address)
+            if address is None:
+                _start(own_options(cpus, object_store), None)
+            else:
+                _await(address, patience, tell)
+                with (shipment or Shipment((), {}, None)).pack() as folder:
+                    _start(joined_options(address, Path(folder), shipment), address)
         except BaseException:
             self._bury()
             raise
@@ -137,9 +148,8 @@ def own_options(cpus: int | None, object_store: int) -> dict[str, Any]:
     return {"address": "local", "num_cpus": cpus, "include_dashboard": False, "object_store_memory": object_store}
 
 
-def joined_options(address: str, code: tuple[str, ...]) -> dict[str, Any]:
-    """How a cluster is joined: our packages and the user's modules go with the sweep."""
-    _check_reachable(address)
+def joined_options(address: str, folder: Path, shipment: Shipment | None) -> dict[str, Any]:
+    """How a cluster is joined: our packages and the user's modules, packed in a folder, go with the sweep."""
     _show_token()
     house = Path(__file__).resolve().parents[2]
     environment: dict[str, Any] = {
@@ -147,9 +157,34 @@ def joined_options(address: str, code: tuple[str, ...]) -> dict[str, Any]:
         "excludes": ["**/__pycache__/**"],
         "env_vars": {"RAY_USAGE_STATS_ENABLED": "0"},
     }
-    if code:
-        environment["working_dir"] = code[0]
+    if shipment is not None and shipment.files:
+        environment["working_dir"] = str(folder)
+    if shipment is not None and shipment.requirements is not None:
+        environment["pip"] = str(shipment.requirements)
     return {"address": address, "runtime_env": environment}
+
+
+def _await(address: str, patience: float, tell: Callable[[str], None]) -> None:
+    """Wait until somebody answers at an address.
+
+    Raises:
+        ExecutorError: nobody does, or it is of a kind that is not supported.
+    """
+    if address.startswith("ray://"):
+        raise ExecutorError(
+            f"--address {address}: the driver must run on a node of the cluster, as it keeps the files; start it there "
+            "with `ray job submit -- mcusweep launch ... --address auto`, or give HOST:6379 of a head in your network"
+        )
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return _check_reachable(address)
+        except ExecutorError as error:
+            if time.monotonic() >= deadline:
+                raise
+            if patience:
+                tell(f"{error}; trying for {deadline - time.monotonic():.0f} s more")
+            time.sleep(min(_AGAIN_SECONDS, patience))
 
 
 def _show_token() -> None:
@@ -193,8 +228,7 @@ def answers(address: str, seconds: float = 2.0) -> bool:
 
 def _check_reachable(address: str) -> None:
     """Refuse a ``host:port`` nobody listens at: Ray itself would try for minutes."""
-    target = address.removeprefix("ray://")
-    if target.rpartition(":")[2].isdecimal() and ":" in target and not answers(target, CONNECT_SECONDS):
+    if address.rpartition(":")[2].isdecimal() and ":" in address and not answers(address, CONNECT_SECONDS):
         raise ExecutorError(f"--address {address}: no Ray cluster answers there; start one with `ray start --head`")
 
 

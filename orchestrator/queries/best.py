@@ -11,17 +11,22 @@ from mcu.devices import find_device
 from mcu.errors import InputError
 from mcu.score import score_of
 from mcu.terms import MEASURED
+from orchestrator.queries.as_good import equals_line, validation_in
+from orchestrator.queries.trial import TrialDetails
 from orchestrator.queries.where_grammar import parse_where
+from orchestrator.storage.artifacts import artifact_folder
 from orchestrator.storage.columns import COLUMNS
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store
+from reports.apart import LOOKED_AT, Choice, choose, told_apart
 
 
 @dataclass(frozen=True)
 class Best:
     """The answer: the chosen trial, the next ones, and why.
 
-    ``used`` holds, per bound, how much of it the trial uses (0..1).
+    ``used`` holds, per bound, how much of it the trial uses (0..1). ``as_good`` names the other trials that fit and
+    cannot be told apart from the highest on the validation samples, the highest among them if another was chosen.
     """
 
     device: str | None
@@ -31,12 +36,14 @@ class Best:
     fitting: int
     used: dict[str, float]
     reason: str
+    as_good: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The same as plain values, for JSON."""
         return {
             **{"device": self.device, "bounds": self.bounds, "trial": self.trial, "used": self.used},
             **{"fitting": self.fitting, "reason": self.reason, "runners_up": list(self.runners_up)},
+            "as_good": list(self.as_good),
         }
 
 
@@ -60,30 +67,74 @@ def find_best(
     runtime: str = "tflm",
     runners_up: int = 3,
 ) -> Best:
-    """The measured trial of highest validation accuracy that fits the bounds, whatever budget it was run for.
+    """The best measured trial that fits the bounds, whatever budget it was run for.
 
-    Ties go to the smaller flash, then to the earlier trial.
+    The highest validation accuracy wins; of equal ones the smaller flash, then the earlier trial. Where it is known
+    which validation samples each gets right, it is the smallest within one standard error of the highest
+    (`reports.apart.choose`).
 
     Raises:
         InputError: no trial fits; the message gives the closest one. Or those that fit are measured by two metrics.
     """
     suffix = "_firmware" if runtime == "firmware" else ""
     used = {name: _used_name(name, suffix) for name in RESOURCES}
-    known = " and ".join(f"{name} is not null" for name in ("val_accuracy", "accuracy", *used.values()))
-    measured = f"state in {tuple(map(str, MEASURED))} and {known}"
-    fits = " and ".join((measured, *(f"{used[name]} <= {bound}" for name, bound in budget.bounds().items())))
+    measured = _measured(used)
+    fits = _fitting(budget, used)
     ids = None if "*" in studies else [store.study(name).id for name in studies] or [store.study().id]
     with trial_search(store, parse_where(fits).condition, ids, parameters=False) as search:
-        rows = search.rows(COLUMNS, ("-val_accuracy", "flash"), 1 + runners_up)
+        rows = search.rows((*COLUMNS, "artifacts"), ("-val_accuracy", "flash"), max(1 + runners_up, LOOKED_AT))
         fitting = search.count()
         metrics = search.values("metric")
     if not rows:
         raise InputError(_nothing_fits(budget, _closest(store, budget, measured, ids, used), suffix))
     if len(metrics) > 1 and ("*" in studies or len(studies) > 1):
         raise InputError(f"the trials that fit are measured by {' and '.join(metrics)}: name studies of one metric")
-    shares = {name: rows[0][used[name]] / bound for name, bound in budget.bounds().items()}
-    reason = _reason(rows, budget, fitting)
-    return Best(budget.device, budget.bounds(), rows[0], tuple(rows[1:]), fitting, shares, reason)
+    root = artifact_folder(store)
+    files = {(row["study"], row["number"]): row.pop("artifacts") for row in rows}
+    choice = choose(
+        rows, lambda row: validation_in(root, files[row["study"], row["number"]]), lambda row: float(row["flash"])
+    )
+    chosen = rows[choice.chosen]
+    shares = {name: chosen[used[name]] / bound for name, bound in budget.bounds().items()}
+    several = len({row["study"] for row in rows}) > 1
+    as_good = tuple(_name(rows[place], several) for place in choice.as_good if place != choice.chosen)
+    next_ones = [row for row in rows if row is not chosen][:runners_up]
+    reason = _reason(rows, choice, budget, fitting, equals_line(as_good, choice.samples))
+    return Best(budget.device, budget.bounds(), chosen, tuple(next_ones), fitting, shares, reason, as_good)
+
+
+def equals_of(store: Store, trial: TrialDetails) -> str:
+    """Which trials of its study fit a trial's budget and cannot be told apart from it, as people read it; or empty."""
+    root, row = artifact_folder(store), trial.row
+    own = validation_in(root, trial.artifacts)
+    if own is None:
+        return ""
+    suffix = "_firmware" if row["runtime"] == "firmware" else ""
+    used = {name: _used_name(name, suffix) for name in RESOURCES}
+    fits = _fitting(Budget(*(row[f"budget_{name}"] for name in RESOURCES)), used)
+    with trial_search(store, parse_where(fits).condition, [store.study(row["study"]).id], parameters=False) as search:
+        others = search.rows(("number", "artifacts"), ("-val_accuracy", "flash"), LOOKED_AT)
+    found = [
+        str(other["number"])
+        for other in others
+        if other["number"] != row["number"]
+        and (answers := validation_in(root, other["artifacts"])) is not None
+        and not told_apart(own, answers)
+    ]
+    return equals_line(found, len(own.right))
+
+
+def _measured(used: Mapping[str, str]) -> str:
+    known = " and ".join(f"{name} is not null" for name in ("val_accuracy", "accuracy", *used.values()))
+    return f"state in {tuple(map(str, MEASURED))} and {known}"
+
+
+def _fitting(budget: Budget, used: Mapping[str, str]) -> str:
+    return " and ".join((_measured(used), *(f"{used[name]} <= {bound}" for name, bound in budget.bounds().items())))
+
+
+def _name(row: Mapping[str, Any], several: bool) -> str:
+    return f"{row['study']}#{row['number']}" if several else str(row["number"])
 
 
 def _closest(
@@ -101,15 +152,22 @@ def _used_name(resource: str, suffix: str) -> str:
     return resource if resource == "macs" else f"{resource}{suffix}"
 
 
-def _reason(rows: Sequence[dict[str, Any]], budget: Budget, fitting: int) -> str:
-    best = rows[0]
+def _reason(rows: Sequence[dict[str, Any]], choice: Choice, budget: Budget, fitting: int, equals: str) -> str:
+    best, highest = rows[choice.chosen], rows[0]
     count = "the only measured model that fits" if fitting == 1 else f"the best of {fitting:,} measured models that fit"
     score = score_of(best["metric"])
     parts = [f"validation {score.title} {score.shown(best['val_accuracy'])}, {count} {budget}"]
-    if len(rows) > 1:
+    if best is not highest:
+        parts = [
+            f"validation {score.title} {score.shown(best['val_accuracy'])}, of {fitting:,} measured models that fit "
+            f"{budget} the smallest within one standard error of the highest, trial {highest['number']} with "
+            f"{score.shown(highest['val_accuracy'])}"
+        ]
+    elif len(rows) > 1:
         behind = best["val_accuracy"] - rows[1]["val_accuracy"]
         apart = f"{100 * behind:.2f} points" if score.percent else f"{behind:.4g}"
         parts.append(f"the next, trial {rows[1]['number']}, is {apart} behind")
+    parts += [equals] if equals else []
     own = Budget(*(best[f"budget_{name}"] for name in RESOURCES))
     if own != budget:
         ran_for = best["device"] if best["device"] != budget.device else None

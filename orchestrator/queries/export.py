@@ -24,13 +24,18 @@ _CARD_RESULTS = names(shown=Shown.CARD)
 
 
 def export_trial(
-    trial: TrialDetails, root: Path, output: Path, metadata: bool = False, library: Library | None = None
+    trial: TrialDetails,
+    root: Path,
+    output: Path,
+    metadata: bool = False,
+    library: Library | None = None,
+    equals: str = "",
 ) -> list[str]:
     """Write a trial's model and what goes with it into a folder; returns the names of what was written.
 
     With ``metadata`` also ``model_with_metadata.tflite``: the same model with labels, input normalisation and where
     it comes from inside the file, which the model card says how many bytes cost. With ``library`` also the folder that
-    ``write_trials`` makes.
+    ``write_trials`` makes. ``equals`` names models as good.
 
     Everything is made beside the folder first, so an error leaves nothing half-written.
 
@@ -55,7 +60,7 @@ def export_trial(
                 note += f"\n\n`model_with_metadata.tflite` says what it is in {len(larger) - len(model):,} more bytes."
             if library is not None:
                 note += f"\n\n{write_trials(library, root, stage)}"
-            (stage / "MODEL_CARD.md").write_text(model_card(trial, model, note), encoding="utf-8")
+            (stage / "MODEL_CARD.md").write_text(model_card(trial, model, note, equals), encoding="utf-8")
             return _move_all(stage, output)
     except OSError as error:
         raise InputError(f"--output {output}: {error.strerror or error}") from None
@@ -136,7 +141,7 @@ def _write_firmware(model: bytes, deployment: bytes | None, folder: Path) -> str
     return f"`firmware/` is a C project that needs no library; its self test compares with stored outputs.{note}"
 
 
-def model_card(trial: TrialDetails, model: bytes, firmware: str) -> str:
+def model_card(trial: TrialDetails, model: bytes, firmware: str, equals: str = "") -> str:
     """What one has to know about the model, as Markdown."""
     row = trial.row
     lines = [f"# {_cell(row['network'])} for {_cell(row['device'] or 'a budget')}", ""]
@@ -157,6 +162,8 @@ def model_card(trial: TrialDetails, model: bytes, firmware: str) -> str:
     lines += ["", f"`accuracy` is the int8 {measure} on test data that chose nothing; `flash` is the .tflite file and"]
     word = "measured" if row["measured"] else "predicted (tflite-micro was not installed)"
     lines += [f"`sram` the TensorFlow Lite Micro arena, {word}.", "", firmware, ""]
+    if equals:
+        lines += [f"Within its budget {_cell(equals)}.", ""]
     return "\n".join(lines)
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from mcu.budget import RESOURCES, Budget, Resources
 from mcu.terms import FINAL_STATES, TrialState
+from orchestrator.queries.study_budgets import budgets_of
 from orchestrator.storage.epoch_reports import open_attempts
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store, Study
-from orchestrator.storage.study_budgets import budgets_of
 
 _BOUNDS = tuple(f"budget_{name}" for name in RESOURCES)
 _READ = ("state", "val_accuracy", "feasible", "finished_at", "reused_from", *RESOURCES, *_BOUNDS)

@@ -35,7 +35,10 @@ from search_spaces.choices import Scalar
 POLL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 10.0
 CHECKPOINT_SECONDS = 60.0
-COUNTED_LOSSES = (LossReason.WORKER_DIED.value, LossReason.OUT_OF_MEMORY.value, LossReason.EXECUTOR_LOST.value)
+COUNTED_LOSSES = tuple(
+    reason.value
+    for reason in (LossReason.WORKER_DIED, LossReason.OUT_OF_MEMORY, LossReason.EXECUTOR_LOST, LossReason.ENVIRONMENT)
+)
 
 
 @dataclass(frozen=True)

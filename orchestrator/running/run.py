@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,20 @@ from orchestrator.running.disk_guard import DiskGuard
 from orchestrator.running.driver import Driver, DriverParts, Retries
 from orchestrator.running.interrupts import Interrupts
 from orchestrator.running.stop_rule import stop_rule_for
-from orchestrator.running.supervision import tell_progress
+from orchestrator.running.supervision import reentered, tell_progress
 from orchestrator.running.warm_start import sampler_for
 from orchestrator.running.watcher import Watcher
-from orchestrator.spec import NETWORK, TrialResult
-from orchestrator.storage.artifacts import read_artifact
-from orchestrator.storage.connection import artifact_root, database_file, database_label
+from orchestrator.spec import IMPORTED, NETWORK, TrialResult
+from orchestrator.storage.artifacts import artifact_folder, claim_folder, read_artifact
+from orchestrator.storage.connection import database_file, database_label
 from orchestrator.storage.optuna_mirror import OptunaMirror
 from orchestrator.storage.store import Store, Study
 from orchestrator.worker.shared_task import lent_task
 from search_spaces.sweep import SweepConfig, WorkersSection
 from search_spaces.terms import ExecutorName
+
+REJOIN_SECONDS = 300.0
+"""How long a driver that lost its cluster waits for the head to answer again."""
 
 
 @dataclass(frozen=True)
@@ -161,13 +165,15 @@ def run_study(
         StoreError, ExecutorError: the database or the executor gave out; `run_study` again takes it up.
     """
     plan = Plan(sweep)
-    _check_writable(artifact_root(store.url))
-    setting = WorkerSetting(options.worker, str(artifact_root(store.url)), _import_paths(sweep), threads(sweep))
+    artifacts = claim_folder(store)
+    _check_writable(artifacts)
+    setting = WorkerSetting(options.worker, str(artifacts), _import_paths(sweep), threads(sweep))
     store.patience.tell = watcher.note
     with store.lock(study.name, take_over=options.take_over) as lock:
         mirror = OptunaMirror(store.url, study.name, plan.methods, store.patience)
         try:
-            executor = (make_executor or executor_for)(setting, sweep.workers, options, sweep)
+            make = make_executor or partial(executor_for, tell=watcher.note)
+            executor = make(setting, sweep.workers, options, sweep)
             with executor, interrupts:
                 parts = DriverParts(
                     store=store,
@@ -192,14 +198,18 @@ def run_study(
 
 
 def left_network(store: Store, study: Study) -> Callable[[TrialResult], bool]:
-    """Whether the file of a trial's trained network is there and what it was; simulated trials leave none."""
+    """Whether a trial's trained network is ours, there, and what it was; simulated trials leave none."""
+
+    folder = artifact_folder(store)
 
     def check(result: TrialResult) -> bool:
         noted = result.artifacts.get(NETWORK)
         if noted is None:
             return study.simulated
+        if noted.path.startswith(f"{IMPORTED}/"):
+            return False
         try:
-            read_artifact(artifact_root(store.url), noted.path, noted.sha256, "trained network")
+            read_artifact(folder, noted.path, noted.sha256, "trained network")
         except InputError:
             return False
         return True
@@ -226,7 +236,7 @@ def _check_writable(folder: Path) -> None:
 def disk_guard(store: Store, sweep: SweepConfig) -> DiskGuard:
     """Watches where the database and the trials' files are."""
     file = database_file(store.url)
-    folders = [artifact_root(store.url)] + ([file.absolute().parent] if file is not None else [])
+    folders = [artifact_folder(store)] + ([file.absolute().parent] if file is not None else [])
     return DiskGuard(tuple(folders), 0 if sweep.workers.executor is ExecutorName.SIMULATED else sweep.workers.min_free)
 
 
@@ -235,8 +245,14 @@ def _import_paths(sweep: SweepConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(Path(base)) for base in bases if base))
 
 
-def executor_for(setting: WorkerSetting, section: WorkersSection, options: RunOptions, sweep: SweepConfig) -> Executor:
-    """The executor that the options, or else the sweep file, name.
+def executor_for(
+    setting: WorkerSetting,
+    section: WorkersSection,
+    options: RunOptions,
+    sweep: SweepConfig,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Executor:
+    """The executor that the options, or else the sweep file, name; ``tell`` is given lines for a person.
 
     Raises:
         InputError: if a real study were to be simulated, or the other way round.
@@ -265,6 +281,9 @@ def executor_for(setting: WorkerSetting, section: WorkersSection, options: RunOp
         use_gpu=sweep.training.device != "cpu",
         gpus_per_trial=section.gpus_per_trial,
         lent=lent_task(sweep.task) if setting.worker == DEFAULT_WORKER else None,
+        ship=section.ship,
+        patience=REJOIN_SECONDS if reentered() else 0.0,
+        tell=tell,
     )
 
 

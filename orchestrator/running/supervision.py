@@ -18,22 +18,27 @@ _ORPHANED_STATUS = 70
 
 
 _link: socket.socket | None = None
+_again = False
 
 
 def attach() -> None:
     """Take up the link, if a supervisor started this process; it is not passed on to processes of this one."""
-    global _link
-    number, _, parent = os.environ.pop(LINK, "").partition(":")
+    global _link, _again
+    number, parent, again = (*os.environ.pop(LINK, "").split(":"), "", "", "")[:3]
     if parent != str(os.getppid()):  # nobody's, or somebody set it by hand
         return
     with suppress(OSError, ValueError):
-        _link = socket.socket(fileno=int(number))
+        _link, _again = socket.socket(fileno=int(number)), bool(again)
         threading.Thread(target=_leave_with, args=(_link,), daemon=True).start()
 
 
-def link_to(link: socket.socket) -> dict[str, str]:
-    """The variable by which a process that this one starts takes up its end of the link."""
-    return {LINK: f"{link.fileno()}:{os.getpid()}"}
+def link_to(link: socket.socket, *, again: bool = False) -> dict[str, str]:
+    """The variable by which a process that this one starts takes up its end of the link.
+
+    Args:
+        again: whether one before it lost what it worked with.
+    """
+    return {LINK: f"{link.fileno()}:{os.getpid()}:{'again' if again else ''}"}
 
 
 def _leave_with(link: socket.socket) -> None:
@@ -46,6 +51,11 @@ def _leave_with(link: socket.socket) -> None:
 def supervised() -> bool:
     """Whether a supervisor started this process."""
     return _link is not None
+
+
+def reentered() -> bool:
+    """Whether a driver before this one, of the same command, lost what it worked with."""
+    return _again
 
 
 def tell_progress() -> None:

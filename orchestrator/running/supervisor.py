@@ -57,9 +57,10 @@ class Supervisor:
                 signal.signal(known, handler)
 
     def _until_it_ends(self) -> int:
-        fruitless = 0
+        fruitless, again = 0, False
         while True:
-            status, progress, ended = self._once()
+            status, progress, ended = self._once(again)
+            again = True
             if ended:
                 return status
             if self._signals:
@@ -74,12 +75,12 @@ class Supervisor:
             _say(f"{what}; going on by itself ({fruitless} of at most {self._most} times without a finished trial)")
             time.sleep(_WAIT_SECONDS)
 
-    def _once(self) -> tuple[int, bool, bool]:
+    def _once(self, again: bool) -> tuple[int, bool, bool]:
         """Start the command and wait for it: exit status, whether a trial finished, whether it ended by its will."""
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                environment = os.environ | link_to(theirs)
+                environment = os.environ | link_to(theirs, again=again)
                 child = subprocess.Popen(
                     self._command, env=environment, pass_fds=[theirs.fileno()], start_new_session=True
                 )

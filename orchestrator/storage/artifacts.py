@@ -1,11 +1,138 @@
-"""Files of trials: where they lie, and whether they are still what was written."""
+"""Files of trials: where they lie, whose the folder is, and whether they are still what was written.
+
+A database notes its identity and the absolute place of its folder; a marker in the folder names every database that
+has used it. So a database is found its files from any working folder, and nobody tidies up in a folder of two.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import secrets
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from mcu.errors import InputError
+from mcu.files import write_atomic
+from orchestrator.storage.connection import artifact_root, database_file, database_label
+from orchestrator.storage.sqlite import open_sqlite
+from orchestrator.storage.store import Store
+
+MARKER = ".mcusweep-databases.json"
+"""In an artifact folder: for each identity the places of the databases that have it, which are several after a copy."""
+
+_IDENTITY, _PLACE = "identity", "artifacts"
+Owners = dict[str, list[str]]
+
+
+def artifact_folder(store: Store) -> Path:
+    """The absolute folder of the trials' files of a database.
+
+    For an SQLite file the folder beside it, where that is its own, so that both can be moved or copied together; else
+    the one that was noted when the database was first written to.
+    """
+    beside, noted, identity = artifact_root(store.url), store.note(_PLACE), store.note(_IDENTITY)
+    if noted is None or (database_file(store.url) is not None and identity in _owners(beside)):
+        return beside
+    return Path(noted)
+
+
+def claim_folder(store: Store) -> Path:
+    """The folder of the trials' files of a database that is opened for writing, made and marked as its own.
+
+    A new database whose folder is another one's gets a folder of its own name.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    identity = store.note(_IDENTITY) or store.add_note(_IDENTITY, secrets.token_hex(16))
+    folder, file = artifact_folder(store), database_file(store.url)
+    fresh = store.note(_PLACE) is None and not store.has_trials()
+    if fresh and _others(store, folder):
+        folder = folder.with_name(f"{file.name if file else identity}-artifacts")
+    if store.note(_PLACE) is None:
+        store.add_note(_PLACE, str(folder))
+    owners = _owners(folder)
+    here = _place(store)
+    if here not in owners.get(identity, []):
+        owners[identity] = [*owners.get(identity, []), here]
+        try:
+            write_atomic(folder / MARKER, json.dumps(owners, indent=1).encode())
+        except OSError as error:
+            raise InputError(f"cannot write into {folder}, where the trials' files go: {error.strerror}") from None
+    return folder
+
+
+def require_sole_owner(store: Store) -> None:
+    """Refuse to tidy up a folder in which files may lie that another database refers to.
+
+    Raises:
+        InputError: naming the other databases.
+    """
+    folder = artifact_folder(store)
+    others = _others(store, folder)
+    if others:
+        raise InputError(
+            f"{folder} also holds the files of {', '.join(others)}; nothing is removed: give each database a folder of "
+            "its own with `mcusweep study export` and `import`, or delete what is not needed any more"
+        )
+
+
+def _others(store: Store, folder: Path) -> list[str]:
+    """Other databases that may have files in a folder, and are still there as far as can be told."""
+    server, mine, here = database_file(store.url) is None, store.note(_IDENTITY), _place(store)
+    found = [
+        place
+        for identity, places in _owners(folder).items()
+        for place in places
+        if place != here and not (server and identity == mine) and not _gone(place)
+    ]
+    if not server and folder == artifact_root(store.url):
+        found += [place for place in _unmarked(Path(here), folder) if place not in found]
+    return sorted(found)
+
+
+def _unmarked(file: Path, folder: Path) -> list[str]:
+    """Databases beside an SQLite file which an older version gave the same folder, as it had no markers.
+
+    The file itself and the files that belong to it are not opened: closing them would drop this process's locks.
+    """
+    found = []
+    for other in sorted(file.parent.glob(f"{_escaped(file.stem)}.*")):
+        companion = other.name.endswith(("-wal", "-shm", "-journal"))
+        if companion or other.stem != file.stem or not other.is_file() or other.samefile(file):
+            continue
+        try:
+            with closing(open_sqlite(other, writing=False)) as connection:
+                row = connection.execute("select value from mcusweep_meta where key = ?", (_PLACE,)).fetchone()
+        except sqlite3.Error:
+            continue  # no trial database
+        if row is None or Path(str(row[0])) == folder:
+            found.append(str(other))
+    return found
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)
+
+
+def _place(store: Store) -> str:
+    file = database_file(store.url)
+    return database_label(store.url) if file is None else str(file.resolve())
+
+
+def _gone(place: str) -> bool:
+    return Path(place).is_absolute() and not Path(place).exists()
+
+
+def _owners(folder: Path) -> Owners:
+    """What a folder's marker says; one that cannot be read names nobody."""
+    try:
+        found = json.loads((folder / MARKER).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def read_artifact(root: Path, path: str, sha256: str, label: str) -> bytes:
@@ -20,9 +147,14 @@ def read_artifact(root: Path, path: str, sha256: str, label: str) -> bytes:
     Raises:
         InputError: if the file lies outside the folder, or is missing or damaged.
     """
-    file = (root / path).resolve()
+    try:
+        file = (root / path).resolve()
+    except (OSError, ValueError, RuntimeError):  # a NUL, or links in a circle
+        raise InputError(f"{label}: {path!r} is no path of a file") from None
     if not file.is_relative_to(root.resolve()):
         raise InputError(f"{label}: {path!r} lies outside {root}")
+    if not file.is_file():
+        raise InputError(f"{label}: {file} cannot be read: {'it is no file' if file.exists() else 'no such file'}")
     try:
         data = file.read_bytes()
     except OSError as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orchestrator.storage.schema import STUDIES, TRIALS
+from orchestrator.storage.schema import ATTEMPTS, STUDIES, TRIALS
 from reports.columns import ColumnKind, names
 
 COLUMNS = names()
@@ -27,8 +27,14 @@ def trial_columns(dialect: str, parameters: Iterable[str] = ()) -> dict[str, sa.
 
 
 def looked_up_columns(dialect: str) -> dict[str, sa.ColumnElement]:
-    """What the specification says and no column of the table holds."""
-    return {"metric": _metric(dialect), "ancestor": _ancestor(dialect)}
+    """What no column of the table holds, but the specification or other tables do."""
+    return {"metric": _metric(dialect), "ancestor": _ancestor(dialect), "host": _host()}
+
+
+def _host() -> sa.ColumnElement:
+    """Where the last attempt of a trial ran."""
+    mine = sa.select(ATTEMPTS.c.worker_host).where(ATTEMPTS.c.trial_id == TRIALS.c.id).correlate(TRIALS)
+    return mine.order_by(ATTEMPTS.c.ordinal.desc()).limit(1).scalar_subquery()
 
 
 def _metric(dialect: str) -> sa.ColumnElement:

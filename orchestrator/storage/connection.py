@@ -184,7 +184,7 @@ def database_errors(url: URL) -> Iterator[None]:
         low = line.lower()
         if _was_cut(error, url):
             raise ConnectionCut(f"cannot use {label}: {line}") from error
-        if "malformed" in low or "not a database" in low:
+        if any(words in low for words in _DAMAGE):
             raise InputError(f"{label} is damaged or not a trial database ({line})") from error
         if "no such table" in low or "does not exist" in low:
             raise InputError(f"{label} holds no mcusweep trials ({line})") from error
@@ -192,6 +192,7 @@ def database_errors(url: URL) -> Iterator[None]:
         raise StoreError(f"cannot use {label}: {line}; {advice}") from error
 
 
+_DAMAGE = ("malformed", "not a database", "could not decode", "datatype mismatch", "unsupported file format")
 _ADVICE = {
     "full": "free some space",
     "readonly": "make the file and its folder writable",

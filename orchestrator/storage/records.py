@@ -9,7 +9,7 @@ from typing import Any
 
 from mcu.budget import RESOURCES, Resources
 from mcu.terms import FINAL_STATES, TrialState
-from orchestrator.spec import TrialResult, TrialSpec
+from orchestrator.spec import Artifact, TrialResult, TrialSpec
 from reports.columns import Part, names
 from search_spaces.terms import ExecutorName
 
@@ -89,6 +89,11 @@ def study_of(row: Mapping[Any, Any]) -> Study:
         created_at=row["created_at"],
         task=json.loads(row["task_json"]),
     )
+
+
+def notes_in(text: str | None) -> dict[str, Artifact]:
+    """The files of a trial by name, from the text in its row."""
+    return {name: Artifact.model_validate(note) for name, note in json.loads(text or "{}").items()}
 
 
 def result_of(row: Mapping[Any, Any]) -> TrialResult:

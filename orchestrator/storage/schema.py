@@ -130,3 +130,10 @@ LOCKS = Table(
     Column("since", String(32), nullable=False),
     Column("renewed_at", String(32), nullable=False),
 )
+
+IMPORTED = Table(  # what came from elsewhere and is not trusted: shown as it is, never begun with, reused or executed
+    "mcusweep_imported",
+    METADATA,
+    Column("kind", String(8), primary_key=True),
+    Column("row_id", Integer, primary_key=True, autoincrement=False),
+)

@@ -41,6 +41,7 @@ from orchestrator.storage.schema import (
     TRIALS,
 )
 from orchestrator.storage.study_lock import Clock, Holder, StudyLock, iso, read_holder, utc_now
+from orchestrator.storage.trust import TRIAL, foreign
 
 __all__ = ["Store", "StoredTrial", "Study"]
 
@@ -111,6 +112,30 @@ class Store:
             with database_errors(self.url), self.engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
+    # the database as a whole
+
+    @reconnecting
+    def note(self, key: str) -> str | None:
+        """What the database notes about itself under a key."""
+        with transaction(self.engine, self.url) as connection:
+            return connection.scalar(select(META.c.value).where(META.c.key == key))
+
+    @reconnecting
+    def add_note(self, key: str, value: str) -> str:
+        """Note something about the database, unless there is a note of that key; returns what it says."""
+        with transaction(self.engine, self.url) as connection:
+            take_turns(connection)
+            there = connection.scalar(select(META.c.value).where(META.c.key == key))
+            if there is None:
+                connection.execute(insert(META).values(key=key, value=value))
+        return value if there is None else there
+
+    @reconnecting
+    def has_trials(self) -> bool:
+        """Whether any study has a trial."""
+        with transaction(self.engine, self.url) as connection:
+            return connection.scalar(select(TRIALS.c.id).limit(1)) is not None
+
     # studies
 
     def create_study(self, study: Study) -> Study:
@@ -122,22 +147,31 @@ class Store:
         with self._write() as connection:
             if self._lock is None or not self._lock.held:
                 take_turns(connection)
-            if connection.scalar(select(STUDIES.c.id).where(STUDIES.c.name == study.name)) is not None:
-                raise InputError(f"study {study.name!r} exists already in {database_label(self.url)}")
-            connection.execute(
-                insert(STUDIES).values(
-                    name=study.name,
-                    sweep_json=canonical_json(study.sweep),
-                    sweep_file=study.sweep_file,
-                    workers_json=canonical_json(study.workers),
-                    planned_trials=study.planned_trials,
-                    versions_json=canonical_json(study.versions),
-                    machine_json=canonical_json(study.machine),
-                    task_json=canonical_json(study.task),
-                    created_at=study.created_at or iso(self._clock()),
-                )
-            )
+            self.insert_study(connection, study)
         return self.study(study.name)
+
+    def insert_study(self, connection: Connection, study: Study) -> int:
+        """Write a new study as part of a transaction; returns its id.
+
+        Raises:
+            InputError: if the name is taken.
+        """
+        if connection.scalar(select(STUDIES.c.id).where(STUDIES.c.name == study.name)) is not None:
+            raise InputError(f"study {study.name!r} exists already in {database_label(self.url)}")
+        statement = insert(STUDIES).values(
+            name=study.name,
+            sweep_json=canonical_json(study.sweep),
+            sweep_file=study.sweep_file,
+            workers_json=canonical_json(study.workers),
+            planned_trials=study.planned_trials,
+            versions_json=canonical_json(study.versions),
+            machine_json=canonical_json(study.machine),
+            task_json=canonical_json(study.task),
+            created_at=study.created_at or iso(self._clock()),
+        )
+        key = connection.execute(statement).inserted_primary_key
+        assert key is not None
+        return int(key[0])
 
     @reconnecting
     def extend_study(self, study: Study, sweep: dict[str, Any], sweep_file: str | None, planned: int) -> Study:
@@ -351,7 +385,7 @@ class Store:
     def equal_result(self, spec_hash: str) -> tuple[str, TrialResult] | None:
         """A completed or infeasible trial of the same spec in any study: its ``study#number`` and result.
 
-        Simulated studies are left out: they measured nothing.
+        Simulated studies are left out: they measured nothing; so is what was imported and is not trusted.
         """
         reusable = (TrialState.COMPLETE.value, TrialState.INFEASIBLE.value, TrialState.CANNOT.value)
         query = (
@@ -360,6 +394,7 @@ class Store:
             .outerjoin(TRAJECTORIES, TRAJECTORIES.c.trial_id == TRIALS.c.id)
             .where((TRIALS.c.spec_hash == spec_hash) & TRIALS.c.state.in_(reusable))
             .where(STUDIES.c.workers_json.not_like('%"executor":"simulated"%'))
+            .where(TRIALS.c.id.not_in(foreign(TRIAL)))
             .order_by(TRIALS.c.id)
             .limit(1)
         )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from mcu.terms import FINAL_STATES
-from orchestrator.storage.connection import database_file, transaction
+from orchestrator.storage.connection import database_file, take_turns, transaction
+from orchestrator.storage.records import notes_in
 from orchestrator.storage.schema import ATTEMPTS, EPOCH_REPORTS, STUDIES, TRAJECTORIES, TRIALS
 from orchestrator.storage.store import Store, Study
+from orchestrator.storage.trust import STUDY, TRIAL, forget, mark_foreign
 
 REPORTS = "rungs"  # the key of an attempt's reports in files that were exported
 _OWN = {"id", "study_id", "trial_id", "attempt_id"}  # keys that mean something in one database only
@@ -66,8 +67,14 @@ def _attempt_rows(connection: sa.Connection, study_id: int) -> dict[int, list[di
     return found
 
 
-def take_trials(store: Store, study: Study, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Bring finished trials into a study, none of an equal specification twice.
+def take_trials(
+    store: Store, study: Study, rows: Iterable[Mapping[str, Any]], *, trusted: bool = False
+) -> dict[str, int]:
+    """Bring finished trials into a study, none of an equal specification twice; all of them or, on an error, none.
+
+    Args:
+        study: that there is, or with id 0 a new one, which is made in the same transaction.
+        trusted: whether the trials may be begun with and their results reused.
 
     Returns:
         how many were ``added``, ``filled`` (planned here, finished there), ``known`` here, or ``unfinished`` there and
@@ -75,7 +82,12 @@ def take_trials(store: Store, study: Study, rows: Sequence[Mapping[str, Any]]) -
     """
     counts = dict.fromkeys(("added", "filled", "known", "unfinished"), 0)
     with transaction(store.engine, store.url) as connection:
-        here = _Here(connection, study)
+        take_turns(connection)
+        if not study.id:
+            study = replace(study, id=store.insert_study(connection, study))
+            if not trusted:
+                mark_foreign(connection, STUDY, study.id)
+        here = _Here(connection, study, trusted)
         for row in rows:
             counts[here.take(row)] += 1
     return counts
@@ -84,8 +96,8 @@ def take_trials(store: Store, study: Study, rows: Sequence[Mapping[str, Any]]) -
 class _Here:
     """The trials of the study that is merged into."""
 
-    def __init__(self, connection: sa.Connection, study: Study) -> None:
-        self.connection, self.study = connection, study
+    def __init__(self, connection: sa.Connection, study: Study, trusted: bool) -> None:
+        self.connection, self.study, self.trusted = connection, study, trusted
         query = sa.select(TRIALS.c.id, TRIALS.c.number, TRIALS.c.spec_hash, TRIALS.c.state)
         rows = connection.execute(query.where(TRIALS.c.study_id == study.id)).all()
         self.last = max((row.number for row in rows), default=-1)
@@ -121,6 +133,8 @@ class _Here:
         values = {name: row[name] for name in _names(TRIALS)} | {"study_id": self.study.id, "number": number}
         key = self.connection.execute(sa.insert(TRIALS).values(values)).inserted_primary_key
         assert key is not None
+        if not self.trusted:
+            mark_foreign(self.connection, TRIAL, int(key[0]))
         trajectory = {"trial_id": int(key[0]), "trajectory_json": row["trajectory_json"] or "[]"}
         self.connection.execute(sa.insert(TRAJECTORIES).values(trajectory))
         for attempt in row["attempt_rows"]:
@@ -135,6 +149,7 @@ class _Here:
 def _delete(connection: sa.Connection, which: sa.ColumnElement[bool]) -> int:
     """Delete trials and all that hangs on them; returns how many."""
     trials = sa.select(TRIALS.c.id).where(which)
+    forget(connection, TRIAL, trials)
     attempts = sa.select(ATTEMPTS.c.id).where(ATTEMPTS.c.trial_id.in_(trials))
     connection.execute(sa.delete(EPOCH_REPORTS).where(EPOCH_REPORTS.c.attempt_id.in_(attempts)))
     connection.execute(sa.delete(ATTEMPTS).where(ATTEMPTS.c.trial_id.in_(trials)))
@@ -146,6 +161,7 @@ def delete_rows(store: Store, study: Study) -> int:
     """Delete a study and its trials from our tables; returns how many trials."""
     with transaction(store.engine, store.url) as connection:
         count = _delete(connection, TRIALS.c.study_id == study.id)
+        forget(connection, STUDY, sa.select(sa.literal(study.id)))
         connection.execute(sa.delete(STUDIES).where(STUDIES.c.id == study.id))
     return count
 
@@ -166,7 +182,7 @@ def noted_files(store: Store) -> list[NotedFiles]:
     columns = (TRIALS.c.id, TRIALS.c.study_id, TRIALS.c.state, TRIALS.c.spec_hash, TRIALS.c.artifacts_json)
     with transaction(store.engine, store.url) as connection:
         return [
-            NotedFiles(key, study, state, spec, {name: note["path"] for name, note in json.loads(text or "{}").items()})
+            NotedFiles(key, study, state, spec, {name: note.path for name, note in notes_in(text).items()})
             for key, study, state, spec, text in connection.execute(sa.select(*columns))
         ]
 

@@ -9,61 +9,86 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from mcu.errors import InputError
-from orchestrator.spec import Artifact, TrialSpec
-from orchestrator.storage.connection import artifact_root
-from orchestrator.storage.records import study_of, trial_of
+from orchestrator.spec import Artifact
+from orchestrator.storage.artifacts import artifact_folder, read_artifact
+from orchestrator.storage.connection import database_label
+from orchestrator.storage.records import notes_in
 from orchestrator.storage.store import Store, Study
-from orchestrator.storage.transfer import ATTEMPT_NAMES, REPORT_NAMES, REPORTS, STUDY_NAMES, TRIAL_NAMES, study_rows
+from orchestrator.storage.transfer import study_rows
+from orchestrator.studies.row_checks import check_study, check_trial
 
 FORMAT, VERSION = "mcusweep-study", 1
-ReadFile = Callable[[str], bytes | None]
+HEAD, TRIALS, FOLDER = "study.json", "trials.jsonl", "artifacts/"
+"""Members of the zip file; the last is a folder."""
+
+ReadFile = Callable[[Artifact], bytes | None]
 
 
 @dataclass(frozen=True)
 class StudyBundle:
     """A study's row, its trials' rows (with ``trajectory_json`` and ``attempt_rows``), and its files.
 
-    ``read`` gives the bytes of a file by its path in the artifact folder, or None where it is missing.
+    ``rows`` may come from a file, and be read again each time; ``source`` names it in messages. ``read`` gives the
+    bytes of a file by its note, or None where it is missing or damaged.
     """
 
     study: dict[str, Any]
-    trials: list[dict[str, Any]]
+    rows: Iterable[dict[str, Any]]
     read: ReadFile
+    source: str = "study"
 
     @property
     def name(self) -> str:
         """The study's name."""
         return str(self.study["name"])
 
-    def files(self) -> Iterator[tuple[str, Artifact]]:
-        """Path and note of every file of the trials."""
-        for row in self.trials:
-            for note in json.loads(row["artifacts_json"] or "{}").values():
-                artifact = Artifact.model_validate(note)
-                yield artifact.path, artifact
+    def trials(self) -> Iterator[dict[str, Any]]:
+        """The trials' rows, each checked: columns, values, specification and its hash, result, paths of files.
+
+        Raises:
+            InputError: which trial is not as this version would have written it.
+        """
+        numbers = set()
+        for at, row in enumerate(self.rows):
+            where = f"{self.source}: trial {str(row.get('number', at))[:20] if isinstance(row, dict) else at}"
+            check_trial(row, where)
+            if row["number"] in numbers:
+                raise InputError(f"{where} is damaged: its specification and number do not agree with the rest")
+            numbers.add(row["number"])
+            yield row
+
+    def files(self) -> dict[str, Artifact]:
+        """Every file of the trials by its path.
+
+        Raises:
+            InputError: as of `trials`.
+        """
+        return {note.path: note for row in self.trials() for note in notes_in(row["artifacts_json"]).values()}
 
 
 def bundle_of(store: Store, study: Study) -> StudyBundle:
-    """A study of a database; its files are read when they are asked for."""
+    """A study of a database; its files are read when they are asked for.
+
+    Raises:
+        InputError: the study's row is not as this version would have written it.
+    """
     row, trials = study_rows(store, study)
-    root = artifact_root(store.url)
-    return StudyBundle(row, trials, lambda path: _read_below(root, path))
+    root, label = artifact_folder(store), database_label(store.url)
+    check_study(row, f"{label}: study {study.name!r}")
 
-
-def _read_below(root: Path, path: str) -> bytes | None:
-    full = (root / path).resolve()
-    if not full.is_relative_to(root.resolve()) or not full.is_file():
+    def read(note: Artifact) -> bytes | None:
+        with suppress(InputError):
+            return read_artifact(root, note.path, note.sha256, study.name)
         return None
-    return full.read_bytes()
+
+    return StudyBundle(row, trials, read, f"{label}: study {study.name!r}")
 
 
 def write_zip(bundle: StudyBundle, path: Path) -> list[str]:
@@ -79,90 +104,18 @@ def write_zip(bundle: StudyBundle, path: Path) -> list[str]:
     head = {"format": FORMAT, "version": VERSION, "study": bundle.study}
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("study.json", json.dumps(head, indent=1))
-            archive.writestr("trials.jsonl", "".join(json.dumps(row) + "\n" for row in bundle.trials))
-            for name, note in dict(bundle.files()).items():
-                data = bundle.read(name)
+            archive.writestr(HEAD, json.dumps(head, indent=1))
+            archive.writestr(TRIALS, "".join(json.dumps(row) + "\n" for row in bundle.trials()))
+            for name, note in bundle.files().items():
+                data = bundle.read(note)
                 if data is None or hashlib.sha256(data).hexdigest() != note.sha256:
                     left_out.append(name)
                 else:
-                    archive.writestr(f"artifacts/{name}", data)
+                    archive.writestr(f"{FOLDER}{name}", data)
         part.replace(path)
     except OSError as error:
+        raise InputError(f"--output {path}: {error.strerror or error}") from None
+    finally:
         with suppress(OSError):  # on a read-only file system even what is not there cannot be removed
             part.unlink(missing_ok=True)
-        raise InputError(f"--output {path}: {error.strerror or error}") from None
     return left_out
-
-
-def read_zip(path: Path) -> StudyBundle:
-    """A bundle from a zip file, every row checked: columns, specification and its hash, result, paths of files.
-
-    Raises:
-        InputError: no such file, not a study, or damaged; one line.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            head = json.loads(archive.read("study.json"))
-            lines = archive.read("trials.jsonl").decode().splitlines()
-            trials = [json.loads(line) for line in lines]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, RuntimeError, NotImplementedError) as error:
-        raise InputError(f"{path}: is no exported study ({error})") from None
-    if not isinstance(head, dict) or head.get("format") != FORMAT or head.get("version") != VERSION:
-        raise InputError(f"{path}: is no exported study of version {VERSION}")
-    bundle = StudyBundle(head["study"], trials, lambda name: _read_member(path, name))
-    check_bundle(bundle, str(path))
-    return bundle
-
-
-def _read_member(path: Path, name: str) -> bytes | None:
-    with zipfile.ZipFile(path) as archive:
-        try:
-            return archive.read(f"artifacts/{name}")
-        except (KeyError, zipfile.BadZipFile, RuntimeError):
-            return None
-
-
-def check_bundle(bundle: StudyBundle, source: str) -> None:
-    """Refuse rows that this version would not have written.
-
-    Raises:
-        InputError: which trial and what is wrong with it.
-    """
-    _check_columns(bundle.study, STUDY_NAMES, f"{source}: the study")
-    try:
-        study_of(bundle.study | {"id": 0})
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{source}: the study is damaged ({error})") from None
-    numbers = set()
-    for at, row in enumerate(bundle.trials):
-        where = f"{source}: trial {row.get('number', at) if isinstance(row, dict) else at}"
-        _check_columns(row, TRIAL_NAMES, where)
-        try:
-            spec = TrialSpec.model_validate_json(row["spec_json"])
-            trial_of(row | {"id": 0})
-            json.loads(row["trajectory_json"] or "[]")
-            _check_attempts(row["attempt_rows"], where)
-        except (ValidationError, TypeError, ValueError) as error:
-            raise InputError(f"{where} is damaged ({str(error).splitlines()[0]})") from None
-        if spec.hash() != row["spec_hash"] or row["number"] in numbers:
-            raise InputError(f"{where} is damaged: its specification and number do not agree with the rest")
-        numbers.add(row["number"])
-    for name, _ in bundle.files():
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
-            raise InputError(f"{source}: file {name!r} lies outside the study's folder")
-
-
-def _check_attempts(rows: Any, where: str) -> None:
-    for row in rows:
-        _check_columns(row, ATTEMPT_NAMES, f"{where}: an attempt")
-        for report in row[REPORTS]:
-            _check_columns(report, REPORT_NAMES, f"{where}: a report")
-
-
-def _check_columns(row: Any, wanted: frozenset[str], where: str) -> None:
-    if not isinstance(row, dict) or set(row) != wanted:
-        different = sorted(set(row) ^ wanted) if isinstance(row, dict) else ["no object"]
-        raise InputError(f"{where} does not have the columns of this version: {', '.join(map(str, different[:5]))}")

@@ -10,12 +10,15 @@ from pathlib import Path
 from mcu.errors import InputError
 from mcu.files import write_atomic
 from orchestrator.planning.sweep_difference import differences
-from orchestrator.spec import Artifact
-from orchestrator.storage.connection import artifact_root, database_label
-from orchestrator.storage.records import study_of
+from orchestrator.running.disk_guard import free_bytes
+from orchestrator.spec import IMPORTED
+from orchestrator.storage.artifacts import claim_folder
+from orchestrator.storage.connection import database_label
+from orchestrator.storage.records import notes_in, study_of
 from orchestrator.storage.store import Store, Study
 from orchestrator.storage.transfer import delete_rows, take_trials
 from orchestrator.studies.bundle import StudyBundle
+from orchestrator.studies.row_checks import check_name
 
 
 @dataclass(frozen=True)
@@ -32,32 +35,39 @@ class Merged:
     missing: tuple[str, ...]
 
 
-def bring_in(store: Store, bundle: StudyBundle, name: str | None = None, *, new: bool = False) -> Merged:
+def bring_in(
+    store: Store, bundle: StudyBundle, name: str | None = None, *, new: bool = False, trusted: bool = False
+) -> Merged:
     """Bring a study's finished trials into a database, under its own name or another.
 
-    A trial that is finished here with an equal specification (by hash) is not brought in again.
+    A trial that is finished here with an equal specification (by hash) is not brought in again. Files come first, then
+    all rows in one transaction: a process that is killed leaves files that nobody refers to, and can be repeated.
 
     Args:
         store: opened for writing.
         new: whether a study of that name must not be there yet.
+        trusted: whether new trials may begin with the networks that come along, and reuse the results.
 
     Raises:
-        InputError: there is a study of that name, from another sweep or although it should be new; it is being run.
+        InputError: there is a study of that name, from another sweep or although it should be new; it is being run; a
+            row or file is not as this version would have written it.
     """
     name = name or bundle.name
+    check_name(name, "--name")
     with store.lock(name):
         study = _study(store, bundle, name, new)
-        paths, missing = _bring_files(bundle, artifact_root(store.url))
-        rows = [row | {"artifacts_json": _moved(row["artifacts_json"], paths)} for row in bundle.trials]
-        counts = take_trials(store, study, rows)
+        notes, missing = _bring_files(bundle, claim_folder(store), trusted)
+        rows = (row | {"artifacts_json": _moved(row["artifacts_json"], notes)} for row in bundle.trials())
+        counts = take_trials(store, study, rows, trusted=trusted)
     return Merged(name, **counts, missing=tuple(missing))
 
 
 def _study(store: Store, bundle: StudyBundle, name: str, new: bool) -> Study:
+    """The study to merge into; one of id 0 where there is none yet."""
     there = store.find_study(name)
     theirs = study_of(bundle.study | {"id": 0, "name": name})
     if there is None:
-        return store.create_study(theirs)
+        return theirs
     label = database_label(store.url)
     if new:
         raise InputError(f"study {name!r} is in {label} already; give --name NAME, or merge")
@@ -70,18 +80,24 @@ def _study(store: Store, bundle: StudyBundle, name: str, new: bool) -> Study:
     return there
 
 
-def _bring_files(bundle: StudyBundle, root: Path) -> tuple[dict[str, str], list[str]]:
-    """Copy the files of finished trials that are not there yet; returns where each went, and which are missing."""
+def _bring_files(bundle: StudyBundle, root: Path, trusted: bool) -> tuple[dict[str, str], list[str]]:
+    """Copy the files that are not there yet; returns where each lies now, and which are missing.
+
+    Those that are not trusted lie apart, where no worker looks for what it begins with.
+    """
     paths: dict[str, str] = {}
     missing = []
-    for name, note in dict(bundle.files()).items():
-        target = root / name
-        if target.exists() and hashlib.sha256(target.read_bytes()).hexdigest() != note.sha256:
-            paths[name] = f"{note.sha256[:16]}/{Path(name).name}"  # an equal trial gave other bytes: keep both
-            target = root / paths[name]
-        if target.exists():
+    files = bundle.files()
+    total, free = sum(note.bytes for note in files.values()), free_bytes(root)
+    if total > free:
+        raise InputError(f"{bundle.source}: its files have {total:,} bytes, and only {free:,} are free in {root}")
+    for name, note in files.items():
+        if not trusted or _other_bytes(root / name, note.sha256):  # an equal trial gave other bytes: keep both
+            paths[name] = f"{IMPORTED}/{note.sha256[:16]}/{Path(name).name}"
+        target = root / paths.get(name, name)
+        if target.is_file() and not _other_bytes(target, note.sha256):
             continue
-        data = bundle.read(name)
+        data = bundle.read(note)
         if data is None or hashlib.sha256(data).hexdigest() != note.sha256:
             missing.append(name)
             continue
@@ -92,10 +108,14 @@ def _bring_files(bundle: StudyBundle, root: Path) -> tuple[dict[str, str], list[
     return paths, missing
 
 
+def _other_bytes(file: Path, sha256: str) -> bool:
+    return file.exists() and (not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != sha256)
+
+
 def _moved(text: str | None, paths: dict[str, str]) -> str | None:
     if not text or not paths:
         return text
-    notes = {name: Artifact.model_validate(note) for name, note in json.loads(text).items()}
+    notes = notes_in(text)
     moved = {name: note.model_copy(update={"path": paths.get(note.path, note.path)}) for name, note in notes.items()}
     return json.dumps({name: note.model_dump() for name, note in moved.items()}, sort_keys=True, separators=(",", ":"))
 

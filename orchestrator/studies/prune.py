@@ -10,8 +10,8 @@ from mcu.errors import InputError
 from mcu.terms import FINAL_STATES
 from orchestrator.samplers.observation import OBJECTIVES
 from orchestrator.spec import NETWORK
+from orchestrator.storage.artifacts import MARKER, artifact_folder, require_sole_owner
 from orchestrator.storage.conditions import FINISHED
-from orchestrator.storage.connection import artifact_root
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store
 from orchestrator.storage.transfer import delete_details, noted_files
@@ -44,7 +44,7 @@ def find_waste(store: Store, *, details: bool, models: bool) -> Waste:
     Trials on the front of validation accuracy, flash, SRAM and MACs of their study stay whole: every winner of every
     budget is among them. The trained networks of a study that has trials to run stay, as those may begin with them.
     """
-    root = artifact_root(store.url).resolve()
+    root = artifact_folder(store).resolve()
     off_front = _off_front(store) if details or models else []
     rows = noted_files(store)
     unfinished = {row.spec_hash for row in rows if row.state not in FINAL_STATES}
@@ -56,7 +56,8 @@ def find_waste(store: Store, *, details: bool, models: bool) -> Waste:
             stays = row.trial not in dropped or (name == NETWORK and row.study in running)
             (needed if stays else loose).update(_inside([path], root))
     loose -= needed
-    there = sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else []
+    marker = root / MARKER
+    there = sorted(path for path in root.rglob("*") if path.is_file() and path != marker) if root.is_dir() else []
     unknown = [
         path for path in there if path not in needed | loose and path.relative_to(root).parts[0] not in unfinished
     ]
@@ -94,8 +95,9 @@ def prune(store: Store, waste: Waste) -> None:
     """Remove it, and give the database file back the room.
 
     Raises:
-        InputError: a study is being run.
+        InputError: a study is being run; another database may have files in the folder.
     """
+    require_sole_owner(store)
     for study in store.studies():
         holder = store.holder(study.name)
         if holder is not None:
@@ -103,7 +105,7 @@ def prune(store: Store, waste: Waste) -> None:
     delete_details(store, waste.details)
     for path in (*waste.files, *waste.models):
         path.unlink(missing_ok=True)
-    root = artifact_root(store.url)
+    root = artifact_folder(store)
     for folder in sorted((path for path in root.rglob("*") if path.is_dir()), reverse=True):
         if not any(folder.iterdir()):
             folder.rmdir()

@@ -23,9 +23,10 @@ from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import Measurement, check_against_interpreter, measure_model
 from mcu.runtime import Runtime
 from mcu.score import check_metric
-from mcu.terms import TaskKind, TrialState
-from orchestrator.spec import NETWORK, Artifact, EpochReport, TrialResult, TrialSpec
+from mcu.terms import Metric, TaskKind, TrialState
+from orchestrator.spec import FILES, NETWORK, VALIDATION, Artifact, EpochReport, TrialResult, TrialSpec
 from orchestrator.worker.front_end import front_end_facts
+from orchestrator.worker.identity import dense_identity, shared_parents
 from orchestrator.worker.shared_task import digest_here, task_here
 from pruning.engine.landing import UnreachableBudgetError
 from pruning.loop import run_loop
@@ -45,11 +46,12 @@ from pruning.training.problem import (
     Settings,
     StoppedError,
 )
-from pruning.training.trained import FILE as NETWORK_FILE
 from pruning.training.trained import TrainedNetwork
+from reports.apart import Validation
 from search_spaces.factories import load_reference
 from search_spaces.networks import build_network
 from search_spaces.tasks import Task
+from search_spaces.tasks.task import labels_of
 
 SELF_TEST_SAMPLES = 8
 """Test samples stored with the model, for the firmware's self test."""
@@ -71,7 +73,8 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
 
     Returns:
         The result. A budget that the method cannot meet is ``infeasible``, a network that it cannot take ``cannot``, a
-        stopped trial ``stopped``, a diverged or out-of-memory one ``failed``, each with its reason; a defect raises.
+        stopped trial ``stopped``, a diverged one ``failed``, each with its reason; a defect, or a fault of the machine,
+        raises.
     """
     started = time.monotonic()
     if spec.data is not None and spec.data != digest_here(spec.task):
@@ -92,8 +95,6 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
     except DivergedError as error:
         remove_checkpoint(artifacts / spec.hash())  # a retry starts again
         return _ended(TrialState.FAILED, f"diverged: {error}", started)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        return _ended(TrialState.FAILED, f"out of memory: {error}", started)
     remove_checkpoint(artifacts / spec.hash())
     if isinstance(answer, Infeasible):
         used = answer.smallest
@@ -121,7 +122,7 @@ def problem_of(spec: TrialSpec, task: Task) -> Problem:
         task.x_train, task.y_train, task.x_val, task.y_val, tuple(mean), tuple(std), task.augment,
         Runtime(spec.runtime, spec.device),
         objective_of(spec, task), spec.training.class_weights,
-        spec.network.frozen, spec.network.round_to, _identity(spec),
+        spec.network.frozen, spec.network.round_to, dense_identity(spec),
     )  # fmt: skip
 
 
@@ -133,7 +134,7 @@ def inheriting(problem: Problem, spec: TrialSpec, artifacts: Path) -> Problem:
     """
 
     def trained(name: str | None) -> TrainedNetwork | None:
-        return TrainedNetwork.read(artifacts / name / NETWORK_FILE) if name else None
+        return TrainedNetwork.read(artifacts / name / FILES[NETWORK]) if name else None
 
     return replace(problem, ancestor=trained(spec.ancestor), teacher=trained(spec.parent))
 
@@ -160,23 +161,12 @@ def settings_of(spec: TrialSpec, artifacts: Path) -> Settings:
     device = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("[training] device = 'cuda': torch sees no GPU here; allowed are 'auto' and 'cpu'")
-    training = spec.training
+    training, shared = spec.training, shared_parents(spec)
     return Settings(
         training.epochs, training.batch_size, spec.seed, device,
-        checkpoint=artifacts / spec.hash(), parents=artifacts / "parents",
+        checkpoint=artifacts / spec.hash(), parents=artifacts / shared if shared else None,
         hyperparameters=dict(spec.hyperparameters),
     )  # fmt: skip
-
-
-def _identity(spec: TrialSpec) -> str:
-    """Digest of the data and the initialised network, for sharing dense parents; empty where they are unknown."""
-    if spec.data is None:
-        return ""
-    network = spec.network.model_copy(update={"frozen": (), "round_to": 1})  # the dense parent is the same
-    decisive = spec.model_copy(update={"network": network}).model_dump(
-        mode="json", include={"task", "network", "seed", "data", "ancestor"}
-    )
-    return hashlib.sha256(_json(decisive)).hexdigest()
 
 
 def _epoch_report(progress: Progress) -> EpochReport:
@@ -260,13 +250,18 @@ def _complete(
         dense_widths=outcome.dense_widths,
         trajectory=outcome.trajectory,
         artifacts=_write(spec, task, outcome, measured, reference, test, artifacts)
-        | _scores(spec, task, answers, artifacts),
+        | _scores(spec, task, problem, answers, artifacts),
         **_firmware(spec, outcome, test),
     )
 
 
-def _scores(spec: TrialSpec, task: Task, answers: dict[str, np.ndarray], artifacts: Path) -> dict[str, Artifact]:
-    """Class by class how the int8 model fares in validation and test; nothing for what has no classes."""
+def _scores(
+    spec: TrialSpec, task: Task, problem: Problem, answers: dict[str, np.ndarray], artifacts: Path
+) -> dict[str, Artifact]:
+    """Class by class how the int8 model fares in validation and test; nothing for what has no classes.
+
+    And which validation samples it gets right, where their share is what it is judged by.
+    """
     if task.kind is not TaskKind.CLASSIFICATION:
         return {}
     truth = {"test": task.y_test, "val": task.y_val}
@@ -274,7 +269,11 @@ def _scores(spec: TrialSpec, task: Task, answers: dict[str, np.ndarray], artifac
         split: score_card(confusion(truth[split], found.argmax(1), len(task.classes)), task.classes)
         for split, found in answers.items()
     }
-    return {"scores": _store(artifacts, spec.hash(), "scores.json", _json(card))}
+    kept = {"scores": _store(artifacts, spec.hash(), FILES["scores"], _json(card))}
+    if problem.objective.metric == Metric.ACCURACY and problem.objective.score_function is None:
+        right = Validation.of(task.y_val, answers["val"].argmax(1))
+        kept[VALIDATION] = _store(artifacts, spec.hash(), FILES[VALIDATION], right.encode())
+    return kept
 
 
 def _input(reference: ReferenceInterpreter) -> QTensor:
@@ -302,16 +301,16 @@ def _write(
         "self_test": {
             "inputs_nhwc": samples.tolist(),
             "outputs": reference.run(samples).reshape(len(samples), -1).tolist(),
-            "labels": task.y_test[:SELF_TEST_SAMPLES].tolist(),
+            "labels": labels_of(task.y_test[:SELF_TEST_SAMPLES], task.kind).tolist(),
         },
         "spec": spec.model_dump(mode="json"),
         "measured": measured.measured,
         **front_end_facts(task.front_end, spec.device),
     }
-    files = {"model": ("model.tflite", outcome.data), "deployment": ("deployment.json", _json(deployment))}
+    files = {"model": outcome.data, "deployment": _json(deployment)}
     if spec.leaves_network and outcome.trained is not None:
-        files[NETWORK] = (NETWORK_FILE, outcome.trained.encode())
-    return {name: _store(artifacts, spec.hash(), file, data) for name, (file, data) in files.items()}
+        files[NETWORK] = outcome.trained.encode()
+    return {name: _store(artifacts, spec.hash(), FILES[name], data) for name, data in files.items()}
 
 
 def _outputs(spec: TrialSpec, task: Task) -> dict[str, Any]:

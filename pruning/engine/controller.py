@@ -11,6 +11,9 @@ lambda_b = max(0, k_p v_b + k_i sum v_b) / |e_b|^2 with v_b = log(R_b / T_b): di
 makes every bound close in on its target at the same pace, however few groups can relieve it. All quantities are
 relative, and eta, k_p, k_i follow from how fast the target moves, so the same constants serve every budget. The idea of
 pricing resources inside training is Liberis & Lane's (IMWUT 2022); this controller is our own.
+
+A resource r without a bound may have a small fixed price beside these: ``balance`` times the mean of e_r, each of unit
+root mean square. It decides between widths that the loss wants alike.
 """
 
 from __future__ import annotations
@@ -43,12 +46,13 @@ _STATE = ("log_widths", "pull", "integral", "multipliers", "offset")
 class WidthController:
     """Drives the gates of ``bank`` from dense to the budget in ``steps`` steps."""
 
-    def __init__(self, model: ResourceModel, budget: Budget, bank: GateBank, steps: int) -> None:
-        self.model, self.bank, self.steps = model, bank, max(1, steps)
+    def __init__(self, model: ResourceModel, budget: Budget, bank: GateBank, steps: int, balance: float = 0.0) -> None:
+        self.model, self.bank, self.steps, self.balance = model, bank, max(1, steps), balance
         self._channels = np.array([group.channels for group in model.graph.groups])
         bounds = budget.bounds()
         self.names = list(bounds)
         self.rows = torch.tensor([RESOURCES.index(name) for name in bounds])
+        self.free = [index for index, name in enumerate(RESOURCES) if name not in bounds]
         dense = model.exact(model.dense_widths)
         self.bounds = torch.tensor([float(bounds[name]) for name in bounds], dtype=torch.float64) * AIM
         self.start = torch.maximum(torch.tensor([float(getattr(dense, n)) for n in bounds]).double(), self.bounds)
@@ -95,6 +99,8 @@ class WidthController:
         stiffness = elasticity.square().sum(1).clamp(min=LEAST_STIFFNESS)
         self.multipliers = torch.clamp(self.gain * (excess + self.integral / 20) / stiffness, min=0.0)
         step = self.eta * (slope + self.multipliers @ elasticity)
+        if self.balance and self.free:
+            step += self.eta * self.balance * self._unbounded()
         step = torch.clamp(step, -4 * self.eta, 4 * self.eta)
         ceiling = torch.log(torch.tensor(self.bank.sizes, dtype=torch.float64))
         self.log_widths = torch.minimum(torch.clamp(self.log_widths - step, min=0.0), ceiling)
@@ -106,6 +112,12 @@ class WidthController:
         used = self._used(widths)[self.rows]
         slopes = torch.from_numpy(self.model.slopes(widths.numpy()))[self.rows]
         return torch.log(used) - torch.log(self.target()), slopes * widths / used[:, None]
+
+    def _unbounded(self) -> torch.Tensor:
+        """Mean of the derivatives of the logarithms of resources without a bound, each of unit root mean square."""
+        widths = torch.exp(self.log_widths)
+        slopes = torch.from_numpy(self.model.slopes(widths.numpy()))[self.free] * widths
+        return (slopes / (slopes.square().mean(1, keepdim=True).sqrt() + 1e-12)).mean(0)
 
     def calibrate(self) -> None:
         """Shift the smooth model to agree with the exact one at the present widths.

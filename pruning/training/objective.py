@@ -28,8 +28,9 @@ class Objective:
 
     Attributes:
         kind: says what targets are: class numbers ``(N,)``; 0 or 1 for each label ``(N, labels)``; values
-            ``(N, values)``; 0 normal or 1 abnormal ``(N,)``, while the inputs themselves are to be reconstructed; or a
-            class for each cell ``(N, rows, columns)``, 0 where there is nothing.
+            ``(N, values)``; 0 normal or 1 abnormal ``(N,)``, while the inputs themselves are to be reconstructed, or
+            ``(N, 2)`` of these and the number of the recording that a sample is part of, which is judged as a whole; or
+            a class for each cell ``(N, rows, columns)``, 0 where there is nothing.
         metric: one of ``mcu.score.SUITS`` for this kind.
         loss_function: of outputs ``(N, values)`` and targets (for a reconstruction the inputs, flat), if not the usual.
         score_function: of targets and outputs ``(N, values)``, more is better, if not the metric.
@@ -116,6 +117,8 @@ class Objective:
         """
         if self.kind is TaskKind.RECONSTRUCTION:
             error = np.square(outputs - inputs.reshape(outputs.shape)).mean(axis=1)
+            if targets.ndim == 2:
+                targets, error = by_recording(targets, error)
             return auc(targets, error) if self.score_function is None else _own(self.score_function, targets, error)
         if self.means:
             outputs = outputs * np.asarray(self.deviations, np.float32) + np.asarray(self.means, np.float32)
@@ -128,6 +131,12 @@ class Objective:
         if self.kind is TaskKind.GRID:
             return cell_f1(targets.reshape(len(targets), -1), _cells(outputs, targets))
         return -float(np.abs(outputs - targets).mean()) if self.metric == Metric.MAE else r2(targets, outputs)
+
+
+def by_recording(targets: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and mean errors ``(recordings,)`` of samples with ``targets`` ``(N, 2)`` of label and recording."""
+    _, first, place = np.unique(targets[:, 1], return_index=True, return_inverse=True)
+    return targets[first, 0], np.bincount(place, error) / np.bincount(place)
 
 
 def auc(abnormal: np.ndarray, suspicion: np.ndarray) -> float:

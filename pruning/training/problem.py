@@ -111,7 +111,7 @@ class StoppedError(Exception):
 
 
 class DivergedError(Exception):
-    """The loss is not a finite number."""
+    """The loss, or a weight, is not a finite number."""
 
 
 class CannotTakeError(Exception):

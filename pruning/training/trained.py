@@ -20,7 +20,6 @@ from pruning.engine import depth, surgery
 from pruning.engine.depth import Removal
 from pruning.engine.network import Constraints, PrunableNetwork
 
-FILE = "network.safetensors"
 NOTES = "mcusweep"
 """Key of all that the file says besides tensors: one text, as the order of several is another every time."""
 

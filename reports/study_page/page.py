@@ -77,7 +77,7 @@ def _write_files(
     devices: Sequence[Mapping[str, Any]],
     style: Style,
 ) -> None:
-    won = winners(table)
+    won = winners(table, validation=study.validation)
     cells = compare_methods(table)
     drawn = draw_all(table, study, won, cells, style)
     tables = [
@@ -160,6 +160,7 @@ def fronts_document(table: pd.DataFrame, won: Sequence[Winner], study: StudyInfo
                 **{"budget": winner.budget, "device": winner.device, "bounds": dict(winner.bounds)},
                 **{"trial": None if winner.row is None else _point(table, winner.row), "fitting": winner.fitting},
                 "runners_up": [_point(table, row) for row in winner.runners_up],
+                "as_good": [_point(table, row) for row in winner.as_good],
             }
             for winner in won
         ],
@@ -182,6 +183,7 @@ def _facts(table: pd.DataFrame) -> dict[str, Any]:
         "methods": len(methods(table)),
         "budgets": len(budgets(table)),
         "feasible": int(table["feasible"].sum()),
+        "predicted": int((table["feasible"] & ~table["measured"].fillna(False).astype(bool)).sum()),
         "states": {str(name): int(count) for name, count in states.items()},
         "tasks": list(dict.fromkeys(name for name in table["task"] if name)),
         "networks": list(dict.fromkeys(name for name in table["network"] if name)),

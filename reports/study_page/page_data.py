@@ -26,6 +26,9 @@ from reports.winners import Winner, accuracy_front
 MOST_ROWS = 1500  # trials in the page; the rest is in trials.csv
 
 
+MOST_EQUALS = 6  # models as good as a winner that are named
+
+
 def answer_rows(
     table: pd.DataFrame, winners: Sequence[Winner], study: StudyInfo, devices: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
@@ -60,7 +63,11 @@ def _answer(
         "validation": score_of(trial["metric"]).shown(trial["val_accuracy"], 1),
         "used": [_use(trial, winner.bounds, name) for name in RESOURCES],
         "instructions": _instructions(trial, device, known),
-        "runner_up": None if next_one is None else _runner_up(trial, next_one),
+        "runner_up": None if next_one is None or winner.row != winner.highest else _runner_up(trial, next_one),
+        "highest": None if winner.row == winner.highest else _runner_up(trial, table.iloc[winner.highest or 0]),
+        "as_good": [int(table["number"].iloc[row]) for row in winner.as_good[:MOST_EQUALS]],
+        "more_as_good": max(0, len(winner.as_good) - MOST_EQUALS),
+        "samples": winner.samples,
         "command": export_command(int(trial["number"]), winner.budget, study),
     }
 
@@ -77,7 +84,7 @@ def _instructions(trial: pd.Series, device: Mapping[str, Any] | None, known: Map
 
 
 def _runner_up(trial: pd.Series, other: pd.Series) -> dict[str, Any]:
-    behind = trial["val_accuracy"] - other["val_accuracy"]
+    behind = abs(trial["val_accuracy"] - other["val_accuracy"])
     apart = f"{100 * behind:.2f} points" if score_of(trial["metric"]).percent else f"{behind:.4g}"
     return {"trial": int(other["number"]), "method": str(other["method"]), "behind": apart}
 
@@ -112,7 +119,8 @@ def shown_rows(table: pd.DataFrame, winners: Sequence[Winner], most: int = MOST_
     """Positions of the trials the page lists: all, or winners, fronts, failures and an even selection of the rest."""
     if len(table) <= most:
         return list(range(len(table)))
-    first = {row for winner in winners for row in (winner.row, *winner.runners_up) if row is not None}
+    named = ((w.row, w.highest, *w.runners_up, *w.as_good[:MOST_EQUALS]) for w in winners)
+    first = {row for rows in named for row in rows if row is not None}
     for name in RESOURCES:
         for method in [None, *table["method"].dropna().unique()]:
             first.update(accuracy_front(table, name, method))

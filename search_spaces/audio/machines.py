@@ -1,7 +1,8 @@
 """Machines that hum: recordings of normal and of abnormal ones, made here or out of a folder of the user's.
 
 The features are those of MLPerf Tiny's anomaly detection (Koizumi et al., "ToyADMOS", WASPAA 2019; Banbury et al.,
-arXiv 2106.07597): 128 log-mel bands of 64 ms frames every 32 ms, five of them in a row one sample of 640 values.
+arXiv 2106.07597): 128 log-mel bands of 64 ms frames every 32 ms, five of them in a row one sample of 640 values. As
+there, a recording is as suspicious as its samples are on average.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from search_spaces.tasks.digest import Source
 from search_spaces.tasks.task import Task, assemble
 
 RATE = 16_000
-RECIPE = "1"
+RECIPE = "2"
 FRAMES = 5
 SECONDS = 2
 MACHINES = 4
@@ -144,7 +145,7 @@ def _task(name: str, splits: dict[str, tuple[list[np.ndarray], np.ndarray]], cit
             frames = features_of(sound[None], front_end(len(sound)))[0, 0]
             starts = range(0, len(frames) - FRAMES + 1, FRAMES)
             windows += [frames[start : start + FRAMES] for start in starts]
-            labelled += [label] * len(starts)
+            labelled += [(label, index)] * len(starts)
             clips += [f"{split} {index}"] * len(starts)
         samples = np.stack(windows)[:, None].astype(np.float32)
         found[split] = (samples, np.asarray(labelled, np.int64))

@@ -16,7 +16,7 @@ from search_spaces.tasks.labels import read_labels
 from search_spaces.tasks.npz import read_arrays
 from search_spaces.tasks.rows import Rows
 from search_spaces.tasks.splits import grouped_split, sample_hashes, stratified_split
-from search_spaces.tasks.task import SPLITS, Task, assemble, check_finite
+from search_spaces.tasks.task import SPLITS, Task, assemble, check_finite, labels_of
 
 Splits = dict[str, tuple[Rows, np.ndarray]]
 
@@ -62,8 +62,9 @@ def arrays(
         augment: how training batches are varied.
         name: of the task in reports.
         kind: what y says: ``classification`` unless an entry ``kind`` beside x says otherwise; ``multi-label`` (0 or 1
-            for each label), ``regression`` (numbers), ``reconstruction`` (0 normal, 1 abnormal) or ``grid`` (a class
-            for each cell).
+            for each label), ``regression`` (numbers), ``reconstruction`` (0 normal, 1 abnormal;
+            beside it, in a second column, the number of the recording it is part of, if any) or ``grid`` (a class for
+            each cell).
 
     Raises:
         InputError: naming the file, the array and what is allowed.
@@ -208,8 +209,9 @@ def _one_each(y: np.ndarray, count: int, where: str) -> np.ndarray:
     return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
 
 
-def _strata(labels: np.ndarray) -> np.ndarray:
+def _strata(targets: np.ndarray, kind: TaskKind) -> np.ndarray:
     """What is spread evenly over the splits: class numbers; nothing else is."""
+    labels = labels_of(targets, kind)
     return labels if labels.ndim == 1 else np.zeros(len(labels), np.int64)
 
 
@@ -220,21 +222,25 @@ def _splits(
     if "" in x:
         samples, labels = x[""], y[""]
         sizes = [round(len(labels) * VAL_SHARE), round(len(labels) * TEST_SHARE)]
-        strata = _strata(labels)
-        if groups is None:
+        strata = _strata(labels, kind)
+        recordings = labels[:, 1] if kind is TaskKind.RECONSTRUCTION and labels.ndim == 2 else None
+        together = recordings if groups is None else groups
+        if together is None:
             val, test, train = stratified_split(strata, sample_hashes(samples), sizes)
         else:
-            val, test, train = grouped_split(strata, groups, sizes)
+            val, test, train = grouped_split(strata, together, sizes)
         if kind is TaskKind.RECONSTRUCTION:  # a network learns from normal samples alone
-            abnormal = train[labels[train] > 0]
-            train = train[labels[train] == 0]
-            val, test = np.sort([*val, *abnormal[::2]]), np.sort([*test, *abnormal[1::2]])
+            abnormal, train = train[strata[train] > 0], train[strata[train] == 0]
+            turn = np.arange(len(abnormal))
+            if recordings is not None:
+                turn = np.unique(recordings[abnormal], return_inverse=True)[1]
+            val, test = np.sort([*val, *abnormal[turn % 2 == 0]]), np.sort([*test, *abnormal[turn % 2 == 1]])
         index = {"train": train, "val": val, "test": test}
         splits = {split: (samples.take(chosen), labels[chosen]) for split, chosen in index.items()}
         return splits, None if groups is None else groups[test]
     splits = {split: (x[f"_{split}"], y[f"_{split}"]) for split in SPLITS if f"_{split}" in x}
     if "val" not in splits:
         samples, labels = splits["train"]
-        val, train = stratified_split(_strata(labels), sample_hashes(samples), [round(len(labels) * VAL_SHARE)])
+        val, train = stratified_split(_strata(labels, kind), sample_hashes(samples), [round(len(labels) * VAL_SHARE)])
         splits |= {"train": (samples.take(train), labels[train]), "val": (samples.take(val), labels[val])}
     return splits, None

@@ -13,7 +13,7 @@ from typing import Any
 
 from mcu.errors import InputError
 from search_spaces.choices import Scalar, TaskChoice
-from search_spaces.factories import call_factory, call_reference, check_reference, is_reference
+from search_spaces.factories import call_factory, call_reference, check_reference, folder_here, is_reference
 from search_spaces.paths import user_path
 from search_spaces.tasks.arrays import from_arrays
 from search_spaces.tasks.cache import cached_task
@@ -239,7 +239,7 @@ def _source(choice: TaskChoice) -> Source:
     if not is_reference(choice.name):
         distribution = _plugins()[choice.name].dist
         return Source(f"{distribution.name} {distribution.version}" if distribution else "", tuple(named))
-    code = Path(choice.base or ".", *check_reference(choice.name)[0].split(".")).with_suffix(".py")
+    code = Path(folder_here(choice.base or "."), *check_reference(choice.name)[0].split(".")).with_suffix(".py")
     return Source("factory", (*([code] if code.is_file() else []), *named))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from mcu.errors import InputError
 from mcu.front_end import FrontEnd
 from mcu.terms import Augmentation, TaskKind
+from search_spaces.targets import check_recordings
 from search_spaces.tasks.rows import Rows, chunks
 from search_spaces.tasks.splits import sample_hashes, stratified_subset, without_leaks
 from search_spaces.tasks.store import kept_rows
@@ -29,7 +30,8 @@ class Task:
         x_train: uint8 or float32 ``(n, channels, height, width)``, memory-mapped or not; so the others.
         y_train: so the others, by ``kind``: class numbers int64 ``(n,)``; float32 ``(n, labels)`` of 0 and 1; float32
             ``(n, values)``; int64 ``(n,)`` of 0 (normal) and 1 (abnormal, none in training) where the sample is to be
-            reconstructed; int64 ``(n, rows, columns)`` of class numbers, 0 where there is nothing.
+            reconstructed, or ``(n, 2)`` of these and the number of the recording that the sample is part of; int64
+            ``(n, rows, columns)`` of class numbers, 0 where there is nothing.
         normalise: mean and standard deviation of each channel, for uint8 samples those of ``x / 255``.
         augment: how training batches are varied, a value of `mcu.terms.Augmentation`.
         dropped: samples left out of a split because they occur in a later one.
@@ -83,8 +85,10 @@ class Task:
             )
         for split, x, y in self.splits():
             _check_split(f"task {self.name!r}: {split}", self, x, y)
-        if self.groups_test is not None and self.groups_test.shape != self.y_test.shape:
-            raise InputError(f"task {self.name!r}: groups_test must have shape {self.y_test.shape}, one text a sample")
+        if self.groups_test is not None and self.groups_test.shape != self.y_test.shape[:1]:
+            raise InputError(
+                f"task {self.name!r}: groups_test must have shape {self.y_test.shape[:1]}, one text a sample"
+            )
         mean, std = self.normalise
         channels = self.input_shape[0]
         if len(mean) != channels or len(std) != channels or not all(np.isfinite(mean)) or not min(std) > 0:
@@ -111,9 +115,14 @@ class Task:
                 return [len(y)] * len(self.classes)
             if self.kind is TaskKind.MULTI_LABEL:
                 return [int(count) for count in y.sum(axis=0)]
-            return [int(count) for count in np.bincount(y.ravel(), minlength=len(self.classes))]
+            return [int(count) for count in np.bincount(labels_of(y, self.kind).ravel(), minlength=len(self.classes))]
 
         return {split: of(y) for split, _, y in self.splits()}
+
+
+def labels_of(y: np.ndarray, kind: TaskKind) -> np.ndarray:
+    """Class numbers of targets, without the recordings that samples to be reconstructed are parts of."""
+    return y[:, 0] if kind is TaskKind.RECONSTRUCTION and y.ndim == 2 else y
 
 
 def _check_split(where: str, task: Task, x: np.ndarray, y: np.ndarray) -> None:
@@ -137,6 +146,9 @@ def _check_targets(where: str, task: Task, y: np.ndarray, count: int) -> None:
             raise InputError(f"{where}: targets of several labels must be 0 or 1")
         return
     axes = 3 if task.kind is TaskKind.GRID else 1
+    if task.kind is TaskKind.RECONSTRUCTION and y.shape == (count, 2):
+        check_recordings(where, y)
+        y = labels_of(y, task.kind)
     if y.dtype != np.int64 or y.ndim != axes or len(y) != count:
         wanted = f"({count}, rows, columns)" if axes == 3 else f"({count},)"
         raise InputError(f"{where}: labels are {y.dtype} {y.shape}, must be int64 of shape {wanted}")
@@ -244,7 +256,8 @@ def limited(task: Task, limits: Mapping[str, int]) -> Task:
             raise InputError(
                 f"task {task.name!r}: {split}_limit = {limit}: must be at least {len(task.classes)}, one a class"
             )
-        strata = y if y.ndim == 1 and y.dtype.kind == "i" else np.zeros(len(y), np.int64)
+        labels = labels_of(y, task.kind)
+        strata = labels if labels.ndim == 1 and labels.dtype.kind == "i" else np.zeros(len(y), np.int64)
         index = stratified_subset(strata, sample_hashes(x), limit)
         fields |= {f"x_{split}": kept_rows(Rows(x).take(index)), f"y_{split}": y[index]}
         if split == "test" and task.groups_test is not None:

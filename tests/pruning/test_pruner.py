@@ -17,7 +17,7 @@ from pruning.engine.landing import UnreachableBudgetError
 from pruning.prune import prune
 from pruning.pruner import Pruner
 from pruning.training.evaluation import int8_accuracy, normalise
-from pruning.training.problem import Settings
+from pruning.training.problem import DivergedError, Settings
 from pruning.training.steps import INT8_RATE, LARGEST_GRADIENT, MOMENTUM, Trainer
 
 BUDGET = Budget(flash=5_000, sram=7_800, macs=180_000)
@@ -388,6 +388,18 @@ def test_an_optimiser_whose_state_cannot_follow_is_refused_at_the_first_step():
     optimizer.step(closure)
     with pytest.raises(InputError, match="LBFGS"):
         pruner.step()
+
+
+@pytest.mark.parametrize("at", [5, 25])
+def test_a_loop_that_diverges_is_told_so(at):
+    pruner, optimizer = begun("SGD")
+    with pytest.raises(DivergedError, match=rf"stem\.0\S* is not finite after step \d+ of {STEPS}: .* learning rate"):  # noqa: PT012
+        for index, (x, y) in enumerate(batches(STEPS)):
+            take(pruner, optimizer, x, y)
+            if index == at:
+                with torch.no_grad():
+                    next(pruner.parameters()).fill_(math.nan)
+        pruner.export(calibration=X)
 
 
 def test_a_loop_that_moves_weights_of_its_own_accord_is_told_of_idle_channels():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -100,3 +102,20 @@ def test_any_network_is_exported_predicted_and_run_exactly(plan, channels, heigh
     assert predicted == predict_deployment(structure_of_graph(traced.graph))
     codes = model_input(model, x.numpy())
     assert np.array_equal(ReferenceInterpreter(model).run(codes), tflm.run(data, codes))
+
+
+def test_grouped_kernels_of_one_column_are_summed_by_their_groups():
+    """The step along an only column may be any number, and is another where channels went; oneDNN reads it (2.13)."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv1d(6, 6, 3, padding=1, groups=3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten())
+    traced = trace(network, (6, 5))
+    folded = FoldedNet(traced.graph, traced.module.eval())
+    x = torch.randn(8, 6, 5)
+    folded.calibrate(x)
+    model = quantise(folded)
+    weights = model.ops[0].weights
+    assert weights.shape == (6, 3, 1, 2)
+    weights = np.lib.stride_tricks.as_strided(weights, strides=(6, 2, 1, 1))
+    model = replace(model, ops=(replace(model.ops[0], weights=weights), *model.ops[1:]))
+    codes = model_input(model, x.numpy())
+    np.testing.assert_array_equal(ReferenceInterpreter(model).run(codes), tflm.run(write_deployment(model), codes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,3 +59,15 @@ def test_a_figure_that_cannot_be_written_is_one_line(tmp_path: Path, capsys):
     figure = tmp_path / "nowhere" / "memory.png"
     assert cli.run(["measure", str(tmp_path / "ours.tflite"), "--figure", str(figure)]) == 2
     assert f"--figure {figure}: folder {figure.parent} does not exist" in capsys.readouterr().err
+
+
+def test_a_device_gets_predicted_firmware_where_there_is_a_program_for_it(tmp_path, capsys):
+    file = tmp_path / "ours.tflite"
+    file.write_bytes(write_tflite(model()))
+    told = {}
+    for device in ("gd32vf103cb", "esp32"):
+        assert cli.run(["measure", str(file), "--device", device, "--format", "json"]) == 0
+        told[device] = json.loads(capsys.readouterr().out)
+    assert told["gd32vf103cb"]["instructions_predicted"] > 32 * 60  # a ReLU and a sum of 32 values
+    assert told["gd32vf103cb"]["latency_ms"] > 0
+    assert "instructions_predicted" not in told["esp32"]

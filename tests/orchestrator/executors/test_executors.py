@@ -109,8 +109,17 @@ def test_an_exception_is_a_failed_result_of_one_line(executor, make_spec, seed):
 def test_a_worker_out_of_memory_says_so_and_lives_on(executor, make_spec, seed, hungry):
     executor.submit("hungry", make_spec(seed=seed, hungry=hungry))
     [end] = ends(collect(executor, {"hungry"}), "hungry")
-    assert isinstance(end, Finished)
-    assert (end.result.state, end.result.reason) == ("failed", "out of memory")
+    assert isinstance(end, Lost)
+    assert end.reason is LossReason.OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize(("ill", "said"), [(1, "No space left on device"), (2, "cannot import name 'x'")])
+def test_what_is_wrong_with_a_machine_is_no_result_of_the_trial(executor, make_spec, seed, ill, said):
+    executor.submit("ill", make_spec(seed=seed, ill=ill))
+    [end] = ends(collect(executor, {"ill"}), "ill")
+    assert isinstance(end, Lost)
+    assert end.reason is LossReason.ENVIRONMENT
+    assert said in end.detail
 
 
 def test_a_worker_the_system_killed_for_want_of_memory_is_told_from_one_that_died(

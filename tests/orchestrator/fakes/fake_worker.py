@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mcu.errors import InputError
 from orchestrator.executors.attempt import ReportEpoch
-from orchestrator.spec import NETWORK, Artifact, EpochReport, TrialResult, TrialSpec
+from orchestrator.spec import FILES, NETWORK, Artifact, EpochReport, TrialResult, TrialSpec
 
 
 def run_trial(spec: TrialSpec, artifacts: Path, report: ReportEpoch) -> TrialResult:
@@ -34,6 +34,8 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: ReportEpoch) -> TrialRes
         raise InputError("budget flash = 1: smaller than anything\nsecond line")
     if wish.get("hungry"):
         raise MemoryError if wish["hungry"] == 1 else RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 byte")
+    if wish.get("ill"):
+        raise OSError(28, "No space left on device") if wish["ill"] == 1 else ImportError("cannot import name 'x'")
     if wish.get("error"):
         raise ZeroDivisionError("something broke")
     quality, files = float(wish.get("quality", 0.5)), {}
@@ -60,10 +62,10 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: ReportEpoch) -> TrialRes
 
 def inherit(spec: TrialSpec, artifacts: Path) -> tuple[float, dict[str, Artifact]]:
     """An accuracy that depends on everything the trial inherits, and the file it leaves to its heirs."""
-    before = [(artifacts / name / "network").read_bytes() for name in (spec.ancestor, spec.parent) if name]
+    before = [(artifacts / name / FILES[NETWORK]).read_bytes() for name in (spec.ancestor, spec.parent) if name]
     data = hashlib.sha256(b"".join([spec.canonical().encode(), *before])).digest()
-    file = artifacts / spec.hash() / "network"
+    file = artifacts / spec.hash() / FILES[NETWORK]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(data)
-    note = Artifact(path=f"{spec.hash()}/network", sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+    note = Artifact(path=f"{spec.hash()}/{FILES[NETWORK]}", sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
     return int.from_bytes(data[:4], "big") / 2**32, {NETWORK: note}

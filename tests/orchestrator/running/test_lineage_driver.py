@@ -18,8 +18,9 @@ from scripted import scripted as run_scripted
 from orchestrator.executors.base import Finished, LossReason, Lost
 from orchestrator.planning.lineage import has_more_room
 from orchestrator.running.interrupts import Interrupts, Wish
-from orchestrator.running.run import artifact_root, begin_study, stored_sweep
-from orchestrator.spec import TrialResult
+from orchestrator.running.run import begin_study, stored_sweep
+from orchestrator.spec import FILES, NETWORK, TrialResult
+from orchestrator.storage.connection import artifact_root
 from orchestrator.storage.store import Store
 from search_spaces.sweep import SweepConfig
 
@@ -132,7 +133,7 @@ def test_a_network_whose_file_is_gone_or_damaged_is_passed_over_by_what_is_added
     before = frame_of(storage)
     store = Store(storage, writing=True)
     hashes = {spec.budget.flash: spec for spec in specs(storage).values() if spec.method == "heir"}
-    (artifact_root(store.url) / hashes[40_000].hash() / "network").write_bytes(b"damaged")
+    (artifact_root(store.url) / hashes[40_000].hash() / FILES[NETWORK]).write_bytes(b"damaged")
     longer = sweep_of(trials=7, budgets=[*LADDER, {"name": "middle", "flash": 30_000, "sram": 90_000}])
     study = begin_study(store, longer, extend=True)
     store.close()

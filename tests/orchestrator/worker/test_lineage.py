@@ -67,7 +67,7 @@ def test_a_job_begins_where_its_ancestor_ended(line):
     assert float_accuracy(network, task.x_test, task.y_test, problem) == pytest.approx(
         results[1].float_accuracy, abs=0.1
     )
-    assert problem.structure.model(network).graph.channels.tolist() == [w for w in results[1].widths.values() if w]
+    assert problem.constraints.model(network).graph.channels.tolist() == [w for w in results[1].widths.values() if w]
     fresh = float_accuracy(problem.network().eval(), task.x_test, task.y_test, problem)
     assert results[1].float_accuracy > fresh + 0.4
 

@@ -10,9 +10,11 @@ from mcu.budget import Budget
 from mcu.errors import InputError
 from mcu.measure import measure_model
 from mcu.tflite import tflm
-from orchestrator.spec import TrialSpec
+from orchestrator.spec import VALIDATION, TrialSpec
+from orchestrator.worker.shared_task import task_here
 from orchestrator.worker.trial import run_trial
 from pruning.training.problem import CannotTakeError
+from reports.apart import Validation
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
 
 pytest.importorskip("sklearn", reason="the digits of scikit-learn are the smallest real data set")
@@ -60,6 +62,13 @@ def test_artifacts_carry_their_hash_and_what_a_board_needs(finished):
 
 
 @pytest.mark.skipif(not tflm.available(), reason="tflite-micro is not installed")
+def test_which_validation_samples_it_gets_right_is_kept(finished):
+    result, root, _ = finished
+    kept = Validation.decode((root / result.artifacts[VALIDATION].path).read_bytes())
+    assert kept.right.mean() == pytest.approx(result.val_accuracy)
+    assert kept.samples == Validation.of(task_here(spec().task).y_val, 0).samples
+
+
 def test_the_self_test_holds_in_the_interpreter(finished):
     result, root, _ = finished
     deployment = json.loads((root / result.artifacts["deployment"].path).read_text())["self_test"]

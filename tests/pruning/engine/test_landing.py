@@ -144,6 +144,26 @@ def test_the_controller_keeps_channels_the_task_pulls_on():
     assert kept[3] > 1.2 * np.median(kept)
 
 
+def test_a_small_price_on_macs_nobody_bounded_saves_them_where_the_loss_is_indifferent():
+    model = model_of("resnet8")
+    dense = model.exact(model.dense_widths)
+    budget, used, kept = Budget(flash=dense.flash // 4), {}, {}
+    for balance in (0.0, 0.2):
+        controller = WidthController(model, budget, GateBank(model.dense_widths.tolist()), 200, balance)
+        for step in range(200):
+            controller.open_gates()
+            widths = controller._leaf
+            (-3.0 * torch.log(widths[1]) - torch.log(widths).sum()).backward()
+            controller.update()
+            if step % 15 == 0:
+                controller.calibrate()
+        used[balance] = model.exact(np.rint(controller.widths).astype(np.int64))
+        kept[balance] = (controller.widths / model.dense_widths)[1]
+    assert used[0.2].macs < 0.9 * used[0.0].macs
+    assert all(0.9 < budget.binding_use(each) < 1.05 for each in used.values())
+    assert kept[0.2] > 0.9 * kept[0.0]
+
+
 def test_first_fit_finds_the_least_compressed_candidate():
     model = model_of("resnet8")
     dense = model.exact(model.dense_widths)

@@ -65,6 +65,20 @@ def test_a_reconstruction_is_held_against_its_input():
     assert objective.score(np.array([1, 1, 0]), outputs.numpy(), inputs.numpy()) == 0.0
 
 
+def test_a_recording_is_judged_by_the_mean_error_of_its_samples():
+    errors = np.sqrt(np.array([9.0, 1.0, 2.0, 2.0, 6.0, 6.0]))  # a normal sample is the worst; its recording is not
+    targets = np.array([[0, 7], [0, 7], [0, 2], [0, 2], [1, 4], [1, 4]])
+    objective = Objective(TaskKind.RECONSTRUCTION, Metric.AUC)
+    inputs = np.zeros((6, 1, 1, 1))
+    assert objective.score(targets[:, 0], errors[:, None], inputs) < 1.0
+    assert objective.score(targets, errors[:, None], inputs) == 1.0
+    told = []
+    own = Objective(TaskKind.RECONSTRUCTION, score_function=lambda t, e: told.append((t, e)) or 0.0)
+    own.score(targets, errors[:, None], inputs)
+    assert told[0][0].tolist() == [0, 1, 0]
+    assert told[0][1] == pytest.approx([2.0, 6.0, 5.0])
+
+
 def test_every_kind_trains_downhill_on_its_own_targets():
     torch.manual_seed(0)
     targets = {

@@ -21,7 +21,7 @@ from reports.figures.scales import log_ticks
 from reports.figures.style import Look, Style, encode, styled
 from reports.figures.trajectories import course_of
 from reports.study import StudyInfo
-from reports.study_page.page import embedded_json, fronts_document, write_report
+from reports.study_page.page import _facts, embedded_json, fronts_document, write_report
 from reports.study_page.page_data import MOST_ROWS, export_command, shown_rows
 from reports.table import Table
 from reports.trials import methods, tidy
@@ -364,3 +364,11 @@ def test_page_works_in_a_browser(report, tmp_path):
     assert 0 < seen["fewer"] < seen["points"]
     assert seen["tabs"] == ["Flash", "SRAM", "MACs"]
     assert seen["empty"] == 0
+
+
+def test_models_whose_memory_was_not_measured_do_not_pass_for_measured():
+    table = tidy(sample_trials(60))
+    whole = _facts(table)
+    assert whole["predicted"] == 0
+    table["measured"] = False
+    assert _facts(table)["predicted"] == whole["feasible"] > 0

@@ -56,10 +56,29 @@ def test_machine_sound_trains_on_normal_recordings_alone_and_is_the_same_every_t
     task, again = load_task(choice), load_task(choice)
     assert task.input_shape == (1, 5, 128)
     assert task.outputs == 640
-    assert not task.y_train.any()
-    assert set(task.y_test) == {0, 1}
-    assert len(set(task.groups_test)) == 4
+    assert task.counts()["train"][1] == 0
+    recordings = np.unique(task.y_test, axis=0)
+    assert sorted(recordings[:, 0]) == [0, 0, 0, 1]
+    assert len(set(recordings[:, 1])) == len(set(task.groups_test)) == 4
     assert np.array_equal(task.x_train, again.x_train)
+
+
+def test_samples_of_a_recording_stay_together():
+    rng = np.random.default_rng(0)
+    recording = np.repeat(np.arange(40), 3)
+    y = np.stack([recording >= 28, recording], 1).astype(np.int64)
+    given = {"x": rng.random((120, 2, 2), np.float32), "y": y, "kind": np.array("reconstruction")}
+    task = from_arrays(given, "mine")
+    seen = [set(part[:, 1]) for _, _, part in task.splits()]
+    assert sum(map(len, seen)) == 40
+    assert not task.y_train[:, 0].any()
+    assert all(len(part) > 5 for part in seen)
+    given["y"] = np.where(np.arange(120)[:, None] == 0, [[1, 0]], y)
+    with pytest.raises(InputError, match="recording 0 has samples of both labels"):
+        from_arrays(given, "mine")
+    given["y"] = np.zeros((120, 3), int)
+    with pytest.raises(InputError, match=r"must be whole numbers \(n,\), or \(n, 2\) with the recording's number"):
+        from_arrays(given, "mine")
 
 
 def test_recordings_of_a_folder(tmp_path):

@@ -1,0 +1,145 @@
+"""What a turn of each kernel's loops costs on every core, fitted to the emulator's counts; and how far off that is.
+
+    OMP_NUM_THREADS=1 python benchmarks/mcu/instruction_costs.py --core cortex-m4f     its table, to standard output
+    OMP_NUM_THREADS=1 python benchmarks/mcu/instruction_costs.py --check [--core ...]  errors on 40 other networks
+
+Cores that execute the same instructions share a table (``SAME_CODE``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import nnls
+
+from mcu.firmware import CORES, run_in_qemu, write_project
+from mcu.firmware.calls import calls_of
+from mcu.firmware.code_sizes import KERNELS
+from mcu.firmware.instructions import SAME_CODE, loop_counts, predict_instructions
+from mcu.graph.kinds import Activation, Kind
+from mcu.int8.model import Int8Model
+from random_nets import RandomNet, random_net
+
+FITTED = range(100, 124)
+CHECKED = range(20)
+MEASURED = tuple(core for core in CORES if core not in SAME_CODE)
+TABLES = (Kind.HARD_SWISH, Kind.LEAKY_RELU, Kind.TANH, Kind.LOGISTIC)
+
+
+def assorted_net(seed: int) -> Int8Model:
+    """Eight operators of random shape, all kinds alike often, then mean, dense layer and softmax."""
+    rng = np.random.default_rng(seed)
+    net = RandomNet(rng)
+    x = net.conv(net.input(int(rng.integers(6, 18)), int(rng.integers(6, 18)), int(rng.integers(1, 5))), 12)
+    for _ in range(8):
+        x = _assorted(net, x, rng)
+    x = net.mean(x)
+    channels = net.tensors[x].shape[-1]
+    return net.model(net.softmax(net.dense(net.reshape(x, (1, channels)), int(rng.integers(2, 20)))))
+
+
+def rare_net(seed: int) -> Int8Model:
+    """Convolutions in groups and depthwise ones with a multiplier, which ``assorted_net`` seldom has."""
+    rng = np.random.default_rng(seed)
+    net = RandomNet(rng)
+    x = net.input(int(rng.integers(5, 14)), int(rng.integers(5, 14)), 12)
+    for groups in (2, 3, 4, 6):
+        kernel = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
+        x = net.conv(x, 12 * int(rng.integers(1, 3)), kernel, groups=groups, same=bool(rng.integers(2)))
+        if net.tensors[x].shape[3] == 12:
+            x = net.depthwise(x, kernel[::-1], multiplier=int(rng.integers(2, 4)))
+        x = net.conv(x, 12, (1, 1), groups=groups)
+    return net.model(x)
+
+
+def _assorted(net: RandomNet, x: int, rng: np.random.Generator) -> int:
+    _, height, width, channels = net.tensors[x].shape
+    kernel = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
+    wide = int(rng.integers(4, 33))
+    match int(rng.integers(13)):
+        case 0:
+            return net.conv(x, wide, (1, 1))
+        case 1:
+            return net.conv(x, wide, kernel, dilation=(int(rng.integers(1, 3)), 2))
+        case 2:
+            return net.depthwise(x, kernel, (int(rng.integers(1, 3)), 1))
+        case 3 if channels <= 12:
+            return net.depthwise(x, kernel, multiplier=int(rng.integers(2, 4)))
+        case 4 if channels % 2 == 0:
+            return net.conv(x, 2 * int(rng.integers(2, 9)), kernel, groups=2)
+        case 5 if min(height, width) > 5:
+            return net.pool(x, Kind.MAX_POOL, kernel, (1, int(rng.integers(1, 3))), same=True)
+        case 6 if min(height, width) > 5:
+            return net.pool(x, Kind.AVG_POOL, kernel, (int(rng.integers(1, 3)), 1), same=True)
+        case 7:
+            return net.add(x, net.conv(x, channels, (1, 1), activation=Activation.NONE))
+        case 8 if height < 20 and width < 20:
+            return net.pad(x, (1, int(rng.integers(3))), (int(rng.integers(3)), 1))
+        case 9 if channels < 40:
+            return net.concat(x, net.conv(x, wide, (1, 1)))
+        case 10:
+            return net.mul(net.relu(x), net.table(x, TABLES[int(rng.integers(4))]))
+        case 11 if height * width < 150:
+            return net.enlarge(x)
+        case _:
+            return net.conv(x, wide, (3, 3), (int(rng.integers(1, 3)),) * 2)
+
+
+def counted(model: Int8Model, core: str, *, profile: bool) -> tuple[int, tuple[int, ...]]:
+    """Instructions of an inference, and of its layers where they are asked for."""
+    with tempfile.TemporaryDirectory() as folder:
+        shape = model.tensors[model.input].shape[1:]
+        inputs = np.random.default_rng(1).integers(-128, 128, (1, *shape)).astype(np.int8)
+        write_project(model, Path(folder), samples=inputs)
+        run = run_in_qemu(Path(folder), CORES[core], profile=profile)
+    if not run.bit_exact:
+        raise SystemExit(f"{core}: not bit-exact")
+    return run.instructions, run.layers
+
+
+def fit(core: str) -> dict[str, list[float]]:
+    """Costs of every kernel, by the least sum of squared relative errors, none below 0."""
+    rows: dict[str, list[tuple[tuple[int, ...], int]]] = {name: [] for name in KERNELS}
+    for seed in FITTED:
+        for model in (random_net(seed), assorted_net(seed), *((rare_net(seed),) if seed % 4 == 0 else ())):
+            _, layers = counted(model, core, profile=True)
+            for call, instructions in zip(calls_of(model), layers, strict=True):
+                rows[call.function].append((loop_counts(call, core), instructions))
+    costs = {}
+    for name, found in rows.items():
+        counts, measured = np.array([row[0] for row in found], float), np.array([row[1] for row in found], float)
+        weights = 1 / np.maximum(measured, 500)
+        costs[name] = [round(float(cost), 2) for cost in nnls(counts * weights[:, None], measured * weights)[0]]
+    return costs
+
+
+def check(core: str) -> str:
+    """A row of the table of errors."""
+    errors = []
+    for seed in CHECKED:
+        for model in (random_net(seed), assorted_net(seed)):
+            measured, _ = counted(model, core, profile=False)
+            errors.append(predict_instructions(model, CORES[core]) / measured - 1)
+    shown = np.abs(errors)
+    return f"| {core} | {len(errors)} | {shown.mean():.1%} | {min(errors):+.1%} to {max(errors):+.1%} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--core", choices=MEASURED, action="append")
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    for core in arguments.core or MEASURED:
+        if arguments.check:
+            print(check(core), flush=True)
+            continue
+        costs = fit(core)
+        print(f'\n["{core}"]')
+        print("\n".join(f"{kernel} = {row}" for kernel, row in costs.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Whether a node of a cluster would compute what the driver's machine computes: asked before it gets a trial."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import ray
+import ray.exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from orchestrator.executors.node_record import NodeRecord
+from orchestrator.provenance import package_versions
+
+DECISIVE = ("python", "torch", "numpy", "torch-pruning", "tflite-micro")
+"""What a trial's result depends on; builds of one version for other hardware pass for equal."""
+
+WAIT_SECONDS = 60.0
+"""How long the driver waits for a first node to answer."""
+
+NOT_YET = "it did not answer yet"
+
+
+def look_around() -> tuple[str, dict[str, str]]:
+    """Runs on a node: its name, and the versions of its packages."""
+    return socket.gethostname(), package_versions()
+
+
+def difference(here: Mapping[str, str], there: Mapping[str, str]) -> str | None:
+    """One line that says in what a node differs from the driver's machine; None where it does not."""
+    found = []
+    for name in DECISIVE:
+        ours, theirs = (versions.get(name, "").partition("+")[0] for versions in (here, there))
+        if name == "python":
+            ours, theirs = (version.rpartition(".")[0] for version in (ours, theirs))
+        if ours != theirs:
+            found.append(f"{name} {theirs or 'is not there'}, the driver has {ours or 'none'}")
+    return "; ".join(found) or None
+
+
+class NodeProbe:
+    """Asks every node once, and lets those get trials that are like the driver's machine."""
+
+    def __init__(self, record: NodeRecord, tell: Callable[[str], None]) -> None:
+        self._record, self._tell = record, tell
+        self._here = package_versions()
+        self._asked: dict[str, Any] = {}
+
+    def look(self, nodes: Iterable[str]) -> None:
+        """Ask nodes that are new, and take in what answers there are."""
+        for node in nodes:
+            if node not in self._asked:
+                self._record.refuse(node, NOT_YET)
+                where = NodeAffinitySchedulingStrategy(node, soft=False)
+                self._asked[node] = ray.remote(look_around).options(
+                    num_cpus=0, max_retries=0, scheduling_strategy=where, name="mcusweep-probe"
+                ).remote()  # fmt: skip
+        open_questions = {
+            answer: node for node, answer in self._asked.items() if self._record.refused.get(node) == NOT_YET
+        }
+        ready, _ = (
+            ray.wait(list(open_questions), num_returns=len(open_questions), timeout=0) if open_questions else ((), ())
+        )
+        for answer in ready:
+            self._take(open_questions[answer], answer)
+
+    def _take(self, node: str, answer: Any) -> None:
+        try:
+            host, there = ray.get(answer, timeout=2.0)
+            reason = difference(self._here, there)
+        except ray.exceptions.GetTimeoutError:
+            return
+        except ray.exceptions.RayError as error:
+            host, reason = node[:12], " ".join(str(error).split())[:300]
+        if reason is None:
+            self._record.admit(node)
+            return
+        self._record.refuse(node, f"{host}: {reason}")
+        self._tell(f"{host} gets no trials: {reason}")
+
+    def wait(self, nodes: Iterable[str], seconds: float = WAIT_SECONDS) -> None:
+        """Ask all nodes; returns when they have answered, or one of them and some seconds have passed."""
+        nodes, deadline = set(nodes), time.monotonic() + seconds
+        patience = time.monotonic() + seconds / 10
+        while time.monotonic() < deadline:
+            with suppress(ray.exceptions.RayError):
+                self.look(nodes)
+            waiting = {node for node in nodes if self._record.refused.get(node) == NOT_YET}
+            admitted = nodes - self._record.refused.keys()
+            if not waiting or (admitted and time.monotonic() > patience):
+                return
+            time.sleep(0.2)

@@ -1,0 +1,65 @@
+"""Trusting a study that came from elsewhere: its sweep's functions may run, its networks be begun with."""
+
+from __future__ import annotations
+
+from mcu.errors import InputError
+from mcu.files import write_atomic
+from orchestrator.running.run import stored_sweep
+from orchestrator.spec import FILES, IMPORTED, Artifact
+from orchestrator.storage.artifacts import claim_folder, read_artifact
+from orchestrator.storage.connection import transaction
+from orchestrator.storage.store import Store, Study
+from orchestrator.storage.trust import is_foreign, trust_study
+from search_spaces.factories import is_reference, require_beside
+from search_spaces.sweep import SweepConfig
+
+References = tuple[tuple[str, str | None], ...]
+
+
+def functions_of(sweep: SweepConfig) -> References:
+    """The functions of users that a sweep runs, each with the folder in which it is looked up."""
+    training = sweep.training
+    named = [(sweep.task.name, sweep.task.base)]
+    named += [(choice.name, choice.base) for choice in sweep.network.choices()]
+    named += [(name, training.base) for name in (training.loop, training.loss, training.score) if name]
+    return tuple(dict.fromkeys((name, base) for name, base in named if is_reference(name)))
+
+
+def require_trust(store: Store, study: Study) -> None:
+    """Refuse to run functions that a study from elsewhere names.
+
+    Raises:
+        InputError: naming them.
+    """
+    with transaction(store.engine, store.url) as connection:
+        foreign = is_foreign(connection, study.id)
+    functions = functions_of(stored_sweep(study)) if foreign else ()
+    if functions:
+        shown = ", ".join(f"{name} of {base or 'an installed package'}" for name, base in functions)
+        raise InputError(
+            f"study {study.name!r} was imported, and its sweep runs functions of its own: {shown}; read them, and if "
+            "you trust them give --trust"
+        )
+
+
+def trust(store: Store, study: Study) -> None:
+    """Trust a study, its functions and its networks, which are put where trials look for them.
+
+    Raises:
+        InputError: a function does not lie beside the sweep; another driver runs the study.
+    """
+    for name, base in functions_of(stored_sweep(study)):
+        require_beside(name, base)
+    folder = claim_folder(store)
+
+    def move(spec_hash: str, notes: dict[str, Artifact]) -> dict[str, Artifact]:
+        moved = dict(notes)
+        for name, note in notes.items():
+            path = f"{spec_hash}/{FILES.get(name)}"
+            if note.path.startswith(f"{IMPORTED}/") and not (folder / path).exists():
+                write_atomic(folder / path, read_artifact(folder, note.path, note.sha256, study.name))
+                moved[name] = note.model_copy(update={"path": path})
+        return moved
+
+    with store.lock(study.name), transaction(store.engine, store.url) as connection:
+        trust_study(connection, study.id, move)

@@ -1,0 +1,53 @@
+"""Instructions predicted from loop counts: the counts by hand, the sums beside the emulator's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mcu.errors import InputError
+from mcu.firmware import CORES, predict_instructions, run_in_qemu, toolchain, write_project
+from mcu.firmware.calls import calls_of
+from mcu.firmware.instructions import loop_counts
+from random_nets import RandomNet, every_operator_net, random_net
+
+
+def test_loops_of_a_convolution_are_counted_as_the_kernel_runs_them() -> None:
+    net = RandomNet(np.random.default_rng(0))
+    call = calls_of(net.model(net.conv(net.input(4, 6, 5), 3)))[0]  # 3x3, SAME: windows clipped at each border
+    # columns: 0 alone (clipped), 1 and 2, 3 and 4 together, 5 alone; rows of taps: 2 + 3 + 3 + 2
+    assert loop_counts(call, "cortex-m3") == (
+        *(1, 4),
+        *(4 * 2, 2 * 8, 0, 2 * 10 * 2, 2 * 10 * 2 * 10, 0),
+        *(4 * 2, 2 * 8, 0, 2 * 10 * 2, 2 * 10 * 2 * 15, 0),
+    )
+    blocks_of_four = loop_counts(call, "cortex-m4f")
+    assert blocks_of_four[6:8] == (2 * 10 * 2 * 2, 2 * 10 * 2 * 2)  # ten values: two blocks and two
+    assert blocks_of_four[12:14] == (2 * 10 * 2 * 3, 2 * 10 * 2 * 3)
+    assert sum(loop_counts(call, "cortex-m0+")[8:]) == 0  # no pairs
+
+
+def test_every_core_has_a_cost_for_every_loop() -> None:
+    model = every_operator_net()
+    for core in CORES.values():
+        assert predict_instructions(model, core) > model.macs() / 2
+
+
+@pytest.mark.parametrize(("name", "seed"), [("cortex-m4f", 2), ("cortex-m0+", 4), ("riscv32imc", 6)])
+def test_prediction_is_within_five_percent_of_the_emulator(tmp_path: Path, name: str, seed: int) -> None:
+    core = CORES[name]
+    if advice := toolchain(core.architecture).advice():
+        pytest.skip(advice)
+    model = random_net(seed)
+    write_project(model, tmp_path)
+    assert predict_instructions(model, core) == pytest.approx(run_in_qemu(tmp_path, core).instructions, rel=0.05)
+
+
+def test_a_core_without_the_instructions_of_its_costs_is_refused() -> None:
+    core = CORES["cortex-m33"]
+    bare = replace(core, flags=("-mcpu=cortex-m33+nodsp", *core.flags[1:]))
+    with pytest.raises(InputError, match="instructions are predicted for cortex-m33 as"):
+        predict_instructions(every_operator_net(), bare)
