@@ -78,6 +78,14 @@ FORMS = {
         + m.middle[1](m.middle[1](x.permute(0, 2, 3, 1)).relu()).permute(0, 3, 1, 2),
         nn.ModuleList([nn.BatchNorm2d(8), nn.Linear(8, 8)]),
     ),
+    "bilinear": Form(
+        lambda m, x: F.interpolate(F.max_pool2d(m.middle(x), 2), scale_factor=2, mode="bilinear")
+        + nn.UpsamplingNearest2d(scale_factor=2)(F.max_pool2d(x, 2))
+    ),
+    "bilinear by unequal factors": Form(
+        lambda m, x: m.middle(F.interpolate(F.max_pool2d(x, (3, 8)), (9, 4), mode="bilinear"))
+        + F.interpolate(F.max_pool2d(x, (9, 8)), (9, 4), mode="bilinear")
+    ),
     "threshold": Form(lambda m, x: m.middle(F.threshold(x, 0.1, 0.1))),
     "elu": Form(lambda m, x: m.middle(F.elu(x)) + nn.ELU()(x)),
     "celu": Form(lambda m, x: F.celu(m.middle(nn.CELU()(x)), 0.3)),
