@@ -131,7 +131,7 @@ def _hyperparameters() -> str:
     )
     return (
         f"By name: {FORMS}. A range has the keys {keys[0]}, a choice {keys[1]}. A hyperparameter that no method of the "
-        f"sweep takes is refused.\n\n{table(('method', 'what it does', 'hyperparameters'), rows)}"
+        f"sweep accepts is refused.\n\n{table(('method', 'summary', 'hyperparameters'), rows)}"
     )
 
 
@@ -145,7 +145,7 @@ def columns() -> str:
         f"{NOTE}# Columns\n\nOf `mcusweep query`, `trials.csv`, `best --format json` and `open_study(...).trials()`. "
         "In JSON a missing value is `null`; sizes are whole numbers of bytes.\n\n"
         f"{table(('column', 'type', 'meaning'), rows)}\n"
-        "`widths`, `dense_widths` and `artifacts` come only when named in `--columns`; they cannot be filtered by.\n\n"
+        "`widths`, `dense_widths` and `artifacts` are shown only if named in `--columns`; filters cannot use them.\n\n"
         f"## Of groups\n\n`--group` gives, beside the columns grouped by:\n\n{table(('column', 'meaning'), grouped)}\n"
         f"## The filter\n\n```text\n{_grammar()}\n```\n"
     )
@@ -159,8 +159,8 @@ def commands() -> str:
     """Every command with its arguments and options."""
     group = cli.command_group()
     parts = [
-        f"{NOTE}# Commands\n\nExit status: 0 done, 1 the run or a trial failed, or the answer could not be written, "
-        "2 bad usage or\ninput (one line on stderr), 130 interrupted. Answers go to stdout, progress to stderr.\n"
+        f"{NOTE}# Commands\n\nExit status: 0 done, 1 the run or a trial failed, or the result could not be written, "
+        "2 invalid usage or\ninput (one line on stderr), 130 interrupted. Results go to stdout, progress to stderr.\n"
     ]
     for name, command in sorted(group.commands.items()):
         inside = getattr(command, "commands", None)
@@ -194,14 +194,13 @@ def _metavar(part: Any) -> str:
 
 
 def operators() -> str:
-    """What a network may be written with, and what is refused by name."""
+    """The operators that a network may use, and those that are refused by name."""
     rows = [(word.written, word.becomes) for word in VOCABULARY]
     refused = [(said, instead) for said, instead in dict.fromkeys(SPOKEN.values())]
     return (
-        f"{NOTE}# Operators\n\nWhat a network may be written with. Modules, functions, methods and in-place forms are "
-        "one and the same: networks are\ncaptured by `torch.export`, in evaluation mode. What comes out is compared "
-        "with the network before anything is\ntrained. `mcusweep check` says what a network costs, or which line is "
-        "refused.\n\n"
+        f"{NOTE}# Operators\n\nThe operators that a network may use. Modules, functions, methods and in-place forms "
+        "are equivalent: networks are\ncaptured by `torch.export`, in evaluation mode. The result is compared with "
+        "the network before\ntraining. `mcusweep check` shows the cost of a network, or the line that is refused.\n\n"
         f"{table(('written', 'becomes'), rows)}\n## Refused by name\n\n{table(('refused', 'instead'), refused)}"
     )
 

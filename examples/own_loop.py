@@ -17,7 +17,7 @@ from mcusweep import Budget, Pruner
 
 
 def digits() -> tuple[TensorDataset, TensorDataset]:
-    """5,000 written digits, shuffled: training and validation."""
+    """5,000 handwritten digits, shuffled: training and validation."""
     images, labels = mnist_data()
     x = torch.tensor(images, dtype=torch.float32).view(-1, 1, 28, 28) / 255
     y = torch.tensor(labels)

@@ -1,8 +1,8 @@
-"""The public names of mcusweep; each is loaded when it is first asked for, so that the import itself costs nothing.
+"""The public names of mcusweep; each is loaded on first use, so that the import itself is fast.
 
-``launch(sweep)`` runs a sweep and ``open_study`` opens a stored one; ``measure`` says what a .tflite file costs;
-``devices`` lists the microcontrollers that are known; ``Budget`` bounds what a model may use. ``Pruner`` prunes a
-network inside your training loop, ``prune`` one in a single call.
+``launch(sweep)`` runs a sweep and ``open_study`` opens a stored one; ``measure`` gives the cost of a .tflite file;
+``devices`` lists the known microcontrollers; ``Budget`` bounds what a model may use. ``Pruner`` prunes a network inside
+your training loop, ``prune`` one in a single call.
 """
 
 from __future__ import annotations

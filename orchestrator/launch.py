@@ -1,4 +1,4 @@
-"""A sweep from its file to its results: checked, its study begun or continued, run; for the command line and Python."""
+"""Launch of a sweep from its file: validation, start or continuation of its study, run; for command line and Python."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ def launch(
 ) -> OpenStudy:
     """Run a sweep in this process; the same sweep again continues its study.
 
-    Ctrl-C once lets the running trials finish, twice ends them; either way results are kept. Unlike the command
-    line there is no supervisor that would start a process again which the system killed: call it again instead.
+    Ctrl-C once lets the running trials finish, twice ends them; in both cases results are kept. Unlike the command
+    line, there is no supervisor that restarts a killed process: call it again instead.
 
     Args:
         sweep: the sweep file, or its sections as a dictionary, whose relative paths are relative to the current
             folder.
         storage: database, ``sqlite:///FILE`` or ``postgresql://...``.
-        workers, executor: instead of what the sweep says.
+        workers, executor: override the sweep's settings.
         address: of a Ray cluster to join.
-        extend: let the sweep add trials, seeds, budgets, networks and methods to the study there is.
-        quiet: only what a person must know on stderr, no progress.
+        extend: let the sweep add trials, seeds, budgets, networks and methods to the existing study.
+        quiet: only warnings on stderr, no progress.
 
     Returns:
         The study, opened for reading.
 
     Raises:
-        InputError: one line that says what cannot be used; before any work is done.
-        RunFailed: the run could not go on, or not one of its trials has a result.
+        InputError: one line on the invalid input, before any work is done.
+        RunFailed: the run could not continue, or none of its trials has a result.
         KeyboardInterrupt: it was interrupted.
     """
     options = RunOptions(workers=workers, executor=executor, address=address)
@@ -70,10 +70,10 @@ def launch(
 def begun(
     sweep: SweepConfig, text: str | None, storage: str, options: RunOptions, *, extend: bool
 ) -> Iterator[tuple[Store, Study, SweepConfig]]:
-    """Check a sweep and open its study, new or there already, for writing, with the sweep as the study has it.
+    """Validate a sweep and open its new or existing study for writing; returns it with the sweep as stored.
 
     Raises:
-        InputError: data that is missing, a network that cannot be traced, a hopeless budget, another sweep's study.
+        InputError: data that is missing, a network that cannot be traced, an infeasible budget, another sweep's study.
     """
     Plan(sweep).check()
     if (options.executor or sweep.workers.executor) == ExecutorName.SIMULATED:

@@ -1,4 +1,4 @@
-"""Local processes: whether they live, what they started, and ending them for good. Nothing but the standard library."""
+"""Local processes: liveness, descendants, termination. Uses only the standard library."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def process_start(pid: int) -> float | None:
-    """Start time of a local process in clock ticks since boot; None where the system does not tell.
+    """Start time of a local process in clock ticks since boot; None if the system does not provide it.
 
-    Together with the pid it tells a process from a later one that was given the same number.
+    Together with the pid it distinguishes a process from a later one with the same number.
     """
     stat = _stat(pid)
     return float(stat[_START]) if stat else None
@@ -44,7 +44,7 @@ def process_alive(pid: int) -> bool:
 
 @dataclass(frozen=True)
 class LocalProcess:
-    """A process of this machine, told from later ones of the same number by its start."""
+    """A process of this machine, distinguished from later ones with the same number by its start time."""
 
     pid: int
     start: float | None
@@ -56,7 +56,7 @@ class LocalProcess:
 
     @property
     def name(self) -> str:
-        """Its short name; empty where it is gone."""
+        """Its short name; empty if it is gone."""
         try:
             return (PROC / str(self.pid) / "comm").read_text().strip()
         except OSError:
@@ -70,7 +70,7 @@ class LocalProcess:
 
 
 def descendants(*pids: int) -> list[LocalProcess]:
-    """The processes that these started, and those they started; none where there is no /proc."""
+    """All descendants of these processes; none without /proc."""
     children: dict[int, list[int]] = {}
     for entry in PROC.glob("[0-9]*"):
         stat = _stat(int(entry.name))
@@ -85,7 +85,7 @@ def descendants(*pids: int) -> list[LocalProcess]:
 
 
 def end_all(processes: Iterable[LocalProcess], patience: float) -> list[LocalProcess]:
-    """Wait ``patience`` seconds for processes to leave by themselves, then kill the rest; returns those killed."""
+    """Wait ``patience`` seconds for processes to exit, then kill the rest; returns those killed."""
     deadline = time.monotonic() + patience
     left = [process for process in processes if process.alive]
     while left and time.monotonic() < deadline:

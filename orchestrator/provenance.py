@@ -1,4 +1,4 @@
-"""What a study was run with: versions of the packages and the machine, noted when it begins."""
+"""Provenance of a study: package versions and machine, recorded when it starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PACKAGES = ("mcusweep", "torch", "numpy", "optuna", "ray", "torch-pruning", "tfl
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages a result depends on; absent ones are left out."""
+    """Versions of Python and of the packages a result depends on; missing ones are skipped."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""What one trial is asked to do, what it reports on the way, and what it answers."""
+"""Specification, reports and result of a trial."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SpecHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 def canonical_json(value: Any) -> str:
-    """One text for equal values: sorted keys, no blanks, no NaN.
+    """Canonical JSON, equal for equal values: sorted keys, no blanks, no NaN.
 
     Raises:
         ValueError: if the value holds NaN or an infinity.
@@ -54,9 +54,9 @@ class TrialSpec(Choice):
     """Everything that determines a trial's result: same spec on the same machine type, same result.
 
     Attributes:
-        data: digest of the task's data, so that a file that changed does not pass for the old one.
-        ancestor: hash of the specification whose trained network this trial begins with; None begins from scratch.
-        parent: hash of the specification of the dense network that the lineage began with, whose scores it imitates.
+        data: digest of the task's data, so that changed files are detected.
+        ancestor: hash of the specification whose trained network this trial starts from; None trains from scratch.
+        parent: hash of the specification of the dense network at the root of the lineage, whose logits are distilled.
     """
 
     later = frozenset({"ancestor", "parent"})
@@ -76,7 +76,7 @@ class TrialSpec(Choice):
 
     @property
     def leaves_network(self) -> bool:
-        """Whether its trained network is kept for others: it is part of a lineage, or the dense network of one."""
+        """Whether its trained network is kept for others: it belongs to a lineage, or is the dense network of one."""
         return self.ancestor is not None or not self.budget.bounds()
 
     def canonical(self) -> str:
@@ -89,7 +89,7 @@ class TrialSpec(Choice):
 
 
 class EpochReport(_Frozen):
-    """One report of a running trial: where it is and what it would cost now."""
+    """One report of a running trial: its progress and current resources."""
 
     step: int
     epochs_done: float = 0.0
@@ -109,9 +109,9 @@ class Artifact(_Frozen):
 
 
 class TrialResult(_Frozen):
-    """What a worker answers. Accuracies are 0..1, sizes bytes, ``violation`` relative (0 is feasible).
+    """Result of a worker. Accuracies are 0..1, sizes bytes, ``violation`` relative (0 is feasible).
 
-    ``dense`` is what the unpruned network uses.
+    ``dense`` has the resources of the unpruned network.
     """
 
     state: FinalState

@@ -1,6 +1,6 @@
-"""Standard streams that cannot stop a sweep: closed, on a full disk, of any encoding.
+"""Robust standard streams: a closed stream, a full disk or another encoding does not stop a sweep.
 
-What is said on the way (stderr) may be lost; an answer (stdout) that cannot be written is an error.
+Messages (stderr) may be lost; results (stdout) that cannot be written are an error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _INPUT, _OUTPUT, _ERRORS = 0, 1, 2
 
 
 class UnwritableAnswer(RunFailed):
-    """Standard output does not take what was asked for."""
+    """The result cannot be written to standard output."""
 
 
 class _Answers(io.FileIO):
@@ -28,7 +28,7 @@ class _Answers(io.FileIO):
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise UnwritableAnswer(f"the answer cannot be written to standard output: {error.strerror}") from None
+            raise UnwritableAnswer(f"the result cannot be written to standard output: {error.strerror}") from None
 
 
 class _Said(io.FileIO):
@@ -39,10 +39,10 @@ class _Said(io.FileIO):
 
 
 def settle_streams(*, answers: bool) -> None:
-    """Give this process streams that it can rely on. Call it before any file is opened.
+    """Replace this process's streams by robust ones. Call it before any file is opened.
 
     Args:
-        answers: whether what goes to standard output matters; a worker has nothing to answer there.
+        answers: whether standard output has results; a worker has none.
     """
     for number in (_INPUT, _OUTPUT, _ERRORS):
         _fill(number)
@@ -51,7 +51,7 @@ def settle_streams(*, answers: bool) -> None:
 
 
 def drop_answers() -> None:
-    """Forget what could not be written, so that nothing tries again as the process ends."""
+    """Discard unwritten output, so that it is not retried at exit."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), _OUTPUT)
         sys.stdout.flush()

@@ -1,8 +1,8 @@
-"""Rows for people, as a table or a line for each column, or as CSV, JSON, JSON lines, Markdown or parquet.
+"""Output of rows: as a table or one line per column, or as CSV, JSON, JSON lines, Markdown or parquet.
 
-They go to a stream, or atomically to a file. JSON is an array of objects, JSON lines one object a line; keys are the
-column names, a missing value is ``null``, ``feasible`` and ``measured`` are true or false, sizes integers, times ISO
-8601 texts in UTC.
+Rows are written to a stream, or atomically to a file. JSON is an array of objects, JSON lines one object a line; keys
+are the column names, a missing value is ``null``, ``feasible`` and ``measured`` are true or false, sizes integers,
+times ISO 8601 texts in UTC.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ENDLESS = 10_000
 
 
 class Format(StrEnum):
-    """How rows are written."""
+    """Output format of rows."""
 
     TABLE = "table"
     VERTICAL = "vertical"
@@ -60,10 +60,10 @@ def write_rows(
     *,
     nothing: str = "no trial matches",
 ) -> None:
-    """Write rows to ``output`` (whole or not at all) or to standard output; ``nothing`` is said of an empty table.
+    """Write rows atomically to ``output``, or to standard output; ``nothing`` is the text for an empty table.
 
     Raises:
-        InputError: the folder does not exist, or parquet is asked for without pyarrow or onto a terminal.
+        InputError: the folder does not exist, or parquet is requested without pyarrow or for a terminal.
     """
     if output is None and style in (Format.TABLE, Format.VERTICAL):
         _print_people(columns, rows, style, nothing)
@@ -95,7 +95,7 @@ def encode_rows(columns: Sequence[str], rows: list[Row], style: Format) -> bytes
 
 
 def write_output(path: Path, content: bytes, option: str = "--output") -> None:
-    """Write the file a user asked for with an option, whole or not at all.
+    """Write an output file given by an option, atomically.
 
     Raises:
         InputError: the folder does not exist or cannot be written.
@@ -111,7 +111,7 @@ def write_output(path: Path, content: bytes, option: str = "--output") -> None:
 
 
 def human(name: str, value: Any, metric: str | None = None) -> str:
-    """A value as people read it: accuracies and uses in percent, sizes in KB, counts in thousands or millions.
+    """A value for display: accuracies and utilisations in percent, sizes in KB, counts in thousands or millions.
 
     A score is shown by its ``metric``: an error in its own unit and not negated.
     """
@@ -134,7 +134,7 @@ def human(name: str, value: Any, metric: str | None = None) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with control characters written out, so that no name can steer a terminal."""
+    """The text with control characters escaped, so that no name can control a terminal."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
@@ -236,6 +236,6 @@ def _arrow(pa: Any, values: list[Any]) -> Any:
 
 
 def bar(share: float, width: int = 10) -> str:
-    """A share of a bound as a bar of ``width`` characters and a percentage."""
+    """A fraction of a bound as a bar of ``width`` characters and a percentage."""
     full = round(min(1.0, max(0.0, share)) * width)
     return f"{'█' * full}{'░' * (width - full)} {share:4.0%}"

@@ -1,4 +1,4 @@
-"""The compression methods a sweep may name: what each does, takes and where it lies. Imports no torch.
+"""The compression methods a sweep may name: summary, hyperparameters and location. Imports no torch.
 
 Other packages add theirs under the entry point ``mcusweep.methods``: a function without arguments, or a class, that
 makes a `pruning.methods.Method`.
@@ -39,17 +39,17 @@ _PEER = (*TRAINING, "pretrain", "rounds", "scope")
 BUILT_IN = (
     MethodEntry(
         "differentiable", "pruning.differentiable:DifferentiablePruning",
-        "widths trained by gradient against the budget, landed exactly inside it",
+        "widths trained by gradient descent under the budget's constraints, rounded to fit it on exact bytes",
         (*TRAINING, "warmup", "pruning", "balance"), inherits=True,
     ),
     MethodEntry(
         "differentiable-no-sram", "pruning.baselines.single_resource:DifferentiableWithoutSram",
-        "the differentiable job blind to SRAM while it trains, landed on the whole budget",
+        "the differentiable job without the SRAM constraint in training; final widths fit the whole budget",
         (*TRAINING, "warmup", "pruning"), inherits=True,
     ),
     MethodEntry(
         "differentiable-macs-only", "pruning.baselines.single_resource:DifferentiableMacsOnly",
-        "the differentiable job that sees MACs only while it trains, landed on the whole budget",
+        "the differentiable job with only the MACs constraint in training; final widths fit the whole budget",
         (*TRAINING, "warmup", "pruning"), inherits=True,
     ),
     MethodEntry(
@@ -59,7 +59,7 @@ BUILT_IN = (
     ),
     MethodEntry(
         "distilled-uniform", "pruning.baselines.distilled:DistilledUniform",
-        "one width multiplier for all layers, taught by the dense network",
+        "one width multiplier for all layers, distilled from the dense network",
         TRAINING,
     ),
     MethodEntry(
@@ -109,7 +109,7 @@ BUILT_IN = (
     ),
     MethodEntry(
         "magnitude", "pruning.baselines.magnitude:UnstructuredMagnitude",
-        "single weights zeroed by magnitude; flash charged with their places, SRAM does not move",
+        "single weights zeroed by magnitude; flash counts non-zero weights and a bitmap, SRAM does not change",
         (*TRAINING, "pretrain", "rounds"),
     ),
     MethodEntry(
@@ -119,14 +119,14 @@ BUILT_IN = (
     ),
     MethodEntry(
         "dense-ptq", "pruning.baselines.dense:DenseNetwork",
-        "the whole network in int8: a reference, infeasible where it does not fit",
+        "the unpruned network in int8: a reference, infeasible where it does not fit",
         TRAINING,
     ),
 )  # fmt: skip
 
 
 def method_entries() -> tuple[MethodEntry, ...]:
-    """Our methods, then those that installed packages add under the entry point ``mcusweep.methods``."""
+    """The built-in methods, then those that installed packages add under the entry point ``mcusweep.methods``."""
     own = {entry.name: entry for entry in BUILT_IN}
     for point in _plugins():
         if point.name not in own:
@@ -145,7 +145,7 @@ def find_method(name: str) -> MethodEntry:
     """The method of that name.
 
     Raises:
-        InputError: if there is none; the message lists those there are.
+        InputError: if there is none; the message lists the available ones.
     """
     entries = {entry.name: entry for entry in method_entries()}
     if name not in entries:

@@ -1,8 +1,8 @@
 """The differentiable pruning job: one training run that ends inside the budget.
 
-After Liberis & Lane, "Differentiable Neural Network Pruning to Enable Smart Applications on Microcontrollers"
-(IMWUT 2022): resources are differentiable functions of layer widths and the task loss decides which widths to
-give up. The formulation (rank gates, budgets as constraints, landing on exact bytes) is ours: docs/method.md.
+After Liberis & Lane, "Differentiable Neural Network Pruning to Enable Smart Applications on Microcontrollers" (IMWUT
+2022): resources are differentiable functions of layer widths, and the task loss decides which widths shrink. The
+formulation (rank gates, budgets as constraints, landing on exact bytes) is ours: docs/method.md.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ WATCH_STEPS = 50
 
 @dataclass(frozen=True)
 class Phases:
-    """Steps at which the phases end: dense warm-up (watched at its end), then pruning; recovery takes the rest."""
+    """Steps at which the phases end: dense warm-up (its end learns importances), pruning; the rest is recovery."""
 
     unwatched: int
     warm_up: int
@@ -64,9 +64,9 @@ class Phases:
     def of(cls, hyperparameters: Mapping[str, Any], steps: int, compression: float) -> Phases:
         """Phases of a job of ``steps`` float steps.
 
-        Their fractions are the hyperparameters ``warmup`` and ``pruning``. By default pruning takes longer the further
-        the widths have to go: proportionally to the logarithm of the ``compression``, up to ``FAR``; the warm-up takes
-        what is left until ``LATEST_LANDING``.
+        Their fractions are the hyperparameters ``warmup`` and ``pruning``. By default the length of pruning is
+        proportional to the logarithm of the ``compression``, up to ``FAR``; the warm-up takes the remaining steps until
+        ``LATEST_LANDING``.
         """
         distance = min(1.0, math.log(max(1.0, compression)) / math.log(FAR))
         pruning = float(hyperparameters.get("pruning", LONGEST_PRUNING * max(SHORTEST_SHARE, distance)))
@@ -76,7 +76,7 @@ class Phases:
 
 
 def compression(dense: Resources, budget: Budget) -> float:
-    """How many times less than the dense network the tightest bound allows; at least 1."""
+    """Compression ratio: the dense network's use of the tightest bound over that bound; at least 1."""
     return max([1.0, *(getattr(dense, name) / bound for name, bound in budget.bounds().items())])
 
 
@@ -87,11 +87,11 @@ class DifferentiablePruning(Compression):
     and ``balance``: the price, in units of the loss's own pull, of resources that have no bound (0 by default).
 
     Attributes:
-        controller: drives the widths.
-        shrinking: whether shut channels are removed during pruning, not only at its end.
-        growing: whether landing gives back channels while the budget has room for them.
-        settling: whether widths for near budgets settle at multiples that train fast.
-        shortening: whether residual branches go where a budget is too small for their fixed costs
+        controller: updates the widths.
+        shrinking: whether channels with closed gates are removed during pruning, not only at its end.
+        growing: whether landing adds channels while they fit the budget.
+        settling: whether widths for mild compression are rounded to multiples that train fast.
+        shortening: whether residual branches are removed if a budget is too small for their fixed costs
             (``pruning.engine.depth``).
     """
 
@@ -107,10 +107,10 @@ class DifferentiablePruning(Compression):
     heir_defaults: Mapping[str, Any] = {"warmup": SHORTEST_WARM_UP, "pruning": LONGEST_PRUNING}
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> None:
-        """Refuse a budget that no widths can meet, nor fewer branches.
+        """Refuse a budget that cannot be met by any widths, even with branches removed.
 
         Raises:
-            UnreachableBudgetError: with the smallest the network can be.
+            UnreachableBudgetError: with the smallest resources the network can reach.
         """
         self.require_reachable(problem.network(), problem.constraints, budget)
 
@@ -120,11 +120,11 @@ class DifferentiablePruning(Compression):
         require_reachable(ResourceModel(least, constraints.runtime), budget)
 
     def rebuild(self, module: fx.GraphModule, notes: Mapping[str, Any]) -> fx.GraphModule:
-        """Without the branches that had gone."""
+        """The network without the branches removed so far."""
         return depth.without(module, [tuple(removal) for removal in notes.get("removals", [])])
 
     def conclude(self, job: Job, outcome: Outcome) -> Outcome:
-        """With the groups that went with a branch, here or in an ancestor."""
+        """Adds the groups removed with a branch, in this job or in an ancestor."""
         constraints, problem = job.problem.constraints, job.problem
         first = constraints.trace(problem.start()).graph
         return by_whole(outcome, constraints.trace(problem.network()).graph, (first, job.network.graph))
@@ -147,11 +147,11 @@ class DifferentiablePruning(Compression):
         self._land(run, bank, controller)
 
     def priced(self, model: ResourceModel, budget: Budget) -> Budget:
-        """The bounds that training sees; landing always meets the whole budget."""
+        """The bounds that constrain training; landing always meets the whole budget."""
         return budget
 
     def rank(self, run: Run, bank: gates.GateBank) -> None:
-        """Order the channels of every group by what they are worth."""
+        """Rank the channels of every group by importance."""
         bank.rerank()
 
     def _warm_up(self, run: Run, bank: gates.GateBank, phases: Phases) -> Steps:
@@ -218,7 +218,7 @@ def _origin(group: Group, groups: Iterable[Group]) -> Group:
 
 
 def by_whole(outcome: Outcome, whole: Graph, graphs: Iterable[Graph]) -> Outcome:
-    """The outcome by the groups of the dense network: those that went with a branch have no channels.
+    """The outcome by the groups of the dense network; groups removed with a branch have no channels.
 
     Args:
         outcome: of a job.

@@ -38,8 +38,8 @@ class ExportedModel:
         model: its operators, weights and scales.
         data: its .tflite file.
         resources: measured.
-        network: the same before int8, for the same inputs.
-        val_score: of the int8 model on validation data, where there were some.
+        network: the folded float network, for the same inputs.
+        val_score: of the int8 model on validation data, if given.
     """
 
     model: Int8Model
@@ -76,7 +76,7 @@ class ExportedModel:
         Path(path).write_bytes(self.data)
 
     def predict(self, x: np.ndarray | torch.Tensor) -> np.ndarray:
-        """What the int8 model answers, as real values.
+        """Outputs of the int8 model, dequantised.
 
         Args:
             x: inputs ``(N, ...)`` as in training.
@@ -95,11 +95,11 @@ class ExportedModel:
         write_project(self.model, Path(folder), name=name)
 
     def library(self, folder: str | Path, form: str, name: str = "mcusweep") -> None:
-        """Write ``mcusweep_model``, a library for somebody's build system, into a folder.
+        """Write ``mcusweep_model``, a library for another build system, into a folder.
 
         Args:
             form: ``arduino``, ``platformio``, ``zephyr``, ``esp-idf`` or ``cmake``.
-            name: what its functions begin with.
+            name: prefix of its functions.
 
         Raises:
             InputError: if the form or the name is not allowed, or the kernels cannot express an operator.

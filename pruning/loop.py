@@ -1,4 +1,4 @@
-"""A sweep's trial trained by a loop of the user's: any method of ours asks for steps, the loop takes them.
+"""A sweep's trial trained by the user's own loop: any built-in method requests steps, the loop executes them.
 
 def train(pruner, trial):
     optimizer = torch.optim.AdamW(pruner.parameters(), trial.hyperparameters["learning_rate"])
@@ -52,13 +52,13 @@ class Samples(Dataset[tuple[torch.Tensor, Any]]):
 
 @dataclass
 class Trial:
-    """What a loop is told.
+    """What a loop is given.
 
     Attributes:
         train, val: samples and labels as torch datasets.
         epochs, batch_size, seed, device: of ``[training]``; ``pruner.step`` is to be called ``steps`` times.
         hyperparameters: what the sampler chose.
-        state: what the loop gave to ``report`` before it was cut off; None in the beginning.
+        state: the last ``state`` given to ``report`` before an interruption; None at the start.
     """
 
     train: Samples
@@ -73,31 +73,31 @@ class Trial:
     _report: Callable[[float, float, StateDict | None], None] = field(default=lambda *_: None, repr=False)
 
     def report(self, epochs_done: float, score: float, state: StateDict | None = None) -> None:
-        """Tell the sweep how it goes, after every epoch.
+        """Report progress to the sweep, after every epoch.
 
         Args:
-            epochs_done: passes over the training data until now.
-            score: on validation data, by the sweep's metric; more is better.
-            state: what the loop needs to go on from here: tensors and plain values, such as
-                ``{"epoch": 3, "optimizer": optimizer.state_dict()}``. The pruner's own is kept with it.
+            epochs_done: passes over the training data so far.
+            score: on validation data, by the sweep's metric; higher is better.
+            state: what the loop needs to resume from here: tensors and plain values, such as
+                ``{"epoch": 3, "optimizer": optimizer.state_dict()}``. The pruner's own state is saved with it.
 
         Raises:
-            StoppedError: when the sweep's stop rule ends the trial; let it pass.
+            StoppedError: when the sweep's stop rule ends the trial; do not catch it.
         """
         self._report(epochs_done, score, state)
 
 
 class LoopJob(Job):
-    """A job whose steps a loop takes; it is reported and kept when the loop says so."""
+    """A job whose steps the user's loop executes; it reports and saves a checkpoint when the loop calls ``report``."""
 
     phase = ""
 
     def stepped(self, phase: str) -> None:
-        """Nothing: the loop reports."""
+        """No action: the loop reports."""
         self.phase = phase
 
     def state_dict(self) -> StateDict:
-        """Without our own trainer's state."""
+        """The state without that of the built-in trainer."""
         return Run.state_dict(self)
 
     def load_state_dict(self, state: StateDict, rebuild: Rebuild | None = None) -> None:
@@ -109,16 +109,18 @@ class LoopJob(Job):
 def run_loop(
     loop: Loop, method: Method, problem: Problem, budget: Budget, settings: Settings, report: Report
 ) -> Outcome | Infeasible:
-    """Train by a loop, prune by a method, export.
+    """Train with the user's loop, prune with a method, export.
 
     Raises:
         InputError: if the method cannot be driven by a loop, or the loop ended before the widths were final.
         StoppedError: when a report is answered with False.
     """
     if not isinstance(method, Compression):
-        raise InputError(f"[training] loop: the method {method.name!r} has a loop of its own; allowed are our methods")
+        raise InputError(
+            f"[training] loop: the method {method.name!r} has its own training loop; allowed are the built-in methods"
+        )
     if settings.hyperparameters.get("parent_epochs"):
-        raise InputError("[training] loop: hyperparameters.parent_epochs are of the built-in loop; leave them out")
+        raise InputError("[training] loop: hyperparameters.parent_epochs needs the built-in loop; leave it out")
     settings = method.settings_for(problem, settings)
     if refusal := method.refuse(problem, budget, settings):
         return refusal
@@ -147,7 +149,7 @@ def run_loop(
         return error.infeasible
     if not pruner.landed:
         raise InputError(
-            f"[training] loop: ended after {job.step} of {job.steps} calls of pruner.step() and channels still leave; "
+            f"[training] loop: ended after {job.step} of {job.steps} calls of pruner.step(), channels are not final; "
             "call it after every step of the optimizer"
         )
     return method.conclude(job, _outcome(pruner, job, problem))

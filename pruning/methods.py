@@ -1,4 +1,4 @@
-"""What a compression method is, and what ours share. `pruning.catalogue` lists them."""
+"""The interface of compression methods, and the base class of the built-in ones. `pruning.catalogue` lists them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pruning.training.problem import Infeasible, Outcome, Problem, Report, Setti
 
 
 class Method(Protocol):
-    """A way to make a network meet a budget."""
+    """A method that makes a network meet a budget."""
 
     name: str
 
@@ -27,11 +27,11 @@ class Method(Protocol):
 
 
 class Compression:
-    """A method that compresses while it trains: it says how, and all the rest of a job is shared.
+    """Base of methods that compress during training: a method defines ``compress``; the rest of a job is shared.
 
     Attributes:
-        last_phase: what the steps after the compression are called in the reports.
-        heir_defaults: hyperparameters of a job that begins with an ancestor's trained network, unless they are given.
+        last_phase: name, in the reports, of the phase after compression.
+        heir_defaults: default hyperparameters of a job that starts from an ancestor's trained network.
     """
 
     name = ""
@@ -39,22 +39,22 @@ class Compression:
     heir_defaults: Mapping[str, Any] = {}
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:
-        """The answer before any training, where the budget is out of reach or a hyperparameter is not allowed."""
+        """The result without training if the budget is infeasible. Refuses hyperparameters that are not allowed."""
         return None
 
     def compress(self, job: Job) -> Generator[None, None, Infeasible | None]:
-        """Ask for optimiser steps and change the network in between, until it is within the budget.
+        """Request optimiser steps and change the network between them, until it is within the budget.
 
-        It may be called on a job that goes on from a checkpoint of any step.
+        It may be called on a job resumed from a checkpoint of any step.
         """
         raise NotImplementedError
 
     def rebuild(self, module: fx.GraphModule, notes: Mapping[str, Any]) -> fx.GraphModule:
-        """The dense network with the layers it had in a checkpoint, by the checkpoint's notes; with any weights."""
+        """The dense network with the layers of a checkpoint, by the checkpoint's notes; weights are arbitrary."""
         return module
 
     def conclude(self, job: Job, outcome: Outcome) -> Outcome:
-        """The outcome as it is to be recorded."""
+        """The outcome to record."""
         return outcome
 
     def settings_for(self, problem: Problem, settings: Settings) -> Settings:
@@ -64,7 +64,7 @@ class Compression:
         return replace(settings, hyperparameters={**self.heir_defaults, **settings.hyperparameters})
 
     def run(self, problem: Problem, budget: Budget, settings: Settings, report: Report) -> Outcome | Infeasible:
-        """Train, compress on the way, recover, export; see ``Method``."""
+        """Train and compress, recover, export; see ``Method``."""
         if refusal := self.refuse(problem, budget, settings):
             return refusal
         settings = self.settings_for(problem, settings)

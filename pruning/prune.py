@@ -1,4 +1,4 @@
-"""From arrays to a model inside its budget, in one call."""
+"""Pruning of a network to a budget in one call."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def prune(
     round_to: int = 1,
     hyperparameters: Mapping[str, float | int | str | bool] | None = None,
 ) -> ExportedModel:
-    """Train and prune a classifier with the built-in job; the network itself is left alone.
+    """Train and prune a classifier with the built-in job; the given network is not changed.
 
     Args:
         network: gives logits ``(N, classes)``.
-        train, val: inputs ``(N, C, H, W)`` and class numbers ``(N,)``, arrays or tensors. Floats are taken as they are,
+        train, val: inputs ``(N, C, H, W)`` and class numbers ``(N,)``, arrays or tensors. Floats are used as they are,
             uint8 images as ``x / 255``.
-        budget: what the int8 model has to keep, on measured bytes.
+        budget: upper bounds for the int8 model, checked on measured bytes.
         epochs, batch_size, seed, device: of the training.
         augment: name of a batch augmentation in ``pruning.training.augment``.
         frozen, round_to: see ``Pruner``.

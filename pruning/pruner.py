@@ -1,4 +1,4 @@
-"""Pruning inside anybody's training loop: the loop owns data, loss, optimiser and schedule, the pruner the widths.
+"""Pruning inside the user's training loop: the loop owns data, loss, optimiser and schedule, the pruner the widths.
 
 pruner = Pruner(network, example_input=x[:1], budget=Budget(flash="64KB"), steps=epochs * len(loader))
 optimizer = torch.optim.AdamW(pruner.parameters())
@@ -43,7 +43,7 @@ Judge = Callable[[nn.Module], float]
 
 
 class InfeasibleError(Exception):
-    """A method found on its way that it cannot meet the budget."""
+    """A method found during training that it cannot meet the budget."""
 
     def __init__(self, infeasible: Infeasible) -> None:
         super().__init__(infeasible.reason)
@@ -51,26 +51,27 @@ class InfeasibleError(Exception):
 
 
 class Pruner(nn.Module):
-    """A network that gets inside its budget while a loop of the user's trains it.
+    """A network that is pruned to its budget while the user's loop trains it.
 
     Use it in place of the network, and call ``step`` after every step of the optimiser. Layers of the network are
-    resized in place; a layer's weight stays the same ``Parameter``. ``state_dict`` has the network, its widths and how
-    far it has come; ``load_state_dict`` into a pruner of the same arguments goes on to the bit, with the optimiser's
-    own state beside it.
+    resized in place; a layer's weight stays the same ``Parameter``. ``state_dict`` has the network, its widths and the
+    progress of pruning; ``load_state_dict`` into a pruner of the same arguments resumes bit-exactly, if the optimiser's
+    state is restored as well.
 
     Args:
         network: what to prune, with fresh or trained weights.
-        example_input: a batch ``(N, ...)`` as the loop will pass it; only its shape counts.
-        budget: what the exported int8 model has to keep, on measured bytes.
+        example_input: a batch ``(N, ...)`` as the loop will pass it; only its shape is used.
+        budget: upper bounds for the exported int8 model, checked on measured bytes.
         steps: how often ``step`` will be called. Widths are final at about 0.45 of them; the rest is recovery.
         frozen: paths of layers that keep all their channels.
-        round_to: channels that stay or go together.
-        runtime: what the budget is held against; TensorFlow Lite Micro by default.
+        round_to: channels that are kept or removed together.
+        runtime: what the budget bounds; TensorFlow Lite Micro by default.
         warmup, pruning: fractions of the steps, see ``DifferentiablePruning``; by the budget if None.
-        judge: loss of a network on a few training samples. Where a budget is too small for the fixed costs of all
-            residual branches, those go that it misses least; by default by how far the output on the last batch moves.
+        judge: loss of a network on a few training samples. If a budget is too small for the fixed costs of all residual
+            branches, it ranks the branches to remove; by default they are ranked by the change of the output on the
+            last batch.
         idle: whether widths that train slowly are padded with zeros while they train.
-        seed: of the noise that channels begin with which were removed too early and come back.
+        seed: for the initial weights of channels that are added again.
 
     Raises:
         UnreachableBudgetError: if no widths can meet the budget, with the smallest figures that can be reached.
@@ -104,7 +105,7 @@ class Pruner(nn.Module):
 
     @classmethod
     def over(cls, run: Run, method: Compression) -> Pruner:
-        """The same for any method's run: what a sweep hands to a loop of the user's."""
+        """A pruner for the run of any method: what a sweep passes to the user's loop."""
         pruner = cls.__new__(cls)
         pruner._begin(run, method, idle=True)
         return pruner
@@ -125,7 +126,7 @@ class Pruner(nn.Module):
     # -- what a loop uses -------------------------------------------------------------------------------------------
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The network's answer, in training and in evaluation."""
+        """The network's output, in training and evaluation mode."""
         if self.training and torch.is_grad_enabled():
             if isinstance(self._run, _LoopRun) and not self.landed:
                 self._run.last_input = x.detach()
@@ -137,11 +138,11 @@ class Pruner(nn.Module):
     def attach(
         self, optimizer: torch.optim.Optimizer, *, parallel: nn.Module | None = None, scaler: Any = None
     ) -> None:
-        """Let an optimiser follow the channels; several may be attached.
+        """Keep an optimiser in step with the channels; several may be attached.
 
         Args:
-            optimizer: made of ``pruner.parameters()``, or of groups of them.
-            parallel: the ``DistributedDataParallel`` around the pruner, whose buckets follow, too.
+            optimizer: created with ``pruner.parameters()``, or groups of them.
+            parallel: the ``DistributedDataParallel`` around the pruner, whose buckets are updated, too.
             scaler: the ``torch.amp.GradScaler`` of the losses.
 
         Raises:
@@ -149,7 +150,9 @@ class Pruner(nn.Module):
         """
         own = {id(parameter) for parameter in self.parameters()}
         if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
-            raise InputError("attach: the optimizer holds no parameter of the pruner; make it of pruner.parameters()")
+            raise InputError(
+                "attach: it holds no parameter of the pruner; create the optimizer with pruner.parameters()"
+            )
         if optimizer not in self._run.network.optimizers:
             self._run.network.optimizers.append(optimizer)
         optimizer.register_step_pre_hook(self._before_optimizer)
@@ -157,7 +160,7 @@ class Pruner(nn.Module):
         self._scaler = scaler or self._scaler
 
     def step(self) -> None:
-        """After every step of the optimiser: move the widths, remove channels, land.
+        """Call after every optimiser step: updates the widths, removes channels, lands.
 
         Raises:
             InputError: before the first step if no optimiser is attached, or its state cannot follow.
@@ -183,12 +186,12 @@ class Pruner(nn.Module):
 
     @property
     def resources(self) -> Resources:
-        """What the exported model would use with the channels there are now."""
+        """Resources of the exported model with the current channels."""
         return self._run.network.resources
 
     @property
     def dense(self) -> Resources:
-        """What the network used before."""
+        """Resources of the unpruned network."""
         return self._run.network.dense
 
     @property
@@ -200,24 +203,24 @@ class Pruner(nn.Module):
 
     @property
     def trajectory(self) -> list[dict[str, object]]:
-        """Step, phase, resources, targets, prices and widths, about 200 rows in all."""
+        """Step, phase, resources, targets, multipliers and widths, about 200 rows in all."""
         return self._run.trajectory
 
     def quantise(self, calibration: Any) -> ExportedModel:
-        """From here on train with int8 arithmetic simulated; optional, when the widths are final.
+        """Start quantisation-aware training; optional, once the widths are final.
 
-        Batch normalisation is folded into the layers before it, so the parameters are new; attached optimisers hold
-        them from now on, without state. Steps should be small: about a hundredth of the learning rate until now.
+        Batch normalisation is folded into the layers before it, so the parameters are new; attached optimisers get
+        them, without state. Use small steps: about a hundredth of the previous learning rate.
 
         Args:
             calibration: a few hundred inputs; see ``calibration_samples``.
 
         Returns:
-            The int8 model as it is without such training; the better one of the two may be taken.
+            The int8 model before this training, for comparison with the one after it.
         """
         self._require_landed("quantise")
         if self._folded is not None:
-            raise InputError("quantise: int8 arithmetic is simulated already")
+            raise InputError("quantise: quantisation-aware training has started already")
         network = self._calibrated(calibration)
         self.before_int8 = self._exported(network)
         self._simulate_int8(network)
@@ -273,7 +276,7 @@ class Pruner(nn.Module):
 
     def _check_optimizers(self) -> None:
         if not self._run.network.optimizers:
-            raise InputError("step: no optimizer follows the channels; call pruner.attach(optimizer) before it")
+            raise InputError("step: no optimizer is attached; call pruner.attach(optimizer) before it")
         for optimizer in self._run.network.optimizers:
             for parameter, kept in optimizer.state.items():
                 for key, value in kept.items():
@@ -299,7 +302,7 @@ class Pruner(nn.Module):
     def _require_landed(self, what: str) -> None:
         if not self.landed:
             raise InputError(
-                f"{what}: {self._run.step} of {self._run.steps} steps are taken and channels still leave; "
+                f"{what}: {self._run.step} of {self._run.steps} steps are done and channels are not final; "
                 "call pruner.step() after every step of the optimizer until pruner.landed"
             )
 
@@ -339,7 +342,7 @@ class Pruner(nn.Module):
     # -- what is kept -----------------------------------------------------------------------------------------------
 
     def get_extra_state(self) -> dict[str, Any]:
-        """How far it has come; the weights are beside it in ``state_dict``."""
+        """Progress of pruning; the weights are separate entries of ``state_dict``."""
         kept = self._run.state_dict() | {"int8": self._folded is not None}
         del kept["network"]
         kept["parts"] = {
@@ -348,14 +351,14 @@ class Pruner(nn.Module):
         return kept
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Give the network the widths it had; its weights are loaded after this.
+        """Restore the network's widths; its weights are loaded after this.
 
         Raises:
-            InputError: for a state of another network, or one from before branches of this one went.
+            InputError: for a state of another network, or one saved before branches of this network were removed.
         """
         run, network = self._run, self._run.network
         if self._folded is not None or run.notes.get("removals"):
-            raise InputError("load_state_dict: layers of this pruner's network are gone; load into a new Pruner")
+            raise InputError("load_state_dict: this pruner has removed layers already; load into a new Pruner")
         self._moves.close()
         network.detach_gates()
         run.parts.clear()
@@ -376,7 +379,7 @@ class Pruner(nn.Module):
 
 
 class PrunedCopy(nn.Module):
-    """A copy of a pruner's network: it answers as the pruner does and its layers are cut as the pruner's are."""
+    """A copy of a pruner's network: same outputs, and its layers are pruned together with the pruner's."""
 
     def __init__(self, module: nn.Module, output_shape: torch.Size) -> None:
         super().__init__()
@@ -384,7 +387,7 @@ class PrunedCopy(nn.Module):
         self._output_shape = output_shape
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The copy's answer."""
+        """The copy's output."""
         y: torch.Tensor = self.module(x)
         return y.reshape(len(x), *self._output_shape)
 
@@ -405,7 +408,7 @@ class _LoopRun(Run):
 
     @torch.no_grad()
     def judge(self, module: nn.Module) -> float:
-        """By the user's measure, or by how far the output on the last batch moves."""
+        """The user's loss, or the change of the output on the last batch."""
         if self._judge is not None:
             return self._judge(module)
         if self.last_input is None:

@@ -1,7 +1,7 @@
-"""The columns of the trial table: the one list that database, queries, frames, reports and reference page follow.
+"""The columns of the trial table: the single definition for database, queries, frames, reports and reference page.
 
-To add a column, add it here; what a worker answers is a field of `orchestrator.spec.TrialResult` as well. The list
-lies here, not beside the database, because reports read the same table and know of no database.
+To add a column, add it here; a worker's result is a field of `orchestrator.spec.TrialResult` as well. The list is here
+and not with the database because reports read the same table and do not depend on the database.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import Enum, Flag, StrEnum, auto
 
 
 class ColumnKind(StrEnum):
-    """What a column holds, as the reference page calls it."""
+    """Type of a column, as named on the reference page."""
 
     TEXT = "text"
     TIME = "time"  # ISO 8601 in UTC, as a text
@@ -24,7 +24,7 @@ class ColumnKind(StrEnum):
 
 
 class Part(Enum):
-    """Where a value comes from."""
+    """Source of a value."""
 
     LOOKED_UP = auto()  # not in the trial's row
     DRIVER = auto()
@@ -34,7 +34,7 @@ class Part(Enum):
 
 
 class Unit(Enum):
-    """What a number counts, which decides how people read it."""
+    """Unit of a number, which decides how it is displayed."""
 
     BYTES = auto()
     OPERATIONS = auto()
@@ -50,7 +50,7 @@ class Better(Enum):
 
 
 class Shown(Flag):
-    """Where a column is shown apart from `query` and `show`, which have all of them."""
+    """Where a column is shown besides `query` and `show`, which show all columns."""
 
     NOWHERE = 0
     TERMINAL = auto()  # the tables of `query` and `best`
@@ -67,7 +67,7 @@ class Column:
     Attributes:
         better: None where neither direction is an improvement.
         meaning: one line for the reference page.
-        length: most characters of a text; None for any number.
+        length: maximum characters of a text; None for no limit.
         required: whether every trial has a value from the start.
     """
 
@@ -95,36 +95,36 @@ CATALOGUE = (
     Column("number", _INTEGER, _DRIVER, "number of the trial in its study, from 0", shown=_TERMINAL, required=True),
     Column("state", _TEXT, _DRIVER,
            "planned, running, complete, infeasible (finished over its budget), stopped (early), cannot (the method "
-           "cannot take the network) or failed",
+"does not support the network) or failed",
            shown=_TERMINAL | _DIFF, length=16, required=True),
     Column("reason", _TEXT, _DRIVER, "why it is not complete", shown=_OPTUNA),
     Column("method", _TEXT, _ASKED, "compression method", shown=_TERMINAL, length=128, required=True),
     Column("network", _TEXT, _ASKED, "network that was compressed", shown=_OPTUNA, length=256, required=True),
     Column("task", _TEXT, _ASKED, "data it was trained and tested on", shown=_OPTUNA, length=256, required=True),
-    Column("device", _TEXT, _ASKED, "microcontroller its budget comes from, if any",
+    Column("device", _TEXT, _ASKED, "microcontroller of its budget, if any",
            shown=_TERMINAL | _OPTUNA, length=128),
     Column("runtime", _TEXT, _ASKED,
-           "what its bounds are held against: tflm (file and arena) or firmware (our C program)",
+           "what its bounds apply to: tflm (file and arena) or firmware (our C program)",
            length=16, required=True),
     Column("seed", _INTEGER, _ASKED, "seed of its initial weights and batches", shown=_OPTUNA, required=True),
     Column("ancestor", _INTEGER, _LOOKED_UP,
-           "number of the trial whose trained network it began with; null where it began from scratch"),
-    Column("budget_flash", _INTEGER, _ASKED, "bound on flash, bytes; null where there is none",
+           "number of the trial whose trained network it started from; null if trained from scratch"),
+    Column("budget_flash", _INTEGER, _ASKED, "bound on flash, bytes; null if there is none",
            unit=_BYTES, shown=_OPTUNA),
-    Column("budget_sram", _INTEGER, _ASKED, "bound on SRAM, bytes; null where there is none",
+    Column("budget_sram", _INTEGER, _ASKED, "bound on SRAM, bytes; null if there is none",
            unit=_BYTES, shown=_OPTUNA),
-    Column("budget_macs", _INTEGER, _ASKED, "bound on multiply-accumulates; null where there is none",
+    Column("budget_macs", _INTEGER, _ASKED, "bound on multiply-accumulates; null if there is none",
            unit=_OPERATIONS, shown=_OPTUNA),
     Column("val_accuracy", _NUMBER, _RESULT,
-           "int8 validation accuracy, same metric: the only one samplers, stop rules and winners look at",
+           "int8 validation accuracy, same metric: the only one that samplers, stop rules and winners use",
            unit=_FRACTION, better=_HIGH, shown=_EVERYWHERE),
     Column("accuracy", _NUMBER, _RESULT,
-           "int8 score on test data that chose nothing, by the metric: top-1, 0 to 1, if none was chosen",
+           "int8 score on test data, never used for selection, by the metric; by default top-1, 0 to 1",
            unit=_FRACTION, better=_HIGH, shown=_EVERYWHERE | _OPTUNA),
     Column("float_accuracy", _NUMBER, _RESULT, "test accuracy of the same network before int8, by the same metric",
            unit=_FRACTION, better=_HIGH, shown=_CARD | _COMPARED),
     Column("metric", _TEXT, _LOOKED_UP,
-           "what the accuracies are measured by: the choice of [training] metric, or the name of your own score"),
+           "what the accuracies are measured by: [training] metric of the sweep file, or the name of your own score"),
     Column("flash", _INTEGER, _RESULT, "bytes of the exported .tflite file",
            unit=_BYTES, better=_LOW, shown=_EVERYWHERE),
     Column("sram", _INTEGER, _RESULT, "bytes of the TensorFlow Lite Micro arena, measured with the host build",
@@ -144,16 +144,16 @@ CATALOGUE = (
            "instructions of one inference, where the C program was run in an emulator",
            unit=_OPERATIONS, better=_LOW, shown=_CARD | _COMPARED),
     Column("violation", _NUMBER, _RESULT,
-           "sum over bounds of max(0, used / bound - 1), on measured values; 0 keeps the budget",
+           "sum over bounds of max(0, used / bound - 1), on measured values; 0 is within the budget",
            better=_LOW, shown=_COMPARED | _OPTUNA),
     Column("feasible", _TRUTH, _RESULT, "whether violation is 0", better=_HIGH),
     Column("binding_use", _NUMBER, _RESULT,
-           "largest of used / bound: how much of the tightest bound the model makes use of",
+           "largest of used / bound: utilisation of the tightest bound",
            unit=_FRACTION, shown=_TERMINAL | _CARD | _COMPARED | _OPTUNA),
     Column("measured", _TRUTH, _RESULT, "whether sram was measured by the interpreter, not predicted"),
-    Column("duration_s", _NUMBER, _RESULT, "seconds the last attempt took",
+    Column("duration_s", _NUMBER, _RESULT, "duration of the last attempt, seconds",
            unit=_SECONDS, shown=_TERMINAL | _COMPARED | _OPTUNA),
-    Column("attempts", _INTEGER, _DRIVER, "how often it was started", required=True),
+    Column("attempts", _INTEGER, _DRIVER, "number of attempts", required=True),
     Column("host", _TEXT, _LOOKED_UP, "machine on which the last attempt ran"),
     Column("started_at", _TIME, _DRIVER, "when it was started first, ISO 8601 in UTC"),
     Column("finished_at", _TIME, _DRIVER, "when it finished, ISO 8601 in UTC"),
@@ -162,17 +162,17 @@ CATALOGUE = (
     Column("dense_macs", _INTEGER, _DENSE, "multiply-accumulates of the unpruned network", unit=_OPERATIONS),
     Column("spec_hash", _TEXT, _DRIVER, "SHA-256 of the specification: equal for equal trials of any study",
            shown=_OPTUNA, length=64, required=True),
-    Column("reused_from", _TEXT, _DRIVER, "STUDY#NUMBER of the equal trial whose result was taken over", length=600),
+    Column("reused_from", _TEXT, _DRIVER, "STUDY#NUMBER of the equal trial whose result was reused", length=600),
     Column("widths", _OBJECT, _RESULT, "channels kept, by layer (a JSON object)"),
     Column("dense_widths", _OBJECT, _RESULT, "channels of the unpruned network, by layer (a JSON object)"),
     Column("artifacts", _OBJECT, _RESULT,
            "files by name: path in the artifact folder, sha256, bytes (a JSON object)"),
     Column("trajectory", _LIST, _RESULT,
-           "what the network was after each report (a JSON list); in `open_study(...).trials()` and `show` only"),
+           "state of the network at each report (a JSON list); in `open_study(...).trials()` and `show` only"),
 )
 GROUP_CATALOGUE = (
     Column("count", _INTEGER, _LOOKED_UP, "trials of the group"),
-    Column("feasible", _INTEGER, _LOOKED_UP, "how many of them keep their budget"),
+    Column("feasible", _INTEGER, _LOOKED_UP, "how many of them are within their budget"),
     Column("mean_accuracy", _NUMBER, _LOOKED_UP, "mean test accuracy of those", unit=_FRACTION),
     Column("best_accuracy", _NUMBER, _LOOKED_UP, "test accuracy of the one with the highest val_accuracy",
            unit=_FRACTION),

@@ -1,4 +1,4 @@
-"""Cells of CSV files that a spreadsheet or a terminal shows: text stays text, whoever wrote it."""
+"""Safe cells of CSV files for spreadsheets and terminals: text is never executed as a formula."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Fronts of accuracy against resources, winners, hypervolume and attainment: pure functions on numbers.
 
 Accuracy is maximised, resources are minimised. Models are chosen by validation accuracy and reported at test accuracy,
-so a front is the list of models one would flash as the room grows, never the luckiest test results.
+so a front is the list of models one would deploy as the limit grows, without selection on test results.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Mask = NDArray[np.bool_]
 
 
 def nondominated(points: ArrayLike, maximise: Sequence[bool] | bool = False) -> Mask:
-    """Which rows of ``points`` (n, k) no other row dominates; of equal rows the first counts, NaN rows never do.
+    """Which rows of ``points`` (n, k) no other row dominates; of equal rows only the first, rows with NaN never.
 
     Runs in O(n log n) for two and three columns (moocore).
     """
@@ -33,7 +33,7 @@ def nondominated(points: ArrayLike, maximise: Sequence[bool] | bool = False) -> 
 
 
 def front_rows(resource: ArrayLike, score: ArrayLike, eligible: ArrayLike) -> NDArray[np.int64]:
-    """Row numbers of the front of ``score`` (high is good) over ``resource`` (low is good), by growing resource."""
+    """Row numbers of the front of ``score`` (maximised) over ``resource`` (minimised), in order of the resource."""
     use, good = np.asarray(resource, dtype=float), np.asarray(score, dtype=float)
     candidates = np.flatnonzero(np.asarray(eligible, dtype=bool))
     if not len(candidates):
@@ -52,7 +52,7 @@ def best_row(score: ArrayLike, eligible: ArrayLike, cost: ArrayLike) -> int | No
 
 
 def fits(used: Mapping[str, ArrayLike], bounds: Mapping[str, float]) -> Mask:
-    """Which rows keep every bound on measured values; an unknown value does not fit."""
+    """Which rows meet every bound with measured values; an unknown value does not fit."""
     checks = [np.asarray(used[name], dtype=float) <= bound for name, bound in bounds.items()]
     size = len(np.asarray(next(iter(used.values()))))
     return np.logical_and.reduce(checks) if checks else np.ones(size, dtype=bool)
@@ -120,7 +120,7 @@ def hypervolume_steps(scaled: Floats, accuracy: ArrayLike, points: int = 200) ->
 
 
 def attained(resource: ArrayLike, score: ArrayLike, report: ArrayLike, grid: ArrayLike) -> Floats:
-    """For each room in ``grid``: ``report`` of the row with highest ``score`` that fits; NaN where none does."""
+    """For each limit in ``grid``: ``report`` of the row with the highest ``score`` that fits; NaN if none fits."""
     use, good, shown = (np.asarray(values, dtype=float) for values in (resource, score, report))
     rows = front_rows(use, good, np.isfinite(use) & np.isfinite(good))
     if not len(rows):

@@ -20,7 +20,7 @@ def wilson(accuracy: float, images: int) -> tuple[float, float]:
 def bootstrap_mean(
     values: Sequence[float], generator: np.random.Generator, draws: int = 2000, level: float = 0.95
 ) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of the mean; None for fewer than three values, where it would say nothing."""
+    """Percentile bootstrap interval of the mean; None for fewer than three values, where it is meaningless."""
     known = np.asarray([value for value in values if np.isfinite(value)], dtype=float)
     if len(known) < 3:
         return None

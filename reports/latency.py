@@ -1,4 +1,4 @@
-"""Latency estimated from executed instructions; the assumption is said wherever the number is shown."""
+"""Latency estimated from executed instructions; the assumption is stated wherever the number is shown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def latency_ms(instructions: float | None, device: Mapping[str, Any] | None) -> float | None:
-    """``instructions * cycles_per_instruction / clock_hz`` in milliseconds; None where one of them is not known.
+    """``instructions * cycles_per_instruction / clock_hz`` in milliseconds; None if one of them is unknown.
 
     An estimate: caches and flash wait states are not in it.
 
@@ -28,7 +28,7 @@ def milliseconds(value: float) -> str:
 
 
 def latency_text(instructions: float | None, device: Mapping[str, Any] | None) -> str:
-    """``about 21.4 ms at 168 MHz, assuming 1.2 cycles an instruction``; empty where it is not known."""
+    """``about 21.4 ms at 168 MHz, assuming 1.2 cycles an instruction``; empty if unknown."""
     estimate = latency_ms(instructions, device)
     if estimate is None or device is None:
         return ""

@@ -1,4 +1,4 @@
-"""The tree of trials that began with one another's trained networks: what each step kept, and what it cost."""
+"""The tree of trials that started from other trials' trained networks: accuracy and cost of each step."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Step:
     """A trial in the tree.
 
     Attributes:
-        branch: lines that lead to it, for a fixed-width font: empty for a root.
+        branch: tree lines in front of it, for a fixed-width font; empty for a root.
         trial: as it was given.
-        change: its validation accuracy less its ancestor's; None for a root, or where one is not known.
+        change: its validation accuracy less its ancestor's; None for a root, or if one is unknown.
     """
 
     branch: str
@@ -26,7 +26,7 @@ class Step:
 
 
 def tree(trials: Sequence[Trial]) -> list[Step]:
-    """Every line of trials from its root down, ancestors before heirs; trials of no line are left out.
+    """Every lineage from its root down, ancestors before descendants; without trials outside a lineage.
 
     Args:
         trials: with ``number``, ``ancestor`` (a number or None) and ``val_accuracy``, by number.
@@ -50,7 +50,7 @@ def tree(trials: Sequence[Trial]) -> list[Step]:
 
 
 def line_of(number: int, trials: Sequence[Trial]) -> list[Step]:
-    """The part of the tree with one trial's ancestors and heirs; empty if it has neither."""
+    """The part of the tree with one trial's ancestors and descendants; empty if it has neither."""
     ancestors = {trial["number"]: trial["ancestor"] for trial in trials}
 
     def above(at: int | None) -> list[int]:
@@ -66,9 +66,9 @@ def line_of(number: int, trials: Sequence[Trial]) -> list[Step]:
 
 
 def charged(trials: Sequence[Trial]) -> dict[int, float]:
-    """Seconds of every trial by number, with its share of the time that trained what its whole line began with.
+    """Seconds of every trial by number, including its share of the training time of the root of its lineage.
 
-    A root's time is shared evenly by all that come from it, so that it counts once in the sum; its own is then 0.
+    A root's time is divided evenly between its descendants, so that it counts once in the sum; its own is then 0.
     """
     seconds = {trial["number"]: float(trial["duration_s"] or 0.0) for trial in trials}
     lines: dict[int, list[int]] = {}

@@ -1,4 +1,4 @@
-"""What a report says about where its trials come from."""
+"""Provenance of the trials in a report."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ class StudyInfo:
 
     Attributes:
         sweep: the sweep as canonical JSON; ``sweep_file`` its text as written, where known.
-        machine: what it ran on, such as cpu, cores, memory, system.
+        machine: facts such as cpu, cores, memory, system.
         commands: shell lines that reproduce the study, in order.
-        storage: the database's address; passwords left out.
+        storage: the database's address, without passwords.
         storage_option: whether commands have to name it.
         test_images: size of the test split, for the intervals of accuracies (None: no intervals).
         attempts: rows of (number, worker_host, worker_pid, started_at, ended_at, reason) for the timeline.
         reports: (step, epochs done, validation accuracy) of each report of a trial's last attempt, by trial number.
-        importances: how much each hyperparameter mattered (shares), where known.
+        importances: relative importance of each hyperparameter, if known.
         validation: how the trial of a number answered the validation samples; None where that is not known.
-        stopping: one line on what early stopping saved and how often it was wrong, where trials were stopped.
+        stopping: one line on savings and errors of early stopping, if trials were stopped.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The table of trials that every report starts from: completed columns, types, one label per budget."""
+"""The tidy table of trials for all reports: complete columns, types, one label per budget."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def budgets(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def bounded(table: pd.DataFrame) -> pd.DataFrame:
-    """The trials that had a budget: all but the dense networks of a lineage."""
+    """The trials that had a budget: all except the dense networks of a lineage."""
     return table[table[_BOUNDS].notna().any(axis=1)]
 
 

@@ -38,7 +38,7 @@ class Winner:
 
 
 def used_of(table: pd.DataFrame, runtime: str = "tflm") -> dict[str, np.ndarray]:
-    """What each trial uses of each resource under a runtime: the firmware's figures where those are the measure."""
+    """Resources of each trial on a runtime: the firmware's figures if the runtime is firmware."""
     suffix = "_firmware" if runtime == "firmware" else ""
     return {
         "flash": table[f"flash{suffix}"].to_numpy(dtype=float),
@@ -48,7 +48,7 @@ def used_of(table: pd.DataFrame, runtime: str = "tflm") -> dict[str, np.ndarray]
 
 
 def fitting_rows(table: pd.DataFrame, bounds: Mapping[str, float], runtime: str = "tflm") -> Mask:
-    """Which finished trials keep the bounds on measured values, whatever budget they were run for."""
+    """Which finished trials meet the bounds with measured values, whatever budget they were run for."""
     finished = table["state"].isin(MEASURED).to_numpy() & table["known"].to_numpy(dtype=bool)
     return finished & fits(used_of(table, runtime), bounds)
 
@@ -108,7 +108,7 @@ def method_winner(table: pd.DataFrame, budget: str, method: str) -> int | None:
 
 
 def accuracy_front(table: pd.DataFrame, resource: str, method: str | None = None) -> list[int]:
-    """Positions of the trials one would choose by validation accuracy as the room for ``resource`` grows.
+    """Positions of the trials chosen by validation accuracy as the limit on ``resource`` grows.
 
     Every measured model counts that finished inside its budget; of one ``method``, or of all.
     """

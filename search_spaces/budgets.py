@@ -26,7 +26,7 @@ DEFAULT_COUNT = 8
 
 def _positive(value: int) -> int:
     if value <= 0:
-        raise InputError(f"{value!r} is no bound: must be more than 0")
+        raise InputError(f"{value!r} is not a bound: must be more than 0")
     return value
 
 
@@ -51,7 +51,7 @@ def _read_budget(value: Any) -> Budget:
     if isinstance(value, Budget):
         return value
     if not isinstance(value, Mapping) or not isinstance(value.get("name", ""), str | None):
-        raise InputError(f"{value!r} is no budget: must be a table such as {{flash = '64KB', sram = '16KB'}}")
+        raise InputError(f"{value!r} is not a budget: must be a table such as {{flash = '64KB', sram = '16KB'}}")
     for key in value:
         if key not in _KEYS:
             raise InputError(f"{key}: is an unknown key: {closest_key(str(key), _KEYS)}")
@@ -83,10 +83,10 @@ class BudgetsSection(Choice):
         latency: longest inference on each of the devices, such as ``"50ms"``: bounds multiply-accumulates by clock,
             cycles per instruction (assumed) and instructions per multiply-accumulate (measured) of the core.
         flash, sram, macs: lowest and highest bound.
-        count: how many budgets are sampled from the ranges; for a grid at most so many, at least two an axis.
+        count: number of budgets sampled from the ranges; for a grid an upper limit, with at least two values per axis.
         plan: ``sobol`` (scrambled Sobol points, uniform in the logarithm), ``grid``, or ``adaptive``: ``count`` Sobol
-            points first, then every second budget where the front has its largest gap or is least known.
-        runtime: what bounds are held against: the .tflite file and TFLM's arena, or our exported C program.
+            points first, then every second budget at the largest gap or uncertainty of the front.
+        runtime: what the bounds apply to: the .tflite file and TFLM's arena, or our exported C program.
     """
 
     later = frozenset({"latency"})
@@ -119,7 +119,7 @@ class BudgetsSection(Choice):
         labels = [] if self.ranges() else [budget.label for budget in self.planned(seed=0)]
         for name, times in Counter(labels).items():
             if times > 1:
-                raise InputError(f"budget {name!r} is there twice")
+                raise InputError(f"budget {name!r} is given twice")
         return self
 
     def ranges(self) -> dict[str, tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""What a trial chose: its task, its network and how long it trains. Plain JSON, frozen, hashable by content."""
+"""The choices of a trial: task, network and training. Plain JSON, frozen, hashable by content."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ class Choice(BaseModel):
     """Base of all choices: immutable, unknown keys refused.
 
     Attributes:
-        later: fields that came later; they are not written where they say nothing, so that trials of before keep
-            their hashes.
-        formerly: earlier names of fields. They are read too, and written, for the same reason.
+        later: fields added later; they are not written if unset, so that earlier trials keep their hashes.
+        formerly: earlier names of fields, which are read and written for the same reason.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -60,10 +59,10 @@ Reference = Annotated[str, AfterValidator(_reference)]
 
 
 class TaskChoice(Choice):
-    """Which data: a registered task or ``module:factory``.
+    """The data: a registered task or ``module:factory``.
 
     Attributes:
-        data: folder of a data set that lies on disk.
+        data: folder of a data set on disk.
         path: file of the task ``arrays``.
         options: options of the task; ``train_limit``, ``val_limit`` and ``test_limit`` work for every task.
         base: folder in which ``module:factory`` is looked up first.
@@ -77,14 +76,14 @@ class TaskChoice(Choice):
 
 
 class NetworkChoice(Choice):
-    """Which network: a registered one or ``module:factory``.
+    """The network: a registered one or ``module:factory``.
 
     Attributes:
         width: multiplier on the channels of registered networks.
         options: keyword arguments of the network.
         base: folder in which ``module:factory`` is looked up first.
         frozen: paths of layers that keep all their channels.
-        round_to: channels stay or go in units of so many, in every group that divides into such units.
+        round_to: channels are kept or removed in units of this number, in every group whose size is a multiple of it.
     """
 
     later = frozenset({"frozen", "round_to"})
@@ -99,18 +98,17 @@ class NetworkChoice(Choice):
 
 
 class TrainingChoice(Choice):
-    """How long and where a trial trains, and what it is judged by.
+    """Training of a trial: length, device, metric, loss and loop.
 
     Attributes:
         device: ``auto`` takes a GPU when torch sees one.
-        metric: what the accuracies of a trial are measured by, and so what the sweep optimises. Of classes:
-            ``accuracy`` (the share of all samples that is right) or ``macro_f1`` (the mean F1 of the classes, however
-            rare); of several labels ``mean_average_precision``; of values ``r2`` or ``mae``; of reconstructions
-            ``auc``; of a grid ``cell_f1``.
-        class_weights: weight in the loss of rare classes: 0 as often as they come, 1 all classes alike.
-        loss: ``module:function`` of outputs and targets, in place of the usual loss of the task.
-        score: ``module:function`` of targets and outputs, in place of ``metric``; more is better.
-        loop: ``module:function`` that trains in place of the built-in loop; called with a pruner and the trial.
+        metric: metric of a trial's accuracies, and so the objective of the sweep. Classification: ``accuracy`` (top-1)
+            or ``macro_f1`` (unweighted mean F1 of the classes); multi-label: ``mean_average_precision``; regression:
+            ``r2`` or ``mae``; reconstruction: ``auc``; grid: ``cell_f1``.
+        class_weights: weighting of rare classes in the loss: 0 none, 1 equal total weight for all classes.
+        loss: ``module:function`` of outputs and targets, in place of the default loss of the task.
+        score: ``module:function`` of targets and outputs, in place of ``metric``; higher is better.
+        loop: ``module:function`` that replaces the built-in training loop; called with a pruner and the trial.
         base: folder in which ``module:function`` is looked up first.
     """
 
@@ -128,5 +126,5 @@ class TrainingChoice(Choice):
 
     @property
     def judged_by(self) -> str:
-        """The user's score, or else the metric; see ``mcu.score.score_of``."""
+        """The user's score, else the metric; see ``mcu.score.score_of``."""
         return self.score or self.metric

@@ -1,4 +1,4 @@
-"""``module:factory`` references and entry points: found, called with what they take, mistakes named."""
+"""``module:factory`` references and entry points: import, call with the arguments they accept, errors in one line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_reference(reference: str) -> tuple[str, str]:
 
 
 def call_reference(reference: str, base: str | None, offered: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
-    """Import ``package.module:factory``, beside ``base`` first, and call it; see :func:`call_factory`.
+    """Import ``package.module:factory``, looking in ``base`` first, and call it; see :func:`call_factory`.
 
     ``base`` is on the import path only while the factory is imported and called.
 
@@ -50,10 +50,10 @@ def call_reference(reference: str, base: str | None, offered: Mapping[str, Any],
 
 
 def load_reference(reference: str, base: str | None) -> Callable[..., Any]:
-    """The function that ``package.module:function`` names, looked up beside ``base`` first.
+    """The function that ``package.module:function`` names, looked up in ``base`` first.
 
     Raises:
-        InputError: when it cannot be imported or is no function.
+        InputError: when it cannot be imported or is not a function.
     """
     module_name, attribute = check_reference(reference)
     with _beside(base, module_name):
@@ -77,7 +77,7 @@ def call_factory(factory: Any, name: str, offered: Mapping[str, Any], options: M
     """Call ``factory`` with those of ``offered`` that its signature takes and all of ``options``.
 
     Raises:
-        InputError: when it is not callable, takes no such option, wants something else, or raises.
+        InputError: when it is not callable, does not accept an option, needs other arguments, or raises.
     """
     if not callable(factory):
         raise InputError(f"{name!r}: is a {type(factory).__name__}, must be a function or class")
@@ -132,17 +132,17 @@ _ELSEWHERE: dict[str, str] = {}
 
 
 def moved(folders: Mapping[str, str]) -> None:
-    """Note where folders of sweeps lie on this machine, if it is not the one they were written on."""
+    """Register the local paths of sweep folders, on a machine other than the driver's."""
     _ELSEWHERE.update(folders)
 
 
 def folder_here(base: str) -> str:
-    """The folder of a sweep on this machine."""
+    """The local path of a sweep's folder."""
     return _ELSEWHERE.get(base, base)
 
 
 def require_beside(reference: str, base: str | None) -> None:
-    """Refuse a function whose module does not lie in the folder ``base``, or a folder where packages are installed.
+    """Refuse a function whose module is neither in the folder ``base`` nor in a folder of installed packages.
 
     Raises:
         InputError: naming the function and the folder.

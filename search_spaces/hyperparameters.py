@@ -1,4 +1,4 @@
-"""Hyperparameters as the sweep file writes them, and as Optuna's distributions."""
+"""Hyperparameters of the sweep file, and their Optuna distributions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULTS: dict[str, Any] = {"learning_rate": {"low": 0.02, "high": 0.3, "log": T
 
 
 class Range(Choice):
-    """From ``low`` to ``high``, both included; whole numbers when both are written so."""
+    """From ``low`` to ``high``, both included; integers if both are written as integers."""
 
     low: Number
     high: Number
@@ -77,7 +77,7 @@ Hyperparameter = Range | Choices | Scalar
 
 
 def parse_hyperparameter(value: Any) -> Hyperparameter:
-    """A table as :class:`Range` or :class:`Choices`, anything scalar as the fixed value it is.
+    """A table as :class:`Range` or :class:`Choices`, a scalar as a fixed value.
 
     Raises:
         InputError: for anything else; pydantic's ``ValidationError`` for a wrong key or type in a table.
@@ -91,9 +91,9 @@ def parse_hyperparameter(value: Any) -> Hyperparameter:
             return Range.model_validate(value)
     elif isinstance(value, bool | int | float | str):
         if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{value!r} is no hyperparameter: must be a finite number")
+            raise InputError(f"{value!r} is not a hyperparameter: must be a finite number")
         return value
-    raise InputError(f"{value!r} is no hyperparameter: allowed are {FORMS}")
+    raise InputError(f"{value!r} is not a hyperparameter: allowed are {FORMS}")
 
 
 def distributions(hyperparameters: Mapping[str, Hyperparameter]) -> dict[str, BaseDistribution]:

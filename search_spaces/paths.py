@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def user_path(text: str | Path) -> Path:
-    """A path with ``~`` for the home folder; where no home is known (a bare container) it stays as it is written."""
+    """A path with ``~`` for the home folder; unchanged if the home folder is unknown (a bare container)."""
     return Path(os.path.expanduser(text))

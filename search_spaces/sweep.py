@@ -1,4 +1,4 @@
-"""The sweep file: TOML to a checked configuration, every mistake one line. Imports no torch."""
+"""The sweep file: TOML to a validated configuration, every error in one line. Imports no torch."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class SweepSection(Choice):
     """``[sweep]``: ``trials`` is the number for each method, unless ``methods.trials`` says otherwise.
 
     Attributes:
-        seeds: run every budget with the same so many seeds, round by round; when all had their round the first comes
-            again, with other hyperparameters. Without it every trial of a method has a seed of its own.
+        seeds: number of training seeds, the same for every budget, used in turn; after the last seed the first is used
+            again, with other hyperparameters. Without it every trial of a method has its own seed.
     """
 
     name: Name
@@ -74,7 +74,7 @@ class NetworkSection(Choice):
 
     Attributes:
         frozen: paths of layers, such as ``"stem.conv"``, that keep all their channels.
-        round_to: channels stay or go in units of so many: 4 where kernels work on four at once.
+        round_to: channels are kept or removed in units of this number: 4 for kernels that process four at once.
     """
 
     later = frozenset({"frozen", "round_to"})
@@ -115,7 +115,7 @@ class NetworkSection(Choice):
 
 
 class MethodsSection(Choice):
-    """``[methods]``: which, and ``trials = {method = number}`` where a method gets its own number."""
+    """``[methods]``: names, and ``trials = {method = number}`` for methods with their own number of trials."""
 
     names: Annotated[list[Name], Field(min_length=1)] = Field(default_factory=lambda: list(DEFAULT_METHODS))
     trials: dict[str, Trials] = Field(default_factory=dict)
@@ -134,9 +134,9 @@ class SamplerSection(Choice):
     """``[sampler]``: how hyperparameters are chosen.
 
     Attributes:
-        name: ``tpe`` learns across budgets and networks; ``optuna-tpe``, ``nsga2`` and ``nsga3`` are Optuna's and do
-            not know of budgets; ``qmc`` (scrambled Sobol), ``random`` and ``grid`` do not learn.
-        warm_start: whether ``tpe`` begins with what earlier studies on the same task in the same database found.
+        name: ``tpe`` learns across budgets and networks; ``optuna-tpe``, ``nsga2`` and ``nsga3`` are Optuna's and
+            ignore the budget; ``qmc`` (scrambled Sobol), ``random`` and ``grid`` do not learn.
+        warm_start: whether ``tpe`` also learns from earlier studies on the same task in the same database.
     """
 
     later = frozenset({"warm_start"})
@@ -152,12 +152,12 @@ class SamplerSection(Choice):
 
 
 class StoppingSection(Choice):
-    """``[stopping]``: whether hopeless trials end early.
+    """``[stopping]``: early stopping of trials.
 
     Attributes:
-        eta: at each level the best ``1 / eta`` of the trials of a method at a budget go on.
-        audit_share: part of the trials that are never stopped; the report says how many of those that would have been
-            stopped came out best.
+        eta: at each level the best ``1 / eta`` of the trials of a method at a budget continue.
+        audit_share: fraction of the trials that are never stopped; the report says how many of them would have been
+            stopped by mistake.
     """
 
     later = frozenset({"eta", "audit_share"})
@@ -168,14 +168,14 @@ class StoppingSection(Choice):
 
 
 class LineageSection(Choice):
-    """``[lineage]``: whether the jobs of a sweep begin with trained networks of one another.
+    """``[lineage]``: whether jobs start from trained networks of other jobs in the sweep.
 
-    The dense network of each network (and seed, with ``sweep.seeds``) is trained once, as a trial of its own; a job
-    begins with the trained network of the nearest budget that is at least as large in every bound, else with the dense
-    one. Jobs of methods that do not inherit run on their own as before.
+    The dense network of each network (and seed, with ``sweep.seeds``) is trained once, as a separate trial; a job
+    starts from the trained network of the nearest budget that is at least as large in every bound, else from the dense
+    one. Jobs of methods that do not inherit are not affected.
 
     Attributes:
-        parent_epochs: how long the dense network is trained; by default twice as long as a job (``training.epochs``).
+        parent_epochs: epochs of the dense network; by default twice as long as a job (``training.epochs``).
     """
 
     enabled: bool = False
@@ -195,11 +195,12 @@ def _worker_count(value: Any) -> Any:
 
 
 class WorkersSection(Choice):
-    """``[workers]``: where trials run, how many at once, and how often one is tried.
+    """``[workers]``: where trials run, how many in parallel, and how often a trial is attempted.
 
     Attributes:
-        gpus_per_trial: a share of a GPU, such as 0.25; by default those there are shared evenly by the workers.
-        min_free: no more trials are handed out when less than this is free where results are written.
+        gpus_per_trial: a fraction of a GPU, such as 0.25; by default the available GPUs are divided evenly between the
+            workers.
+        min_free: no new trial starts when less than this is free where results are written.
         ship: files and folders beside the sweep that go to the nodes of a cluster, besides the Python files there.
     """
 
@@ -223,7 +224,7 @@ class SweepConfig(Choice):
     """A whole sweep file; see :func:`load_sweep`.
 
     Attributes:
-        grown_from: what it was before it was extended; never in a file.
+        grown_from: the configuration before the study was extended; never in a file.
     """
 
     later = frozenset({"lineage"})
@@ -256,7 +257,7 @@ class SweepConfig(Choice):
 
     @property
     def parent_epochs(self) -> int:
-        """How long the dense network of a lineage is trained."""
+        """Epochs of the dense network of a lineage."""
         return self.lineage.parent_epochs or PARENT_LENGTH * self.training.epochs
 
     def canonical(self) -> str:
@@ -269,7 +270,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
 
     Args:
         path: the TOML file. Relative ``task.data`` and ``task.path`` in it are relative to its folder.
-        overrides: ``key=value`` such as ``training.epochs=4``; the value is TOML, or a text when it is not.
+        overrides: ``key=value`` such as ``training.epochs=4``; the value is TOML, else a plain text.
             A relative path is relative to the current folder.
 
     Raises:
@@ -294,8 +295,8 @@ def check_table(sections: Mapping[str, Any], source: str) -> SweepConfig:
     """The configuration of a sweep given as a dictionary; relative paths in it are relative to the current folder.
 
     Args:
-        sections: what a sweep file would hold, section by section.
-        source: what messages call it.
+        sections: the content of a sweep file, section by section.
+        source: its name in messages.
 
     Raises:
         InputError: one line that names ``source``, the key, the value and what is allowed.

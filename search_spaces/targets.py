@@ -1,4 +1,4 @@
-"""What a user's arrays say about each sample, by the kind of task."""
+"""Targets in the user's arrays, by the kind of task."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Targets = tuple[dict[str, np.ndarray], tuple[str, ...]]
 
 
 def kind_of(given: Any, where: str) -> TaskKind:
-    """The kind of this name.
+    """The task kind of this name.
 
     Raises:
-        InputError: naming those there are.
+        InputError: naming the available ones.
     """
     if str(given) not in tuple(TaskKind):
         raise InputError(f"{where}: kind = {str(given)!r}: must be one of {', '.join(TaskKind)}")

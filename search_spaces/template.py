@@ -12,13 +12,13 @@ from search_spaces.tasks.registry import describe_task
 
 @dataclass(frozen=True)
 class Start:
-    """Settings that make sense for a task.
+    """Default settings for a task.
 
     Attributes:
-        network, width: with these epochs, batch size and trials.
+        network, width: network and width for these epochs, batch size and trials.
         small: whether the network can be pruned to 4 KB of SRAM on this task.
-        metric: of the validation data, where it is not accuracy.
-        least_sram: bytes that the smallest of our networks takes on this task, where a device may leave less.
+        metric: on validation data, if not accuracy.
+        least_sram: bytes of the smallest built-in network on this task, if a device may have less.
     """
 
     network: str
@@ -80,10 +80,10 @@ LARGER_BUDGETS = """list = [                   # bounds on the model; flash, sra
 
 
 def start_of(task: str, sram: int | None) -> Start:
-    """What to start from for a task on a device that leaves so many bytes of SRAM.
+    """Default settings for a task on a device with this many bytes of SRAM for the model.
 
     Raises:
-        InputError: for an unknown task, or when no network of ours is that small on it.
+        InputError: for an unknown task, or when no built-in network is that small.
     """
     start = STARTS.get(task) or BY_MODALITY.get(describe_task(task)["modality"], ANY_TASK)
     if sram is None or start.small:
@@ -151,7 +151,7 @@ width = {width}                          # multiplies every layer's channels
 # flash = ["16KB", "256KB"]          # ranges instead, sampled evenly in the logarithm: 64KB = 65536, 64kB = 64000
 # sram = ["8KB", "64KB"]
 # count = 8                          # how many budgets are sampled; plan = "sobol", "grid" or "adaptive"
-runtime = "tflm"                     # hold the .tflite file and the TFLM arena against the bounds
+runtime = "tflm"                     # bounds apply to the .tflite file and the TFLM arena
 
 [methods]                            # `mcusweep methods` lists them
 names = ["differentiable", "uniform", "l1"]
@@ -168,7 +168,7 @@ learning_rate = {{low = 0.02, high = 0.3, log = true}}
 name = "tpe"                         # tpe learns across budgets; optuna-tpe, nsga2, nsga3, qmc, random, grid
 
 [stopping]
-enabled = true                       # end trials early that cannot win
+enabled = true                       # stop trials early that cannot become the best
 
 [workers]
 executor = "ray"                     # or "local"

@@ -1,4 +1,4 @@
-"""Words of the sweep file with a fixed set of values. Light: imports nothing."""
+"""Enumerations of the sweep file. Imports nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class SamplerName(StrEnum):
-    """What chooses hyperparameters; see `search_spaces.sweep.SamplerSection`."""
+    """Sampler of hyperparameters; see `search_spaces.sweep.SamplerSection`."""
 
     TPE = "tpe"
     OPTUNA_TPE = "optuna-tpe"
@@ -18,7 +18,7 @@ class SamplerName(StrEnum):
 
 
 class ExecutorName(StrEnum):
-    """Where trials run: workers of Ray, processes of this machine, or nowhere."""
+    """Where trials run: Ray workers, local processes, or in simulation."""
 
     RAY = "ray"
     LOCAL = "local"

@@ -1,4 +1,4 @@
-"""Pydantic's findings about a sweep file as one line each: where, what was given, what is allowed."""
+"""Pydantic's validation errors of a sweep file as one line each: location, given value, allowed values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HIDDEN_KEYS = ("base",)
 def describe_validation_error(
     error: ValidationError, model: type[BaseModel], where: str, overridden: Collection[tuple[str, ...]] = ()
 ) -> str:
-    """The first mistake as one line.
+    """The first error as one line.
 
     Args:
         model: that was validated; its fields name what is allowed.
@@ -84,7 +84,7 @@ def _unknown_key(path: list[str | int], model: type[BaseModel]) -> str:
 
 
 def closest_key(key: str, allowed: Collection[str]) -> str:
-    """What is allowed instead of an unknown key, the closest first."""
+    """Allowed keys in place of an unknown one, closest first."""
     close = get_close_matches(key, allowed, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     return f"{hint}allowed are {', '.join(allowed)}"

@@ -43,7 +43,7 @@ from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import check_against_interpreter
 from mcu.resource_model import ResourceModel
 from mcu.terms import TaskKind
-from mcu.tracing.trace import Traced, trace
+from mcu.tracing.trace import trace
 from pruning.differentiable import DifferentiablePruning
 from pruning.engine.landing import UnreachableBudgetError, smallest
 from pruning.training.evaluation import float_accuracy, int8_accuracy, int8_inputs
@@ -178,8 +178,8 @@ def _waves(shape: tuple[int, ...], label: int, rng: np.random.Generator) -> np.n
 # --- one network ---------------------------------------------------------------------------------------------
 
 
-def look_at(entry: Entry) -> dict[str, Any]:
-    """Trace, prove, rehearse, cost and prune one network."""
+def look_at(entry: Entry, job: bool) -> dict[str, Any]:
+    """Trace, prove, rehearse and cost one network, and prune it if a job is asked for."""
     torch.manual_seed(0)
     started = time.process_time()
     network = entry.make()
@@ -193,10 +193,10 @@ def look_at(entry: Entry) -> dict[str, Any]:
     dense, least = model.exact(model.dense_widths), smallest(model)
     found = {"shape": shape, "operators": len(traced.graph.ops), "notes": traced.notes, "proof_seconds": proven}
     found |= {"dense": asdict(dense), "smallest": asdict(least)}
-    return found | pruned(entry, traced, shape, dense, least)
+    return found | (pruned(entry, shape, dense, least) if job else {})
 
 
-def pruned(entry: Entry, traced: Traced, shape: tuple[int, ...], dense: Resources, least: Resources) -> dict[str, Any]:
+def pruned(entry: Entry, shape: tuple[int, ...], dense: Resources, least: Resources) -> dict[str, Any]:
     """One short job: what the model costs and answers."""
     started = time.process_time()
     metric = {TaskKind.GRID: "cell_f1", TaskKind.RECONSTRUCTION: "auc"}.get(entry.kind, "accuracy")
@@ -227,11 +227,11 @@ def _judged(outcome: Outcome, problem: Problem) -> dict[str, Any]:
     }
 
 
-def answer(entry: Entry) -> dict[str, Any]:
+def answer(entry: Entry, job: bool) -> dict[str, Any]:
     """What became of a network: its figures, a refusal, or a failure, which is a fault of mcusweep."""
     row: dict[str, Any] = {"library": entry.library, "name": entry.name}
     try:
-        return row | look_at(entry)
+        return row | look_at(entry, job)
     except UnreachableBudgetError as error:
         return row | {"failed": str(error)}
     except InputError as error:
@@ -243,10 +243,10 @@ def answer(entry: Entry) -> dict[str, Any]:
 # --- all of them ---------------------------------------------------------------------------------------------
 
 
-def run(folder: Path, entry: Entry, seconds: int) -> dict[str, Any]:
+def run(folder: Path, entry: Entry, seconds: int, job: bool) -> dict[str, Any]:
     """One network in a process of its own; its line is in the folder afterwards."""
     path = folder / f"{entry.key}.json"
-    command = [sys.executable, __file__, str(folder), "--one", entry.key]
+    command = [sys.executable, __file__, str(folder), "--one", entry.key, *([] if job else ["--proof"])]
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
@@ -262,12 +262,13 @@ def run(folder: Path, entry: Entry, seconds: int) -> dict[str, Any]:
     return json.loads(path.read_text("utf-8"))
 
 
-def is_due(path: Path, again: Iterable[str]) -> bool:
-    """Whether a network is to be run."""
+def is_due(path: Path, again: Iterable[str], job: bool) -> bool:
+    """Whether a network is to be run; one that has only been proven still needs its job."""
     if not path.exists():
         return True
     row = json.loads(path.read_text("utf-8"))
-    return row["name"] in again or ("refused" in again and ("refused" in row or "failed" in row))
+    ended = "refused" in row or "failed" in row
+    return row["name"] in again or ("refused" in again and ended) or (job and not ended and "used" not in row)
 
 
 def version_of(folder: Path) -> str:
@@ -303,6 +304,15 @@ def page(rows: list[dict[str, Any]]) -> str:
         "| --- | --- | --- | ---: | --- | --- | --- | --- | --- | ---: | ---: | ---: |",
     ]
     lines += [_line(row) for row in done]
+    if proven := [row for row in rows if "dense" in row and row not in done]:
+        lines += [
+            "",
+            "## Accepted and proven, job not run",
+            "",
+            "| network | from | input | operators | dense | smallest |",
+        ]
+        lines += ["| --- | --- | --- | ---: | --- | --- |"]
+        lines += ["| " + " | ".join(map(str, _facts(row))) + " |" for row in proven]
     lines += ["", "## Refused", "", "| network | from | why |", "| --- | --- | --- |"]
     lines += [f"| {row['name']} | {row['library']} | {_cell(row['refused'])} |" for row in rows if "refused" in row]
     if failed := [row for row in rows if "failed" in row]:
@@ -319,24 +329,30 @@ def _counts(rows: list[dict[str, Any]], done: list[dict[str, Any]]) -> list[str]
         ("timm, with attention or layer normalisation", {("timm", name) for name in ATTENTION.split()}),
         ("forms of papers", {("forms", row["name"]) for row in rows if row["library"] == "forms"}),
     ]
-    lines = ["| networks | run | accepted and pruned | within one point of float |", "| --- | ---: | ---: | ---: |"]
+    lines = ["| networks | tried | accepted and proven | pruned in a job | of these int8 within one point of float |"]
+    lines += ["| --- | ---: | ---: | ---: | ---: |"]
     for title, members in groups:
         seen = [row for row in rows if (row["library"], row["name"]) in members]
         ended = [row for row in seen if row in done]
         close = [row for row in ended if row["int8"] >= row["float"] - 0.01]
-        lines.append(f"| {title} | {len(seen)} | {len(ended)} | {len(close)} |")
+        proven = sum("dense" in row for row in seen)
+        lines.append(f"| {title} | {len(seen)} | {proven} | {len(ended)} | {len(close)} |")
     return lines
 
 
 def _line(row: dict[str, Any]) -> str:
     within = all(row["used"][name] <= bound for name, bound in row["budget"].items())
     cells = (
-        row["name"], row["library"], " x ".join(map(str, row["shape"])), row["operators"],
-        *(_cost(row[name]) for name in ("dense", "smallest", "used")), "yes" if within else "**no**",
+        *_facts(row), _cost(row["used"]), "yes" if within else "**no**",
         "yes" if row["used"] == row["predicted"] else "**no**", f"{row['float']:.3f}", f"{row['int8']:.3f}",
         f"{row['proof_seconds']:.0f}, {row['job_seconds']:.0f}",
     )  # fmt: skip
     return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _facts(row: dict[str, Any]) -> tuple[Any, ...]:
+    shape = " x ".join(map(str, row["shape"]))
+    return row["name"], row["library"], shape, row["operators"], _cost(row["dense"]), _cost(row["smallest"])
 
 
 def _cost(used: dict[str, int]) -> str:
@@ -351,6 +367,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--page", type=Path, help="write the page of what is in FOLDER, after every network")
+    parser.add_argument("--proof", action="store_true", help="no jobs: what is accepted, in seconds for each network")
     parser.add_argument("--only", nargs="*", metavar="NAME")
     parser.add_argument("--again", nargs="*", default=[], metavar="NAME", help="names, or 'refused'")
     parser.add_argument("--seconds", type=int, default=1200, help="of CPU time for a network")
@@ -361,16 +378,16 @@ def main() -> None:
     zoo = entries()
     if arguments.one:
         torch.set_num_threads(1)
-        row = answer(next(entry for entry in zoo if entry.key == arguments.one))
+        row = answer(next(entry for entry in zoo if entry.key == arguments.one), not arguments.proof)
         row["version"] = version_of(Path(__file__).parent)
         (arguments.folder / f"{arguments.one}.json").write_text(json.dumps(row) + "\n", "utf-8")
         os._exit(0)
     for entry in zoo:
         path = arguments.folder / f"{entry.key}.json"
-        if (not arguments.only or entry.name in arguments.only) and is_due(path, arguments.again):
+        if (not arguments.only or entry.name in arguments.only) and is_due(path, arguments.again, not arguments.proof):
             path.unlink(missing_ok=True)
-            print({name: value for name, value in run(arguments.folder, entry, arguments.seconds).items()
-                   if name not in ("notes", "traceback", "predicted")}, flush=True)  # fmt: skip
+            row = run(arguments.folder, entry, arguments.seconds, not arguments.proof)
+            print({name: row[name] for name in row if name not in ("notes", "traceback", "predicted")}, flush=True)
         if arguments.page:
             paths = [arguments.folder / f"{entry.key}.json" for entry in zoo]
             rows = [json.loads(path.read_text("utf-8")) for path in paths if path.exists()]

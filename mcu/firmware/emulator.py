@@ -77,7 +77,7 @@ def emulate(elf: Path, board: Board, tools: Toolchain) -> EmulatorRun:
 
 
 def qemu_command(elf: Path, board: Board, tools: Toolchain) -> list[str]:
-    """What starts a program on a board. Raises InputError if the emulator is missing (``ToolsMissing``)."""
+    """The command that runs a program on a board. Raises InputError if the emulator is missing (``ToolsMissing``)."""
     command = [str(tools.emulator()), "-M", board.machine, *board.options, "-nographic", "-monitor", "none"]
     command += ["-serial", "none", "-semihosting-config", "enable=on,target=native", "-icount", "shift=0"]
     return [*command, "-kernel", str(elf)]

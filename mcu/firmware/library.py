@@ -1,4 +1,4 @@
-"""Models as a library for the build systems of others: Arduino, PlatformIO, Zephyr, ESP-IDF, CMake.
+"""Models as a library for other build systems: Arduino, PlatformIO, Zephyr, ESP-IDF, CMake.
 
 One public header, ``mcusweep_model.h``, and one C file: kernels and tables are static, so that no symbol can clash.
 Several models share one arena.
@@ -27,7 +27,7 @@ _LOCAL_INCLUDE = re.compile(r'^#include "(\w+\.h)"\n', re.MULTILINE)
 
 
 class LibraryFormat(StrEnum):
-    """Whose build system the folder is made for."""
+    """Target build system of a library."""
 
     ARDUINO = "arduino"
     PLATFORMIO = "platformio"
@@ -37,7 +37,7 @@ class LibraryFormat(StrEnum):
 
 
 def library_form(name: str) -> LibraryFormat:
-    """The form called so. Raises InputError if there is none."""
+    """The format of this name. Raises InputError if there is none."""
     if name not in list(LibraryFormat):
         raise InputError(f"library format {name!r}: must be one of {', '.join(LibraryFormat)}")
     return LibraryFormat(name)
@@ -45,7 +45,7 @@ def library_form(name: str) -> LibraryFormat:
 
 @dataclass(frozen=True)
 class LibraryModel:
-    """A model and the beginning of its functions' names, with int8 vectors of its self test as in ``write_project``."""
+    """A model and the prefix of its functions' names, with int8 self-test vectors as in ``write_project``."""
 
     name: str
     model: Int8Model
@@ -95,14 +95,14 @@ _FORMS = {
 def write_library(
     models: Sequence[LibraryModel], folder: Path, form: LibraryFormat, *, sources: Sequence[str] = ()
 ) -> None:
-    """Write a library into a folder, which is made if need be and should be called ``FOLDER``.
+    """Write a library into a folder, which is created if missing and should be named ``FOLDER``.
 
     Args:
         models: in the order of the header.
         sources: C files that the caller puts into ``src/`` beside ours, such as ``frontend.c``.
 
     Raises:
-        InputError: if a name is no lower-case C identifier or is there twice, and as ``write_project``.
+        InputError: if a name is not a lower-case C identifier or is given twice, and as ``write_project``.
     """
     _check_names(models)
     written = [model_values(one.model, one.samples, one.expected, f"{one.name}_") for one in models]

@@ -71,7 +71,7 @@ def render(kind: str, values: Mapping[str, Any], folder: Path) -> None:
 
 
 def render_file(template: str, values: Mapping[str, Any], path: Path) -> None:
-    """Write one file from a template, named by its folder and itself; folders are made if need be."""
+    """Write one file from a template, given by its folder and name; missing folders are created."""
     environment = jinja2.Environment(  # C, not HTML: nothing to escape
         loader=jinja2.FunctionLoader(lambda name: (TEMPLATES / name).read_text("utf-8")),
         trim_blocks=True,
@@ -112,7 +112,7 @@ def _vectors(model: Int8Model, samples: np.ndarray | None, expected: np.ndarray 
 def model_values(
     model: Int8Model, samples: np.ndarray | None, expected: np.ndarray | None, prefix: str = ""
 ) -> dict[str, Any]:
-    """What templates name of a model; its tables and layers begin with ``prefix``. Errors as ``write_project``."""
+    """Values of a model for templates; its tables and layers start with ``prefix``. Errors as ``write_project``."""
     calls, plan = calls_of(model), plan_memory(model)
     vectors = _vectors(model, samples, expected)
     source, target = model.tensors[model.input], model.tensors[model.output]

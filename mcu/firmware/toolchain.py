@@ -16,11 +16,11 @@ class Architecture:
     """A family of cores that one compiler builds for.
 
     Attributes:
-        name: key of its packages in ``packages.txt``, and the end of its start-up and platform files.
-        title: as messages and documents write it.
+        name: key of its packages in ``packages.txt``, and suffix of its start-up and platform files.
+        title: name in messages and documents.
         prefix: of the names of the compiler's programs.
-        emulator: program that runs what they make.
-        link_flags: what links to its C library, beyond the flags that compiled.
+        emulator: program that runs their output.
+        link_flags: additional flags for linking with its C library.
     """
 
     name: str

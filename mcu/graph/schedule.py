@@ -71,7 +71,7 @@ class _Executed:
     before: _Executed | None = None
 
     def order(self) -> list[int]:
-        """Operators in the order in which they were executed."""
+        """Operators in execution order."""
         found, state = [], self
         while state.before is not None:
             found.append(state.last)
@@ -158,7 +158,7 @@ class _Needs:
         ]
 
     def start(self) -> _Executed:
-        """Before the first operator."""
+        """State before the first operator."""
         ready = sum(1 << index for index, before in enumerate(self._before) if not before)
         alive = sum(
             size for tensor, size in enumerate(self._sizes) if self._writer[tensor] < 0 and self._is_wanted(tensor, 0)
@@ -169,7 +169,7 @@ class _Needs:
         return bool(self._readers[tensor] & ~done) or tensor == self._graph.output
 
     def after(self, state: _Executed, index: int) -> _Executed:
-        """Execute one operator more; while it runs, its output and all that is still to be read are alive."""
+        """State after one more operator; while it runs, its output and all tensors still to be read are alive."""
         done = state.done | 1 << index
         during = state.alive + self.outputs[index]
         alive = during - sum(self._sizes[tensor] for tensor in self._inputs[index] if not self._is_wanted(tensor, done))
@@ -183,7 +183,7 @@ class _Needs:
         return _Executed(max(state.peak, during), done, alive, ready, index, state)
 
     def least(self) -> int:
-        """Bytes below which no order stays: of each operator, those that are alive beside it in every order."""
+        """A lower bound on the peak of every order: for each operator, the bytes alive with it in all orders."""
         earlier = [0] * len(self.outputs)
         for index in range(len(self.outputs)):
             for before in _bits(self._before[index]):

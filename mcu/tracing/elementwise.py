@@ -154,7 +154,7 @@ def sub(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 
 def rsub(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """``1 - x``, of any constant."""
+    """A constant minus ``x``."""
     return scaled(b, first_image(b, a), -float(a.get("alpha", 1)), a["other"])
 
 

@@ -1,1 +1,1 @@
-"""Pruning inside other people's training frameworks; each needs its extra."""
+"""Pruning in other training frameworks; each needs its extra."""

@@ -32,12 +32,12 @@ except ModuleNotFoundError as error:
 class PruningCallback(Callback):
     """Prunes the network of a LightningModule while a Trainer fits it.
 
-    The network is replaced by a ``Pruner`` of it before optimisers are configured, so whatever they are made of is
-    followed. Gradient accumulation, clipping, mixed precision, checkpoints and DDP are the Trainer's as ever.
+    The network is replaced by a ``Pruner`` of it before optimisers are configured, so all optimisers are kept in step.
+    Gradient accumulation, clipping, mixed precision, checkpoints and DDP work as usual.
 
     Args:
-        budget: what the exported int8 model has to keep, on measured bytes.
-        example_input: a batch ``(N, ...)``; only its shape counts.
+        budget: upper bounds for the exported int8 model, checked on measured bytes.
+        example_input: a batch ``(N, ...)``; only its shape is used.
         attribute: name of the network in the module.
         steps: optimiser steps of the whole training; the Trainer's own estimate if None.
         calibration: inputs for the export at the end; the training data loader if None.
@@ -65,7 +65,7 @@ class PruningCallback(Callback):
         self._seen = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Put the pruner in the network's place."""
+        """Replace the network by the pruner."""
         network = getattr(pl_module, self.attribute, None)
         if isinstance(network, Pruner):
             self.pruner = network
@@ -78,7 +78,7 @@ class PruningCallback(Callback):
             setattr(pl_module, self.attribute, self.pruner)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the optimisers follow."""
+        """Attach the optimisers."""
         wrapped = trainer.strategy.model
         parallel = wrapped if isinstance(wrapped, DistributedDataParallel) else None
         for optimizer in trainer.optimizers:

@@ -1,4 +1,4 @@
-"""``query`` and ``best``: questions to the trial database. No torch, no Ray."""
+"""``query`` and ``best``: queries of the trial database. Imports neither torch nor Ray."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 Where = Annotated[str, typer.Option("--where", metavar="EXPR", help="Filter, such as: method = 'l1' and sram <= 32KB.")]
 Columns = Annotated[str | None, typer.Option("--columns", metavar="A,B,...", help="Columns to show.")]
-Sort = Annotated[str | None, typer.Option("--sort", metavar="-A,B", help="Sort by; - for descending.")]
-Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help="At most so many rows.")]
+Sort = Annotated[str | None, typer.Option("--sort", metavar="-A,B", help="Columns to sort by; - means descending.")]
+Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help="Maximum number of rows.")]
 Front = Annotated[
     str | None,
     typer.Option(
         "--front",
         metavar="A,B,...",
-        help="Only rows no other dominates in these, such as flash,accuracy (accuracies high, all else low); "
-        "as front(flash, accuracy) in --where.",
+        help="Only non-dominated rows in these columns, such as flash,accuracy (accuracies max, others min); "
+        "same as front(flash, accuracy) in --where.",
     ),
 ]
 Group = Annotated[
@@ -54,7 +54,7 @@ ListStudies = Annotated[bool, typer.Option("--studies", help="List the studies i
 RowFormat = Annotated[
     str, typer.Option("--format", metavar="FORMAT", help="table, vertical, csv, json, jsonl, markdown or parquet.")
 ]
-Vertical = Annotated[bool, typer.Option("--vertical", help="As --format vertical: each column on a line of its own.")]
+Vertical = Annotated[bool, typer.Option("--vertical", help="Same as --format vertical: one line per column.")]
 Reference = Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's number, or best.", show_default=False)]
 _WINNERS = ("budget", "number", "method", "val_accuracy", "accuracy", "flash", "sram", "macs", "binding_use")
 
@@ -81,7 +81,7 @@ def query(
 
     style = Format.VERTICAL if vertical else find_format(format_name)
     if studies and any((study, where, columns, sort, limit, front, group)):
-        raise InputError("--studies lists the studies; it goes with --format, --output and --storage only")
+        raise InputError("--studies lists the studies; it can be combined with --format, --output and --storage only")
     store = Store(storage)
     if studies:
         listed = list_studies(store)
@@ -97,7 +97,7 @@ def query(
 
 
 def study_names(store: Store, given: Sequence[str] | None) -> tuple[str, ...]:
-    """The studies a user wrote: each a name, or several with commas between; ``*`` is all of them."""
+    """The studies given by the user: each argument is a name or a comma-separated list; ``*`` means all."""
     found: list[str] = []
     for text in given or ():
         found += [text] if store.find_study(text) is not None else names_in(text)
@@ -105,7 +105,7 @@ def study_names(store: Store, given: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def names_in(text: str | None) -> tuple[str, ...]:
-    """Names with commas between."""
+    """Names of a comma-separated list."""
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
@@ -143,7 +143,7 @@ def best(
 def find(
     store: Store, study: str | None, device: str | None, flash: str | None, sram: str | None, macs: str | None
 ) -> Best:
-    """The best trial for what a user wrote.
+    """The best trial for the user's device or bounds.
 
     Raises:
         InputError: bounds that do not parse, no bounds, an unknown device, or nothing fits.
@@ -187,20 +187,20 @@ def reference_of(
     sram: str | None,
     macs: str | None,
 ) -> str:
-    """A trial's reference, looked up when the user wrote ``best``."""
+    """A trial's reference; ``best`` is resolved by a query."""
     if trial != "best":
         if any(value is not None for value in (device, flash, sram, macs)):
-            raise InputError(f"TRIAL {trial}: --device, --flash, --sram and --macs go with `best` only")
+            raise InputError(f"TRIAL {trial}: --device, --flash, --sram and --macs are allowed with `best` only")
         return trial
     answer = find(store, study, device, flash, sram, macs)
     return f"{answer.trial['study']}#{answer.trial['number']}"
 
 
 def output_folder(path: Path) -> Path:
-    """A folder to write into, made if need be.
+    """An output folder, created if missing.
 
     Raises:
-        InputError: if it cannot be made.
+        InputError: if it cannot be created.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

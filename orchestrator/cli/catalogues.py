@@ -1,4 +1,4 @@
-"""``devices``, ``tasks``, ``networks`` and ``methods``: what a sweep file may name."""
+"""``devices``, ``tasks``, ``networks`` and ``methods``: names for the sweep file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mcu.errors import InputError
 from orchestrator.cli.options import FormatName
 
 TaskName = Annotated[str | None, typer.Option("--describe", metavar="TASK", help="Load this task and describe it.")]
-TaskData = Annotated[str | None, typer.Option("--data", metavar="PATH", help="Its data, as task.data or task.path.")]
+TaskData = Annotated[str | None, typer.Option("--data", metavar="PATH", help="Its task.data or task.path.")]
 DownloadTask = Annotated[
-    str | None, typer.Option("--download", metavar="TASK", help="Fetch this task's public data, or go on fetching.")
+    str | None, typer.Option("--download", metavar="TASK", help="Download or resume this task's public data.")
 ]
 FitsModel = Annotated[
     Path | None, typer.Option("--fits", metavar="MODEL.tflite", help="Only the boards that can hold this model.")

@@ -1,4 +1,4 @@
-"""What a network costs and why one is refused, before there is a sweep."""
+"""``check``: cost of a network, or why it is refused, before a sweep."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ NetworkName = Annotated[
     str, typer.Argument(metavar="NETWORK", help="A network's name, or module:factory in this folder or a package.")
 ]
 InputShape = Annotated[str, typer.Option("--input", metavar="CxHxW", help="Shape of one input, such as 3x64x64.")]
-Classes = Annotated[int, typer.Option("--classes", metavar="COUNT", help="Scores it must return.", min=1)]
-Width = Annotated[float, typer.Option("--width", metavar="FACTOR", help="Width factor, where the network takes one.")]
+Classes = Annotated[int, typer.Option("--classes", metavar="COUNT", help="Number of logits it must return.", min=1)]
+Width = Annotated[float, typer.Option("--width", metavar="FACTOR", help="Width multiplier, if the network has one.")]
 
 
 def check(

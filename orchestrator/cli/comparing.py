@@ -1,4 +1,4 @@
-"""``compare`` two trials and ``diff`` two studies. No torch, no Ray."""
+"""``compare`` two trials and ``diff`` two studies. Imports neither torch nor Ray."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Second = Annotated[str, typer.Argument(metavar="B", help="Another trial.", show_
 FirstStudy = Annotated[str, typer.Argument(metavar="A", help="A study.", show_default=False)]
 SecondStudy = Annotated[str, typer.Argument(metavar="B", help="Another study.", show_default=False)]
 OtherStorage = Annotated[
-    str | None, typer.Option("--other-storage", metavar="URL", help="Database of B, where it is another one.")
+    str | None, typer.Option("--other-storage", metavar="URL", help="Database of B, if it is another one.")
 ]
 
 

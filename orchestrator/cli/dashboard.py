@@ -1,4 +1,4 @@
-"""``dashboard``: optuna-dashboard on the trial database, opened for reading only."""
+"""``dashboard``: optuna-dashboard on the trial database, read-only."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def dashboard(port: Port = 8080, storage: Storage = STORAGE) -> None:
 
 
 def dashboard_app(store: Store) -> WsgiApp:
-    """The dashboard over a connection that cannot write."""
+    """The dashboard over a read-only connection."""
     from optuna_dashboard import wsgi
 
     from orchestrator.storage.optuna_storage import open_optuna
@@ -54,7 +54,7 @@ def dashboard_app(store: Store) -> WsgiApp:
 
 
 def reading_only(app: WsgiApp) -> WsgiApp:
-    """The same application with every request refused that could change something."""
+    """The same application, with all requests refused that could change data."""
 
     def guarded(environment: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         host = str(environment.get("HTTP_HOST", "")).rpartition(":")[0]

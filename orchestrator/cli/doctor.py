@@ -1,4 +1,4 @@
-"""Checks of a machine, each tried for real: imports, arithmetic, the interpreter, the tools, the data sets."""
+"""Functional checks of a machine: imports, arithmetic, interpreter, tools, data sets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orchestrator.provenance import machine, usable_cpus
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: whether it works, and what was found or what to do."""
+    """One check: whether it passed, and what was found or what to do."""
 
     what: str
     works: bool
@@ -65,7 +65,7 @@ def _torch() -> str:
 
     product = torch.ones(8, 8) @ torch.ones(8, 8)
     if float(product.sum()) != 512.0:
-        raise InputError("a matrix product came out wrong")
+        raise InputError("a matrix product is wrong")
     return f"{torch.__version__}, {torch.get_num_threads()} threads"
 
 
@@ -74,7 +74,7 @@ def _bfloat16() -> str:
 
     product = torch.ones(8, 8, dtype=torch.bfloat16) @ torch.ones(8, 8, dtype=torch.bfloat16)
     if float(product.float().sum()) != 512.0:
-        raise InputError("a bfloat16 product came out wrong")
+        raise InputError("a bfloat16 product is wrong")
     return "computes (may be emulated on this processor)"
 
 

@@ -1,4 +1,4 @@
-"""A report that follows a running sweep: written again as trials finish, served on this machine only."""
+"""A live report of a running sweep: rewritten as trials finish, served on localhost only."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Page:
         self.version = 0
 
     def html(self) -> bytes:
-        """The page, with a script that loads it again when there is a newer version."""
+        """The page, with a script that reloads it when there is a newer version."""
         text = (self.folder / "index.html").read_text("utf-8")
         text = text.replace("img-src data:", "img-src data:; connect-src 'self'", 1)
         head, end, tail = text.rpartition("</body>")
@@ -49,7 +49,7 @@ class Page:
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serves the files of a report to this machine's browsers: only reading, only what a report consists of."""
+    """Serves the files of a report on localhost, read-only, and no other files."""
 
     server_version = "mcusweep"
     sys_version = ""
@@ -63,7 +63,7 @@ class Handler(SimpleHTTPRequestHandler):
         self._answer(super().do_GET, body=True)
 
     def do_HEAD(self) -> None:
-        """The same without the content."""
+        """Answer a HEAD request."""
         self._answer(super().do_HEAD, body=False)
 
     def _answer(self, serve_file: Callable[[], None], body: bool) -> None:
@@ -90,25 +90,25 @@ class Handler(SimpleHTTPRequestHandler):
             self.wfile.write(content)
 
     def end_headers(self) -> None:
-        """Nothing is kept by browsers, nothing is guessed."""
+        """Headers against caching and content sniffing."""
         self.send_header("Cache-Control", "no-store")
         self.send_header("X-Content-Type-Options", "nosniff")
         super().end_headers()
 
     def list_directory(self, path: Any) -> None:
-        """Folders are not listed."""
+        """Refuse directory listings."""
         self.send_error(HTTPStatus.NOT_FOUND)
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Requests are not logged."""
+        """Do not log requests."""
 
 
 @contextlib.contextmanager
 def serving(page: Page, port: int) -> Iterator[str]:
-    """Serve a page while the context lasts; gives its address. Port 0 takes any that is free.
+    """Serve a page while the context is open; yields its address. Port 0 selects any free port.
 
     Raises:
-        InputError: the port is taken or not allowed.
+        InputError: the port is in use or not allowed.
     """
     try:
         server = ThreadingHTTPServer((HOST, port), partial(Handler, page=page))
@@ -137,8 +137,8 @@ def follow(
 ) -> None:
     """Write the report whenever ``state`` has changed, until ``stop`` is set.
 
-    Writing takes processor time from the sweep: after each the pause is ``every`` seconds, or four times what the
-    writing took where that is longer. What goes wrong is told once and tried again.
+    Writing takes processor time from the sweep: the pause is ``every`` seconds, or four times the writing time if that
+    is longer. An error is reported once, and writing is retried.
     """
     known, told = state(), ""
     while not stop.wait(every):
@@ -158,6 +158,6 @@ def follow(
 
 
 def be_modest() -> None:
-    """Let the sweep's workers go first."""
+    """Lower this process's priority below the sweep's workers."""
     with contextlib.suppress(OSError, AttributeError):
         os.nice(10)

@@ -1,7 +1,7 @@
-"""The command line ``mcusweep``: its commands, and the one place where errors become exit statuses.
+"""The command line ``mcusweep``: its commands, and the mapping of errors to exit statuses.
 
 0 done, 1 the run or a trial failed, 2 bad usage or input (one line on stderr), 130 interrupted. Commands import what
-they need when they run, so asking for stored results stays fast and loads neither torch nor Ray.
+they need when they run, so queries of stored results stay fast and load neither torch nor Ray.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ def _register() -> None:
 
 
 def command_group() -> Any:
-    """The whole command line as click sees it, for documentation."""
+    """The command line as a click group, for documentation."""
     if not app.registered_commands:
         _register()
     return typer.main.get_command(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its status; what runs a sweep gets a supervisor."""
+    """Run the command line and exit with its status; commands that run a sweep get a supervisor."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     settle_streams(answers=True)
     supervision.attach()

@@ -1,4 +1,4 @@
-"""Measuring an int8 .tflite file that anybody made."""
+"""``measure``: an int8 .tflite file from any tool."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def measure(
 
 
 def facts(measured: Measurement, device: str | None) -> dict[str, Any]:
-    """What a model uses, and with a device how that stands against what it leaves for a model."""
+    """Resources of a model, and, with a device, of how much of its limits they use."""
     from mcu.budget import Resources
     from mcu.devices import find_device
 
@@ -93,7 +93,7 @@ def facts(measured: Measurement, device: str | None) -> dict[str, Any]:
 
 
 def firmware_facts(data: bytes, source: str, device: str | None) -> dict[str, Any]:
-    """Our C program on the device: size, stack, instructions, and whether it computes what the interpreter does."""
+    """Our C program on the device: size, stack, instructions, and whether it is bit-exact with the interpreter."""
     if device is None:
         raise InputError("--firmware needs --device NAME: the core to build for")
     import numpy as np

@@ -1,4 +1,4 @@
-"""``export``: models as files."""
+"""``export``: a trial's model as files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orchestrator.cli.options import STORAGE, DeviceOption, Flash, Macs, Sram, S
 ExportFolder = Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write.", show_default=False)]
 
 WithMetadata = Annotated[
-    bool, typer.Option("--metadata", help="Also a model that carries labels and input normalisation inside the file.")
+    bool, typer.Option("--metadata", help="Also a model file that contains labels and input normalisation.")
 ]
 LibraryForm = Annotated[
     str | None,
@@ -26,7 +26,7 @@ LibraryForm = Annotated[
     ),
 ]
 LibraryName = Annotated[
-    str, typer.Option("--name", metavar="NAME", help="What the functions of the model begin with in the library.")
+    str, typer.Option("--name", metavar="NAME", help="Prefix of the model's functions in the library.")
 ]
 AlsoTrials = Annotated[
     list[str] | None,

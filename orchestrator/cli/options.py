@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DeviceOption = Annotated[str | None, typer.Option("--device", metavar="NAME", he
 Flash = Annotated[str | None, typer.Option("--flash", metavar="SIZE", help="Flash bound, such as 64KB.")]
 Sram = Annotated[str | None, typer.Option("--sram", metavar="SIZE", help="SRAM bound, such as 32KB.")]
 Macs = Annotated[str | None, typer.Option("--macs", metavar="COUNT", help="MAC bound, such as 5M.")]
-OutputFile = Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Write here, not to stdout.")]
+OutputFile = Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Output file instead of stdout.")]
 
 STORAGE = DEFAULT_STORAGE
 

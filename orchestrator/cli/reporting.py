@@ -85,7 +85,7 @@ def _style(name: str) -> Style:
 
 
 def write_study(store: Store, study: Study, output: Path, style: Style) -> Path:
-    """Write the report of a study as it stands; returns the path of the page."""
+    """Write the report of a study in its current state; returns the path of the page."""
     from mcu.devices import catalogue
     from orchestrator.storage.frames import trials_frame
     from reports.study_page.page import write_report
@@ -105,7 +105,7 @@ def _cycles(core: str) -> float | None:
 
 
 def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
-    """What a report says of where its numbers come from."""
+    """Provenance of the numbers in a report."""
     from orchestrator.queries.as_good import validations
     from orchestrator.queries.importances import importances
     from orchestrator.queries.stop_audit import stop_audit

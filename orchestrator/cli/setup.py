@@ -1,4 +1,4 @@
-"""``init`` and ``doctor``: starting out, and finding out what works on this machine."""
+"""``init`` and ``doctor``: a first sweep file, and a check of this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mcu.errors import InputError
 from orchestrator.cli.options import FormatName
 
 InitTask = Annotated[str, typer.Option("--task", metavar="NAME", help="Task of the sweep.")]
-InitDevice = Annotated[str, typer.Option("--device", metavar="NAME", help="Microcontroller to aim at.")]
+InitDevice = Annotated[str, typer.Option("--device", metavar="NAME", help="Target microcontroller.")]
 InitFile = Annotated[Path, typer.Option("--output", metavar="FILE", help="File to write.")]
 
 
@@ -24,7 +24,7 @@ def init(
 
     text = template(task, device)
     if output.exists():
-        raise InputError(f"--output {output}: is there already; give another name")
+        raise InputError(f"--output {output}: exists already; give another name")
     write_output(output, text.encode())
     print(output)
 

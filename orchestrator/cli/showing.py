@@ -1,4 +1,4 @@
-"""``show``: everything about one trial. No torch, no Ray."""
+"""``show``: everything about one trial. Imports neither torch nor Ray."""
 
 from __future__ import annotations
 

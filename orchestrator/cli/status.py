@@ -1,4 +1,4 @@
-"""``status``: how far a study is, once or again and again."""
+"""``status``: progress of a study, once or refreshed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Look = Callable[[], StudyStatus]
 
-Watch = Annotated[bool, typer.Option("--watch", help="Look again every two seconds until it is done; Ctrl-C ends it.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until finished; Ctrl-C stops it.")]
 EVERY_SECONDS = 2.0
 MOST_RUNNING = 16
 
@@ -72,12 +72,12 @@ def _watch_on_terminal(look: Look) -> None:
 
 
 def finished(found: StudyStatus) -> bool:
-    """Whether nothing is left to watch."""
+    """Whether the study is finished."""
     return found.done >= found.planned
 
 
 def headline(found: StudyStatus) -> str:
-    """One line about everything."""
+    """Summary in one line."""
     from mcu.units import format_duration
 
     by_state = ", ".join(f"{count} {state}" for state, count in sorted(found.states.items())) or "none begun"
@@ -88,7 +88,7 @@ def headline(found: StudyStatus) -> str:
 
 
 def picture(found: StudyStatus) -> Group:
-    """The table of budgets, what runs, and who runs it."""
+    """The table of budgets, running trials, and the driver."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -111,7 +111,7 @@ def picture(found: StudyStatus) -> Group:
     lines += [f"  and {more} more"] if more > 0 else []
     runner = found.runner
     who = f"run by process {runner['pid']} on {runner['host']} since {runner['since']}" if runner else ""
-    shown = [printable(line) for line in (*lines, headline(found), who or "nobody runs it now")]
+    shown = [printable(line) for line in (*lines, headline(found), who or "no driver is running")]
     return Group(table, *(Text(line) for line in shown))
 
 

@@ -23,14 +23,14 @@ app = typer.Typer(
 Named = Annotated[str, typer.Argument(metavar="NAME", help="A study.", show_default=False)]
 BackupFile = Annotated[Path, typer.Argument(metavar="FILE", help="File to write.", show_default=False)]
 ZipFile = Annotated[Path, typer.Argument(metavar="FILE.zip", help="An exported study.", show_default=False)]
-Other = Annotated[str, typer.Argument(metavar="OTHER", help="A database file or URL to take from.", show_default=False)]
+Other = Annotated[str, typer.Argument(metavar="OTHER", help="Database file or URL to import from.", show_default=False)]
 NewFile = Annotated[
     Path | None, typer.Option("--output", metavar="FILE.zip", help="File to write; NAME.zip by default.")
 ]
-NewName = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name it gets here.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would be done.")]
-Details = Annotated[bool, typer.Option("--details", help="Also trajectories and reports of trials off the front.")]
-Models = Annotated[bool, typer.Option("--models", help="Also files of trials off the front.")]
+NewName = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the imported study.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Execute; without it, only show what would be done.")]
+Details = Annotated[bool, typer.Option("--details", help="Also trajectories and reports of dominated trials.")]
+Models = Annotated[bool, typer.Option("--models", help="Also files of dominated trials.")]
 
 
 @app.command("list")
@@ -136,7 +136,7 @@ def backup_command(file: BackupFile, storage: Storage = STORAGE) -> None:
     if source is None:
         raise InputError(f"{database_label(store.url)}: a server's database is copied by its own `pg_dump`")
     if file.exists():
-        raise InputError(f"{file}: is there already; give another name")
+        raise InputError(f"{file}: exists already; give another name")
     try:
         backup_sqlite(source, file)
     except (OSError, Error) as error:
@@ -159,8 +159,8 @@ def prune_command(
     try:
         waste = find_waste(store, details=details, models=models)
         parts = [f"{len(waste.files)} stray files"]
-        parts += [f"{len(waste.models)} files of trials off the front"] if models else []
-        parts += [f"trajectories and reports of {len(waste.details)} trials off the front"] if details else []
+        parts += [f"{len(waste.models)} files of dominated trials"] if models else []
+        parts += [f"trajectories and reports of {len(waste.details)} dominated trials"] if details else []
         what = f"{', '.join(parts)} ({format_bytes(waste.bytes)} of files)"
         if not yes:
             for path in (*waste.files, *waste.models):

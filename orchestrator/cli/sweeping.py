@@ -27,23 +27,23 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key of the sweep file; may be repeated."),
 ]
-Workers = Annotated[int | None, typer.Option("--workers", metavar="N", min=1, help="Trials at a time.")]
+Workers = Annotated[int | None, typer.Option("--workers", metavar="N", min=1, help="Number of parallel trials.")]
 Address = Annotated[str | None, typer.Option("--address", metavar="RAY", help="Ray cluster to join.")]
 Executor = Annotated[str | None, typer.Option("--executor", metavar="NAME", help=f"One of {', '.join(ExecutorName)}.")]
 Extend = Annotated[
     bool,
-    typer.Option("--extend", help="Add the trials, seeds, budgets, networks or methods that the file has gained."),
+    typer.Option("--extend", help="Extend the study by trials, seeds, budgets, networks or methods new in the file."),
 ]
 Preflight = Annotated[
-    bool, typer.Option("--preflight/--no-preflight", help="Train a few steps first and say how long it will take.")
+    bool, typer.Option("--preflight/--no-preflight", help="Train a few steps first and print a time estimate.")
 ]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try failed trials again.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Retry failed trials.")]
 RetryWhere = Annotated[
     str, typer.Option("--where", metavar="EXPR", help="Which of the failed trials, such as: reason like '%memory%'.")
 ]
 TakeOver = Annotated[
     bool,
-    typer.Option("--take-over", help="Take the place of a driver that holds the study; it stops at its next write."),
+    typer.Option("--take-over", help="Take over the study from its driver, which stops at its next write."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
@@ -111,7 +111,7 @@ def resume(
 
     options = RunOptions(workers=workers, executor=executor, address=address, take_over=take_over)
     if where and not retry_failed:
-        raise InputError("--where goes with --retry-failed: it says which failed trials are tried again")
+        raise InputError("--where needs --retry-failed: it selects the failed trials to retry")
     Store(storage).study(study)  # refuses a missing database or study before anything is written
     store = Store(storage, writing=True)
     try:
@@ -123,7 +123,7 @@ def resume(
             from orchestrator.studies.retry import plan_failed_again
 
             again = plan_failed_again(store, found, where, take_over=take_over)
-            print(f"{again} failed trials are tried again", file=sys.stderr)
+            print(f"{again} failed trials are retried", file=sys.stderr)
         return _run(store, found, stored_sweep(found), options, quiet)
     finally:
         store.close()
@@ -144,16 +144,16 @@ def _run(store: Store, study: Study, sweep: SweepConfig, options: RunOptions, qu
             raise  # the supervisor goes on by itself
         if not error.resumable:
             raise
-        raise RunFailed(f"{error}\nresults so far are kept; go on with: {again}") from error
+        raise RunFailed(f"{error}\nresults so far are kept; continue with: {again}") from error
     if not report.finished:
         return _interrupted(again)
-    failed = f", {report.failed} failed; try them again with: {again} --retry-failed" if report.failed else ""
+    failed = f", {report.failed} failed; retry them with: {again} --retry-failed" if report.failed else ""
     print(f"study {study.name}: {sum(report.counts.values())} trials done{failed}", file=sys.stderr)
     return 1 if report.failed else 0
 
 
 def _interrupted(again: str) -> int:
-    print(f"interrupted; results so far are kept; go on with: {again}", file=sys.stderr)
+    print(f"interrupted; results so far are kept; continue with: {again}", file=sys.stderr)
     return 130
 
 

@@ -1,4 +1,4 @@
-"""Where trials run: on Ray, in local processes, or on a simulated clock."""
+"""Where trials run: on Ray, in local processes, or on a virtual clock."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""One attempt inside a worker process: find the worker function, set threads, turn exceptions into results."""
+"""One attempt inside a worker process: import the worker function, set threads, convert exceptions to results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MALLOC = {_TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 * 2**20, _MMAP_THRESHOLD: 32
 
 @dataclass(frozen=True)
 class WorkerSetting:
-    """What every attempt of a sweep shares.
+    """Settings shared by all attempts of a sweep.
 
     Attributes:
         worker: ``module:function`` that runs a trial.
@@ -44,7 +44,7 @@ class WorkerSetting:
 
 
 class AttemptFault(Exception):  # noqa: N818  (it reads as what happened)
-    """An attempt could not go on for want of something on its machine: it may be tried again, best on another."""
+    """An attempt failed because of its machine (memory, disk, packages): it may be retried, best on another one."""
 
     def __init__(self, reason: LossReason, text: str) -> None:
         super().__init__(text)
@@ -55,7 +55,7 @@ _FAULTS = (OSError, ImportError, MemoryError)
 
 
 def run_attempt(setting: WorkerSetting, spec_json: str, report: ReportEpoch) -> TrialResult:
-    """Run one trial in this process. Whatever is wrong with it becomes a failed result with a one-line reason.
+    """Run one trial in this process. Any error of the trial becomes a failed result with a one-line reason.
 
     Raises:
         AttemptFault: something is wrong with the machine: its memory, its disk, its packages.
@@ -76,7 +76,7 @@ def run_attempt(setting: WorkerSetting, spec_json: str, report: ReportEpoch) -> 
 
 
 def _of_machine(error: BaseException | None) -> bool:
-    """Whether an error, or one that it stands for, is of a kind that machines have."""
+    """Whether an error, or its cause, is a fault of the machine."""
     while error is not None:
         if isinstance(error, _FAULTS) or _starved(error):
             return True
@@ -98,7 +98,7 @@ def fault_of(error: BaseException) -> AttemptFault:
 
 
 def limit_threads(threads: int) -> None:
-    """Give the process ``threads`` computing threads, also when torch was loaded with another count."""
+    """Limit the process to ``threads`` threads, also if torch was loaded with another number."""
     for name in _THREAD_VARIABLES:
         os.environ[name] = str(threads)
     torch = sys.modules.get("torch")
@@ -107,10 +107,10 @@ def limit_threads(threads: int) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what is freed for the next allocation; a no-op elsewhere.
+    """Let glibc keep freed memory for the next allocation; no effect with other C libraries.
 
-    By default it hands the activations of a training step back to the kernel after each, and every page of the next
-    step's is mapped and zeroed anew: 1 to 5 % of a step (``benchmarks/pruning/step_cost.py``).
+    By default it returns the activations of a training step to the kernel after each step, and the kernel maps and
+    zeroes every page again for the next step: 1 to 5 % of a step (``benchmarks/pruning/step_cost.py``).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

@@ -1,4 +1,4 @@
-"""The executor: takes attempts, answers with events. It knows nothing of studies, samplers or databases."""
+"""The executor interface: accepts attempts, returns events. Independent of studies, samplers and databases."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Finished:
-    """An attempt gave a result, good or bad."""
+    """An attempt returned a result, successful or not."""
 
     attempt: str
     result: TrialResult
@@ -50,7 +50,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Lost:
-    """An attempt ended without a result: its worker is gone. It may be tried again."""
+    """An attempt ended without a result because its worker died. It may be retried."""
 
     attempt: str
     reason: LossReason
@@ -61,11 +61,11 @@ Event = Started | Reported | Finished | Lost
 
 
 class ExecutorError(RunFailed):
-    """The executor as a whole cannot start or go on; one line that says why."""
+    """The executor cannot start or continue; the message is one line."""
 
 
 class ExecutorLost(ExecutorError):  # noqa: N818  (it reads as what happened)
-    """The executor ran and is gone, as when Ray's head dies; another one may go on."""
+    """The executor was lost during the run, for example with Ray's head node; a new one may continue."""
 
     passing = True
 
@@ -73,25 +73,25 @@ class ExecutorLost(ExecutorError):  # noqa: N818  (it reads as what happened)
 class Executor(ABC):
     """Runs attempts of trials; a context manager that leaves no process behind.
 
-    The conformance suite in the tests states what every executor holds to: each submitted attempt ends with
+    The conformance suite in the tests defines the contract of every executor: each submitted attempt ends with
     exactly one Finished or Lost, reports come in order before it, and a dead worker costs only its own attempt.
     """
 
     @property
     @abstractmethod
     def capacity(self) -> int:
-        """How many attempts can run at the same time."""
+        """How many attempts can run in parallel."""
 
     @abstractmethod
     def submit(self, attempt: str, spec: TrialSpec) -> None:
-        """Start an attempt; its id comes back in every event."""
+        """Start an attempt; its id is part of every event."""
 
     @abstractmethod
     def poll(self, timeout: float) -> list[Event]:
         """Events since the last call; waits up to ``timeout`` seconds for the first.
 
         Raises:
-            ExecutorError: if nothing can run any more.
+            ExecutorError: if no attempt can run any more.
         """
 
     @abstractmethod
@@ -99,10 +99,10 @@ class Executor(ABC):
         """Ask an attempt to stop at its next report; it ends Finished, normally in state ``stopped``."""
 
     def withdraw(self, attempt: str) -> None:  # noqa: B027  (an executor in which nothing waits has nothing to do)
-        """Take back an attempt that has not begun; what it still reports is ignored."""
+        """Cancel an attempt that has not started; later reports of it are ignored."""
 
     def obstacle(self) -> str | None:
-        """One line that says why no attempt can begin now; None as long as one can."""
+        """One line on why no attempt can start now; None if one can."""
         return None
 
     @abstractmethod
@@ -110,7 +110,7 @@ class Executor(ABC):
         """End all workers now; calling it twice is harmless."""
 
     def now(self) -> float:
-        """Seconds on the clock that attempts run by (the simulated executor's is virtual)."""
+        """Seconds on the executor's clock (virtual in simulation)."""
         import time
 
         return time.monotonic()

@@ -1,4 +1,4 @@
-"""Trials in a pool of long-lived local processes: no Ray, a killed process costs only its own attempt."""
+"""Trials in a pool of local processes, without Ray; a killed process loses only its own attempt."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LocalExecutor(Executor):
 
     @property
     def capacity(self) -> int:
-        """How many attempts can run at the same time."""
+        """How many attempts can run in parallel."""
         return self._capacity
 
     def submit(self, attempt: str, spec: TrialSpec) -> None:
@@ -123,7 +123,7 @@ class LocalExecutor(Executor):
                 worker.connection.send(("stop", attempt, ""))
 
     def shutdown(self) -> None:
-        """End all processes now: idle ones by closing their pipe, so that they clean up; busy ones by force."""
+        """End all processes now: idle ones by closing their pipe, so that they clean up; busy ones are killed."""
         idle, busy = self._idle, list(self._busy.values())
         self._idle, self._busy = [], {}
         for worker in busy:
@@ -148,7 +148,7 @@ def _memory_is_short() -> bool:
 
 
 def serve(connection: Connection, setting: WorkerSetting) -> None:
-    """What a worker process does: one attempt after another, until its driver closes the pipe or dies."""
+    """Main loop of a worker process: runs attempts until the driver closes the pipe or dies."""
     settle_streams(answers=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     threading.Thread(target=_leave_with_parent, daemon=True).start()

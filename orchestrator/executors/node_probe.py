@@ -1,4 +1,4 @@
-"""Whether a node of a cluster would compute what the driver's machine computes: asked before it gets a trial."""
+"""Check that a cluster node has the same software as the driver's machine, before it gets a trial."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def look_around() -> tuple[str, dict[str, str]]:
 
 
 def difference(here: Mapping[str, str], there: Mapping[str, str]) -> str | None:
-    """One line that says in what a node differs from the driver's machine; None where it does not."""
+    """One line on how a node differs from the driver's machine; None if it does not."""
     found = []
     for name in DECISIVE:
         ours, theirs = (versions.get(name, "").partition("+")[0] for versions in (here, there))
@@ -42,7 +42,7 @@ def difference(here: Mapping[str, str], there: Mapping[str, str]) -> str | None:
 
 
 class NodeProbe:
-    """Asks every node once, and lets those get trials that are like the driver's machine."""
+    """Probes every node once, and admits those that match the driver's machine."""
 
     def __init__(self, record: NodeRecord, tell: Callable[[str], None]) -> None:
         self._record, self._tell = record, tell
@@ -50,7 +50,7 @@ class NodeProbe:
         self._asked: dict[str, Any] = {}
 
     def look(self, nodes: Iterable[str]) -> None:
-        """Ask nodes that are new, and take in what answers there are."""
+        """Probe new nodes, and process the available answers."""
         for node in nodes:
             if node not in self._asked:
                 self._record.refuse(node, NOT_YET)
@@ -82,7 +82,7 @@ class NodeProbe:
         self._tell(f"{host} gets no trials: {reason}")
 
     def wait(self, nodes: Iterable[str], seconds: float = WAIT_SECONDS) -> None:
-        """Ask all nodes; returns when they have answered, or one of them and some seconds have passed."""
+        """Probe all nodes; returns when all have answered, or at least one and ``seconds`` have passed."""
         nodes, deadline = set(nodes), time.monotonic() + seconds
         patience = time.monotonic() + seconds / 10
         while time.monotonic() < deadline:

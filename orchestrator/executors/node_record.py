@@ -1,4 +1,4 @@
-"""Which nodes of a cluster failed trials for want of something there, and which a trial should therefore keep off."""
+"""Record of node faults: which nodes failed trials because of the machine, and which nodes a trial should avoid."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MOST_FAILURES = 3
 
 
 class NodeRecord:
-    """Counts faults by node; a trial that goes through there begins the count again."""
+    """Counts consecutive faults by node; a successful trial resets the count."""
 
     def __init__(self) -> None:
         self._in_a_row: dict[str, int] = {}
@@ -17,30 +17,30 @@ class NodeRecord:
         self._refused: dict[str, str] = {}
 
     def failed(self, node: str, trial: str) -> bool:
-        """Note a fault; whether the node gets no more from now on."""
+        """Record a fault; True if the node gets no more trials from now on."""
         self._of_trial.setdefault(trial, set()).add(node)
         self._in_a_row[node] = self._in_a_row.get(node, 0) + 1
         return self._in_a_row[node] == MOST_FAILURES
 
     def succeeded(self, node: str) -> None:
-        """Note that a trial went through."""
+        """Record a successful trial."""
         self._in_a_row.pop(node, None)
 
     def refuse(self, node: str, reason: str) -> None:
-        """Give a node no trials at all."""
+        """Exclude a node from trials."""
         self._refused[node] = reason
 
     def admit(self, node: str) -> None:
-        """Let a node get trials."""
+        """Admit a node to trials."""
         self._refused.pop(node, None)
 
     @property
     def refused(self) -> dict[str, str]:
-        """The nodes that get no trials, and why."""
+        """The excluded nodes and the reasons."""
         return dict(self._refused)
 
     def avoided(self, trial: str, alive: Iterable[str]) -> set[str]:
-        """Nodes that a trial should keep off, so long as there are others."""
+        """Nodes that a trial should avoid, if there are others."""
         nodes = set(alive)
         refused = nodes & self._refused.keys()
         worn = {node for node, count in self._in_a_row.items() if count >= MOST_FAILURES} & nodes

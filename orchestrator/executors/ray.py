@@ -1,8 +1,8 @@
-"""Trials as Ray Core tasks: on this machine's own Ray, or on a cluster that is already there.
+"""Trials as Ray Core tasks: on a local Ray instance, or on an existing cluster.
 
-A trial runs in a thread of a streaming-generator task, which yields its reports and at last its result. Retries
-are the driver's (``max_retries=0``). Stopping goes through a small actor that exists only once it is needed. On a
-cluster elsewhere nothing but the network is shared: see `orchestrator.worker.exchange`.
+A trial runs in a thread of a streaming-generator task, which yields its reports and finally its result. The driver
+retries (``max_retries=0``). Stop requests go through a small actor that is created on demand. On a cluster elsewhere
+nothing but the network is shared: see `orchestrator.worker.exchange`.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ _REMEMBERED = 64  # files that lie in the object store for attempts to come
 
 
 def even_gpu_share(gpus: int, trials: int) -> float:
-    """Share of a GPU with which ``trials`` trials run at the same time on ``gpus`` GPUs; 0 if there is none.
+    """Fraction of a GPU with which ``trials`` trials run in parallel on ``gpus`` GPUs; 0 without a GPU.
 
-    Ray keeps a share within one GPU: three trials on two GPUs get a half each, as two thirds would let two run.
+    Ray places a fraction on a single GPU: three trials on two GPUs get a half each, as two thirds would let two run.
     """
     return 1 / math.ceil(trials / gpus) if gpus else 0.0
 
@@ -82,19 +82,19 @@ class _Running:
 
 
 class RayExecutor(Executor):
-    """Attempts as Ray tasks of ``cpus_per_trial`` CPUs each; ``workers`` of them, or as many as there is capacity for.
+    """Attempts as Ray tasks of ``cpus_per_trial`` CPUs each; ``workers`` of them, or as many as capacity allows.
 
     Args:
         address: of a cluster that is there already; our packages, the user's modules and all files are sent to it.
-        gpus_per_trial: a share of a GPU, such as 0.25; None shares those there are evenly among the workers.
-        lent: the task's data, put into the object store once and seen by all workers without a copy.
+        gpus_per_trial: a fraction of a GPU, such as 0.25; None divides the available ones evenly between the workers.
+        lent: the task's data, put into the object store once and shared by all workers without a copy.
         ship: files beside the sweep that its modules need, for a cluster.
         patience: seconds for which a cluster that does not answer is tried.
         tell: is given one line for a person.
 
     Raises:
         ExecutorError: if Ray does not start, or no cluster answers at ``address``.
-        InputError: if no node of it can ever hold a trial.
+        InputError: if a trial fits on no node of it.
     """
 
     def __init__(
@@ -173,18 +173,18 @@ class RayExecutor(Executor):
 
     @property
     def capacity(self) -> int:
-        """How many attempts can run at the same time; one at least, which an autoscaler sees waiting."""
+        """How many attempts can run in parallel; at least one, so that a pending one triggers an autoscaler."""
         self._look()
         held = capacity(self._need, self._usable())
         return max(1, held if self._workers is None else min(self._workers, held))
 
     def obstacle(self) -> str | None:
-        """Why no attempt can begin, when no node is left that could hold one."""
+        """Why no attempt can start, if no remaining node can hold one."""
         self._look()
         return self._lacking(self._need)
 
     def withdraw(self, attempt: str) -> None:
-        """Take back an attempt that has not begun."""
+        """Cancel an attempt that has not started."""
         self._cancel(attempt)
 
     def _cancel(self, attempt: str) -> None:
@@ -205,7 +205,7 @@ class RayExecutor(Executor):
                 self._setting, self._board_name, attempt, spec.model_dump_json(), self._lent, self._trip(spec)
             )
         except ray.exceptions.RayError as error:
-            raise ExecutorLost(f"Ray takes no more trials: {one_line(error)}") from error
+            raise ExecutorLost(f"Ray accepts no more trials: {one_line(error)}") from error
         self._running[attempt] = _Running(spec, generator)
 
     def _trip(self, spec: TrialSpec) -> Trip | None:
@@ -233,7 +233,7 @@ class RayExecutor(Executor):
         """Events since the last call; waits up to ``timeout`` seconds for the first.
 
         Raises:
-            ExecutorLost: if Ray is gone.
+            ExecutorLost: if Ray was lost.
             ExecutorError: if what a trial sent cannot be written here.
         """
         self._cluster.check()
@@ -342,7 +342,7 @@ class RayExecutor(Executor):
         self._board.add.remote(attempt)
 
     def shutdown(self) -> None:
-        """End the trials now, and Ray itself where this executor started it."""
+        """End the trials now, and Ray itself if this executor started it."""
         for attempt in list(self._running):
             if not self._cluster.own and ray.is_initialized():
                 self._cancel(attempt)

@@ -1,4 +1,4 @@
-"""Which trials the nodes of a Ray cluster can hold: Ray itself waits for ever for a node that never comes."""
+"""Which trials the nodes of a Ray cluster can hold: Ray itself would wait forever for a suitable node."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Node = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Need:
-    """What one trial takes: whole CPUs, and GPUs or a share of one."""
+    """Resources of one trial: whole CPUs, and GPUs or a fraction of one."""
 
     cpus: int
     gpus: float
 
     def held_by(self, node: Node) -> int:
-        """Trials that a node can hold at a time. A share of a GPU lies on one GPU."""
+        """Trials that a node can run in parallel. A fraction of a GPU is on a single GPU."""
         by_cpus = int(node.get("CPU", 0)) // self.cpus
         if not self.gpus:
             return by_cpus
@@ -31,17 +31,17 @@ class Need:
 
 
 def nodes_alive() -> dict[str, Node]:
-    """What each node of the cluster has in all, whether in use or not, by its id."""
+    """Total resources of each node of the cluster, used or free, by its id."""
     return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
 
 
 def capacity(need: Need, nodes: Sequence[Node]) -> int:
-    """Trials that the nodes can hold at a time."""
+    """Trials that the nodes can run in parallel."""
     return sum(need.held_by(node) for node in nodes)
 
 
 def shortage(need: Need, nodes: Sequence[Node]) -> str | None:
-    """One line that says why no node can ever hold a trial; None where one can."""
+    """One line on why no node can hold a trial; None if one can."""
     if capacity(need, nodes):
         return None
     there = sorted({(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes}, reverse=True)

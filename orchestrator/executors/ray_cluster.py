@@ -1,4 +1,4 @@
-"""Ray itself: started on this machine or joined, watched while it runs, and gone without a trace afterwards."""
+"""Ray itself: start or join, health checks, and complete shutdown."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _NAMESPACE = "mcusweep"
 
 
 class RayCluster:
-    """Ray on this machine, ended with this object; or the cluster at ``address``, which is only left.
+    """A local Ray instance, ended with this object; or the cluster at ``address``, which is only disconnected.
 
     Args:
-        cpus: of an own cluster; None for as many as the machine has.
-        object_store: bytes of an own cluster's object store.
-        shipment: the user's modules, sent to a cluster elsewhere together with our packages.
+        cpus: of a local cluster; None for all CPUs of the machine.
+        object_store: bytes of a local cluster's object store.
+        shipment: the user's modules, sent to a remote cluster together with our packages.
         patience: seconds for which a cluster elsewhere is tried that does not answer.
         tell: is given one line for a person.
 
     Raises:
-        ExecutorError: if it does not start, or nobody answers at ``address``; after a second try.
+        ExecutorError: if it does not start, or ``address`` does not answer, also at a second attempt.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class RayCluster:
             self._watch()
 
     def _new(self) -> list[LocalProcess]:
-        """Descendants of this process that came after Ray was to start; those of Ray once that has started."""
+        """Descendants of this process started since the start of Ray; Ray's processes once it runs."""
         if self._roots is not None:
             return [*self._roots, *descendants(*(root.pid for root in self._roots))]
         reaper = self._reaper.pid if self._reaper is not None else 0
@@ -96,10 +96,10 @@ class RayCluster:
             self._reaper.watch(self._new())
 
     def check(self) -> None:
-        """Look after the cluster, at most once a second.
+        """Check the health of the cluster, at most once a second.
 
         Raises:
-            ExecutorLost: if its head, or on this machine its raylet, is gone. Ray itself would end this process
+            ExecutorLost: if its head, or a local raylet, is gone. Ray itself would end this process
                 about a minute later, without an exception.
         """
         now = time.monotonic()
@@ -116,7 +116,7 @@ class RayCluster:
                 raise ExecutorLost(f"Ray is gone: its head at {self._head} does not answer")
 
     def close(self) -> None:
-        """Leave the cluster; an own one ends, with every process it started."""
+        """Disconnect; a local cluster ends with every process it started."""
         self._watch()
         if any(not process.alive for process in self._essential):  # the others would hold us up for long
             for process in self._new():
@@ -135,7 +135,7 @@ class RayCluster:
 
 
 def _home_for_ray() -> tempfile.TemporaryDirectory[str] | None:
-    """A home folder where none is known: Ray and its processes do not start without one."""
+    """A substitute home folder if none is known: Ray does not start without one."""
     if os.path.expanduser("~") != "~":  # pathlib raises without a home
         return None
     folder = tempfile.TemporaryDirectory(prefix="mcusweep-home-", ignore_cleanup_errors=True)
@@ -144,12 +144,12 @@ def _home_for_ray() -> tempfile.TemporaryDirectory[str] | None:
 
 
 def own_options(cpus: int | None, object_store: int) -> dict[str, Any]:
-    """How Ray is started on this machine: no dashboard."""
+    """Options for a local Ray instance, without dashboard."""
     return {"address": "local", "num_cpus": cpus, "include_dashboard": False, "object_store_memory": object_store}
 
 
 def joined_options(address: str, folder: Path, shipment: Shipment | None) -> dict[str, Any]:
-    """How a cluster is joined: our packages and the user's modules, packed in a folder, go with the sweep."""
+    """Options for joining a cluster: our packages and the user's modules, packed in a folder, are sent along."""
     _show_token()
     house = Path(__file__).resolve().parents[2]
     environment: dict[str, Any] = {
@@ -165,7 +165,7 @@ def joined_options(address: str, folder: Path, shipment: Shipment | None) -> dic
 
 
 def _await(address: str, patience: float, tell: Callable[[str], None]) -> None:
-    """Wait until somebody answers at an address.
+    """Wait until a server answers at an address.
 
     Raises:
         ExecutorError: nobody does, or it is of a kind that is not supported.
@@ -188,7 +188,7 @@ def _await(address: str, patience: float, tell: Callable[[str], None]) -> None:
 
 
 def _show_token() -> None:
-    """Let Ray show its token to the cluster, where the user has one and did not decide on it: its head may want it."""
+    """Enable Ray's token authentication if the user has a token and did not configure it: the head may require it."""
     with suppress(ImportError):  # versions without tokens
         from ray._private.authentication import authentication_token_setup as tokens
 
@@ -205,7 +205,7 @@ def _start(options: dict[str, Any], address: str | None) -> None:
             if last:
                 where = f"join the Ray cluster at {address}" if address else "start Ray on this machine"
                 raise ExecutorError(
-                    f"cannot {where}, tried twice: {one_line(error)}; `--executor local` does without Ray"
+                    f"cannot {where}, tried twice: {one_line(error)}; `--executor local` works without Ray"
                 ) from error
             time.sleep(1.0)
 
@@ -217,7 +217,7 @@ def _gcs_address() -> str | None:
 
 
 def answers(address: str, seconds: float = 2.0) -> bool:
-    """Whether somebody listens at ``host:port``."""
+    """Whether a server listens at ``host:port``."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=seconds).close()
@@ -227,12 +227,12 @@ def answers(address: str, seconds: float = 2.0) -> bool:
 
 
 def _check_reachable(address: str) -> None:
-    """Refuse a ``host:port`` nobody listens at: Ray itself would try for minutes."""
+    """Refuse a ``host:port`` without a server: Ray itself would try for minutes."""
     if address.rpartition(":")[2].isdecimal() and ":" in address and not answers(address, CONNECT_SECONDS):
         raise ExecutorError(f"--address {address}: no Ray cluster answers there; start one with `ray start --head`")
 
 
 def one_line(error: BaseException) -> str:
-    """Kind and first line of an error."""
+    """Type and first line of an error."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

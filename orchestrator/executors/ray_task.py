@@ -1,4 +1,4 @@
-"""The body of a trial's Ray task: runs the attempt in a thread, and yields what it has to say, ``done`` at last."""
+"""The body of a trial's Ray task: runs the attempt in a thread, and yields its messages, finally ``done``."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ SIGN_SECONDS = 5.0
 
 
 class StopBoard:
-    """Names of the attempts that should stop."""
+    """The set of attempts that should stop."""
 
     def __init__(self) -> None:
         self._attempts: set[str] = set()
 
     def add(self, attempt: str) -> None:
-        """Let an attempt stop at its next report."""
+        """Request that an attempt stops at its next report."""
         self._attempts.add(attempt)
 
     def holds(self, attempt: str) -> bool:
@@ -50,12 +50,12 @@ def _should_stop(board: str, attempt: str) -> bool:
 
 @dataclass(frozen=True)
 class Trip:
-    """What an attempt gets that shares no disk with the driver.
+    """Files for an attempt that shares no disk with the driver.
 
     Attributes:
         cache: name of the folder on the worker's own disk that stands for the artifact folder.
         bases: folders of the sweep's modules, whose shipment lies in the task's working folder.
-        files: by path their hash, and a reference to their bytes.
+        files: hash and a reference to the bytes, by path.
     """
 
     cache: str
@@ -63,7 +63,7 @@ class Trip:
     files: dict[str, tuple[str, Any]] = field(default_factory=dict)
 
     def arrive(self, setting: WorkerSetting, spec: TrialSpec) -> tuple[WorkerSetting, Luggage]:
-        """The setting on this machine, with the files in place.
+        """The setting for this machine, after unpacking the files.
 
         Raises:
             OSError: the disk is full, or cannot be written.
@@ -109,7 +109,7 @@ class _Attempt:
                 self.messages.put(("file", parcel))
 
     def leave(self) -> None:
-        """Tidy up on this machine."""
+        """Clean up on this machine."""
         if self._luggage is not None:
             self._luggage.leave()
 
@@ -117,7 +117,7 @@ class _Attempt:
 def attempt(
     setting: WorkerSetting, board: str, name: str, spec_json: str, lent: LentTask | None, trip: Trip | None
 ) -> Iterator[tuple[str, Any]]:
-    """Yields ``started``, each ``report`` and ``file``, signs of life (``alive``), then ``done`` or ``fault``."""
+    """Yields ``started``, each ``report`` and ``file``, heartbeats (``alive``), then ``done`` or ``fault``."""
     if lent is not None:
         borrow(lent)
     running = _Attempt(board, name)

@@ -1,7 +1,7 @@
-"""A small process that outlives the driver: when that is gone, however it died, it ends what the driver left.
+"""A small process that outlives the driver and ends the driver's processes when it is gone, however it died.
 
-Ray ends its main processes with the driver, but not the agents beside them. The reaper is told of all of them while
-the driver lives (lines ``pid start`` on its standard input) and learns of the driver's end by the end of that input.
+Ray ends its main processes with the driver, but not the agents beside them. The driver sends the reaper all of them
+(lines ``pid start`` on its standard input); the end of that input means that the driver is gone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PATIENCE = 3.0  # seconds in which processes may leave by themselves
 
 
 class Reaper:
-    """Keeps watch over processes for this one."""
+    """Handle of the reaper process."""
 
     def __init__(self) -> None:
         self._known: set[LocalProcess] = set()
@@ -33,11 +33,11 @@ class Reaper:
 
     @property
     def pid(self) -> int:
-        """Of the reaper itself."""
+        """Process number of the reaper."""
         return self._process.pid
 
     def watch(self, processes: Iterable[LocalProcess]) -> None:
-        """Note processes that must not outlive this one."""
+        """Register processes that must not outlive this one."""
         new = {process for process in processes if process.start is not None and process.pid != self.pid} - self._known
         if not new or self._process.stdin is None:
             return
@@ -47,7 +47,7 @@ class Reaper:
             self._process.stdin.flush()
 
     def close(self) -> None:
-        """End what is left of the processes, and the reaper."""
+        """End the remaining processes and the reaper."""
         if self._process.stdin is not None and not self._process.stdin.closed:
             with suppress(OSError):
                 self._process.stdin.close()

@@ -1,4 +1,4 @@
-"""What a sweep sends to the nodes of a cluster besides our packages: the Python files beside it, and what it names."""
+"""Files that a sweep sends to cluster nodes besides our packages: Python files next to it, and files it names."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Shipment:
 
     @classmethod
     def of(cls, bases: Sequence[str], ship: Sequence[str] = ()) -> Shipment:
-        """What belongs to modules in some folders.
+        """The files of modules in these folders.
 
         Raises:
-            InputError: something that ``[workers] ship`` names is not there, or it is too much.
+            InputError: a path in ``[workers] ship`` is missing, or the total size is too large.
         """
         files: dict[str, Path] = {}
         for number, base in enumerate(bases):
@@ -59,7 +59,7 @@ class Shipment:
 
     @property
     def bytes(self) -> int:
-        """Of all files."""
+        """Total size of all files."""
         return sum(path.stat().st_size for path in self.files.values())
 
     def __str__(self) -> str:
@@ -67,7 +67,7 @@ class Shipment:
         return f"{len(self.files)} files of {', '.join(self.bases)} ({format_bytes(self.bytes)}) go to the nodes{more}"
 
     def pack(self) -> tempfile.TemporaryDirectory[str]:
-        """A folder that holds the shipment."""
+        """A folder with the packed files."""
         folder = tempfile.TemporaryDirectory(prefix="mcusweep-shipment-", ignore_cleanup_errors=True)
         for name, source in self.files.items():
             target = Path(folder.name) / name
@@ -77,7 +77,7 @@ class Shipment:
 
 
 def unpacked(bases: Sequence[str], folder: Path) -> dict[str, str]:
-    """Where the folders of modules lie on a node that has their shipment in a folder."""
+    """Local paths of the module folders on a node with an unpacked shipment."""
     return {base: str(folder / str(number)) for number, base in enumerate(bases)}
 
 

@@ -1,7 +1,7 @@
-"""Trials on a virtual clock with synthetic learning curves and dying workers: the real driver at any scale.
+"""Trials on a virtual clock with synthetic learning curves and worker failures: tests the real driver at any scale.
 
 The curves are a stand-in with the shape of real ones (accuracy rises towards what hyperparameters and budget
-allow, resources shrink towards the budget); nothing here is a measurement and its results say ``measured`` false.
+allow, resources shrink towards the budget); nothing here is a measurement and its results have ``measured`` false.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 
 @dataclass(frozen=True)
 class SimulatedTrial:
-    """What one trial would do: seconds between reports, its reports, its result."""
+    """Course of one simulated trial: seconds between reports, its reports, its result."""
 
     seconds: tuple[float, ...]
     reports: tuple[EpochReport, ...]
@@ -46,9 +46,9 @@ class SimulatedExecutor(Executor):
     """A discrete-event simulation of ``workers`` workers.
 
     Args:
-        seed: of the deaths; with the specifications it determines everything.
-        workers: how many trials run at a time.
-        curve: what a trial does; `synthetic_trial` by default.
+        seed: of the worker failures; together with the specifications it determines everything.
+        workers: how many trials run in parallel.
+        curve: course of a trial; `synthetic_trial` by default.
         death_rate: probability that an attempt's worker dies before it ends.
     """
 
@@ -64,12 +64,12 @@ class SimulatedExecutor(Executor):
 
     @property
     def capacity(self) -> int:
-        """How many attempts can run at the same time."""
+        """How many attempts can run in parallel."""
         return self._workers
 
     @property
     def utilisation(self) -> float:
-        """Share of the workers' virtual time that was spent on trials."""
+        """Fraction of the workers' virtual time that was spent on trials."""
         return self._busy_seconds / (self._workers * self._clock) if self._clock else 0.0
 
     def now(self) -> float:
@@ -77,7 +77,7 @@ class SimulatedExecutor(Executor):
         return self._clock
 
     def submit(self, attempt: str, spec: TrialSpec) -> None:
-        """Start an attempt at the present virtual time."""
+        """Start an attempt at the current virtual time."""
         trial = self._curve(spec)
         key = spec.hash()
         self._tries[key] = self._tries.get(key, 0) + 1
@@ -93,7 +93,7 @@ class SimulatedExecutor(Executor):
         heapq.heappush(self._agenda, (moment, next(self._order), attempt))
 
     def poll(self, timeout: float) -> list[Event]:
-        """Events up to the next moment at which something happens; the clock jumps there."""
+        """Events up to the next event time; the clock advances to it."""
         if not self._ready and not self._agenda:
             self._clock += timeout
         if not self._ready and self._agenda:
@@ -138,7 +138,7 @@ class SimulatedExecutor(Executor):
             self._attempts[attempt].stopping = True
 
     def shutdown(self) -> None:
-        """Forget all attempts."""
+        """Drop all attempts."""
         self._attempts, self._agenda = {}, []
         self._ready.clear()
 

@@ -1,1 +1,1 @@
-"""What a sweep will run: its trials, budgets and an estimate, before any of them starts."""
+"""Planning of a sweep: its trials, budgets and a time estimate, before any trial starts."""

@@ -1,10 +1,11 @@
-"""Where the next budget should be: at the largest gap or uncertainty of the front so far. Pure; no optimiser.
+"""Choice of the next budget: at the largest gap or uncertainty of the current front. Pure functions; no optimiser.
 
-The value of a budget is how much the hypervolume could grow there: the mean, over the budgets that have at least its
-room, of what a trial might reach there beyond the best model that fits already. What might be reached is the mean and
-two standard deviations of a Gaussian process through the front, so that budgets far from any model count as promising.
-Trials already spent nearby, running ones too, divide the value: where many tries left a gap, it is likely real. Every
-second budget is the next point of a Sobol sequence.
+The value of a budget is the possible increase of the hypervolume: the mean, over all budgets that are at least as
+large, of the optimistic accuracy of a trial there minus that of the best model that fits already. The optimistic
+accuracy is an upper confidence bound (mean plus two standard deviations) of a Gaussian process through the front, so
+that budgets far from any model have a high value. The value is divided by the number of nearby trials, running ones
+included: a gap that remains after many trials is likely real. Every second budget is the next point of a Sobol
+sequence.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ NEARBY = 0.5
 
 
 class AdaptiveBudgets:
-    """Chooses budgets within ranges from what trials have found; told of every budget in use and every model found.
+    """Chooses budgets within ranges from what trials have found; notified of every budget in use and every model.
 
     Args:
         ranges: lowest and highest bound by resource.
-        seed: of the scrambled Sobol points that are considered.
-        first: how many of these points are used before anything is chosen.
+        seed: of the scrambled Sobol points used as candidates.
+        first: number of these points used before the first choice.
     """
 
     def __init__(self, ranges: Mapping[str, tuple[int, int]], seed: int, first: int = 0) -> None:
@@ -63,12 +64,12 @@ class AdaptiveBudgets:
         return np.array([math.log2(max(float(resources[name]), 1.0)) for name in self._names])
 
     def spend(self, budget: Budget) -> None:
-        """Note that a trial is, or was, given this budget."""
+        """Record that a trial has this budget."""
         apart = ((self._octaves - self._position(budget.bounds())) ** 2).sum(axis=1)
         self._visits += np.exp(-0.5 * apart / NEARBY**2)
 
     def found(self, used: Mapping[str, float], accuracy: float) -> None:
-        """Note a model that keeps its bounds, by its measured resources and validation accuracy."""
+        """Record a feasible model by its measured resources and validation accuracy."""
         position = self._position(used)
         fits = (position <= self._octaves + 1e-9).all(axis=1)
         self._best[fits] = np.maximum(self._best[fits], accuracy)
@@ -76,15 +77,15 @@ class AdaptiveBudgets:
         self._front = front[nondominated(front, [False] * len(self._names) + [True])]
 
     def unreachable(self, budget: Budget) -> None:
-        """Note that no width of a network meets this budget, nor any with less room."""
+        """Record that a network cannot meet this budget, nor any smaller one."""
         self._hopeless |= (self._octaves <= self._position(budget.bounds()) + 1e-9).all(axis=1)
 
     def next(self, turn: int) -> Budget:
-        """The budget of the next trial; the same findings give the same budget.
+        """The budget of the next trial, a deterministic function of the recorded results.
 
         Args:
-            turn: how many budgets there were before. Every second one follows the Sobol sequence whatever was found:
-                what looks like a gap may be the limit of the network, and a front has steps everywhere.
+            turn: number of previous budgets. Every second one follows the Sobol sequence regardless of results: an
+                apparent gap may be the limit of the network, and a front has steps everywhere.
         """
         if turn % 2:
             return self._budgets[(turn + self._first) // 2 % len(self._budgets)]

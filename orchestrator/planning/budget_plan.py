@@ -1,4 +1,4 @@
-"""Which budget a planned trial gets: as planned, or chosen from what the trials so far have found."""
+"""Budget of a trial: as planned, or chosen from the results so far."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ class BudgetPlan:
     """Every trial has the budget it was planned with."""
 
     def of(self, trial: PlannedTrial) -> Budget:
-        """The budget of a trial that is about to be asked for."""
+        """The budget of the trial to be sampled next."""
         return trial.budget
 
     def restore(self, trial: PlannedTrial, spec: TrialSpec, result: TrialResult | None) -> None:
-        """Take in a trial of an earlier run, in the order of their numbers."""
+        """Record a trial of an earlier run; call in the order of trial numbers."""
 
     def ended(self, trial: PlannedTrial, spec: TrialSpec, result: TrialResult) -> None:
-        """Take in how a trial ended."""
+        """Record the result of a trial."""
 
 
 class AdaptiveBudgetPlan(BudgetPlan):
-    """Once each network was tried at each Sobol budget, `AdaptiveBudgets` chooses.
+    """Once each network was run at each Sobol budget, `AdaptiveBudgets` chooses.
 
-    Trials of one index have one budget in all methods, so that methods are compared on equal terms.
+    Trials of one index have the same budget in all methods, for a fair comparison.
     """
 
     def __init__(self, plan: Plan) -> None:

@@ -1,4 +1,4 @@
-"""How long a sweep will take, from a few training steps of each of its networks on this machine."""
+"""Time estimate of a sweep, from a few training steps of each of its networks on this machine."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ MOST_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a sweep will take.
+    """Estimated time of a sweep.
 
     Attributes:
-        step_seconds: for an optimiser step of the unpruned network, by network.
-        trial_seconds: for all the epochs of a trial, by network; jobs that shrink as they train take less.
+        step_seconds: of an optimiser step of the unpruned network, by network.
+        trial_seconds: of all epochs of a trial, by network; jobs that shrink during training take less.
         trials: planned, by network.
-        jobs: trials of a whole job's length that all planned ones add up to, by network.
-        longest: of the trials that begin with one another, by network: that many whole jobs must follow one another.
-        out_of_reach: one line for each budget that some network cannot meet.
+        jobs: total length of all planned trials in units of a full job, by network.
+        longest: longest chain of a lineage in full jobs that must run in sequence, by network.
+        out_of_reach: one line for each budget that a network cannot meet.
     """
 
     step_seconds: dict[str, float]
@@ -49,14 +49,14 @@ class Estimate:
     out_of_reach: tuple[str, ...]
 
     def sweep_seconds(self, workers: int) -> float:
-        """For all trials, so many at a time; at least what those take that must follow one another."""
+        """Time of all trials with this many workers; at least the time of the longest chain of a lineage."""
         work = sum(self.trial_seconds[name] * jobs for name, jobs in self.jobs.items())
         chain = max(self.trial_seconds[name] * jobs for name, jobs in self.longest.items())
         return max(work / workers, chain)
 
 
 def estimate_sweep(sweep: SweepConfig) -> Estimate:
-    """Train every network of a sweep for a few steps on this process's threads.
+    """Train every network of a sweep for a few steps with this process's threads.
 
     Raises:
         InputError: as loading the task and building the networks do.

@@ -1,4 +1,4 @@
-"""Growing a study: its sweep file may gain trials, seeds, budgets, networks and methods, and nothing else."""
+"""Extension of a study: only trials, seeds, budgets, networks and methods may be added to its sweep file."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _MAY_GROW = ("sweep.trials", "sweep.seeds", "budgets.", "network.name", "network
 
 
 def bare(sweep: dict[str, Any]) -> dict[str, Any]:
-    """A stored configuration as its file says it: without what it grew from."""
+    """A stored configuration without its earlier versions, as in its file."""
     return {key: value for key, value in sweep.items() if key not in ("grown_from", "workers")}
 
 
 def grown(old: SweepConfig, new: SweepConfig) -> SweepConfig:
-    """The new sweep with the old one, whose trials keep their numbers, as its beginning.
+    """The new sweep with the old one as its first part, whose trials keep their numbers.
 
     Raises:
         InputError: naming what is not an addition.
@@ -36,9 +36,7 @@ def grown(old: SweepConfig, new: SweepConfig) -> SweepConfig:
 def _check_trials(old: SweepConfig, new: SweepConfig) -> None:
     had, has = old.methods.names, new.methods.names
     if has[: len(had)] != had:
-        raise InputError(
-            f"--extend: methods.names = {has}: must begin with {', '.join(had)}; new ones are added behind them"
-        )
+        raise InputError(f"--extend: methods.names = {has}: must begin with {', '.join(had)}; new ones are appended")
     for method in had:
         if new.trials_of(method) < old.trials_of(method):
             raise InputError(

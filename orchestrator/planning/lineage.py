@@ -1,8 +1,8 @@
-"""Which trained network each job of a sweep begins with: decided by the budgets alone, before there is any result.
+"""The trained network that each job of a sweep starts from: decided by the budgets alone, before any result.
 
-A job begins with the network of the nearest budget that is at least as large in every bound, among the jobs of its own
-method, network and round; else with the dense parent. So results depend neither on the number of workers nor on timing,
-and the tree of all jobs is as parallel as its branches.
+A job starts from the network of the nearest budget that is at least as large in every bound, among the jobs of its own
+method, network and round; else from the dense parent. So results do not depend on the number of workers or on timing,
+and branches of the tree run in parallel.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ SHORTEST = 0.5
 
 
 def has_more_room(other: Budget, than: Budget) -> bool:
-    """Whether a budget is at least as large in every bound, and larger in one; an open bound is larger than any."""
+    """Whether a budget is at least as large in every bound, and larger in one; a missing bound counts as infinite."""
     pairs = [(_open_as_infinite(getattr(other, name)), _open_as_infinite(getattr(than, name))) for name in RESOURCES]
     return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 
 
 def nearest_first(budget: Budget, others: Iterable[tuple[int, Budget]]) -> tuple[int, ...]:
-    """The numbers of the budgets that have more room, nearest first.
+    """The numbers of the larger budgets, nearest first.
 
-    Near is a budget that leaves fewer bounds open that this one has, then one with fewer octaves between the bounds
-    that both have; ties go to the lower number.
+    Distance is first the number of this budget's bounds that the other lacks, then the octaves between common bounds;
+    ties go to the lower number.
     """
 
     def apart(other: Budget) -> tuple[int, float]:
@@ -48,9 +48,9 @@ def nearest_first(budget: Budget, others: Iterable[tuple[int, Budget]]) -> tuple
 
 
 def shrinkage(budget: Budget, ancestor: Budget, dense: Resources | None) -> float:
-    """How many times smaller the tightest bound is than what the ancestor was allowed, or the dense network uses.
+    """Compression ratio: the ancestor's bound, or the dense network's use, over the tightest bound.
 
-    Budgets decide, not what the ancestor came to use, so that all trials of a budget train equally long.
+    It uses the ancestor's budget and not its measured resources, so that all trials of a budget train equally long.
     """
 
     def room(name: str) -> float:
@@ -60,10 +60,10 @@ def shrinkage(budget: Budget, ancestor: Budget, dense: Resources | None) -> floa
 
 
 def job_epochs(epochs: int, times: float) -> int:
-    """How long a job trains whose network has to become so many times smaller than its ancestor's.
+    """Epochs of a job whose network has to become ``times`` smaller than its ancestor's.
 
     Args:
-        epochs: of a job that begins from scratch.
+        epochs: of a job that trains from scratch.
         times: as `shrinkage`.
     """
     way = min(1.0, max(0.0, math.log(times / NEAR) / math.log(FAR / NEAR)))
@@ -76,10 +76,10 @@ class Lineage:
 
     Attributes:
         trials: of the plan, by number.
-        sizes: how many trials the plan had after each time it grew: a trial's ancestors are of the plan that it came
-            with, so that a budget added later changes nothing for those that were there.
-        inheriting: the methods whose jobs begin with an ancestor; none without a lineage.
-        planned: how many budgets are known beforehand, by index of the trial; the others are chosen as results come.
+        sizes: number of trials after each extension of the plan: a trial's ancestors belong to the plan it was added
+            with, so that budgets added later do not affect existing trials.
+        inheriting: the methods whose jobs start from an ancestor; none without a lineage.
+        planned: number of budgets that are known in advance, by index of the trial; the others are chosen from results.
     """
 
     trials: Sequence[PlannedTrial]
@@ -88,7 +88,7 @@ class Lineage:
     planned: float
 
     def inherits(self, trial: PlannedTrial) -> bool:
-        """Whether the trial begins with an ancestor if one is to be had."""
+        """Whether the trial starts from an ancestor if one is available."""
         return trial.method in self.inheriting and not trial.is_parent
 
     @cached_property
@@ -105,11 +105,11 @@ class Lineage:
         return found
 
     def parent(self, trial: PlannedTrial) -> int | None:
-        """Number of the dense network at the root of a trial's line; None for one that does not inherit."""
+        """Number of the dense network at the root of a trial's lineage; None for a trial that does not inherit."""
         return self._parents.get((trial.network.model_dump_json(), trial.parent_seed)) if self.inherits(trial) else None
 
     def candidates(self, trial: PlannedTrial) -> tuple[int, ...]:
-        """Numbers of the trials that may be a trial's ancestor, best first; empty for one that does not inherit."""
+        """Numbers of the trials that may be a trial's ancestor, best first; empty for a trial that does not inherit."""
         parent = self.parent(trial)
         if parent is None:
             return ()
@@ -120,7 +120,7 @@ class Lineage:
 
     @cached_property
     def heights(self) -> list[int]:
-        """By number, how many trials follow one another on the longest way down from each trial, itself included."""
+        """By number, the length of the longest chain of trials from each trial downwards, itself included."""
         heights = [1] * len(self.trials)
         ways = [(trial.number, self.candidates(trial)[:1]) for trial in self.trials]
         above = {number: first[0] for number, first in ways if first}

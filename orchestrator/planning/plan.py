@@ -1,4 +1,4 @@
-"""What a sweep will run: every trial's method, network, budget and seed, before anything is sampled."""
+"""Plan of a sweep: every trial's method, network, budget and seed, before hyperparameters are sampled."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ DENSE = Budget(name="dense parent")
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials of a sweep in the order they are asked for: methods take turns, budgets take turns in each."""
+    """The trials of a sweep in sampling order: round-robin over methods, and within each over budgets."""
 
     sweep: SweepConfig
 
     @cached_property
     def cells(self) -> tuple[tuple[NetworkChoice, Budget], ...]:
-        """Every network at every budget; a method's trials go round these."""
+        """Every network at every budget; a method's trials cycle through these."""
         return tuple(product(self.sweep.network.choices(), self.sweep.planned_budgets()))
 
     @cached_property
@@ -56,12 +56,12 @@ class Plan:
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """How many trials the plan had each time it grew, and has now."""
+        """Number of trials before each extension, and now."""
         return (*(self._earlier.sizes if self._earlier is not None else ()), len(self.trials))
 
     @cached_property
     def lineage(self) -> Lineage:
-        """Which trials may begin with the trained networks of which others."""
+        """Which trials may start from the trained networks of which others."""
         planned = len(self.cells) if self.sweep.budgets.plan == "adaptive" else math.inf
         return Lineage(self.trials, self.sizes, self._inheriting, planned)
 
@@ -149,20 +149,20 @@ class Plan:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Every method of the trials; what is added by an extension comes last."""
+        """Every method of the trials; those added by an extension come last."""
         names = self.sweep.methods.names
         return tuple(dict.fromkeys((PARENT_METHOD, *names))) if self._inheriting else tuple(names)
 
     @cached_property
     def spaces(self) -> dict[str, dict[str, BaseDistribution]]:
-        """What is searched, by method: only hyperparameters the method takes."""
+        """Search space by method: only hyperparameters that the method accepts."""
         return {method: distributions(self._taken(method)) for method in self.sweep.methods.names}
 
     def check(self) -> None:
-        """Refuse what no trial could use.
+        """Refuse settings that no trial can use.
 
         Raises:
-            InputError: for an unknown method, or a hyperparameter that no method takes.
+            InputError: for an unknown method, or a hyperparameter that no method accepts.
         """
         for name in ("parent_epochs", "start"):
             if self._inheriting and name in self.sweep.hyperparameters:
@@ -197,11 +197,11 @@ class Plan:
 
     @cached_property
     def data(self) -> str:
-        """Digest of the task's data: the same file name with other content makes other trials."""
+        """Digest of the task's data, so that changed files make different trials."""
         return task_digest(self.sweep.task)
 
     def spec(self, trial: PlannedTrial, suggested: dict[str, Scalar], start: Start | None = None) -> TrialSpec:
-        """The full specification of a planned trial with its suggested hyperparameters and what it begins with."""
+        """The full specification of a planned trial with its suggested hyperparameters and its starting point."""
         epochs = self._epochs(trial, start.ancestor.budget if start else None, start.dense if start else None)
         return TrialSpec(
             task=self.sweep.task,
@@ -219,7 +219,7 @@ class Plan:
         )
 
     def expected_epochs(self, trial: PlannedTrial, dense: Resources | None) -> int:
-        """How long a trial trains if it begins with its first choice of an ancestor."""
+        """Epochs of a trial if it starts from its preferred ancestor."""
         first = self.lineage.candidates(trial)[:1]
         return self._epochs(trial, self.trials[first[0]].budget if first else None, dense)
 

@@ -1,4 +1,4 @@
-"""One trial of a plan before anything is sampled for it, and what it begins with."""
+"""One trial of a plan before sampling, and its starting point."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from search_spaces.choices import NetworkChoice
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """One trial of the plan; its hyperparameters come from the sampler when its turn comes.
+    """One trial of the plan; its hyperparameters are sampled when it starts.
 
     Attributes:
         number: in the study, from 0.
         index: among the trials of its method, from 0.
-        seed: the same for trials of one index, so methods are compared on equal terms.
-        turn: how many trials of the same network and budget each method had before.
-        parent_seed: of the dense network that the trial's lineage begins with.
+        seed: equal for trials of one index, for a fair comparison of methods.
+        turn: number of earlier trials of the same network and budget per method.
+        parent_seed: of the dense network at the root of the trial's lineage.
     """
 
     number: int
@@ -32,17 +32,17 @@ class PlannedTrial:
 
     @property
     def is_parent(self) -> bool:
-        """Whether it trains the dense network that a lineage begins with: the only trials without a bound."""
+        """Whether it trains the dense network at the root of a lineage: the only trials without a bound."""
         return self.index < 0
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a trial begins with instead of fresh weights.
+    """Starting point of a trial instead of random weights.
 
     Attributes:
-        ancestor: specification of the trial whose trained network it takes.
-        dense: what the dense network uses; None if that is not known.
+        ancestor: specification of the trial whose trained network it starts from.
+        dense: resources of the dense network; None if unknown.
         parent: hash of the specification of the dense network at the root of the lineage; None if that is lost.
     """
 

@@ -1,4 +1,4 @@
-"""What can be refused before a sweep begins: missing data, networks that cannot be traced, hopeless budgets."""
+"""Checks before a sweep starts: missing data, networks that cannot be traced, infeasible budgets."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from search_spaces.tasks import Task, describe_task, load_task
 
 
 def check_sweep(sweep: SweepConfig) -> dict[str, Any]:
-    """Load the task, trace every network and hold every budget against the smallest it can become.
+    """Load the task, trace every network, and compare every budget with the smallest reachable resources.
 
-    A budget is refused when no network of the sweep can meet it. Bounds that are held against the exported C
-    program are left to the trials, because its size is known only once it is built.
+    A budget is refused when no network of the sweep can meet it. Bounds on the exported C program are checked by the
+    trials, because its size is known only after it is built.
 
     Returns:
-        Facts about the task, to be kept with the study.
+        Facts about the task, stored with the study.
 
     Raises:
-        InputError: one line that names what cannot be used.
+        InputError: one line that names the invalid input.
     """
     check_recipe(sweep)
     training = sweep.training
@@ -51,7 +51,7 @@ def check_sweep(sweep: SweepConfig) -> dict[str, Any]:
 
 
 def refusals(sweep: SweepConfig, task: Task) -> dict[str, list[InputError]]:
-    """By label of budget, why networks cannot meet it; budgets that all can meet are left out."""
+    """By label of budget, why networks cannot meet it; only budgets that some network cannot meet."""
     models = {choice.name: _resources(choice, task) for choice in sweep.network.choices()}
     found: dict[str, list[InputError]] = {}
     if sweep.budgets.runtime is not RuntimeName.TFLM:
@@ -66,7 +66,7 @@ def refusals(sweep: SweepConfig, task: Task) -> dict[str, list[InputError]]:
 
 
 def check_recipe(sweep: SweepConfig) -> None:
-    """Refuse hyperparameters of training that no trial could use, at either end of their ranges.
+    """Refuse training hyperparameters that are invalid at either end of their ranges.
 
     Raises:
         InputError: naming the hyperparameter, its value and what is allowed.

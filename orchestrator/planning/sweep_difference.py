@@ -1,4 +1,4 @@
-"""Where two sweeps differ, key by key."""
+"""Differences of two sweeps, key by key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Where two sweeps differ: ``key: old -> new``, in order of the keys."""
+    """Differences of two sweeps: ``key: old -> new``, in order of the keys."""
     found: list[str] = []
     for key in sorted({*old, *new}):
         before, after = old.get(key), new.get(key)

@@ -1,1 +1,1 @@
-"""Questions to the trial database."""
+"""Queries of the trial database."""

@@ -1,4 +1,4 @@
-"""Which stored model to flash on a device or within bounds, with runners-up and the reason."""
+"""The best stored model for a device or bounds, with runners-up and the reason."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Best:
     as_good: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain values, for JSON."""
+        """As plain values, for JSON."""
         return {
             **{"device": self.device, "bounds": self.bounds, "trial": self.trial, "used": self.used},
             **{"fitting": self.fitting, "reason": self.reason, "runners_up": list(self.runners_up)},
@@ -48,7 +48,7 @@ class Best:
 
 
 def budget_for(device: str | None = None, **bounds: str | float | None) -> Budget:
-    """What a device leaves for a model, or the bounds given (see `Budget`); these replace the device's.
+    """A device's budget for a model, or the given bounds (see `Budget`), which replace the device's.
 
     Raises:
         InputError: neither a device nor a bound, an unknown device, or a bound that cannot be read.
@@ -74,7 +74,7 @@ def find_best(
     (`reports.apart.choose`).
 
     Raises:
-        InputError: no trial fits; the message gives the closest one. Or those that fit are measured by two metrics.
+        InputError: no trial fits; the message gives the closest one. Or the fitting trials have different metrics.
     """
     suffix = "_firmware" if runtime == "firmware" else ""
     used = {name: _used_name(name, suffix) for name in RESOURCES}

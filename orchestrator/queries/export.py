@@ -1,4 +1,4 @@
-"""A stored trial as files to build a product from: the model, C arrays, a firmware project, a model card."""
+"""Export of a stored trial: the model, C arrays, a firmware project, a model card."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def export_trial(
     library: Library | None = None,
     equals: str = "",
 ) -> list[str]:
-    """Write a trial's model and what goes with it into a folder; returns the names of what was written.
+    """Write a trial's model and related files into a folder; returns the names of the files.
 
-    With ``metadata`` also ``model_with_metadata.tflite``: the same model with labels, input normalisation and where
-    it comes from inside the file, which the model card says how many bytes cost. With ``library`` also the folder that
-    ``write_trials`` makes. ``equals`` names models as good.
+    With ``metadata`` also ``model_with_metadata.tflite``: the same model with labels, input normalisation and
+    provenance in the file; the model card states their size in bytes. With ``library`` also the folder written by
+    ``write_trials``. ``equals`` names models as good.
 
     Everything is made beside the folder first, so an error leaves nothing half-written.
 
@@ -142,7 +142,7 @@ def _write_firmware(model: bytes, deployment: bytes | None, folder: Path) -> str
 
 
 def model_card(trial: TrialDetails, model: bytes, firmware: str, equals: str = "") -> str:
-    """What one has to know about the model, as Markdown."""
+    """The model card as Markdown."""
     row = trial.row
     lines = [f"# {_cell(row['network'])} for {_cell(row['device'] or 'a budget')}", ""]
     lines += [f"Made by mcusweep: trial {row['number']} of study {_cell(row['study'])}.", "", "| | |", "|---|---|"]
@@ -159,7 +159,10 @@ def model_card(trial: TrialDetails, model: bytes, firmware: str, equals: str = "
     }
     lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in facts.items()]
     measure = "top-1" if row["metric"] == "accuracy" else score_of(row["metric"]).title
-    lines += ["", f"`accuracy` is the int8 {measure} on test data that chose nothing; `flash` is the .tflite file and"]
+    lines += [
+        "",
+        f"`accuracy` is the int8 {measure} on test data unused in selection; `flash` is the .tflite file and",
+    ]
     word = "measured" if row["measured"] else "predicted (tflite-micro was not installed)"
     lines += [f"`sram` the TensorFlow Lite Micro arena, {word}.", "", firmware, ""]
     if equals:

@@ -18,7 +18,7 @@ from orchestrator.queries.trial import TrialDetails
 
 @dataclass(frozen=True)
 class Library:
-    """What ``export --format`` asks for: the form, and the trials by the names of their functions."""
+    """Options of ``export --format``: the format, and the trials by the prefix of their functions."""
 
     form: LibraryFormat
     trials: Mapping[str, TrialDetails]
@@ -29,7 +29,7 @@ def write_trials(library: Library, root: Path, folder: Path) -> str:
 
     Raises:
         InputError: if a trial has no model, a file is damaged, the kernels cannot express an operator, a name is not
-            allowed, or more than one model listens through a front end.
+            allowed, or more than one model has an audio front end.
     """
     deployments = {name: _deployment(trial, root) for name, trial in library.trials.items()}
     models = [

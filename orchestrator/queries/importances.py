@@ -1,4 +1,4 @@
-"""How much each hyperparameter mattered, by Optuna's PED-ANOVA."""
+"""Importance of each hyperparameter, by Optuna's PED-ANOVA."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _FEW_VALUES = 12  # of a number: so few are choices, which the method weighs bet
 
 
 def importances(frame: pd.DataFrame) -> dict[str, float]:
-    """Share by hyperparameter (``method`` among them) in what separates good trials from the rest, largest first.
+    """Relative importance of each hyperparameter (and of ``method``) for good trials, largest first.
 
-    A trial is judged by its validation accuracy less the median of its budget, as budgets differ more than settings
-    do. Watanabe et al., "PED-ANOVA", IJCAI 2023. Empty where there are fewer than ten finished trials or fewer
-    than two things vary.
+    The score of a trial is its validation accuracy minus the median of its budget, because budgets have a larger effect
+    than hyperparameters. Watanabe et al., "PED-ANOVA", IJCAI 2023. Empty with fewer than ten finished trials or fewer
+    than two varied parameters.
 
     Args:
-        frame: the trials as `orchestrator.storage.frames.trials_frame` gives them.
+        frame: the trials, from `orchestrator.storage.frames.trials_frame`.
     """
     bounded = frame[[f"budget_{name}" for name in RESOURCES]].notna().any(axis=1)  # not the dense network of a lineage
     trials = frame[frame["val_accuracy"].notna() & bounded]

@@ -1,4 +1,4 @@
-"""Three lines of Python to the trials of a study: ``open_study(...).trials("feasible and sram <= 32KB")``."""
+"""Access to the trials of a study from Python: ``open_study(...).trials("feasible and sram <= 32KB")``."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class OpenStudy:
         sram: str | int | None = None,
         macs: str | int | None = None,
     ) -> Best:
-        """The model to flash on a device, or within bounds such as ``sram="32KB"``.
+        """The best model for a device, or within bounds such as ``sram="32KB"``.
 
         Raises:
             InputError: no bounds, an unknown device, a bound that does not parse, or nothing fits.

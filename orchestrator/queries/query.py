@@ -1,4 +1,4 @@
-"""Ask the trial database: filter, sort and limit in SQL, fronts and groups on the narrow result. No torch, no ray."""
+"""Queries of the trial database: filter, sort and limit in SQL; fronts and groups in Python. No torch, no Ray."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _LARGEST_LIMIT = 2**62
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked: a filter, columns, a sort order, how many, a front to keep, or groups to sum up.
+    """A query: filter, columns, sort order, limit, front, or groups.
 
     Attributes:
-        studies: names; none means the latest study, ``("*",)`` all of them.
+        studies: names; empty means the latest study, ``("*",)`` all studies.
         where: condition in the language of `orchestrator.queries.where_grammar`.
-        columns: names; none means all.
+        columns: names; empty means all.
         sort: names, each with ``-`` in front for descending; missing values come last either way.
-        front: columns of which only non-dominated rows are kept; accuracies are maximised, all else minimised.
+        front: columns of which only non-dominated rows are kept; accuracies are maximised, other columns minimised.
         group: one of ``GROUPS`` or two of them; gives one row per group instead of rows per trial.
     """
 
@@ -42,14 +42,14 @@ class Query:
 
 @dataclass(frozen=True)
 class Rows:
-    """The answer: column names in order and one plain dict per row (None where a value is missing)."""
+    """The result: column names in order and one plain dict per row (None for missing values)."""
 
     columns: tuple[str, ...]
     rows: list[dict[str, Any]]
 
 
 def run_query(store: Store, query: Query) -> Rows:
-    """Answer a query.
+    """Run a query.
 
     Raises:
         InputError: unknown study, column or group, a filter that does not parse, a limit below 1.
@@ -67,7 +67,7 @@ def run_query(store: Store, query: Query) -> Rows:
 
 
 def list_studies(store: Store) -> Rows:
-    """One row per study: name, created_at, planned trials and how many are in which state."""
+    """One row per study: name, created_at, planned trials and the number in each state."""
     rows = []
     for study in store.studies():
         counts = store.state_counts(study)
@@ -117,7 +117,7 @@ def _grouped(search: TrialSearch, query: Query) -> Rows:
         if name not in GROUPS:
             raise InputError(f"--group {name!r}: must be one of {', '.join(GROUPS)}")
     if query.front or query.columns:
-        raise InputError("--group sums trials up; it does not go with --columns or a front")
+        raise InputError("--group aggregates trials; it cannot be combined with --columns or a front")
     keys = tuple(part for name in query.group for part in (_BUDGET if name == "budget" else (name,)))
     keys = tuple(dict.fromkeys(keys))
     values = ("feasible", "val_accuracy", "accuracy", "flash", "sram", "macs", "number")

@@ -1,4 +1,4 @@
-"""What early stopping saved in a study, and how often it was wrong: read from the reports of its trials."""
+"""Audit of early stopping in a study: savings and false stops, from the reports of its trials."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class StopAudit:
 
     Attributes:
         stopped: trials that were stopped.
-        epochs_saved: share of the epochs of all ended trials that were not trained.
-        spared: trials that would have been stopped but belong to the audit, and ended.
-        false_stops: those of them that came out best of their budget.
+        epochs_saved: fraction of the epochs of all ended trials that were not trained.
+        spared: completed trials of the audit set that would have been stopped.
+        false_stops: those of them that were the best of their budget.
     """
 
     stopped: int
@@ -31,15 +31,15 @@ class StopAudit:
 
     @property
     def line(self) -> str:
-        """One line for people."""
-        checked = f"{self.false_stops} of {self.spared} spared for the audit came out best" if self.spared else ""
+        """Summary in one line."""
+        checked = f"{self.false_stops} of {self.spared} spared for the audit were the best" if self.spared else ""
         return f"{self.stopped} trials stopped early, {self.epochs_saved:.0%} of the epochs saved" + (
             f"; {checked}" if checked else ""
         )
 
 
 def stop_audit(store: Store, study: Study) -> StopAudit | None:
-    """Replay a study's reports through a fresh rule; None where nothing was, or could have been, stopped."""
+    """Replay a study's reports through a new stop rule; None if no trial was, or could have been, stopped."""
     try:
         sweep = SweepConfig.model_validate({**study.sweep, "workers": study.workers})
     except ValidationError:

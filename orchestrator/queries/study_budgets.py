@@ -1,4 +1,4 @@
-"""The budgets a study was made for, read from the sweep it keeps. No torch, no Ray, no Optuna."""
+"""The budgets of a study, from its stored sweep. Imports no torch, Ray or Optuna."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from search_spaces.budgets import BudgetsSection
 
 
 def budgets_of(study: Study) -> tuple[Budget, ...]:
-    """The budgets known before the study began."""
+    """The budgets known before the study started."""
     return BudgetsSection.model_validate(study.sweep["budgets"]).planned(study.sweep["sweep"]["seed"])

@@ -1,4 +1,4 @@
-"""Two studies side by side: their sweeps, what each method reached at each budget, and equal trials that disagree."""
+"""Comparison of two studies: sweeps, results of each method at each budget, and equal trials with different results."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _TOLERANCE = {"val_accuracy": 1e-9, "accuracy": 1e-9}
 
 @dataclass(frozen=True)
 class StudyDiff:
-    """What differs between two studies.
+    """Differences of two studies.
 
     Attributes:
-        sweep: ``key: first -> second`` of every key of the sweep that differs.
-        cells: per budget and method trials, feasible ones, and the test accuracy of the best by validation.
+        sweep: ``key: first -> second`` for every key of the sweep that differs.
+        cells: per budget and method: trials, feasible trials, and the test accuracy of the best by validation.
         shared: trials of equal specification that finished in both; ``only_first`` and ``only_second`` the rest.
-        disagreeing: equal specifications with different results; none are expected on one type of machine.
+        disagreeing: equal specifications with different results; not expected on one type of machine.
     """
 
     first: str
@@ -43,7 +43,7 @@ class StudyDiff:
     disagreeing: list[dict[str, Any]]
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain values, for JSON."""
+        """As plain values, for JSON."""
         return dict(vars(self))
 
 

@@ -1,4 +1,4 @@
-"""How far a study is: by budget, what runs where, and how fast it goes. No torch, no Ray, no Optuna."""
+"""Status of a study: progress by budget, running trials, and throughput. Imports no torch, Ray or Optuna."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LATELY = timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class BudgetStatus:
-    """One budget: trials done and left, and the best feasible model so far with its use of each bound."""
+    """One budget: trials done and left, and the best feasible model so far with its utilisation of each bound."""
 
     name: str
     done: int
@@ -35,7 +35,7 @@ class BudgetStatus:
 
 @dataclass(frozen=True)
 class RunningTrial:
-    """A trial some worker is at."""
+    """A running trial and its worker."""
 
     number: int
     method: str
@@ -48,13 +48,13 @@ class RunningTrial:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """Where a study stands.
+    """Status of a study.
 
     Attributes:
-        runner: host, pid and begin of the driver that runs it now, if any.
-        per_hour: trials that ended in an hour lately; None before two have.
-        metric: what the scores are measured by.
-        seconds_left: at that pace; None where it is not known, or nobody runs the study.
+        runner: host, pid and start time of the driver that runs it now, if any.
+        per_hour: recent throughput in trials per hour; None before two trials have ended.
+        metric: metric of the scores.
+        seconds_left: estimate at that rate; None if unknown, or if no driver runs the study.
     """
 
     study: str
@@ -90,7 +90,7 @@ class StudyStatus:
 
 
 def read_status(store: Store, study: Study) -> StudyStatus:
-    """Ask the database."""
+    """Read it from the database."""
     holder = store.holder(study.name)
     runner = None if holder is None else {"host": holder.host, "pid": holder.pid, "since": holder.since}
     states = store.state_counts(study)

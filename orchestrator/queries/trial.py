@@ -1,4 +1,4 @@
-"""One trial in full, and two side by side."""
+"""Details of one trial, and comparison of two."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TrialDetails:
     spec: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain values, for JSON: the columns of `query`, and the nested parts."""
+        """As plain values, for JSON: the columns of `query`, and the nested parts."""
         return {
             **self.row,
             **{f"param.{name}": value for name, value in self.parameters.items()},
@@ -63,7 +63,7 @@ def load_trial(store: Store, reference: str, study: str | None = None) -> TrialD
     """The trial ``12`` of a study (the latest by default) or ``study#12``.
 
     Raises:
-        InputError: no such trial; the message says which numbers there are.
+        InputError: no such trial; the message lists the existing numbers.
     """
     name, mark, number = reference.rpartition("#")
     if not number.isdecimal() or len(number) > 15:
@@ -83,7 +83,7 @@ def load_trial(store: Store, reference: str, study: str | None = None) -> TrialD
 
 
 def compare_trials(first: TrialDetails, second: TrialDetails) -> list[dict[str, Any]]:
-    """Rows of what two trials measured: field, first, second, difference (second - first) and which is better."""
+    """Rows of the results of two trials: field, first, second, difference (second - first) and the better one."""
     rows = []
     for name in names(shown=Shown.COMPARED):
         a, b = first.row[name], second.row[name]
@@ -121,9 +121,9 @@ def details_text(
 
     Args:
         memory: rows of (layer, kind, live) of its model.
-        latency: ``latency_ms`` and ``latency_assumes``, where it can be estimated, and the ``front_end`` before it.
-        scores: how each class fares, see ``trial_scores.scores_of``.
-        lineage: the trials it began with and those that begin with it, see ``lineage_of``.
+        latency: ``latency_ms`` and ``latency_assumes``, if it can be estimated, and the ``front_end`` before it.
+        scores: metrics by class, see ``trial_scores.scores_of``.
+        lineage: its ancestors and descendants, see ``lineage_of``.
     """
     row = trial.row
     title = f"Trial {row['number']} of {row['study']}: {row['method']}, {row['state']}"
@@ -163,7 +163,7 @@ def details_text(
 
 
 def lineage_of(store: Store, trial: TrialDetails) -> list[Step]:
-    """The part of the study's tree with a trial's ancestors and heirs; empty for a trial of no lineage."""
+    """The part of the study's tree with a trial's ancestors and descendants; empty for a trial outside a lineage."""
     study = store.study(trial.row["study"])
     with trial_search(store, None, [study.id], parameters=False) as search:
         return line_of(trial.row["number"], search.rows(_LINE_COLUMNS, ("number",)))

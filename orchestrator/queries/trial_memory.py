@@ -1,4 +1,4 @@
-"""A stored trial's memory while its model runs, the front end before it, and the latency from its instructions."""
+"""Memory of a stored trial's model during inference, its front end, and its estimated latency."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.queries.trial import TrialDetails
 def memory_of(trial: TrialDetails, root: Path) -> list[dict[str, Any]]:
     """Per operator in order: ``layer``, ``kind`` and ``live``, the bytes of activations alive while it runs.
 
-    Empty where the trial has no model, or its file is not at hand.
+    Empty if the trial has no model, or its file is missing.
     """
     from mcu.cost.arena import live_memory
     from mcu.tflite.reader import read_tflite
@@ -34,7 +34,7 @@ def memory_of(trial: TrialDetails, root: Path) -> list[dict[str, Any]]:
 
 
 def front_end_of(trial: TrialDetails, root: Path) -> dict[str, Any]:
-    """``front_end`` with its parameters and its cost beside the network; empty where the trial has none."""
+    """``front_end`` with its parameters and its cost in addition to the network; empty if the trial has none."""
     try:
         entry = json.loads(trial.read("deployment", root)).get("front_end")
     except InputError:
@@ -43,7 +43,7 @@ def front_end_of(trial: TrialDetails, root: Path) -> dict[str, Any]:
 
 
 def latency_of(trial: TrialDetails) -> dict[str, Any]:
-    """``latency_ms`` and ``latency_assumes``; empty where no firmware was run for a known device."""
+    """``latency_ms`` and ``latency_assumes``; empty if no firmware was run for a known device."""
     instructions, name = trial.row["instructions"], trial.row["device"]
     if not instructions or not name:
         return {}

@@ -1,4 +1,4 @@
-"""How a stored trial's model fares class by class, from the score card among its files."""
+"""Metrics by class of a stored trial's model, from the score card in its files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.queries.trial import TrialDetails
 def scores_of(trial: TrialDetails, root: Path) -> dict[str, Any]:
     """``test`` and ``val``, each with ``accuracy``, ``macro_f1``, ``classes`` and ``confusion``; see ``score_card``.
 
-    Empty where the trial has no score card, or its file is not at hand.
+    Empty if the trial has no score card, or its file is missing.
     """
     try:
         scores: dict[str, Any] = json.loads(trial.read("scores", root))

@@ -13,9 +13,9 @@ Keywords ignore case. ``like`` knows ``%`` and ``_`` and ignores case on every d
 text is doubled: ``'it''s'``. Dates are texts in ISO form: ``started_at >= '2026-01-01'``.
 
 Null follows SQL: a comparison with a missing value is neither true nor false, so the row is left out both by
-``accuracy < 0.9`` and by ``not accuracy < 0.9``; ask with ``accuracy is null``.
+``accuracy < 0.9`` and by ``not accuracy < 0.9``; select it with ``accuracy is null``.
 
-Nothing the user writes reaches the database as SQL: columns are looked up in a mapping, literals are bound.
+No user input reaches the database as SQL: columns are looked up in a mapping, literals are bound parameters.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class _Parser:
         return self.words[self.at]
 
     def take(self, *written: str) -> Token | None:
-        """The current word if it is one of these keywords or marks, stepping past it."""
+        """The current token if it is one of these keywords or marks; advances past it."""
         word = self.word
         if word.kind in ("keyword", "mark") and word.written in written:
             self.at += 1
@@ -190,7 +190,7 @@ class _Parser:
     def literal(self, what: str) -> Literal:
         value = self.value(what)
         if isinstance(value, Column):
-            fail(value.position, f"expected {what}, found the name {value.name!r}; a text stands in quotes")
+            fail(value.position, f"expected {what}, found the name {value.name!r}; texts must be in quotes")
         return value
 
     def value(self, what: str) -> Column | Literal:

@@ -1,4 +1,4 @@
-"""The words of the filter language: numbers with units, texts, names, keywords and marks."""
+"""Tokens of the filter language: numbers with units, texts, names, keywords and marks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True)
 class Token:
-    """One word of the expression: its kind, its text as written, where it stands and what it means."""
+    """One token of the expression: its kind, text, position and value."""
 
     kind: str  # number, text, name, keyword, mark or end
     written: str
@@ -35,7 +35,7 @@ class Token:
 
 
 def tokens(expression: str) -> Iterator[Token]:
-    """Split ``expression`` into words; the last one has kind ``end``."""
+    """Split ``expression`` into tokens; the last one has kind ``end``."""
     _refuse_unprintable(expression)
     position = 0
     while position < len(expression):

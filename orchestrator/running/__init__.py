@@ -1,1 +1,1 @@
-"""A running sweep: the driver, its stop rule, its supervisor and what it shows."""
+"""A running sweep: driver, stop rule, supervisor and progress display."""

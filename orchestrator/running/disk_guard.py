@@ -1,4 +1,4 @@
-"""Free space where a sweep writes: below a limit no more trials begin, so that those that run can finish."""
+"""Guard of disk space: below a limit no new trial starts, so that running trials can finish."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from orchestrator.failures import RunFailed
 
 
 class DiskShort(RunFailed):
-    """Too little space is left to begin another trial."""
+    """Not enough free space to start another trial."""
 
 
 def free_bytes(folder: Path) -> int:
-    """Free space where a folder is, or will be."""
+    """Free bytes on the disk of an existing or future folder."""
     while not os.path.exists(folder):
         folder = folder.parent
     return shutil.disk_usage(folder).free
@@ -25,11 +25,11 @@ def free_bytes(folder: Path) -> int:
 
 @dataclass(frozen=True)
 class DiskGuard:
-    """Watches folders.
+    """Monitors the free space of folders.
 
     Attributes:
         least: bytes that must be free in each.
-        free: how the free bytes of a folder are found.
+        free: function that returns the free bytes of a folder.
     """
 
     folders: tuple[Path, ...] = ()
@@ -37,12 +37,12 @@ class DiskGuard:
     free: Callable[[Path], int] = free_bytes
 
     def shortage(self) -> str | None:
-        """One line that says what is short; None while there is room."""
+        """One line on the shortage; None if there is enough space."""
         for folder in self.folders:
             found = self.free(folder)
             if found < self.least:
                 return (
                     f"only {format_bytes(found)} are free in {folder}, less than [workers] min_free = "
-                    f"{format_bytes(self.least)}: no more trials are begun"
+                    f"{format_bytes(self.least)}: no more trials are started"
                 )
         return None

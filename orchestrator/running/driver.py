@@ -1,8 +1,8 @@
-"""The driver: asks the sampler, hands trials to the executor, stores what comes back. The only writer.
+"""The driver: queries the sampler, submits trials to the executor, stores results. The only writer of the database.
 
-The database leads. Every step is written before the next one that depends on it, so the driver can be killed at
-any instant: `reconcile` takes up what was left, finished trials are never run again, unfinished ones keep their
-specification and seed, and results of attempts that were given up are refused.
+The database is authoritative. Every step is committed before the next one that depends on it, so the driver can be
+killed at any time: `reconcile` recovers the state, finished trials are never run again, unfinished ones keep their
+specification and seed, and results of abandoned attempts are rejected.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ COUNTED_LOSSES = tuple(
 
 @dataclass(frozen=True)
 class Retries:
-    """How often a trial whose worker died is tried, and how long (seconds) it waits: doubled each time."""
+    """Retry policy of a trial whose worker died: number of attempts, and waiting time (seconds), doubled each time."""
 
     max_attempts: int = 3
     first_wait: float = 1.0
     longest_wait: float = 60.0
 
     def wait(self, failures: int) -> float:
-        """Seconds before the attempt after that many failures."""
+        """Seconds to wait before the next attempt after that many failures."""
         return min(self.longest_wait, self.first_wait * 2 ** (failures - 1))
 
 
 @dataclass(frozen=True)
 class Work:
-    """A trial that is in the database and has no result yet."""
+    """A trial in the database without a result."""
 
     trial_id: int
     number: int
@@ -67,10 +67,11 @@ class Work:
 
 @dataclass(frozen=True)
 class DriverParts:
-    """What the driver works with; all of it can be replaced in tests.
+    """Components of the driver; all can be replaced in tests.
 
     Attributes:
-        left_network: whether a complete trial left its trained network, whole, so that another one can begin with it.
+        left_network: whether the trained network of a complete trial is available and undamaged, so that another trial
+            can start from it.
     """
 
     store: Store
@@ -93,8 +94,8 @@ class Driver:
     """Runs the trials of one study that have no result yet. Hold the study's lock while it runs.
 
     Raises (from `run`):
-        StoreError: the database gave out; nothing that was stored is lost.
-        ExecutorError: nothing can run any more.
+        StoreError: the database failed; stored results are kept.
+        ExecutorError: no trial can run any more.
         DiskShort: too little space is left to begin another trial.
     """
 
@@ -176,7 +177,7 @@ class Driver:
         obstacle = self._parts.executor.obstacle()
         if obstacle != self._obstacle:
             self._obstacle = obstacle
-            self._parts.watcher.note(f"{obstacle}; waiting for one" if obstacle else "trials can begin again")
+            self._parts.watcher.note(f"{obstacle}; waiting for one" if obstacle else "trials can start again")
 
     def _heartbeat(self) -> None:
         now = time.monotonic()  # not the executor's clock: others judge it by theirs
@@ -191,7 +192,7 @@ class Driver:
     # taking up
 
     def reconcile(self) -> list[tuple[TrialSpec, TrialResult]]:
-        """Take up what an earlier driver left; returns the finished trials. Call before the first ask."""
+        """Recover the state of an earlier driver; returns the finished trials. Call it before sampling."""
         parts = self._parts
         parts.store.give_up_open_attempts(parts.study, LossReason.DRIVER_DIED.value)
         failures: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""Ctrl-C once: finish what runs. Twice, or SIGTERM: stop now. Neither loses a finished result."""
+"""Ctrl-C once: finish running trials. Twice, or SIGTERM: stop now. Finished results are kept in both cases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Wish(IntEnum):
-    """What the user wants."""
+    """The user's request."""
 
     GO_ON = 0
     FINISH_RUNNING = 1
@@ -17,7 +17,7 @@ class Wish(IntEnum):
 
 
 class Interrupts:
-    """Counts signals while it is entered; the previous handlers come back afterwards."""
+    """Context that counts signals; the previous handlers are restored afterwards."""
 
     def __init__(self) -> None:
         self.wish = Wish.GO_ON

@@ -31,7 +31,7 @@ CHOSEN_LATER = "other budgets"
 
 
 def make_watcher(quiet: bool, stream: IO[str] | None = None) -> Watcher:
-    """The display that suits the terminal; warnings are shown even when quiet."""
+    """The display that suits the terminal; warnings are shown also when quiet."""
     stream = stream or sys.stderr
     if quiet:
         return QuietWatcher(stream)
@@ -39,7 +39,7 @@ def make_watcher(quiet: bool, stream: IO[str] | None = None) -> Watcher:
 
 
 class QuietWatcher(Watcher):
-    """Only what a person must know."""
+    """Shows only warnings."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -51,7 +51,7 @@ class QuietWatcher(Watcher):
 
 @dataclass
 class Tally:
-    """Counts and bests of a run, from which every display draws."""
+    """Counts and best results of a run, shared by all displays."""
 
     clock: Clock = time.monotonic
     planned: int = 0
@@ -69,7 +69,7 @@ class Tally:
     score: Score = SCORES[Metric.ACCURACY]
 
     def begin(self, plan: Plan, finished: list[tuple[TrialSpec, TrialResult]], capacity: int) -> None:
-        """Start from the plan and what earlier runs finished."""
+        """Initialise from the plan and the finished trials of earlier runs."""
         self.planned, self.capacity, self.began = len(plan.trials), capacity, self.clock()
         self.labels = {budget: budget.label for budget in (DENSE, *(budget for _, budget in plan.cells))}
         self.score = score_of(plan.sweep.training.judged_by)
@@ -82,11 +82,11 @@ class Tally:
         self.found = self.done
 
     def name(self, spec: TrialSpec) -> str:
-        """The budget of a trial as reports call it."""
+        """Label of a trial's budget, as in reports."""
         return self.labels.get(spec.budget, CHOSEN_LATER)
 
     def end(self, spec: TrialSpec, result: TrialResult) -> None:
-        """Take in a result."""
+        """Record a result."""
         self.done += 1
         self.failed += result.state == TrialState.FAILED
         name = self.name(spec)
@@ -106,7 +106,7 @@ class Tally:
         return (self.planned - self.done) * median(self.durations) / max(1, self.capacity)
 
     def headline(self) -> str:
-        """One line about everything."""
+        """Summary in one line."""
         parts = [f"{self.done}/{self.planned} trials", f"{len(self.running)} running"]
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.reused} reused"] if self.reused else []
@@ -133,14 +133,14 @@ def describe(number: int, spec: TrialSpec, result: TrialResult, name: str) -> st
 
 
 class LineWatcher(QuietWatcher):
-    """A line for each finished trial: for logs."""
+    """One line per finished trial, for logs."""
 
     def __init__(self, stream: IO[str], clock: Clock = time.monotonic) -> None:
         super().__init__(stream)
         self._tally = Tally(clock)
 
     def begin(self, plan: Plan, finished: list[tuple[TrialSpec, TrialResult]], capacity: int) -> None:
-        """Say how much there is to do."""
+        """Print the number of trials."""
         self._tally.begin(plan, finished, capacity)
         self.note(f"study {plan.sweep.sweep.name}: {self._tally.headline()}, {capacity} at a time")
 
@@ -149,12 +149,12 @@ class LineWatcher(QuietWatcher):
         self._tally.running[number] = (spec, None)
 
     def reported(self, number: int, report: EpochReport) -> None:
-        """Remember where it is."""
+        """Record its progress."""
         if number in self._tally.running:
             self._tally.running[number] = (self._tally.running[number][0], report)
 
     def finished(self, number: int, spec: TrialSpec, result: TrialResult, reused_from: str | None) -> None:
-        """Say how it ended and how far the sweep is."""
+        """Print its result and the progress of the sweep."""
         self._tally.running.pop(number, None)
         self._tally.reused += reused_from is not None
         self._tally.end(spec, result)
@@ -163,13 +163,13 @@ class LineWatcher(QuietWatcher):
         self.note(f"[{self._tally.headline()}] {line}{origin}")
 
     def lost(self, number: int, reason: LossReason, detail: str, retried: bool) -> None:
-        """Say what happened and what follows."""
+        """Print the reason and whether it is retried."""
         self._tally.running.pop(number, None)
-        self.note(f"trial {number}: {reason}: {detail}; {'trying again' if retried else 'given up'}")
+        self.note(f"trial {number}: {reason}: {detail}; {'retrying' if retried else 'gave up'}")
 
 
 class LiveWatcher(LineWatcher):
-    """A table that is redrawn in place; failures and notes stay above it."""
+    """A table that is redrawn in place; failures and notes are printed above it."""
 
     def __init__(self, stream: IO[str], clock: Clock = time.monotonic) -> None:
         super().__init__(stream, clock)
@@ -184,7 +184,7 @@ class LiveWatcher(LineWatcher):
         self.tick()
 
     def finished(self, number: int, spec: TrialSpec, result: TrialResult, reused_from: str | None) -> None:
-        """Count it; only trouble gets a line of its own."""
+        """Count it; print a line only on a failure."""
         self._tally.running.pop(number, None)
         self._tally.reused += reused_from is not None
         self._tally.end(spec, result)
@@ -203,7 +203,7 @@ class LiveWatcher(LineWatcher):
             self._live.update(self.picture(), refresh=True)
 
     def picture(self) -> Group:
-        """The table per budget, what runs, and the headline."""
+        """The table per budget, running trials, and the summary line."""
         table = Table(box=None, pad_edge=False)
         for name in ("budget", "best so far", "tightest bound used", "trials left"):
             table.add_column(name, justify="left" if name == "budget" else "right")
@@ -223,7 +223,7 @@ class LiveWatcher(LineWatcher):
         return printable(f"  trial {number} {spec.method} {self._tally.name(spec)}: {at}")
 
     def close(self) -> None:
-        """Leave the last picture on the screen."""
+        """Keep the last table on the screen."""
         self._live.stop()
         if self._tally.planned:
             self._console.print(self.picture())

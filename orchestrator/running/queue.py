@@ -1,4 +1,4 @@
-"""The planned trials that were not asked for yet: which may be now, and what they begin with. Pure."""
+"""Queue of planned trials: which can start now, and from which ancestor. Pure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from orchestrator.spec import TrialResult, TrialSpec
 
 
 class Queue:
-    """Hands out numbers of trials whose ancestor is known, and tells which it is.
+    """Returns numbers of trials whose ancestor is known, and the ancestor.
 
-    A trial waits for the first of its possible ancestors that can still give it a trained network: one that ended
-    without is passed over for the next. Of those that may begin the one with the longest way below it comes first, then
-    the one with the lowest number.
+    A trial waits for the first of its candidate ancestors that can still provide a trained network; one that ended
+    without is skipped. Of the ready trials, the one with the longest chain of descendants comes first (critical path),
+    then the lowest number.
 
     Args:
         lineage: of the plan.
-        asked: numbers of the trials that were asked for before.
+        asked: numbers of the trials that were started before.
     """
 
     def __init__(self, lineage: Lineage, asked: Iterable[int] = ()) -> None:
@@ -48,20 +48,20 @@ class Queue:
         heapq.heappush(self._ready, (-self._lineage.heights[number], number))
 
     def ended(self, number: int, trained: tuple[TrialSpec, TrialResult] | None) -> None:
-        """Note that a trial is through, and what it was if it left a trained network to begin with."""
+        """Record that a trial has ended, and its specification if its trained network is available."""
         self._ended[number] = trained
         for waiting in self._blocked.pop(number, ()):
             self._place(waiting)
 
     def next(self) -> int | None:
-        """Take out the number of the next trial; None if none may begin now."""
+        """Remove and return the number of the next trial; None if none can start now."""
         if not self._ready:
             return None
         self._missing -= 1
         return heapq.heappop(self._ready)[1]
 
     def start(self, trial: PlannedTrial) -> Start | None:
-        """What a trial, whose budget is known now, begins with; None: it begins from scratch."""
+        """Starting point of a trial whose budget is known; None: it trains from scratch."""
         candidates = self._lineage.candidates(trial)
         if candidates and trial.index >= self._lineage.planned:
             candidates = (*nearest_first(trial.budget, self._relatives(trial)), *candidates)

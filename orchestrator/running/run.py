@@ -1,4 +1,4 @@
-"""Running a sweep against a database: begin or continue its study, choose the executor, drive it to its end."""
+"""Run of a sweep with a database: start or continue its study, choose the executor, run the driver."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ REJOIN_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a sweep is run; nothing here changes its results.
+    """Options of a run that do not affect results.
 
     Attributes:
-        workers, executor: instead of what the sweep file says.
-        address: of a Ray cluster that is already there.
+        workers, executor: override the sweep file.
+        address: of an existing Ray cluster.
         worker: ``module:function`` that runs a trial.
-        take_over: the study from a driver that may still hold it.
+        take_over: take over the study from a driver that may still hold it.
 
     Raises:
         InputError: for an unknown executor.
@@ -66,7 +66,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How a run ended: trials by state, and whether every planned one has its result."""
+    """Summary of a run: trials by state, and whether all planned trials have a result."""
 
     study: str
     counts: dict[str, int]
@@ -82,7 +82,7 @@ MakeExecutor = Callable[[WorkerSetting, WorkersSection, RunOptions, SweepConfig]
 
 
 def simulated(sweep: SweepConfig) -> SweepConfig:
-    """The sweep as a study of its own for the simulated executor, which must not pass for a real one."""
+    """The sweep renamed for the simulated executor, so that the study cannot be mistaken for a real one."""
     section = sweep.workers.model_copy(update={"executor": ExecutorName.SIMULATED})
     name = sweep.sweep.model_copy(update={"name": f"{sweep.sweep.name}-simulated"})
     return sweep.model_copy(update={"workers": section, "sweep": name})
@@ -96,12 +96,12 @@ def begin_study(
     *,
     extend: bool = False,
 ) -> Study:
-    """The sweep's study: a new one, or the one there is if it was made from the same sweep.
+    """The sweep's study: a new one, or the existing one if it was made from the same sweep.
 
     Args:
-        sweep_file: text of the sweep file, kept with a new study.
-        task: what is known of the data, kept as well.
-        extend: let the sweep add trials, seeds, budgets, networks and methods to the study there is.
+        sweep_file: text of the sweep file, stored with a new study.
+        task: facts about the data, stored as well.
+        extend: let the sweep add trials, seeds, budgets, networks and methods to the existing study.
 
     Raises:
         InputError: if a study of that name was made from another sweep; the message shows the difference.
@@ -158,11 +158,11 @@ def run_study(
     interrupts: Interrupts,
     make_executor: MakeExecutor | None = None,
 ) -> RunSummary:
-    """Run what is left of a study. Signals are taken by ``interrupts`` while it runs.
+    """Run the unfinished trials of a study. ``interrupts`` handles signals during the run.
 
     Raises:
         InputError: another driver runs the study; a method is unknown.
-        StoreError, ExecutorError: the database or the executor gave out; `run_study` again takes it up.
+        StoreError, ExecutorError: the database or the executor failed; call `run_study` again to continue.
     """
     plan = Plan(sweep)
     artifacts = claim_folder(store)
@@ -198,7 +198,7 @@ def run_study(
 
 
 def left_network(store: Store, study: Study) -> Callable[[TrialResult], bool]:
-    """Whether a trial's trained network is ours, there, and what it was; simulated trials leave none."""
+    """Whether a trial's trained network is trusted, exists and is undamaged; simulated trials have none."""
 
     folder = artifact_folder(store)
 
@@ -218,7 +218,7 @@ def left_network(store: Store, study: Study) -> Callable[[TrialResult], bool]:
 
 
 def threads(sweep: SweepConfig) -> int:
-    """Torch threads of one trial: as many as it has CPUs."""
+    """Torch threads of one trial: equal to its CPUs."""
     return sweep.workers.cpus_per_trial
 
 
@@ -234,7 +234,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def disk_guard(store: Store, sweep: SweepConfig) -> DiskGuard:
-    """Watches where the database and the trials' files are."""
+    """The guard for the disks of the database and the trials' files."""
     file = database_file(store.url)
     folders = [artifact_folder(store)] + ([file.absolute().parent] if file is not None else [])
     return DiskGuard(tuple(folders), 0 if sweep.workers.executor is ExecutorName.SIMULATED else sweep.workers.min_free)
@@ -255,12 +255,12 @@ def executor_for(
     """The executor that the options, or else the sweep file, name; ``tell`` is given lines for a person.
 
     Raises:
-        InputError: if a real study were to be simulated, or the other way round.
+        InputError: for a simulation of a real study, or the reverse.
         ExecutorError: if it cannot start.
     """
     name = options.executor or section.executor
     if (name == ExecutorName.SIMULATED) != (section.executor is ExecutorName.SIMULATED):
-        raise InputError(f"--executor {name}: this study was begun with {section.executor}; the two do not mix")
+        raise InputError(f"--executor {name}: this study was begun with {section.executor}; they cannot be mixed")
     wanted = options.workers or (section.count if isinstance(section.count, int) else None)
     local_count = local_workers(section, options)
     if name == ExecutorName.LOCAL:
@@ -288,6 +288,6 @@ def executor_for(
 
 
 def local_workers(section: WorkersSection, options: RunOptions) -> int:
-    """Trials at a time on this machine: as asked for, or as many as it has room for."""
+    """Parallel trials on this machine: as requested, or as many as fit."""
     wanted = options.workers or (section.count if isinstance(section.count, int) else None)
     return wanted or max(1, usable_cpus() // section.cpus_per_trial)

@@ -1,4 +1,4 @@
-"""Whether a running trial is worth going on with. Pure: told of reports and ends, asked for a verdict, no effects."""
+"""Early stopping of trials. Pure: receives reports and results, returns decisions, no side effects."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ NEIGHBOURS = 2.0
 
 
 class StopRule(ABC):
-    """Judges reports as they come, in any order of trials."""
+    """Evaluates reports in the order of arrival."""
 
     @abstractmethod
     def judge(self, number: int, spec: TrialSpec, report: EpochReport) -> bool:
-        """Take in a report of trial ``number``; True if the trial should stop here."""
+        """Record a report of trial ``number``; True if the trial should stop now."""
 
     @abstractmethod
     def ended(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
-        """Take in how a trial ended."""
+        """Record the result of a trial."""
 
 
 class NeverStop(StopRule):
@@ -39,23 +39,23 @@ class NeverStop(StopRule):
         return False
 
     def ended(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
-        """Nothing to learn."""
+        """No effect."""
 
 
 @dataclass(frozen=True)
 class RungSchedule:
-    """Where trials are judged and how hard.
+    """Levels at which trials are compared, and the fraction that continues.
 
     Attributes:
-        eta: at each level the best ``1 / eta`` go on; a level judges nobody before ``eta`` trials reached it.
-        levels: shares of the epochs at which trials are judged, ascending.
-        feasible_from: share of the epochs before which violation is not held against a trial: pruning is still on its
-            way to the budget, and the accuracy of a network that is not the final one says little.
-        early: share of the epochs at which a trial that is still on its way is judged once, by accuracy alone: the
-            worst ``1 / eta`` end. It tells a learning rate at which nothing is learned, no more.
-        audit_share: share of the trials that are never stopped, so that false stops can be counted.
-        reach: trials are compared with trials of budgets that give no more room and at least ``1 / reach`` of it;
-            with 1, of the same budget only.
+        eta: at each level the best ``1 / eta`` continue; a level stops no trial before ``eta`` trials have reached it.
+        levels: fractions of the epochs at which trials are compared, ascending.
+        feasible_from: fraction of the epochs before which violation is ignored: pruning has not reached the budget yet,
+            and the accuracy of an intermediate network says little.
+        early: fraction of the epochs at which a trial that is still being pruned is compared once, by accuracy alone:
+            the worst ``1 / eta`` stop. It detects only learning rates that do not train at all.
+        audit_share: fraction of the trials that are never stopped, so that false stops can be counted.
+        reach: trials are compared with trials whose bounds are not larger and at least ``1 / reach`` as large; with 1,
+            of the same budget only.
     """
 
     eta: int = 3
@@ -68,7 +68,7 @@ class RungSchedule:
 
 @dataclass(frozen=True)
 class LevelScore:
-    """How good a trial looked at a level: less violation first, then the smaller distance to the best corner."""
+    """Rank of a trial at a level: smaller violation first, then smaller distance to the ideal point."""
 
     violation: float
     distance: float
@@ -80,14 +80,14 @@ class LevelScore:
 
 @dataclass(frozen=True)
 class Audit:
-    """What became of the trials that were spared: ``false_stops`` of ``spared`` ended best of their budget."""
+    """Results of the spared trials: ``false_stops`` of ``spared`` were the best of their budget."""
 
     spared: int
     false_stops: int
 
     @property
     def rate(self) -> float | None:
-        """Share of the stops that were wrong; None before any trial was spared and ended."""
+        """Estimated fraction of wrong stops; None before any spared trial has ended."""
         return self.false_stops / self.spared if self.spared else None
 
 
@@ -95,12 +95,12 @@ class Audit:
 class AsyncRungs(StopRule):
     """Asynchronous successive halving (Li et al., MLSys 2020) for constrained objectives, within each budget.
 
-    Trials are compared only with trials of the same task, network, method and length, at the same level and at the
-    same budget or, where budgets are sampled from ranges, at slightly smaller ones. Whoever is not among the best
-    ``1 / eta`` there stops; once before that, on the way to the budget, whoever is among the worst ``1 / eta``. Deb's
-    rule ranks: feasible before infeasible, less violation before more, and then the augmented Chebyshev distance to
-    full accuracy at no cost. Bare Pareto rank says nothing in four dimensions, where most points are non-dominated;
-    and what a trial leaves unused of its own budget is worth little, so use weighs a hundredth of accuracy.
+    Trials are compared only with trials of the same task, network, method and length, at the same level and at the same
+    budget or, where budgets are sampled from ranges, at slightly smaller ones. A trial that is not among the best ``1 /
+    eta`` there stops; once before that, during pruning, a trial among the worst ``1 / eta`` stops. Ranking is by Deb's
+    rule: feasible before infeasible, smaller violation first, then the augmented Chebyshev distance to the ideal point
+    (accuracy 1, no resources). Pareto rank alone is not informative in four dimensions, where most points are
+    non-dominated; and unused budget has little value, so utilisation has a hundredth of the weight of accuracy.
     """
 
     schedule: RungSchedule = field(default_factory=RungSchedule)
@@ -111,7 +111,7 @@ class AsyncRungs(StopRule):
     _finals: dict[str, dict[int, float]] = field(default_factory=dict)
 
     def judge(self, number: int, spec: TrialSpec, report: EpochReport) -> bool:
-        """Judge the trial at the highest level it has reached, once per level."""
+        """Compare the trial at the highest level it has reached, once per level."""
         share = report.epochs_done / spec.training.epochs
         if report.val_accuracy is None or not spec.budget.bounds():  # the dense network of a lineage is nobody's rival
             return False
@@ -146,23 +146,23 @@ class AsyncRungs(StopRule):
         return True
 
     def spared(self, number: int) -> bool:
-        """Whether a trial belongs to the audit: decided by the seed and its number alone."""
+        """Whether a trial belongs to the audit, decided by the seed and its number alone."""
         return derive_seed(self.seed, "audit", number) < self.schedule.audit_share * 2**31
 
     def ended(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
-        """Remember final accuracies, for the audit."""
+        """Record final accuracies, for the audit."""
         if result.state == TrialState.COMPLETE and not result.violation and result.val_accuracy is not None:
             self._finals.setdefault(stratum(spec), {})[number] = result.val_accuracy
 
     def audit(self) -> Audit:
-        """How many trials that would have been stopped were spared, and how many of those came out best."""
+        """Number of spared trials that would have been stopped, and of those that were the best."""
         ended = {number: key for number, key in self._condemned.items() if number in self._finals.get(key, {})}
         wrong = sum(self._finals[key][number] >= max(self._finals[key].values()) for number, key in ended.items())
         return Audit(len(ended), wrong)
 
 
 def family(spec: TrialSpec) -> str:
-    """Trials of one family train alike: same task, network, method and length."""
+    """Family of a trial: task, network, method and length of training."""
     task, network = spec.task.model_dump_json(), spec.network.model_dump_json()
     return f"{task}|{network}|{spec.method}|{spec.training.epochs}"
 
@@ -181,7 +181,7 @@ def no_more_room(budget: Budget, than: Budget, reach: float) -> bool:
 
 
 def score(spec: TrialSpec, report: EpochReport) -> LevelScore:
-    """The standing of a report: relative violation, then distance."""
+    """Score of a report: relative violation, then distance."""
     used = {
         name: getattr(report, name) / bound
         for name, bound in spec.budget.bounds().items()
@@ -194,7 +194,7 @@ def score(spec: TrialSpec, report: EpochReport) -> LevelScore:
 
 
 def stop_rule_for(sweep: SweepConfig) -> StopRule:
-    """The rule the sweep file asks for; budgets sampled from ranges are too many to be compared one by one."""
+    """The stop rule of the sweep file; budgets sampled from ranges are compared with similar budgets."""
     if not sweep.stopping.enabled:
         return NeverStop()
     reach = NEIGHBOURS if sweep.budgets.ranges() and sweep.budgets.plan != "grid" else 1.0

@@ -1,7 +1,7 @@
-"""The driver's side of its supervisor: tells it what went on, and leaves with it.
+"""The driver's side of supervision: reports progress to the supervisor, and ends with it.
 
-The two share a socket whose number is in the environment. A byte for each finished trial shows that the driver gets
-on; a last one, that it ended by its own will. Its end of file tells the driver that the supervisor is gone.
+The two share a socket whose number is in the environment. A byte for each finished trial reports progress; a last byte,
+an intended exit. End of file tells the driver that the supervisor is gone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _again = False
 
 
 def attach() -> None:
-    """Take up the link, if a supervisor started this process; it is not passed on to processes of this one."""
+    """Connect to the supervisor, if it started this process; child processes do not inherit the connection."""
     global _link, _again
     number, parent, again = (*os.environ.pop(LINK, "").split(":"), "", "", "")[:3]
     if parent != str(os.getppid()):  # nobody's, or somebody set it by hand
@@ -33,7 +33,7 @@ def attach() -> None:
 
 
 def link_to(link: socket.socket, *, again: bool = False) -> dict[str, str]:
-    """The variable by which a process that this one starts takes up its end of the link.
+    """The environment variable with which a child process finds its end of the connection.
 
     Args:
         again: whether one before it lost what it worked with.
@@ -54,17 +54,17 @@ def supervised() -> bool:
 
 
 def reentered() -> bool:
-    """Whether a driver before this one, of the same command, lost what it worked with."""
+    """Whether an earlier driver of the same command lost its executor."""
     return _again
 
 
 def tell_progress() -> None:
-    """A trial got its result."""
+    """Report that a trial has a result."""
     _tell(PROGRESS)
 
 
 def tell_end() -> None:
-    """This process ends because it is done, refused or interrupted: it should not be started again."""
+    """Report an intended exit (done, refused or interrupted): the process is not restarted."""
     _tell(ENDED)
 
 

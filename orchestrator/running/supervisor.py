@@ -1,8 +1,8 @@
-"""The parent of a driver: starts it again when it dies without a word, as it does when it loses Ray's head.
+"""The parent process of a driver: restarts it after an unexpected death, such as the loss of Ray's head node.
 
-A driver may be killed by the system for want of memory, by a fault in a native library, or by Ray, which ends the
-process that lost its head. What the driver does is safe to repeat at any point, so the same command goes on. Signals
-reach the driver through the supervisor alone: it lives in a session of its own.
+A driver may be killed by the system when memory is short, by a crash in a native library, or by Ray, which ends a
+process that lost its head node. Every step of the driver can be repeated safely, so the same command continues. Signals
+reach the driver only through the supervisor, because it runs in a separate session.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _FAILED, _INTERRUPTED = 1, 130
 
 
 class Supervisor:
-    """Runs one command until it ends by its own will.
+    """Runs one command until it exits intentionally.
 
     Args:
         command: the program and its arguments.
         shown: the command as the user wrote it, for messages.
-        most_reentries: how often in a row it is started again without any progress.
+        most_reentries: maximum restarts in a row without progress.
     """
 
     def __init__(self, command: Sequence[str], shown: str, most_reentries: int = MOST_REENTRIES) -> None:
@@ -64,15 +64,15 @@ class Supervisor:
             if ended:
                 return status
             if self._signals:
-                _say("interrupted; results so far are kept; go on with: " + self._shown)
+                _say("interrupted; results so far are kept; continue with: " + self._shown)
                 return _INTERRUPTED
             fruitless = 1 if progress else fruitless + 1
             what = _how_it_ended(status)
             if fruitless > self._most:
                 _say(f"{what}, {self._most} times in a row with no trial finished: giving up")
-                _say("results so far are kept; go on with: " + self._shown)
+                _say("results so far are kept; continue with: " + self._shown)
                 return _FAILED
-            _say(f"{what}; going on by itself ({fruitless} of at most {self._most} times without a finished trial)")
+            _say(f"{what}; restarting ({fruitless} of at most {self._most} times without a finished trial)")
             time.sleep(_WAIT_SECONDS)
 
     def _once(self, again: bool) -> tuple[int, bool, bool]:
@@ -121,13 +121,13 @@ def _say(text: str) -> None:
 
 
 def supervise(arguments: Sequence[str]) -> int:
-    """Run a command of `COMMANDS` in a process of its own, as often as it takes."""
+    """Run a command of `COMMANDS` in a separate process, with restarts."""
     driver = [sys.executable, "-P", "-m", "orchestrator.cli.main", *without_secrets(arguments, os.environ)]
     return Supervisor(driver, without_password(shlex.join(["mcusweep", *arguments]))).run()
 
 
 def without_secrets(arguments: Sequence[str], environment: MutableMapping[str, str]) -> list[str]:
-    """The arguments for a child, whose list anybody can read: an address with a password goes by the environment."""
+    """The arguments for a child process, which are public: an address with a password is passed in the environment."""
     kept: list[str] = []
     words = iter(arguments)
     for word in words:

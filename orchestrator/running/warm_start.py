@@ -1,4 +1,4 @@
-"""What a sampler learns from the database: the trials of its own study, and those of earlier ones."""
+"""Initialisation of a sampler from the database: trials of its own study and of earlier ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from search_spaces.sweep import SweepConfig
 
 
 def sampler_for(store: Store, study: Study, sweep: SweepConfig, spaces: Mapping[str, Space]) -> Sampler:
-    """The sampler the sweep file names, with what earlier studies found where it asks for that."""
+    """The sampler of the sweep file, with results of earlier studies if warm start is on."""
     sampler = make_sampler(sweep.sampler.name, spaces, sweep.sweep.seed)
     if sweep.sampler.warm_start:
         warm_start(sampler, store, study)
@@ -23,7 +23,7 @@ def sampler_for(store: Store, study: Study, sweep: SweepConfig, spaces: Mapping[
 
 
 def past_of(trial: StoredTrial, index: int | None, study: str = "") -> Past:
-    """A stored trial as a sampler learns from it."""
+    """A stored trial in the form that samplers learn from."""
     budget = trial.spec.budget
     observation = None if trial.result is None else observe(trial.result, budget)
     context = Context(budget, trial.spec.network.name)
@@ -31,11 +31,11 @@ def past_of(trial: StoredTrial, index: int | None, study: str = "") -> Past:
 
 
 def warm_start(sampler: Sampler, store: Store, study: Study) -> int:
-    """Give a sampler the complete trials of studies that are older and on the same task; returns how many it took.
+    """Give a sampler the complete trials of older studies on the same task; returns how many it used.
 
-    Younger studies are left out, so that a study that is resumed begins with what it began with, as long as older ones
-    are finished. Trials whose hyperparameters lie outside this sweep's ranges are left out, and so are those trained
-    for another number of epochs, or with a lineage where this sweep has none, whose best hyperparameters are others.
+    Newer studies are ignored, so that a resumed study has the same warm start, as long as older ones are finished.
+    Trials with hyperparameters outside this sweep's ranges are ignored, and so are trials with another number of
+    epochs, or with a lineage if this sweep has none, because their best hyperparameters differ.
     """
     task = TaskChoice.model_validate(study.sweep["task"])
     epochs = study.sweep["training"]["epochs"]

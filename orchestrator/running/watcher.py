@@ -1,4 +1,4 @@
-"""What a driver tells those who watch it; the watcher of this file ignores it all."""
+"""Observer interface of a driver; the base class ignores all events."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ class Watcher:
     """Base of the progress displays: every call does nothing."""
 
     def begin(self, plan: Plan, finished: list[tuple[TrialSpec, TrialResult]], capacity: int) -> None:
-        """A run begins; ``finished`` are the trials of earlier runs."""
+        """A run starts; ``finished`` are the trials of earlier runs."""
 
     def started(self, number: int, spec: TrialSpec) -> None:
-        """A trial was handed to a worker."""
+        """A trial was submitted to a worker."""
 
     def reported(self, number: int, report: EpochReport) -> None:
         """A trial reported an epoch."""
@@ -26,7 +26,7 @@ class Watcher:
         """An attempt ended without a result."""
 
     def note(self, text: str) -> None:
-        """Something a person should know."""
+        """A message for the user."""
 
     def tick(self) -> None:
         """Time passed."""

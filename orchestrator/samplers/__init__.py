@@ -1,1 +1,1 @@
-"""Samplers: what hyperparameters a trial gets at its budget."""
+"""Samplers: choice of hyperparameters of a trial for its budget."""

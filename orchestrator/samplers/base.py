@@ -1,6 +1,6 @@
-"""Choosing hyperparameters: what a sampler is told, and what it answers. `registry` has those there are.
+"""Interface of samplers of hyperparameters. `registry` lists the available ones.
 
-Budgets are not chosen here: they are planned beforehand, or by `budget_plan` as results come, and stay a context.
+Budgets are not sampled here: they are planned in advance, or chosen by `budget_plan`, and are a context.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from search_spaces.choices import Scalar
 
 
 def derive_seed(*parts: int | str) -> int:
-    """A seed in 0..2**31-1 that depends on the parts and on nothing else."""
+    """A seed in 0..2**31-1 that depends on the parts alone."""
     digest = hashlib.sha256(canonical_json(list(parts)).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
 
 @dataclass(frozen=True)
 class Context:
-    """What hyperparameters are wanted for; not the sampler's to choose.
+    """Context of a suggestion, which the sampler does not choose.
 
     Attributes:
-        cells: networks times budgets of the plan, which a method's trials go round.
-        seeds: training seeds that the trials of a cell take in turns; 1 if no two share one.
+        cells: networks times budgets of the plan, through which a method's trials cycle.
+        seeds: number of training seeds that the trials of a cell use in turn; 1 if every trial has its own.
     """
 
     budget: Budget = field(default_factory=Budget)
@@ -39,12 +39,12 @@ class Context:
 
 @dataclass(frozen=True)
 class Past:
-    """A trial that the database holds.
+    """A trial in the database.
 
     Attributes:
         observation: how it ended; None while it has no result.
         index: among the trials of its method; None for a trial of an earlier study.
-        study: name of the earlier study; empty for the one that is run.
+        study: name of the earlier study; empty for the current one.
     """
 
     method: str
@@ -60,11 +60,11 @@ class Sampler(ABC):
 
     @abstractmethod
     def suggest(self, method: str, index: int, context: Context) -> dict[str, Scalar]:
-        """Hyperparameters of trial ``index`` of a method, for a budget and a network."""
+        """Suggest hyperparameters of trial ``index`` of a method, for a budget and a network."""
 
     def learn(self, method: str, index: int, observation: Observation) -> None:  # noqa: B027  a sequence learns nothing
-        """Take in how a trial ended that was suggested, or restored without a result; others are ignored."""
+        """Record the result of a trial that was suggested, or restored without a result; others are ignored."""
 
     def restore(self, past: Past) -> bool:
-        """Take in a trial of an earlier run or study, in the order of their numbers; False if it says nothing here."""
+        """Record a trial of an earlier run or study, in the order of trial numbers; False if it is not usable."""
         return False

@@ -24,7 +24,8 @@ ACCURACY = OBJECTIVES.index("val_accuracy")
 class ConditionedSampler(Sampler):
     """A suggestion is a function of the sweep's seed, the trial, and the results so far; running trials count as bad.
 
-    Trials that were stopped or failed count as bad as well, those over a bound as worse than any that holds it.
+
+    Stopped and failed trials count as bad, too; infeasible trials rank below all feasible ones.
     """
 
     def __init__(self, spaces: Mapping[str, Space], seed: int) -> None:
@@ -35,7 +36,7 @@ class ConditionedSampler(Sampler):
         self._running: dict[tuple[str, int], int] = {}
 
     def suggest(self, method: str, index: int, context: Context) -> dict[str, Scalar]:
-        """An even spread at first, then what the model proposes for the context."""
+        """Quasi-random points at first, then the model's proposal for the context."""
         axes, trials = self._axes[method], self._trials[method]
         if not axes:
             return {}
@@ -62,13 +63,13 @@ class ConditionedSampler(Sampler):
         return self._trials[method].add(params, context.budget, group, math.nan)
 
     def learn(self, method: str, index: int, outcome: Observation) -> None:
-        """Score the trial; those it did not suggest are ignored."""
+        """Score the trial; trials that were not suggested are ignored."""
         row = self._running.pop((method, index), None)
         if row is not None:
             self._trials[method].scores[row] = score(outcome)
 
     def restore(self, past: Past) -> bool:
-        """Add a trial unless it lies outside this sweep's space; one without a result is told later."""
+        """Add a trial unless it lies outside this sweep's search space; a missing result follows by ``learn``."""
         axes = self._axes.get(past.method, [])
         if not axes or not all(axis.name in past.params and axis.holds(past.params[axis.name]) for axis in axes):
             return False

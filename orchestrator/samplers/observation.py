@@ -1,4 +1,4 @@
-"""A trial's result as the optimiser sees it: four objectives and one relative constraint per bound."""
+"""A trial's result for the optimiser: four objectives and one relative constraint per bound."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ NO_RESULT_VIOLATION = 10.0
 
 @dataclass(frozen=True)
 class Observation:
-    """What is told to a sampler.
+    """Result of a trial for a sampler.
 
     Attributes:
         state: ``complete``, ``stopped`` or ``failed``.
         values: the objectives in the order of `OBJECTIVES`; only of complete trials.
-        constraints: ``(used - bound) / bound`` by bound (samplers add them up, so units must not mix);
-            anything above 0 is infeasible.
+        constraints: ``(used - bound) / bound`` by bound (relative, because samplers sum them); above 0 is infeasible.
     """
 
     state: TrialState
@@ -32,7 +31,7 @@ class Observation:
 
 
 def observe(result: TrialResult, budget: Budget) -> Observation:
-    """Translate a result; a trial without a full result is told as infeasible, so no sampler takes it for good."""
+    """Convert a result; a trial without a complete result is infeasible, so that no sampler considers it good."""
     values = tuple(getattr(result, name) for name in OBJECTIVES)
     relative = {
         name: (used - bound) / bound

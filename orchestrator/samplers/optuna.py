@@ -1,4 +1,4 @@
-"""Optuna's learning samplers by name: one model per method, seeded per trial, blind to budgets."""
+"""Optuna's samplers by name: one model per method, seeded per trial, without knowledge of budgets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Space = Mapping[str, BaseDistribution]
 
 
 def quiet_study(sampler: BaseSampler) -> optuna.Study:
-    """A study in memory with our objectives."""
+    """An in-memory Optuna study with our objectives."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
 
@@ -44,9 +44,9 @@ MODELS: Mapping[str, Callable[[int], BaseSampler]] = {
 
 
 class ModelSampler(Sampler):
-    """Optuna's learning samplers, over an in-memory study per method filled from the database.
+    """Optuna's samplers on an in-memory study per method, filled from the database.
 
-    Each ask gets a fresh sampler seeded by the trial, so a suggestion is a function of the results so far.
+    Each suggestion uses a new sampler seeded by the trial, so it is a function of the results so far.
     """
 
     def __init__(self, name: str, spaces: Mapping[str, Space], seed: int) -> None:
@@ -55,7 +55,7 @@ class ModelSampler(Sampler):
         self._running: dict[tuple[str, int], optuna.Trial] = {}
 
     def suggest(self, method: str, index: int, context: Context) -> dict[str, Scalar]:
-        """Ask the model of the method."""
+        """Sample from the model of the method."""
         if not self._spaces[method]:
             return {}
         trial = self._ask(method, self._make(derive_seed(self._seed, method, index)))
@@ -70,7 +70,7 @@ class ModelSampler(Sampler):
             return study.ask(dict(self._spaces[method]))
 
     def learn(self, method: str, index: int, observation: Observation) -> None:
-        """Tell the model of the method."""
+        """Update the model of the method."""
         trial = self._running.pop((method, index), None)
         if trial is None:
             return
@@ -79,7 +79,7 @@ class ModelSampler(Sampler):
         self._studies[method].tell(trial, observation.values, STATES[observation.state])
 
     def restore(self, past: Past) -> bool:
-        """Ask for the point that was asked for, as the next of the generation where the model counts generations."""
+        """Add the trial's point, as the next one of the generation for samplers with generations."""
         space = self._spaces.get(past.method)
         if not space or past.index is None:
             return False

@@ -1,11 +1,11 @@
-"""A tree-structured Parzen estimator over hyperparameters, conditioned on the budget they are wanted for.
+"""A tree-structured Parzen estimator over hyperparameters, conditioned on the budget.
 
 TPE (Bergstra et al., NeurIPS 2011) in its multivariate form (Falkner et al., BOHB, ICML 2018): candidates are drawn
-from a density of good trials and the one with the largest ratio to the density of the others is taken. Here every
-trial weighs by how near its budget lies, in octaves, so that neighbouring budgets inform each other and budgets far
-apart may have other optima. A library's sampler with the budget as a fixed parameter drops it from the model, and
-with it every interaction of budget and hyperparameters. Pure numpy; an ask costs the same after 1,000 trials and
-after 100,000, as only the nearest trials are looked at.
+from a density of good trials and the one with the largest ratio to the density of the others is chosen. Here every
+trial is weighted by the distance of its budget, in octaves, so that neighbouring budgets inform each other and distant
+budgets may have other optima. A library's sampler with the budget as a fixed parameter drops it from the model, and
+with it every interaction of budget and hyperparameters. Pure numpy; a suggestion costs the same after 1,000 trials and
+after 100,000, as only the nearest trials are used.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ SMALLEST_WIDTH = 0.04
 
 
 def octaves_of(budget: Budget) -> list[float]:
-    """Logarithms to base 2 of the bounds in the order of `RESOURCES`; NaN where there is none."""
+    """Logarithms to base 2 of the bounds in the order of `RESOURCES`; NaN for none."""
     bounds = budget.bounds()
     return [math.log2(bounds[name]) if name in bounds else math.nan for name in RESOURCES]
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One hyperparameter on the unit interval; a categorical one by the number of its choice."""
+    """One hyperparameter on the unit interval; a categorical one by the index of its choice."""
 
     name: str
     distribution: BaseDistribution
@@ -66,7 +66,7 @@ class Axis:
         return len(self.distribution.choices) if isinstance(self.distribution, CategoricalDistribution) else 0
 
     def holds(self, value: Scalar) -> bool:
-        """Whether a value of another sweep lies on this axis."""
+        """Whether a value of another sweep is valid on this axis."""
         distribution = self.distribution
         if isinstance(distribution, CategoricalDistribution):
             return value in distribution.choices
@@ -74,7 +74,7 @@ class Axis:
         return isinstance(value, int | float) and distribution.low <= value <= distribution.high
 
     def encode(self, value: Scalar) -> float:
-        """0..1, or the number of the choice."""
+        """0..1, or the index of the choice."""
         distribution = self.distribution
         if isinstance(distribution, CategoricalDistribution):
             return float(distribution.to_internal_repr(value))
@@ -87,7 +87,7 @@ class Axis:
         return min(1.0, max(0.0, (number - low) / (high - low)))
 
     def decode(self, unit: float) -> Scalar:
-        """The value at ``unit``, on the axis' step where it has one."""
+        """The value at ``unit``, rounded to the axis' step, if any."""
         distribution = self.distribution
         if isinstance(distribution, CategoricalDistribution):
             choice: Scalar = distribution.choices[int(unit)]  # type: ignore[assignment]
@@ -106,9 +106,9 @@ class Density:
     """A mixture of product kernels at past trials, and a uniform one as the prior.
 
     Attributes:
-        points: ``(n, d)`` as `Axis.encode` gives them.
+        points: ``(n, d)`` from `Axis.encode`.
         weights: ``(n + 1)``, the prior's last; they sum to 1.
-        widths: ``(d,)`` of the Gaussian kernels; for a categorical axis the chance of another choice.
+        widths: ``(d,)`` of the Gaussian kernels; for a categorical axis the probability of another choice.
     """
 
     axes: Sequence[Axis]
@@ -118,7 +118,7 @@ class Density:
 
     @classmethod
     def of(cls, axes: Sequence[Axis], points: Floats, weights: Floats) -> Density:
-        """Kernel widths after Scott's rule with the effective number of trials."""
+        """Kernel widths by Scott's rule with the effective number of trials."""
         total = float(weights.sum())
         size = total**2 / float((weights**2).sum()) if total > 0 else 0.0
         shrink = (1.0 + size) ** (-1.0 / (len(axes) + 4))
@@ -175,10 +175,10 @@ class Density:
 
 @dataclass
 class Trials:
-    """What is known of the trials of one method, in columns that grow.
+    """Data of the trials of one method, in growing columns.
 
     Attributes:
-        groups: number of the study and network a trial belongs to; accuracies are compared within groups only.
+        groups: index of the study and network of a trial; accuracies are compared within groups only.
         scores: NaN while a trial runs, -inf without a usable result.
     """
 
@@ -205,7 +205,7 @@ class Trials:
         return row
 
     def weights(self, octaves: Sequence[float], group: int) -> Floats:
-        """How much each trial counts at a budget: a Gaussian of the distance in octaves, narrower with more trials."""
+        """Weight of each trial at a budget: a Gaussian of the distance in octaves, narrower with more trials."""
         wanted, there = np.asarray(octaves), self.octaves[: self.size]
         only_one = np.isnan(there) != np.isnan(wanted)
         squared = (np.where(only_one, MISSING_BOUND, np.nan_to_num(there - wanted)) ** 2).sum(axis=1)
@@ -217,10 +217,10 @@ class Trials:
 
 
 def quality(scores: Floats, octaves: Floats, weights: Floats) -> Floats:
-    """How good trials of one group were for their budgets: ranks of the scores less their trend over the budgets.
+    """Budget-corrected ranks of one group: ranks of the scores minus their trend over budgets.
 
-    A larger budget lets almost any hyperparameters look good, so raw accuracies would only point at large budgets.
-    The trend is linear in octaves, by weighted ridge regression. Trials without a result (-inf) stay last.
+    A larger budget improves almost any hyperparameters, so raw accuracies would only select large budgets. The trend is
+    linear in octaves, by weighted ridge regression. Trials without a result (-inf) rank last.
     """
     found = np.full(len(scores), -np.inf)
     known = np.isfinite(scores)
@@ -240,7 +240,7 @@ def quality(scores: Floats, octaves: Floats, weights: Floats) -> Floats:
 
 
 def propose(trials: Trials, octaves: Sequence[float], group: int, generator: np.random.Generator) -> Floats:
-    """The point ``(d,)`` whose ratio of good to other density is largest among candidates from the good one."""
+    """The point ``(d,)`` with the largest ratio of good to other density among candidates from the good density."""
     weights = trials.weights(octaves, group)
     rows = np.arange(trials.size)
     if trials.size > NEAREST:

@@ -1,6 +1,6 @@
-"""Hyperparameters that depend on the sweep's seed and the trial alone, whatever the results: random, Sobol, grid.
+"""Non-adaptive samplers, which depend on the sweep's seed and the trial alone: random, Sobol, grid.
 
-The same sweep gives the same trials on any number of workers, interrupted or not.
+A sweep has the same trials with any number of workers and after interruptions.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ GRID_POINTS = 5  # on an axis of a grid that has no step of its own
 
 
 class SequenceSampler(Sampler):
-    """Random points, or scrambled Sobol points of which every cell of the plan gets a sequence of its own.
+    """Random points, or scrambled Sobol points, with a separate sequence for every cell of the plan.
 
-    One Sobol sequence over all trials would be in step with budgets that take turns: of eight budgets each would see
-    one eighth of every range.
+    A single Sobol sequence over all trials would be correlated with the round-robin of budgets: each of eight budgets
+    would see one eighth of every range.
     """
 
     def __init__(self, name: str, spaces: Mapping[str, Space], seed: int) -> None:
@@ -59,7 +59,7 @@ class SequenceSampler(Sampler):
 class GridSampler(Sampler):
     """All combinations in order, then from the start; each budget sees every combination, with every seed.
 
-    Seeds take turns, too. Where that would keep the two in step, every round of both begins one combination later.
+    Seeds alternate, too. If both cycles would coincide, every round starts one combination later.
     """
 
     def __init__(self, spaces: Mapping[str, Space]) -> None:
@@ -71,7 +71,7 @@ class GridSampler(Sampler):
         }
 
     def suggest(self, method: str, index: int, context: Context) -> dict[str, Scalar]:
-        """Combination ``index // cells``, later by one for each round of seeds if in step with them; see `Sampler`."""
+        """Combination ``index // cells``, shifted by one per round of seeds if the cycles coincide; see `Sampler`."""
         grid, turn = self._grids[method], index // context.cells
         in_step = math.gcd(context.seeds, len(grid)) > 1
         later = turn // math.lcm(context.seeds, len(grid)) if in_step else 0

@@ -1,1 +1,1 @@
-"""The trial database: schema, reading, writing. SQL stands here and nowhere else."""
+"""The trial database: schema, reading, writing. All SQL is in this package."""

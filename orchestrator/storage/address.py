@@ -1,4 +1,4 @@
-"""How users write the address of a trial database. No SQLAlchemy, so that a supervisor stays small."""
+"""Address of a trial database as given by users. Without SQLAlchemy, so that a supervisor stays small."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ _PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):\S*@|(?<=[?&])password=[^&\s]*&?")
 
 
 def without_password(text: str) -> str:
-    """Text with the password of every database address in it left out; also of those that are written wrongly."""
+    """The text without the passwords of database addresses, including malformed ones."""
     return _PASSWORD.sub(lambda found: f"{found[1]}@" if found[1] is not None else "", text)

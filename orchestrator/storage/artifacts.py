@@ -1,4 +1,4 @@
-"""Files of trials: where they lie, whose the folder is, and whether they are still what was written.
+"""Files of trials: their folder, its owner, and their integrity.
 
 A database notes its identity and the absolute place of its folder; a marker in the folder names every database that
 has used it. So a database is found its files from any working folder, and nobody tidies up in a folder of two.
@@ -20,7 +20,7 @@ from orchestrator.storage.sqlite import open_sqlite
 from orchestrator.storage.store import Store
 
 MARKER = ".mcusweep-databases.json"
-"""In an artifact folder: for each identity the places of the databases that have it, which are several after a copy."""
+"""Marker file in an artifact folder: for each database identity the paths of its databases (several after a copy)."""
 
 _IDENTITY, _PLACE = "identity", "artifacts"
 Owners = dict[str, list[str]]
@@ -29,8 +29,8 @@ Owners = dict[str, list[str]]
 def artifact_folder(store: Store) -> Path:
     """The absolute folder of the trials' files of a database.
 
-    For an SQLite file the folder beside it, where that is its own, so that both can be moved or copied together; else
-    the one that was noted when the database was first written to.
+    For an SQLite file the folder next to it, if it belongs to this database, so that both can be moved or copied
+    together; else the folder recorded at the first write to the database.
     """
     beside, noted, identity = artifact_root(store.url), store.note(_PLACE), store.note(_IDENTITY)
     if noted is None or (database_file(store.url) is not None and identity in _owners(beside)):
@@ -39,9 +39,9 @@ def artifact_folder(store: Store) -> Path:
 
 
 def claim_folder(store: Store) -> Path:
-    """The folder of the trials' files of a database that is opened for writing, made and marked as its own.
+    """The folder of the trials' files of a database opened for writing, created and marked as its own.
 
-    A new database whose folder is another one's gets a folder of its own name.
+    A new database whose default folder belongs to another database gets a folder with a unique name.
 
     Raises:
         InputError: the folder cannot be written.
@@ -65,7 +65,7 @@ def claim_folder(store: Store) -> Path:
 
 
 def require_sole_owner(store: Store) -> None:
-    """Refuse to tidy up a folder in which files may lie that another database refers to.
+    """Refuse to clean up a folder that may contain files of another database.
 
     Raises:
         InputError: naming the other databases.
@@ -80,7 +80,7 @@ def require_sole_owner(store: Store) -> None:
 
 
 def _others(store: Store, folder: Path) -> list[str]:
-    """Other databases that may have files in a folder, and are still there as far as can be told."""
+    """Other databases that may have files in a folder and, as far as known, still exist."""
     server, mine, here = database_file(store.url) is None, store.note(_IDENTITY), _place(store)
     found = [
         place
@@ -94,7 +94,7 @@ def _others(store: Store, folder: Path) -> list[str]:
 
 
 def _unmarked(file: Path, folder: Path) -> list[str]:
-    """Databases beside an SQLite file which an older version gave the same folder, as it had no markers.
+    """Databases next to an SQLite file that share its folder, created by an older version without markers.
 
     The file itself and the files that belong to it are not opened: closing them would drop this process's locks.
     """
@@ -127,7 +127,7 @@ def _gone(place: str) -> bool:
 
 
 def _owners(folder: Path) -> Owners:
-    """What a folder's marker says; one that cannot be read names nobody."""
+    """Content of a folder's marker; empty if it cannot be read."""
     try:
         found = json.loads((folder / MARKER).read_bytes())
     except (OSError, ValueError):
@@ -142,7 +142,7 @@ def read_artifact(root: Path, path: str, sha256: str, label: str) -> bytes:
         root: folder of the files that belong to the database.
         path: of the file, relative to it.
         sha256: hexadecimal digest of its content.
-        label: names the trial in messages.
+        label: name of the trial in messages.
 
     Raises:
         InputError: if the file lies outside the folder, or is missing or damaged.

@@ -1,4 +1,4 @@
-"""The columns of the trial table, which stand in `reports.columns`, as SQL and as the lists that queries go by."""
+"""The columns of the trial table, defined in `reports.columns`, as SQL and as lists for queries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SOURCE = TRIALS.join(STUDIES, STUDIES.c.id == TRIALS.c.study_id)
 def trial_columns(dialect: str, parameters: Iterable[str] = ()) -> dict[str, sa.ColumnElement]:
     """Every column of a trial that may be selected, filtered and sorted by, ``param.NAME`` for each parameter.
 
-    Parameters have no type of their own, or JSON: the filter reads them as what they are compared with.
+    Parameters have no type, or JSON: the filter converts them to the type they are compared with.
     """
     found: dict[str, sa.ColumnElement] = {"study": STUDIES.c.name}
     found |= {name: TRIALS.c[name] for name in COLUMNS if name in TRIALS.c}
@@ -27,7 +27,7 @@ def trial_columns(dialect: str, parameters: Iterable[str] = ()) -> dict[str, sa.
 
 
 def looked_up_columns(dialect: str) -> dict[str, sa.ColumnElement]:
-    """What no column of the table holds, but the specification or other tables do."""
+    """Columns that come from the specification or other tables and are not stored in the table."""
     return {"metric": _metric(dialect), "ancestor": _ancestor(dialect), "host": _host()}
 
 
@@ -67,7 +67,7 @@ def _parameter(dialect: str, name: str) -> sa.ColumnElement:
 
 
 def parameter_names(connection: sa.Connection, studies: Sequence[int] | None = None) -> list[str]:
-    """The hyperparameters that trials of these studies (of all) have, by name."""
+    """Names of the hyperparameters of trials of these studies (by default of all)."""
     stored = TRIALS.c.hyperparameters_json
     if connection.dialect.name == "sqlite":
         keys: Any = sa.func.json_each(stored).table_valued("key")

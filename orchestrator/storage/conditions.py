@@ -1,6 +1,6 @@
-"""Conditions on trials as small trees, and as SQL.
+"""Conditions on trials as expression trees, and as SQL.
 
-Nothing in a tree reaches the database as SQL: columns are looked up in a mapping, literals are bound.
+No part of a tree reaches the database as SQL text: columns are looked up in a mapping, literals are bound parameters.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _EXPECTED = {
 
 
 def fail(position: int, message: str) -> NoReturn:
-    """Raise the InputError of one place in the expression (``position`` counts from 0, people from 1)."""
+    """Raise an InputError for a position in the expression (``position`` counts from 0, the message from 1)."""
     raise InputError(f"where, position {position + 1}: {message}")
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column named in the expression."""
+    """A column in the expression."""
 
     name: str
     position: int
@@ -42,7 +42,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Literal:
-    """A number, text or truth value written in the expression."""
+    """A number, text or boolean in the expression."""
 
     value: Scalar
     position: int
@@ -59,7 +59,7 @@ class Compare:
 
 @dataclass(frozen=True)
 class Check:
-    """``column operator choices`` for in, like, between, null and a bare truth column ("true")."""
+    """``column operator choices`` for in, like, between, null and a bare boolean column ("true")."""
 
     operator: str
     column: Column
@@ -98,10 +98,10 @@ def compile_condition(node: Condition | None, columns: Columns) -> sa.ColumnElem
     """A condition as SQL with bound parameters; None keeps every row.
 
     Args:
-        columns: every column that may be named, by the name people use (``sram``, ``param.learning_rate``).
+        columns: every allowed column, by its public name (``sram``, ``param.learning_rate``).
 
     Raises:
-        InputError: a column does not exist, or is compared with what it cannot hold.
+        InputError: a column does not exist, or is compared with a value of another type.
     """
     if node is None:
         return sa.true()
@@ -136,7 +136,7 @@ def _side(side: Column | Literal, columns: Columns, written: list[Scalar]) -> sa
 
 
 def read_as(column: sa.ColumnElement, *values: Scalar) -> sa.ColumnElement:
-    """A JSON column as what it is compared with: text, truth or (by default) number; others as they are."""
+    """A JSON column converted to the compared type: text, boolean or (by default) number; other columns unchanged."""
     if not isinstance(column.type, sa.JSON):
         return column
     document: Any = column

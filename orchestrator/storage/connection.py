@@ -1,4 +1,4 @@
-"""Opening the trial database and saying in one line what is wrong with it."""
+"""Connection to the trial database, with errors in one line."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ logging.getLogger("sqlalchemy.pool").addHandler(logging.NullHandler())  # Ctrl-C
 
 
 class StoreError(RunFailed):
-    """The database stopped working while in use (disk full, read-only, locked); one line that names it."""
+    """The database failed during use (disk full, read-only, locked); the message is one line that names it."""
 
 
 class DatabaseGone(StoreError):  # noqa: N818  (it reads as what happened)
-    """The file of the database is not the one that was opened: nothing that is written is kept."""
+    """The database file was deleted or replaced after it was opened: writes are lost."""
 
     resumable = False
 
 
 class DriverReplaced(StoreError):  # noqa: N818  (it reads as what happened)
-    """Another driver has the study now: nothing that this one writes counts."""
+    """Another driver has taken over the study: writes of this one are rejected."""
 
     resumable = False
 
 
 class ConnectionCut(StoreError):  # noqa: N818  (it reads as what happened)
-    """A server closed the connection, or takes none; what was not committed did not happen."""
+    """A server closed or refused the connection; uncommitted work is rolled back."""
 
 
 def parse_storage(storage: str) -> URL:
-    """The URL of a trial database. What follows ``sqlite:///`` is a path as it is: nothing in it is unescaped.
+    """The URL of a trial database. The part after ``sqlite:///`` is a literal path, without unescaping.
 
     Raises:
         InputError: if it is not an address of SQLite (a file) or PostgreSQL.
@@ -72,14 +72,14 @@ def parse_storage(storage: str) -> URL:
 
 
 def storage_address(url: URL) -> str:
-    """What ``--storage`` takes for this database, without its password."""
+    """The ``--storage`` value of this database, without its password."""
     if url.get_backend_name() == "sqlite":
         return f"sqlite:///{url.database}"
     return without_password(url.render_as_string(hide_password=False))
 
 
 def database_label(url: URL) -> str:
-    """How messages call the database: the file, or the address without its password."""
+    """Name of the database in messages: the file, or the address without its password."""
     return str(url.database) if url.get_backend_name() == "sqlite" else storage_address(url)
 
 
@@ -104,7 +104,7 @@ def open_engine(url: URL, *, writing: bool) -> Engine:
     """An engine whose SQLite connections use WAL, synchronous=NORMAL (survives a killed process) and wait.
 
     Raises:
-        InputError: if the file is missing (reading), is no database, or its driver is not installed.
+        InputError: if the file is missing (reading), is not a database, or its driver is not installed.
     """
     file = database_file(url)
     if file is not None:
@@ -119,7 +119,7 @@ def open_engine(url: URL, *, writing: bool) -> Engine:
 
 
 def engine_options(url: URL, *, writing: bool) -> tuple[URL | str, dict[str, Any]]:
-    """Address and options with which SQLAlchemy, or Optuna, opens a database as we do."""
+    """Address and options for SQLAlchemy, or for Optuna, to open a database in the same way."""
     file = database_file(url)
     if file is None:
         return url, {"pool_pre_ping": True}  # a server may have closed a connection that lay idle
@@ -128,7 +128,7 @@ def engine_options(url: URL, *, writing: bool) -> tuple[URL | str, dict[str, Any
 
 
 def watch_file(engine: Engine, url: URL) -> None:
-    """Refuse to go on with a database whose file was deleted or replaced: SQLite writes into the old one for ever."""
+    """Refuse to continue if the database file was deleted or replaced: SQLite would keep writing to the old one."""
     file = database_file(url)
     if file is None:
         return
@@ -170,11 +170,11 @@ def _one_line(error: BaseException) -> str:
 
 @contextmanager
 def database_errors(url: URL) -> Iterator[None]:
-    """Turn what a database raises into one line that names it.
+    """Convert database exceptions to one line that names the database.
 
     Raises:
-        InputError: if the content is damaged, or no trial database.
-        StoreError: if the place gives out: full, read-only, locked, unreachable.
+        InputError: if the content is damaged, or not a trial database.
+        StoreError: if the database fails: disk full, read-only, locked, unreachable.
     """
     label = database_label(url)
     try:
@@ -212,7 +212,7 @@ def transaction(engine: Engine, url: URL) -> Iterator[Connection]:
     """One transaction, committed at the end; errors as of `database_errors`.
 
     Raises:
-        ConnectionCut: and then it is certain that nothing was committed.
+        ConnectionCut: in this case nothing was committed.
     """
     with database_errors(url), engine.connect() as connection:
         both = connection.begin()
@@ -244,7 +244,7 @@ def _committed(engine: Engine, mark: int) -> bool:
 
 
 def take_turns(connection: Connection) -> None:
-    """Let only one process at a time go on from here until its transaction ends: for what should be made once."""
+    """Lock until the end of the transaction, so that only one process at a time creates an object."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:

@@ -1,4 +1,4 @@
-"""What running trials reported on the way, as far as figures need it."""
+"""Reports of running trials, for figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def last_reports(store: Store, study: Study, number: int | None = None) -> dict[
     """(step, epochs done, validation accuracy) of each report of a trial's last attempt, by trial number.
 
     Args:
-        number: of the one trial wanted; None for all of the study.
+        number: of one trial; None for all trials of the study.
     """
     last = (EPOCH_REPORTS.c.attempt_id == ATTEMPTS.c.id) & (ATTEMPTS.c.ordinal == TRIALS.c.attempts)
     mine = TRIALS.c.study_id == study.id
@@ -38,7 +38,7 @@ def last_reports(store: Store, study: Study, number: int | None = None) -> dict[
 
 
 def open_attempts(store: Store, study: Study) -> list[dict[str, Any]]:
-    """Attempts that have not ended, by trial number, each with what is known of its trial and its last report."""
+    """Attempts that have not ended, by trial number, each with data of its trial and last report."""
     last = (
         sa.select(EPOCH_REPORTS.c.attempt_id, sa.func.max(EPOCH_REPORTS.c.id).label("id"))
         .group_by(EPOCH_REPORTS.c.attempt_id)

@@ -1,4 +1,4 @@
-"""The wide table of trials that queries and reports work on: one SQL statement, one pandas frame."""
+"""The wide table of trials for queries and reports: one SQL statement, one pandas frame."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _TYPES = {ColumnKind.INTEGER: "Int64", ColumnKind.NUMBER: "float64", ColumnKind.
 def trials_frame(store: Store, study: Study | None = None, *, trajectories: bool = True) -> pd.DataFrame:
     """One row per trial of one study, or of all.
 
-    Columns: ``study``, ``number``, those of the trial table, ``param.NAME`` for each hyperparameter, and the
-    Python values ``widths``, ``dense_widths``, ``artifacts`` (dicts) and ``trajectory`` (a list of dicts; empty
-    without ``trajectories``, which saves reading the longest texts). Absent integers are ``<NA>``.
+    Columns: ``study``, ``number``, those of the trial table, ``param.NAME`` for each hyperparameter, and the Python
+    values ``widths``, ``dense_widths``, ``artifacts`` (dicts) and ``trajectory`` (a list of dicts; empty without
+    ``trajectories``, which avoids reading the longest texts). Missing integers are ``<NA>``.
     """
     columns: list[Any] = [STUDIES.c.name.label("study"), *(TRIALS.c[name] for name in _STORED)]
     columns += [column.label(name) for name, column in looked_up_columns(store.engine.dialect.name).items()]

@@ -1,11 +1,11 @@
 """A mirror of a study in Optuna's own tables, so that optuna-dashboard and Optuna's API show the sweep.
 
-Nothing is learned from it: our tables lead, and `OptunaMirror.complete` writes what a crash left out. A trial here has
-the number of ours, unless that was asked for out of turn: then its attribute `NUMBER` says which it is.
+It is write-only: our tables are authoritative, and `OptunaMirror.complete` adds what is missing after a crash. A trial
+here has the number of ours, unless it was started out of order: then its attribute `NUMBER` has our number.
 
-Studies and trials are written by Optuna's public API (`create_study`, `Study.add_trial`, `delete_study`). It ends
-where a trial that was added running is finished: `Study.tell` sets no constraints, and making a `Trial` of it asks a
-sampler, so the methods of `RDBStorage` are called, and constraints are written as `Trial.set_constraint` does.
+Studies and trials are written by Optuna's public API (`create_study`, `Study.add_trial`, `delete_study`). The exception
+is finishing a trial that was added as running: `Study.tell` sets no constraints, and creating a `Trial` of it calls a
+sampler, so the methods of `RDBStorage` are called, and constraints are written as in `Trial.set_constraint`.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _SHOWN = names(shown=Shown.OPTUNA)
 
 @dataclass(frozen=True)
 class MirroredTrial:
-    """A trial as the mirror shows it.
+    """A trial of the mirror.
 
     Attributes:
-        space: of the hyperparameters that were sampled; those that are fixed are shown as attributes.
+        space: of the sampled hyperparameters; fixed ones are shown as attributes.
         index: among the trials of its method.
     """
 
@@ -51,7 +51,7 @@ class MirroredTrial:
 
 
 class OptunaMirror:
-    """The Optuna study beside one of ours.
+    """The Optuna study that mirrors one of ours.
 
     Raises:
         InputError, StoreError: as `database_errors`.
@@ -67,7 +67,7 @@ class OptunaMirror:
         self.reconnected()
 
     def reconnected(self) -> None:
-        """Find out what is written, after a cut transaction again."""
+        """Read again which trials are written, after a broken transaction."""
         with self._errors():
             written = self._study.get_trials(deepcopy=False)
         self._places = {_number(trial): trial.number for trial in written}
@@ -95,14 +95,14 @@ class OptunaMirror:
                 raise
 
     def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
         self._storage.remove_session()
         self._storage.engine.dispose()
 
     def complete(self, trials: Sequence[tuple[MirroredTrial, TrialResult | None]]) -> None:
-        """Write those of our trials, with their results, that are missing or still running here.
+        """Write our trials, with results, that are missing or still running here.
 
-        Optuna refuses that choices change and that trials run again: where either happened all is written anew.
+        Optuna does not allow changed choices or repeated trials: in these cases the mirror is rewritten.
         """
         if self._outdated or any(result is None and trial.number in self._ended for trial, result in trials):
             with self._errors():
@@ -143,7 +143,7 @@ class OptunaMirror:
 
     @reconnecting
     def finish(self, trial: MirroredTrial, result: TrialResult) -> None:
-        """Write how a running trial ended."""
+        """Write the result of a running trial."""
         ended = observe(result, trial.spec.budget)
         with self._errors(), suppress(optuna.exceptions.UpdateFinishedTrialError):  # by a transaction that was cut
             place = self._places[trial.number]
@@ -157,7 +157,7 @@ class OptunaMirror:
 
 
 def forget_mirror(url: URL, study_name: str) -> None:
-    """Take a study out of Optuna's tables, if it is there."""
+    """Remove a study from Optuna's tables, if present."""
     storage = open_optuna(url, writing=True)
     try:
         if study_name in optuna.get_all_study_names(storage):

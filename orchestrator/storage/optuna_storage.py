@@ -1,4 +1,4 @@
-"""Optuna's storage on a trial database, opened as our own connections are."""
+"""Optuna's storage on a trial database, with the options of our own connections."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _TRIES = 5
 
 
 def read_only(url: URL) -> URL:
-    """The address of a database in a form that refuses to write; connections to a file do so by themselves."""
+    """The address of a database with read-only option; for files, connections are read-only by themselves."""
     if url.get_backend_name() == "sqlite":
         return url
     return url.update_query_dict({"options": "-c default_transaction_read_only=on"})
 
 
 def open_optuna(url: URL, *, writing: bool) -> RDBStorage:
-    """Optuna's tables in a database, made if they are not there; without ``writing`` nothing can be made or changed.
+    """Optuna's tables in a database, created if missing; without ``writing`` it is read-only.
 
-    Two first starts at once may both make the tables: the one that comes second finds them when it tries again.
+    Two processes may create the tables at the same time: the second one finds them when it retries.
     """
     import optuna
 

@@ -1,4 +1,4 @@
-"""A database server that is away for a while: tried again, with longer and longer waits, for a stated time."""
+"""Retries while a database server is unreachable, with exponential back-off, for a limited time."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def _nobody(text: str) -> None:
 
 @dataclass
 class Patience:
-    """How long a server may be away.
+    """Limits for waiting for a server.
 
     Attributes:
-        seconds: in all, until it is given up.
-        first_wait, longest_wait: seconds between two tries; doubled each time.
-        tell: is given one line when the waiting begins, and one when it ends.
+        seconds: total waiting time.
+        first_wait, longest_wait: seconds between two attempts; doubled each time.
+        tell: called with one line when the waiting starts, and one when it ends.
     """
 
     seconds: float = 60.0
@@ -32,12 +32,12 @@ class Patience:
 
 
 class Patient(Protocol):
-    """Whose methods can be repeated."""
+    """An object whose methods can be repeated."""
 
     patience: Patience
 
     def reconnected(self) -> None:
-        """Read again what the next try depends on."""
+        """Reload the state that the next attempt depends on."""
 
 
 Self = TypeVar("Self", bound=Patient)
@@ -46,10 +46,10 @@ Answer = TypeVar("Answer")
 
 
 def reconnecting(method: Callable[Concatenate[Self, Given], Answer]) -> Callable[Concatenate[Self, Given], Answer]:
-    """Repeat a method whose connection was cut. It must be one transaction: a cut one leaves nothing behind.
+    """Repeat a method after a lost connection. It must be a single transaction, which is rolled back on a loss.
 
     Raises:
-        StoreError: the server stayed away.
+        StoreError: the server stayed unreachable.
     """
 
     @wraps(method)
@@ -59,7 +59,7 @@ def reconnecting(method: Callable[Concatenate[Self, Given], Answer]) -> Callable
         except ConnectionCut as error:
             first = error
         patience = self.patience
-        patience.tell(f"{first}; trying again for {patience.seconds:.0f} s")
+        patience.tell(f"{first}; retrying for {patience.seconds:.0f} s")
         wait, deadline = patience.first_wait, time.monotonic() + patience.seconds
         while (left := deadline - time.monotonic()) > 0:
             time.sleep(min(wait, left))
@@ -71,6 +71,6 @@ def reconnecting(method: Callable[Concatenate[Self, Given], Answer]) -> Callable
                 continue
             patience.tell("connected again")
             return answer
-        raise StoreError(f"{first}; tried again for {patience.seconds:.0f} s") from first
+        raise StoreError(f"{first}; retried for {patience.seconds:.0f} s") from first
 
     return patient

@@ -1,4 +1,4 @@
-"""Studies and trials as their rows in the database say."""
+"""Studies and trials as stored in the database."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Study:
 
     Attributes:
         sweep: its configuration without the section on workers, which ``workers`` holds.
-        sweep_file: the text of the file it was launched from, where there was one.
-        task: what was known of the data when it began (shape, classes, counts).
+        sweep_file: the text of its sweep file, if any.
+        task: facts about the data at the start (shape, classes, counts).
     """
 
     id: int
@@ -39,19 +39,19 @@ class Study:
 
     @property
     def metric(self) -> str:
-        """What the accuracies of its trials are measured by; see ``mcu.score``."""
+        """Metric of the accuracies of its trials; see ``mcu.score``."""
         training = self.sweep.get("training", {})
         return str(training.get("score") or training.get("metric", "accuracy"))
 
     @property
     def simulated(self) -> bool:
-        """Whether its results come from the simulated executor and mean nothing outside it."""
+        """Whether its results come from the simulated executor and are not measurements."""
         return bool(self.workers.get("executor") == ExecutorName.SIMULATED)
 
 
 @dataclass(frozen=True)
 class StoredTrial:
-    """One trial as its row says."""
+    """One trial as stored."""
 
     id: int
     number: int
@@ -62,7 +62,7 @@ class StoredTrial:
 
 
 def asked_row(spec: TrialSpec) -> dict[str, Any]:
-    """What a specification puts into a row of the table of trials, apart from JSON."""
+    """Columns of a trial's row that come from its specification, apart from JSON."""
     return {
         "method": spec.method,
         "network": spec.network.name,

@@ -1,4 +1,4 @@
-"""Whether rows from elsewhere have the columns of the tables, and values that these can hold on every database."""
+"""Checks of imported rows: columns of the tables, and values that are valid on every database."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
 def check_values(row: Any, tables: tuple[sa.Table, ...], wanted: frozenset[str], where: str) -> None:
-    """Refuse a row without exactly these columns, or with values that the tables cannot hold.
+    """Refuse a row without exactly these columns, or with values that are not valid for the tables.
 
     Raises:
-        InputError: which column, and what it holds.
+        InputError: naming the column and its value.
     """
     if not isinstance(row, Mapping) or set(row) != wanted:
         different = sorted(map(str, set(row) ^ wanted)) if isinstance(row, Mapping) else ["no object"]

@@ -1,7 +1,7 @@
-"""Tables of the trial database that are ours; Optuna's own lie beside them in the same database.
+"""Our tables of the trial database; Optuna's tables are in the same database.
 
-Plain SQLAlchemy Core types only, so SQLite and PostgreSQL get the same schema. Times are ISO 8601 texts in
-UTC, which sort as they read. JSON columns are canonical JSON texts. The columns of a trial stand in
+Plain SQLAlchemy Core types only, so SQLite and PostgreSQL get the same schema. Times are ISO 8601 texts in UTC, whose
+order as text is chronological. JSON columns are canonical JSON texts. The columns of a trial are defined in
 `reports.columns`.
 """
 

@@ -26,14 +26,14 @@ def trial_search(
     *,
     parameters: bool = True,
 ) -> Iterator[TrialSearch]:
-    """A filtered view of the trial table, as it is at this moment.
+    """A filtered view of the current trial table.
 
     Args:
         studies: ids; None for all.
-        parameters: whether ``param.NAME`` may be named; finding the names reads every trial's hyperparameters.
+        parameters: whether ``param.NAME`` is allowed; this reads every trial's hyperparameters.
 
     Raises:
-        InputError: the condition names an unknown column, or compares one with what it cannot hold.
+        InputError: the condition names an unknown column, or compares one with a value of another type.
     """
     with transaction(store.engine, store.url) as connection:
         known = parameter_names(connection, studies) if parameters else ()
@@ -41,7 +41,7 @@ def trial_search(
 
 
 class TrialSearch:
-    """Trials that pass a condition; columns are named as people name them, in a sort order with ``-`` for descending.
+    """Trials that meet a condition; columns have their public names; in a sort order, ``-`` means descending.
 
     Raises (from every method that takes names):
         InputError: there is no such column; the message names close matches.
@@ -61,7 +61,7 @@ class TrialSearch:
             self._condition = self._condition & TRIALS.c.study_id.in_(studies)
 
     def names(self, wanted: Sequence[str] = ()) -> tuple[str, ...]:
-        """The asked columns, checked; all plain ones and the parameters by default."""
+        """The requested columns, checked; by default all plain ones and the parameters."""
         if not wanted:
             return (*COLUMNS, *(name for name in self._columns if name.startswith("param.")))
         for name in wanted:
@@ -72,13 +72,13 @@ class TrialSearch:
     def rows(
         self, names: Sequence[str] = (), sort: Sequence[str] = (), limit: int | None = None
     ) -> list[dict[str, Any]]:
-        """One dict per trial; missing values come last in either order, equal ones by study and number."""
+        """One dict per trial; missing values come last in either order, ties are ordered by study and number."""
         names = self.names(names)
         statement = self._select(names).where(self._condition).order_by(*self._order(sort)).limit(limit)
         return [_plain_row(row, names) for row in self._connection.execute(statement).mappings()]
 
     def narrow(self, names: Sequence[str], sort: Sequence[str] = ()) -> list[tuple[Any, ...]]:
-        """Tuples of (row id, columns...) of every trial, without decoding anything."""
+        """Tuples of (row id, columns...) of every trial, without decoding values."""
         columns = [read_as(check_column(name, self._columns)) for name in names]
         statement = sa.select(TRIALS.c.id, *columns).select_from(SOURCE).where(self._condition)
         return [tuple(row) for row in self._connection.execute(statement.order_by(*self._order(sort)))]
@@ -93,12 +93,12 @@ class TrialSearch:
         return [found[key] for key in ids]
 
     def count(self) -> int:
-        """How many trials pass."""
+        """Number of matching trials."""
         statement = sa.select(sa.func.count()).select_from(SOURCE).where(self._condition)
         return int(self._connection.scalar(statement) or 0)
 
     def values(self, name: str) -> list[Any]:
-        """The different values of a column, sorted."""
+        """The distinct values of a column, sorted."""
         statement = sa.select(self._columns[name]).select_from(SOURCE).where(self._condition).distinct()
         return sorted(self._connection.scalars(statement))
 
@@ -135,7 +135,7 @@ def _plain_row(row: Mapping[Any, Any], names: Sequence[str]) -> dict[str, Any]:
 
 
 def read_trial(store: Store, study: Study, number: int) -> dict[str, Any] | None:
-    """All that is stored of one trial; None if there is none of that number.
+    """All stored data of one trial; None if there is no trial of that number.
 
     The plain and the nested columns, ``parameters``, ``spec``, ``trajectory`` and ``attempt_list``, rows in order.
     """

@@ -1,4 +1,4 @@
-"""Raw connections to an SQLite file: what may be read is read whole, and no question creates or changes a file."""
+"""Raw connections to an SQLite file: reads are complete, and queries neither create nor change files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ BUSY_SECONDS = 30.0
 
 
 def open_sqlite(file: Path, *, writing: bool) -> sqlite3.Connection:
-    """A connection for writing in WAL mode, which makes the file if need be, or one that refuses to write.
+    """A connection for writing in WAL mode, which creates the file if missing, or a read-only one.
 
-    SQLite reads a database in WAL mode only where it can use, or make, the files beside it. Where the folder cannot
-    be written and there are none, the file is all there is, and is read as it stands; a log that cannot be used is an
-    error, since the file alone would be an old state.
+    SQLite reads a database in WAL mode only if it can use, or create, its side files. If the folder is read-only and
+    there are no side files, the file is complete and is read as it is; an unusable log is an error, because the file
+    alone would be an old state.
 
     Raises:
         sqlite3.Error: it cannot be opened.
@@ -41,10 +41,10 @@ def open_sqlite(file: Path, *, writing: bool) -> sqlite3.Connection:
 
 
 def backup_sqlite(file: Path, target: Path) -> None:
-    """Write a whole copy of a database, also of one that is being written; it is there whole or not at all.
+    """Write a complete copy of a database atomically, also while the database is being written.
 
     Raises:
-        sqlite3.Error, OSError: it cannot be read, or the copy not written.
+        sqlite3.Error, OSError: the database cannot be read, or the copy cannot be written.
     """
     with (
         replacing(target) as partial,

@@ -1,7 +1,7 @@
 """The trial database: studies, trials, attempts and reports. The driver is the only writer.
 
-A trial's row is right at every instant: each change is one transaction, and a result counts only for the
-attempt that holds the trial's lease (late results of an attempt that was given up are refused).
+A trial's row is always consistent: each change is one transaction, and a result is accepted only from the attempt that
+holds the trial's lease (late results of an abandoned attempt are rejected).
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ _DETAILS = ("dense_flash", "dense_sram", "dense_macs", "widths_json", "dense_wid
 
 
 class Store:
-    """Reads and writes of one trial database.
+    """Read and write access to one trial database.
 
     Raises:
         InputError: bad address, missing, damaged or foreign database (one line).
-        StoreError: the database gave out while in use.
+        StoreError: the database failed during use.
     """
 
     def __init__(self, storage: str, *, writing: bool = False, clock: Clock = utc_now) -> None:
@@ -97,17 +97,17 @@ class Store:
             yield connection
 
     def reconnected(self) -> None:
-        """Nothing is kept between two transactions."""
+        """No action: no state is kept between transactions."""
 
     def close(self) -> None:
-        """Give back the connections; what lies in the log of an SQLite file goes into the file first."""
+        """Close the connections, after a checkpoint of an SQLite log."""
         if self._writing:
             with suppress(StoreError, InputError):
                 self.checkpoint()
         self.engine.dispose()
 
     def checkpoint(self) -> None:
-        """Bring what lies in the log of an SQLite file into the file, as far as nobody reads it; no-op for a server."""
+        """Checkpoint the log of an SQLite file, as far as no reader prevents it; no-op for a server."""
         if self.engine.dialect.name == "sqlite":
             with database_errors(self.url), self.engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
@@ -116,13 +116,13 @@ class Store:
 
     @reconnecting
     def note(self, key: str) -> str | None:
-        """What the database notes about itself under a key."""
+        """A note of the database about itself, by key."""
         with transaction(self.engine, self.url) as connection:
             return connection.scalar(select(META.c.value).where(META.c.key == key))
 
     @reconnecting
     def add_note(self, key: str, value: str) -> str:
-        """Note something about the database, unless there is a note of that key; returns what it says."""
+        """Add a note about the database, unless one with this key exists; returns the stored note."""
         with transaction(self.engine, self.url) as connection:
             take_turns(connection)
             there = connection.scalar(select(META.c.value).where(META.c.key == key))
@@ -175,7 +175,7 @@ class Store:
 
     @reconnecting
     def extend_study(self, study: Study, sweep: dict[str, Any], sweep_file: str | None, planned: int) -> Study:
-        """Give a study a longer sweep; what it has so far stays as it is."""
+        """Extend the sweep of a study; its existing trials do not change."""
         values: dict[str, Any] = {"sweep_json": canonical_json(sweep), "planned_trials": planned}
         if sweep_file is not None:
             values["sweep_file"] = sweep_file
@@ -201,7 +201,7 @@ class Store:
         """The study of that name; the latest one without a name.
 
         Raises:
-            InputError: if there is none; the message lists those there are.
+            InputError: if there is none; the message lists the existing ones.
         """
         found = self.find_study(name) if name is not None else None
         if found is not None:
@@ -215,13 +215,13 @@ class Store:
         raise InputError(f"--study {name!r}: not in {database_label(self.url)}; there: {names}")
 
     def lock(self, study: str, *, take_over: bool = False) -> StudyLock:
-        """The right to write one study; enter it before writing. While it is held, it fences what this store writes."""
+        """The lock for writing one study; enter it before writing. While held, it fences the writes of this store."""
         self._lock = StudyLock(self.engine, self.url, study, patience=self.patience, take_over=take_over)
         return self._lock
 
     @reconnecting
     def holder(self, study: str) -> Holder | None:
-        """The living driver of a study, if any."""
+        """The live driver of a study, if any."""
         with transaction(self.engine, self.url) as connection:
             holder = read_holder(connection, study)
         return holder if holder is not None and not holder.dead else None
@@ -267,7 +267,7 @@ class Store:
 
     @reconnecting
     def note_worker(self, attempt: str, host: str, pid: int) -> None:
-        """Write where an attempt runs."""
+        """Record the worker of an attempt."""
         with self._write() as connection:
             connection.execute(
                 update(ATTEMPTS).where(ATTEMPTS.c.id == attempt).values(worker_host=host, worker_pid=pid)
@@ -284,7 +284,7 @@ class Store:
 
     @reconnecting
     def end_attempt(self, attempt: str, reason: str, detail: str | None = None) -> bool:
-        """Give an attempt up: its trial is planned again. False if it had ended before."""
+        """Abandon an attempt: its trial is planned again. False if it had ended before."""
         with self._write() as connection:
             trial_id = self._close_attempt(connection, attempt, reason, detail)
             if trial_id is not None:
@@ -293,7 +293,7 @@ class Store:
 
     @reconnecting
     def finish_attempt(self, attempt: str, result: TrialResult) -> bool:
-        """Store a result. False, and nothing stored, if the attempt no longer holds its trial."""
+        """Store a result. Returns False, without storing, if the attempt no longer holds its trial."""
         with self._write() as connection:
             trial_id = self._close_attempt(connection, attempt, result.state, result.reason)
             if trial_id is None:
@@ -303,7 +303,7 @@ class Store:
 
     @reconnecting
     def finish_without_attempt(self, trial_id: int, result: TrialResult, reused_from: str | None = None) -> None:
-        """Store a result nobody computed now: reused from an equal trial, or given up after the last attempt."""
+        """Store a result without an attempt: reused from an equal trial, or a failure after the last attempt."""
         with self._write() as connection:
             self._write_result(connection, trial_id, result, reused_from)
 
@@ -348,7 +348,7 @@ class Store:
 
     @reconnecting
     def give_up_open_attempts(self, study: Study, reason: str) -> int:
-        """Close the attempts a dead driver left open and plan their trials again; returns how many."""
+        """Close the open attempts of a dead driver and plan their trials again; returns how many."""
         mine = select(TRIALS.c.id).where(TRIALS.c.study_id == study.id)
         with self._write() as connection:
             closed = connection.execute(
@@ -364,9 +364,9 @@ class Store:
         return closed.rowcount
 
     def plan_again(self, study: Study, numbers: Sequence[int]) -> int:
-        """Take back the results of failed trials, so that they run again; returns how many.
+        """Discard the results of failed trials, so that they run again; returns how many.
 
-        What their attempts met counts no more against the number of attempts a trial has.
+        Their earlier attempts no longer count towards the maximum number of attempts.
         """
         failed = (TRIALS.c.study_id == study.id) & (TRIALS.c.state == TrialState.FAILED.value)
         empty = dict.fromkeys((*RESULT_NAMES, "reason", "reused_from", "finished_at", *_DETAILS), None)
@@ -438,7 +438,7 @@ class Store:
             return {row[0]: int(row[1]) for row in connection.execute(query)}
 
     def integrity(self) -> str:
-        """``ok``, or what the database says is wrong with itself."""
+        """``ok``, or the database's report of corruption."""
         if self.engine.dialect.name != "sqlite":
             return "ok"
         with transaction(self.engine, self.url) as connection:

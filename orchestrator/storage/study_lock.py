@@ -1,8 +1,8 @@
-"""One driver per study: a lock row with a fencing token, judged by heartbeats on the database's clock.
+"""One driver per study: a lock row with a fencing token and heartbeats on the database's clock.
 
-Every write of a driver holds its token against the row, in the same transaction: a driver whose study was taken over
-stops there. A process number says something only within one kernel's process namespace, which the token names; there a
-holder that is gone is noticed at once.
+Every write of a driver compares its token with the row, in the same transaction: a driver whose study was taken over
+stops there. A process number is meaningful only within one kernel's process namespace, which the token names; within it
+a dead holder is detected at once.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def database_now(dialect: str) -> sa.ColumnElement[str]:
 
 
 def process_space() -> str:
-    """Names the set of processes among which a number means one process: a boot of a kernel and a namespace in it."""
+    """Identifier of the process namespace and the boot of the kernel, within which process numbers are unique."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()
         space = os.readlink("/proc/self/ns/pid")
@@ -63,7 +63,7 @@ def process_space() -> str:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who drives a study, and how old its last heartbeat was when it was read."""
+    """The driver of a study, and the age of its last heartbeat when it was read."""
 
     host: str
     pid: int
@@ -74,7 +74,7 @@ class Holder:
 
     @property
     def dead(self) -> bool:
-        """Whether the holder is gone: its process, where that can be seen from here, or else its heartbeat."""
+        """Whether the holder is dead: by its process, if it is visible from here, else by its heartbeat."""
         if self.token.startswith(process_space()):
             same = self.started is None or process_start(self.pid) == self.started
             return not (process_alive(self.pid) and same)
@@ -82,13 +82,13 @@ class Holder:
 
     @property
     def heard(self) -> str:
-        """When it was heard of, for messages."""
+        """Time of its last heartbeat, for messages."""
         seconds = self.silent.total_seconds()
         return f"last heard of {seconds:.0f} s ago" if seconds >= 0 else f"whose heartbeat is {-seconds:.0f} s ahead"
 
 
 def read_holder(connection: Connection, study: str) -> Holder | None:
-    """The holder noted for a study, dead or alive."""
+    """The recorded holder of a study, dead or alive."""
     query = select(LOCKS, database_now(connection.dialect.name).label("now")).where(LOCKS.c.study == study)
     row = connection.execute(query).mappings().first()
     if row is None:
@@ -98,13 +98,13 @@ def read_holder(connection: Connection, study: str) -> Holder | None:
 
 
 class StudyLock:
-    """The right to write one study; a context manager.
+    """The lock for writing one study; a context manager.
 
     Args:
-        take_over: whoever holds it; that driver stops at its next write.
+        take_over: take the lock from any holder; that driver stops at its next write.
 
     Raises (on entering):
-        InputError: if a driver holds the study that is not known to be gone; the message says which.
+        InputError: if a driver that is not known to be dead holds the study; the message names it.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class StudyLock:
             self.hold(connection)
 
     def reconnected(self) -> None:
-        """Nothing was read."""
+        """No action: no state was read."""
 
     def __exit__(self, *_: object) -> None:
         self.held = False

@@ -1,4 +1,4 @@
-"""Rows of whole studies: out of a database, into one, and gone from it."""
+"""Rows of whole studies: export from a database, import, and deletion."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def take_trials(
 
     Returns:
         how many were ``added``, ``filled`` (planned here, finished there), ``known`` here, or ``unfinished`` there and
-        left out.
+            skipped.
     """
     counts = dict.fromkeys(("added", "filled", "known", "unfinished"), 0)
     with transaction(store.engine, store.url) as connection:
@@ -106,7 +106,7 @@ class _Here:
         self.open = {row.spec_hash: (row.id, row.number) for row in rows if row.state not in _FINAL}
 
     def take(self, row: Mapping[str, Any]) -> str:
-        """Bring one trial in; returns which count it adds to."""
+        """Import one trial; returns which counter it increments."""
         key = row["spec_hash"]
         if row["state"] not in _FINAL:
             return "unfinished"
@@ -168,7 +168,7 @@ def delete_rows(store: Store, study: Study) -> int:
 
 @dataclass(frozen=True)
 class NotedFiles:
-    """The files of a trial, by their names among its artifacts; ``trial`` and ``study`` are row ids."""
+    """The files of a trial, by artifact name; ``trial`` and ``study`` are row ids."""
 
     trial: int
     study: int
@@ -188,7 +188,7 @@ def noted_files(store: Store) -> list[NotedFiles]:
 
 
 def delete_details(store: Store, trials: Sequence[int]) -> None:
-    """Delete trajectories and reports of trials, by row id, and give the database file back the space."""
+    """Delete trajectories and reports of trials, by row id, and shrink the database file."""
     with transaction(store.engine, store.url) as connection:
         for start in range(0, len(trials), _CHUNK):
             some = trials[start : start + _CHUNK]

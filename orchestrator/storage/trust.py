@@ -1,4 +1,4 @@
-"""What came from elsewhere, and whether it is trusted: rows of studies and trials that were imported."""
+"""Trust in imported rows of studies and trials."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ STUDY, TRIAL = "study", "trial"
 
 
 def foreign(kind: str) -> sa.Select[Any]:
-    """Row ids of the studies or trials that came from elsewhere and are not trusted."""
+    """Row ids of the imported studies or trials that are not trusted."""
     return sa.select(IMPORTED.c.row_id).where(IMPORTED.c.kind == kind)
 
 
 def mark_foreign(connection: sa.Connection, kind: str, row_id: int) -> None:
-    """Note that a row came from elsewhere."""
+    """Mark a row as imported."""
     connection.execute(sa.insert(IMPORTED).values(kind=kind, row_id=row_id))
 
 
 def is_foreign(connection: sa.Connection, study_id: int) -> bool:
-    """Whether a study came from elsewhere and is not trusted."""
+    """Whether a study is imported and not trusted."""
     mine = (IMPORTED.c.kind == STUDY) & (IMPORTED.c.row_id == study_id)
     return connection.execute(sa.select(IMPORTED).where(mine)).first() is not None
 
@@ -36,8 +36,8 @@ def trust_study(
     """Trust a study and all of its trials.
 
     Args:
-        move: brings a trial's files to where they belong, given the hash of its specification and their notes;
-            returns the notes as they are then.
+        move: moves a trial's files to their final folder, given the hash of its specification and their notes; returns
+            the new notes.
     """
     mine = TRIALS.c.study_id == study_id
     for row in connection.execute(
@@ -51,5 +51,5 @@ def trust_study(
 
 
 def forget(connection: sa.Connection, kind: str, row_ids: sa.Select[Any]) -> None:
-    """Take the notes of rows back: they are trusted now, or go."""
+    """Remove the marks of rows that are now trusted or deleted."""
     connection.execute(sa.delete(IMPORTED).where((IMPORTED.c.kind == kind) & IMPORTED.c.row_id.in_(row_ids)))

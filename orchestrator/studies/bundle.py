@@ -1,4 +1,4 @@
-"""A study apart from its database: its rows and files, and both in one zip file.
+"""A study outside its database: rows and files, also as one zip file.
 
 The zip holds ``study.json`` (format, version, the study), ``trials.jsonl`` (one trial a line, with its trajectory,
 attempts and their reports) and ``artifacts/``. Rows have the columns of `orchestrator.storage.transfer`.
@@ -35,7 +35,7 @@ ReadFile = Callable[[Artifact], bytes | None]
 class StudyBundle:
     """A study's row, its trials' rows (with ``trajectory_json`` and ``attempt_rows``), and its files.
 
-    ``rows`` may come from a file, and be read again each time; ``source`` names it in messages. ``read`` gives the
+    ``rows`` may come from a file, and are then read each time; ``source`` is its name in messages. ``read`` gives the
     bytes of a file by its note, or None where it is missing or damaged.
     """
 
@@ -53,7 +53,7 @@ class StudyBundle:
         """The trials' rows, each checked: columns, values, specification and its hash, result, paths of files.
 
         Raises:
-            InputError: which trial is not as this version would have written it.
+            InputError: naming the trial that is not valid for this version.
         """
         numbers = set()
         for at, row in enumerate(self.rows):
@@ -74,7 +74,7 @@ class StudyBundle:
 
 
 def bundle_of(store: Store, study: Study) -> StudyBundle:
-    """A study of a database; its files are read when they are asked for.
+    """A study of a database; its files are read on demand.
 
     Raises:
         InputError: the study's row is not as this version would have written it.
@@ -92,13 +92,13 @@ def bundle_of(store: Store, study: Study) -> StudyBundle:
 
 
 def write_zip(bundle: StudyBundle, path: Path) -> list[str]:
-    """Write a bundle to a new zip file; returns the paths of files that were missing or damaged and left out.
+    """Write a bundle to a new zip file; returns the paths of files skipped because they are missing or damaged.
 
     Raises:
         InputError: the file exists or cannot be written.
     """
     if path.exists():
-        raise InputError(f"--output {path}: is there already; give another name")
+        raise InputError(f"--output {path}: exists already; give another name")
     left_out = []
     part = path.with_name(f".{path.name}.part")
     head = {"format": FORMAT, "version": VERSION, "study": bundle.study}

@@ -1,4 +1,4 @@
-"""Reading an exported study, which may come from anybody: bounded, line by line, and nothing that was not noted."""
+"""Reader of exported studies from untrusted sources: bounded size, line by line, only files listed in the rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DAMAGE = (
 
 
 def read_zip(path: Path) -> StudyBundle:
-    """A bundle from a zip file; rows and files are read when they are asked for, as often as that is.
+    """A bundle from a zip file; rows and files are read on each access.
 
     Raises:
         InputError: no such file, not a study, or damaged; one line.

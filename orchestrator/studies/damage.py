@@ -1,4 +1,4 @@
-"""What is wrong with a database that a command stumbled over: found by checking every row, only once that happened."""
+"""Diagnosis of a damaged database after a command failed: checks every row."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _OURS = (InputError, RunFailed, UnwritableAnswer, OSError)
 
 
 def naming_damage(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A command whose errors name the damaged row, where a row of the database it was given is damaged.
+    """Wraps a command so that its error names the damaged row, if the database has one.
 
-    Reading believes a database, which is what makes it fast; nothing but a damaged one makes it fail. Should it fail on
-    a sound one, that is a defect, and its error stays.
+    Normal reads do not check rows, for speed, and fail only on a damaged database. A failure on an undamaged one is a
+    defect, and its error is raised unchanged.
     """
 
     @functools.wraps(command)
@@ -34,7 +34,7 @@ def naming_damage(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def require_sound(storage: str) -> None:
-    """Refuse a database with a row that no version of this program wrote.
+    """Refuse a database with an invalid row.
 
     Raises:
         InputError: naming the first such row.

@@ -1,4 +1,4 @@
-"""Bringing a study into a database: as a new one, or into the one of the same name, no trial twice."""
+"""Import of a study into a database: as a new study, or merged into the one of the same name, without duplicates."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from orchestrator.studies.row_checks import check_name
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge did, in trials: ``added``, ``filled`` (planned here, finished there), ``known`` (of equal
-    specification and finished here), ``unfinished`` there and left out; and ``missing`` files.
+    """Result of a merge, in trials: ``added``, ``filled`` (planned here, finished there), ``known`` (of equal
+    specification and finished here), ``unfinished`` there and skipped; and ``missing`` files.
     """
 
     study: str
@@ -38,14 +38,14 @@ class Merged:
 def bring_in(
     store: Store, bundle: StudyBundle, name: str | None = None, *, new: bool = False, trusted: bool = False
 ) -> Merged:
-    """Bring a study's finished trials into a database, under its own name or another.
+    """Import a study's finished trials into a database, under its own name or another.
 
-    A trial that is finished here with an equal specification (by hash) is not brought in again. Files come first, then
+    A trial that is finished here with an equal specification (by hash) is not imported again. Files come first, then
     all rows in one transaction: a process that is killed leaves files that nobody refers to, and can be repeated.
 
     Args:
         store: opened for writing.
-        new: whether a study of that name must not be there yet.
+        new: whether a study of that name must not exist.
         trusted: whether new trials may begin with the networks that come along, and reuse the results.
 
     Raises:
@@ -121,7 +121,7 @@ def _moved(text: str | None, paths: dict[str, str]) -> str | None:
 
 
 def delete_study(store: Store, study: Study) -> int:
-    """Take a study out of a database, Optuna's record of it as well; its files stay for `prune`. Returns its trials.
+    """Delete a study from a database and from Optuna's tables; its files are left to `prune`. Returns its trials.
 
     Raises:
         InputError: it is being run.

@@ -1,4 +1,4 @@
-"""Making a trial database smaller: files nobody refers to, and the details of trials that lead nowhere."""
+"""Clean-up of a trial database: unreferenced files, and details of dominated trials."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from reports.columns import HIGH_IS_GOOD
 
 @dataclass(frozen=True)
 class Waste:
-    """What can go.
+    """Data that can be removed.
 
     Attributes:
-        files: in the artifact folder that no trial refers to, folders of unfinished trials apart.
-        details: ids of finished trials off the front whose trajectory and reports can go.
+        files: in the artifact folder that no trial refers to, except in folders of unfinished trials.
+        details: ids of finished dominated trials whose trajectory and reports can be removed.
         models: files of those trials.
     """
 
@@ -39,10 +39,11 @@ class Waste:
 
 
 def find_waste(store: Store, *, details: bool, models: bool) -> Waste:
-    """What can go from a database and its artifact folder.
+    """Data that can be removed from a database and its artifact folder.
 
-    Trials on the front of validation accuracy, flash, SRAM and MACs of their study stay whole: every winner of every
-    budget is among them. The trained networks of a study that has trials to run stay, as those may begin with them.
+    Trials on the front of validation accuracy, flash, SRAM and MACs of their study are kept completely, which includes
+    the winner of every budget. The trained networks of a study with trials to run are kept, because those may start
+    from them.
     """
     root = artifact_folder(store).resolve()
     off_front = _off_front(store) if details or models else []
@@ -92,7 +93,7 @@ def _off_front(store: Store) -> list[int]:
 
 
 def prune(store: Store, waste: Waste) -> None:
-    """Remove it, and give the database file back the room.
+    """Remove the data, and shrink the database file.
 
     Raises:
         InputError: a study is being run; another database may have files in the folder.

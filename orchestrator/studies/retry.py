@@ -1,4 +1,4 @@
-"""Planning the failed trials of a study again."""
+"""Retry of the failed trials of a study."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from orchestrator.storage.store import Store, Study
 
 
 def plan_failed_again(store: Store, study: Study, where: str = "", *, take_over: bool = False) -> int:
-    """Plan the failed trials of a study again, or those of them that pass a filter; returns how many.
+    """Plan the failed trials of a study again, or those that pass a filter; returns how many.
 
     Raises:
         InputError: the filter does not parse; another driver runs the study.

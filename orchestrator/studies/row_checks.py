@@ -1,4 +1,4 @@
-"""Rows of studies and trials from elsewhere, held against what this version writes: data, checked value by value."""
+"""Validation of imported rows of studies and trials, value by value, against the format of this version."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mcu.errors import InputError
-from orchestrator.spec import FILES, Artifact, EpochReport, TrialSpec
+from orchestrator.spec import FILES, Artifact, EpochReport, TrialSpec, canonical_json
 from orchestrator.storage.records import asked_row, study_of, trial_of
 from orchestrator.storage.row_values import check_values
 from orchestrator.storage.schema import ATTEMPTS, EPOCH_REPORTS, STUDIES, TRAJECTORIES, TRIALS
@@ -26,7 +26,7 @@ _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
 def check_name(name: Any, where: str) -> None:
-    """Refuse what could not be the name of a sweep.
+    """Refuse an invalid name of a sweep.
 
     Raises:
         InputError: it is empty, too long, or holds control characters.
@@ -42,7 +42,7 @@ def check_name(name: Any, where: str) -> None:
 
 
 def check_study(row: Any, where: str) -> None:
-    """Refuse a row of the table of studies that this version would not have written.
+    """Refuse a row of the table of studies that is not valid for this version.
 
     Raises:
         InputError: what is wrong with it.
@@ -54,12 +54,13 @@ def check_study(row: Any, where: str) -> None:
         plain = (study.sweep, study.workers, study.versions, study.machine, study.task)
         if not all(isinstance(value, dict) for value in plain) or study.planned_trials < 0:
             raise ValueError("an object is missing")
+        canonical_json(plain)  # infinite numbers are none of JSON
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{where} is damaged ({_reason(error)})") from None
 
 
 def check_trial(row: Any, where: str) -> None:
-    """Refuse a row of the table of trials, with its trajectory and attempts, that this version would not have written.
+    """Refuse a row of the table of trials, with its trajectory and attempts, that is not valid for this version.
 
     Raises:
         InputError: what is wrong with it.

@@ -1,4 +1,4 @@
-"""Trusting a study that came from elsewhere: its sweep's functions may run, its networks be begun with."""
+"""Trust in an imported study: its sweep's functions may run, and trials may start from its networks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ References = tuple[tuple[str, str | None], ...]
 
 
 def functions_of(sweep: SweepConfig) -> References:
-    """The functions of users that a sweep runs, each with the folder in which it is looked up."""
+    """The user functions that a sweep runs, each with its lookup folder."""
     training = sweep.training
     named = [(sweep.task.name, sweep.task.base)]
     named += [(choice.name, choice.base) for choice in sweep.network.choices()]
@@ -26,7 +26,7 @@ def functions_of(sweep: SweepConfig) -> References:
 
 
 def require_trust(store: Store, study: Study) -> None:
-    """Refuse to run functions that a study from elsewhere names.
+    """Refuse to run functions named by an untrusted study.
 
     Raises:
         InputError: naming them.
@@ -43,10 +43,10 @@ def require_trust(store: Store, study: Study) -> None:
 
 
 def trust(store: Store, study: Study) -> None:
-    """Trust a study, its functions and its networks, which are put where trials look for them.
+    """Trust a study, its functions and its networks, which are moved to the folder where trials look for them.
 
     Raises:
-        InputError: a function does not lie beside the sweep; another driver runs the study.
+        InputError: a function is not next to the sweep file; another driver runs the study.
     """
     for name, base in functions_of(stored_sweep(study)):
         require_beside(name, base)

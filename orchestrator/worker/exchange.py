@@ -1,8 +1,8 @@
-"""Files of an attempt between the driver, who keeps them, and a worker whose own disk is a cache.
+"""Transfer of an attempt's files between the driver, which stores them, and a worker, whose disk is a cache.
 
-Nothing but messages is shared. An attempt is sent what it begins with: its checkpoint, the networks of its ancestors,
-the dense networks that jobs like it have trained. It sends back what it writes, whole files under their hash, and the
-driver writes each into the artifact folder before it takes in the result.
+Only messages are exchanged. An attempt receives its inputs: its checkpoint, the networks of its ancestors, and shared
+dense networks. It sends back the files it writes, complete and with their hash, and the driver stores each in the
+artifact folder before it records the result.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KEPT_SECONDS = 24 * 3600.0
 
 @dataclass(frozen=True)
 class Parcel:
-    """A file on its way: its path in the artifact folder, the hash of its bytes, and these; None for one that went."""
+    """A file in transfer: its path in the artifact folder, hash and bytes; None for a deleted file."""
 
     path: str
     sha256: str
@@ -52,12 +52,12 @@ class TrialFolders:
 
     @classmethod
     def of(cls, spec: TrialSpec) -> TrialFolders:
-        """Those of a trial."""
+        """The folders of a trial."""
         ancestors = (name for name in (spec.ancestor, spec.parent) if name)
         return cls(spec.hash(), shared_parents(spec), tuple(f"{name}/{FILES[NETWORK]}" for name in ancestors))
 
     def written(self, root: Path) -> Iterator[Path]:
-        """What lies in the folders that the trial writes to; manifests after what they name."""
+        """Files in the folders that the trial writes to; manifests after the files they list."""
         for name in filter(None, (self.own, self.shared)):
             files = [path for path in (root / name).rglob("*") if path.is_file()] if (root / name).is_dir() else []
             yield from sorted(
@@ -73,17 +73,17 @@ class TrialFolders:
 
 
 def provisions(root: Path, spec: TrialSpec) -> list[str]:
-    """Paths of the files in the driver's artifact folder that an attempt begins with."""
+    """Paths of an attempt's input files in the driver's artifact folder."""
     folders = TrialFolders.of(spec)
     there = [path.relative_to(root).as_posix() for path in folders.written(root)]
     return [*there, *(path for path in folders.networks if (root / path).is_file())]
 
 
 def accept(root: Path, spec: TrialSpec, parcel: Parcel) -> None:
-    """Keep a file that an attempt sent.
+    """Store a file received from an attempt.
 
     Raises:
-        InputError: it is none that the trial may write, or not what was sent.
+        InputError: the trial may not write it, or its hash does not match.
         OSError: it cannot be written.
     """
     if not TrialFolders.of(spec).admits(parcel.path):
@@ -98,7 +98,7 @@ def accept(root: Path, spec: TrialSpec, parcel: Parcel) -> None:
 
 
 def arrived(root: Path, notes: Mapping[str, str]) -> bool:
-    """Whether files, by path their hashes, lie with the driver as they should."""
+    """Whether the driver has these files (hash by path), undamaged."""
     return all(_hash(root / path) == sha256 for path, sha256 in notes.items())
 
 
@@ -110,10 +110,10 @@ def _hash(path: Path) -> str | None:
 
 
 def cache_root(name: str) -> Path:
-    """This worker's folder for the files of a database, which only its user can write.
+    """This worker's cache folder for a database, writable only by its user.
 
     Raises:
-        OSError: it cannot be made, or is another user's.
+        OSError: it cannot be created, or belongs to another user.
     """
     root = Path(tempfile.gettempdir()) / f"mcusweep-{os.getuid() if hasattr(os, 'getuid') else 0}"
     root.mkdir(mode=0o700, exist_ok=True)
@@ -129,12 +129,12 @@ def cache_root(name: str) -> Path:
 
 
 class Luggage:
-    """A worker's side of one attempt: unpacks what the driver sent, and finds what is to be sent back.
+    """A worker's side of one attempt: unpacks received files, and finds files to send back.
 
     Args:
-        root: folder that stands for the artifact folder here.
-        sent: by path the hash of every file that the driver has.
-        fetch: the bytes of one of them.
+        root: local replacement of the artifact folder.
+        sent: hash by path of every file that the driver has.
+        fetch: returns the bytes of one of them.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class Luggage:
         return stamps
 
     def changes(self, *, all_now: bool = False) -> Iterator[Parcel]:
-        """What was written or went since the last time; now and then, or at once."""
+        """Files written or deleted since the last call; at intervals, or at once."""
         if not all_now and self._clock() < self._next:
             return
         self._next = self._clock() + SEND_SECONDS
@@ -180,7 +180,7 @@ class Luggage:
         self._there = now
 
     def leave(self) -> None:
-        """Take away the attempt's own files, which lie with the driver."""
+        """Delete the local files of the attempt, which the driver has."""
         shutil.rmtree(self._root / self._folders.own, ignore_errors=True)
 
 

@@ -1,7 +1,7 @@
-"""The front end of a task of sound beside its network: in the deployment, in the export, in what a trial costs.
+"""The audio front end of a task, in addition to its network: in deployment, export and cost.
 
-Its figures are its own. They are never part of a trial's flash, SRAM or instructions, nor held against its budget:
-budgets are for the network, and what listening takes is the same for every model of a task.
+Its cost is reported separately. It is never part of a trial's flash, SRAM or instructions, and not compared with its
+budget: budgets are for the network, and the front end costs the same for every model of a task.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def front_end_facts(front_end: FrontEnd | None, device: str | None) -> dict[str, Any]:
-    """The entry ``front_end`` of a deployment: ``parameters``, and ``cost`` on the device where it can be measured.
+    """The entry ``front_end`` of a deployment: ``parameters``, and ``cost`` on the device if measurable.
 
     Empty for tasks without sound.
     """
@@ -47,13 +47,13 @@ def _cost(front_end: FrontEnd, device: str | None) -> dict[str, Any] | None:
 def write_listening_project(
     model: Int8Model, facts: dict[str, Any], folder: Path, *, samples: np.ndarray | None, expected: np.ndarray | None
 ) -> str:
-    """The C project with its front end; returns what the model card says of it.
+    """Write the C project with its front end; returns the text for the model card.
 
     Args:
         facts: a deployment that has a front end.
 
     Raises:
-        InputError: if front end and network do not fit together, or the kernels cannot express the network.
+        InputError: if front end and network do not match, or the kernels cannot express the network.
     """
     from mcu.firmware.front_end import write_sound_project
 
@@ -64,7 +64,7 @@ def write_listening_project(
 
 
 def front_end_line(entry: dict[str, Any]) -> str:
-    """The front end of a deployment in words, with what it costs beside the network."""
+    """Description of the front end of a deployment, with its cost in addition to the network."""
     parameters, cost = entry["parameters"], entry["cost"]
     front_end = FrontEnd(**parameters)
     what = (

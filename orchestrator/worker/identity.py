@@ -1,4 +1,4 @@
-"""What of a trial's specification decides its dense network. No torch: the driver asks as well as the worker."""
+"""The parts of a trial's specification that determine its dense network. Without torch, as the driver uses it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PARENTS = "parents"
 
 
 def dense_identity(spec: TrialSpec) -> str:
-    """Digest of the data and the initialised network, for sharing dense parents; empty where they are unknown."""
+    """Digest of the data and the initialised network, for sharing dense parents; empty if unknown."""
     if spec.data is None:
         return ""
     network = spec.network.model_copy(update={"frozen": (), "round_to": 1})  # the dense parent is the same
@@ -23,6 +23,6 @@ def dense_identity(spec: TrialSpec) -> str:
 
 
 def shared_parents(spec: TrialSpec) -> str | None:
-    """Folder, in the artifact folder, of the dense networks that a trial shares with others; None: it shares none."""
+    """Folder, in the artifact folder, of the dense networks that a trial shares with others; None if it shares none."""
     identity = dense_identity(spec)
     return f"{PARENTS}/{identity[:32]}" if identity else None

@@ -1,4 +1,4 @@
-"""A sweep's data, loaded once by the driver and lent to the workers of this or another machine."""
+"""A sweep's data, loaded once by the driver and shared with the workers of this or other machines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from search_spaces.tasks import Task, load_task, task_digest
 
 @dataclass(frozen=True)
 class LentTask:
-    """A loaded task, and what it was loaded from.
+    """A loaded task for sharing, with its source.
 
     Attributes:
         digest: of the data, as in the specifications of trials.
@@ -24,7 +24,7 @@ class LentTask:
 
     @property
     def bytes(self) -> int:
-        """Of its arrays."""
+        """Size of its arrays."""
         return sum(x.nbytes + y.nbytes for _, x, y in self.task.splits())
 
 
@@ -35,7 +35,7 @@ _LENT: dict[str, LentTask] = {}
 
 
 def lent_task(choice: TaskChoice) -> LentTask | None:
-    """The task to lend; None if it is too large, or the data are not on the driver's machine."""
+    """The task to share; None if it is too large, or the data are not on the driver's machine."""
     try:
         lent = LentTask(choice, task_digest(choice), load_task(choice))
     except InputError:
@@ -44,19 +44,19 @@ def lent_task(choice: TaskChoice) -> LentTask | None:
 
 
 def borrow(lent: LentTask) -> None:
-    """Use a lent task in this process from now on."""
+    """Use a shared task in this process from now on."""
     _LENT.clear()  # a process works for one sweep at a time
     _LENT[lent.choice.model_dump_json()] = lent
 
 
 def digest_here(choice: TaskChoice) -> str:
-    """Digest of a task's data as this process would use them."""
+    """Digest of a task's data in this process."""
     lent = _LENT.get(choice.model_dump_json())
     return task_digest(choice) if lent is None else lent.digest
 
 
 def task_here(choice: TaskChoice) -> Task:
-    """The task: lent, loaded before, or loaded now."""
+    """The task: shared, loaded before, or loaded now."""
     lent = _LENT.get(choice.model_dump_json())
     return _loaded(choice.model_dump_json()) if lent is None else lent.task
 

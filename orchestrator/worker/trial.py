@@ -1,4 +1,4 @@
-"""The worker side: a pure function from a trial's specification to its result, plus files in its artifact folder."""
+"""The worker: a pure function from a trial's specification to its result, plus files in its artifact folder."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
         report: called after every epoch; False asks the trial to stop.
 
     Returns:
-        The result. A budget that the method cannot meet is ``infeasible``, a network that it cannot take ``cannot``, a
-        stopped trial ``stopped``, a diverged one ``failed``, each with its reason; a defect, or a fault of the machine,
-        raises.
+        The result. State ``infeasible`` if the method cannot meet the budget, ``cannot`` if it does not support the
+            network, ``stopped`` for a stopped trial, ``failed`` for a diverged one, each with a reason; a defect, or a
+            fault of the machine, raises.
     """
     started = time.monotonic()
     if spec.data is not None and spec.data != digest_here(spec.task):
@@ -111,7 +111,7 @@ def _answer(spec: TrialSpec, problem: Problem, settings: Settings, report: Repor
 
 
 def problem_of(spec: TrialSpec, task: Task) -> Problem:
-    """What the trial's method is given: network, training and validation data, runtime."""
+    """Input of the trial's method: network, training and validation data, runtime."""
 
     def network() -> torch.nn.Module:
         return build_network(spec.network, task.input_shape, task.outputs, spec.seed, task.cells)
@@ -127,10 +127,10 @@ def problem_of(spec: TrialSpec, task: Task) -> Problem:
 
 
 def inheriting(problem: Problem, spec: TrialSpec, artifacts: Path) -> Problem:
-    """The problem with the trained networks that the trial's lineage gives it.
+    """The problem with the trained networks of the trial's lineage.
 
     Raises:
-        InputError: if the file of one is gone or damaged.
+        InputError: if one of their files is missing or damaged.
     """
 
     def trained(name: str | None) -> TrainedNetwork | None:
@@ -140,7 +140,7 @@ def inheriting(problem: Problem, spec: TrialSpec, artifacts: Path) -> Problem:
 
 
 def objective_of(spec: TrialSpec, task: Task) -> Objective:
-    """What the trial trains for and is judged by.
+    """Loss and metric of the trial.
 
     Raises:
         InputError: for a metric that does not suit the task.
@@ -152,10 +152,10 @@ def objective_of(spec: TrialSpec, task: Task) -> Objective:
 
 
 def settings_of(spec: TrialSpec, artifacts: Path) -> Settings:
-    """How the trial trains, and where it keeps its checkpoints.
+    """Training settings of the trial, and its checkpoint folder.
 
     Raises:
-        InputError: if it wants a GPU that is not there.
+        InputError: if it requires a GPU and there is none.
     """
     wanted = spec.training.device
     device = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted

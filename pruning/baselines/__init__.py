@@ -1,5 +1,5 @@
 """Baseline compression methods: same data, epochs, augmentation, optimiser, int8 protocol and budget.
 
-Each lands inside the budget by its own knob, on the same exact bytes as the differentiable job. docs/protocol.md
-says what is equal for all of them.
+Each meets the budget by its own compression parameter, on the same exact bytes as the differentiable job.
+docs/protocol.md says what is equal for all of them.
 """

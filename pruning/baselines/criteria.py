@@ -11,7 +11,7 @@ from pruning.training.job import Job
 
 
 class RandomChannels(PeerPruning):
-    """Channels drawn at random: what any criterion has to beat.
+    """Channels removed at random: the lower baseline for any criterion.
 
     Mittal et al., "Studying the plasticity in deep convolutional neural networks using random pruning", 2019.
     """
@@ -20,12 +20,12 @@ class RandomChannels(PeerPruning):
     scope = "local"
 
     def importance(self) -> Any:
-        """A uniform draw per channel."""
+        """A uniform random number per channel."""
         return tp.importance.RandomImportance()
 
 
 class L1Filters(PeerPruning):
-    """Filters with the smallest L1 norm go (Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017)."""
+    """Removes filters with the smallest L1 norm (Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017)."""
 
     name = "l1"
     scope = "local"
@@ -37,14 +37,14 @@ class L1Filters(PeerPruning):
 
 
 class L2Filters(L1Filters):
-    """Filters with the smallest L2 norm go (as Li et al., ICLR 2017, with the other norm they compare)."""
+    """Removes filters with the smallest L2 norm (Li et al., ICLR 2017, who compare both norms)."""
 
     name = "l2"
     order = 2
 
 
 class GeometricMedian(PeerPruning):
-    """Filters nearest to the others of their layer go: FPGM (He et al., CVPR 2019)."""
+    """Removes filters nearest to the others of their layer: FPGM (He et al., CVPR 2019)."""
 
     name = "fpgm"
     scope = "local"

@@ -1,4 +1,4 @@
-"""The reference: no compression but int8."""
+"""The reference: int8 quantisation without pruning."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from pruning.training.run import Steps
 
 
 class DenseNetwork(Compression):
-    """The whole network, quantised to int8 as every other model is, and not compressed further.
+    """The unpruned network, quantised to int8 as every other model.
 
-    It has no knob: a budget either admits it or does not. Hyperparameters: those of ``pruning.training.recipe``.
+    It has no compression parameter: it fits a budget or it does not. Hyperparameters: those of
+    ``pruning.training.recipe``.
     """
 
     name = "dense-ptq"
     last_phase = "training"
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:
-        """Nothing here makes a network smaller."""
+        """Infeasible if the unpruned network exceeds the budget."""
         model = dense_model(problem)
         dense = model.exact(model.dense_widths)
         if budget.admits(dense):
             return None
-        return Infeasible("the dense network is over the budget and nothing here makes it smaller", dense)
+        return Infeasible("the dense network exceeds the budget, and this method does not compress it", dense)
 
     def compress(self, job: Job) -> Steps:
-        """Nothing."""
+        """No compression."""
         yield from ()

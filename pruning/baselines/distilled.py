@@ -1,4 +1,4 @@
-"""A narrow network that imitates the dense one."""
+"""A narrow network trained with knowledge distillation from the dense one."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ IMITATION = 0.6
 
 
 class DistilledUniform(UniformWidth):
-    """The uniform width multiplier, taught by the dense network (Hinton et al., "Distilling the Knowledge", 2015).
+    """The uniform width multiplier, distilled from the dense network (Hinton et al., "Distilling the Knowledge", 2015).
 
-    The teacher's epochs are epochs of this job: the student gets what is left. Hyperparameters: those of
+    The teacher's epochs count as epochs of this job: the student gets the rest. Hyperparameters: those of
     ``pruning.training.recipe``, of which ``parent_epochs`` and ``distillation`` have defaults of their own here.
     """
 

@@ -1,4 +1,4 @@
-"""Evolution of widths inside the budget, at the compute of one training run."""
+"""Evolutionary search of widths inside the budget, at the compute of one training run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SPREAD = 0.4
 
 @dataclass(frozen=True)
 class Search:
-    """How the steps are shared: ``candidates`` get ``steps`` each, the best widths what is left, from scratch."""
+    """How steps are divided: each of the ``candidates`` gets ``steps``; the best widths get the rest, from scratch."""
 
     candidates: int
     steps: int
@@ -58,9 +58,9 @@ class Evolution(Compression):
     """Constrained aging evolution over widths (Liberis et al., uNAS, EuroMLSys 2021; Real et al., AAAI 2019).
 
     Every candidate is projected into the budget and grown to its bounds before it is trained, so none is wasted; the
-    first is the uniform width multiplier. All candidates together and the final training take the steps of one job,
-    which is what makes it comparable: uNAS itself trains hundreds of networks.
-    Hyperparameters: those of ``pruning.training.recipe``, ``candidates`` and ``search`` (fraction of the float steps).
+    first is the uniform width multiplier. For a fair comparison, all candidates and the final training together take
+    the steps of one job; uNAS itself trains hundreds of networks. Hyperparameters: those of
+    ``pruning.training.recipe``, ``candidates`` and ``search`` (fraction of the float steps).
     """
 
     name = "evolution"
@@ -68,11 +68,11 @@ class Evolution(Compression):
     last_phase = "training"
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:
-        """Where one channel in every layer is too much."""
+        """Infeasible if one channel in every layer exceeds the budget."""
         return below_floor(problem, budget)
 
     def compress(self, job: Job) -> Steps:
-        """Search widths with short trainings, then begin the best ones from scratch."""
+        """Search widths with short trainings, then train the best ones from scratch."""
         search = Search.of(job.hyperparameters, job.float_steps)
         history: list[dict[str, list[int] | float]] = job.notes.setdefault("history", [])
         while len(history) < search.candidates:

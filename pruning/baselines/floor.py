@@ -1,4 +1,4 @@
-"""What networks use, and budgets that are out of reach, before any training."""
+"""Resources of networks, and a check for infeasible budgets before training."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def dense_model(problem: Problem) -> ResourceModel:
 
 
 def used_by(network: nn.Module, problem: Problem) -> Resources:
-    """What a network would use as it is."""
+    """Resources of a network at its current widths."""
     model = problem.constraints.model(network)
     return model.exact(model.dense_widths)
 
 
 def below_floor(problem: Problem, budget: Budget) -> Infeasible | None:
-    """The answer of every method that narrows layers, where one channel in each is still too much."""
+    """The result of every method that narrows layers if one channel in each layer exceeds the budget."""
     floor = smallest(dense_model(problem))
     return None if budget.admits(floor) else Infeasible("over budget even with one channel in every layer", floor)

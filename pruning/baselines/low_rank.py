@@ -1,4 +1,4 @@
-"""Low-rank factorisation of convolutions: thinner layers in a row instead of fewer channels."""
+"""Low-rank factorisation of convolutions: two smaller layers in sequence instead of fewer channels."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class LowRank(Compression):
     """Every convolution becomes one with few filters and a 1x1 convolution that mixes them, by truncated SVD.
 
     Zhang et al., "Accelerating Very Deep Convolutional Networks", TPAMI 2016 (without their response-driven weighting).
-    The knob is the fraction of the full rank that stays, the same for all layers; layers that would not shrink stay
-    whole, depthwise layers and the classifier always do. Activations keep their size, so SRAM hardly moves.
+    The compression parameter is the fraction of the full rank that is kept, equal for all layers; layers that would not
+    shrink, depthwise layers and the classifier are not factorised. Activations keep their size, so SRAM hardly changes.
     Hyperparameters: those of ``pruning.training.recipe`` and ``pretrain`` (fraction of the float steps before the
     factorisation).
     """
@@ -36,7 +36,7 @@ class LowRank(Compression):
     name = "low-rank"
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:
-        """Where rank 1 in every convolution is too much."""
+        """Infeasible if rank 1 in every convolution exceeds the budget."""
         dense = problem.constraints.trace(problem.network()).module
         least = used_by(factorised(dense, ranks_at(dense, 0.0)), problem)
         if self._ranks(dense, problem, budget) is None:
@@ -44,7 +44,7 @@ class LowRank(Compression):
         return None
 
     def compress(self, job: Job) -> Steps:
-        """Pre-train, then factorise by the ranks that fit (they depend on shapes alone)."""
+        """Pre-train, then factorise with the largest ranks that fit (they depend on shapes alone)."""
         pretrained = pretrained_steps(job.hyperparameters, job.float_steps)
         yield from pretrain(job, pretrained)
         if "ranks" not in job.notes:
@@ -53,7 +53,7 @@ class LowRank(Compression):
             job.replace(factorised(job.network.module, ranks))
 
     def rebuild(self, module: fx.GraphModule, notes: Mapping[str, Any]) -> fx.GraphModule:
-        """With the factors of its convolutions."""
+        """The network with its convolutions factorised."""
         return factorised(module, notes["ranks"]) if "ranks" in notes else module
 
     def _ranks(self, dense: fx.GraphModule, problem: Problem, budget: Budget) -> dict[str, int] | None:
@@ -63,7 +63,7 @@ class LowRank(Compression):
 
 
 def ranks_at(module: nn.Module, fraction: float) -> dict[str, int]:
-    """Rank of every convolution that shrinks when ``fraction`` (0..1) of its full rank stays, at least 1; by path."""
+    """Rank by path, at least 1, of every convolution that shrinks if ``fraction`` (0..1) of its full rank is kept."""
     found = {}
     for path, layer in module.named_modules():
         if isinstance(layer, nn.Conv2d) and layer.groups == 1:
@@ -76,7 +76,7 @@ def ranks_at(module: nn.Module, fraction: float) -> dict[str, int]:
 
 @torch.no_grad()
 def factorised(module: fx.GraphModule, ranks: Ranks) -> fx.GraphModule:
-    """A copy with each named convolution as two in a row; at full rank it computes the same."""
+    """A copy with each named convolution replaced by two in sequence; at full rank it computes the same."""
     network = copy.deepcopy(module)
     for node in list(network.graph.nodes):
         path = str(node.target)

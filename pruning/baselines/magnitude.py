@@ -25,16 +25,16 @@ class UnstructuredMagnitude(Compression):
     """The smallest weights of the whole network become zero, one-shot or in rounds.
 
     Han et al., "Learning both Weights and Connections", NeurIPS 2015; Zhu and Gupta, "To prune, or not to prune", 2017.
-    Flash is charged with the non-zero weights and a bit for each weight's place, as if a runtime could use them so.
-    None here can: TensorFlow Lite Micro stores and runs the zeros, so a trial counts as feasible only where the dense
-    network is, and its reason says what the charged size is. SRAM and multiply-accumulates do not move.
+    Flash is charged with the non-zero weights and a bitmap of one bit per weight, as if a runtime supported this
+    format. No runtime here does: TensorFlow Lite Micro stores and computes the zeros, so a trial is feasible only where
+    the dense network is, and its reason gives the charged size. SRAM and multiply-accumulates do not change.
     Hyperparameters: those of ``pruning.training.recipe``, ``pretrain`` and ``rounds``.
     """
 
     name = "magnitude"
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:
-        """Where zeros cannot help."""
+        """Infeasible if zero weights cannot meet the budget."""
         model = dense_model(problem)
         return _out_of_reach(problem, model.exact(model.dense_widths), budget)
 
@@ -54,20 +54,20 @@ class UnstructuredMagnitude(Compression):
         job.trainer.gradient_hook = keep_zeros
 
     def conclude(self, job: Job, outcome: Outcome) -> Outcome:
-        """With the reason why the file is over the budget, where it is."""
+        """Adds the reason if the file exceeds the budget."""
         dense = job.network.dense
         return outcome if job.budget.admits(dense) else replace(outcome, shortfall=_shortfall(outcome, dense))
 
 
 def _out_of_reach(problem: Problem, dense: Resources, budget: Budget) -> Infeasible | None:
-    """The answer where zeros cannot help: the bounds on SRAM and MACs, or on flash with every weight gone."""
+    """Infeasible if a bound on SRAM or MACs is exceeded, or the bound on flash even without any weight."""
     sizes = [weight.numel() for weight in weights_of(problem.network())]
     least = replace(dense, flash=dense.flash - sum(saved_bytes(size, 0) for size in sizes))
     if budget.admits(least):
         return None
     return Infeasible(
-        f"zeroing weights moves neither SRAM ({format_bytes(dense.sram)}) nor multiply-accumulates ({dense.macs:,}), "
-        f"and flash no further than {format_bytes(least.flash)}",
+        f"zeroing weights changes neither SRAM ({format_bytes(dense.sram)}) nor multiply-accumulates ({dense.macs:,}), "
+        f"and flash not below {format_bytes(least.flash)}",
         least,
     )
 
@@ -108,20 +108,20 @@ def zero_smallest(module: nn.Module, sparsity: float) -> None:
 
 @torch.no_grad()
 def keep_zeros(module: nn.Module) -> None:
-    """Take the gradient off every weight that is exactly zero; without momentum of its own it stays so."""
+    """Zero the gradient of every weight that is exactly zero; without momentum it stays zero."""
     for parameter in module.parameters():
         if parameter.grad is not None and parameter.dim() > 1:
             parameter.grad.mul_(parameter != 0)
 
 
 def charged(model: Int8Model, measured: Resources) -> Resources:
-    """What a finished model would use if its weights were stored packed and used so."""
+    """Resources of a finished model if its weights were stored packed."""
     return replace(measured, flash=measured.flash - saved_by_packing(model))
 
 
 def _shortfall(outcome: Outcome, dense: Resources) -> str:
     size = format_bytes(len(outcome.data) - saved_by_packing(outcome.model))
     return (
-        f"with the places of its weights stored it would take {size} of flash, but no kernel of the runtime uses "
+        f"with packed weights it would take {size} of flash, but no kernel of the runtime uses "
         f"packed weights: the file takes {format_bytes(len(outcome.data))}; SRAM stays at {format_bytes(dense.sram)}"
     )

@@ -1,4 +1,4 @@
-"""What a sparse weight tensor would take in flash, with the places of its non-zero weights stored too."""
+"""Flash of a sparse weight tensor, stored with the positions of its non-zero weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mcu.int8.model import Int8Model
 def pack(weights: np.ndarray) -> bytes:
     """int8 weights as a bitmap of the non-zero places, then the non-zero weights; padded to 4 bytes.
 
-    A bit for each place is what makes the size a function of the number of zeros alone, wherever they are.
+    With a bitmap, the size depends on the number of zeros alone and not on their positions.
     """
     flat = np.ascontiguousarray(weights, dtype=np.int8).ravel()
     data = np.packbits(flat != 0).tobytes() + flat[flat != 0].tobytes()
@@ -20,7 +20,7 @@ def pack(weights: np.ndarray) -> bytes:
 
 
 def unpack(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    """The weights that were packed."""
+    """The weights, from the output of `pack`."""
     size = int(np.prod(shape))
     bitmap = ceil(size / 8)
     places = np.unpackbits(np.frombuffer(data[:bitmap], dtype=np.uint8), count=size).astype(bool)
@@ -30,7 +30,7 @@ def unpack(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def saved_bytes(size: int, kept: int) -> int:
-    """Bytes that packing a tensor of ``size`` weights with ``kept`` non-zero ones saves; 0 where it does not pay."""
+    """Bytes that packing a tensor of ``size`` weights with ``kept`` non-zero ones saves; 0 if it saves none."""
     packed = 4 * ceil((ceil(size / 8) + kept) / 4)
     return max(0, (size // 4) * 4 - packed)
 

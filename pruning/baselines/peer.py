@@ -43,7 +43,7 @@ class Rounds:
 
     Attributes:
         steps: optimiser step of each round, ascending.
-        shares: fraction of the way (in log resources) from dense to the budget that each round goes; the last is 1.
+        shares: fraction of the way (in log resources) from dense to the budget after each round; the last is 1.
     """
 
     steps: tuple[int, ...]
@@ -65,7 +65,7 @@ class Rounds:
         return cls(tuple(steps.tolist()), tuple(((np.arange(count) + 1) / count).tolist()))
 
     def target(self, share: float, dense: Resources, budget: Budget) -> Budget:
-        """Bounds of a round: geometrically between what the dense network uses and the budget."""
+        """Bounds of a round: geometric interpolation between the dense network's resources and the budget."""
         bounds = budget.bounds()
         start = {name: max(getattr(dense, name), bound) for name, bound in bounds.items()}
         exact = {name: start[name] ** (1 - share) * bound**share for name, bound in bounds.items()}
@@ -77,15 +77,15 @@ class PeerPruning(Compression):
 
     Hyperparameters: those of ``pruning.training.recipe``; ``pretrain`` (fraction of the float steps before pruning),
     ``rounds`` (1 is one-shot, more is iterative), ``scope`` (``global``: channels of all layers compete; ``local``:
-    every layer gives up the same fraction; by default that of the method's paper). With ``parent_epochs`` and
-    ``start = "parent"`` the network to prune is the converged parent.
+    every layer loses the same fraction; default: that of the method's paper). With ``parent_epochs`` and ``start =
+    "parent"`` the network to prune is the converged parent.
     """
 
     name = ""
     scope = "global"
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:
-        """Where one channel in every layer is too much, or channels would compete in an unknown scope."""
+        """Infeasible if one channel in every layer exceeds the budget. Refuses an unknown scope."""
         if refusal := below_floor(problem, budget):
             return refusal
         self._scope(settings.hyperparameters)
@@ -121,7 +121,7 @@ class PeerPruning(Compression):
         return tp.pruner.BasePruner(network, **self.pruner_options(network, job, ratio, scope))
 
     def pruner_options(self, network: fx.GraphModule, job: Job, ratio: float, scope: str) -> dict[str, Any]:
-        """What every pruner of the library is given."""
+        """Arguments for every pruner of the library."""
         last = next(op for op in job.network.graph.ops if op.output == job.network.graph.output)
         fixed = [network.get_submodule(path) for path in (str(last.layer), *job.problem.frozen)]
         return {
@@ -138,11 +138,11 @@ class PeerPruning(Compression):
         """Prepare pre-training; methods that learn sparsity regularise it."""
 
     def learning(self, job: Job) -> str:
-        """What ``sparsify`` does, with all that decides it: jobs for which it is the same share their pre-training."""
+        """Identifies what ``sparsify`` does, with its settings: jobs with equal values share their pre-training."""
         return "plain"
 
     def gradients(self, job: Job) -> Gradients:
-        """Gradients the criterion needs, by parameter; none by default."""
+        """Gradients that the criterion needs, by parameter; none by default."""
         return {}
 
     def _prune(self, job: Job, target: Budget, scope: str, *, last: bool) -> Infeasible | None:
@@ -174,7 +174,7 @@ class PeerPruning(Compression):
         network.eval()
         with torch.random.fork_rng(devices=[]):  # criteria that draw do so alike at every ratio, or bisection would err
             torch.manual_seed(job.settings.seed)
-            with said_by_the_library():
+            with torch_pruning_errors():
                 pruner = self.pruner(network, job, ratio, scope)
                 pruner.importance = Protected(pruner.importance, _least_channels(network))
                 pruner.step()
@@ -184,11 +184,11 @@ class PeerPruning(Compression):
 
 
 @contextmanager
-def said_by_the_library() -> Iterator[None]:
-    """What Torch-Pruning cannot do with a network as an answer: it raises whatever its assumptions run into.
+def torch_pruning_errors() -> Iterator[None]:
+    """Converts errors of Torch-Pruning on an unsupported network, which can be of any type, to ``CannotTakeError``.
 
     Raises:
-        CannotTakeError: with what the library said.
+        CannotTakeError: with the library's message.
     """
     try:
         yield
@@ -201,10 +201,10 @@ def said_by_the_library() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Protected:
-    """A criterion that never lets a layer go empty: its best channels outlast all others.
+    """A criterion that never empties a layer: the best channels of each layer are removed last.
 
-    Torch-Pruning leaves a layer whole when all of its channels would have to go, and so prunes less at higher ratios;
-    with a channel protected the ratio is a knob from the dense network to one channel in every layer.
+    Torch-Pruning does not prune a layer if all of its channels would be removed, and so prunes less at higher ratios;
+    with one protected channel per layer, the ratio goes from the dense network to one channel in every layer.
     """
 
     criterion: Any
@@ -226,7 +226,7 @@ def _least_channels(network: nn.Module) -> int:
 
 
 def loss_gradients(job: Job) -> Gradients:
-    """Gradients of the loss on a few training batches, with batch statistics at rest, by parameter."""
+    """Gradients of the loss on a few training batches, with frozen batch-norm statistics, by parameter."""
     module, problem, size = job.network.module, job.problem, job.trainer.batches.size
     training = module.training
     module.eval()

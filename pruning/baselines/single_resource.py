@@ -1,4 +1,4 @@
-"""What other differentiable pruners optimise: fewer resources than the microcontroller bounds."""
+"""Differentiable pruning with fewer resources in training than the budget bounds, as in other work."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pruning.differentiable import DifferentiablePruning
 
 
 class SubsetDifferentiable(DifferentiablePruning):
-    """The differentiable job whose training sees some resources only; landing then meets the whole budget.
+    """The differentiable job with only some resources in training; landing then meets the whole budget.
 
-    Where the budget does not bound a resource that training sees, its target is what the uniform width multiplier
-    takes of it: such pruners need a target, and this is the one their users would derive.
+    If the budget does not bound such a resource, its target is what the uniform width multiplier uses: these pruners
+    need a target, and this is the one that their users would derive.
     """
 
     seen: tuple[str, ...] = RESOURCES
 
     def priced(self, model: ResourceModel, budget: Budget) -> Budget:
-        """Bounds on the seen resources only."""
+        """Bounds on the resources that training uses."""
         bounds = budget.bounds()
         fitting = model.exact(uniform_widths(model, budget))
         return Budget(**{name: bounds.get(name, getattr(fitting, name)) for name in self.seen})
 
 
 class DifferentiableWithoutSram(SubsetDifferentiable):
-    """Weights and multiply-accumulates are priced, peak memory is not.
+    """Weights and multiply-accumulates are constrained in training, peak memory is not.
 
     As in DSA (Ning et al., ECCV 2020) and PIT (Risso et al., arXiv 2310.07217). Hyperparameters: as ``differentiable``.
     """
@@ -35,7 +35,7 @@ class DifferentiableWithoutSram(SubsetDifferentiable):
 
 
 class DifferentiableMacsOnly(SubsetDifferentiable):
-    """Multiply-accumulates are priced and nothing else, as in MorphNet (Gordon et al., CVPR 2018) with its FLOP loss.
+    """Only multiply-accumulates are constrained, as in MorphNet (Gordon et al., CVPR 2018) with its FLOP loss.
 
     Hyperparameters: as ``differentiable``.
     """

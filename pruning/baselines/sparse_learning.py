@@ -1,4 +1,4 @@
-"""Channel pruning that first trains the network towards sparsity, with Torch-Pruning's own regularisers."""
+"""Channel pruning after sparsity regularisation, with Torch-Pruning's own regularisers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 import torch_pruning as tp
 from torch import fx
 
-from pruning.baselines.peer import PeerPruning, said_by_the_library
+from pruning.baselines.peer import PeerPruning, torch_pruning_errors
 from pruning.training.job import Job
 
 
 class SparsePeerPruning(PeerPruning):
-    """Pre-training adds Torch-Pruning's sparsity gradients to those of the loss; pruning and fine-tuning as ever.
+    """Pre-training adds Torch-Pruning's sparsity gradients to those of the loss; pruning and fine-tuning do not change.
 
     Hyperparameters: those of ``PeerPruning`` and the regulariser's weight, whose name and default are the method's.
     """
@@ -21,11 +21,11 @@ class SparsePeerPruning(PeerPruning):
     default = 0.0
 
     def sparsify(self, job: Job) -> None:
-        """Regularise from here to the first pruning."""
+        """Regularise until the first pruning."""
         scope = str(job.hyperparameters.get("scope", self.scope))
-        with said_by_the_library():
+        with torch_pruning_errors():
             regularize = self.pruner(job.network.module, job, 0.5, scope).regularize
-        job.trainer.gradient_hook = said_by_the_library()(regularize)
+        job.trainer.gradient_hook = torch_pruning_errors()(regularize)
 
     def learning(self, job: Job) -> str:
         """The method, its scope and the regulariser's weight."""
@@ -38,10 +38,11 @@ class SparsePeerPruning(PeerPruning):
 
 
 class Slimming(SparsePeerPruning):
-    """An L1 penalty on batch-normalisation scales, then channels with the smallest scales go.
+    """An L1 penalty on batch-normalisation scales, then channels with the smallest scales are removed.
 
-    Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017. Without the penalty
-    fresh scales are all 1 and the criterion says nothing. Its weight is ``slimming_penalty``.
+    Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017. Without the penalty the
+    scales stay near their initial value 1, and the criterion does not rank channels. Its weight is
+    ``slimming_penalty``.
     """
 
     name = "slimming"
@@ -58,7 +59,7 @@ class Slimming(SparsePeerPruning):
 
 
 class GroupNorm(PeerPruning):
-    """Coupled layers are judged by the norm of all their weights: DepGraph without sparse learning.
+    """Channels are ranked by the norm over all coupled layers: DepGraph without sparse learning.
 
     Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023.
     """
@@ -71,7 +72,7 @@ class GroupNorm(PeerPruning):
 
 
 class SparseGroupNorm(SparsePeerPruning):
-    """DepGraph with sparse learning: weights of weak groups decay faster while pre-training.
+    """DepGraph with sparse learning: weights of groups with a small norm decay faster in pre-training.
 
     Fang et al., CVPR 2023. The weight of the decay is ``group_penalty``.
     """

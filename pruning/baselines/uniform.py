@@ -1,4 +1,4 @@
-"""Width multipliers: the whole network narrowed by one factor."""
+"""Width multipliers: all layers narrowed by one factor."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from pruning.training.run import Steps
 class UniformWidth(Compression):
     """Every layer narrowed by one factor, trained from scratch.
 
-    Howard et al., "MobileNets", 2017; Liu et al., "Rethinking the Value of Network Pruning", ICLR 2019, on why training
-    from scratch is the baseline that counts. Hyperparameters: those of ``pruning.training.recipe``.
+    Howard et al., "MobileNets", 2017; Liu et al., "Rethinking the Value of Network Pruning", ICLR 2019, who show why
+    training from scratch is the right baseline. Hyperparameters: those of ``pruning.training.recipe``.
     """
 
     name = "uniform"
     last_phase = "training"
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:
-        """Where one channel in every layer is too much."""
+        """Infeasible if one channel in every layer exceeds the budget."""
         return below_floor(problem, budget)
 
     def compress(self, job: Job) -> Steps:
@@ -36,7 +36,7 @@ class UniformWidth(Compression):
 
 
 def uniform_widths(model: ResourceModel, budget: Budget) -> np.ndarray:
-    """Widths ``(groups,)`` of the network narrowed by the largest factor that fits; one channel each if none does."""
+    """Widths ``(groups,)`` of the network narrowed by the largest factor that fits; one channel each if none fits."""
 
     def narrowed(compression: float) -> np.ndarray:
         return np.maximum(1, np.floor((1 - compression) * model.dense_widths + 1e-9)).astype(np.int64)
@@ -46,5 +46,5 @@ def uniform_widths(model: ResourceModel, budget: Budget) -> np.ndarray:
 
 
 def narrow(job: Job, widths: np.ndarray) -> None:
-    """Keep the first channels of every group: in a network without training any are as good as others."""
+    """Keep the first channels of every group: in an untrained network all channels are equivalent."""
     job.network.keep([np.arange(width) for width in widths])

@@ -1,4 +1,4 @@
-"""Widths under budgets: a primal-dual step in log space that needs no weight to tune.
+"""Widths under budgets: a primal-dual step in log space without loss weights to tune.
 
 Minimise the task loss L over log-widths u subject to log(R_b(u) / T_b) <= 0 for every bound b, where the target
 T_b anneals geometrically from what the dense network uses to the budget. With s_g = dL/du_g normalised to unit
@@ -8,7 +8,7 @@ root mean square over the groups and e_bg = dlog R_b / du_g, one step is
 
 and each multiplier follows its constraint as a proportional-integral controller,
 lambda_b = max(0, k_p v_b + k_i sum v_b) / |e_b|^2 with v_b = log(R_b / T_b): dividing by the squared elasticities
-makes every bound close in on its target at the same pace, however few groups can relieve it. All quantities are
+makes every bound approach its target at the same rate, however few groups influence it. All quantities are
 relative, and eta, k_p, k_i follow from how fast the target moves, so the same constants serve every budget. The idea of
 pricing resources inside training is Liberis & Lane's (IMWUT 2022); this controller is our own.
 
@@ -44,7 +44,7 @@ _STATE = ("log_widths", "pull", "integral", "multipliers", "offset")
 
 
 class WidthController:
-    """Drives the gates of ``bank`` from dense to the budget in ``steps`` steps."""
+    """Moves the gates of ``bank`` from dense to the budget in ``steps`` steps."""
 
     def __init__(self, model: ResourceModel, budget: Budget, bank: GateBank, steps: int, balance: float = 0.0) -> None:
         self.model, self.bank, self.steps, self.balance = model, bank, max(1, steps), balance
@@ -73,7 +73,7 @@ class WidthController:
         return torch.exp(self.log_widths).numpy()
 
     def temperatures(self) -> torch.Tensor:
-        """Width of each group's soft step, in channels."""
+        """Temperature (width of the soft step) of each group, in channels."""
         done = min(1.0, self.step / self.steps)
         base = FIRST_TEMPERATURE * (LAST_TEMPERATURE / FIRST_TEMPERATURE) ** done
         return base * torch.clamp(torch.tensor(self.bank.sizes, dtype=torch.float64) / 16, min=1.0)
@@ -84,7 +84,7 @@ class WidthController:
         self.bank.set_soft(self._leaf, self.temperatures())
 
     def target(self) -> torch.Tensor:
-        """Present target of each bound."""
+        """Current target of each bound."""
         done = min(1.0, self.step / (ANNEAL_FRACTION * self.steps))
         return torch.exp((1 - done) * torch.log(self.start) + done * torch.log(self.bounds))
 
@@ -120,10 +120,10 @@ class WidthController:
         return (slopes / (slopes.square().mean(1, keepdim=True).sqrt() + 1e-12)).mean(0)
 
     def calibrate(self) -> None:
-        """Shift the smooth model to agree with the exact one at the present widths.
+        """Add an offset to the smooth model so that it equals the exact one at the current widths.
 
-        A shift and not a factor: what the smooth model leaves out (headers, structures of the interpreter, gaps in
-        the arena) hardly depends on the widths, and a factor would promise relief that narrowing cannot give.
+        An offset and not a factor: what the smooth model leaves out (headers, structures of the interpreter, gaps in
+        the arena) hardly depends on the widths, and a factor would overestimate what narrowing saves.
         """
         widths = np.maximum(1, np.rint(self.widths))
         exact = torch.tensor([float(v) for v in self.model.exact(widths.astype(np.int64))], dtype=torch.float64)
@@ -134,17 +134,17 @@ class WidthController:
         return torch.clamp(torch.from_numpy(self.model.smooth(widths.numpy())) + self.offset, min=1.0)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """What a checkpoint needs to go on."""
+        """State for a checkpoint."""
         return {name: getattr(self, name) for name in _STATE} | {"step": torch.tensor(self.step)}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state of a checkpoint."""
         for name in _STATE:
             setattr(self, name, state[name].clone())
         self.step = int(state["step"])
 
     def reach(self) -> np.ndarray:
-        """Channels worth keeping in each group: those whose gates are not shut for good."""
+        """Channels to keep in each group: those whose gates can still open."""
         margin = 3 * self.temperatures().numpy() + 1
         return np.minimum(np.ceil(self.widths + margin), self.bank.sizes).astype(np.int64)
 

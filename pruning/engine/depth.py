@@ -1,8 +1,9 @@
-"""Residual branches that a small budget is better off without.
+"""Removal of residual branches for small budgets.
 
-An operator costs flash and memory however narrow it is: its record in the file, the interpreter's structures for it,
-parameters of each layer. Widths cannot lower that, but networks with shortcuts work without single branches (Veit et
-al., "Residual Networks Behave Like Ensembles of Relatively Shallow Networks", NeurIPS 2016). Which ones is measured.
+An operator has fixed costs in flash and memory that do not depend on its width: its record in the file, the
+interpreter's structures and parameters of each layer. Narrowing does not reduce these, but networks with shortcuts
+still work without single branches (Veit et al., "Residual Networks Behave Like Ensembles of Relatively Shallow
+Networks", NeurIPS 2016). The choice of branches is by measured loss.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ Removal = tuple[str, str]
 
 @dataclass(frozen=True)
 class Branch:
-    """An addend that only its sum reads.
+    """A residual branch: an addend whose only consumer is its addition.
 
     Attributes:
-        removal: how it goes.
-        layers: paths of the layers that go with it.
+        removal: how it is removed.
+        layers: paths of the layers that are removed with it.
     """
 
     removal: Removal
@@ -54,7 +55,7 @@ class Branch:
 
 
 def branches(traced: Traced, frozen: Iterable[str] = ()) -> list[Branch]:
-    """The branches that can go, in order of execution: of each sum the addend with more layers of its own."""
+    """The removable branches in order of execution: of each addition, the addend with more layers of its own."""
     nodes = {node.name: node for node in traced.module.graph.nodes}
     layers = {node: op.layer for op in traced.graph.ops if op.layer for node in (op.node, op.anchor)}
     found = []
@@ -86,7 +87,7 @@ def _own(end: fx.Node, other: fx.Node, reader: fx.Node) -> set[fx.Node]:
 
 
 def without(module: fx.GraphModule, removals: Iterable[Removal]) -> fx.GraphModule:
-    """A copy whose named sums are their other addends alone; what earlier removals took is passed over."""
+    """A copy in which each named addition is replaced by its other addend; additions already removed are skipped."""
     network = copy.deepcopy(module)
     for total, goes in removals:
         node = next((node for node in network.graph.nodes if node.name == total), None)
@@ -101,22 +102,22 @@ def without(module: fx.GraphModule, removals: Iterable[Removal]) -> fx.GraphModu
 
 
 def shallowest(network: nn.Module, constraints: Constraints) -> Graph:
-    """The network without any branch that can go."""
+    """The network without all removable branches."""
     traced = constraints.trace(network)
     removals = [branch.removal for branch in branches(traced, constraints.frozen)]
     return constraints.trace(without(traced.module, removals)).graph
 
 
 def is_cramped(model: ResourceModel, budget: Budget) -> bool:
-    """Whether fixed costs take too much of a bound."""
+    """Whether fixed costs take too large a fraction of a bound."""
     return bool(_fixed_shares(model, budget).max() > FIXED_FRACTION)
 
 
 def expendable(module: fx.GraphModule, constraints: Constraints, budget: Budget, loss: Loss) -> list[Removal]:
-    """The branches of a network to go without, in the order they go: least rise of the loss first.
+    """The branches to remove, in this order: smallest increase of the loss first.
 
-    What counts is how far this network has to shrink, not how far the dense one had to that its lineage began with: a
-    network that came near the budget in steps needs the branches it has.
+    The decision depends on how far this network has to shrink, not the dense network at the root of its lineage: a
+    network that approached the budget in steps needs its remaining branches.
     """
     removed: list[Removal] = []
     whole = constraints.model(module)

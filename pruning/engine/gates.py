@@ -6,7 +6,7 @@ The gate of the channel with rank r (0 is the most important) in a group of widt
 
 so the sum of a group's gates is about w and the gradient on w is the importance of the marginal channel. A
 gate scales the affine part of the batch normalisation behind a convolution (or the convolution's own weights
-and bias), never an activation map: it costs vectors, not passes over memory, and a closed gate yields exact
+and bias), never an activation map: it multiplies vectors, not feature maps, and a closed gate yields exact
 zeros at every operator that writes the channel, so that removing the channel changes nothing.
 """
 
@@ -29,7 +29,7 @@ class GateBank:
     """All gates of a network as one vector, groups one after the other.
 
     Attributes:
-        values: gate of every slot, float32 ``(slots + 1,)``; the last is 1 and serves fixed channels. None: open.
+        values: gate of every slot, float32 ``(slots + 1,)``; the last is 1, for fixed channels. None: all open.
         importance: moving average of the first-order Taylor importance ``|m * dL/dm|``, float32 ``(slots,)``
             (Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019).
     """
@@ -68,10 +68,10 @@ class GateBank:
         self.set_gates(torch.sigmoid(steps))
 
     def set_gates(self, gates: torch.Tensor) -> None:
-        """Every gate by itself: float32 ``(slots,)`` with gradient.
+        """Set every gate individually: float32 ``(slots,)`` with gradient.
 
-        Any number of forward and backward passes may follow: what the gates were computed from gets its gradient when
-        importances are learned.
+        Any number of forward and backward passes may follow; gradients reach the inputs of ``gates`` in
+        ``learn_importance``.
         """
         self._gates, self._leaf = gates, gates.detach().requires_grad_()
         self._set(torch.cat([self._leaf, torch.ones(1)]))
@@ -80,7 +80,7 @@ class GateBank:
         self.values, self._gathered = values, None
 
     def add(self, layer: Gated) -> int:
-        """Serve one more layer; returns its place."""
+        """Register one more layer; returns its place."""
         self._layers.append(layer)
         return len(self._layers) - 1
 
@@ -98,7 +98,7 @@ class GateBank:
         return self._gathered[place]
 
     def watch(self) -> None:
-        """All gates at 1, with gradients: importances are learned before anything closes."""
+        """Set all gates to 1, with gradients, to learn importances before any gate closes."""
         self.set_gates(torch.ones(len(self.importance), requires_grad=True))
 
     def set_hard(self, kept: list[np.ndarray]) -> None:
@@ -116,7 +116,7 @@ class GateBank:
         self._gates = self._leaf = None
 
     def learn_importance(self, momentum: float = 0.98) -> None:
-        """Fold the gradients of the last backward pass into the importances."""
+        """Update the importances with the gradients of the last backward pass."""
         gradient = self.gradient
         if gradient is None or self._leaf is None or not bool(torch.isfinite(gradient).all()):
             return
@@ -135,7 +135,7 @@ class GateBank:
             self._leaf.grad.mul_(factor)
 
     def share_gradient(self) -> None:
-        """Take the mean over all ranks of ``torch.distributed``: widths then stay equal on all of them."""
+        """Average the gradient over all ranks of ``torch.distributed``, so that widths stay equal on all of them."""
         if self._leaf is None:
             return
         gradient = torch.zeros_like(self._leaf) if self._leaf.grad is None else self._leaf.grad
@@ -144,7 +144,7 @@ class GateBank:
         self._leaf.grad = shared.to(gradient.device) / torch.distributed.get_world_size()
 
     def rerank(self) -> None:
-        """Sort channels by their present importance."""
+        """Rank channels by their current importance."""
         self.ranks = self._rank()
 
     def best(self, widths: np.ndarray) -> list[np.ndarray]:
@@ -153,11 +153,11 @@ class GateBank:
         return [np.flatnonzero(rank.numpy() < width) for rank, width in zip(ranks, widths, strict=True)]
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """What a checkpoint needs to go on."""
+        """State for a checkpoint."""
         return {"importance": self.importance, "ranks": self.ranks}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Go on from a checkpoint of a bank of the same sizes."""
+        """Restore the state of a bank of the same sizes."""
         self.importance, self.ranks = state["importance"].clone(), state["ranks"].clone()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GateBank:
@@ -165,7 +165,7 @@ class GateBank:
         return self
 
     def keep(self, kept: list[np.ndarray]) -> None:
-        """Forget the gates of removed channels."""
+        """Drop the gates of removed channels."""
         slots = np.concatenate([start + members for start, members in zip(self.starts.tolist(), kept, strict=True)])
         self.importance = self.importance[torch.as_tensor(slots)]
         self.sizes = [len(members) for members in kept]
@@ -185,7 +185,7 @@ class Gated(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the layer computes."""
+        """Device of the layer."""
         held: torch.Tensor = next(chain(self.layer.parameters(), self.layer.buffers()))
         return held.device
 
@@ -223,7 +223,7 @@ class GatedNorm(Gated):
 
 
 class GatedAffine(Gated):
-    """Constants by channel, gated."""
+    """Per-channel scale and shift, gated."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Scale and shift ``(N, C, ...)``."""
@@ -250,7 +250,7 @@ class GatedLayer(Gated):
 
 
 def attach(module: fx.GraphModule, graph: Graph) -> GateBank:
-    """Wrap every layer that writes removable channels; returns the bank that drives them."""
+    """Wrap every layer that writes removable channels; returns the bank of their gates."""
     bank = GateBank(graph.widths.tolist())
     for op in graph.ops:
         path, tensor = op.norm or op.layer, graph.tensors[op.output]
@@ -272,6 +272,6 @@ def gated(module: nn.Module) -> Iterator[tuple[str, Gated]]:
 
 
 def detach(module: nn.Module) -> None:
-    """Take the wrappers off again; the layers stay as they are."""
+    """Remove the wrappers; the layers do not change."""
     for path, wrapper in gated(module):
         module.set_submodule(path, wrapper.layer)

@@ -1,4 +1,4 @@
-"""From real-valued widths to integers: within the budget by exact bytes, then grown until no channel fits."""
+"""From real-valued to integer widths: within the budget on exact bytes, then grown until no channel fits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LARGEST_SETTLING = 1 / 5
 
 
 class UnreachableBudgetError(InputError):
-    """No widths can meet the budget; ``smallest`` is the least the network can use."""
+    """No widths can meet the budget; ``smallest`` has the minimum resources of the network."""
 
     def __init__(self, message: str, smallest: Resources) -> None:
         super().__init__(message)
@@ -68,12 +68,12 @@ def land(
         model: exact resources.
         budget: bounds that must hold.
         widths: real-valued widths ``(groups,)``.
-        limit: most channels a group may have.
+        limit: maximum channels of each group.
         importance: per group, importances of the channels that exist, in descending order.
-        growing: whether channels come back while every bound holds.
+        growing: whether channels are added while every bound holds.
 
     Returns:
-        int64 ``(groups,)``; when growing maximal: no single channel can be added without breaking a bound.
+        int64 ``(groups,)``; when growing, maximal: no single channel can be added without breaking a bound.
     """
     landed = np.clip(np.rint(widths), 1, limit).astype(np.int64)
     while not model.admits(budget, landed):
@@ -122,9 +122,9 @@ def grow(
     importance: list[np.ndarray],
     step: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Add channels while every bound holds, most valuable for their price first, until none fits.
+    """Add channels while every bound holds, highest importance per cost first, until none fits.
 
-    One by one, or as many at once as ``step`` says for each group.
+    One at a time, or ``step`` channels at a time for each group.
     """
     landed = landed.copy()
     bounds = np.array([budget.bounds().get(name, np.inf) for name in RESOURCES], dtype=np.float64)
@@ -152,9 +152,9 @@ def exchange(
     limit: np.ndarray,
     regrow: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """Where maximal widths leave the tightest bound unused: a channel of one group for those that fit without it.
+    """Exchange a channel of one group for others where maximal widths leave much of the tightest bound unused.
 
-    In a small network one channel more takes a tenth of a bound; other widths may come nearer to it.
+    In a small network one channel can take a tenth of a bound; other widths may use more of it.
 
     Args:
         use: fraction of the tightest bound that widths use.
@@ -178,10 +178,10 @@ def exchange(
 def settle(
     model: ResourceModel, budget: Budget, landed: np.ndarray, limit: np.ndarray, importance: list[np.ndarray]
 ) -> np.ndarray:
-    """Widths near ``landed`` at multiples of 8, 16 or 32 channels, if they make use of the budget; else ``landed``.
+    """Widths near ``landed`` at multiples of 8, 16 or 32 channels, if they use enough of the budget; else ``landed``.
 
-    Convolutions work on so many channels at once, and others cost what the next multiple does. Groups go down to such a
-    multiple, and up again in such steps: first those that lost most, then the most valuable for their price.
+    Convolutions process so many channels at once; other widths cost as much as the next multiple. Groups are rounded
+    down to a multiple and grown again in such steps: first those that lost most, then by importance per cost.
 
     Args:
         model, budget, limit, importance: as for ``land``.

@@ -1,4 +1,4 @@
-"""A network that loses and gains channels while it trains, and everything that has to follow it."""
+"""A network that loses and gains channels during training, with optimisers and copies kept in step."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from pruning.engine.rewriting import Rewriter, repoint
 
 @dataclass(frozen=True)
 class Constraints:
-    """What a user fixes about a network.
+    """What the user prescribes for a network.
 
     Attributes:
         input_shape: of one sample, without the batch.
         frozen: paths of layers that keep all their channels.
-        round_to: channels that stay or go together, in every group that divides into such units.
-        runtime: what its resources are counted for.
+        round_to: channels that are kept or removed together, in every group whose size is a multiple of it.
+        runtime: the runtime that its resources are for.
     """
 
     input_shape: tuple[int, ...]
@@ -53,7 +53,7 @@ class Constraints:
 
 
 class Follower(Protocol):
-    """What holds a copy of a network under surgery."""
+    """An object that holds a copy of a network under surgery."""
 
     module: nn.Module
 
@@ -62,16 +62,16 @@ class PrunableNetwork:
     """A network under surgery.
 
     Attributes:
-        constraints: what is fixed about it.
+        constraints: what the user prescribes.
         module, graph: the network as it is now.
         model: resources as a function of the dense network's widths.
-        dense: what the network used that it began as.
-        origin: what the dense network uses that its lineage began with; None if it is that network.
-        idle: how many of each group's channels are zero and there for speed alone: no part of the result.
+        dense: resources of the network at the start.
+        origin: resources of the dense network at the root of its lineage; None if it is that network.
+        idle: number of zero channels in each group that exist for speed alone: not part of the result.
         optimizers: their state follows the channels.
-        followers: copies, such as averages of the weights, that lose and gain the same channels.
-        generator: of the noise that channels begin with which come back.
-        changes: how often the shape of a parameter may have changed.
+        followers: copies, such as averaged weights, that lose and gain the same channels.
+        generator: for the initial weights of channels that are added again.
+        changes: counter of possible changes of parameter shapes.
     """
 
     def __init__(self, network: nn.Module, constraints: Constraints, seed: int = 0) -> None:
@@ -102,7 +102,7 @@ class PrunableNetwork:
 
     @property
     def resources(self) -> Resources:
-        """What the network uses with the channels it has now."""
+        """Resources of the network with its current channels."""
         return self.model.exact(self.widths)
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -110,7 +110,7 @@ class PrunableNetwork:
         return surgery.layer_tensors(self.module, self.graph)
 
     def keep(self, kept: list[np.ndarray]) -> None:
-        """Remove all but these members of each group, for real."""
+        """Physically remove all but these members of each group."""
         before = self.graph
         self.graph = surgery.shrink(self.module, before, kept, self._rewriter(self.optimizers))
         for copied in self.followers:
@@ -122,7 +122,7 @@ class PrunableNetwork:
         self._widen(widths)
 
     def add_idle(self) -> None:
-        """Idle channels for groups that train faster with them."""
+        """Add idle channels to groups that train faster with them."""
         present = self.graph.widths
         even = widening.even_widths(self.graph, present, self._widest)
         self._widen(even, idle=True)
@@ -139,10 +139,10 @@ class PrunableNetwork:
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """Of the weights: channels last if a convolution's are, or once were.
+        """Memory format of the weights: channels last if a convolution's are, or once were.
 
-        By their strides: of kernels of one pixel and of one input channel torch says that they are contiguous in either
-        format, but kernels are chosen, and so the last bits of what they compute, by the strides.
+        Determined by strides: torch reports 1x1 kernels and kernels with one input channel as contiguous in either
+        format, but it chooses kernels, and so the last bits of the results, by the strides.
         """
         weights = (p for p in self.module.parameters() if p.dim() == 4)
         self._last = self._last or any(w.stride() != torch.empty(w.shape, device="meta").stride() for w in weights)
@@ -152,15 +152,15 @@ class PrunableNetwork:
         return Rewriter(optimizers, self.memory_format)
 
     def drop_idle(self) -> None:
-        """Leave the channels that count."""
+        """Remove the idle channels."""
         self.keep([np.arange(width) for width in self.widths])
         self.idle = np.zeros_like(self.idle)
 
     def replace(self, module: fx.GraphModule) -> None:
-        """Go on with a copy of another network: with fewer channels, or other layers (its resources are new then, too).
+        """Continue with a copy of another network, with fewer channels or other layers; resources are recomputed.
 
-        A copy, as a library that has traced the network may hold nodes of its autograd graph until the next garbage
-        collection. Optimisers get its parameters in place of those they had.
+        A copy, because a library that traced the network may hold nodes of its autograd graph until the next garbage
+        collection. Optimisers get its parameters in place of the old ones.
         """
         before, widest, values = _layers(self.graph), self._widest, self.tensors()
         own = [(copied, surgery.layer_tensors(copied.module, self.graph)) for copied in self.followers]
@@ -181,7 +181,7 @@ class PrunableNetwork:
             self._widest = widest
 
     def attach_gates(self) -> gates.GateBank:
-        """Wrap every layer that writes removable channels, in the copies, too."""
+        """Wrap every layer that writes removable channels, also in the copies."""
         bank = gates.attach(self.module, self.graph)
         for copied in self.followers:
             kept = surgery.layer_tensors(copied.module, self.graph)
@@ -190,13 +190,13 @@ class PrunableNetwork:
         return bank
 
     def detach_gates(self) -> None:
-        """Take the wrappers off again."""
+        """Remove the wrappers."""
         gates.detach(self.module)
         for copied in self.followers:
             gates.detach(copied.module)
 
     def output_shape(self) -> torch.Size:
-        """Of the network's answer, without the batch."""
+        """Shape of the network's output, without the batch."""
         parameter = next(self.module.parameters())
         training = self.module.training
         with torch.no_grad():
@@ -205,18 +205,18 @@ class PrunableNetwork:
         return answer.shape[1:]
 
     def layout(self) -> dict[str, list[int]]:
-        """Widths and idle channels, as plain values."""
+        """Widths and idle channels, as plain JSON values."""
         return {"widths": self.graph.widths.tolist(), "idle": self.idle.tolist()}
 
     def restore_widths(self) -> None:
-        """Give a network that has been narrowed all its channels again, with any values."""
+        """Restore all channels of a narrowed network; their values are arbitrary."""
         followed, self.optimizers = self.optimizers, []
         self._widen(self._widest, idle=True)
         self.optimizers = followed
         self.idle = np.zeros_like(self.idle)
 
     def load_layout(self, layout: dict[str, list[int]]) -> None:
-        """Narrow a network of the same layers to a layout; values are to be filled in after it.
+        """Narrow a network of the same layers to a layout; fill in the values afterwards.
 
         Raises:
             InputError: if the layout is of another network.

@@ -1,4 +1,4 @@
-"""Parameters get other shapes in place, and what optimisers know of them with it."""
+"""In-place change of parameter shapes, together with their optimiser state."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Rewriting = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Rewriter:
-    """Gives parameters other values, and their state in optimisers with them.
+    """Changes parameters together with their optimiser state.
 
     Attributes:
         optimizers: whose state follows.
-        memory_format: of 4-D tensors. Indexing may leave strides that fast convolution kernels do not take, and those
-            of a tensor with one input channel say nothing.
+        memory_format: of 4-D tensors. Indexing may leave strides that fast convolution kernels do not accept, and the
+            strides of a tensor with one input channel are ambiguous.
     """
 
     optimizers: Sequence[torch.optim.Optimizer] = ()
@@ -48,7 +48,7 @@ class Rewriter:
             parameter.data = fresh
 
     def laid_out(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A copy, as it is to lie in memory."""
+        """A copy in the memory format."""
         return tensor.clone(memory_format=self.memory_format if tensor.dim() == 4 else torch.contiguous_format)
 
 
@@ -57,10 +57,10 @@ ALONE = Rewriter()
 
 
 def can_follow(optimizer: torch.optim.Optimizer, key: str, value: Any, parameter: torch.Tensor) -> bool:
-    """Whether a value of an optimiser's state has an entry for each weight, or for each row or column of them.
+    """Whether a value of an optimiser's state has one entry per weight, row or column.
 
     Raises:
-        InputError: if it is neither that nor one number for the whole parameter.
+        InputError: if it is neither that nor a scalar.
     """
     if not isinstance(value, torch.Tensor | list | tuple | dict):
         return False
@@ -73,8 +73,8 @@ def can_follow(optimizer: torch.optim.Optimizer, key: str, value: Any, parameter
     shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
     raise InputError(
         f"optimizer {type(optimizer).__name__}: its state {key!r} ({shape}) of a parameter {tuple(parameter.shape)} "
-        "cannot follow channels that leave; allowed are optimizers that keep values for each weight, row or column, "
-        "such as SGD, Adam, AdamW, RMSprop, NAdam and Adafactor"
+        "cannot be resized when channels are removed; allowed are optimizers that keep values for each weight, row or "
+        "column, such as SGD, Adam, AdamW, RMSprop, NAdam and Adafactor"
     )
 
 
@@ -90,7 +90,7 @@ def _rewritten(value: torch.Tensor, shape: torch.Size, state: Rewriting) -> torc
 def repoint(
     optimizer: torch.optim.Optimizer, before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]
 ) -> None:
-    """Give an optimiser the parameters of another network in place of one's, by path, with the state that fits.
+    """Replace an optimiser's parameters by those of another network, by path, with the state that fits.
 
     New ones join the first group that has parameters of the network. The order is that of ``after``.
     """
@@ -110,7 +110,7 @@ def repoint(
 
 
 def hand_over(optimizer: torch.optim.Optimizer, module: torch.nn.Module, folded: FoldedNet) -> None:
-    """Give an optimiser the parameters of the folded network in place of the network's, without state.
+    """Replace an optimiser's parameters by those of the folded network, without state.
 
     A weight joins the group of the layer's weight, a bias that of the bias of the layer or of its normalisation.
     """
@@ -133,7 +133,7 @@ def hand_over(optimizer: torch.optim.Optimizer, module: torch.nn.Module, folded:
 
 
 def forget_unfitting(optimizer: torch.optim.Optimizer) -> None:
-    """Drop the state of parameters whose shape is another now."""
+    """Drop the state of parameters whose shape has changed."""
 
     def fits(value: Any, parameter: torch.Tensor) -> bool:
         if not isinstance(value, torch.Tensor) or value.numel() <= 1:

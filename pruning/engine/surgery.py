@@ -1,4 +1,4 @@
-"""Removing channels for real: weights, statistics and optimiser state shrink together."""
+"""Physical removal of channels: weights, statistics and optimiser state shrink together."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Change = Callable[[torch.Tensor, np.ndarray, np.ndarray | None, float | None], N
 
 
 def kept_channels(tensor: Tensor, kept: list[np.ndarray]) -> np.ndarray:
-    """Positions of a tensor's channels that stay, given the kept members of each group."""
+    """Positions of a tensor's kept channels, given the kept members of each group."""
     stays: np.ndarray = tensor.groups == FIXED
     for index in np.unique(tensor.groups[~stays]):
         stays |= (tensor.groups == index) & np.isin(tensor.members, kept[index])
@@ -45,10 +45,10 @@ def shrink(
 
     Args:
         module: traced network, with or without gates attached.
-        graph: its present graph.
+        graph: its current graph.
         kept: ascending members to keep, one array per group.
-        write: what slices the parameters, and the state of optimisers with them.
-        follows: whether this is a copy of a network that has been cut, gates and all.
+        write: slices the parameters together with their optimiser state.
+        follows: whether this is a copy of a network that has been pruned already, gates included.
 
     Returns:
         The graph of the smaller network (same groups in the same order).
@@ -69,7 +69,7 @@ def shrink(
 
 
 def narrowed(network: FoldedNet, kept: list[np.ndarray]) -> FoldedNet:
-    """A copy of a folded network without the other channels, on the CPU and ready to be exported; ranges stay.
+    """A copy of a folded network with the kept channels only, on the CPU and ready for export; ranges are kept.
 
     Args:
         network: as it is trained.
@@ -125,13 +125,13 @@ def layer_of(module: nn.Module, path: str) -> Any:
 
 
 def resize_layer(layer: Any, before: np.ndarray, after: np.ndarray, kernel: tuple[int, int], change: Change) -> None:
-    """Give a layer other channels.
+    """Change the channels of a layer.
 
     Args:
         layer: convolution, depthwise convolution or dense layer.
         before, after: where each input and output channel comes from, or ``NEW``.
         kernel: positions that a dense layer reads per channel.
-        change: makes one parameter anew.
+        change: computes the new value of one parameter.
     """
     if isinstance(layer, nn.Linear):
         taps = kernel[0] * kernel[1]
@@ -193,7 +193,7 @@ def _renumber(graph: Graph, positions: list[np.ndarray], kept: list[np.ndarray])
 
 
 def rebind(module: nn.Module, graph: Graph) -> None:
-    """Point the wrappers at the shrunken bank."""
+    """Bind the wrappers to the smaller bank."""
     wrappers = dict(gated(module))
     for op in graph.ops:
         wrapper = wrappers.get(op.norm or op.layer or "")

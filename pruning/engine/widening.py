@@ -1,8 +1,8 @@
-"""Channels that come back: groups grow again without changing what the network computes.
+"""Adding channels again: groups grow without changing what the network computes.
 
-A channel that was removed too early, or that rounding took, returns with fresh filters; the layers that read it
-start with zero weights on it, so the function is the same and training decides what it is good for
-(Chen et al., "Net2Net", ICLR 2016, keep the function with copies instead).
+A channel that was removed too early, or by rounding, is added with newly initialised filters; the layers that read it
+start with zero weights for it, so the function does not change (Chen et al., "Net2Net", ICLR 2016, copy channels
+instead).
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ An eighth more costs less.
 
 
 def even_widths(graph: Graph, widths: np.ndarray, limit: np.ndarray) -> np.ndarray:
-    """Widths that train as fast or faster: next multiples of 8 or 64 channels where they are near, within ``limit``.
+    """Widths that train as fast or faster: rounded up to a nearby multiple of 8 or 64 channels, within ``limit``.
 
     Args:
-        graph: says how many channels a unit of width has.
+        graph: gives the channels per unit of width.
         widths, limit: int ``(groups,)``.
 
     Returns:
@@ -68,16 +68,16 @@ def widen(
     Args:
         module: traced network without gates.
         graph: its present graph.
-        widths: int ``(groups,)``, none below the present width.
-        write: what gives the parameters their rows and columns, and the state of optimisers zeros for them.
-        generator: of the noise that fresh filters are; torch's own if None.
-        idle: whether new channels are zero throughout. Then every gradient on them is zero, too, and they stay so.
+        widths: int ``(groups,)``, none below the current width.
+        write: adds rows and columns to the parameters, and zeros to their optimiser state.
+        generator: for the random new filters; torch's default if None.
+        idle: whether new channels are zero. Then their gradients are zero, too, and they stay zero.
 
     Returns:
         The graph of the wider network.
     """
     if (widths < graph.widths).any():
-        raise ValueError(f"widths {widths.tolist()} are below the present {graph.widths.tolist()}")
+        raise ValueError(f"widths {widths.tolist()} are below the current {graph.widths.tolist()}")
     change = partial(_extend, write, idle, generator)
     wider = [_widened(tensor, graph.widths, widths) for tensor in graph.tensors]
     for op, layer, norm in first_uses(graph):
@@ -163,7 +163,7 @@ def _gathered(
 
 
 def idle_is_zero(module: nn.Module, graph: Graph, widths: np.ndarray) -> bool:
-    """Whether all that writes and reads the members of each group from its width on is zero, as ``widen`` made it."""
+    """Whether all weights of the idle members of each group (from its width on) are zero, as made by ``widen``."""
     used = [kept_channels(tensor, [np.arange(width) for width in widths]) for tensor in graph.tensors]
     for op in graph.ops:
         rest = np.setdiff1d(np.arange(graph.tensors[op.output].channels), used[op.output])

@@ -1,4 +1,4 @@
-"""Landing by one knob: how every baseline meets a budget."""
+"""Landing with a single compression parameter: how every baseline meets a budget."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ HALVINGS = 6
 def first_fit(build: Callable[[float], T], used: Callable[[T], Resources], budget: Budget) -> T | None:
     """The least compressed candidate within the budget.
 
-    A scan rather than a bisection of the whole range: resources need not fall monotonically with the knob (peer
-    libraries refuse to empty a layer at extreme ratios, and the arena depends on which layers shrink).
+    A scan rather than a bisection of the whole range: resources need not decrease monotonically with compression (peer
+    libraries do not empty a layer at extreme ratios, and the arena depends on which layers shrink).
 
     Args:
-        build: makes the candidate at a compression from 0 (dense) to 1 (the most the method can do).
+        build: builds the candidate at a compression from 0 (dense) to 1 (maximum of the method).
         used: its exact resources.
         budget: bounds that must hold.
 

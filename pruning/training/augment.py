@@ -1,4 +1,4 @@
-"""Augmentation of whole batches that live in memory: no per-image Python."""
+"""Augmentation of whole batches in memory, without per-image Python code."""
 
 from __future__ import annotations
 

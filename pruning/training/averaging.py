@@ -1,4 +1,4 @@
-"""The mean of the last weights: an exponential moving average, and batch statistics taken anew."""
+"""Weight averaging: an exponential moving average, and recomputed batch-norm statistics."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class WeightAverage:
     """Exponential moving average of a network's tensors (Polyak & Juditsky, 1992), one update per step.
 
     Args:
-        tensors: parameters and running statistics by path; their shapes must not change any more.
-        window: steps over which the average forgets.
+        tensors: parameters and running statistics by path; their shapes must not change afterwards.
+        window: time constant of the average, in steps.
     """
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], window: float) -> None:
@@ -30,13 +30,13 @@ class WeightAverage:
         self.count = 0
 
     def update(self) -> None:
-        """Fold in the present weights; the first updates weigh more, so that the start is forgotten at once."""
+        """Update the average with the current weights; the first updates weigh more, to forget the initial values."""
         self.count += 1
         weight = max(1 / self.window, 1 / self.count)
         torch._foreach_lerp_(list(self.mean.values()), [t.detach() for t in self.tensors.values()], weight)
 
     def swap(self) -> None:
-        """Exchange the network's weights and the average."""
+        """Swap the network's weights and the average."""
         with torch.no_grad():
             for name, tensor in self.tensors.items():
                 present = tensor.detach().clone()
@@ -44,20 +44,20 @@ class WeightAverage:
                 self.mean[name] = present
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """What a checkpoint needs to go on."""
+        """State for a checkpoint."""
         return self.mean | {"": torch.tensor(self.count)}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state of a checkpoint."""
         self.count = int(state[""])
         for name, mean in self.mean.items():
             mean.copy_(state[name])
 
 
 def recalibrate(module: nn.Module, problem: Problem) -> None:
-    """Take the running statistics of every batch normalisation anew: means over training samples as they are.
+    """Recompute the running statistics of every batch normalisation: means over training samples without augmentation.
 
-    Statistics gathered while weights moved and channels left lag behind the final weights.
+    Statistics collected while weights and channels changed lag behind the final weights.
     """
     device = next(module.parameters()).device
     wanted = RECALIBRATION_BATCHES * RECALIBRATION_BATCH

@@ -1,4 +1,4 @@
-"""Checkpoints of a job between epochs: tensors as safetensors, the rest as JSON, both under a hash; never a pickle."""
+"""Checkpoints of a job between epochs: tensors as safetensors, the rest as JSON, both with a hash; no pickle."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ StateDict = dict[str, Any]
 
 
 def write_checkpoint(folder: Path, state: StateDict) -> None:
-    """Replace the folder's checkpoint in one step: a crash leaves the old one or the new one, never half of either."""
+    """Replace the folder's checkpoint atomically: a crash leaves the old one or the new one."""
     tensors: dict[str, torch.Tensor] = {}
     plain = _without_tensors(state, "", tensors)
     data = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
@@ -59,13 +59,13 @@ def read_checkpoint(folder: Path) -> StateDict | None:
 
 
 def remove_checkpoint(folder: Path) -> None:
-    """Forget a finished job's checkpoint."""
+    """Delete a finished job's checkpoint."""
     for path in (folder / MANIFEST, *folder.glob("checkpoint-*.safetensors")):
         path.unlink(missing_ok=True)
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: StateDict) -> None:
-    """Go on with an optimiser whose parameters are as they were; its state is laid out in memory as they are."""
+    """Restore the state of an optimiser with the same parameters; the state gets their memory format."""
     optimizer.load_state_dict(state)
     for parameter, kept in optimizer.state.items():
         for key, value in kept.items():

@@ -1,4 +1,4 @@
-"""Scores of float and int8 networks on raw samples, by the objective the problem names."""
+"""Scores of float and int8 networks on raw samples, by the problem's objective."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def normalise(x: torch.Tensor, problem: Problem) -> torch.Tensor:
 
 
 def channels_last(x: torch.Tensor) -> torch.Tensor:
-    """Images ``(N, C, H, W)`` as the convolutions of a CPU are fast on; signals and rows as they are."""
+    """Images ``(N, C, H, W)`` in channels-last memory format, which is faster on a CPU; signals and rows unchanged."""
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def float_logits(module: nn.Module, x: np.ndarray, problem: Problem) -> torch.Tensor:
-    """Logits ``(N, classes)`` of a float network on raw samples, on the CPU; the training mode is kept."""
+    """Logits ``(N, classes)`` of a float network on raw samples, on the CPU; the module's mode is restored."""
     training = module.training
     module.eval()
     device = next(module.parameters()).device
@@ -46,7 +46,7 @@ def float_logits(module: nn.Module, x: np.ndarray, problem: Problem) -> torch.Te
 
 
 def float_accuracy(module: nn.Module, x: np.ndarray, y: np.ndarray, problem: Problem) -> float:
-    """Score of a float network by the problem's objective (top-1 accuracy unless it says otherwise); more is better."""
+    """Score of a float network by the problem's objective (top-1 accuracy by default); higher is better."""
     return _score(y, float_logits(module, x, problem).numpy(), x, problem)
 
 
@@ -63,7 +63,7 @@ def int8_inputs(model: Int8Model, x: np.ndarray, problem: Problem) -> np.ndarray
 
 
 def int8_outputs(reference: ReferenceInterpreter, codes: np.ndarray) -> np.ndarray:
-    """What an int8 model answers, dequantised and in the order of the float network's: ``(N, values)``, flat."""
+    """Outputs of an int8 model, dequantised, in the order of the float network's: ``(N, values)``, flat."""
     real = dequantise(reference.run(codes), reference.model.tensors[reference.model.output])
     planes = real.transpose(0, 3, 1, 2) if real.ndim == 4 else real
     return np.ascontiguousarray(planes.reshape(len(codes), -1))
@@ -72,7 +72,7 @@ def int8_outputs(reference: ReferenceInterpreter, codes: np.ndarray) -> np.ndarr
 def int8_accuracy(
     model: Int8Model, x: np.ndarray, y: np.ndarray, problem: Problem, outputs: np.ndarray | None = None
 ) -> float:
-    """Score of an exported model, run by the reference interpreter, by the problem's objective; more is better."""
+    """Score of an exported model, run by the reference interpreter, by the problem's objective; higher is better."""
     if outputs is None:
         outputs = int8_outputs(ReferenceInterpreter(model), int8_inputs(model, x, problem))
     return _score(y, outputs, x, problem)
@@ -80,7 +80,7 @@ def int8_accuracy(
 
 @torch.no_grad()
 def training_loss(module: nn.Module, problem: Problem) -> float:
-    """Mean loss on a few training batches, as of a network at rest."""
+    """Mean loss on a few training batches, in evaluation mode."""
     device = next(module.parameters()).device
     stride = max(1, len(problem.x_train) // (LOSS_BATCHES * LOSS_BATCH))  # data may come sorted by class
     images = torch.as_tensor(np.ascontiguousarray(problem.x_train[::stride][: LOSS_BATCHES * LOSS_BATCH])).to(device)

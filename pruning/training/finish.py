@@ -1,4 +1,4 @@
-"""The end of every job: recovery of the network it landed on, int8 training, export, and the check on its bytes."""
+"""The end of every job: recovery, quantisation-aware training, export, and the check of the file's bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CALIBRATION_IMAGES = 512
 
 
 def recover(job: Job, phase: str) -> Steps:
-    """Train the network as it is now to the end of the float steps; the mean of its weights, if better, stays."""
+    """Train the network to the end of the float steps; averaged weights replace the last ones if they are better."""
     if job.saved and job.saved["folded"]:
         return  # the checkpoint's network has been through all this
     if job.once("idle"):
@@ -57,9 +57,9 @@ def _choose(job: Job, average: WeightAverage) -> None:
 
 
 def finish(job: Job) -> Generator[None, None, Outcome]:
-    """Quantise, train on with int8 arithmetic simulated, and hold the better model against the budget.
+    """Quantise, continue with quantisation-aware training, and check the better model against the budget.
 
-    Both the model before and the one after the int8 training are exported; int8 validation accuracy chooses.
+    The models before and after that training are both exported; int8 validation accuracy decides.
     """
     stride = max(1, len(job.problem.x_train) // CALIBRATION_IMAGES)  # data may come sorted by class
     samples = np.ascontiguousarray(job.problem.x_train[::stride][:CALIBRATION_IMAGES])

@@ -1,4 +1,4 @@
-"""A job: a run on a problem, trained by our own loop, reported and kept between epochs."""
+"""A job: a run on a problem with the built-in training loop; reports and checkpoints between epochs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Charge = Callable[[Int8Model, Resources], Resources]
 
 
 def origin_of(problem: Problem) -> Resources | None:
-    """What the dense network uses, where a job begins with another one."""
+    """Resources of the dense network, if a job starts from another one."""
     if problem.ancestor is None:
         return None
     model = problem.constraints.model(problem.network())
@@ -36,12 +36,13 @@ def origin_of(problem: Problem) -> Resources | None:
 
 
 class Job(Run):
-    """One method at work on one problem.
+    """One method applied to one problem.
 
     Attributes:
-        trainer: takes the optimiser steps.
-        charge: what is held against the budget, given the finished model and its measured resources; those by default.
-        folded: the network while int8 arithmetic is simulated.
+        trainer: executes the optimiser steps.
+        charge: resources to compare with the budget, given the finished model and its measured resources; by default
+            the latter.
+        folded: the network during quantisation-aware training.
         shared_seconds: training time of a dense parent that another job had trained.
     """
 
@@ -69,7 +70,7 @@ class Job(Run):
             self.load_state_dict(saved, rebuild)
 
     def drive(self, steps: Generator[None, None, T]) -> T:
-        """Take all the steps a method asks for; what it returns.
+        """Execute all steps that a method requests, and return its result.
 
         Raises:
             StoppedError: when a report is answered with False.
@@ -88,7 +89,7 @@ class Job(Run):
         return training_loss(module, self.problem)
 
     def stepped(self, phase: str) -> None:
-        """Between epochs: a checkpoint, and a report that may end the job."""
+        """Between epochs: write a checkpoint, and report, which may end the job."""
         if self.step % len(self.trainer.batches):
             return
         self.trainer.require_finite(self.step)
@@ -104,18 +105,18 @@ class Job(Run):
             raise StoppedError(f"stopped by the rule after {done:g} of {self.settings.epochs} epochs")
 
     def replace(self, module: nn.Module) -> None:
-        """Go on with a copy of another network, with a fresh optimiser."""
+        """Continue with a copy of another network and a new optimiser."""
         super().replace(module)  # type: ignore[arg-type]
         self.set_module(self.network.module)
 
     def set_module(self, module: nn.Module) -> None:
-        """Train this module from here on, with a fresh optimiser."""
+        """Train this module from here on, with a new optimiser."""
         before = self.trainer.optimizer
         self.trainer.set_module(module)
         self.network.optimizers = [self.trainer.optimizer if o is before else o for o in self.network.optimizers]
 
     def state_dict(self) -> StateDict:
-        """All that is needed to go on from here."""
+        """All state needed to resume from here."""
         return super().state_dict() | {
             "optimizer": self.trainer.optimizer.state_dict(),
             "random": self.trainer.random_state(),
@@ -123,7 +124,7 @@ class Job(Run):
         }
 
     def load_state_dict(self, state: StateDict, rebuild: Rebuild | None = None) -> None:
-        """Go on from there; see ``Run``."""
+        """Resume; see ``Run``."""
         super().load_state_dict(state, rebuild)
         if state["folded"] is None:
             load_optimizer_state(self.trainer.optimizer, state["optimizer"])

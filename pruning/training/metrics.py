@@ -1,4 +1,4 @@
-"""Scores of a classifier beyond top-1, and class weights for data that are not balanced. Pure functions."""
+"""Metrics of a classifier besides top-1, and class weights for imbalanced data. Pure functions."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SHOWN_CLASSES = 100
 
 @dataclass(frozen=True)
 class ClassScore:
-    """How one class fares; a ratio without anything to count is 0.
+    """Metrics of one class; a ratio with denominator 0 is 0.
 
     Attributes:
-        precision: of what was called this class, the share that is.
-        recall: of what is this class, the share that was called so.
+        precision: fraction of the samples predicted as this class that are of this class.
+        recall: fraction of the samples of this class that are predicted as this class.
         f1: their harmonic mean.
         samples: of this class.
     """
@@ -36,7 +36,7 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
     """Counts ``(classes, classes)``: row is the label, column the prediction.
 
     Raises:
-        InputError: when the lengths differ or a value is no class.
+        InputError: when the lengths differ or a value is not a class number.
     """
     if labels.shape != predicted.shape or labels.ndim != 1:
         raise InputError(f"scores: {labels.shape} labels and {predicted.shape} predictions: must be two equal lengths")
@@ -56,17 +56,17 @@ def class_scores(counts: np.ndarray) -> list[ClassScore]:
 
 
 def accuracy(counts: np.ndarray) -> float:
-    """Top-1: the share of all samples on the diagonal of a confusion matrix."""
+    """Top-1: the fraction of all samples on the diagonal of a confusion matrix."""
     return _ratio(np.trace(counts), counts.sum())
 
 
 def macro_f1(counts: np.ndarray) -> float:
-    """Mean F1 of the classes, each counting the same however rare (Sokolova & Lapalme, 2009)."""
+    """Unweighted mean F1 of the classes (Sokolova & Lapalme, 2009)."""
     return float(np.mean([score.f1 for score in class_scores(counts)]))
 
 
 def score(labels: np.ndarray, predicted: np.ndarray, classes: int, metric: Metric) -> float:
-    """Predictions judged by a metric, 0..1. Errors as :func:`confusion`."""
+    """A metric of predictions, 0..1. Errors as :func:`confusion`."""
     counts = confusion(labels, predicted, classes)
     return accuracy(counts) if metric is Metric.ACCURACY else macro_f1(counts)
 
@@ -75,8 +75,8 @@ def class_weights(labels: np.ndarray, classes: int, strength: float = 1.0) -> np
     """Weight of each class in the loss, float32 ``(classes,)``, mean 1 over the samples.
 
     Args:
-        strength: 1 makes every class count the same in all, 0 every sample, between them the weights are
-            ``count ** -strength``.
+        strength: 1 gives every class the same total weight, 0 every sample the same weight; weights are ``count **
+            -strength``.
 
     Raises:
         InputError: when a class has no sample or the strength is not in 0..1.
@@ -91,7 +91,7 @@ def class_weights(labels: np.ndarray, classes: int, strength: float = 1.0) -> np
 
 
 def score_card(counts: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """A confusion matrix and everything read off it, as plain values: both metrics, then class by class."""
+    """A confusion matrix and its metrics, as plain values: accuracy and macro F1, then class by class."""
     scores = class_scores(counts)
     return {
         "accuracy": accuracy(counts),

@@ -1,4 +1,4 @@
-"""Losses and scores by the kind of task; a user's own function takes the place of either."""
+"""Losses and scores by the kind of task; either can be replaced by a user's function."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ScoreFunction = Callable[[np.ndarray, np.ndarray], float]
 
 @dataclass(frozen=True)
 class Objective:
-    """What a network is trained for and judged by.
+    """Loss and evaluation metric of a network.
 
     Attributes:
         kind: says what targets are: class numbers ``(N,)``; 0 or 1 for each label ``(N, labels)``; values
@@ -32,10 +32,11 @@ class Objective:
             ``(N, 2)`` of these and the number of the recording that a sample is part of, which is judged as a whole; or
             a class for each cell ``(N, rows, columns)``, 0 where there is nothing.
         metric: one of ``mcu.score.SUITS`` for this kind.
-        loss_function: of outputs ``(N, values)`` and targets (for a reconstruction the inputs, flat), if not the usual.
-        score_function: of targets and outputs ``(N, values)``, more is better, if not the metric.
-        means, deviations: of the values of a regression in training. The network answers in deviations from the mean,
-            as all values share one int8 grid; losses and scores are told values in their own unit.
+        loss_function: of outputs ``(N, values)`` and targets (for a reconstruction the inputs, flat), if not the
+            default.
+        score_function: of targets and outputs ``(N, values)``, higher is better, if not the metric.
+        means, deviations: of the values of a regression in training. The network outputs standardised values, because
+            all values share one int8 scale; losses and scores get values in their own unit.
     """
 
     kind: TaskKind = TaskKind.CLASSIFICATION
@@ -55,7 +56,7 @@ class Objective:
 
     @property
     def identity(self) -> list[str]:
-        """What of it decides the weights that come out of training."""
+        """The parts that influence the trained weights."""
         own = self.loss_function
         named = f"{own.__module__}:{getattr(own, '__qualname__', own)}" if own else ""
         return [str(self.kind), str(self.metric) if self.kind is TaskKind.REGRESSION else "", named]
@@ -75,7 +76,7 @@ class Objective:
             inputs: as the network took them.
             targets: see ``kind``.
             weights: of classes, if they differ.
-            smoothing: part of a label that is spread over all classes.
+            smoothing: fraction of the label that is spread over all classes.
         """
         if self.kind is TaskKind.RECONSTRUCTION:
             targets = inputs.flatten(1)
@@ -98,7 +99,7 @@ class Objective:
         return (functional.l1_loss if self.metric == Metric.MAE else functional.mse_loss)(outputs, targets)
 
     def imitation(self, outputs: torch.Tensor, wanted: torch.Tensor, temperature: float) -> torch.Tensor:
-        """Loss of outputs that are to be like a teacher's (Hinton et al., 2015, where they are logits of classes)."""
+        """Distillation loss towards a teacher's outputs (Hinton et al., 2015, for logits of classes)."""
         if self.kind is not TaskKind.CLASSIFICATION:
             return functional.mse_loss(outputs, wanted)
         soft = functional.kl_div(
@@ -108,12 +109,12 @@ class Objective:
         return soft * temperature**2
 
     def score(self, targets: np.ndarray, outputs: np.ndarray, inputs: np.ndarray) -> float:
-        """How good outputs are; more is better, errors are negated.
+        """Score of outputs; higher is better, errors are negated.
 
         Args:
             targets: see ``kind``.
             outputs: ``(N, values)``, flat.
-            inputs: ``(N, ...)`` as the network took them; only reconstructions look at them.
+            inputs: ``(N, ...)`` as the network took them; used only for reconstruction.
         """
         if self.kind is TaskKind.RECONSTRUCTION:
             error = np.square(outputs - inputs.reshape(outputs.shape)).mean(axis=1)
@@ -140,7 +141,10 @@ def by_recording(targets: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np
 
 
 def auc(abnormal: np.ndarray, suspicion: np.ndarray) -> float:
-    """Chance that an abnormal sample is more suspicious than a normal one (Mann-Whitney); 0.5 if one is missing."""
+    """Area under the ROC curve: probability that an abnormal sample scores above a normal one (Mann-Whitney).
+
+    0.5 if one kind is missing.
+    """
     positive = abnormal.astype(bool)
     count, rest = int(positive.sum()), int((~positive).sum())
     if not count or not rest:
@@ -149,7 +153,7 @@ def auc(abnormal: np.ndarray, suspicion: np.ndarray) -> float:
 
 
 def average_precision(present: np.ndarray, outputs: np.ndarray) -> float:
-    """Mean over the samples that have a label of the precision down to each; 0 where none has it."""
+    """Average precision per label: mean precision at each positive sample in the ranking; 0 if there is none."""
     order = np.argsort(-outputs, kind="stable")
     hits = present[order].astype(bool)
     if not hits.any():
@@ -159,14 +163,14 @@ def average_precision(present: np.ndarray, outputs: np.ndarray) -> float:
 
 
 def r2(targets: np.ndarray, outputs: np.ndarray) -> float:
-    """Share of the variance that is explained, mean over the values; 0 is what the mean of the targets gets."""
+    """Coefficient of determination, mean over the values; 0 for a constant prediction of the mean."""
     rest = np.square(targets - outputs).sum(axis=0, dtype=np.float64)
     whole = np.square(targets - targets.mean(axis=0)).sum(axis=0, dtype=np.float64)
     return float(np.mean(1 - rest / np.maximum(whole, 1e-12)))
 
 
 def cell_f1(targets: np.ndarray, called: np.ndarray) -> float:
-    """F1 of cells with an object: right where the class is right; ``(N, cells)`` each, 0 is empty."""
+    """F1 of cells with an object, correct if the class is correct; ``(N, cells)`` each, 0 is empty."""
     right = int(((called == targets) & (targets > 0)).sum())
     wrong, missed = int(((called > 0) & (called != targets)).sum()), int(((targets > 0) & (called != targets)).sum())
     return 2 * right / (2 * right + wrong + missed) if right else 0.0
@@ -184,5 +188,5 @@ def _own(function: ScoreFunction, targets: np.ndarray, outputs: np.ndarray) -> f
     except (TypeError, ValueError):
         raise InputError(f"training.score: returned {type(value).__name__}, must be a number") from None
     if not np.isfinite(number):
-        raise InputError(f"training.score: returned {number}, must be finite; more is better")
+        raise InputError(f"training.score: returned {number}, must be finite; higher is better")
     return number

@@ -1,4 +1,4 @@
-"""Dense parents: trained once per (data, network, seed, schedule) and shared by every job that wants the same one."""
+"""Dense parents: trained once per (data, network, seed, schedule) and shared by every job that needs the same one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Parent:
 
     Attributes:
         tensors: every parameter and running statistic by path.
-        seconds: how long its training took, wherever that was.
+        seconds: training time, also if another job trained it.
         shared: whether another job had trained it.
     """
 
@@ -47,10 +47,10 @@ def begin(
     method: str,
     rebuild: Rebuild | None = None,
 ) -> Job:
-    """A job of a method with the dense parent its recipe asks for: as teacher, as first weights, or both.
+    """A job of a method with the dense parent that its recipe requires: as teacher, as initial weights, or both.
 
-    Epochs of the parent count as epochs of the job, whether it was trained here or by a job before. ``rebuild`` is for
-    methods that change the structure of the network: see ``Run.load_state_dict``.
+    Epochs of the parent count as epochs of the job, whether it was trained here or by an earlier job. ``rebuild`` is
+    for methods that change the structure of the network: see ``Run.load_state_dict``.
     """
     recipe = Recipe.of(settings.hyperparameters, settings.epochs, taught=problem.teacher is not None)
     if not recipe.parent_epochs:
@@ -66,7 +66,7 @@ def begin(
 
 
 def teacher_of(problem: Problem, settings: Settings, tensors: Mapping[str, torch.Tensor]) -> FoldedNet:
-    """The dense network of these weights with its batch normalisation folded: the cheapest form to ask for logits."""
+    """The dense network of these weights with its batch normalisation folded: the cheapest way to logits."""
     traced = problem.constraints.trace(problem.network())
     surgery.fill(surgery.layer_tensors(traced.module, traced.graph), tensors)
     teacher = FoldedNet(traced.graph, traced.module).to(settings.device).requires_grad_(False).eval()
@@ -104,7 +104,7 @@ def _train(problem: Problem, schedule: Settings, report: Report) -> Parent:
 
 
 def shared_folder(problem: Problem, schedule: Settings, **more: object) -> Path | None:
-    """Where training that jobs share belongs: a hash of everything that decides its weights; None: nothing is shared.
+    """Folder of shared training, named by a hash of everything that decides its weights; None: nothing is shared.
 
     Args:
         problem: data and network.
@@ -127,7 +127,7 @@ def shared_folder(problem: Problem, schedule: Settings, **more: object) -> Path 
 
 @contextmanager
 def locked(folder: Path | None) -> Iterator[None]:
-    """Hold the folder's lock: jobs that want what another is training wait for it."""
+    """Hold the folder's lock: jobs that need the same training wait for the job that runs it."""
     if folder is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""Training of the dense network before it is pruned: methods that begin alike train it once between them."""
+"""Pre-training of the dense network, shared between methods that start with the same steps."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def pretrained_steps(hyperparameters: Mapping[str, Any], float_steps: int) -> in
 
 
 def pretrain(job: Job, until: int, prepare: Callable[[], None] | None = None, *, kind: str = "plain") -> Steps:
-    """Train the dense network up to step ``until``; whole epochs that another job has trained are taken from it.
+    """Train the dense network up to step ``until``; whole epochs that another job has trained are reused.
 
-    Jobs of a sweep that differ in their method or budget only begin with the same steps. The first one leaves its
-    state (weights, optimiser, generators) in the folder of the parents, the others go on from there and end with the
-    bits they would have ended with. The time it took is charged to every one of them.
+    Jobs of a sweep that differ only in their method or budget start with the same steps. The first one saves its state
+    (weights, optimiser, random generators) in the folder of the parents; the others resume from it, with bit-identical
+    results. The training time is charged to each of them.
 
     Args:
         job: one that has not changed its network yet.
         until: optimiser step.
-        prepare: called before steps are taken here; may set ``job.trainer.gradient_hook``.
-        kind: what ``prepare`` does, with all that decides it; jobs of different kinds share nothing.
+        prepare: called before any step of this job; may set ``job.trainer.gradient_hook``.
+        kind: identifies what ``prepare`` does, with its settings; jobs of different kinds share nothing.
     """
     epoch = len(job.trainer.batches)
     whole = until // epoch * epoch

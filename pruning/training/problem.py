@@ -1,4 +1,4 @@
-"""What a method is given: a network to build, data to train and choose on, a budget, and a schedule."""
+"""Input of a method: network, training and validation data, budget and schedule."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from pruning.training.trained import TrainedNetwork
 
 @dataclass(frozen=True)
 class Problem:
-    """A task and the dense network for it. There is no test data here: methods cannot peek.
+    """A task and the dense network for it. It has no test data, so that methods cannot use it.
 
     Attributes:
         network: builds the dense network with freshly initialised weights.
         input_shape: ``(C, H, W)``.
         classes: number of classes, labels or values: of the network's outputs, or of those in each cell.
         x_train, x_val: ``(N, C, H, W)``, uint8 or float32.
-        y_train, y_val: targets, see ``Objective``; class numbers int64 ``(N,)`` as a rule.
+        y_train, y_val: targets, see ``Objective``; usually class numbers, int64 ``(N,)``.
         mean, std: per channel, subtracted and divided after uint8 samples were scaled to 0..1.
-        runtime: what the budget is held against.
+        runtime: what the budget bounds.
         augment: name of a batch augmentation in ``pruning.training.augment``.
-        objective: what is trained for, and what validation scores, and so every choice a method makes, are measured by.
-        class_weights: how far rare classes weigh more in the loss: 0 not at all, 1 until all weigh the same.
+        objective: loss, and the metric of validation scores and so of every choice a method makes.
+        class_weights: weighting of rare classes in the loss: 0 none, 1 all classes have equal total weight.
         frozen: paths of layers that keep all their channels.
-        round_to: channels that stay or go together, in every group that divides into such units.
-        identity: digest of the data and of the initialised network; equal problems have equal ones, and only
-            problems with one share a dense parent.
-        ancestor: trained network that a job begins with instead of fresh weights.
-        teacher: trained dense network whose logits are imitated while a job that has an ancestor recovers.
+        round_to: channels that are kept or removed together, in every group whose size is a multiple of it.
+        identity: digest of the data and of the initialised network; equal for equal problems; problems without one do
+            not share a dense parent.
+        ancestor: trained network that a job starts from instead of random weights.
+        teacher: trained dense network whose logits are distilled in the recovery phase of a job that has an ancestor.
     """
 
     network: Callable[[], nn.Module]
@@ -61,12 +61,12 @@ class Problem:
     teacher: TrainedNetwork | None = None
 
     def start(self) -> nn.Module:
-        """The network a job begins with."""
+        """The network a job starts from."""
         return self.ancestor.build(self.network(), self.constraints) if self.ancestor else self.network()
 
     @cached_property
     def constraints(self) -> Constraints:
-        """What is fixed about the network."""
+        """What the user prescribes for the network."""
         return Constraints(self.input_shape, self.frozen, self.round_to, self.runtime)
 
 
@@ -76,7 +76,7 @@ class Settings:
 
     Attributes:
         epochs: passes over the training data, everything included (pre-training, pruning, fine-tuning, QAT).
-        checkpoint: folder in which the job keeps its checkpoint and looks for one to go on from, if any.
+        checkpoint: folder in which the job saves its checkpoint and looks for one to resume from, if any.
         parents: folder in which dense parents are shared between jobs, if any.
         hyperparameters: what the sampler chose, by name: those of
             ``pruning.training.recipe.Recipe`` and the method's own.
@@ -93,7 +93,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Progress:
-    """A report between epochs. ``val_accuracy`` is float here; only the exported model's counts."""
+    """A report between epochs. ``val_accuracy`` is that of the float network, for monitoring only."""
 
     step: int
     epochs_done: float
@@ -115,12 +115,12 @@ class DivergedError(Exception):
 
 
 class CannotTakeError(Exception):
-    """A method, or the library it uses, has no way to change this network; others may."""
+    """A method, or the library it uses, does not support this network; other methods may."""
 
 
 @dataclass(frozen=True)
 class Infeasible:
-    """A method's answer when it cannot meet the budget: why, and the least it can reach."""
+    """A method's result when it cannot meet the budget: the reason, and the smallest resources it can reach."""
 
     reason: str
     smallest: Resources
@@ -128,7 +128,7 @@ class Infeasible:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a method made.
+    """Result of a method.
 
     Attributes:
         model: the int8 network.
@@ -138,8 +138,8 @@ class Outcome:
         dense: resources of the dense network.
         trajectory: one row per few steps: step, phase, resources, multipliers, widths, loss.
         shared_seconds: training time of a dense parent that another job had trained.
-        trained: the float network before int8 arithmetic was simulated, for jobs that begin with it.
-        shortfall: why the file itself is over the budget, for the one method whose flash is charged and not measured.
+        trained: the float network before quantisation-aware training, for jobs that start from it.
+        shortfall: why the file itself exceeds the budget, for the one method whose flash is charged and not measured.
     """
 
     model: Int8Model

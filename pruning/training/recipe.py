@@ -1,4 +1,4 @@
-"""How a job trains: every switch of the schedule in one place, read from the hyperparameters. No torch here."""
+"""Training recipe of a job: all settings of the schedule, read from the hyperparameters. Imports no torch."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ class Recipe:
     """Optimiser, schedule and recovery of one job.
 
     Attributes:
-        learning_rate, weight_decay: of SGD with Nesterov momentum; one cosine to zero over the float steps.
+        learning_rate, weight_decay: of SGD with Nesterov momentum; one cosine learning-rate schedule to zero over the
+            float steps.
         label_smoothing: fraction of the label spread over all classes (Szegedy et al., CVPR 2016).
-        int8_part: last fraction of all steps, trained with int8 arithmetic simulated.
-        averaging: window of an exponential average of the weights, in epochs; 0 keeps the last weights.
-        recalibration: whether batch statistics are taken anew before quantisation.
-        parent_epochs: epochs, out of the job's own, that train the dense parent; 0 is no parent.
-        start: "scratch", or "parent" to begin with the parent's weights.
+        int8_part: last fraction of all steps, for quantisation-aware training.
+        averaging: window of an exponential moving average of the weights, in epochs; 0 keeps the last weights.
+        recalibration: whether batch-norm statistics are recomputed before quantisation.
+        parent_epochs: epochs, out of the job's own, that train the dense parent; 0 for no parent.
+        start: "scratch", or "parent" to start from the parent's weights.
         distillation: weight of the parent's logits in the loss, 0..1 (Hinton et al., 2015).
-        distillation_temperature: both logits are divided by it.
+        distillation_temperature: student's and teacher's logits are divided by it.
     """
 
     learning_rate: float = 0.1
@@ -48,7 +49,7 @@ class Recipe:
 
     @classmethod
     def of(cls, hyperparameters: Mapping[str, Scalar], epochs: int, *, taught: bool = False) -> Recipe:
-        """The recipe of a job of ``epochs`` epochs; names that are not of the recipe are left to the method.
+        """The recipe of a job of ``epochs`` epochs; names that are not part of the recipe are left to the method.
 
         Args:
             hyperparameters: what was chosen, by name.
@@ -69,7 +70,7 @@ class Recipe:
 
 
 def check_value(name: str, value: Scalar, epochs: int) -> None:
-    """Refuse a value a recipe cannot have; names that are not of the recipe pass.
+    """Refuse a value a recipe cannot have; names that are not part of the recipe are accepted.
 
     Raises:
         InputError: naming what is allowed.
@@ -98,7 +99,7 @@ def check_value(name: str, value: Scalar, epochs: int) -> None:
 
 
 def check_parent(parent_epochs: float, distillation: float, start: str) -> None:
-    """Refuse what needs a parent where there is none.
+    """Refuse settings that need a parent if there is none.
 
     Raises:
         InputError: saying what to set.

@@ -1,7 +1,7 @@
-"""What a job will do to a network, tried before it: narrower, gated, trained for a step, in int8.
+"""A dry run of what a job does to a network: narrowing, gates, a training step, fake quantisation.
 
-A network that passes here fails in no job with torch's own words: a layer that cannot lose channels, a shape that only
-holds in the dense network or a gradient that does not exist is found in a second and refused by its line.
+A network that passes does not fail later with an error of torch: a layer that cannot lose channels, a shape that is
+valid only in the dense network or a missing gradient is found in a second and refused with its source line.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ BATCH = 4
 
 
 def rehearse(traced: Traced, input_shape: tuple[int, ...], seed: int = 0) -> None:
-    """Narrow a network to several widths and train it for a step at two, with gates and with int8 arithmetic imitated.
+    """Narrow a network to several widths and train it for a step at two, with gates and with fake quantisation.
 
     Args:
-        traced: left as it is.
+        traced: not changed.
         input_shape: of one example.
         seed: of weights, widths and data.
 
     Raises:
-        InputError: where the narrowed network computes something else, or a step fails.
+        InputError: if the narrowed network computes a different result, or a step fails.
     """
     generator = torch.Generator().manual_seed(seed)
     network = copy.deepcopy(traced.module).cpu()
@@ -101,7 +101,7 @@ def _compare(
         except RuntimeError as error:
             raise _failure("with fewer channels", error) from error
         if not same:
-            raise InputError("network: without channels it computes something else than with their gates shut; a fault")
+            raise InputError("network: removing channels changes its outputs (a defect in mcusweep; please report it)")
         require_equal(narrow, graph, x)
     gates.detach(network)
     return graph

@@ -1,7 +1,7 @@
-"""A run: how far a method has come with one network. It takes no optimiser step itself.
+"""A run: progress of one method on one network. It executes no optimiser step itself.
 
-A method is written as a generator: every ``yield`` asks whoever drives it, our trainer or a loop of the user's, for one
-optimiser step, and goes on when that has been taken.
+A method is written as a generator: every ``yield`` requests one optimiser step from the driver, which is the built-in
+trainer or the user's loop; the method continues after that step.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ Rebuild = Callable[[fx.GraphModule, Mapping[str, Any]], fx.GraphModule]
 
 
 class Stateful(Protocol):
-    """Something with state of its own between steps."""
+    """An object with state that belongs to a checkpoint."""
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Tensors by name."""
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Go on from there."""
+        """Restore the state."""
 
 
 class Run:
-    """One method at work on one network.
+    """One method applied to one network.
 
     Attributes:
-        network: as it is now.
-        budget: what it has to keep.
+        network: the current network.
+        budget: the bounds it has to meet.
         hyperparameters: what was chosen for the method.
-        float_steps: optimiser steps before int8 arithmetic is simulated; the method has them to itself.
+        float_steps: optimiser steps before quantisation-aware training; all are available to the method.
         steps: optimiser steps of the whole run.
         step: optimiser steps taken so far.
         loss: of the last step, where it is known.
-        parts: what else of a method's state belongs into a checkpoint, by name.
-        notes: what a method keeps there as plain JSON.
-        saved: the checkpoint this run goes on from, for parts that come into being later.
+        parts: other state of a method that belongs to a checkpoint, by name.
+        notes: state of a method in the checkpoint, as plain JSON.
+        saved: the checkpoint this run resumes from, for parts that are created later.
     """
 
     def __init__(
@@ -70,20 +70,20 @@ class Run:
         self.saved: StateDict | None = None
 
     def part(self, name: str, part: Stateful) -> None:
-        """Keep a method's own state in the checkpoints; if the run goes on from one, load it."""
+        """Register a method's own state for checkpoints; if the run was resumed from one, load it."""
         self.parts[name] = part
         if self.saved and (state := self.saved["parts"].get(name)):
             part.load_state_dict(state)
 
     def once(self, name: str) -> bool:
-        """Whether something has not been done in this run yet, nor before its checkpoint; from now on it has."""
+        """True on the first call with this name in a run, including the time before a checkpoint; False afterwards."""
         if self.has_done(name):
             return False
         self.notes["done"] = [*self.notes.get("done", []), name]
         return True
 
     def has_done(self, name: str) -> bool:
-        """Whether ``once`` has been asked for this."""
+        """Whether ``once`` was called with this name."""
         return name in self.notes.get("done", [])
 
     def train(
@@ -93,7 +93,7 @@ class Run:
         before: Callable[[], None] | None = None,
         detail: Callable[[], dict[str, object]] | None = None,
     ) -> Steps:
-        """Ask for optimiser steps up to ``until``; ``before`` runs ahead of each."""
+        """Request optimiser steps up to ``until``; ``before`` is called before each."""
         every = max(1, self.steps // ROWS)
         while self.step < until:
             if before:
@@ -111,7 +111,7 @@ class Run:
         raise NotImplementedError
 
     def stepped(self, phase: str) -> None:
-        """Called after every step, when all that belongs to it is done."""
+        """Called at the end of every step."""
 
     def _row(self) -> dict[str, object]:
         used = self.network.resources
@@ -119,11 +119,11 @@ class Run:
         return {"flash": used.flash, "sram": used.sram, "macs": used.macs, "widths": channels}
 
     def replace(self, module: fx.GraphModule) -> None:
-        """Go on with a copy of another network."""
+        """Continue with a copy of another network."""
         self.network.replace(module)
 
     def state_dict(self) -> StateDict:
-        """All that is needed to go on from here, but for the optimiser."""
+        """All state needed to resume from here, except the optimiser's."""
         return {
             "step": self.step,
             "layout": self.network.layout(),
@@ -135,7 +135,7 @@ class Run:
         }
 
     def load_state_dict(self, state: StateDict, rebuild: Rebuild | None = None) -> None:
-        """Go on from there with the same dense network.
+        """Resume with the same dense network.
 
         Args:
             state: of ``state_dict``.

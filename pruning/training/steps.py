@@ -29,7 +29,7 @@ gradient's norm is beyond float32 is not taken; a loss that is not finite still 
 
 
 class Batches:
-    """Training data resident on the device; shuffled and augmented batches by a seeded generator."""
+    """Training data on the device; shuffled and augmented batches from a seeded generator."""
 
     def __init__(self, problem: Problem, settings: Settings) -> None:
         self.problem = problem
@@ -51,16 +51,16 @@ class Batches:
 
 
 class Trainer:
-    """SGD with Nesterov momentum; one cosine to zero over the float steps, a small one over the int8 steps.
+    """SGD with Nesterov momentum; one cosine schedule to zero over the float steps, a small one over the int8 steps.
 
     Attributes:
         recipe: optimiser, schedule and recovery.
-        module: the network under training; may be replaced on the way (``set_module``).
-        teacher: network whose logits are imitated, if any.
+        module: the network under training; may be replaced during training (``set_module``).
+        teacher: network whose logits are distilled, if any.
         gradient_hook: called with the module between the backward pass and the step, to change gradients.
         span: float steps over which the learning rate falls to zero once; all of them unless a method trains in stages.
         steps: optimiser steps of the whole job.
-        float_steps: steps before int8 arithmetic is simulated.
+        float_steps: steps before quantisation-aware training.
     """
 
     def __init__(self, module: nn.Module, problem: Problem, settings: Settings) -> None:
@@ -80,7 +80,7 @@ class Trainer:
         self.set_module(module)
 
     def set_module(self, module: nn.Module) -> None:
-        """Train this network from here on, with a fresh optimiser."""
+        """Train this network from here on, with a new optimiser."""
         self.module = module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.SGD(
             self.module.parameters(),
@@ -91,7 +91,7 @@ class Trainer:
         )
 
     def take_step(self, step: int) -> float:
-        """Take an optimiser step, the ``step``-th of the job from 0 on; its loss.
+        """Execute an optimiser step, the ``step``-th of the job counted from 0; returns its loss.
 
         Raises:
             DivergedError: when the loss is not finite.
@@ -119,7 +119,7 @@ class Trainer:
         return value
 
     def require_finite(self, step: int) -> None:
-        """Stop when a parameter is no number: the loss need not show it.
+        """Stop if a parameter is not finite, which the loss need not show.
 
         Raises:
             DivergedError: naming the parameter.
@@ -155,7 +155,7 @@ class Trainer:
         return states | ({"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {})
 
     def load_random_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Go on with the generators of a checkpoint between epochs."""
+        """Restore the generators from a checkpoint between epochs."""
         self.batches.generator.set_state(state["batches"])
         torch.set_rng_state(state["torch"])
         if self.device.type == "cuda" and "cuda" in state:  # not in what was begun on a CPU

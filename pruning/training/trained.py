@@ -1,4 +1,4 @@
-"""A trained float network as one job leaves it to another: the branches that went, the widths, the weights."""
+"""A trained float network that one job passes to another: removed branches, widths, weights."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Removals = tuple[tuple[Removal, ...], ...]
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A network that began as a dense one.
+    """A network derived from a dense one.
 
     Attributes:
-        removals: the branches that every job of its line took out, in turn: names mean those of the network before.
-        widths: of every group of channels that is left.
+        removals: the branches removed by each job of its lineage, in order; names refer to the network before that job.
+        widths: of every remaining group of channels.
         tensors: every parameter and running statistic by path.
     """
 
@@ -48,7 +48,7 @@ class TrainedNetwork:
         return cls(stages, tuple(network.graph.widths.tolist()), tensors)
 
     def build(self, dense: nn.Module, constraints: Constraints) -> fx.GraphModule:
-        """The network, made from a dense one of any weights, which is changed."""
+        """The network, built from a dense one with arbitrary weights, which is modified."""
         module = constraints.trace(dense).module
         for stage in self.removals:
             module = constraints.trace(depth.without(module, stage)).module
@@ -69,20 +69,20 @@ class TrainedNetwork:
         """The network in a file.
 
         Raises:
-            InputError: if it is not there, or not what was written.
+            InputError: if it is missing or damaged.
         """
         if not file.is_file():
-            raise InputError(f"{file}: the trained network that this trial begins with is not there")
+            raise InputError(f"{file}: the trained network that this trial starts from is missing")
         try:
             with safe_open(file, framework="pt") as opened:
                 notes = json.loads((opened.metadata() or {}).get(NOTES, "{}"))
                 tensors = {name: opened.get_tensor(name) for name in sorted(opened.keys())}
             if notes.pop("sha256", None) != _digest(tensors, notes):
-                raise ValueError("its digest is another")
+                raise ValueError("its digest does not match")
             removals = tuple(tuple((total, goes) for total, goes in stage) for stage in notes["removals"])
             return cls(removals, tuple(notes["widths"]), tensors)
         except (SafetensorError, ValueError, KeyError, OSError) as error:
-            raise InputError(f"{file}: the trained network that this trial begins with is damaged: {error}") from None
+            raise InputError(f"{file}: the trained network that this trial starts from is damaged: {error}") from None
 
 
 def _digest(tensors: Mapping[str, torch.Tensor], layout: Mapping[str, Any]) -> str:

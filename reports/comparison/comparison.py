@@ -35,7 +35,7 @@ class Cell:
 class Duel:
     """``method`` against ``reference``: the difference in test accuracy over pairs of equal budget and seed.
 
-    ``wins`` counts budgets where the reference's winner is better, or fits where the other was run and does not.
+    ``wins`` counts budgets where the reference's winner is better, or where only the reference fits.
     ``difference`` is reference minus method in accuracy (0..1), with a bootstrap interval from three pairs on.
     """
 
@@ -127,7 +127,7 @@ def _duel(
 def bootstrap_by_budget(
     pairs: Sequence[tuple[str, int]], differences: Sequence[float], generator: np.random.Generator
 ) -> tuple[float, float] | None:
-    """Bootstrap interval of the mean difference that resamples whole budgets (their seeds depend on each other)."""
+    """Cluster bootstrap interval of the mean difference: resamples whole budgets (their seeds are dependent)."""
     by_budget: dict[str, list[float]] = {}
     for (budget, _), difference in zip(pairs, differences, strict=True):
         by_budget.setdefault(budget, []).append(difference)

@@ -19,7 +19,7 @@ class Ranking:
     Attributes:
         ranks: by method, best first.
         cells: number of (task, budget) cells they are averaged over.
-        p_value: of Friedman's test that all methods are alike (None: fewer than three methods or two cells).
+        p_value: of Friedman's test that all methods are equal (None: fewer than three methods or two cells).
         critical_difference: average ranks closer than this do not differ by Nemenyi's test at 5 % (Demsar, JMLR 2006).
     """
 
@@ -31,7 +31,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Tally:
-    """The reference against one method over cells: won and lost where paired intervals leave 0 out, otherwise even."""
+    """The reference against one method over cells: won and lost where paired intervals exclude 0, otherwise tied."""
 
     method: str
     won: int
@@ -40,7 +40,7 @@ class Tally:
 
 
 def ranking(standings: Sequence[Standing]) -> Ranking:
-    """Average ranks over the cells in which every method that counts was run."""
+    """Average ranks over the cells in which every ranked method was run."""
     rows = [{"cell": (s.task, s.budget), "method": s.method, "rank": s.rank} for s in standings]
     if not rows:
         return Ranking({}, 0, None, None)
@@ -61,7 +61,7 @@ def critical_difference(methods: int, cells: int, level: float = 0.05) -> float:
 
 
 def tallies(standings: Sequence[Standing], reference: str = "differentiable") -> list[Tally]:
-    """The reference against each other method, cell by cell; a budget that one of them misses goes to the other."""
+    """The reference against each other method, cell by cell; a budget missed by one of them counts for the other."""
     own = {(s.task, s.budget): s for s in standings if s.method == reference}
     names = list(dict.fromkeys(s.method for s in standings if s.method != reference))
     found = []
@@ -84,6 +84,6 @@ def _outcome(mine: Standing, other: Standing) -> str | None:
 
 
 def share_first_or_tied(standings: Sequence[Standing], method: str) -> float | None:
-    """Part of the cells in which a method is first or tied for first (None: it was not run)."""
+    """Fraction of the cells in which a method is first or tied for first (None: it was not run)."""
     places = [s.place for s in standings if s.method == method]
     return sum(place in (Place.FIRST, Place.TIED) for place in places) / len(places) if places else None

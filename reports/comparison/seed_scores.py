@@ -1,4 +1,4 @@
-"""What each method reached in each (task, budget, seed): the sample that comparisons are made of."""
+"""Result of each method for each (task, budget, seed): the sample for comparisons."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ DENSE = [f"dense_{name}" for name in RESOURCES]
 def seed_scores(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """One row per task, budget, method and seed that finished, in this order, budgets from the smallest.
 
-    Of the trials a method was given there (its tuning) the feasible one of highest validation accuracy counts; its test
-    accuracy is the score. Without a feasible one ``accuracy`` is NaN: a miss. Trials that crashed are left out, as they
-    say nothing about what a method can do.
+    Of the trials of a method there (its tuning), the feasible one with the highest validation accuracy is chosen; its
+    test accuracy is the score. Without a feasible one ``accuracy`` is NaN: a miss. Crashed trials are ignored, as they
+    say nothing about the method.
 
     Args:
         tables: a tidy table of trials per task.
@@ -34,7 +34,7 @@ def seed_scores(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def joined(scores: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
-    """Scores, and those of others of the (task, method) pairs that are not among them, in the order of the others."""
+    """Scores, completed with those of ``others`` for (task, method) pairs they lack, in the order of ``others``."""
     own = set(zip(scores["task"], scores["method"], strict=True))
     missing = [pair not in own for pair in zip(others["task"], others["method"], strict=True)]
     together = pd.concat([scores, others[missing]], ignore_index=True)

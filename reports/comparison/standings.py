@@ -1,4 +1,4 @@
-"""Who is first in each (task, budget): means over seeds, paired differences, and what counts as a tie."""
+"""Ranking of methods in each (task, budget): means over seeds, paired differences, and ties."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reports.intervals import bootstrap_mean
 
 
 class Place(StrEnum):
-    """How a method stands in a cell; ``tied`` is statistically not behind the first, ``missed`` met no budget."""
+    """Class of a method in a cell; ``tied``: not significantly behind the first; ``missed``: budget not met."""
 
     FIRST = "first"
     TIED = "tied"
@@ -30,7 +30,7 @@ class Standing:
         mean, spread, interval: of the test accuracy over the seeds that met it; sample standard deviation; bootstrap.
         behind, behind_interval: how far the first is ahead, as the mean of differences at equal seeds.
         gain, gain_interval: how far this method is ahead of the reference, likewise.
-        rank: by mean, 1 is best, equal ones share; methods that missed share the last ranks.
+        rank: by mean, 1 is best, ties share a rank; methods that missed share the last ranks.
     """
 
     task: str
@@ -57,7 +57,7 @@ def standings(scores: pd.DataFrame, reference: str = "differentiable", seed: int
 
     First is the highest mean among the methods that met the budget with every seed. A method is tied with it when the
     bootstrap interval of their paired difference reaches 0, or the difference is under ``comparison.TIE``. With three
-    seeds that interval is as wide as the three differences: a method is behind only if it is so with every seed.
+    seeds that interval spans the three differences: a method is behind only if it is behind with every seed.
     """
     generator = np.random.default_rng(seed)
     found: list[Standing] = []

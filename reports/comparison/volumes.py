@@ -19,10 +19,10 @@ class Volume:
     """A method's hypervolume on a task: mean over seeds with its interval, and paired to the reference.
 
     Attributes:
-        by_seed: above the floor of the task, as a share of the largest possible.
+        by_seed: above the floor of the task, as a fraction of the maximum.
         from_zero: mean over seeds of the same with accuracy 0 as reference point.
-        linear: mean over seeds of the same with resources as shares of the unpruned network's, which then is the
-            reference point, on a linear scale; NaN where what it takes is unknown.
+        linear: mean over seeds of the same with resources on a linear scale as fractions of the unpruned network's,
+            which is the reference point; NaN if that is unknown.
         gain, gain_interval: this method minus the reference at equal seeds.
     """
 
@@ -39,13 +39,14 @@ class Volume:
 
 @dataclass(frozen=True)
 class Frame:
-    """What the hypervolumes of a task are taken in: the same for every method, and stated beside every figure.
+    """Box and reference point of a task's hypervolumes: the same for every method, and stated with every figure.
 
     Attributes:
         box: from the smallest to the largest measurement of any method's models, on a logarithmic scale.
-        floor: accuracy of the reference point: the lowest mean over seeds of any method at any budget. From 0 the
-            volume would hardly be about accuracy: a method that leaves room in its budgets would beat a better one.
-        dense: what the unpruned network takes, ``(3,)``; NaN where no trial says.
+        floor: accuracy of the reference point: the lowest mean over seeds of any method at any budget. With reference
+            accuracy 0 the volume would hardly depend on accuracy: a method that leaves its budgets unused would beat a
+            more accurate one.
+        dense: resources of the unpruned network, ``(3,)``; NaN if no trial has them.
     """
 
     box: Box

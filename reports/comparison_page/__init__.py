@@ -1,1 +1,1 @@
-"""The page about a comparison across tasks, budgets and seeds."""
+"""The page on a comparison across tasks, budgets and seeds."""

@@ -27,7 +27,7 @@ SAMPLE, CHARGED = "sample.csv", "charged.csv"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that is computed before anything is drawn.
+    """All computed results, before drawing.
 
     Attributes:
         tasks: in order.
@@ -44,13 +44,13 @@ class Comparison:
 
     @property
     def order(self) -> list[str]:
-        """Methods by average rank, those that did not run everywhere last."""
+        """Methods by average rank; those that were not run in all cells last."""
         return list(dict.fromkeys([*self.ranking.ranks, *(s.method for s in self.standings)]))
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What an earlier comparison by the same protocol found, for the methods that are not run again.
+    """Results of an earlier comparison by the same protocol, for methods that are not run again.
 
     Attributes:
         scores: its ``sample.csv``.
@@ -81,7 +81,7 @@ def compare(
 
     Args:
         tables: one row per trial, in the columns of the trial table, per task.
-        reference: the method that the others are held against.
+        reference: the method that the others are compared with.
         kept: scores of methods that have no trial in ``tables``.
 
     Raises:
@@ -111,7 +111,7 @@ def write_comparison(
 
     Args:
         tables, reference, kept: as for ``compare``.
-        heading: Markdown that goes above the tables: what was run and how.
+        heading: Markdown above the tables: what was run and how.
 
     Returns:
         The page.
@@ -203,7 +203,7 @@ def _summary(found: Comparison) -> str:
     lines = [f"Reference: {found.reference}. {len(found.order)} methods, {len(cells)} (task, budget) cells.", ""]
     if part is not None:
         lines.append(f"- {found.reference} is first or tied for first in {100 * part:.0f} % of its cells.")
-    lines += [f"- largest hypervolume on {task}: {largest(found.volumes, task) or 'nobody'}." for task in found.tasks]
+    lines += [f"- largest hypervolume on {task}: {largest(found.volumes, task) or 'none'}." for task in found.tasks]
     if rank.p_value is not None and rank.critical_difference is not None:
         lines.append(
             f"- Friedman's test over {rank.cells} cells: p = {rank.p_value:.2g}; critical difference of average ranks "

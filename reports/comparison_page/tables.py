@@ -15,7 +15,7 @@ MARKS = {Place.FIRST: " **", Place.TIED: " *", Place.BEHIND: "", Place.MISSED: "
 
 
 def cells_table(found: Sequence[Standing], order: Sequence[str], task: str) -> Table:
-    """Methods down, the budgets of a task across: mean ± spread over seeds; ** first, * tied with the first."""
+    """Methods in rows, the budgets of a task in columns: mean ± spread over seeds; ** first, * tied with the first."""
     mine = [s for s in found if s.task == task]
     labels = list(dict.fromkeys(s.budget for s in mine))
     by_key = {(s.method, s.budget): s for s in mine}
@@ -94,9 +94,9 @@ def volumes_table(found: Sequence[Volume], reference: str) -> Table:
 
 
 def cost_table(scores: pd.DataFrame) -> Table:
-    """Time of each method on each task, and the accuracy it bought: a missed budget counts as 0.
+    """Time of each method on each task, and its accuracy, where a missed budget counts as 0.
 
-    Times are those of workers with a core each; next to other load they are longer than the CPU time.
+    Times are those of workers with one core each; under other load they exceed the CPU time.
     """
     rows = []
     for (task, method), part in scores.groupby(["task", "method"], sort=False):

@@ -1,1 +1,1 @@
-"""Figures of a study: one file a figure, one colour a method, every trial shown."""
+"""Figures of a study: one file per figure, one colour per method, every trial shown."""

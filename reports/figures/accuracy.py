@@ -24,8 +24,8 @@ def accuracy_figure(
 ) -> Figure:
     """Test accuracy over one resource on a log axis.
 
-    Filled markers kept their budget, hollow ones did not. Step lines join the models one would choose by validation
-    accuracy as room grows, per method (colour) and over all methods (ink).
+    Filled markers: within their budget; hollow: not. Step lines join the models chosen by validation accuracy as the
+    limit grows, per method (colour) and over all methods (black).
     """
     figure = new_figure(width, width * 0.62)
     axes = figure.add_subplot()

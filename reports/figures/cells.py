@@ -28,7 +28,8 @@ def cells_figure(found: Sequence[Standing], order: Sequence[str], reference: str
     """A panel per task and budget: mean test accuracy over seeds with its interval, a row per method.
 
     Dark: first; light blue: tied with the first; grey: behind; a red cross: missed the budget; a triangle: below the
-    axis. ``order`` is from the top. Intervals are bootstraps over seeds; a bare dot stands for fewer than three.
+    axis. ``order`` is from the top. Intervals are bootstraps over seeds; a dot without one means fewer than three
+    seeds.
     """
     tasks = list(dict.fromkeys(s.task for s in found))
     by_task = {task: list(dict.fromkeys(s.budget for s in found if s.task == task)) for task in tasks}
@@ -133,7 +134,7 @@ def surfaces_figure(
 ) -> Figure | None:
     """Empirical attainment surfaces over one resource: the reference (blue) and each other method, a panel each.
 
-    Of test accuracy, over the models that validation chose, one per seed and budget. Line: accuracy attained with half
+    Test accuracy of the models chosen by validation, one per seed and budget. Line: accuracy attained with half
     of the seeds; shade: from what all seeds attain to what one of them does.
     """
     mine = scores[(scores["task"] == task) & scores["accuracy"].notna()]
@@ -168,7 +169,7 @@ def _surface(axes: Axes, rows: pd.DataFrame, resource: str, grid: np.ndarray, co
 
 
 def ranks_figure(found: Ranking, reference: str) -> Figure | None:
-    """Average rank of each method over all cells, best on top; shaded: no critical difference from the reference."""
+    """Average rank of each method over all cells, best on top; shaded: no significant difference to the reference."""
     if len(found.ranks) < 2:
         return None
     names = list(found.ranks)

@@ -1,4 +1,4 @@
-"""Names of any script in figures: with an installed font that has the characters, else as escapes."""
+"""Text of any script in figures: with an installed font that has the characters, else escaped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NOT_LETTERS = ("Last Resort",)
 
 
 def make_drawable(figure: Figure) -> bool:
-    """Give texts whose characters the figure's font lacks a font that has them; escape what no font here has.
+    """Set a fallback font for texts with characters that the figure's font lacks; escape what no installed font has.
 
     Returns:
         Whether anything changed.

@@ -21,9 +21,9 @@ from reports.trials import RESOURCE_TITLES
 
 
 def methods_figure(table: pd.DataFrame, cells: Sequence[Cell], look: Look, width: float = 7.2) -> Figure:
-    """Test accuracy at each budget: a small dot a feasible trial, a bar their mean, a large marker the winner.
+    """Test accuracy at each budget: small dots are feasible trials, bars their means, large markers the winners.
 
-    A cross on the floor is a method whose trials all missed that budget.
+    A cross on the axis is a method whose trials all missed that budget.
     """
     labels = list(dict.fromkeys(cell.budget for cell in cells))
     figure = new_figure(width, 3.6)
@@ -109,12 +109,12 @@ def _draw_use(axes: Axes, values: Sequence[float], at: int, colour: str) -> None
 
 
 def outcomes_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Figure:
-    """How the trials of each method ended, as shares of a row: nothing that ran is left out."""
+    """States of each method's trials as fractions of a row; includes every trial that ran."""
     parts = (
         (TrialState.COMPLETE, "complete", "#4c9a6a"),
         (TrialState.INFEASIBLE, "over its budget", "#e0a030"),
         (TrialState.STOPPED, "stopped early", "#9aa4af"),
-        (TrialState.CANNOT, "method cannot take the network", "#6f5f90"),
+        (TrialState.CANNOT, "network not supported by method", "#6f5f90"),
         (TrialState.FAILED, "failed", BAD),
     )
     figure = new_figure(width, 0.9 + 0.36 * len(look.order))

@@ -1,4 +1,4 @@
-"""All objectives at once, and what the hyperparameters did to them."""
+"""All objectives in one figure, and the effect of hyperparameters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_SLICES = 6  # hyperparameters drawn
 def objectives_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Figure | None:
     """Parallel coordinates of accuracy, flash, SRAM and MACs; up is better on every axis, sizes on log scales.
 
-    Every feasible model is a line in its method's colour, strong where no other dominates it in all four.
+    Every feasible model is a line in its method's colour, opaque if it is non-dominated in all four.
     """
     trials = table[table["feasible"] & (table[list(RESOURCES)] > 0).all(axis=1)]
     if len(trials) < 2:
@@ -87,7 +87,7 @@ def _upright(axes: Axes, at: int, low: float, high: float, score: Score) -> None
 
 
 def slices_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Figure | None:
-    """Validation accuracy over each numeric hyperparameter that varies, with the median over eighths of the trials."""
+    """Validation accuracy over each numeric hyperparameter, with the median of each eighth of the trials."""
     trials = table[table["val_accuracy"].notna()]
     names = [name for name in table.columns if name.startswith("param.") and _varies(trials[name])][:MOST_SLICES]
     if not names or len(trials) < 8:

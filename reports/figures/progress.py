@@ -1,4 +1,4 @@
-"""What more trials bought: hypervolume over trials and over compute, and attainment over seeds."""
+"""Benefit of more trials: hypervolume over trials and over compute, and attainment over seeds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def hypervolume_curve(trials: pd.DataFrame, box: Box) -> tuple[Floats, Floats, F
 
 
 def hypervolume_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Figure | None:
-    """Hypervolume over finished trials and over CPU time: a line per method, and the whole sweep in ink."""
+    """Hypervolume over finished trials and over CPU time: a line per method, and the whole sweep in black."""
     box = box_of({name: table.loc[table["known"], name] for name in RESOURCES})
     if box is None or not table["feasible"].any():
         return None
@@ -69,7 +69,7 @@ def hypervolume_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> F
 def attainment_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Figure | None:
     """Median over seeds of the accuracy within a limit, between the worst and the best of two seeds or more.
 
-    Only seeds that a method ran at every budget it ran at all count: others differ by their budgets, not by chance.
+    Uses only seeds that a method ran at all of its budgets, so that seeds do not differ in their budgets.
     """
     feasible = table[table["feasible"] & _whole_seeds(table[table["finished"]]).reindex(table.index, fill_value=False)]
     drawn = [name for name in look.order if feasible.loc[feasible["method"] == name, "seed"].nunique() >= 2]

@@ -1,4 +1,4 @@
-"""Axes people can read: sizes in KB and MB, counts in k and M, accuracies in percent, device limits as lines."""
+"""Readable axes: sizes in KB and MB, counts in k and M, accuracies in percent, device limits as lines."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _LABEL_GAP = 0.062  # least distance of two device labels, as a share of the axe
 
 
 def log_ticks(low: float, high: float, resource: str, most: int = 9) -> list[float]:
-    """Round places on a log axis: powers of two for bytes, 1-2-5 steps for counts, no more than ``most``.
+    """Round tick values on a log axis: powers of two for bytes, 1-2-5 steps for counts, no more than ``most``.
 
-    Where the range is too short for three of those, evenly spaced round numbers instead.
+    If the range is too short for three of these, evenly spaced round numbers.
     """
     if resource == "macs":
         exponents = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
@@ -56,12 +56,12 @@ def even_ticks(low: float, high: float, unit: float = 1.0, most: int = 6) -> lis
 
 
 def unit_of_time(seconds: float) -> tuple[float, str]:
-    """The largest unit of which so many seconds are two or more: its length in seconds, and its name."""
+    """The largest unit in which the duration is at least 2: its length in seconds, and its name."""
     return next((pair for pair in _DURATIONS if seconds >= 2 * pair[0]), _DURATIONS[-1])
 
 
 def duration_axis(axes: Axes, seconds: float) -> tuple[float, str]:
-    """Ticks for an x axis up to so many seconds; returns the unit of them, as `unit_of_time`."""
+    """Ticks for an x axis up to this many seconds; returns their unit, as `unit_of_time`."""
     size, unit = unit_of_time(seconds)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
@@ -86,7 +86,7 @@ ACCURACY = Score("accuracy")
 
 
 class PercentTicks(Formatter):
-    """Shares as percent, all with as many decimals as the ticks need."""
+    """Fractions as percent, with as many decimals as the ticks need."""
 
     def __call__(self, value: float, pos: int | None = None) -> str:
         """Label of the tick at ``value``."""
@@ -101,7 +101,7 @@ def score_ticks(score: Score) -> Formatter:
 
 
 def accuracy_axis(axes: Axes, values: Sequence[float], keep: Sequence[float], score: Score = ACCURACY) -> int:
-    """Make y a score; it shows all of ``keep`` and most of ``values``. Returns how many values lie below."""
+    """Make y a score axis that shows all of ``keep`` and most of ``values``. Returns how many values are below it."""
     known = np.asarray([value for value in values if np.isfinite(value)])
     axes.yaxis.set_major_formatter(score_ticks(score))
     if not len(known):
@@ -117,7 +117,7 @@ def accuracy_axis(axes: Axes, values: Sequence[float], keep: Sequence[float], sc
 
 
 def device_lines(axes: Axes, limits: Mapping[str, float]) -> None:
-    """Vertical lines where devices end, each with its name above the axes; labels are spread until none overlap."""
+    """Vertical lines at device limits, each with its name above the axes; labels are moved apart until none overlap."""
     low, high = axes.get_xlim()
     inside = sorted((limit, name) for name, limit in limits.items() if low <= limit <= high)
     merged: dict[float, list[str]] = {}
@@ -152,7 +152,7 @@ def device_lines(axes: Axes, limits: Mapping[str, float]) -> None:
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Sorted places moved as little as needed so that neighbours are ``gap`` apart, kept near 0..1."""
+    """Sorted positions moved as little as needed so that neighbours are ``gap`` apart, kept near 0..1."""
     moved = list(places)
     for _ in range(200):
         shifted = False

@@ -1,4 +1,4 @@
-"""How figures look: colours by method, type sizes for screen and paper, saving that gives equal bytes each time."""
+"""Style of figures: colours by method, font sizes for screen and paper, reproducible output files."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">")
 
 
 class Style(StrEnum):
-    """What a figure is made for."""
+    """Target medium of a figure."""
 
     SCREEN = "screen"
     PAPER = "paper"
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The files made of each figure; PDF for a paper only, as it takes a third of the time."""
+        """The files made of each figure; PDF for papers only, as it takes a third of the time."""
         return ("png", "svg", "pdf") if self is Style.PAPER else ("png", "svg")
 
 
@@ -50,13 +50,13 @@ class Look:
         return PALETTE[self._at.get(method, len(PALETTE) - 1) % len(PALETTE)]
 
     def marker(self, method: str) -> str:
-        """Marker of a method; changes when the colours repeat, too."""
+        """Marker of a method; it also changes when the colours repeat."""
         at = self._at.get(method, 0)
         return _MARKERS[(at + at // len(PALETTE)) % len(_MARKERS)]
 
 
 def rc_params(style: Style) -> dict[str, Any]:
-    """Matplotlib settings of a style: 10 pt sans on screen, 8 pt in a paper's column."""
+    """Matplotlib settings of a style: 10 pt sans-serif on screen, 8 pt in a paper's column."""
     size = 10.0 if style is Style.SCREEN else 8.0
     return {
         "font.family": "sans-serif",
@@ -105,7 +105,7 @@ def styled(style: Style) -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure in inches, apart from pyplot's global state."""
+    """An empty figure, size in inches, independent of pyplot's global state."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -114,8 +114,8 @@ def new_figure(width: float, height: float) -> Figure:
 def encode(figure: Figure, kinds: Sequence[str], dpi: int = 200) -> dict[str, bytes]:
     """The figure as bytes of each kind (``png``, ``svg``, ``pdf``); equal figures give equal bytes (no dates).
 
-    The layout is computed once and then kept: it takes longer than drawing. An SVG keeps its texts as they are, as
-    whoever shows it brings fonts; of the other kinds see :func:`make_drawable`.
+    The layout is computed once and then kept: it takes longer than drawing. An SVG keeps its texts, because the viewer
+    has fonts; for the other kinds see :func:`make_drawable`.
     """
     found = {}
     with warnings.catch_warnings():
@@ -142,7 +142,7 @@ _NO_DATES: dict[str, dict[str, Any]] = {
 
 
 def rasterise(points: int) -> bool:
-    """Whether so many marks belong into a vector file as one picture."""
+    """Whether this many marks should be rasterised in a vector file."""
     return points > 1500
 
 
@@ -153,5 +153,5 @@ def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) 
 
 
 def plain_note(axes: Axes, text: str) -> None:
-    """A quiet note in the lower right corner of the axes."""
+    """A small grey note in the lower right corner of the axes."""
     axes.text(0.99, 0.02, text, transform=axes.transAxes, ha="right", va="bottom", fontsize="x-small", color=SOFT)

@@ -1,4 +1,4 @@
-"""Which worker ran which trial when."""
+"""Timeline of trials by worker."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from reports.figures.style import BAD, Look, legend_below, new_figure, rasterise
 def timeline_figure(
     table: pd.DataFrame, attempts: Sequence[Mapping[str, Any]], look: Look, width: float = 7.2
 ) -> Figure | None:
-    """A lane per worker, a bar per attempt in its method's colour, red where it failed.
+    """A row per worker, a bar per attempt in its method's colour, red if it failed.
 
     Without ``attempts`` (number, worker_host, worker_pid, started_at, ended_at, reason) the trials' own times are
-    packed into as few lanes as never overlap.
+    packed into the minimum number of rows without overlap.
     """
     spans = _attempt_spans(table, attempts) if attempts else _trial_spans(table)
     if not spans:

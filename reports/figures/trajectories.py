@@ -1,4 +1,4 @@
-"""How the winners were trained: use of the bounds and accuracy over epochs, and the widths they were left with."""
+"""Training of the winners: utilisation of the bounds and accuracy over epochs, and the final widths."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def trajectory_figure(
     """Per winner: above, each resource as a multiple of its bound over the training (log scale); below, accuracy.
 
     Args:
-        reports: (step, epochs done, validation accuracy) by trial number; without any the x axis counts steps, and
+        reports: (step, epochs done, validation accuracy) by trial number; without them the x axis counts steps, and
             accuracies come from the trajectories.
     """
     pairs = [(winner, winner.row) for winner in winners if winner.row is not None]
@@ -72,7 +72,7 @@ class Course:
 
 
 def course_of(trial: Mapping[str, Any] | pd.Series, reports: EpochReports) -> Course:
-    """What a trial's trajectory and reports tell; x counts epochs where the reports say how long one is."""
+    """Course of a trial from its trajectory and reports; x is in epochs if the reports give their length."""
     steps = [step for step in trial["trajectory"] if isinstance(step, Mapping)]
     mine = reports.get(int(trial["number"]), ())
     a_step = next((epochs / step for step, epochs, _ in reversed(mine) if step and epochs), None)
@@ -101,7 +101,7 @@ def _has_steps(table: pd.DataFrame, row: int) -> bool:
 
 
 def draw_use(axes: Axes, course: Course, bounds: Mapping[str, float]) -> None:
-    """Resources as multiples of their bounds (dotted: of the dense network, where there is no bound)."""
+    """Resources as multiples of their bounds (dotted: of the dense network, if there is no bound)."""
     for name, colour in LINES.items():
         values, whole = np.asarray(course.used[name]), bounds.get(name) or course.dense.get(name)
         if whole and np.isfinite(values).any():
@@ -114,7 +114,7 @@ def draw_use(axes: Axes, course: Course, bounds: Mapping[str, float]) -> None:
 
 
 def draw_accuracy(axes: Axes, course: Course, score: Score) -> None:
-    """Validation accuracy where it was measured."""
+    """Validation accuracy where measured."""
     dots = 3 if len(course.accuracy) <= 30 else 0
     x, y = [place for place, _ in course.accuracy], [value for _, value in course.accuracy]
     axes.plot(x, y, color=INK, linewidth=1.3, marker="o", markersize=dots)
@@ -122,7 +122,7 @@ def draw_accuracy(axes: Axes, course: Course, score: Score) -> None:
 
 
 def widths_figure(table: pd.DataFrame, winners: Sequence[Winner], width: float = 7.2) -> Figure | None:
-    """Channels the winners kept, layer by layer: the number, shaded by its share of the dense network's."""
+    """Channels the winners kept, layer by layer: the number, shaded by its fraction of the dense network's."""
     drawn = [winner for winner in winners if winner.row is not None and _widths(table, winner.row, "widths")]
     if not drawn:
         return None

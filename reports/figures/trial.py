@@ -24,7 +24,7 @@ MOST_LAYERS = 40
 def trial_figure(
     trial: Mapping[str, Any], memory: Sequence[tuple[str, int]], reports: EpochReports, width: float = 9.0
 ) -> Figure:
-    """Training (use of the bounds, accuracy), channels per layer before and after, activations alive per operator.
+    """Training (utilisation of bounds, accuracy), channels per layer before and after, live activations per operator.
 
     Args:
         trial: number, method, budget_*, dense_*, trajectory, widths, dense_widths.

@@ -1,4 +1,4 @@
-"""All figures of a study, drawn once and kept as bytes: PNG and SVG, for a paper PDF as well."""
+"""All figures of a study, drawn once and kept as bytes: PNG and SVG, for papers also PDF."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ _THEME = {
 
 
 def budget_limits(table: pd.DataFrame, resource: str) -> dict[str, float]:
-    """Where each budget ends on one resource: by device name, else by the bound itself."""
+    """Limit of each budget on one resource: by device name, else by the bound itself."""
     rows = budgets(table)
     found: dict[str, float] = {}
     for device, bound in zip(rows["device"], rows[f"budget_{resource}"], strict=True):
@@ -88,7 +88,7 @@ def budget_limits(table: pd.DataFrame, resource: str) -> dict[str, float]:
 def draw_all(
     table: pd.DataFrame, study: StudyInfo, winners: list[Winner], cells: list[Cell], style: Style
 ) -> dict[str, Drawing]:
-    """Every figure that the trials allow, by name; those without data are left out."""
+    """All figures by name, except those without data."""
     look = Look(methods(table))
     whole = table
     table = whole[[name for name in whole if name in _NEEDED]]  # filtering a narrow table is many times faster

@@ -1,4 +1,4 @@
-"""Writes the report of a study: a page that stands alone, its figures, its tables and the trials themselves."""
+"""Writes the report of a study: a self-contained page, its figures, tables and trials."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def write_report(
 ) -> Path:
     """Write ``index.html``, ``trials.csv``, ``fronts.json``, ``figures/`` and ``tables/`` into ``output``.
 
-    Everything is written beside ``output`` first and then moved in file by file, the page last, so that a reader never
-    meets half a page. Other files in ``output`` stay.
+    Everything is written to a temporary folder first and then moved file by file, the page last, so that a reader never
+    sees an incomplete page. Other files in ``output`` are kept.
 
     Args:
         frame: one row per trial, in the columns of the trial table; may be empty.
-        devices: what the catalogue says of the devices (name, core, clock_hz), for the table of winners.
+        devices: catalogue data of the devices (name, core, clock_hz), for the table of winners.
 
     Returns:
         The path of the page.
@@ -109,7 +109,7 @@ def render_page(
     devices: Sequence[Mapping[str, Any]],
     style: Style,
 ) -> str:
-    """The page as one HTML text that loads nothing from anywhere; every text of the study is escaped."""
+    """The page as one HTML text without external resources; every text of the study is escaped."""
     templates = files("reports.study_page") / "templates"
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     look = Look(methods(table))
@@ -132,7 +132,7 @@ def render_page(
 
 
 def embedded_json(value: Any) -> Markup:
-    """JSON that may stand inside a script element: no text in it can end the element."""
+    """JSON that is safe inside a script element: no text in it can close the element."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 

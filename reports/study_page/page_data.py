@@ -1,4 +1,4 @@
-"""What the report page shows, as plain values: the answer, the points of the scatter, the rows of the trial table."""
+"""Content of the report page as plain values: table of winners, points of the scatter plot, rows of the trial table."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def export_command(number: int, budget: str, study: StudyInfo) -> str:
 
 
 def shown_rows(table: pd.DataFrame, winners: Sequence[Winner], most: int = MOST_ROWS) -> list[int]:
-    """Positions of the trials the page lists: all, or winners, fronts, failures and an even selection of the rest."""
+    """Positions of the trials listed on the page: all, or winners, fronts, failures and an even sample of the rest."""
     if len(table) <= most:
         return list(range(len(table)))
     named = ((w.row, w.highest, *w.runners_up, *w.as_good[:MOST_EQUALS]) for w in winners)
@@ -175,7 +175,7 @@ def _front_points(table: pd.DataFrame, resource: str, method: str | None) -> lis
 
 
 def trial_rows(table: pd.DataFrame, rows: Sequence[int]) -> list[dict[str, Any]]:
-    """The trial table of the page: per trial the shown texts, and the raw values it is sorted by."""
+    """The trial table of the page: per trial the displayed texts, and the raw values for sorting."""
     found = []
     names = [name for name in table.columns if name.startswith("param.")]
     for trial in table.iloc[list(rows)].to_dict("records"):

@@ -21,22 +21,21 @@ from reports.winners import Winner
 
 
 def used(resource: str, value: float | None) -> str:
-    """So much of a resource, rounded; a dash when missing."""
+    """An amount of a resource, rounded; a dash if missing."""
     return "–" if value is None or not np.isfinite(value) else amount(resource, value, rounded=True)
 
 
 def accuracy_interval(accuracy: float, study: StudyInfo) -> tuple[float, float] | None:
-    """The 95 % Wilson interval of a test accuracy, where the number of test images is known."""
+    """The 95 % Wilson interval of a test accuracy, if the number of test images is known."""
     return wilson(accuracy, study.test_images) if study.test_images else None
 
 
 def winners_table(
     table: pd.DataFrame, winners: Sequence[Winner], study: StudyInfo, devices: Sequence[Mapping[str, Any]] = ()
 ) -> Table:
-    """The winner of each budget with its accuracy, interval, and what it uses of each bound.
+    """The winner of each budget with its accuracy, interval, and utilisation of each bound.
 
-    Where firmware was run there are its instructions, and the latency estimated from them for the board they were
-    counted for.
+    If firmware was run, it includes executed instructions and the latency estimated from them for the same device.
     """
     known = {str(device.get("name")): device for device in devices}
     ran = any(winner.row is not None and table["instructions"].iloc[winner.row] > 0 for winner in winners)
@@ -69,7 +68,7 @@ def _used(trial: pd.Series, winner: Winner, name: str) -> str:
 
 
 def methods_table(cells: Sequence[Cell]) -> Table:
-    """Budgets down, methods across: the winner's test accuracy, mean and spread, feasible of tried."""
+    """Budgets in rows, methods in columns: the winner's test accuracy, mean and spread, feasible of tried."""
     names = list(dict.fromkeys(cell.method for cell in cells))
     by_key = {(cell.budget, cell.method): cell for cell in cells}
     labels = list(dict.fromkeys(cell.budget for cell in cells))
@@ -101,7 +100,7 @@ def duels_table(duels: Sequence[Duel]) -> Table:
 
 
 def lineage_table(table: pd.DataFrame) -> Table:
-    """The tree of trials that began with one another's networks; a dense parent counts once, as a trial of its own."""
+    """The tree of trials that started from other trials' networks; a dense parent counts once, as a separate trial."""
     trials = table.astype(object).where(table.notna(), None).to_dict("records")
     rows = [
         (
@@ -133,7 +132,7 @@ def _number(value: Any) -> float | None:
 
 
 def failures_table(table: pd.DataFrame) -> Table:
-    """Every reason for which trials did not give a feasible model: how many, of which methods, which trials."""
+    """Every reason why trials gave no feasible model: number, methods and trials."""
     bad = table[table["state"].isin(set(FINAL_STATES) - {TrialState.COMPLETE})]
     rows = []
     for (state, reason), trials in bad.groupby(["state", bad["reason"].fillna("no reason given")], sort=False):

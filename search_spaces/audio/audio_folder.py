@@ -58,16 +58,16 @@ def audio_folder(
     augment: str | None = None,
     most_broken: float = 0.1,
 ) -> Task:
-    """Recordings of ``data``/CLASS/, mixed to one channel, resampled, cut about the middle or padded to one length.
+    """Recordings of ``data``/CLASS/, mixed to one channel, resampled, centre-cropped or padded to one length.
 
-    ``train/``, ``val/`` and ``test/``, where there are no other folders, are the splits. Else 70 % train, 15 %
-    validate, 15 % test: by speakers where names of files or a table tell them, by the hash of the sound otherwise.
-    Cuts out of the recordings of ``data/_background_noise_``, if there are any, are a class of their own and lie under
-    copies of training recordings. Files that are left out are counted and named.
+    ``train/``, ``val/`` and ``test/``, where there are no other folders, are the splits. Otherwise 70 % train, 15 %
+    validation, 15 % test: by speakers if file names or a table give them, else by the hash of the sound. Clips from the
+    recordings in ``data/_background_noise_``, if any, are a separate class and are mixed into copies of training
+    recordings. Files that are left out are counted and named.
 
     Args:
         data: the folder of class folders; others in them are searched too, names that begin with a dot are not.
-        rate: samples a second of the clips, whatever was recorded.
+        rate: samples a second of the clips, whatever the recordings have.
         seconds: length of a clip.
         features: ``mfcc``, ``log_mel`` or ``raw``, the samples themselves as ``(1, samples, 1)``.
         mels, coefficients, window_ms, stride_ms, low_hz, high_hz, centred: the front end, see :class:`FrontEnd`.
@@ -75,10 +75,11 @@ def audio_folder(
             Speech Commands are known; "" splits by the hash of the sound.
         speakers: a CSV file in ``data`` with the columns file and speaker.
         noise_class: whether background noise is a class.
-        copies: of each training recording, the first as it is, the others with background noise; 0 for two where there
-            is noise and one where there is none.
-        augment: how training batches are varied: ``spec_augment`` for features, ``time_shift`` for samples when absent.
-        most_broken: largest share of broken files that is left out; more is refused.
+        copies: of each training recording, the first as it is, the others with background noise; 0 means two if there
+            is noise, else one.
+        augment: data augmentation of training batches: ``spec_augment`` for features, ``time_shift`` for samples when
+            absent.
+        most_broken: largest fraction of broken files that is skipped; more is an error.
 
     Raises:
         InputError: for no or one class, a class without recordings, or a bad option.
@@ -110,7 +111,7 @@ class Found:
         parts: clips int16 ``(N, samples)`` and classes ``(N,)`` of each split.
         names: of the files in training.
         tracks: background noise.
-        alone: who is heard in each test clip, where nobody of them is in another split.
+        alone: speaker of each test clip, if no speaker is in two splits.
     """
 
     parts: Parts
@@ -121,7 +122,7 @@ class Found:
     notes: tuple[str, ...]
 
     def mixed(self, copies: int, noise_class: bool) -> tuple[Parts, tuple[str, ...], np.ndarray | None]:
-        """Splits with noisy copies of training recordings and, if wanted, noise as a class; classes; who is heard."""
+        """Splits with noisy copies of training recordings and, if wanted, noise as a class; classes; speakers."""
         copies = copies or (2 if self.tracks else 1)
         parts = self.parts | {"train": _copied(self.parts["train"], self.names, self.tracks, copies)}
         if not (self.tracks and noise_class):
@@ -154,7 +155,7 @@ def _found(
 
 @dataclass(frozen=True)
 class Recording:
-    """A clip, int16 ``(samples,)``, the rate it was recorded at and how many samples it had at the clip's."""
+    """A clip, int16 ``(samples,)``, its original sample rate and its length in samples at the clip's rate."""
 
     clip: np.ndarray
     rate: int
@@ -302,7 +303,7 @@ def _lengths(recordings: Sequence[Recording], rate: int, samples: int) -> list[s
     longer = sum(recording.length > samples for recording in recordings)
     shorter = sum(recording.length < samples for recording in recordings)
     if longer:
-        found.append(f"{longer} recordings of more than {samples / rate:g} s are cut about the middle")
+        found.append(f"{longer} recordings of more than {samples / rate:g} s are centre-cropped")
     if shorter:
-        found.append(f"{shorter} recordings of less than {samples / rate:g} s have silence around them")
+        found.append(f"{shorter} recordings of less than {samples / rate:g} s are padded with silence")
     return found

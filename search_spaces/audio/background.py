@@ -1,4 +1,4 @@
-"""Background noise: long recordings that are cut into clips, for each split out of another part of them."""
+"""Background noise: long recordings that are cut into clips; each split uses a different part of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def noise_tracks(folder: Path, rate: int, samples: int) -> list[np.ndarray]:
 
 
 def noise_clips(tracks: Sequence[np.ndarray], split: str, count: int, samples: int) -> np.ndarray:
-    """Clips of noise, int16 ``(count, samples)``, each split's out of a third of every track, at various levels."""
+    """Clips of noise, int16 ``(count, samples)``, each split's from its own third of every track, at random levels."""
     rng = np.random.default_rng(list(split.encode()))
     return np.stack(
         [(noise_cut(tracks, split, samples, rng) * rng.uniform(0, 1)).astype(np.int16) for _ in range(count)]
@@ -40,7 +40,7 @@ def noise_clips(tracks: Sequence[np.ndarray], split: str, count: int, samples: i
 
 
 def noise_cut(tracks: Sequence[np.ndarray], split: str, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """A clip of noise as it was recorded, out of the split's third of a track."""
+    """A clip of noise, unscaled, from the split's third of a track."""
     third = SPLITS.index(split)
     track = tracks[int(rng.integers(len(tracks)))]
     low, high = third * len(track) // 3, (third + 1) * len(track) // 3

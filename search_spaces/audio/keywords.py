@@ -1,4 +1,4 @@
-"""Keywords of one second at 16 kHz: a Google Speech Commands folder, or clips made by speech synthesisers."""
+"""Keywords of one second at 16 kHz: a Google Speech Commands folder, or clips from speech synthesisers."""
 
 from __future__ import annotations
 
@@ -36,16 +36,15 @@ CLIPS = "1"
 def keywords(data: str | None = None, features: str = "mfcc", centred: bool = False) -> Task:
     """Google Speech Commands (arXiv 1804.03209): ten keywords, unknown words and silence, by its own lists.
 
-    Of the unknown words, and of cuts out of the background noise for silence, each split gets as many as it has
-    clips of a keyword on average; which, the hashes of their names decide. A folder without the lists is split by the
-    rule they were made with, a hash of who speaks; of a folder with some of the words, or without noise, the classes
-    are those it can have.
+    Each split gets as many unknown words, and as many clips of background noise for silence, as it has clips per
+    keyword on average; they are selected by the hashes of their names. A folder without the lists is split by the rule
+    behind them, a hash of the speaker; a folder with only some of the words, or without noise, has fewer classes.
 
     Args:
         data: the unpacked folder: one folder a word with .wav or .flac files, if there are any
             ``validation_list.txt`` and ``testing_list.txt``, and ``_background_noise_``.
         features: ``mfcc`` or ``log_mel``.
-        centred: whether features lose their mean over the clip.
+        centred: whether the mean over the clip is subtracted from the features.
 
     Raises:
         InputError: naming the folder, list or recording that is missing or unsuitable.
@@ -94,10 +93,10 @@ def keywords_synthetic(
     voices: int = 0,
     centred: bool = False,
 ) -> Task:
-    """Ten keywords, unknown words and silence in the shape of Speech Commands, spoken by synthesisers.
+    """Ten keywords, unknown words and silence in the format of Speech Commands, spoken by synthesisers.
 
-    No voice of a split is in another. Making the default 31,200 clips takes minutes and 1 GB in the cache folder,
-    once; an interrupted run goes on where it stopped.
+    No voice is in two splits. Making the default 31,200 clips takes minutes and 1 GB in the cache folder,
+    once; an interrupted run is resumed.
 
     Args:
         features: ``mfcc`` or ``log_mel``.
@@ -105,7 +104,7 @@ def keywords_synthetic(
         clips: of the training split; validation has a tenth, test a fifth.
         takes: times each voice says each word.
         voices: how many voices of espeak-ng; 0 for all, about 85.
-        centred: whether features lose their mean over the clip.
+        centred: whether the mean over the clip is subtracted from the features.
 
     Raises:
         InputError: when espeak-ng is missing, saying how to install it.

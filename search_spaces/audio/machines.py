@@ -1,8 +1,8 @@
-"""Machines that hum: recordings of normal and of abnormal ones, made here or out of a folder of the user's.
+"""Machine sounds for anomaly detection: normal and abnormal recordings, synthesised or from the user's folder.
 
 The features are those of MLPerf Tiny's anomaly detection (Koizumi et al., "ToyADMOS", WASPAA 2019; Banbury et al.,
-arXiv 2106.07597): 128 log-mel bands of 64 ms frames every 32 ms, five of them in a row one sample of 640 values. As
-there, a recording is as suspicious as its samples are on average.
+arXiv 2106.07597): 128 log-mel bands of 64 ms frames every 32 ms, five consecutive frames form one sample of 640 values.
+As there, a recording is as suspicious as its samples are on average.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def front_end(samples: int) -> FrontEnd:
 
 
 def machine_sound(clips: int = 240, seed: int = 0) -> Task:
-    """Recordings made here of machines that hum: training hears normal ones alone, a third of the others are faulty.
+    """Synthesised recordings of machines: training has normal ones only, a third of validation and test are faulty.
 
     Args:
         clips: recordings of the training split, of two seconds each; validation and test have a third of them each.
-        seed: of everything that is drawn.
+        seed: of the random generator.
 
     Raises:
         InputError: for numbers that are not allowed.
@@ -69,7 +69,7 @@ def machine_sound_source(**_: object) -> Source:
 def anomaly_folder(data: str | None = None, seed: int = 0) -> Task:
     """Recordings in the folders ``normal`` and ``abnormal``, brought to 16 kHz and one channel.
 
-    Training takes seven tenths of the normal ones; the rest and the abnormal ones are validation and test, by halves.
+    Training gets 70 % of the normal ones; the rest and the abnormal ones are split equally into validation and test.
 
     Raises:
         InputError: for missing or unsuitable recordings, each by name.

@@ -1,4 +1,4 @@
-"""What happens to a voice on its way to a microphone: place in the clip, speed, room, noise, level."""
+"""Simulation of recording conditions: position in the clip, speed, room, noise, level."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ LOUDEST = 32767
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Ranges to draw from.
+    """Ranges of random recording conditions.
 
     Attributes:
         snr_db: of the voice over the noise.
         level_db: root mean square of the voice, relative to full scale.
-        speed: how much faster or slower at most, as a natural logarithm.
+        speed: largest change of speed, as a natural logarithm.
         equaliser_db: standard deviation of the response at six points of the spectrum.
-        reverberation: how many of the clips have it.
+        reverberation: fraction of the clips that have it.
     """
 
     snr_db: tuple[float, float] = (0.0, 25.0)
@@ -34,7 +34,7 @@ def as_int16(x: np.ndarray) -> np.ndarray:
 
 
 def trimmed(x: np.ndarray, rate: int, below_db: float = 38.0) -> np.ndarray:
-    """A recording without the quiet parts at both ends, 20 ms of them kept; frames of 10 ms are compared."""
+    """A recording without the quiet parts at both ends, except for 20 ms; levels are those of 10 ms frames."""
     frame = rate // 100
     count = len(x) // frame
     if count < 3:
@@ -45,12 +45,12 @@ def trimmed(x: np.ndarray, rate: int, below_db: float = 38.0) -> np.ndarray:
 
 
 def faster(x: np.ndarray, factor: float) -> np.ndarray:
-    """A recording played ``factor`` times as fast, pitch and all."""
+    """A recording played ``factor`` times as fast, which also changes the pitch."""
     return np.interp(np.arange(0, len(x) - 1, factor), np.arange(len(x)), x).astype(np.float32)
 
 
 def placed(x: np.ndarray, samples: int, start: int | None = None) -> np.ndarray:
-    """A recording in a clip of ``samples``, silence around it: in the middle, or from ``start`` on."""
+    """A recording padded with silence to a clip of ``samples``: in the middle, or from ``start`` on."""
     if len(x) > samples:
         cut = (len(x) - samples) // 2
         return x[cut : cut + samples]
@@ -90,7 +90,7 @@ def in_a_room(rng: np.random.Generator, x: np.ndarray, rate: int, around: Surrou
 
 
 def at_level(x: np.ndarray, noise: np.ndarray, snr_db: float, level_db: float) -> np.ndarray:
-    """Voice and noise in this ratio, the voice's non-silent part at this level of full scale."""
+    """Voice and noise mixed at this ratio, the voice's non-silent part at this level relative to full scale."""
     voiced = x[x != 0]
     strength = np.sqrt(np.square(voiced.astype(np.float64)).mean()) if len(voiced) else 0.0
     mixed = x / (strength + 1e-6) + noise * 10 ** (-snr_db / 20)

@@ -1,4 +1,4 @@
-"""Recordings as people have them: wav of every plain kind by ourselves, FLAC, Ogg and the like through libsndfile."""
+"""Reading of audio files: wav (PCM and float) by our own reader, FLAC, Ogg and others through libsndfile."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ FINEST_RATIO = 1000
 
 @dataclass(frozen=True)
 class Sound:
-    """One channel, the mean of those recorded: float32 ``(n,)`` in -1..1, ``rate`` samples a second."""
+    """A mono recording, the mean of its channels: float32 ``(n,)`` in -1..1, ``rate`` samples a second."""
 
     samples: np.ndarray
     rate: int
 
 
 class SoundError(InputError):
-    """A file that is no whole recording; one that is no recording at all has ``foreign``."""
+    """A file that is not a complete recording; ``foreign`` if it is not an audio file at all."""
 
     def __init__(self, message: str, foreign: bool = False) -> None:
         super().__init__(message)
@@ -44,8 +44,7 @@ def read_sound(path: Path) -> Sound:
     """A recording.
 
     wav files may have 8, 16, 24 or 32 bits, floats of 32 or 64, any number of channels and extensible headers, and
-    chunks of odd size with or without the byte that pads them. What else ``soundfile`` reads is read where that is
-    installed.
+    chunks of odd size with or without the padding byte. Other formats are read with ``soundfile`` if it is installed.
 
     Raises:
         SoundError: one line that names the file and the reason.
@@ -64,7 +63,7 @@ def read_sound(path: Path) -> Sound:
 
 
 def read_clip(path: Path, rate: int) -> np.ndarray:
-    """A recording at ``rate`` samples a second, int16 ``(n,)``; one of 16 bits at that rate is as it was written.
+    """A recording at ``rate`` samples a second, int16 ``(n,)``; a 16-bit recording at that rate is not changed.
 
     Raises:
         SoundError: as :func:`read_sound`.
@@ -75,12 +74,12 @@ def read_clip(path: Path, rate: int) -> np.ndarray:
 
 
 def in_16_bits(samples: np.ndarray) -> np.ndarray:
-    """Floats in -1..1 as 16-bit samples, so that what came from 16 bits becomes what it was."""
+    """Floats in -1..1 as 16-bit samples, exact for samples that were 16-bit before."""
     return np.rint(samples * 32768).clip(-32768, 32767).astype(np.int16)
 
 
 def resampled(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    """Sound at another rate, through a polyphase filter that lets nothing above half the lower rate pass."""
+    """Sound at another rate, through a polyphase low-pass filter at half the lower rate."""
     from scipy.signal import resample_poly
 
     ratio = Fraction(wanted, rate).limit_denominator(FINEST_RATIO)

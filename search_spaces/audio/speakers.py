@@ -1,4 +1,4 @@
-"""Who is heard in a recording, and the split of Speech Commands that follows from it."""
+"""Speakers of recordings, and the split of Speech Commands by speaker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VAL_PERCENT, TEST_PERCENT = 10.0, 10.0
 
 
 def official_split(name: str) -> str:
-    """Split of a file of Speech Commands by the rule of its authors: a hash of who speaks (arXiv 1804.03209)."""
+    """Split of a file of Speech Commands by the rule of its authors: a hash of the speaker (arXiv 1804.03209)."""
     speaker = re.sub(r"_nohash_.*$", "", name.rpartition("/")[2])
     hashed = int(sha1(speaker.encode()).hexdigest(), 16) % (MOST_CLIPS + 1) * (100.0 / MOST_CLIPS)
     if hashed < VAL_PERCENT:
@@ -28,7 +28,7 @@ def official_split(name: str) -> str:
 
 
 def speakers_of(names: Sequence[str], rule: str | None, table: Path | None) -> tuple[np.ndarray | None, str]:
-    """Speaker of each recording ``(n,)``, or None where nothing tells, and one line on how they were found.
+    """Speaker of each recording ``(n,)``, or None if unknown, and one line on how they were found.
 
     Args:
         names: of files, relative to the folder of the class folders.
@@ -37,7 +37,7 @@ def speakers_of(names: Sequence[str], rule: str | None, table: Path | None) -> t
         table: CSV file with the columns ``file`` and ``speaker``.
 
     Raises:
-        InputError: for a rule that is none or finds nobody, or a table that lacks a file.
+        InputError: for a rule that is invalid or matches no file, or a table that lacks a file.
     """
     if table is not None:
         return _from_table(names, table), f"speakers are those of {table.name}"
@@ -50,10 +50,10 @@ def speakers_of(names: Sequence[str], rule: str | None, table: Path | None) -> t
     try:
         pattern = re.compile(rule)
     except re.error as error:
-        raise InputError(f"speaker = {rule!r}: is no regular expression: {error}") from None
+        raise InputError(f"speaker = {rule!r}: is not a regular expression: {error}") from None
     found = [pattern.search(name) for name in names]
     if not any(found):
-        raise InputError(f"speaker = {rule!r}: finds nobody in names such as {names[0]!r}")
+        raise InputError(f"speaker = {rule!r}: matches no file name such as {names[0]!r}")
     unknown = sum(match is None for match in found)
     speakers = [name if match is None else _first(match) for name, match in zip(names, found, strict=True)]
     told = f"{len(set(speakers))} speakers, found in the names of files"

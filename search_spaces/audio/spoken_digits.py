@@ -1,4 +1,4 @@
-"""Spoken digits: a folder of the Free Spoken Digit Dataset, split by whole speakers or as its authors do."""
+"""Spoken digits: a folder of the Free Spoken Digit Dataset, split by speakers or by its authors' rule."""
 
 from __future__ import annotations
 
@@ -49,13 +49,15 @@ def spoken_digits(
 
     Args:
         data: the folder of recordings, or the one above it.
-        split: ``speakers`` tests on one speaker, validates on another and trains on the rest; ``official`` tests
-            on recordings 0 to 4 of every speaker and validates on 5 to 9.
-        held_out: the speaker to test on; the last in alphabetical order when absent. The one before is validated on.
+        split: ``speakers`` uses one speaker for test, another for validation and the rest for training; ``official``
+            tests on recordings 0 to 4 of every speaker and validates on 5 to 9.
+        held_out: the speaker to test on; the last in alphabetical order when absent. The one before it is for
+            validation.
         features: ``mfcc`` or ``log_mel``.
-        copies: of each training recording at other speeds, levels, places, in other rooms and noises, with the
-            original as the first.
-        centred: whether features lose their mean over the clip: speakers were recorded with different microphones.
+        copies: of each training recording with other speeds, levels, positions, rooms and noises; the first is the
+            original.
+        centred: whether the mean over the clip is subtracted from the features: speakers were recorded with different
+            microphones.
 
     Raises:
         InputError: for missing, damaged or unsuitable recordings, each by name.
@@ -100,7 +102,7 @@ def spoken_digits_source(data: str | None = None, **_: object) -> Source:
 
 
 def recordings(data: str | None = None) -> list[tuple[Path, int, str, int]]:
-    """Path, digit, speaker and index of every recording, in an order that no file system decides.
+    """Path, digit, speaker and index of every recording, in an order that does not depend on the file system.
 
     Raises:
         InputError: when there are none.

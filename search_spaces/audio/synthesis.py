@@ -1,7 +1,7 @@
-"""A keyword data set out of synthesised voices: first a bank of words, then clips of words in rooms and noise.
+"""A keyword data set from synthesised voices: first a bank of words, then clips of words in rooms and noise.
 
-Every voice's words and every few hundred clips are a file of their own, so that an interrupted run goes on where it
-stopped; every clip has a generator of its own, so that neither order nor parallelism changes it.
+Every voice's words and every few hundred clips are stored in a separate file, so that an interrupted run can be
+resumed; every clip has its own random generator, so that it depends neither on order nor on parallelism.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """What to make.
+    """Size of the data set.
 
     Attributes:
         voices: whose words are in it.
@@ -62,7 +62,7 @@ class Plan:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Clips by split, whole rounds of the classes."""
+        """Clips by split, a multiple of the number of classes."""
         rounds = max(1, self.clips // len(CLASSES))
         return {name: max(1, rounds // part) * len(CLASSES) for name, part in (("train", 1), ("val", 10), ("test", 5))}
 
@@ -88,12 +88,12 @@ class Bank:
 
     @cached_property
     def others(self) -> np.ndarray:
-        """Indices of the pieces that are no keyword."""
+        """Indices of the pieces that are not a keyword."""
         return np.flatnonzero(self.words >= len(KEYWORDS))
 
 
 def clips(plan: Plan, folder: Path, progress: Progress) -> dict[str, tuple[list[Path], np.ndarray]]:
-    """Files of int16 clips ``(n, 16000)`` and all labels of each split; made where they are not there yet."""
+    """Files of int16 clips ``(n, 16000)`` and all labels of each split; missing files are generated."""
     places = split_of(plan.voices)
     said = [folder / "voices" / f"{voice.engine}-{voice.name}.npz" for voice in plan.voices]
     todo: list[Piece] = [

@@ -1,4 +1,4 @@
-"""Voices of installed speech synthesisers: espeak-ng, and flite and festival where there are."""
+"""Voices of installed speech synthesisers: espeak-ng, and flite and festival if installed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Voice:
 
 
 def engines(wanted: str = "auto") -> tuple[str, ...]:
-    """The installed engines, espeak-ng among them; with ``espeak-ng`` that one alone.
+    """The installed engines, including espeak-ng; with ``espeak-ng`` only that one.
 
     Raises:
         InputError: when espeak-ng is not installed, saying how to install it.
@@ -50,7 +50,7 @@ def engines(wanted: str = "auto") -> tuple[str, ...]:
 
 
 def engine_version(engine: str) -> str:
-    """What an engine calls itself; its voices are taken to be the same as long as this is."""
+    """The version text of an engine; equal versions are assumed to have equal voices."""
     result = subprocess.run([engine, "--version"], capture_output=True, text=True, timeout=TIMEOUT, check=False)
     return (result.stdout or result.stderr).split("Data at:")[0].strip()
 
@@ -76,9 +76,9 @@ def _stem(variant: str) -> str:
 
 
 def split_of(chosen: Sequence[Voice]) -> dict[Voice, str]:
-    """Split of each voice: a fifth of the stems of espeak-ng to test, a tenth to validate, by the stems' hashes.
+    """Split of each voice: a fifth of the stems of espeak-ng for test, a tenth for validation, by the stems' hashes.
 
-    Of the other engines one voice is tested on and the rest are trained on.
+    Of each other engine one voice is for test and the rest are for training.
     """
     stems = sorted(
         {voice.stem for voice in chosen if voice.engine == "espeak-ng"},

@@ -1,4 +1,4 @@
-"""Networks a sweep may choose, each with a width multiplier; torch is imported when one is built."""
+"""Networks a sweep may choose, each with a width multiplier; torch is imported only when one is built."""
 
 from search_spaces.networks.registry import (
     NetworkEntry,

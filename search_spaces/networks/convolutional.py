@@ -21,7 +21,7 @@ def ds_cnn(
     """DS-CNN of "Hello Edge" (arXiv 1711.07128) as in MLPerf Tiny.
 
     2,656,768 multiply-accumulates on 1x49x10 with 12 classes.
-    Spectrograms, at least twice as long as high, get the 10x4 stem of the reference; images a 3x3 stem.
+    Spectrograms (at least twice as high as wide) get the 10x4 stem of the reference, images a 3x3 stem.
     """
     inputs, height, breadth = input_shape
     outputs = scaled(channels, width)
@@ -43,7 +43,7 @@ def plain_cnn(input_shape: tuple[int, int, int], classes: int, width: float = 1.
 def vgg_small(input_shape: tuple[int, int, int], classes: int, width: float = 1.0, channels: int = 32) -> nn.Module:
     """VGG-16 for small images (arXiv 1409.1556) with half its channels, batch normalisation and a pooled head.
 
-    13 convolutions of 3x3, maxima over 2x2 between the stages: 3.7 M weights.
+    13 convolutions of 3x3, 2x2 max pools between the stages: 3.7 M weights.
     """
     inputs, height, breadth = input_shape
     size: Size = (height, breadth)
@@ -60,7 +60,7 @@ def vgg_small(input_shape: tuple[int, int, int], classes: int, width: float = 1.
 
 
 def tiny_cnn(input_shape: tuple[int, int, int], classes: int, width: float = 1.0, channels: int = 16) -> nn.Module:
-    """Three convolutions, the first with a stride of 4: few operators, as each costs a small board's memory, too.
+    """Three convolutions, the first with stride 4: few operators, because each one costs memory.
 
     Fits 4 KB of arena at 1x28x28 with 12, 24 and 48 channels: 17 KB of flash, 0.2 M multiply-accumulates.
     """

@@ -1,4 +1,4 @@
-"""Networks without convolutions: the autoencoder of MLPerf Tiny and one for vectors; and one that answers in a grid."""
+"""Fully connected networks (the autoencoder of MLPerf Tiny, one for vectors), and one with grid outputs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Shape = tuple[int, int, int]
 def dense_autoencoder(
     input_shape: Shape, classes: int, width: float = 1.0, channels: int = 128, code: int = 8, depth: int = 4
 ) -> nn.Module:
-    """The anomaly detector of MLPerf Tiny: ``depth`` dense layers, a narrow one, as many again, and the input's size.
+    """The anomaly detector of MLPerf Tiny: ``depth`` dense layers, a bottleneck, ``depth`` again, and the output.
 
-    264,192 multiply-accumulates on 640 values. It gives back its input, flat.
+    264,192 multiply-accumulates on 640 values. It reconstructs its input, flattened.
     """
     channels = scaled(channels, width)
     sizes = [input_shape[0] * input_shape[1] * input_shape[2], *[channels] * depth, code, *[channels] * depth]
@@ -25,13 +25,13 @@ def dense_autoencoder(
 
 
 def mlp(input_shape: Shape, classes: int, width: float = 1.0, channels: int = 64, depth: int = 2) -> nn.Module:
-    """Dense layers for vectors: sensor readings, features made elsewhere."""
+    """Dense layers for vectors: sensor readings or precomputed features."""
     inputs = input_shape[0] * input_shape[1] * input_shape[2]
     return _dense([inputs, *[scaled(channels, width)] * depth], classes)
 
 
 def grid_cnn(input_shape: Shape, classes: int, width: float = 1.0, channels: int = 16) -> nn.Module:
-    """Where objects are: a class for each cell of 8x8 pixels, in the style of FOMO (Edge Impulse, 2022).
+    """Object positions: a class for each cell of 8x8 pixels, in the style of FOMO (Edge Impulse, 2022).
 
     Six convolutions, three of them at stride 2, and 1x1 convolutions to the classes.
     """

@@ -1,7 +1,7 @@
 """Convolution, batch normalisation and ReLU with TensorFlow's SAME padding, exact at every stride.
 
 SAME at stride 2 pads an even size on the bottom and right only, so the padding depends on the input size:
-every layer is built for the size it will see, and the next size is known.
+every layer is built for its input size, and returns the next size.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class NetworkEntry:
-    """A registered network: where its factory is, what it is and which options it takes."""
+    """A registered network: location of its factory, summary and options."""
 
     name: str
     factory: str
@@ -71,7 +71,7 @@ BUILT_IN = {
         ),
         NetworkEntry(
             "dense-autoencoder", f"{_CONNECTED}:dense_autoencoder",
-            "9 dense layers that give back their input, the anomaly detector of MLPerf Tiny",
+            "autoencoder with 9 dense layers, the anomaly detector of MLPerf Tiny",
             "Koizumi et al., WASPAA 2019; Banbury et al., arXiv 2106.07597", ("channels", "code", "depth"),
         ),
         NetworkEntry("mlp", f"{_CONNECTED}:mlp", "dense layers, for vectors", "", ("channels", "depth")),
@@ -129,17 +129,17 @@ def check_network(choice: NetworkChoice) -> None:
 def build_network(
     choice: NetworkChoice, input_shape: Shape, classes: int, seed: int, cells: tuple[int, ...] = ()
 ) -> nn.Module:
-    """The network in float32 on the CPU with weights drawn from ``seed``; torch's generator is left as it was.
+    """The network in float32 on the CPU with weights drawn from ``seed``; torch's generator is not changed.
 
     Args:
         input_shape: channels, height, width; a network of 1-D layers is given ``(N, channels, samples)`` where the
             width is 1.
-        classes: number of scores it must return.
-        cells: rows and columns of the grid that it must return scores for, if any.
+        classes: number of logits it must return.
+        cells: rows and columns of the grid that it must return logits for, if any.
 
     Raises:
         InputError: for an unknown name or option, a factory that fails, or one whose result is not an
-            ``nn.Module`` that maps a batch to ``(batch, classes)`` scores.
+            ``nn.Module`` that maps a batch to logits ``(batch, classes)``.
     """
     import torch
 
@@ -216,4 +216,4 @@ def _check_scores(network: nn.Module, name: str, input_shape: Shape, wanted: tup
         ) from error
     if not isinstance(scores, torch.Tensor) or tuple(scores.shape) != (2, *wanted):
         got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
-        raise InputError(f"network {name!r}: two inputs gave {got}, must be scores of shape {(2, *wanted)}")
+        raise InputError(f"network {name!r}: two inputs gave {got}, must be logits of shape {(2, *wanted)}")

@@ -1,1 +1,1 @@
-"""Recordings of sensors as tables: reading them, cutting them into windows, dealing the windows to splits."""
+"""Sensor recordings as tables: reading, windowing, and assigning windows to splits."""

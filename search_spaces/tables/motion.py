@@ -1,4 +1,4 @@
-"""Shoulder exercises seen by a smart watch: windows of six axes at 50 Hz, split by subject."""
+"""Shoulder exercises recorded by a smart watch: windows of six axes at 50 Hz, split by subject."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def watch(data: str | None = None, held_out: int = 0, window: int = WINDOW, stri
 
     Args:
         data: ``watch_dataset.npy``, or the folder it lies in; that of the installed seglearn when absent.
-        held_out: the subject, 1 to 10, to test on, the next one validated on; 0 tests on a fifth of the samples,
-            whole subjects again.
+        held_out: the test subject, 1 to 10; the next one is for validation; 0 uses a fifth of the samples for test,
+            again by whole subjects.
         window, stride: samples of a window and from one to the next.
 
     Raises:

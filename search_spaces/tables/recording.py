@@ -1,4 +1,4 @@
-"""A table in a .csv or .parquet file as a recording: what was measured, labels and groups, row by row."""
+"""A table in a .csv or .parquet file as a recording: measured values, labels and groups, row by row."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STEADY = 1e-3
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which columns are what, see :func:`search_spaces.tables.table.table`; the first file tells what nobody said."""
+    """Roles of columns, see :func:`search_spaces.tables.table.table`; missing ones are derived from the first file."""
 
     columns: tuple[str, ...]
     label: tuple[str, ...]
@@ -46,13 +46,13 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Recording:
-    """Rows one after the other.
+    """Consecutive rows.
 
     Attributes:
         values: float32 ``(rows, columns)``, NaN where something is missing.
         labels: ``(rows,)``, or ``(rows, classes)`` of a one-hot label.
         labelled: bool ``(rows,)``, False where the label is missing.
-        groups: texts ``(rows,)``, where something tells them.
+        groups: texts ``(rows,)``, if known.
         split: name of the split its folder is for, or "".
     """
 
@@ -65,10 +65,10 @@ class Recording:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A file as a table, its columns named by its first line, or numbered where that holds numbers.
+    """A file as a table; columns are named by its first line, or numbered if that holds numbers.
 
     Raises:
-        UnusableFileError: saying what the file is instead.
+        UnusableFileError: saying what the file contains instead.
         InputError: when the library for it is not installed.
     """
     import pandas as pd
@@ -137,14 +137,14 @@ def _is_number(text: str) -> bool:
 
 
 def with_columns(wanted: Wanted, frame: pd.DataFrame, where: str, told: bool) -> Wanted:
-    """The wanted columns with those that a table tells where the user did not.
+    """The wanted columns, those not given by the user derived from a table.
 
     Args:
         where: begins the messages.
-        told: whether folders or names of files tell the label.
+        told: whether the label comes from folders or file names.
 
     Raises:
-        InputError: for a column that is not there, and when nothing tells the label.
+        InputError: for a missing column, and when no label is found.
     """
     here = ", ".join(frame.columns[:20]) + (" ..." if len(frame.columns) > 20 else "")
     label = wanted.label
@@ -178,10 +178,10 @@ def recording(path: Path, name: str, wanted: Wanted, told_label: str | None, spl
 
     Args:
         name: relative to the folder, in which regular expressions look for label and group.
-        told_label: by the folder it lies in.
+        told_label: the label from its folder, if any.
 
     Raises:
-        UnusableFileError: for a file that is no table or lacks a column.
+        UnusableFileError: for a file that is not a table or lacks a column.
     """
     frame = read_table(path)
     lacking = [each for each in (*wanted.columns, *wanted.label, wanted.group) if each and each not in frame.columns]

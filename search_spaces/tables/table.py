@@ -1,4 +1,4 @@
-"""The task ``table``: one .csv or .parquet file of a sensor, or a folder of one file a recording, cut into windows."""
+"""The task ``table``: one .csv or .parquet file, or a folder with one file per recording, cut into windows."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ def table(
 ) -> Task:
     """Windows of rows as ``(columns, window, 1)``, each within one recording, label and group.
 
-    No group is in two splits: those of a column or of the names of files. Without groups whole recordings are dealt to
-    the splits, or in one file the runs of rows with one label; where a class has too few of these, blocks of time. Rows
-    of one file that are samples themselves (``window = 1``) go by their hash. No row is in two splits.
+    No group (from a column or from file names) is in two splits. Without groups, whole recordings are assigned to
+    splits, or, in a single file, runs of rows with one label; if a class has too few of these, blocks of time. In a
+    single file whose rows are samples (``window = 1``), rows are assigned by their hash. No row is in two splits.
 
     Args:
         data, path: the file, or the folder of files; folders in it are the classes, or ``train/``, ``val/`` and
             ``test/`` with the classes in them.
-        columns: names of those that were measured, with commas between; when absent all of numbers but label, group
-            and time.
-        label: the column of labels, or those of a one-hot label with commas between; the first named label, class,
-            target, activity or y when absent.
-        group: the column that says who or what a row comes from.
+        columns: names of the measured columns, comma-separated; by default all numeric columns except label, group and
+            time.
+        label: the column of labels, or those of a one-hot label, comma-separated; by default the first named label,
+            class, target, activity or y.
+        group: the column that identifies the source of a row, such as a person or machine.
         window: rows of a sample.
         stride: rows from one sample to the next; 0 for half a window.
-        name_label, name_group: regular expressions that find label and group in the names of files, their first group
-            if they have one.
-        augment: how training batches are varied.
-        most_broken: largest share of broken files, and of windows with missing values, that is left out; more is
-            refused.
+        name_label, name_group: regular expressions that find label and group in file names: their first capture group,
+            else the match.
+        augment: data augmentation of training batches.
+        most_broken: largest fraction of broken files, and of windows with missing values, that is skipped; more is an
+            error.
 
     Raises:
         InputError: naming file, column and what is allowed.
@@ -137,7 +137,7 @@ def _pattern(rule: str | None) -> re.Pattern[str] | None:
     try:
         return re.compile(rule)
     except re.error as error:
-        raise InputError(f"task {NAME!r}: {rule!r}: is no regular expression: {error}") from None
+        raise InputError(f"task {NAME!r}: {rule!r}: is not a regular expression: {error}") from None
 
 
 def _recordings(place: Path, wanted: Wanted, left_out: LeftOut) -> tuple[list[Recording], Wanted]:

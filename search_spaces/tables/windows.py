@@ -1,4 +1,4 @@
-"""Recordings cut into windows, and the windows dealt to splits so that no row is in two of them."""
+"""Recordings cut into windows, and windows assigned to splits so that no row is in two of them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Windows:
     """Windows of ``length`` rows, each within one recording, label and group.
 
     Attributes:
-        values: of all recordings one after the other, float32 ``(rows, columns)``.
-        starts: first row of each window ``(n,)``; so the others.
+        values: of all recordings, concatenated, float32 ``(rows, columns)``.
+        starts: first row of each window ``(n,)``; the other attributes are per window, too.
         y: class.
         recording: number of its recording.
-        run: number of its run: rows of one recording, label and group in succession.
+        run: number of its run: consecutive rows of one recording, label and group.
         place: rows from the beginning of its run, and rows of the run, ``(n, 2)``.
-        groups: texts, where something tells them.
-        incomplete: windows that were left out for a missing value.
+        groups: texts, if known.
+        incomplete: windows skipped because of a missing value.
     """
 
     length: int
@@ -44,12 +44,12 @@ class Windows:
     incomplete: int
 
     def samples(self) -> Rows:
-        """``(n, columns, length, 1)``, taken out of the values when they are needed."""
+        """``(n, columns, length, 1)``, extracted from the values on access."""
         steps = np.arange(self.length)
         return Rows(self.starts, lambda starts: self.values[starts[:, None] + steps].transpose(0, 2, 1)[..., None])
 
     def take(self, index: np.ndarray) -> Windows:
-        """The windows at these places."""
+        """The windows at these indices."""
         groups = None if self.groups is None else self.groups[index]
         return Windows(
             self.length, self.values, self.starts[index], self.y[index], self.recording[index], self.run[index],
@@ -61,7 +61,7 @@ def cut(recordings: Sequence[Recording], y: np.ndarray, length: int, stride: int
     """All windows of recordings.
 
     Args:
-        y: class of every row of all recordings one after the other, -1 where it has none.
+        y: class of every row of all recordings, concatenated; -1 for none.
     """
     sizes = [len(recording.values) for recording in recordings]
     recording_of = np.repeat(np.arange(len(recordings)), sizes)
@@ -101,13 +101,13 @@ def cut(recordings: Sequence[Recording], y: np.ndarray, length: int, stride: int
 
 
 def deal(windows: Windows, told: np.ndarray) -> tuple[Windows, dict[str, np.ndarray], str]:
-    """The windows, fewer where they overlap a border, their indices in each split, and one line on what was dealt.
+    """The windows (without those that overlap a border), their indices in each split, and one line of summary.
 
     Args:
-        told: the split that the folder of each window's recording is for ``(n,)``, or "".
+        told: the split given by the folder of each window's recording ``(n,)``, or "".
 
     Raises:
-        InputError: when groups, or blocks, cannot be dealt so that every split has every class.
+        InputError: when groups, or blocks, cannot be assigned so that every split has every class.
     """
 
     def split(windows: Windows, told: np.ndarray, groups: np.ndarray | None) -> dict[str, np.ndarray]:

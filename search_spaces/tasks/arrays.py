@@ -48,20 +48,19 @@ def arrays(
 ) -> Task:
     """A task from an .npz file or a folder of .npy files.
 
-    It holds ``x`` and ``y`` (split 70/15/15 here) or ``x_train``, ``y_train``, ``x_test``, ``y_test`` and
-    perhaps ``x_val``, ``y_val`` (else carved from training). Labels are whole numbers, texts, truth values or one-hot;
-    ``classes`` may name them, counted from 0, and ``layout`` give the axes of x. With ``groups``, one text or whole
-    number a sample (the person, the machine, the day it comes from), no group is in two splits. Large arrays are mapped
-    and never wholly in memory.
+    It holds ``x`` and ``y`` (split 70/15/15) or ``x_train``, ``y_train``, ``x_test``, ``y_test`` and perhaps ``x_val``,
+    ``y_val`` (else taken from training). Labels are integers, texts, booleans or one-hot; ``classes`` may name them,
+    counted from 0, and ``layout`` give the axes of x. With ``groups``, one text or integer per sample (its person,
+    machine or day), no group is in two splits. Large arrays are memory-mapped and never loaded as a whole.
 
     Args:
         path: the file or folder.
-        layout: axes of a sample array: ``nchw`` (the default for four axes), ``nhwc``, ``nhw`` (the default
-            for three), ``nct`` or ``ntc`` for recordings over time, ``nf`` (the default for two) for vectors. A shape
-            that is likelier in another than the default is asked about.
-        augment: how training batches are varied.
+        layout: axes of a sample array: ``nchw`` (the default for four axes), ``nhwc``, ``nhw`` (the default for three),
+            ``nct`` or ``ntc`` for recordings over time, ``nf`` (the default for two) for vectors. An ambiguous shape is
+            refused until a layout is given.
+        augment: data augmentation of training batches.
         name: of the task in reports.
-        kind: what y says: ``classification`` unless an entry ``kind`` beside x says otherwise; ``multi-label`` (0 or 1
+        kind: meaning of y: ``classification`` unless an entry ``kind`` beside x says otherwise; ``multi-label`` (0 or 1
             for each label), ``regression`` (numbers), ``reconstruction`` (0 normal, 1 abnormal;
             beside it, in a second column, the number of the recording it is part of, if any) or ``grid`` (a class for
             each cell).

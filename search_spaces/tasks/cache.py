@@ -1,4 +1,4 @@
-"""Tasks that were loaded once: what describes them as JSON, their arrays in the store."""
+"""Cache of loaded tasks: their description as JSON, their arrays in the store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMAT = 1
 def cached_task(key: str, make: Callable[[], Task]) -> Task:
     """The task stored under ``key``, or what ``make`` returns, stored for the next time.
 
-    A cache that cannot be read is made anew; one that cannot be written is done without.
+    A cache that cannot be read is rebuilt; one that cannot be written is not used.
 
     Args:
         key: hexadecimal digest of everything the task depends on.

@@ -42,14 +42,14 @@ Batch = tuple[np.ndarray, np.ndarray]
 def cifar10(data: str | None = None) -> Task:
     """CIFAR-10, 60,000 images of 3 x 32 x 32 in 10 classes: 45,000 to train, 5,000 to validate, 10,000 to test.
 
-    Python batches and archives must have the published MD5; .bin files the right size and labels. Nothing is
-    unpickled but arrays, texts and numbers.
+    Python batches and archives must have the published MD5; .bin files the right size and labels. Only arrays, texts
+    and numbers are unpickled.
 
     Args:
-        data: the folder the archive was unpacked in, or that it lies in; usual places are searched when absent.
+        data: the folder of the archive or of its unpacked content; by default the usual folders are searched.
 
     Raises:
-        InputError: naming the file that is missing or not the published one.
+        InputError: naming the file that is missing or differs from the published one.
     """
     read = _reader(_place(data))
     batches = [read(name) for name in BATCHES]
@@ -119,7 +119,7 @@ def _content(path: Path) -> bytes:
 def _check_md5(content: bytes, path: Path) -> None:
     found = md5(content, usedforsecurity=False).hexdigest()
     if found != MD5[path.name]:
-        raise InputError(f"{path}: has MD5 {found}, the published file has {MD5[path.name]}: get it again")
+        raise InputError(f"{path}: has MD5 {found}, the published file has {MD5[path.name]}: download it again")
 
 
 def _from_archive(path: Path, name: str) -> Batch:

@@ -1,4 +1,4 @@
-"""Files in one folder for each class, perhaps below train/, val/ and test/; and what of them could not be used."""
+"""Files in one folder per class, optionally below train/, val/ and test/; and the files that could not be used."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """Where the files of each class lie.
+    """Location of the files of each class.
 
     Attributes:
         classes: names of the class folders, in order.
-        places: the folder of the class folders of each split; the split is "" where there are no folders of splits.
+        places: the folder of the class folders of each split; the split is "" without split folders.
         files: of each class, by split.
     """
 
@@ -42,7 +42,7 @@ class ClassFolders:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits that are folders; none where there are none."""
+        """Names of the splits given by folders, if any."""
         return tuple(split for split in self.files if split)
 
 
@@ -50,7 +50,7 @@ def given_folder(task: str, data: str | None) -> Path:
     """``task.data`` of a task that reads a folder of class folders.
 
     Raises:
-        InputError: when it is missing or no folder.
+        InputError: when it is missing or not a folder.
     """
     if data is None:
         raise InputError(f"task {task!r}: task.data is missing: name a folder that has a folder for each class")
@@ -61,11 +61,11 @@ def given_folder(task: str, data: str | None) -> Path:
 
 
 def class_folders(task: str, folder: Path, aside: Collection[str] = ()) -> ClassFolders:
-    """The class folders of a folder, or of its train/, val/ and test/ where it has no others.
+    """The class folders of a folder, or of its train/, val/ and test/ if it has no others.
 
     Args:
         task: its name, for messages.
-        aside: names of folders that are no classes.
+        aside: names of folders that are not classes.
 
     Raises:
         InputError: naming the folder and what it lacks.
@@ -115,7 +115,7 @@ def _classes(
 
 
 class UnusableFileError(Exception):
-    """Why a file cannot be a sample: ``kind`` in a word or two; whether it should have been one."""
+    """Why a file cannot be a sample: ``kind`` in a word or two, and whether it was expected to be one."""
 
     def __init__(self, kind: str, broken: bool) -> None:
         super().__init__(kind)
@@ -124,13 +124,13 @@ class UnusableFileError(Exception):
 
 @dataclass(frozen=True)
 class Samples(Generic[T]):
-    """What was read of class folders.
+    """Samples read from class folders.
 
     Attributes:
         entries: the file of each.
         values: as the task's reader returned them.
         y: labels, int64 ``(n,)``.
-        told: the split each file lies in ``(n,)``, "" where folders do not tell.
+        told: the split each file's folder gives ``(n,)``, "" for none.
     """
 
     entries: tuple[Entry, ...]
@@ -143,7 +143,7 @@ def read_samples(folders: ClassFolders, read: Callable[[Path], T], left_out: Lef
     """Every file that ``read`` can use; it raises ``UnusableFileError`` for the others.
 
     Raises:
-        InputError: for a class without samples, naming what lies there instead.
+        InputError: for a class without samples, naming what its folder contains instead.
     """
     entries: list[Entry] = []
     values: list[T] = []
@@ -175,12 +175,12 @@ def read_samples(folders: ClassFolders, read: Callable[[Path], T], left_out: Lef
 
 @dataclass
 class LeftOut:
-    """Files a loader has not used, and why.
+    """Files that a loader skipped, and why.
 
     Attributes:
         what: the samples, in plural: ``images``.
         broken: files that should be samples.
-        others: files that are something else, by kind.
+        others: files of other kinds, by kind.
         read: how many were used.
     """
 
@@ -192,11 +192,11 @@ class LeftOut:
     read: int = 0
 
     def add(self, path: Path, error: UnusableFileError) -> None:
-        """Note a file."""
+        """Record a file."""
         (self.broken if error.broken else self.others)[error.kind].append(path)
 
     def check(self, most: float) -> None:
-        """Refuse a set of which more than this share is broken.
+        """Refuse a set with more than this fraction of broken files.
 
         Raises:
             InputError: naming the first files.
@@ -209,7 +209,7 @@ class LeftOut:
             )
 
     def notes(self) -> tuple[str, ...]:
-        """One line on what was left out, if anything was."""
+        """One line on the skipped files, if any."""
         everything = {**self.broken, **self.others}
         count = sum(map(len, everything.values()))
         if not count:
@@ -217,7 +217,7 @@ class LeftOut:
         return (f"left out {count} of {count + self.read} files: {self._told(everything)}",)
 
     def kinds(self, place: Path) -> str:
-        """What lies below a folder instead of samples: ``30 .heic``."""
+        """Kinds of files below a folder: ``30 .heic``."""
         counts = {
             kind: sum(place in path.parents for path in paths) for kind, paths in {**self.broken, **self.others}.items()
         }
@@ -232,7 +232,7 @@ class LeftOut:
 
 
 def check_share(task: str, most_broken: float) -> None:
-    """Refuse a share of broken files that is none.
+    """Refuse an invalid fraction of broken files.
 
     Raises:
         InputError: naming the option.
@@ -244,14 +244,13 @@ def check_share(task: str, most_broken: float) -> None:
 def split_three_ways(
     y: np.ndarray, hashes: np.ndarray, told: np.ndarray, groups: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """Indices of each split: as told by folders, else 70/15/15 by groups or by the samples' hashes.
+    """Indices of each split: as given by folders, else 70/15/15 by groups or by the samples' hashes.
 
     Args:
         y: labels ``(n,)``.
         hashes: of the samples, see :func:`search_spaces.tasks.splits.sample_hashes`.
-        told: name of each sample's split ``(n,)``, "" for all where nothing tells; without ``val`` it comes out of
-            ``train``.
-        groups: who or what each sample comes from ``(n,)``.
+        told: name of each sample's split ``(n,)``, "" for all if unknown; without ``val`` it is taken from ``train``.
+        groups: source of each sample, such as a person ``(n,)``.
 
     Raises:
         InputError: when a class or a group cannot be in every split.

@@ -1,4 +1,4 @@
-"""Datasets of torch and of Hugging Face where arrays are accepted: every sample is read once."""
+"""Datasets of torch and Hugging Face in place of arrays: every sample is read once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VALIDATION = ("validation", "valid", "val")
 
 
 def is_dataset(value: Any) -> bool:
-    """Whether something is a sized dataset, or splits of one by name."""
+    """Whether a value is a sized dataset, or a dictionary of its splits."""
     if isinstance(value, Mapping):
         return bool(value) and all(is_dataset(split) for split in value.values())
     sized = hasattr(value, "__getitem__") and hasattr(value, "__len__")
@@ -26,14 +26,14 @@ def is_dataset(value: Any) -> bool:
 
 
 def dataset_arrays(value: Any, where: str) -> dict[str, np.ndarray]:
-    """Arrays as the task ``arrays`` reads them, out of one dataset or of several by split.
+    """Arrays in the form of the task ``arrays``, from one dataset or several by split.
 
     A torch ``Dataset`` or ``DataLoader`` gives pairs of input and target, a Hugging Face dataset rows with a column of
     ``INPUTS`` and one of ``TARGETS``. Images are channels first if they are tensors, last if they are PIL's.
 
     Args:
         value: a dataset, or ``{"train": ..., "val": ..., "test": ...}`` of them, ``val`` being optional.
-        where: names it in errors.
+        where: its name in errors.
 
     Raises:
         InputError: naming what a sample holds and what is allowed.

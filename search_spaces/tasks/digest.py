@@ -1,4 +1,4 @@
-"""What a task's data are, as one short text: changed data never pass for the old ones."""
+"""Digest of a task's data, so that changed data are detected."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SETTLED_S = 2.0
 
 @dataclass(frozen=True)
 class Source:
-    """What a loader makes its samples of.
+    """The input of a loader.
 
     Attributes:
-        recipe: changes whenever the loader makes other samples of the same files.
+        recipe: changes whenever the loader makes different samples from the same files.
         paths: files and folders it reads.
     """
 
@@ -33,16 +33,16 @@ class Source:
 
 
 def digest_of(*parts: object) -> str:
-    """32 hexadecimal digits of parts that have an exact JSON form."""
+    """32 hexadecimal digits for parts that have an exact JSON form."""
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def content_digest(path: Path) -> str:
     """Digest of a file's bytes, or of the names and bytes of all files below a folder.
 
-    Names that begin with a dot, and what is no file (links to nowhere, pipes), are left out; a file that may not be
-    read counts by its name. It is remembered in the cache folder with every file's size and time
-    of change, so that it costs no reading as long as nothing moved.
+    Names that begin with a dot, and entries that are not files (broken links, pipes), are skipped; an unreadable file
+    counts by its name. The digest is cached with every file's size and modification time, so that unchanged files are
+    not read again.
 
     Raises:
         OSError: if something cannot be read.

@@ -1,6 +1,6 @@
-"""Public data sets from where their authors publish them: resumed where interrupted, checked, unpacked.
+"""Download of public data sets from their authors' sites: resumable, checked, unpacked.
 
-Nothing is ever fetched unless asked for (``mcusweep tasks --download TASK``).
+Nothing is downloaded unless requested (``mcusweep tasks --download TASK``).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Progress = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True)
 class Remote:
-    """A file on the network; ``checksum`` is ``md5:HEX`` or ``sha256:HEX``, empty where the content is checked."""
+    """A file on the network; ``checksum`` is ``md5:HEX`` or ``sha256:HEX``, empty if the content is checked instead."""
 
     url: str
     checksum: str = ""
@@ -48,8 +48,8 @@ class Published:
 
     Attributes:
         files: what to fetch.
-        size: about how much, for people.
-        unpacked: ending of the files that are taken out of the one archive; empty for files used as they are.
+        size: approximate size, for display.
+        unpacked: suffix of the files extracted from the archive; empty for files used as they are.
         contents: SHA-256 over the names and contents of the unpacked files, see :func:`contents_digest`.
     """
 
@@ -100,15 +100,15 @@ PUBLISHED = {
 
 
 def downloaded(task: str) -> Path:
-    """Where a task's download lies, or would."""
+    """Folder of a task's download, existing or not."""
     return cache_folder() / "downloads" / task
 
 
 def download(task: str, progress: Progress) -> Path:
-    """Fetch a task's data, or the rest of what an interrupted download left; returns the folder.
+    """Download a task's data, resuming an interrupted download; returns the folder.
 
     Raises:
-        InputError: for a task that has no download; one line when the network, the disk or a checksum refuses.
+        InputError: for a task without a download, and for an error of network, disk or checksum.
     """
     if task not in PUBLISHED:
         raise InputError(f"--download {task!r}: can be downloaded are {', '.join(PUBLISHED)}")
@@ -131,10 +131,10 @@ def download(task: str, progress: Progress) -> Path:
 
 
 def fetch(remote: Remote, target: Path, progress: Progress) -> None:
-    """Fetch one file, going on behind what ``NAME.part`` holds; it gets its name only when its checksum is right.
+    """Download one file, resuming from ``NAME.part``; it is renamed to ``NAME`` once its checksum is correct.
 
     Raises:
-        InputError: when the server cannot be reached, keeps failing, or sends something else.
+        InputError: when the server cannot be reached, keeps failing, or sends other content.
         OSError: when the file cannot be written.
     """
     if target.is_file() and _is_right(remote, target):
@@ -177,7 +177,7 @@ def _fill(remote: Remote, part: Path, progress: Progress) -> None:
         idle = 0 if here > before else idle + 1
         if not whole and idle >= ATTEMPTS:
             raise InputError(
-                f"{remote.url}: broke off at {here:,} bytes ({reason}): the same command goes on from there"
+                f"{remote.url}: broke off at {here:,} bytes ({reason}): the same command resumes from there"
             )
 
 

@@ -1,4 +1,4 @@
-"""Images in one folder for each class, of any size and kind that Pillow reads."""
+"""Images in one folder per class, of any size and format that Pillow reads."""
 
 from __future__ import annotations
 
@@ -46,21 +46,21 @@ def image_folder(
     background: str = "white",
     most_broken: float = 0.1,
 ) -> Task:
-    """Images of ``data``/CLASS/, upright by their EXIF data, cut square about the middle, scaled to one size.
+    """Images of ``data``/CLASS/, rotated by their EXIF data, centre-cropped to a square, resized.
 
-    ``train/``, ``val/`` and ``test/``, where there are no other folders, are the splits; without ``val/`` it comes out
-    of ``train/``. Else 70 % train, 15 % validate, 15 % test, by the hash of the pixels: equal images are never in
-    two splits. What a file is, its content tells and not its suffix. Transparent images are laid on ``background``.
-    Grey images of 16 bits are scaled to 8, all by the least of 8, 10, 12, 14 and 16 bits that holds the largest
-    value of the set. Files that are left out are counted and named.
+    ``train/``, ``val/`` and ``test/``, where there are no other folders, are the splits; without ``val/`` it is taken
+    from ``train/``. Otherwise 70 % train, 15 % validation, 15 % test, by the hash of the pixels: equal images are never
+    in two splits. The file format is detected from the content, not the suffix. Transparent images are composited on
+    ``background``. 16-bit grey images are scaled to 8 bits, all by the smallest of 8, 10, 12, 14 and 16 bits that holds
+    the largest value of the set. Skipped files are counted and named.
 
     Args:
         data: the folder of class folders; others in them are searched too, names that begin with a dot are not.
         size: pixels of a side.
         colour: ``rgb`` or ``grey``.
-        augment: how training batches are varied.
-        background: behind transparent images: a name such as ``white``, or ``#rrggbb``.
-        most_broken: largest share of broken files that is left out; more is refused.
+        augment: data augmentation of training batches.
+        background: colour behind transparent images: a name such as ``white``, or ``#rrggbb``.
+        most_broken: largest fraction of broken files that is skipped; more is an error.
 
     Raises:
         InputError: for no or one class, a class without images, or a bad option.
@@ -99,11 +99,11 @@ def image_folder_source(data: str | None = None, **_: object) -> Source:
 
 @dataclass(frozen=True)
 class FittedImage:
-    """An image as it was read.
+    """An image after reading and resizing.
 
     Attributes:
-        pixels: uint8 ``(size, size, 3)``, or float32 ``(size, size)`` of a grey one of 16 bits, in its own units.
-        largest: value in it before it was scaled, of a grey one of 16 bits; else 0.
+        pixels: uint8 ``(size, size, 3)``, or float32 ``(size, size)`` of a 16-bit grey image, in its own units.
+        largest: largest value of a 16-bit grey image before scaling; else 0.
     """
 
     pixels: np.ndarray

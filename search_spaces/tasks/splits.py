@@ -1,4 +1,4 @@
-"""Splits that depend on nothing but the samples: ordered by content hash, stratified, equal samples kept together."""
+"""Splits that depend on the samples alone: ordered by content hash, stratified, equal samples kept together."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sample_hashes(x: np.ndarray | Rows) -> np.ndarray:
 
 
 def without_leaks(hashes: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """For each split the indices of samples that occur in no later split."""
+    """For each split, the indices of samples that do not occur in a later split."""
     kept: list[np.ndarray] = []
     later: set[bytes] = set()
     for of_split in reversed(hashes):
@@ -37,8 +37,8 @@ def without_leaks(hashes: Sequence[np.ndarray]) -> list[np.ndarray]:
 def stratified_split(y: np.ndarray, hashes: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
     """Sorted indices of parts of about ``sizes`` samples and of the rest, each with the classes in proportion.
 
-    The order within a class is that of the hashes, so the same samples always fall the same way, whatever
-    their order in the file. Equal samples stay together, so a part may be off by their number.
+    The order within a class is that of the hashes, so the split does not depend on the order in the file. Equal samples
+    stay together, so a part may be off by their number.
 
     Args:
         y: labels ``(n,)``.
@@ -46,7 +46,7 @@ def stratified_split(y: np.ndarray, hashes: np.ndarray, sizes: Sequence[int]) ->
         sizes: of all parts but the last.
 
     Raises:
-        InputError: when a class has too few different samples to be in every part.
+        InputError: when a class has too few distinct samples to be in every part.
     """
     parts: list[list[np.ndarray]] = [[] for _ in range(len(sizes) + 1)]
     labels, counts = np.unique(y, return_counts=True)
@@ -70,12 +70,12 @@ def stratified_split(y: np.ndarray, hashes: np.ndarray, sizes: Sequence[int]) ->
 def grouped_split(y: np.ndarray, groups: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
     """Sorted indices of parts of about ``sizes`` samples and of the rest, no group in two parts.
 
-    Each part in turn takes the group that brings its class counts nearest to its share of every class, until no
-    group brings them nearer; among equals the order is that of the groups' hashes.
+    Greedy: each part in turn takes the group that brings its class counts nearest to its share of every class, until no
+    group improves them; ties are broken by the groups' hashes.
 
     Args:
         y: labels ``(n,)``.
-        groups: who or what each sample comes from ``(n,)``, texts or whole numbers.
+        groups: source of each sample, such as a person ``(n,)``, texts or integers.
         sizes: of all parts but the last.
 
     Raises:

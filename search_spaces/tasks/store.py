@@ -1,4 +1,4 @@
-"""Arrays too large or too dear to make twice: memory-mapped files named by their content, in the cache folder."""
+"""Store of large or expensive arrays: memory-mapped files in the cache folder, named by their content."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ LARGE = 64 * 2**20
 
 
 def cache_folder() -> Path:
-    """Where data are kept between runs: ``MCUSWEEP_CACHE``, ``XDG_CACHE_HOME``/mcusweep or ~/.cache/mcusweep.
+    """Folder of data kept between runs: ``MCUSWEEP_CACHE``, ``XDG_CACHE_HOME``/mcusweep or ~/.cache/mcusweep.
 
-    The folder may be removed at any time: everything in it is made again. Where no home folder is known, it is one that
-    cannot be written, and is done without.
+    The folder may be removed at any time: its content is regenerated. If the home folder is unknown, the path is not
+    writable, and no cache is used.
     """
     if chosen := os.environ.get("MCUSWEEP_CACHE"):
         return user_path(chosen)
@@ -31,10 +31,10 @@ def cache_folder() -> Path:
 
 
 def placed_cache() -> Path:
-    """The cache folder, for what cannot do without one.
+    """The cache folder, for callers that require one.
 
     Raises:
-        InputError: there is no place for it.
+        InputError: there is no writable folder for it.
     """
     if cache_folder() == NOWHERE:
         raise InputError("no place for data is known here: set HOME or MCUSWEEP_CACHE to a folder")
@@ -42,7 +42,7 @@ def placed_cache() -> Path:
 
 
 def kept_rows(rows: Rows) -> np.ndarray:
-    """The rows as one array: in memory, or in a mapped file of the cache when they are large and it can be written."""
+    """The rows as one array: in memory, or, if large, in a memory-mapped file of a writable cache."""
     if rows.nbytes > LARGE and (rows.index is not None or rows.convert is not as_they_are):
         try:
             return mapped(stored(rows))
@@ -52,12 +52,12 @@ def kept_rows(rows: Rows) -> np.ndarray:
 
 
 def mapped(path: Path) -> np.ndarray:
-    """A stored array, mapped. Copy-on-write, so that nothing a caller does reaches the file."""
+    """A stored array, mapped. Copy-on-write, so that callers cannot change the file."""
     return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
 
 
 def stored(x: np.ndarray | Rows) -> Path:
-    """Write an array under the hash of its content, unless it lies there already."""
+    """Write an array under the hash of its content, unless it exists."""
     folder = cache_folder() / "arrays"
     if isinstance(x, np.ndarray):
         lies = mapping_of(x)

@@ -1,4 +1,4 @@
-"""A task: labelled samples in three splits that share nothing, and how a sample becomes the network's input."""
+"""A task: labelled samples in three disjoint splits, and the preprocessing of a sample to the network's input."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Task:
-    """Samples and what is to be said about them; validation chooses, test reports once.
+    """Samples and targets; validation data select models, test data are for the final report.
 
     Attributes:
         input_shape: channels, height, width. A spectrogram is ``(1, frames, coefficients)``, a recording of
             several sensors ``(sensors, samples, 1)``.
         classes: label names; label ``i`` means ``classes[i]``. Names of the values where ``kind`` is a regression.
-        x_train: uint8 or float32 ``(n, channels, height, width)``, memory-mapped or not; so the others.
-        y_train: so the others, by ``kind``: class numbers int64 ``(n,)``; float32 ``(n, labels)`` of 0 and 1; float32
-            ``(n, values)``; int64 ``(n,)`` of 0 (normal) and 1 (abnormal, none in training) where the sample is to be
-            reconstructed, or ``(n, 2)`` of these and the number of the recording that the sample is part of; int64
-            ``(n, rows, columns)`` of class numbers, 0 where there is nothing.
+        x_train: uint8 or float32 ``(n, channels, height, width)``, memory-mapped or not; the other splits likewise.
+        y_train: by ``kind``, the other splits likewise: class numbers int64 ``(n,)``; float32 ``(n, labels)`` of 0 and
+            1; float32 ``(n, values)``; int64 ``(n,)`` of 0 (normal) and 1 (abnormal, none in training) where the sample
+            is to be reconstructed, or ``(n, 2)`` of these and the number of the recording that the sample is part of;
+            int64 ``(n, rows, columns)`` of class numbers, 0 where there is nothing.
         normalise: mean and standard deviation of each channel, for uint8 samples those of ``x / 255``.
-        augment: how training batches are varied, a value of `mcu.terms.Augmentation`.
-        dropped: samples left out of a split because they occur in a later one.
-        groups_test: texts ``(n,)``, who or what each test sample comes from (speaker, subject), where known; no
+        augment: data augmentation of training batches, a value of `mcu.terms.Augmentation`.
+        dropped: samples removed from a split because they occur in a later one.
+        groups_test: texts ``(n,)``, source of each test sample (speaker, subject), if known; no
             group of the test split is in another split.
-        front_end: how sound became the samples, for tasks of sound.
-        notes: what whoever reads its figures should know: files left out, how labels were read.
-        verified: the samples were looked at when they were stored, and are not looked at again.
+        front_end: front end that computed the samples, for audio tasks.
+        notes: remarks for readers of its results: skipped files, how labels were read.
+        verified: the samples were validated when they were cached, and are not validated again.
 
     Raises:
-        InputError: when a shape, type, range or label does not hold, or a class is missing from a split.
+        InputError: when a shape, type, range or label is invalid, or a class is missing from a split.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Task:
 
     @property
     def outputs(self) -> int:
-        """Channels of the network's answer: classes, labels, values, or as many as the input has values."""
+        """Channels of the network's output: classes, labels, values, or the number of input values."""
         return int(np.prod(self.input_shape)) if self.kind is TaskKind.RECONSTRUCTION else len(self.classes)
 
     @property
@@ -102,7 +102,7 @@ class Task:
             yield split, getattr(self, f"x_{split}"), getattr(self, f"y_{split}")
 
     def prepare(self, x: np.ndarray) -> np.ndarray:
-        """Samples as the network sees them: float32, scaled from uint8, normalised channel by channel."""
+        """Samples as network inputs: float32, scaled from uint8, normalised channel by channel."""
         mean, std = (np.asarray(values, np.float32).reshape(-1, 1, 1) for values in self.normalise)
         scale = np.float32(1 / 255) if x.dtype == np.uint8 else np.float32(1)
         return (x.astype(np.float32) * scale - mean) / std
@@ -184,7 +184,7 @@ def check_finite(where: str, x: np.ndarray | Rows) -> None:
 def measured_normalisation(x: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel of ``(n, channels, height, width)``, of ``x / 255`` for uint8.
 
-    A channel that never changes gets deviation 1. Works in chunks: ``x`` may be larger than memory.
+    A constant channel gets deviation 1. Works in chunks: ``x`` may be larger than memory.
     """
     total, squares = np.zeros(x.shape[1]), np.zeros(x.shape[1])
     for chunk in chunks(x):
@@ -242,7 +242,7 @@ def assemble(
 
 
 def limited(task: Task, limits: Mapping[str, int]) -> Task:
-    """The task with at most ``limits[split]`` samples a split, classes kept in proportion.
+    """The task with at most ``limits[split]`` samples per split, classes in proportion.
 
     Raises:
         InputError: when a limit does not leave a sample for every class.

@@ -1,4 +1,4 @@
-"""What lies in a folder, in one order: links are followed, names that begin with a dot left out, nothing is opened."""
+"""Recursive listing of a folder in a fixed order: follows links, skips names that begin with a dot, opens no file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ SYSTEM = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
 @dataclass(frozen=True)
 class Entry:
-    """Something in a folder.
+    """An entry of a folder.
 
     Attributes:
         name: relative to the folder, with ``/``.
-        state: of the file; None for what is none: a link to nowhere, a pipe, a socket, a device.
+        state: of the file; None for other entries: a broken link, a pipe, a socket, a device.
     """
 
     name: str
@@ -27,12 +27,12 @@ class Entry:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name in a folder is not the user's."""
+    """Whether a name in a folder is hidden or a system file."""
     return name.startswith(".") or name.lower() in SYSTEM
 
 
 def entries_below(folder: Path) -> Iterator[Entry]:
-    """Everything below a folder but folders: first what lies in it, by name, then folder by folder.
+    """All entries below a folder except folders: first its own, by name, then folder by folder.
 
     Raises:
         OSError: if a folder cannot be listed.

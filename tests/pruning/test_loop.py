@@ -80,7 +80,7 @@ def test_what_a_loop_cannot_do_is_said(problem):
     class Theirs:
         name = "theirs"
 
-    with pytest.raises(InputError, match="'theirs' has a loop of its own"):
+    with pytest.raises(InputError, match="'theirs' has its own training loop"):
         run_loop(idle, Theirs(), problem, BUDGET, settings_of(), lambda report: True)
 
 

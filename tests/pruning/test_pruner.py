@@ -370,7 +370,7 @@ def test_mistakes_are_named_before_they_cost_anything():
         pruner.attach(torch.optim.SGD(SmallNet().parameters(), 0.1))
     with pytest.raises(InputError, match=r"call pruner\.attach"):
         pruner.step()
-    with pytest.raises(InputError, match=r"0 of 40 steps .* channels still leave"):
+    with pytest.raises(InputError, match=r"0 of 40 steps .* channels are not final"):
         pruner.export(calibration=X)
 
 

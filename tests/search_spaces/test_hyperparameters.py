@@ -53,9 +53,9 @@ def test_a_value_is_fixed_and_keeps_its_type(value):
         ({"choices": []}, "at least 1"),
         ({"choices": [1, 1]}, "each must be there once"),
         ({"choices": [[1]]}, "choices"),
-        ({}, "is no hyperparameter"),
-        ([1, 2], "is no hyperparameter"),
-        (None, "is no hyperparameter"),
+        ({}, "is not a hyperparameter"),
+        ([1, 2], "is not a hyperparameter"),
+        (None, "is not a hyperparameter"),
         (float("inf"), "finite"),
     ],
 )

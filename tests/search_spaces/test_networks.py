@@ -170,7 +170,7 @@ def test_a_users_factory_takes_options(beside):
 @pytest.mark.parametrize(
     ("factory", "message"),
     [
-        ("nets_beside:wrong_scores", r"two inputs gave \(2, 11\), must be scores of shape \(2, 10\)"),
+        ("nets_beside:wrong_scores", r"two inputs gave \(2, 11\), must be logits of shape \(2, 10\)"),
         ("nets_beside:wrong_input", r"fails on an input of shape \(1, 28, 28\)"),
         ("nets_beside:no_module", "returned int, must be a torch.nn.Module"),
         ("nets_beside:raises", r"raised RuntimeError: two lines \(.*nets_beside.py, line \d+\)"),

@@ -24,7 +24,7 @@ def test_a_crash_is_one_clear_error(monkeypatch):
 def test_a_file_without_an_end_is_one_clear_error(monkeypatch):
     monkeypatch.setattr(apart, "_CHILD", "import time; time.sleep(60)")
     monkeypatch.setattr(apart, "LONGEST_S", 0.5)
-    with pytest.raises(InputError, match=r"^theirs\.tflite: .* not done with it after 0\.5 s"):
+    with pytest.raises(InputError, match=r"^theirs\.tflite: .* does not finish within 0\.5 s"):
         apart.measure_arena(b"", "theirs.tflite")
 
 

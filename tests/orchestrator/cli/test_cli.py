@@ -108,11 +108,11 @@ def test_a_sweep_with_failed_trials_ends_with_status_1_and_the_command_that_trie
     assert 0 < failed < 6
     said = capsys.readouterr().err.splitlines()[-1]
     again = "mcusweep resume --study s --retry-failed"
-    assert said == f"study s: 6 trials done, {failed} failed; try them again with: {again}"
+    assert said == f"study s: 6 trials done, {failed} failed; retry them with: {again}"
     assert cli.run(["resume", "--retry-failed", "--quiet", "--where", "reason like '%memory%'"]) == 1
-    assert capsys.readouterr().err.startswith("0 failed trials are tried again\n")
+    assert capsys.readouterr().err.startswith("0 failed trials are retried\n")
     assert cli.run(["resume", "--retry-failed", "--quiet"]) == 1
-    assert capsys.readouterr().err.startswith(f"{failed} failed trials are tried again\n")
+    assert capsys.readouterr().err.startswith(f"{failed} failed trials are retried\n")
     assert len(store.attempts(store.study())) == 6 + failed
     assert cli.run(["resume", "--where", "number = 1"]) == 2
 
@@ -170,7 +170,7 @@ def test_interrupted_runs_print_the_exact_command_that_goes_on(sweep_file, capsy
     assert cli.run(arguments) == 130
     told = capsys.readouterr().err.strip().splitlines()
     command = "mcusweep resume --study s --storage 'sqlite:///my runs.db' --workers 1"
-    assert told == [f"interrupted; results so far are kept; go on with: {command}"]
+    assert told == [f"interrupted; results so far are kept; continue with: {command}"]
     monkeypatch.undo()
 
 
@@ -190,7 +190,7 @@ def test_a_simulated_launch_is_a_study_of_its_own(sweep_file, capsys):
     assert cli.run(["launch", "sweep.toml", "--executor", "simulated", "--quiet"]) == 0
     assert [study.name for study in Store("sqlite:///mcusweep.db").studies()] == ["s-simulated"]
     assert cli.run(["resume", "--executor", "ray"]) == 2
-    assert "do not mix" in capsys.readouterr().err
+    assert "cannot be mixed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def shell(folder: Path, words: list[str], redirection: str, **environment: str) 
 def test_an_answer_that_cannot_be_written_is_one_line_and_status_1(folder, command, redirection):
     done = shell(folder, [*CLI, *command.split()], redirection)
     assert done.returncode == 1
-    assert done.stderr.startswith("mcusweep: the answer cannot be written to standard output: ")
+    assert done.stderr.startswith("mcusweep: the result cannot be written to standard output: ")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -216,7 +216,7 @@ def test_a_ray_that_does_not_start_is_tried_twice_and_told_in_one_line(monkeypat
         ray_cluster.RayCluster(1)
     assert str(caught.value) == (
         "cannot start Ray on this machine, tried twice: RuntimeError: no room in the inn; "
-        "`--executor local` does without Ray"
+        "`--executor local` works without Ray"
     )
     assert len(tries) == 2
     assert not any(options["include_dashboard"] for options in tries)

@@ -16,6 +16,7 @@ from servers import postgres, postgres_programs, ray_head
 from mcu.errors import InputError
 from orchestrator.cli import main as cli
 from orchestrator.executors.base import Finished
+from orchestrator.storage.artifacts import artifact_folder, claim_folder
 from orchestrator.storage.store import Store
 
 FOLDER = Path(__file__).resolve().parents[1]
@@ -84,6 +85,16 @@ def test_a_study_on_postgresql_runs_is_locked_continues_and_is_queried(address, 
     assert [row["accuracy"] for row in rows] == [frame["accuracy"].max()]
     assert cli.run(["query", "--storage", address, "--group", "method", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["count"] == 4
+
+
+def test_files_of_a_study_on_a_server_are_found_from_any_folder(address, tmp_path, monkeypatch):
+    store = Store(address, writing=True)
+    folder = claim_folder(store)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert artifact_folder(Store(address)) == claim_folder(store) == folder
+    assert not list(Path.cwd().iterdir())
+    store.close()
 
 
 def test_a_postgresql_server_that_is_gone_is_one_line(tmp_path):

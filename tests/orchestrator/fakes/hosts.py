@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,14 @@ class Host:
         """Start a process there."""
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.Popen(self.command(*words), env=self.environment, text=True, **(quiet | more))
+
+    def end_others(self) -> None:
+        """End all processes that see the host's mounts, as if it was switched off and on again."""
+        mine = os.readlink(f"/proc/{self.process.pid}/ns/mnt")
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it ended
+                if os.readlink(entry / "ns" / "mnt") == mine and int(entry.name) != self.process.pid:
+                    os.kill(int(entry.name), 9)
 
     def hide(self, folder: Path) -> None:
         """Let a folder of packages be empty there."""
@@ -117,14 +125,8 @@ def join(host: Host, head: Host, cpus: int) -> subprocess.Popen[str]:
 
 
 def _end(host: Host) -> None:
-    """End all processes that see the host's own mounts."""
-    mine = os.readlink(f"/proc/{host.process.pid}/ns/mnt")
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.readlink(entry / "ns" / "mnt") == mine:
-                os.kill(int(entry.name), 9)
-        except OSError:
-            continue
+    host.end_others()
+    host.process.kill()
     host.process.wait()
 
 

@@ -162,7 +162,7 @@ def test_groups_sum_up(store, frame):
         (Query(front=("flash", "method")), "holds text"),
         (Query(front=("flash", "sram"), where="front(flash, sram)"), "same thing"),
         (Query(group=("nope",)), "must be one of budget, method"),
-        (Query(group=("method",), columns=("number",)), "does not go with"),
+        (Query(group=("method",), columns=("number",)), "cannot be combined with"),
         (Query(group=("method",), sort=("flash",)), "a grouped query has the columns"),
         (Query(sort=("number; drop table mcusweep_trials",)), "unknown column"),
         (Query(columns=("* from sqlite_master --",)), "unknown column"),

@@ -118,7 +118,7 @@ def test_missing_values_match_neither_a_comparison_nor_its_negation(connection):
         ("(sram < 3", "position 10: expected ')', found the end"),
         ("sram in ()", "position 10: expected a literal, found ')'"),
         ("sram in (1", "expected ',' or ')'"),
-        ("sram in (number)", "a text stands in quotes"),
+        ("sram in (number)", "texts must be in quotes"),
         ("method like 3", "'like' needs a text"),
         ("sram like '3'", "'like' needs a text column"),
         ("sram is 3", "expected 'null'"),

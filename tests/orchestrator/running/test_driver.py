@@ -218,7 +218,7 @@ def test_too_little_free_space_begins_no_more_trials_and_says_so_once(storage, t
         return [Finished(attempt, good(spec))]
 
     executors = [ScriptedExecutor(script)]
-    with pytest.raises(DiskShort, match=r"only 10,000,000 B are free in .*no more trials are begun$"):
+    with pytest.raises(DiskShort, match=r"only 10,000,000 B are free in .*no more trials are started$"):
         run(storage, make_sweep(trials=9), make_executor=lambda *_: executors[0])
     begun = len(executors[0].seen)
     assert 3 <= begun <= 4

@@ -36,7 +36,7 @@ def test_lines_tell_counts_accuracy_and_time_left(result):
         "[1/4 trials, 0 running, about 2 s left] "
         "trial 0 fake for 64KB flash: 91.00 % validation accuracy, 96 % of the tightest bound in 2 s"
     )
-    assert lines[2] == "trial 1: worker-died: signal 9; trying again"
+    assert lines[2] == "trial 1: worker-died: signal 9; retrying"
     assert "\x1b" not in stream.getvalue()
 
 

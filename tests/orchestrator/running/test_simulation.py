@@ -112,7 +112,7 @@ def test_simulated_studies_keep_to_themselves(tmp_path):
     assert study.name == "s-simulated"
     assert study.simulated
     assert store.equal_result(frame.loc[0, "spec_hash"]) is None
-    with pytest.raises(InputError, match="do not mix"):
+    with pytest.raises(InputError, match="cannot be mixed"):
         run(storage, stored_sweep(study), RunOptions(executor="local"))
 
 

@@ -53,7 +53,7 @@ def test_a_killed_driver_is_started_again_until_it_is_done(tmp_path, capfd, monk
     assert Supervisor(command(text, runs), "mcusweep launch s.toml").run() == 0
     assert runs.read_text() == "xxx"
     lines = capfd.readouterr().err.splitlines()
-    assert lines[0].startswith("mcusweep: the driver was ended by signal 9; going on by itself (1 of at most 5")
+    assert lines[0].startswith("mcusweep: the driver was ended by signal 9; restarting (1 of at most 5")
     assert len(lines) == 2
 
 
@@ -73,7 +73,7 @@ def test_reentries_without_progress_are_bounded(progress, most, tmp_path, capfd,
     else:
         assert (status, runs.read_text()) == (1, "xxxx")
         assert "3 times in a row with no trial finished: giving up" in said
-        assert said.endswith("go on with: mcusweep launch s.toml\n")
+        assert said.endswith("continue with: mcusweep launch s.toml\n")
 
 
 def run_supervisor(text: str, *arguments: object) -> subprocess.Popen:

@@ -86,7 +86,7 @@ def test_a_sweep_outlives_connections_that_are_cut_and_a_restart(server, address
     assert list(frame["number"]) == list(range(12))
     assert list(frame["attempts"]) == [1] * 12
     assert notes.lines[-1] == "connected again"
-    assert any("trying again for 60 s" in line for line in notes.lines)
+    assert any("retrying for 60 s" in line for line in notes.lines)
 
 
 def test_a_server_that_stays_away_is_given_up_after_the_stated_time(server, address, make_spec):
@@ -96,7 +96,7 @@ def test_a_server_that_stays_away_is_given_up_after_the_stated_time(server, addr
     server.stop()
     try:
         start = time.monotonic()
-        with pytest.raises(StoreError, match=r"cannot use postgresql\+psycopg://.*; tried again for 2 s") as caught:
+        with pytest.raises(StoreError, match=r"cannot use postgresql\+psycopg://.*; retried for 2 s") as caught:
             store.add_trial(study, 0, make_spec())
         assert 1.0 < time.monotonic() - start < 10
         assert len(str(caught.value).splitlines()) == 1

@@ -86,6 +86,7 @@ REFUSED = [
     ({"head": lambda study: study.update(name="n" * 5000)}, "name cannot be 'nnnn"),
     ({"head": lambda study: study.update(name={"a": 1})}, "name cannot be {'a': 1}"),
     ({"head": lambda study: study.update(sweep_json="[]")}, "an object is missing"),
+    ({"head": lambda study: study.update(workers_json='{"count": Infinity}')}, "Out of range float values"),
 ]
 
 

@@ -168,7 +168,7 @@ def test_damaged_exports_are_refused_in_one_line(make_store, tmp_path, change, s
 
 def test_rubbish_is_no_exported_study(tmp_path):
     (tmp_path / "x.zip").write_bytes(b"rubbish" * 100)
-    with pytest.raises(InputError, match="is no exported study"):
+    with pytest.raises(InputError, match="is not an exported study"):
         read_zip(tmp_path / "x.zip")
 
 

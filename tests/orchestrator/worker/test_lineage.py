@@ -114,9 +114,7 @@ def test_a_network_that_is_not_whole_is_refused_in_one_line(line, tmp_path, harm
     else:
         data[-7] ^= 1
         target.write_bytes(data)
-    with pytest.raises(
-        InputError, match=r"the trained network that this trial begins with is (not there|damaged)"
-    ) as e:
+    with pytest.raises(InputError, match=r"the trained network that this trial starts from is (missing|damaged)") as e:
         run_trial(specs[2], tmp_path, lambda _: True)
     assert "\n" not in str(e.value)
     with pytest.raises(InputError):

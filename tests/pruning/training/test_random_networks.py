@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mcu.tflite import tflm
 from random_networks import ALLOWED_REFUSALS, HEADS, KERNELS, KINDS, Plan, Step, compare
 
-COUNT = int(os.environ.get("MCUSWEEP_RANDOM_NETWORKS", "30"))
+COUNT = int(os.environ.get("MCUSWEEP_RANDOM_NETWORKS", "20"))
 
 steps = st.builds(
     Step,

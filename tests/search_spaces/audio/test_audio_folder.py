@@ -57,7 +57,7 @@ def test_recordings_become_features_of_clips(recordings):
     assert task.input_shape == (1, 49, 10)
     assert task.counts() == {"train": [14, 14], "val": [3, 3], "test": [3, 3]}
     assert task.front_end.kind is Features.MFCC
-    assert task.notes == ("40 recordings of less than 1 s have silence around them",)
+    assert task.notes == ("40 recordings of less than 1 s are padded with silence",)
 
 
 @pytest.mark.parametrize("features", ["mfcc", "log_mel", "raw"])
@@ -67,7 +67,7 @@ def test_stereo_at_any_rate_just_works(recordings, rate, channels, features):
     assert task.input_shape == {"mfcc": (1, 24, 10), "log_mel": (1, 24, 40), "raw": (1, 8000, 1)}[features]
     assert task.notes == (
         f"recorded 12 at {rate:,} samples a second: taken at 16,000",
-        "12 recordings of more than 0.5 s are cut about the middle",
+        "12 recordings of more than 0.5 s are centre-cropped",
     )
     if features == "raw":
         assert task.front_end is None
@@ -187,8 +187,8 @@ def test_flac_and_ogg_are_read(recordings):
         ({"seconds": 0.02}, "front end: samples = 320: must be at least window = 640"),
         ({"coefficients": 50}, "front end: coefficients = 50: must be 1 to 40"),
         ({"copies": -1}, "copies = -1: must be 0 to 100"),
-        ({"speaker": "("}, r"speaker = '\(': is no regular expression"),
-        ({"speaker": "zz"}, "speaker = 'zz': finds nobody in names such as 'bark/ax_0.wav'"),
+        ({"speaker": "("}, r"speaker = '\(': is not a regular expression"),
+        ({"speaker": "zz"}, "speaker = 'zz': matches no file name such as 'bark/ax_0.wav'"),
         ({"speaker": "(bark|meow)"}, "2 groups cannot make 3 splits"),
         ({"speakers": "gone.csv"}, "gone.csv: must be a CSV file with the columns file and speaker"),
         ({"most_broken": 2}, "most_broken = 2: must be 0 to less than 1"),

@@ -217,7 +217,7 @@ def test_an_odd_file_is_named_and_left_out_up_to_a_share(tmp_path):
         ("ax,label\n1,a\n7,a\n3,b\n4,b\n5,b\n", {}, "label 0 has 2 different samples.*labels 0 = a, 1 = b"),
         ("ax,label\n1,2\n", {"window": 0}, "window = 0: must be at least 1 row"),
         ("ax,label\n1,2\n", {"stride": -1}, "stride = -1: must be at least 1 row, or 0"),
-        ("ax,label\n1,2\n", {"name_group": "("}, "is no regular expression"),
+        ("ax,label\n1,2\n", {"name_group": "("}, "is not a regular expression"),
     ],
 )
 def test_a_table_that_cannot_be_is_refused(tmp_path, content, options, message):

@@ -89,7 +89,7 @@ def test_a_broken_transfer_goes_on_by_itself(server, tmp_path):
 def test_a_transfer_that_keeps_breaking_is_told_and_the_next_run_goes_on(server, tmp_path):
     server.breaks = [120_000] + [0] * module.ATTEMPTS
     with pytest.raises(
-        InputError, match=r"broke off at 120,000 bytes .*: the same command goes on from there"
+        InputError, match=r"broke off at 120,000 bytes .*: the same command resumes from there"
     ) as caught:
         fetch(offered(server), tmp_path / "data.bin", silent)
     assert "\n" not in str(caught.value)

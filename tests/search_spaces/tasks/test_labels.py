@@ -42,7 +42,7 @@ def test_truth_values_and_signs_are_two_classes():
         (PLACES - 1, "labels go from -1 to 1: those below 0 name no class"),
         (PLACES + 0.5, "holds 0.5, labels must be whole numbers"),
         (np.full(COUNT, np.nan), "holds nan"),
-        (np.arange(COUNT), "has 60 different values among 60: they are no classes"),
+        (np.arange(COUNT), "has 60 different values among 60: they are not classes"),
         (np.ones((COUNT, 2)), r"row 0 is \[1.0, 1.0\]: a one-hot label has a single 1"),
         (np.eye(4)[PLACES], "no row has its 1 in column 3"),
         (PLACES.astype(complex), "is complex128, labels must be"),

@@ -337,7 +337,7 @@ def test_folders_and_debris_in_an_archive_are_passed_over(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("readme.txt", b"hello", "a.npz: holds 'readme.txt', which is no .npy array"),
+        ("readme.txt", b"hello", "a.npz: holds 'readme.txt', which is not a .npy array"),
         ("extra.npy", b"hello", "a.npz: 'extra.npy' is not a readable array"),
     ],
 )

@@ -292,7 +292,7 @@ def spoilt(value):
         (changed(x=spoilt(np.inf)), "holds NaN or infinity"),
         (changed(x=samples(dtype=np.float64) * 1e300), "holds NaN or infinity"),
         (changed(y=labels() * 2, classes=np.array(list("abcde"))), "none of the labels is 1"),
-        (changed(y=np.arange(60)), "has 60 different values among 60: they are no classes"),
+        (changed(y=np.arange(60)), "has 60 different values among 60: they are not classes"),
         (changed(y=np.ones((60, 3))), "a one-hot label has a single 1"),
         (changed(y=labels() - 1), "labels go from -1"),
         (changed(y=labels(classes=1)), "1 class, needs at least 2"),
