@@ -24,6 +24,9 @@ from mcu.runtime import Runtime
 BYTES_PER_OUTPUT_CHANNEL = 12
 """int32 bias, float32 scale and an int32 share of alignment and arena bookkeeping."""
 
+BYTES_PER_INDEX = 4
+"""int32 number of a channel that is gathered."""
+
 PEAK_SHARPNESS = 30.0
 """Sharpness of the smooth maximum over execution steps: the excess is at most log(steps) / this, relative."""
 
@@ -51,6 +54,10 @@ def _depthwise(op: Op, positions: int) -> Terms:
     return Terms(macs_out=taps * positions, bytes_out=taps + BYTES_PER_OUTPUT_CHANNEL)
 
 
+def _gather(op: Op, positions: int) -> Terms:
+    return Terms(bytes_out=BYTES_PER_INDEX)
+
+
 def _free(op: Op, positions: int) -> Terms:
     return Terms()
 
@@ -67,6 +74,8 @@ RULES: dict[Kind, Callable[[Op, int], Terms]] = {
     Kind.RELU: _free,
     Kind.MUL: _free,
     Kind.RESIZE: _free,
+    Kind.SLICE: _free,
+    Kind.GATHER: _gather,
     **dict.fromkeys(TABLES, _free),
 }
 """One rule per operator; an operator without a rule is an error, never a guess."""

@@ -214,7 +214,8 @@ class DifferentiablePruning(Compression):
 
 def _origin(group: Group, groups: Iterable[Group]) -> Group:
     """The group of the whole network whose channels these were."""
-    return next(whole for whole in groups if set(group.producers) <= set(whole.producers))
+    found = [whole for whole in groups if set(group.producers) <= set(whole.producers)]
+    return next((whole for whole in found if whole.part == group.part), found[0])
 
 
 def by_whole(outcome: Outcome, whole: Graph, graphs: Iterable[Graph]) -> Outcome:

@@ -1,4 +1,4 @@
-"""Which model to flash: the winner of each budget, chosen by validation among all that fit."""
+"""The model to deploy: the winner of each budget, chosen by validation among all that fit."""
 
 from __future__ import annotations
 

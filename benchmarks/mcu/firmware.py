@@ -198,7 +198,7 @@ def code_sizes() -> None:
     calls = calls_of(model)
     tables = sum(DESCRIPTIONS[call.function] for call in calls)
     for call in calls:
-        widths = [4 if table.ctype == "int32_t" else 1 for table in call.tables]
+        widths = [{"int32_t": 4, "int16_t": 2}.get(table.ctype, 1) for table in call.tables]
         tables += sum(-(-t.values.size * w // 4) * 4 for t, w in zip(call.tables, widths, strict=True))
     with tempfile.TemporaryDirectory() as folder:
         write_project(model, Path(folder))

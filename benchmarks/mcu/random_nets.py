@@ -147,6 +147,16 @@ class RandomNet:
         target = self._like(source, (1, height * factors[0], width * factors[1], channels))
         return self._op(QOp(Kind.RESIZE, (source,), target, kernel=factors))
 
+    def slice(self, source: int, begin: Pair, step: Pair, count: Pair) -> int:
+        """Some rows and columns."""
+        target = self._like(source, (1, *count, self.tensors[source].shape[3]))
+        return self._op(QOp(Kind.SLICE, (source,), target, begin=begin, stride=step))
+
+    def gather(self, source: int, order: tuple[int, ...]) -> int:
+        """Some channels in an order of their own."""
+        target = self._like(source, (*self.tensors[source].shape[:3], len(order)))
+        return self._op(QOp(Kind.GATHER, (source,), target, order=order))
+
     def model(self, output: int) -> Int8Model:
         """The finished network; its input is the first tensor."""
         return Int8Model(tuple(self.tensors), tuple(self.ops), 0, output)
@@ -267,7 +277,9 @@ def every_operator_net(seed: int = 0, *, head: bool = True) -> Int8Model:
         narrow = net.table(narrow, kind)
     excited = net.mul(narrow, net.table(net.conv(net.global_pool(narrow), 6, (1, 1), activation=NONE), Kind.LOGISTIC))
     parts = net.conv(net.mul(excited, narrow), 6, (3, 2), groups=3, dilation=(2, 1))
-    wide = net.depthwise(net.enlarge(parts), (2, 2), multiplier=3)
+    shuffled = net.gather(net.enlarge(parts), (3, 0, 4, 1, 5, 2))
+    odd = net.slice(shuffled, (1, 2), (2, 1), (net.tensors[shuffled].shape[1] // 2, net.tensors[shuffled].shape[2] - 3))
+    wide = net.depthwise(odd, (2, 2), multiplier=3)
     if not head:
         return net.model(net.relu(wide))
     scores = net.dense(net.reshape(net.mean(wide), (1, 18)), 11)

@@ -431,7 +431,6 @@ def page(rows: list[dict[str, Any]], firmware: list[dict[str, Any]]) -> str:
     equal = [row for row in rows if row["outcome"] == "equal"]
     reasons = Counter(_reason(row["reason"]) for row in rows if row["outcome"] == "refused")
     kinds = Counter(kind for row in equal for kind in row["kinds"])
-    litert = Counter(row["litert"] for row in equal)
     faults = [row for row in rows if row["outcome"] in ("differs", "fails", "ends the process")]
     lines = [
         "# Random networks",
@@ -454,8 +453,7 @@ def page(rows: list[dict[str, Any]], firmware: list[dict[str, Any]]) -> str:
         f"| failures that are no refusal | {counts['fails'] + counts['ends the process']:,} |",
         f"| of the equal ones, signals | {sum(row['flat'] for row in equal):,} |",
         "",
-        "LiteRT's codes: " + ", ".join(f"{n:,} networks differ by {k}" if k else f"{n:,} equal"
-                                       for k, n in sorted(litert.items())) + ".",
+        _litert_line(equal),
         "",
         *_firmware_lines(firmware),
         "| refused for | networks |",
@@ -470,6 +468,15 @@ def page(rows: list[dict[str, Any]], firmware: list[dict[str, Any]]) -> str:
         lines += ["", "| seed | fault |", "| ---: | --- |"]
         lines += [f"| {row['seed']} | {' '.join(row.get('reason', row['outcome']).split())[:200]} |" for row in faults]
     return "\n".join(lines) + "\n"
+
+
+def _litert_line(equal: list[dict[str, Any]]) -> str:
+    apart = [row for row in equal if row["litert"]]
+    counts = sorted(Counter(row["litert"] for row in apart).items())
+    how = ", ".join(f"{count} by {codes}" for codes, count in counts)
+    elu = sum("elu" in row["kinds"] for row in apart)
+    rest = f"; {len(apart)} differ in a code ({how}), {elu} of them with an ELU, which has no reference kernel there"
+    return f"LiteRT's codes: {len(equal) - len(apart):,} equal{rest if apart else ''}."
 
 
 def _firmware_lines(rows: list[dict[str, Any]]) -> list[str]:

@@ -63,7 +63,7 @@ resnet18 resnet34 mobilenet_v2 mobilenet_v3_small mnasnet0_5 squeezenet1_1 shuff
 efficientnet_b0 regnet_y_400mf densenet121 googlenet vgg11_bn
 """
 SMALL = ("vgg11_bn",)
-"""Of torchvision, whose pool to 7 x 7 has windows of one size on the smaller image alone."""
+"""Whose pool to 7 x 7 has windows of one size on the smaller image alone."""
 
 TIMM = """
 mobilenetv1_100 mobilenetv2_035 mobilenetv2_050 mobilenetv3_small_050 mobilenetv4_conv_small
@@ -133,7 +133,10 @@ def entries() -> list[Entry]:
             Entry("torchvision", name, partial(from_torchvision, name), SMALL_IMAGE if name in SMALL else IMAGE)
             for name in TORCHVISION.split()
         ),
-        *(Entry("timm", name, partial(from_timm, name), IMAGE) for name in TIMM.split()),
+        *(
+            Entry("timm", name, partial(from_timm, name), SMALL_IMAGE if name in SMALL else IMAGE)
+            for name in TIMM.split()
+        ),
         *(Entry("timm", f"{name} (fused)", partial(from_timm, name, True), IMAGE) for name in REPARAMETRISED),
         *(Entry("timm", name, partial(from_timm, name), IMAGE) for name in ATTENTION.split()),
     ]

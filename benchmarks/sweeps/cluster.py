@@ -1,7 +1,7 @@
 """A sweep on hosts that share nothing but a wire: how busy its workers are, and what random faults of nodes change.
 
-    python benchmarks/sweeps/cluster.py throughput [--trials 24]
-    python benchmarks/sweeps/cluster.py faults [--trials 60] [--faults 20] [--seed 0]
+    python benchmarks/sweeps/cluster.py throughput [--trials 36]
+    python benchmarks/sweeps/cluster.py faults [--trials 100] [--faults 20] [--seed 0]
 
 Three hosts on one kernel (namespaces; root only), a worker on each. Trials sleep instead of training, so what is
 measured is the orchestration; each begins with the network of another one, which has to travel. Faults are kills of a
@@ -140,9 +140,9 @@ def main() -> None:
         sys.exit(f"no hosts here: {reason}")
     with tempfile.TemporaryDirectory() as folder:
         if chosen.what == "throughput":
-            throughput(chosen.trials or 24, Path(folder))
+            throughput(chosen.trials or 36, Path(folder))
         else:
-            faults(chosen.trials or 60, chosen.faults, chosen.seed, Path(folder))
+            faults(chosen.trials or 100, chosen.faults, chosen.seed, Path(folder))
 
 
 if __name__ == "__main__":

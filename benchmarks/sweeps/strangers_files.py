@@ -30,6 +30,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve()
 BATCH = 100
+WANTED = {"models": 10_000, "bundles": 2000, "databases": 2000}
 TAKEN, REFUSED = "taken", "refused in one line"
 WRONG = ("traceback", "crash", "many lines", "other status", "stray file")
 TABLES = ("studies", "trials", "trajectories", "attempts", "rungs", "meta")
@@ -71,7 +72,7 @@ def json_changed(value: Any, chance: random.Random) -> Any:
         at = chance.randrange(len(value))
         return [*value[:at], json_changed(value[at], chance), *value[at + 1 :]]
     if isinstance(value, str) and value[:1] in "[{" and chance.random() < 0.8:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             return json.dumps(json_changed(json.loads(value), chance))
     return chance.choice([other for other in VALUES if not isinstance(other, bytes)])
 
@@ -151,7 +152,8 @@ def database(good: Path, place: Path, chance: random.Random) -> list[list[str]]:
                 ).fetchone()[0]
                 new = chance.choice(VALUES)
                 if isinstance(old, str) and old[:1] in ("[", "{") and chance.random() < 0.7:
-                    new = json.dumps(json_changed(json.loads(old), chance))
+                    with contextlib.suppress(ValueError, RecursionError):
+                        new = json.dumps(json_changed(json.loads(old), chance))
                 with contextlib.suppress(sqlite3.IntegrityError):
                     connection.execute(f"update {table} set {column} = ? where rowid = ?", (new, row))
     number = str(chance.randrange(5))
@@ -234,8 +236,8 @@ def page(log: Path) -> str:
         "",
         "    python benchmarks/sweeps/strangers_files.py",
         "",
-        "| files | commands | tried | taken | refused in one line | wrong |",
-        "|---|---|---|---|---|---|",
+        "| files | commands | wanted | tried | taken | refused in one line | wrong |",
+        "|---|---|---|---|---|---|---|",
     ]
     commands = {
         "models": "`measure`",
@@ -246,15 +248,17 @@ def page(log: Path) -> str:
         count = Counter(row["outcome"] for row in rows if row["kind"] == kind)
         wrong = sum(count[name] for name in WRONG)
         shown = f"**{wrong}**" if wrong else "0"
-        total = count.total()
-        lines.append(f"| {kind} | {words} | {total:,} | {count[TAKEN]:,} | {count[REFUSED]:,} | {shown} |")
+        total = f"{count.total():,}" if count.total() >= WANTED[kind] else f"**{count.total():,}**"
+        lines.append(
+            f"| {kind} | {words} | {WANTED[kind]:,} | {total} | {count[TAKEN]:,} | {count[REFUSED]:,} | {shown} |"
+        )
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     """Run what the log lacks, or write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for kind, count in (("models", 10_000), ("bundles", 2000), ("databases", 2000)):
+    for kind, count in WANTED.items():
         parser.add_argument(f"--{kind}", type=int, default=count)
     parser.add_argument("--log", type=Path, default=Path("strangers_files.jsonl"))
     parser.add_argument("--page", type=Path)

@@ -38,7 +38,7 @@ _PARAMETERS = {
     Kind.CONV: 28, Kind.DEPTHWISE: 28, Kind.DENSE: 32, Kind.ADD: 8, Kind.CONCAT: 8, Kind.MAX_POOL: 40,
     Kind.AVG_POOL: 40, Kind.MEAN: 4, Kind.PAD: 0, Kind.PADV2: 0, Kind.RESHAPE: 36, Kind.RELU: 0, Kind.SOFTMAX: 8,
     Kind.LOGISTIC: 0, Kind.TANH: 0, Kind.HARD_SWISH: 0, Kind.LEAKY_RELU: 4, Kind.ELU: 0, Kind.MUL: 4,
-    Kind.RESIZE: 2,
+    Kind.RESIZE: 2, Kind.SLICE: 24, Kind.GATHER: 8,
 }  # fmt: skip
 """Bytes of TFLM's parsed options of each kind (TfLiteConvParams, ...)."""
 
@@ -46,7 +46,7 @@ _KERNEL_DATA = {
     Kind.CONV: 80, Kind.DEPTHWISE: 80, Kind.DENSE: 72, Kind.ADD: 60, Kind.CONCAT: 80, Kind.MAX_POOL: 32,
     Kind.AVG_POOL: 32, Kind.MEAN: 44, Kind.PAD: 56, Kind.PADV2: 56, Kind.RESHAPE: 0, Kind.RELU: 28, Kind.SOFTMAX: 80,
     Kind.LOGISTIC: 16, Kind.TANH: 16, Kind.HARD_SWISH: 20, Kind.LEAKY_RELU: 24, Kind.ELU: 256, Kind.MUL: 40,
-    Kind.RESIZE: 0,
+    Kind.RESIZE: 0, Kind.SLICE: 84, Kind.GATHER: 32,
 }  # fmt: skip
 """Bytes of each kernel's own data (OpDataConv, ...)."""
 
@@ -165,11 +165,12 @@ def predict_persistent(structure: Structure) -> int:
 
 
 def count_tensors(structure: Structure) -> int:
-    """Tensors in the file our writer makes: activations, weights, biases, values of PADV2, structural constants."""
+    """Tensors in the file our writer makes: activations, weights, biases, values of PADV2, orders of GATHER, structural
+    constants."""
     constants = {constant for op in structure.ops for constant in structure.constants(op)}
     weighted = sum(1 + op.bias for op in structure.ops if op.kind in CONVOLUTIONS)
-    padding = sum(op.kind is Kind.PADV2 for op in structure.ops)
-    return len(structure.shapes) + weighted + padding + len(constants)
+    own = sum(op.kind in (Kind.PADV2, Kind.GATHER) for op in structure.ops)
+    return len(structure.shapes) + weighted + own + len(constants)
 
 
 def predict_arena(model: Structure | Int8Model, plan: Plan | None = None) -> ArenaUse:

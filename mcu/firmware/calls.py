@@ -256,6 +256,21 @@ def _enlarge(model: Int8Model, op: QOp) -> list[Call]:
     return [_call(op, "enlarge", "enlarge_t", fields | {"down": op.kernel[0], "right": op.kernel[1]})]
 
 
+def _slice(model: Int8Model, op: QOp) -> list[Call]:
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    fields = dict(zip(("out_h", "out_w", "channels"), target.shape[1:], strict=True)) | {"in_w": source.shape[2]}
+    fields |= {"top": op.begin[0], "left": op.begin[1], "down": op.stride[0], "right": op.stride[1]}
+    return [_call(op, "slice", "slice_t", fields)]
+
+
+def _gather(model: Int8Model, op: QOp) -> list[Call]:
+    source = model.tensors[op.inputs[0]]
+    channels = source.shape[-1]
+    fields = {"positions": source.bytes // channels, "in_channels": channels, "channels": len(op.order)}
+    call = _call(op, "gather", "gather_t", fields)
+    return [replace(call, tables=(Table("order", "int16_t", np.array(op.order)),))]
+
+
 def _reshape(model: Int8Model, op: QOp) -> list[Call]:
     return []
 
@@ -276,6 +291,8 @@ _LOWERINGS: dict[Kind, Callable[[Int8Model, QOp], list[Call]]] = {
     Kind.SOFTMAX: _softmax,
     Kind.MUL: _multiply,
     Kind.RESIZE: _enlarge,
+    Kind.SLICE: _slice,
+    Kind.GATHER: _gather,
     **dict.fromkeys(TABLES, _lookup),
 }
 

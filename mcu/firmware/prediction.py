@@ -43,11 +43,14 @@ DESCRIPTIONS = {
     "multiply": 24,
     "grouped": 56,
     "enlarge": 12,
+    "slice": 16,
+    "gather": 16,
 }
 """Bytes of the layer structs in kernels.h, by kernel."""
 
 CHANNEL_TABLES = (4, 4, 1)  # bias, multiplier, shift
 CODES = 256  # a table of int8 codes
+ORDER = 2  # number of a channel
 SOFTMAX_TABLE = 4 * 256  # at most: small input scales need it all
 
 _PLAIN = {
@@ -64,6 +67,8 @@ _PLAIN = {
     Kind.SOFTMAX: "softmax",
     Kind.MUL: "multiply",
     Kind.RESIZE: "enlarge",
+    Kind.SLICE: "slice",
+    Kind.GATHER: "gather",
     **dict.fromkeys(TABLES, "lookup"),
 }
 
@@ -122,6 +127,8 @@ def _tables(structure: Structure, op: OpForm) -> int:
         return SOFTMAX_TABLE
     if op.kind in TABLES:
         return CODES
+    if op.kind is Kind.GATHER:
+        return _words(ORDER * structure.shapes[op.output][-1])
     if op.kind not in (Kind.CONV, Kind.DEPTHWISE, Kind.DENSE):
         return 0
     source, channels = structure.shapes[op.inputs[0]], structure.shapes[op.output][-1]

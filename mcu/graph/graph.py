@@ -56,6 +56,8 @@ class Op:
         alpha: slope of LEAKY_RELU below zero.
         value: constant that PADV2 pads with; minus infinity is the least code.
         groups: number of groups of a grouped CONV.
+        begin: first row and column that a SLICE reads; it goes on by ``stride``.
+        order: of a GATHER, the input channel that each output channel is.
     """
 
     kind: Kind
@@ -75,6 +77,8 @@ class Op:
     alpha: float = 0.0
     value: float = 0.0
     groups: int = 1
+    begin: tuple[int, int] = (0, 0)
+    order: tuple[int, ...] = ()
 
     @property
     def is_limited(self) -> bool:
@@ -90,12 +94,14 @@ class Group:
         size: removable units.
         producers: names of the convolution-like operators that write these channels.
         channels: channels that the first producer writes for one unit.
+        part: how many groups before it have the same producers, whose channels parts of a network share out.
     """
 
     name: str
     size: int
     producers: tuple[str, ...]
     channels: int = 1
+    part: int = 0
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ class Kind(StrEnum):
     ELU = "elu"
     MUL = "mul"
     RESIZE = "resize"  # RESIZE_NEAREST_NEIGHBOR by whole factors
+    SLICE = "slice"  # STRIDED_SLICE of rows and columns
+    GATHER = "gather"  # some of the channels, in an order of their own
 
 
 class Activation(StrEnum):

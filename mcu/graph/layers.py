@@ -109,6 +109,39 @@ def enlarge(x: torch.Tensor, factors: Pair) -> torch.Tensor:
     return F.interpolate(x, scale_factor=(float(factors[0]), float(factors[1])), mode="nearest")
 
 
+def cut(x: torch.Tensor, begin: Pair, count: Pair, step: Pair) -> torch.Tensor:
+    """``count`` rows and columns, from ``begin`` on, ``step`` apart."""
+    rows, columns = (
+        slice(first, first + (number - 1) * each + 1, each)
+        for first, number, each in zip(begin, count, step, strict=True)
+    )
+    return x[:, :, rows, columns]
+
+
+def gather(x: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
+    """The channels of ``(N, C, ...)`` that ``order`` names."""
+    first = order[0]
+    if order == tuple(range(first, first + len(order))):
+        return x[:, first : first + len(order)]
+    return x.index_select(1, torch.tensor(order, device=x.device))
+
+
+class Gather(nn.Module):
+    """Some of the channels, in an order of their own; the numbers follow when channels go.
+
+    Attributes:
+        order: for each output channel the input channel that it is.
+    """
+
+    def __init__(self, order: tuple[int, ...]) -> None:
+        super().__init__()
+        self.order = order
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Gather ``(N, C, ...)``."""
+        return gather(x, self.order)
+
+
 def concatenate(parts: Any) -> torch.Tensor:
     """Channels side by side."""
     return torch.cat(list(parts), 1)

@@ -25,7 +25,7 @@ class Place:
     """A layer or a call in a network.
 
     Attributes:
-        path: of the module, as in ``named_modules``, and what is called in it.
+        path: of the module, as in ``named_modules``, and of the call in it.
         file, line: of the user's source; empty and 0 where it is not known.
     """
 

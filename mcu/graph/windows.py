@@ -34,14 +34,6 @@ def pair_of(value: Any, flat: bool = False, fill: int = 1) -> Pair:
     return (int(value[0]), int(value[1])) if len(value) == 2 else (int(value[0]), fill)
 
 
-def padding_pairs(pad: Any) -> tuple[Pair, Pair]:
-    """torch lists the last axis first: ``(left, right, top, bottom)``; 1-D signals have only one axis."""
-    values = [int(v) for v in pad] if isinstance(pad, (tuple, list)) else [int(pad)] * 4
-    if len(values) == 2:
-        return (values[0], values[1]), (0, 0)
-    return (values[2], values[3]), (values[0], values[1])
-
-
 def own_padding(padding: Any, kernel: Pair, dilation: Pair) -> tuple[Pair, Pair]:
     """What a convolution's ``padding`` adds: ``"same"``, ``"valid"``, or the same number of zeros on both sides."""
     if padding == "valid":

@@ -20,7 +20,7 @@ from torch.nn import functional
 from mcu.errors import InputError
 from mcu.graph.graph import Graph, Op
 from mcu.graph.kinds import Activation, Kind
-from mcu.graph.layers import enlarge, limited
+from mcu.graph.layers import cut, enlarge, gather, limited
 from mcu.int8.lookup import FIXED_RANGES
 from mcu.int8.structure import SAME_QUANTISATION, structure_of_graph
 
@@ -157,6 +157,11 @@ class FoldedNet(nn.Module):
             return x
         if op.kind is Kind.RESIZE:
             return enlarge(x, op.kernel)
+        if op.kind is Kind.SLICE:
+            tensor = self.graph.tensors[op.output]
+            return cut(x, op.begin, (tensor.height, tensor.width), op.stride)
+        if op.kind is Kind.GATHER:
+            return gather(x, op.order)
         if op.kind is Kind.MUL:
             return inputs[0] * inputs[1]
         if op.kind in _FUNCTIONS:
@@ -241,7 +246,7 @@ _FUNCTIONS: dict[Kind, Callable[[torch.Tensor, float], torch.Tensor]] = {
 }
 """What the operators that are tables in int8 compute."""
 
-_KEEP_CODES = (Kind.PAD, Kind.MAX_POOL, Kind.CONCAT, Kind.RESIZE)
+_KEEP_CODES = (Kind.PAD, Kind.MAX_POOL, Kind.CONCAT, Kind.RESIZE, Kind.SLICE, Kind.GATHER)
 """Operators whose output values are on the input's grid already."""
 
 

@@ -45,6 +45,8 @@ class QOp:
         value: code that PADV2 writes around its input.
         name: path of the layer it came from.
         alpha: slope of LEAKY_RELU below zero.
+        begin: first row and column that a SLICE reads; it goes on by ``stride``.
+        order: of a GATHER, the input channel that each output channel is.
     """
 
     kind: Kind
@@ -61,6 +63,8 @@ class QOp:
     name: str = ""
     alpha: float = 0.0
     value: int = 0
+    begin: tuple[int, int] = (0, 0)
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

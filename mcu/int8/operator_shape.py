@@ -28,6 +28,14 @@ def broadcast(shapes: Sequence[Shape]) -> Shape | None:
     return large if small in (large, vector) else None
 
 
+def _lies_within(op: QOp, source: Shape, output: Shape) -> bool:
+    """Whether a slice has the rows and columns that it reads."""
+    if len(source) != 4 or len(output) != 4 or (output[0], output[3]) != (source[0], source[3]):
+        return False
+    axes = zip(op.begin, output[1:3], op.stride, source[1:3], strict=True)
+    return all(count > 0 and first + (count - 1) * step < size for first, count, step, size in axes)
+
+
 def output_shape(op: QOp, shapes: Sequence[Shape], output: Shape) -> Shape | None:
     """The output shape of an operator for its inputs.
 
@@ -58,6 +66,10 @@ def output_shape(op: QOp, shapes: Sequence[Shape], output: Shape) -> Shape | Non
         return first if len(shapes) == 2 and shapes[0] == shapes[1] else None
     if op.kind is Kind.RESIZE:
         return (1, first[1] * op.kernel[0], first[2] * op.kernel[1], first[3]) if len(first) == 4 else None
+    if op.kind is Kind.GATHER:
+        return (*first[:-1], len(op.order)) if op.order and max(op.order) < first[-1] else None
+    if op.kind is Kind.SLICE:
+        return output if _lies_within(op, first, output) else None
     if op.kind is Kind.MUL:
         return broadcast(shapes)
     if op.kind in TABLES:

@@ -18,7 +18,7 @@ from mcu.int8.folded_net import FoldedNet, weight_scales
 from mcu.int8.model import Int8Model, QOp, QTensor
 
 _BIAS_LIMIT = 1 << 28
-_HOMOGENEOUS = frozenset({Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.RELU, Kind.RESIZE})
+_HOMOGENEOUS = frozenset({Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.RELU, Kind.RESIZE, Kind.SLICE})
 """Operators between two convolutions that a positive factor per channel passes through unchanged."""
 
 
@@ -49,7 +49,8 @@ def _operator(network: FoldedNet, index: int, op: Op, tensors: tuple[QTensor, ..
         weights, scales, bias = _quantised_weights(network, index, op, source.scale)
     return QOp(
         op.kind, op.inputs, op.output, weights, scales, bias, op.kernel, op.stride, op.dilation, op.padding,
-        op.activation, op.name, op.alpha, _code(op.value, tensors[op.output]),
+        op.activation, op.name, op.alpha, _code(op.value, tensors[op.output]), op.begin,
+        op.order,
     )  # fmt: skip
 
 

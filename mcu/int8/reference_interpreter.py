@@ -258,6 +258,20 @@ def _enlarge(model: Int8Model, op: QOp) -> Step:
     return lambda x: x.repeat_interleave(op.kernel[0], 2).repeat_interleave(op.kernel[1], 3)
 
 
+def _slice(model: Int8Model, op: QOp) -> Step:
+    _, height, width, _ = model.tensors[op.output].shape
+    rows, columns = (
+        slice(first, first + (count - 1) * step + 1, step)
+        for first, count, step in zip(op.begin, (height, width), op.stride, strict=True)
+    )
+    return lambda x: x[:, :, rows, columns]
+
+
+def _gather_channels(model: Int8Model, op: QOp) -> Step:
+    order = torch.tensor(op.order)
+    return lambda x: x.index_select(1, order)
+
+
 def _lookup(model: Int8Model, op: QOp) -> Step:
     """Any function of a code by itself."""
     source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
@@ -375,5 +389,7 @@ _RULES: dict[Kind, Callable[[Int8Model, QOp], Step]] = {
     Kind.SOFTMAX: _softmax,
     Kind.MUL: _multiply,
     Kind.RESIZE: _enlarge,
+    Kind.SLICE: _slice,
+    Kind.GATHER: _gather_channels,
     **dict.fromkeys(TABLES, _lookup),
 }

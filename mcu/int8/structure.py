@@ -17,7 +17,17 @@ from mcu.int8.model import Int8Model, QOp, groups_of
 
 CONVOLUTIONS = frozenset({Kind.CONV, Kind.DEPTHWISE, Kind.DENSE})
 SAME_QUANTISATION = frozenset(
-    {Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.PADV2, Kind.CONCAT, Kind.RESHAPE, Kind.RESIZE}
+    {
+        Kind.MAX_POOL,
+        Kind.AVG_POOL,
+        Kind.PAD,
+        Kind.PADV2,
+        Kind.CONCAT,
+        Kind.RESHAPE,
+        Kind.RESIZE,
+        Kind.SLICE,
+        Kind.GATHER,
+    }
 )
 """Kinds whose kernels copy or average codes, so that output and inputs must share scale and zero point."""
 
@@ -47,6 +57,7 @@ class OpForm:
     alpha: float = 0.0
     groups: int = 1
     value: float = 0.0
+    begin: Pair = (0, 0)
 
     @property
     def padded(self) -> bool:
@@ -131,6 +142,11 @@ class Structure:
             return [((2,), (1, 2))]
         if op.kind is Kind.RESIZE:
             return [((2,), self.shapes[op.output][1:3])]
+        if op.kind is Kind.SLICE:
+            _, height, width, channels = self.shapes[op.output]
+            (top, left), (down, right) = op.begin, op.stride
+            end = (1, top + (height - 1) * down + 1, left + (width - 1) * right + 1, channels)
+            return [((4,), (0, top, left, 0)), ((4,), end), ((4,), (1, down, right, 1))]
         if op.kind is Kind.RESHAPE:
             shape = self.shapes[op.output]
             return [((len(shape),), shape)]
@@ -153,7 +169,7 @@ def form_of(op: QOp, source: int = -1, groups: int = 1) -> OpForm:
     """An operator without its weights."""
     return OpForm(
         op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation,
-        op.bias is not None, source, op.alpha, groups,
+        op.bias is not None, source, op.alpha, groups, begin=op.begin,
     )  # fmt: skip
 
 
@@ -179,7 +195,7 @@ def structure_of_graph(graph: Graph) -> Structure:
         tuple(
             OpForm(
                 op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation,
-                source=index, alpha=op.alpha, groups=op.groups, value=op.value,
+                source=index, alpha=op.alpha, groups=op.groups, value=op.value, begin=op.begin,
             )
             for index, op in enumerate(graph.ops)
         ),

@@ -106,6 +106,9 @@ class _Size:
         inputs = list(op.inputs)
         if op.kind in CONVOLUTIONS:
             inputs += self._weights(op)
+        if op.kind is Kind.GATHER:
+            channels = self.structure.shapes[op.output][-1]
+            inputs.append(self._constant((channels,), 4 * channels))
         for constant in self.structure.constants(op):
             if constant not in self.constants:
                 self.constants[constant] = self._constant(constant[0], 4 * len(constant[1]))

@@ -36,7 +36,9 @@ _ADVICE = {
     "CUSTOM": "use builtin operators",
 }
 _LARGEST_TENSOR = 1 << 28
-_COPYING = (Kind.CONCAT, Kind.PAD, Kind.PADV2, Kind.RESHAPE, Kind.MAX_POOL, Kind.AVG_POOL, Kind.RESIZE)
+_COPYING = (
+    Kind.CONCAT, Kind.PAD, Kind.PADV2, Kind.RESHAPE, Kind.MAX_POOL, Kind.AVG_POOL, Kind.RESIZE, Kind.SLICE, Kind.GATHER,
+)  # fmt: skip
 _SCALE_TOLERANCE = 1e-6
 """As TensorFlow Lite Micro's kernels for pools have it."""
 
@@ -388,6 +390,35 @@ class _Reader:
             )
         return {"kernel": (made[1] // source[1], made[2] // source[2])}
 
+    def slice(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        source, made = self._shape(inputs[0]), self._shape(output)
+        begin, end, step = ([] if index < 0 else self._listed(index) for index in (*inputs[1:4], -1, -1, -1)[:3])
+        masked = options is not None and (any(options.integer(slot) for slot in range(5)) or options.integer(5, "<b"))
+        found: tuple[int, ...] = ()
+        if len(source) == len(begin) == len(end) == len(step) == 4 and not masked and min(step) > 0 <= min(begin):
+            axes = zip(begin, end, step, source, strict=True)
+            found = tuple(len(range(first, min(last, size), each)) for first, last, each, size in axes)
+        if not found or found != made or (begin[3], step[3]) != (0, 1) or made[3] != source[3]:
+            self._refuse(
+                f"'{self._name(output)}' is a STRIDED_SLICE of {source} to {made}; allowed are rows and columns from a "
+                "first to a last one, without masks"
+            )
+        return {"begin": tuple(begin[1:3]), "stride": tuple(step[1:3])}
+
+    def gather(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        source = self._shape(inputs[0])
+        axis = (options.integer(0), options.integer(1)) if options else (0, 0)
+        order = self._constant(inputs[1], "<i4") if len(inputs) > 1 else np.zeros(0, np.int32)
+        numbers = order.tolist() if order.ndim == 1 and len(source) == 4 and axis in ((3, 0), (-1, 0)) else []
+        if not numbers or not 0 <= min(numbers) <= max(numbers) < source[-1]:
+            self._refuse(
+                f"'{self._name(output)}' gathers {order.tolist()} of axis {axis[0]} of {source}; allowed are channels"
+            )
+        return {"order": tuple(numbers)}
+
+    def _listed(self, index: int) -> list[int]:
+        return [int(value) for value in self._constant(index, "<i4").ravel()]
+
     def leaky(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
         return {"alpha": float(options.scalar(0, "<f", 0.0)) if options else 0.0}
 
@@ -467,5 +498,7 @@ _RULES: dict[Kind, Callable[[_Reader, list[int], int, TableView | None], dict[st
     Kind.LEAKY_RELU: _Reader.leaky,
     Kind.MUL: _Reader.add,
     Kind.RESIZE: _Reader.resize,
+    Kind.SLICE: _Reader.slice,
+    Kind.GATHER: _Reader.gather,
 }
 _NAMES = {schema.OPERATOR_NAMES[code] for code in _KIND_OF_CODE}

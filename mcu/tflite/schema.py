@@ -44,6 +44,8 @@ KIND_CODE = {
     Kind.LEAKY_RELU: 98,
     Kind.ELU: 111,
     Kind.HARD_SWISH: 117,
+    Kind.SLICE: 45,
+    Kind.GATHER: 36,
 }
 """Builtin operator code of each kind."""
 
@@ -68,6 +70,8 @@ KIND_VERSION = {
     Kind.LEAKY_RELU: 2,
     Kind.ELU: 1,
     Kind.HARD_SWISH: 1,
+    Kind.SLICE: 2,
+    Kind.GATHER: 2,
 }
 """Operator version that first accepts int8 tensors (per-channel weights for convolutions)."""
 
@@ -85,6 +89,8 @@ KIND_OPTIONS = {
     Kind.MEAN: 27,
     Kind.MUL: 21,
     Kind.LEAKY_RELU: 75,
+    Kind.SLICE: 32,
+    Kind.GATHER: 23,
 }
 """Member of the BuiltinOptions union of each kind."""
 

@@ -71,6 +71,10 @@ def options_key(structure: Structure, op: OpForm) -> tuple[int, ...]:
         return (schema.KIND_OPTIONS[op.kind], schema.float_bits(op.alpha))
     if op.kind in (Kind.ADD, Kind.MUL, Kind.DENSE, Kind.CONCAT, Kind.SOFTMAX):
         return (schema.KIND_OPTIONS[op.kind], activation)
+    if op.kind is Kind.SLICE:
+        return (schema.KIND_OPTIONS[op.kind], 0)
+    if op.kind is Kind.GATHER:
+        return (schema.KIND_OPTIONS[op.kind], len(structure.shapes[op.output]) - 1)
     if op.kind is Kind.MEAN:
         keep = len(structure.shapes[op.output]) == len(structure.shapes[op.inputs[0]])
         return (schema.KIND_OPTIONS[op.kind], int(keep))
@@ -96,6 +100,10 @@ def options_table(kind: Kind, key: tuple[int, ...]) -> Table:
         return Table(((0, schema.float_bits(1.0)),))  # beta
     if kind is Kind.LEAKY_RELU:
         return Table(((0, key[1]),))  # alpha
+    if kind is Kind.GATHER:
+        return Table(((0, key[1]),))  # axis
+    if kind is Kind.SLICE:
+        return Table()  # no masks
     if kind is Kind.CONCAT:
         return Table(((0, -1),), ((1, activation),))  # the last axis: channels
     return Table((), ((0, activation),))
@@ -211,6 +219,8 @@ class _Writer:
             if op.bias is not None:
                 bias = np.ascontiguousarray(op.bias, "<i4")
                 inputs.append(self._constant(bias.shape, bias.tobytes(), schema.INT32))
+        if op.order:  # never shared: how many of them are equal depends on what was pruned
+            inputs.append(self._constant((len(op.order),), np.array(op.order, "<i4").tobytes(), schema.INT32))
         for constant in structure.constants(form):
             if constant not in self.constants:
                 data = np.array(constant[1], "<i4").tobytes()

@@ -29,13 +29,20 @@ class Image:
     Attributes:
         node: yields the image, ``(N, C, H, W)``, or ``(N, C)`` if ``row``.
         sizes: batch, channels, height, width of the image.
-        layout: how the tensor's dimensions lie on the image's axes.
+        layout: how the tensor's dimensions map to the image's axes.
+        order: for each channel as the layout counts them, the channel of the node that it is; None if it is the same.
     """
 
     node: fx.Node
     sizes: tuple[int, int, int, int]
     layout: Layout
     row: bool = False
+    order: tuple[int, ...] | None = None
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """``order``, written out."""
+        return tuple(range(self.sizes[1])) if self.order is None else self.order
 
 
 @dataclass(frozen=True)
@@ -183,7 +190,7 @@ class Builder:
                 continue
             if isinstance(present, Image) and isinstance(before, Image) and isinstance(value, Image):
                 same = present.node is before.node and value.sizes == before.sizes and value.layout == before.layout
-                if same and other is not node:
+                if same and value.order == before.order and other is not node:
                     self.values[other] = replace(present, node=value.node, row=value.row)
                     continue
             if any(self.order[user] > self.order[node] for user in other.users):
@@ -274,7 +281,8 @@ class Builder:
         node = self._node(function, (like.node, *args))
         if sizes is None:
             return replace(like, node=node)
-        return Image(node, sizes, plain(sizes, len(like.layout)))
+        kept = like.order if sizes[1] == like.sizes[1] else None
+        return Image(node, sizes, plain(sizes, len(like.layout)), order=kept)
 
     def layer(self, path: str, module: nn.Module, like: Image, sizes: tuple[int, int, int, int] | None = None) -> Image:
         """Apply a layer to an image; as ``call``."""
@@ -340,7 +348,14 @@ class Builder:
         return path
 
     def image(self, value: Any, what: str = "this operation") -> Image:
-        """The value as ``(N, C)``, ``(N, C, L)`` or ``(N, C, H, W)``, whichever rank it has."""
+        """The value as ``(N, C)``, ``(N, C, L)`` or ``(N, C, H, W)``, its channels stored in the order they are in."""
+        image = self.ordered(value, what)
+        if image.order is None:
+            return image
+        return replace(image, node=self._gather(image, image.order), order=None)
+
+    def ordered(self, value: Any, what: str = "this operation") -> Image:
+        """As ``image``, but the channels may be stored in another order."""
         if not isinstance(value, Image):
             self.refuse(f"{what} on a constant", "give it a tensor that depends on the input")
         order = channel_order(value.layout, value.sizes)
@@ -349,9 +364,32 @@ class Builder:
                 f"{what} reads dimensions that are not batch, channels, height and width in this order",
                 "leave out the view or permute before it",
             )
-        if order != list(range(value.sizes[1])):
-            self.refuse("a permutation that changes the order of the channels", "leave it out")
-        return cast(Image, value)
+        stored = tuple(value.stored[channel] for channel in cast(list[int], order))
+        layout = (value.layout[0], *plain(value.sizes, 2)[1:], *value.layout[2:])
+        return replace(value, layout=layout, order=_unless_ascending(stored))
+
+    def gathered(self, image: Image, channels: Sequence[int], layout: Layout) -> Image:
+        """These channels of an image, in this order.
+
+        They are stored in the order that the image has them in: what reads them is changed rather than they are moved.
+        """
+        stored = [image.stored[channel] for channel in channels]
+        sizes = (image.sizes[0], len(stored), *image.sizes[2:])
+        kept = sorted(set(stored))
+        node = image.node if len(kept) == image.sizes[1] else self._gather(image, kept)
+        made = replace(image, node=node, sizes=(sizes[0], len(kept), *sizes[2:]))
+        order = tuple(kept.index(channel) for channel in stored)
+        if len(order) != len(kept):  # some twice
+            return replace(made, node=self._gather(made, order), sizes=sizes, layout=layout, order=None)
+        return replace(made, layout=layout, order=_unless_ascending(order))
+
+    def _gather(self, image: Image, order: Sequence[int]) -> fx.Node:
+        """The channels of a node, of one that gathers itself those of what it reads."""
+        node, target = image.node, str(image.node.target)
+        before = self.root.get_submodule(target) if node.op == "call_module" else None
+        if isinstance(before, layers.Gather):
+            node, order = cast(fx.Node, node.args[0]), [before.order[channel] for channel in order]
+        return self.layer(self.unique(self.path()), layers.Gather(tuple(order)), replace(image, node=node)).node
 
     def row(self, image: Image) -> Image:
         """An image flattened to ``(N, C * H * W)``, in torch's order."""
@@ -408,6 +446,10 @@ class Builder:
 def unknown(builder: Builder, name: str) -> Any:
     """Refuse an operator that has no rule."""
     return builder.refuse(*reason(name))
+
+
+def _unless_ascending(order: tuple[int, ...]) -> tuple[int, ...] | None:
+    return None if order == tuple(range(len(order))) else order
 
 
 def _leaves(given: Any) -> list[Any]:

@@ -162,7 +162,7 @@ def mul(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     """Multiplication of two maps, a map and one value per channel (squeeze-and-excitation), or a map and a constant."""
     left, right = a["self"], a["other"]
     if isinstance(left, Image) and isinstance(right, Image):
-        return _product(b, left, right)
+        return product(b, left, right)
     image, constant = (left, right) if isinstance(left, Image) else (right, left)
     return scaled(b, cast(Image, image), constant, 0.0)
 
@@ -191,7 +191,13 @@ def scaled(b: Builder, image: Image, weight: Any, bias: Any) -> Image:
     """``image * weight + bias`` with constants that are one number, or one for each channel."""
     if _is_number(weight, 1.0) and _is_number(bias, 0.0):
         return image
+    image = image if isinstance(weight, int | float) and isinstance(bias, int | float) else _in_order(b, image)
     return b.layer(b.unique(b.path()), Affine(_by_channel(b, image, weight), _by_channel(b, image, bias)), image)
+
+
+def _in_order(b: Builder, image: Image) -> Image:
+    """The image with its channels along one dimension, as they are stored, for constants that are one for each."""
+    return image if image.order is None and plain(image.sizes, 2)[1] in image.layout else b.image(image)
 
 
 def _is_number(value: Any, number: float) -> bool:
@@ -221,7 +227,7 @@ def _by_channel(b: Builder, image: Image, constant: Any) -> nn.Parameter:
 
 def _alike(b: Builder, left: Image, right: Image, what: str) -> tuple[Image, Image]:
     """Two operands on images of the same form; what is repeated along height or width is written out."""
-    if left.layout != right.layout or left.sizes != right.sizes:
+    if (left.layout, left.sizes, left.order) != (right.layout, right.sizes, right.order):
         left, right = b.image(left, what), b.image(right, what)
         left, right = _repeated(b, left, right), _repeated(b, right, left)
         if left.layout != right.layout or left.sizes != right.sizes:
@@ -241,9 +247,9 @@ def _repeated(b: Builder, image: Image, other: Image) -> Image:
     return b.call(layers.enlarge, b.map(image), factors, sizes=sizes)
 
 
-def _product(b: Builder, left: Image, right: Image) -> Image:
+def product(b: Builder, left: Image, right: Image) -> Image:
     """The larger operand first."""
-    if left.layout == right.layout and left.sizes == right.sizes:
+    if (left.layout, left.sizes, left.order) == (right.layout, right.sizes, right.order):
         return _joined(b, torch.mul, *_alike(b, left, right, "a product"))
     left, right = b.map(b.image(left, "a product")), b.map(b.image(right, "a product"))
     if left.sizes[2:] == (1, 1):

@@ -118,6 +118,28 @@ def channel_order(layout: Layout, sizes: Sequence[int]) -> list[int] | None:
     return order if len(order) == sizes[1] else None
 
 
-def axes_of(layout: Layout, dimensions: Sequence[int]) -> set[Axis]:
-    """The axes that these dimensions touch."""
-    return {piece.axis for dimension in dimensions for piece in layout[dimension]}
+def selected_channels(layout: Layout, dim: int, positions: Sequence[int]) -> tuple[list[int], Layout] | None:
+    """Which channels are left where a dimension that runs through channels is left these positions.
+
+    Returns:
+        the channels in the order that the dimensions run through them, and the layout on these alone; None where the
+        channels share a dimension with another axis.
+    """
+    counts: list[list[int] | None] = []
+    for number, dimension in enumerate(layout):
+        if not any(piece.axis == Axis.CHANNELS for piece in dimension):
+            counts.append(None)
+            continue
+        if any(piece.axis != Axis.CHANNELS for piece in dimension):
+            return None
+        found = [0]
+        for piece in dimension:
+            found = [start + step * piece.stride for start in found for step in range(piece.size)]
+        counts.append([found[position] for position in positions] if number == dim else found)
+    channels, stride, fresh = [0], 1, list(layout)
+    for number, offsets in reversed(list(enumerate(counts))):
+        if offsets is not None:
+            channels = [offset + rest for offset in offsets for rest in channels]
+            fresh[number] = (Piece(Axis.CHANNELS, len(offsets), stride),) if len(offsets) > 1 else ()
+            stride *= len(offsets)
+    return channels, tuple(fresh)

@@ -349,6 +349,23 @@ class Lowering:
         op = Op(Kind.RESIZE, self._path(node), (tensor,), -1, kernel=node.args[1])
         self._emit(node, op, self.tensor_atoms[tensor])
 
+    def cut(self, node: Any) -> None:
+        """Some rows and columns."""
+        tensor = self._settled(node, self._operand(node))
+        begin, _, step = node.args[1:]
+        op = Op(Kind.SLICE, self._path(node), (tensor,), -1, stride=step, begin=begin)
+        self._emit(node, op, self.tensor_atoms[tensor])
+
+    def gather(self, node: Any, layer: layers.Gather) -> None:
+        """Some channels; a shuffle of equal parts ties the channels at one place in them."""
+        tensor = self._settled(node, self._operand(node))
+        atoms = self.tensor_atoms[tensor]
+        for parts in (p for p in range(2, len(atoms)) if len(atoms) % p == 0):
+            if layer.order == tuple(np.arange(len(atoms)).reshape(parts, -1).T.ravel().tolist()):
+                self._tie_parts(atoms, parts)
+        op = Op(Kind.GATHER, str(node.target), (tensor,), -1, order=layer.order)
+        self._emit(node, op, atoms[list(layer.order)])
+
     def pad(self, node: Any) -> None:
         """Zero padding, which the next operator may absorb; another constant is a PADV2, and keeps all channels."""
         value, constant = self._operand(node), float((*node.args, 0.0)[2])
@@ -380,13 +397,16 @@ def _pair(values: Any) -> Pair:
     return int(values[0]), int(values[1])
 
 
-_ORDERED = (Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.PADV2, Kind.CONCAT, Kind.RESIZE)
+_ORDERED = (
+    Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.PADV2, Kind.CONCAT, Kind.RESIZE, Kind.SLICE, Kind.GATHER,
+)  # fmt: skip
 """Operators whose outputs are not below zero where their inputs are not."""
 
 _LAYERS: dict[Any, Callable[..., None]] = {
     layers.Convolution: Lowering.convolution,
     nn.Linear: Lowering.dense,
     (nn.BatchNorm1d, nn.BatchNorm2d, layers.Affine): Lowering.scale,
+    layers.Gather: Lowering.gather,
     (nn.Dropout, nn.Dropout2d, nn.AlphaDropout): Lowering.alias,
 }
 
@@ -408,6 +428,7 @@ _FUNCTIONS: dict[Any, Callable[[Lowering, fx.Node], None]] = {
     layers.global_average_pool: lambda b, n: b.global_pool(n, Kind.AVG_POOL),
     layers.pad: Lowering.pad,
     layers.enlarge: Lowering.enlarge,
+    layers.cut: Lowering.cut,
     layers.as_row: Lowering.flatten,
     layers.as_image: Lowering.alias,
 }

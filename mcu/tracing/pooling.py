@@ -23,7 +23,7 @@ def max_pool(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     """Max pool with any padding and ``ceil_mode``."""
     if any(int(d) != 1 for d in _numbers(a["dilation"])):
         b.refuse("a max pool with dilation", "use dilation=1")
-    image = b.map(b.image(a["self"], "a max pool"))
+    image = b.map(b.ordered(a["self"], "a max pool"))
     return _pool(b, node, image, a, layers.max_pool)
 
 
@@ -34,7 +34,7 @@ def max_pool_with_indices(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value
 
 def average_pool(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     """Average pool; padding that counts in the mean becomes a PAD operator before it."""
-    image = b.map(b.image(a["self"], "an average pool"))
+    image = b.map(b.ordered(a["self"], "an average pool"))
     if a.get("divisor_override") is not None:
         b.refuse("an average pool with divisor_override", "leave it out")
     rows, columns = b.spatial(image, a["padding"], 0)
@@ -70,7 +70,7 @@ def adaptive(largest: bool) -> Rule:
     """Adaptive pools whose windows all have the same size."""
 
     def rule(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-        image = b.map(b.image(a["self"], "an adaptive pool"))
+        image = b.map(b.ordered(a["self"], "an adaptive pool"))
         seen = node.meta["val"]
         shape = (seen[0] if isinstance(seen, tuple | list) else seen).shape
         sizes = b.sizes_of(image, image.sizes[1], shape)
@@ -88,12 +88,18 @@ def _adaptive(b: Builder, image: Image, sizes: tuple[int, int, int, int], larges
         return image
     if image.sizes[2:] == (1, 1):
         return b.call(layers.enlarge, image, sizes[2:], sizes=sizes)
-    windows = [_windows(size, count) for size, count in zip(image.sizes[2:], sizes[2:], strict=True)]
+    axes = list(zip(image.sizes[2:], sizes[2:], strict=True))
+    windows = [_windows(size, count) or _windows_of_repeated(size, count, largest) for size, count in axes]
     if None in windows:
         b.refuse(
             f"an adaptive pool of {image.sizes[2:]} to {sizes[2:]}, whose windows are not all of one size",
             "allowed are sizes that divide the map, and 1",
         )
+    repeated = tuple(count if _windows(size, count) is None else 1 for size, count in axes)
+    if repeated != (1, 1):
+        batch, channels, height, width = image.sizes
+        wide = (batch, channels, height * repeated[0], width * repeated[1])
+        image = b.call(layers.enlarge, image, repeated, sizes=wide)
     (rows, down), (columns, right) = cast(list[Pair], windows)
     function = layers.max_pool if largest else layers.average_pool
     return b.call(function, image, (rows, columns), (down, right), NO_PADDING, sizes=sizes)
@@ -107,9 +113,19 @@ def _windows(size: int, count: int) -> Pair | None:
     return (kernels.pop(), strides.pop()) if len(kernels) == len(strides) == 1 else None
 
 
+def _windows_of_repeated(size: int, count: int, largest: bool) -> Pair | None:
+    """Kernel and stride of adaptive windows on values that are repeated ``count`` times each.
+
+    None where there would be fewer windows than values, or a mean would weigh the values of a window unequally.
+    """
+    reads = [[at // count for at in range(k * size, (k + 1) * size)] for k in range(count)]
+    even = all(len({own.count(value) for value in own}) == 1 for own in reads)
+    return (size, size) if count > size and (largest or even) else None
+
+
 def enlarged(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     """Nearest-neighbour upsampling by whole factors."""
-    image = b.map(b.image(a.get("input", a.get("self")), "upsampling"))
+    image = b.map(b.ordered(a.get("input", a.get("self")), "upsampling"))
     sizes = b.sizes_of(image, image.sizes[1], node.meta["val"].shape)
     if sizes[2] % image.sizes[2] or sizes[3] % image.sizes[3]:
         b.refuse(f"upsampling of {image.sizes[2:]} to {sizes[2:]}", "allowed are whole factors")
@@ -220,7 +236,7 @@ def padded(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
         if value > 0 or not all("max_pool" in str(user.target) for user in node.users):
             b.refuse(f"padding with {value:g}", f"allowed are numbers up to {LARGEST:g}, and less before a max pool")
         value = -math.inf
-    image = b.image(a["self"], "padding")
+    image = b.ordered(a["self"], "padding")
     amounts = [int(v) for v in a["pad"]]
     sides = {Axis.HEIGHT: (0, 0), Axis.WIDTH: (0, 0)}
     for step in range(len(amounts) // 2):

@@ -29,12 +29,6 @@ SPOKEN = {
     "conv_transpose2d": ("ConvTranspose2d (nn.ConvTranspose2d)", "use nn.Upsample(scale_factor=2) and nn.Conv2d"),
     "conv_transpose1d": ("ConvTranspose1d (nn.ConvTranspose1d)", "use nn.Upsample(scale_factor=2) and nn.Conv1d"),
     "upsample_bicubic2d": ("bicubic Upsample (nn.Upsample, F.interpolate)", "use mode='bilinear' or 'nearest'"),
-    "channel_shuffle": ("ChannelShuffle (nn.ChannelShuffle)", "use 1x1 convolutions that mix all channels"),
-    "chunk": ("chunk", "use two convolutions with half the outputs each"),
-    "split": ("split", "use several convolutions, one for each part"),
-    "split_with_sizes": ("split", "use several convolutions, one for each part"),
-    "slice": ("a slice of a tensor", "use a convolution or pool with a stride, or several convolutions"),
-    "pixel_unshuffle": ("PixelUnshuffle", "use a convolution with a stride"),
     "pixel_shuffle": ("PixelShuffle", "leave it out"),
 }
 

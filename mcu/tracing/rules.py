@@ -10,11 +10,12 @@ from torch import fx
 from mcu.tracing.builder import Builder, Rule
 from mcu.tracing.capture import Captured
 from mcu.tracing.elementwise import ELEMENTWISE
+from mcu.tracing.parts import PARTS
 from mcu.tracing.pooling import WINDOWS
 from mcu.tracing.views import VIEWS
 from mcu.tracing.weighted import WEIGHTED
 
-RULES: dict[str, Rule] = {**WEIGHTED, **ELEMENTWISE, **WINDOWS, **VIEWS}
+RULES: dict[str, Rule] = {**WEIGHTED, **ELEMENTWISE, **WINDOWS, **VIEWS, **PARTS}
 
 
 def rebuilt(captured: Captured, tensors: Mapping[str, torch.Tensor] | None = None) -> tuple[fx.GraphModule, Builder]:

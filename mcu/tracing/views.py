@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -59,23 +60,6 @@ def moved(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     return replace(image, layout=permuted(image.layout, order))
 
 
-def selected(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """``select``: a view if the dimension has size 1."""
-    image = _image(b, a)
-    dim = int(a["dim"]) % len(image.layout)
-    if image.layout[dim]:
-        b.refuse("selecting one position of a dimension", "pool over the dimension, or use a convolution")
-    return replace(image, layout=(*image.layout[:dim], *image.layout[dim + 1 :]))
-
-
-def sliced(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """A slice that keeps all positions."""
-    image = _image(b, a)
-    if tuple(node.meta["val"].shape) != tuple(node.args[0].meta["val"].shape):  # type: ignore[union-attr]
-        b.refuse("a slice of a tensor has no int8 kernel in mcusweep", "use a convolution or a pool with a stride")
-    return image
-
-
 def expanded(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     """``expand`` along dimensions of size 1: left to the multiplication or addition that reads it."""
     image = _image(b, a)
@@ -104,13 +88,24 @@ def concatenated(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     if flat and len(maps) > 1:
         b.refuse(f"cat of flattened maps of different sizes, {sorted(maps)}", "pool them to one size, or to 1, before")
     if not flat:
-        images = [b.image(image, "cat") for image in images]
+        images = [b.ordered(image, "cat") for image in images]
     if any(image.row != images[0].row for image in images):
         images = [b.map(image) for image in images]
-    batch, _, height, width = images[0].sizes
-    sizes = (batch, sum(image.sizes[1] for image in images), height, width)
-    made = b.call(layers.concatenate, replace(images[0], node=cast(Any, tuple(i.node for i in images))), sizes=sizes)
-    return replace(made, layout=flattened(sizes) if flat else plain(sizes, rank), row=images[0].row)
+    made = side_by_side(b, images)
+    return replace(made, layout=flattened(made.sizes) if flat else plain(made.sizes, rank))
+
+
+def side_by_side(b: Builder, parts: Sequence[Image]) -> Image:
+    """Channels of several images one after the other."""
+    batch, _, height, width = parts[0].sizes
+    sizes = (batch, sum(image.sizes[1] for image in parts), height, width)
+    order: list[int] = []
+    for image in parts:
+        order += [len(order) + channel for channel in image.stored]
+    made = b.call(
+        layers.concatenate, replace(parts[0], node=cast(Any, tuple(image.node for image in parts))), sizes=sizes
+    )
+    return replace(made, order=None if order == sorted(order) else tuple(order), row=parts[0].row)
 
 
 VIEWS: dict[str, Rule] = {
@@ -121,7 +116,5 @@ VIEWS: dict[str, Rule] = {
     **dict.fromkeys(("permute", "transpose", "swapaxes", "swapdims", "mT"), turned),
     "movedim": moved,
     **dict.fromkeys(("expand", "expand_as"), expanded),
-    "select": selected,
-    "slice": sliced,
     **dict.fromkeys(("cat", "concat", "concatenate"), concatenated),
 }

@@ -23,13 +23,14 @@ initial weights for a good part of a job, and what is validated is noise."""
 
 def convolution(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     """Convolutions over one or two axes, including depthwise ones."""
-    image = b.map(b.image(a["input"], "a convolution"))
     weight = _constant(b, a["weight"], "the weights of a convolution")
     outer, groups = int(weight.tensor.shape[0]), int(a["groups"])
+    image = b.map(b.image(a["input"], "a convolution") if groups > 1 else b.ordered(a["input"], "a convolution"))
     channels = image.sizes[1]
     kernel = b.spatial(image, weight.tensor.shape[2:], 1)
     stride, dilation = b.spatial(image, a["stride"], 1), b.spatial(image, a["dilation"], 1)
     own = _own_padding(b, image, a["padding"], kernel, dilation)
+    weight = _reordered(weight, torch.tensor(image.stored))
     symmetric = own[0][0] == own[0][1] and own[1][0] == own[1][1]
     if not symmetric:
         batch, channels, height, width = image.sizes
@@ -65,36 +66,43 @@ def dense(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     outer = int(weight.tensor.shape[0])
     batch = plain(sizes, 1)
     if len(layout) == 2 and layout[:1] == batch:
-        order = torch.tensor(_features(layout[1], sizes))
+        order = torch.tensor(_features(layout[1], sizes, value.stored))
         row = b.row(b.map(value) if value.sizes[2:] != (1, 1) else value)
         linear = nn.Linear(row.sizes[1], outer, device="meta")
         linear.weight = cast(nn.Parameter, b.parameter(_reordered(weight, order)))
         linear.bias = cast(nn.Parameter, b.parameter(a["bias"]))
         return b.weighted(weight, linear, row, (sizes[0], outer, 1, 1))
-    if layout[-1] != plain(sizes, 4)[1] or layout[0] != batch[0]:
+    channels = _features(layout[-1], (*sizes[:2], 1, 1), value.stored) if _is_channels(layout[-1]) else []
+    if len(channels) != sizes[1] or layout[0] != batch[0]:
         b.refuse(
             "a dense layer along an axis that is not the channels",
             "nn.Linear takes (N, features), or a tensor with its channels last; use a convolution along the axis",
         )
     image = b.map(value)
     layer = Convolution(sizes[1], outer, 1, device="meta")
+    weight = _reordered(weight, torch.tensor(channels))
     layer.weight = cast(nn.Parameter, b.parameter(weight, (outer, sizes[1], 1, 1)))
     layer.bias = b.parameter(a["bias"])
     made = b.weighted(weight, layer, image, (sizes[0], outer, *sizes[2:]))
     return replace(made, layout=_with_channels(layout, outer))
 
 
+def _is_channels(dimension: tuple[Piece, ...]) -> bool:
+    return all(piece.axis == Axis.CHANNELS for piece in dimension)
+
+
 def _with_channels(layout: Layout, channels: int) -> Layout:
     return (*layout[:-1], (Piece(Axis.CHANNELS, channels),) if channels > 1 else ())
 
 
-def _features(dimension: tuple[Piece, ...], sizes: tuple[int, int, int, int]) -> list[int]:
-    """For each feature of a flattened image, where it lies in ``(C, H, W)``."""
+def _features(dimension: tuple[Piece, ...], sizes: tuple[int, int, int, int], stored: tuple[int, ...]) -> list[int]:
+    """For each feature of a flattened image, where it lies in ``(C, H, W)`` as it is stored."""
     steps = {Axis.CHANNELS: sizes[2] * sizes[3], Axis.HEIGHT: sizes[3], Axis.WIDTH: 1}
     found = [0]
     for piece in dimension:
         found = [at + k * piece.stride * steps[piece.axis] for at in found for k in range(piece.size)]
-    return found
+    positions = sizes[2] * sizes[3]
+    return [stored[at // positions] * positions + at % positions for at in found]
 
 
 def _reordered(weight: Constant, order: torch.Tensor) -> Constant:

@@ -158,7 +158,7 @@ def _interrupted(again: str) -> int:
 
 
 def resume_command(store: Store, study: Study, options: RunOptions) -> str:
-    """The exact command that goes on with a study."""
+    """The exact command to continue a study."""
     parts = ["mcusweep", "resume", "--study", study.name]
     address = storage_address(store.url)
     if address != STORAGE and os.environ.get(STORAGE_VARIABLE) is None:

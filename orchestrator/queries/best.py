@@ -23,10 +23,10 @@ from reports.apart import LOOKED_AT, Choice, choose, told_apart
 
 @dataclass(frozen=True)
 class Best:
-    """The answer: the chosen trial, the next ones, and why.
+    """The chosen trial, the runners-up, and the reason.
 
-    ``used`` holds, per bound, how much of it the trial uses (0..1). ``as_good`` names the other trials that fit and
-    cannot be told apart from the highest on the validation samples, the highest among them if another was chosen.
+    ``used`` is the trial's utilisation of each bound (0..1). ``as_good`` names the other trials that fit and do not
+    differ significantly from the highest on the validation samples, including the highest itself if another was chosen.
     """
 
     device: str | None

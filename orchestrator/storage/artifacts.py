@@ -1,7 +1,8 @@
 """Files of trials: their folder, its owner, and their integrity.
 
-A database notes its identity and the absolute place of its folder; a marker in the folder names every database that
-has used it. So a database is found its files from any working folder, and nobody tidies up in a folder of two.
+A database stores its identity and the absolute path of its folder; a marker in the folder names every database that has
+used it. So the files of a database are found from any working folder, and a folder shared by two databases is never
+cleaned up.
 """
 
 from __future__ import annotations

@@ -179,6 +179,8 @@ def database_errors(url: URL) -> Iterator[None]:
     label = database_label(url)
     try:
         yield
+    except UnicodeDecodeError as error:  # of a name in a damaged schema, or of SQLite's own message about it
+        raise InputError(f"{label} is damaged or not a trial database ({error.reason})") from error
     except exc.DBAPIError as error:
         line = _one_line(error)
         low = line.lower()

@@ -385,7 +385,8 @@ class Store:
     def equal_result(self, spec_hash: str) -> tuple[str, TrialResult] | None:
         """A completed or infeasible trial of the same spec in any study: its ``study#number`` and result.
 
-        Simulated studies are left out: they measured nothing; so is what was imported and is not trusted.
+        Simulated studies are ignored, because they have no measurements, and so are imported trials that are not
+        trusted.
         """
         reusable = (TrialState.COMPLETE.value, TrialState.INFEASIBLE.value, TrialState.CANNOT.value)
         query = (

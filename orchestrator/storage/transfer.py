@@ -70,11 +70,11 @@ def _attempt_rows(connection: sa.Connection, study_id: int) -> dict[int, list[di
 def take_trials(
     store: Store, study: Study, rows: Iterable[Mapping[str, Any]], *, trusted: bool = False
 ) -> dict[str, int]:
-    """Bring finished trials into a study, none of an equal specification twice; all of them or, on an error, none.
+    """Import finished trials into a study without duplicates (equal specifications); all or, on an error, none.
 
     Args:
-        study: that there is, or with id 0 a new one, which is made in the same transaction.
-        trusted: whether the trials may be begun with and their results reused.
+        study: an existing one, or, with id 0, a new one, which is created in the same transaction.
+        trusted: whether other trials may start from their networks, and results are reused.
 
     Returns:
         how many were ``added``, ``filled`` (planned here, finished there), ``known`` here, or ``unfinished`` there and

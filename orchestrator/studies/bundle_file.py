@@ -45,13 +45,13 @@ def read_zip(path: Path) -> StudyBundle:
             raise ValueError(f"it holds {strange[:80]!r}")
         head = _parsed(_whole(archive, HEAD, MOST_LINE))
     if not isinstance(head, dict) or head.get("format") != FORMAT or head.get("version") != VERSION:
-        raise InputError(f"{path}: is no exported study of version {VERSION}")
+        raise InputError(f"{path}: is not an exported study of version {VERSION}")
     check_study(head.get("study"), f"{path}: the study")
     bundle = StudyBundle(head["study"], _Rows(path), lambda note: _file(path, note), str(path))
     noted = {FOLDER + name for name in bundle.files()}
     for name in names - {HEAD, TRIALS} - noted:
         if not name.endswith("/"):
-            raise InputError(f"{path}: is no exported study (no trial has the file {name[:120]!r})")
+            raise InputError(f"{path}: is not an exported study (no trial has the file {name[:120]!r})")
     return bundle
 
 
@@ -66,7 +66,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     except _DAMAGE as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: is no exported study ({reason})") from None
+        raise InputError(f"{path}: is not an exported study ({reason})") from None
 
 
 def _whole(archive: zipfile.ZipFile, name: str, most: int) -> bytes:

@@ -40,17 +40,17 @@ def bring_in(
 ) -> Merged:
     """Import a study's finished trials into a database, under its own name or another.
 
-    A trial that is finished here with an equal specification (by hash) is not imported again. Files come first, then
-    all rows in one transaction: a process that is killed leaves files that nobody refers to, and can be repeated.
+    A trial that is finished here with an equal specification (by hash) is not imported again. Files are written first,
+    then all rows in one transaction: a killed process leaves only unreferenced files, and can be repeated.
 
     Args:
         store: opened for writing.
         new: whether a study of that name must not exist.
-        trusted: whether new trials may begin with the networks that come along, and reuse the results.
+        trusted: whether new trials may start from the imported networks, and reuse the results.
 
     Raises:
-        InputError: there is a study of that name, from another sweep or although it should be new; it is being run; a
-            row or file is not as this version would have written it.
+        InputError: a study of that name exists and must not, or has another sweep, or is being run; a row or file is
+            not valid for this version.
     """
     name = name or bundle.name
     check_name(name, "--name")

@@ -173,7 +173,10 @@ class Luggage:
         now = self._stamps()
         for path, stamp in now.items():
             if self._there.get(path) != stamp:
-                data = (self._root / path).read_bytes()
+                try:
+                    data = (self._root / path).read_bytes()
+                except FileNotFoundError:  # another job of this worker replaced it
+                    continue
                 yield Parcel(path, hashlib.sha256(data).hexdigest(), data)
         for path in self._there.keys() - now.keys():
             yield Parcel(path, "", None)

@@ -62,6 +62,7 @@ def shrink(
         if norm:
             _shrink_norm(layer_of(module, norm), after, change)
     smaller = _renumber(graph, positions, kept)
+    renumber_gathers(module, smaller)
     for bank in () if follows else {id(wrapper.bank): wrapper.bank for _, wrapper in gated(module)}.values():
         bank.keep(kept)
     rebind(module, smaller)
@@ -189,7 +190,20 @@ def _renumber(graph: Graph, positions: list[np.ndarray], kept: list[np.ndarray])
 
     tensors = tuple(smaller(tensor, stays) for tensor, stays in zip(graph.tensors, positions, strict=True))
     groups = tuple(replace(g, size=len(members)) for g, members in zip(graph.groups, kept, strict=True))
-    return replace(graph, tensors=tensors, groups=groups)
+    ops = tuple(replace(op, order=_renumbered(op, positions)) if op.order else op for op in graph.ops)
+    return replace(graph, tensors=tensors, groups=groups, ops=ops)
+
+
+def _renumbered(op: Op, positions: list[np.ndarray]) -> tuple[int, ...]:
+    stay = np.array(op.order)[positions[op.output]]
+    return tuple(np.searchsorted(positions[op.inputs[0]], stay).tolist())
+
+
+def renumber_gathers(module: nn.Module, graph: Graph) -> None:
+    """Give the layers that gather channels the numbers that these have in the graph."""
+    for op in graph.ops:
+        if op.kind is Kind.GATHER:
+            layer_of(module, op.name).order = op.order
 
 
 def rebind(module: nn.Module, graph: Graph) -> None:

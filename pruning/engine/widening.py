@@ -16,8 +16,18 @@ import torch
 from torch import nn
 
 from mcu.graph.graph import Graph, Tensor
+from mcu.graph.kinds import Kind
 from pruning.engine.rewriting import ALONE, Rewriter
-from pruning.engine.surgery import NEW, Change, first_uses, kept_channels, layer_of, rebind, resize_layer
+from pruning.engine.surgery import (
+    NEW,
+    Change,
+    first_uses,
+    kept_channels,
+    layer_of,
+    rebind,
+    renumber_gathers,
+    resize_layer,
+)
 
 UNIT = 8
 NEAR, OF = 2, 12
@@ -87,7 +97,14 @@ def widen(
         if norm:
             _widen_norm(layer_of(module, norm), after, change, idle)
     groups = tuple(replace(g, size=int(width)) for g, width in zip(graph.groups, widths, strict=True))
-    grown = replace(graph, tensors=tuple(tensor for tensor, _ in wider), groups=groups)
+    ops = tuple(
+        replace(op, order=_wider_order(op.order, graph.tensors[op.inputs[0]], wider[op.inputs[0]], wider[op.output]))
+        if op.kind is Kind.GATHER
+        else op
+        for op in graph.ops
+    )
+    grown = replace(graph, tensors=tuple(tensor for tensor, _ in wider), groups=groups, ops=ops)
+    renumber_gathers(module, grown)
     rebind(module, grown)
     return grown
 
@@ -114,6 +131,36 @@ def _widened(tensor: Tensor, present: np.ndarray, widths: np.ndarray) -> tuple[T
                 sources += [NEW] * repeat
         position = end
     return replace(tensor, groups=np.array(groups), members=np.array(members)), np.array(sources)
+
+
+def _wider_order(
+    order: tuple[int, ...], source: Tensor, inputs: tuple[Tensor, np.ndarray], outputs: tuple[Tensor, np.ndarray]
+) -> tuple[int, ...]:
+    """The channels that a gather reads: those of before, and each new one from the run that its neighbours are from."""
+    (wide, before), (made, after) = inputs, outputs
+    place = {int(old): new for new, old in enumerate(before) if old != NEW}
+    found: list[int] = []
+    neighbours: list[int] = []
+    for channel, old in enumerate(after.tolist()):
+        start = _start_of_run(made, channel)
+        if old != NEW:
+            neighbours = [*(neighbours if channel > start else []), order[old]]
+            found.append(place[order[old]])
+            continue
+        beside = place[neighbours[channel - start]]
+        at = beside
+        while (wide.groups[at], wide.members[at]) != (made.groups[channel], made.members[channel]):
+            at += 1
+        found.append(at + beside - _start_of_run(wide, beside))
+    return tuple(found)
+
+
+def _start_of_run(tensor: Tensor, channel: int) -> int:
+    """The first of neighbouring channels that are one and the same member."""
+    unit = tensor.groups[channel], tensor.members[channel]
+    while channel and (tensor.groups[channel - 1], tensor.members[channel - 1]) == unit:
+        channel -= 1
+    return channel
 
 
 def _widen_norm(norm: Any, after: np.ndarray, change: Change, idle: bool) -> None:

@@ -184,9 +184,9 @@ def check_task(choice: TaskChoice) -> None:
 def load_task(choice: TaskChoice) -> Task:
     """The task with its data, validated, with disjoint splits, limited as chosen.
 
-    A factory of the user's returns a :class:`Task`, a mapping of arrays as the task ``arrays`` reads them, or a
-    ``Dataset`` of torch or Hugging Face, or several by split; it is given ``data`` and ``path`` when its signature
-    takes them. A built-in task is prepared once and cached, by the content of its data, as memory-mapped arrays.
+    A user's factory returns a :class:`Task`, a mapping of arrays as the task ``arrays`` reads them, or a ``Dataset`` of
+    torch or Hugging Face, or several by split; it gets ``data`` and ``path`` if its signature accepts them. A built-in
+    task is prepared once and cached, by the content of its data, as memory-mapped arrays.
 
     Raises:
         InputError: for an unknown task or option, missing or damaged data, or data that break a rule of Task.

@@ -147,6 +147,20 @@ class NetworkBuilder:
         self.ops.append(QOp(Kind.RESIZE, (x,), y, kernel=factors))
         return y
 
+    def slice(self, x: int, begin: tuple[int, int], step: tuple[int, int]) -> int:
+        """Rows and columns from ``begin`` on."""
+        _, height, width, channels = self.tensors[x].shape
+        count = (-(-(height - begin[0]) // step[0]), -(-(width - begin[1]) // step[1]))
+        y = self.tensor((1, *count, channels), like=x)
+        self.ops.append(QOp(Kind.SLICE, (x,), y, begin=begin, stride=step))
+        return y
+
+    def gather(self, x: int, order: tuple[int, ...]) -> int:
+        """Some channels in an order of their own."""
+        y = self.tensor((*self.tensors[x].shape[:3], len(order)), like=x)
+        self.ops.append(QOp(Kind.GATHER, (x,), y, order=order))
+        return y
+
     def mul(self, a: int, b: int) -> int:
         """A product, ``b`` of equal shape or one value for each channel."""
         scale = float(np.float32(self.tensors[a].scale * self.tensors[b].scale * self.rng.uniform(20, 150)))
@@ -220,7 +234,7 @@ def _block(build: NetworkBuilder, x: int) -> int:
     kernel = _kernel(rng, (height, width))
     stride = tuple(int(v) for v in rng.integers(1, 3, 2))
     wide = int(rng.integers(2, 20))
-    match int(rng.integers(0, 14)):
+    match int(rng.integers(0, 16)):
         case 0:
             return build.convolution(x, wide, kernel, stride, same=bool(rng.integers(0, 2)))
         case 1:
@@ -253,9 +267,15 @@ def _block(build: NetworkBuilder, x: int) -> int:
             return build.mul(x, build.table(build.convolution(gate, channels, (1, 1)), Kind.LOGISTIC))
         case 10:
             return build.mul(x, build.table(x, Kind.TANH))
-        case 12:
+        case 14:
             return build.pool(build.pad_value(x), Kind.MAX_POOL, (2, 2), stride, False)
         case 11:
             return build.enlarge(x, (int(rng.integers(1, 3)), 2))
+        case 12:
+            parts = [build.gather(x, tuple(int(v) for v in rng.permutation(channels)[: rng.integers(1, channels + 1)]))]
+            return build.concat(*parts, build.gather(x, tuple(range(channels // 2, channels))))
+        case 13:
+            begin = tuple(int(rng.integers(0, extent)) for extent in (height, width))
+            return build.slice(x, begin, stride)
         case _:
             return build.convolution(x, wide, kernel, dilation=(2, 2), same=True)

@@ -365,6 +365,8 @@ def test_mistakes_are_named_before_they_cost_anything():
         fresh(Budget(flash="1KB"))
     with pytest.raises(InputError, match="steps = 3: too few"):
         fresh(steps=3)
+    with pytest.raises(InputError, match=r"network layer '1\.2': GELU"):
+        fresh(network=lambda: nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(144, 8), nn.ReLU(), nn.GELU())))
     pruner = fresh()
     with pytest.raises(InputError, match="no parameter of the pruner"):
         pruner.attach(torch.optim.SGD(SmallNet().parameters(), 0.1))

@@ -55,7 +55,7 @@ for size in map(int, sys.argv[2:]):
 
 
 @needs_interpreter
-@pytest.mark.parametrize("seed", [1, 11, 25, 28, 35, 36])
+@pytest.mark.parametrize("seed", [3, 11, 25, 27, 32, 36])
 def test_the_smallest_arena_starts_and_sixteen_bytes_less_does_not(seed, random_model, tmp_path):
     model = random_model(seed)
     size = smallest_arena(model)

@@ -48,6 +48,37 @@ def add_in_place(net, x):
     return torch.cat([x, y], 1)
 
 
+def shuffled(x, groups):
+    n, c, h, w = x.size()
+    return x.view(n, groups, c // groups, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
+def shuffle_units(net, x):
+    for _ in range(3):
+        left, right = x.chunk(2, 1)
+        x = shuffled(torch.cat([left, torch.sigmoid(F.avg_pool2d(right, 3, 1, 1)) * right], 1), 2)
+    return x
+
+
+def unequal_parts(net, x):
+    a, b, c = x.split([3, 4, 1], 1)
+    return torch.cat([net.middle(b), c, a], 1)
+
+
+def equal_parts(net, x):
+    a, b, c = torch.split(x, 3, 1)
+    return torch.cat([a + b, net.middle(c)], 1)
+
+
+def partial_sum(net, x):
+    y = net.middle(x)
+    return torch.cat([y[:, :8] + x, y[:, 8:]], 1)
+
+
+def focus(net, x):
+    return torch.cat([x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]], 1)
+
+
 def shuffle_back(net, x):
     n, c, h, w = x.size()
     return x.view(n, 2, c // 2, h * w).reshape(n, c, h, w)
@@ -108,12 +139,47 @@ SAME = {
     "sum of a list": Net(lambda m, x: sum([x, x])),
     "even kernel, same": Net(lambda m, x: m.middle(x), nn.Conv2d(8, 8, 4, padding="same")),
     "upsampled": Net(lambda m, x: F.interpolate(x, scale_factor=2) + nn.Upsample(scale_factor=(2, 2))(x)),
+    "two rows pooled to seven": Head(lambda m, x: F.adaptive_avg_pool2d(F.avg_pool2d(x, 3), (7, 2)).flatten(1), 70),
+    "largest of four of six": Head(lambda m, x: F.adaptive_max_pool2d(F.max_pool2d(x, 2), (5, 4)).flatten(1), 100),
     "pooled to more": Head(lambda m, x: F.adaptive_avg_pool2d(F.adaptive_max_pool2d(x, 1), 2).flatten(1), 20),
     "groups": Net(lambda m, x: m.middle(x), nn.Conv2d(8, 8, 3, groups=2)),
     "squeeze and excitation": Net(
         lambda m, x: x * torch.sigmoid(m.middle(F.adaptive_avg_pool2d(x, 1))).expand_as(x), nn.Conv2d(8, 8, 1)
     ),
     "gates of several kinds": Net(lambda m, x: F.hardsigmoid(x) * F.silu(x) + F.hardswish(x) - 1),
+    "chunks": Net(lambda m, x: torch.cat([m.middle(x.chunk(2, 1)[0]), x.chunk(2, 1)[1]], 1), nn.Conv2d(4, 4, 1)),
+    "unequal parts": Net(unequal_parts, nn.Conv2d(4, 4, 1)),
+    "parts with a rest": Net(equal_parts, nn.Conv2d(2, 5, 1)),
+    "a sum with the first channels": Net(partial_sum, nn.Conv2d(8, 11, 1), 11),
+    "the first channels": Net(lambda m, x: x[:, :5], channels=5),
+    "channels and rows from the end": Net(lambda m, x: x[:, -3:, 1:-1], channels=3),
+    "narrowed twice": Net(lambda m, x: x.narrow(1, 2, 4).narrow(2, 1, 4), channels=4),
+    "every other column": Net(lambda m, x: m.middle(x[..., 1::2][..., ::2]), nn.Upsample(scale_factor=(1, 3))),
+    "one position": Head(lambda m, x: x[:, :, 0, -1]),
+    "rows by themselves": Head(lambda m, x: sum(x.unbind(2)).flatten(1), 30),
+    "picked channels": Net(lambda m, x: x[:, [2, 0, 1, 7]], channels=4),
+    "a channel twice": Net(lambda m, x: x[:, [0, 0, 1]], channels=3),
+    "every other channel": Net(lambda m, x: x[:, ::2] + x[:, 1::2], channels=4),
+    "largest of two channels": Net(
+        lambda m, x: x.view(len(x), 4, 2, 6, 6)[:, :, 0] + x.view(len(x), 4, 2, 6, 6)[:, :, 1], channels=4
+    ),
+    "reversed channels": Net(lambda m, x: x.flip(1)),
+    "channels taken apart": Net(lambda m, x: shuffled(x, 4)),
+    "shuffle module": Net(lambda m, x: m.middle(F.relu(x)), nn.ChannelShuffle(4)),
+    "shuffle before normalisation": Net(lambda m, x: m.middle(shuffled(x, 2)), nn.BatchNorm2d(8)),
+    "shuffle before groups": Net(lambda m, x: m.middle(shuffled(F.relu(x), 2)), nn.Conv2d(8, 8, 3, groups=2)),
+    "shuffle before a depthwise layer": Net(lambda m, x: m.middle(shuffled(x, 4)), nn.Conv2d(8, 8, 3, groups=8)),
+    "shuffle and sum": Net(lambda m, x: shuffled(x, 2) + x),
+    "shuffle before a dense layer": Head(lambda m, x: x[:, [3, 1, 0, 4, 2]].flatten(1), 180),
+    "shuffle before channels last": Net(
+        lambda m, x: m.middle(shuffled(x, 2).permute(0, 2, 3, 1)).permute(0, 3, 1, 2), nn.Linear(8, 8)
+    ),
+    "shuffled constants": Net(lambda m, x: shuffled(x, 2) * torch.arange(8.0).view(8, 1, 1)),
+    "shuffle units": Net(shuffle_units),
+    "in place behind a shuffle": Net(lambda m, x: (shuffled(x, 2).relu_() + 1, x)[0]),
+    "focus": Net(focus, channels=32),
+    "pixel unshuffle": Net(lambda m, x: F.pixel_unshuffle(x, 2), channels=32),
+    "gated linear unit": Net(lambda m, x: F.glu(x, 1), channels=4),
     "compiled": torch.compile(Net(lambda m, x: x)),
     "data parallel": nn.DataParallel(Net(lambda m, x: x)),
 }
@@ -229,7 +295,10 @@ REFUSED = {
     "two outputs": (GivesTwo(), r"GivesTwo \(test_meaning.py:\d+\): it returns 2 values.*torch.cat"),
     "two inputs": (TakesTwo(), r"TakesTwo \(test_meaning.py:\d+\): .*several inputs.*stack several"),
     "flattened scores": (stacked(nn.Flatten()), "flattened map of 8 x 10 x 10"),
-    "channels taken apart": (Net(lambda m, x: x.view(len(x), 4, 2, 6, 6).transpose(1, 2).reshape(x.shape)), "order"),
+    "a part of the batch": (Net(lambda m, x: x[:1]), r"'slice' \(test_meaning.py:\d+\): a part of the batch"),
+    "rows unevenly apart": (Net(lambda m, x: x[:, :, [0, 1, 3]]), r"rows or columns \[0, 1, 3\].*evenly apart"),
+    "a part of a flattened map": (Head(lambda m, x: x.flatten(1)[:, :7], 7), "slice the feature map before the view"),
+    "a mask": (Net(lambda m, x: x[:, torch.ones(8, dtype=torch.bool)]), "list of positions along one dimension"),
     "ELU of another alpha": (stacked(nn.ELU(0.5)), r"'1': ELU with alpha=0.5.*nn.CELU\(0.5\)"),
     "padding with anything": (Net(lambda m, x: F.pad(x, (1, 1), value=-torch.inf)), "padding with -inf"),
     "bounds the wrong way round": (stacked(nn.Hardtanh(1, 2), nn.Threshold(1, 0)), "'2': Threshold.*not continuous"),

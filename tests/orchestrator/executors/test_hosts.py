@@ -154,6 +154,11 @@ def test_a_file_comes_whole_from_where_its_trial_may_write_and_nowhere_else(tmp_
         with pytest.raises(InputError):
             accept(here, spec, wrong)
     sent = {path: hashlib.sha256((here / path).read_bytes()).hexdigest() for path in provisions(here, spec)}
+    write_checkpoint(there / str(shared_parents(spec)) / "p", {"step": 3})
+    changes = luggage.changes(all_now=True)
+    next(changes)
+    remove_checkpoint(there / str(shared_parents(spec)) / "p")  # by another job of this worker
+    assert list(changes) == []
     third = tmp_path / "third"
     Luggage(third, spec, sent, lambda path: (here / path).read_bytes(), time.monotonic)
     assert read_checkpoint(third / str(shared_parents(spec)) / "p" / "trained") == {"step": 2}

@@ -252,3 +252,12 @@ def test_the_command_that_stumbles_over_a_damaged_row_names_it(
     error = capsys.readouterr().err
     assert said in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_schema_that_is_no_text_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Store("sqlite:///mcusweep.db", writing=True).close()
+    data = Path("mcusweep.db").read_bytes()
+    Path("mcusweep.db").write_bytes(data.replace(b"CREATE TABLE mcusweep_meta", b"CREATE TABLE mcusweep\xd5meta"))
+    assert cli.run(["query"]) == 2
+    assert "is damaged" in capsys.readouterr().err

@@ -34,6 +34,30 @@ class Form(nn.Module):
         return self.scores(F.relu(self.last(self.body(self, self.first(x)))).mean((2, 3)))
 
 
+def parts(net, x):
+    a, b, c = net.middle(x).split([3, 4, 1], 1)
+    return torch.cat([b.relu(), c, a], 1)
+
+
+def units(net, x):
+    x = net.middle(x)
+    for _ in range(3):
+        left, right = x.chunk(2, 1)
+        both = torch.cat([left, F.avg_pool2d(right, 3, 1, 1).relu()], 1)
+        x = both.view(-1, 2, 4, *x.shape[2:]).transpose(1, 2).reshape(x.shape)
+    return x
+
+
+def first_channels(net, x):
+    y = net.middle(x)
+    return torch.cat([y[:, :5] + x[:, 3:], x[:, [1, 0]] * y[:, 5:7]], 1)
+
+
+def windows(net, x):
+    y = F.pixel_unshuffle(net.middle(x)[:, :, 1:], 2)
+    return torch.cat([y[:, ::4], x[:, :, ::2, ::2][:, :, :4]], 1)
+
+
 FORMS = {
     "clamp with both bounds": Form(lambda m, x: m.middle(x.clamp(-0.3, 0.4)).clamp(0, 0.7)),
     "clamp from above": Form(lambda m, x: m.middle(x.clamp(max=0.5)).clamp_(max=0.2)),
@@ -88,6 +112,17 @@ FORMS = {
     ),
     "threshold": Form(lambda m, x: m.middle(F.threshold(x, 0.1, 0.1))),
     "elu": Form(lambda m, x: m.middle(F.elu(x)) + nn.ELU()(x)),
+    "parts": Form(parts),
+    "shuffled units": Form(units),
+    "first channels": Form(first_channels, channels=7),
+    "rows and columns": Form(windows, channels=16),
+    "parts with bounds": Form(
+        lambda m, x: torch.cat([x.clamp(-0.2, 0.3)[:, :4], m.middle(x)[:, 3:], F.hardtanh(x)[:, [1]]], 1), channels=10
+    ),
+    "pooled to more": Form(lambda m, x: F.adaptive_avg_pool2d(F.max_pool2d(m.middle(x), 4), (5, 3))),
+    "gated linear unit": Form(lambda m, x: F.glu(m.middle(x), 1), channels=4),
+    "a shuffle before groups": Form(lambda m, x: m.middle(F.channel_shuffle(x, 4)), nn.Conv2d(8, 8, 3, groups=2)),
+    "a shuffle in a sum": Form(lambda m, x: F.channel_shuffle(m.middle(x), 2) + x),
     "celu": Form(lambda m, x: F.celu(m.middle(nn.CELU()(x)), 0.3)),
 }  # fmt: skip
 

@@ -58,6 +58,30 @@ void enlarge(const enlarge_t *layer, const int8_t *input, int8_t *output)
     }
 }
 
+void slice(const slice_t *layer, const int8_t *input, int8_t *output)
+{
+    const size_t channels = (size_t)layer->channels, row = (size_t)layer->in_w * channels;
+    int8_t *out = output;
+    for (int32_t y = 0; y < layer->out_h; ++y) {
+        const int8_t *from = &input[(size_t)(layer->top + (y * layer->down)) * row];
+        for (int32_t x = 0; x < layer->out_w; ++x) {
+            (void)memcpy(out, &from[(size_t)(layer->left + (x * layer->right)) * channels], channels);
+            out = &out[channels];
+        }
+    }
+}
+
+void gather(const gather_t *layer, const int8_t *input, int8_t *output)
+{
+    for (int32_t position = 0; position < layer->positions; ++position) {
+        const int8_t *from = &input[position * layer->in_channels];
+        int8_t *to = &output[position * layer->channels];
+        for (int32_t channel = 0; channel < layer->channels; ++channel) {
+            to[channel] = from[layer->order[channel]];
+        }
+    }
+}
+
 void pad(const pad_t *layer, const int8_t *input, int8_t *output)
 {
     const int32_t channels = layer->channels;

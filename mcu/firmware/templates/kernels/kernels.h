@@ -110,6 +110,20 @@ typedef struct {
     int16_t down, right;
 } enlarge_t;
 
+/* Every `down`-th row from `top` on, and of it every `right`-th column from `left` on. */
+typedef struct {
+    int16_t out_h, out_w, channels;
+    int16_t in_w;
+    int16_t top, left, down, right;
+} slice_t;
+
+/* Some of the channels, in an order of their own. */
+typedef struct {
+    const int16_t *order;       /* (channels), of the input's channels */
+    int32_t positions;
+    int16_t in_channels, channels;
+} gather_t;
+
 KERNEL void convolution(const convolution_t *layer, const int8_t *input, int8_t *output);
 KERNEL void grouped(const grouped_t *part, const int8_t *input, int8_t *output);
 KERNEL void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output);
@@ -124,6 +138,8 @@ KERNEL void concat(const concat_t *part, const int8_t *input, int8_t *output);
 KERNEL void lookup(const lookup_t *layer, const int8_t *input, int8_t *output);
 KERNEL void multiply(const multiply_t *layer, const int8_t *a, const int8_t *b, int8_t *output);
 KERNEL void enlarge(const enlarge_t *layer, const int8_t *input, int8_t *output);
+KERNEL void slice(const slice_t *layer, const int8_t *input, int8_t *output);
+KERNEL void gather(const gather_t *layer, const int8_t *input, int8_t *output);
 KERNEL void softmax(const softmax_t *layer, const int8_t *input, int8_t *output);
 
 #endif
