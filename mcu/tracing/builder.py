@@ -81,6 +81,7 @@ class Builder:
         self.order = {node: position for position, node in enumerate(captured.graph.nodes)}
         self.paths: set[str] = set()
         self.claimed: dict[int, str] = {}
+        self.given: set[int] = set()
         self.notes: list[str] = []
         self.finish: Callable[[torch.Tensor], torch.Tensor] | None = None
         self.owner = dict(captured.module.named_modules(remove_duplicate=False))
@@ -286,6 +287,27 @@ class Builder:
     def layer(self, path: str, module: nn.Module, like: Image, sizes: tuple[int, int, int, int] | None = None) -> Image:
         """Apply a layer to an image; as ``call``."""
         self._add(path, module)
+        return self._used(path, like, sizes)
+
+    def weighted(
+        self, weight: Constant, module: nn.Module, like: Image, sizes: tuple[int, int, int, int] | None = None
+    ) -> Image:
+        """Apply a layer with weights, as ``layer``; one that is used again stays one layer.
+
+        Raises:
+            InputError: where another layer uses the weights already.
+        """
+        path = self.claimed.get(self._key(weight))
+        if path is None:
+            return self.layer(self._layer_path(weight), module, like, sizes)
+        if not _are_alike(self.root.get_submodule(path), module):
+            self.refuse(
+                f"its weights are used by '{path}' too, a layer with other settings", "give each its own weights"
+            )
+        self.note(f"'{path}' is used more than once: its weights are trained as one, and stored for each use")
+        return self._used(path, like, sizes)
+
+    def _used(self, path: str, like: Image, sizes: tuple[int, int, int, int] | None) -> Image:
         node = self.graph.call_module(path, (like.node,))
         node.meta |= {"place": self.place(path), "aten": self.present.name}
         if sizes is None:
@@ -305,18 +327,11 @@ class Builder:
             module.add_module(name, child)  # a layer with layers below its path
         inside.add_module(last, module)
 
-    def layer_path(self, weight: Constant) -> str:
-        """The path of the current layer: its module, if that is a plain layer, else the path of its weights.
+    def _key(self, weight: Constant) -> int:
+        return id(self.tensors[weight.name]) if weight.name else id(weight.tensor)
 
-        Raises:
-            InputError: where another layer uses the weights already.
-        """
-        key = id(self.tensors[weight.name]) if weight.name else id(weight.tensor)
-        if key in self.claimed:
-            self.refuse(
-                f"its weights are used twice, by '{self.claimed[key]}' too",
-                "allowed is one use of each layer with weights",
-            )
+    def _layer_path(self, weight: Constant) -> str:
+        """The path of the current layer: its module, if that is a plain layer, else the path of its weights."""
         stem, _, kind = weight.name.rpartition(".")
         called = self.owner_path()
         if not weight.name:
@@ -329,7 +344,7 @@ class Builder:
         else:
             path = weight.name
         path = self.unique(path or "layer")
-        self.claimed[key] = path
+        self.claimed[self._key(weight)] = path
         return path
 
     def image(self, value: Any, what: str = "this operation") -> Image:
@@ -393,11 +408,14 @@ class Builder:
         if constant is None:
             return None
         tensor = constant.tensor
-        if isinstance(tensor, nn.Parameter) and (shape is None or tuple(tensor.shape) == tuple(shape)):
+        fits = shape is None or tuple(tensor.shape) == tuple(shape)
+        if isinstance(tensor, nn.Parameter) and fits and id(tensor) not in self.given:
+            self.given.add(id(tensor))
             return tensor
         source = self.captured.tensors.get(constant.name, tensor)
         trained = source.requires_grad or not constant.name
-        return nn.Parameter(tensor.detach().reshape(tuple(shape or tensor.shape)), requires_grad=trained)
+        values = tensor.detach().reshape(tuple(tensor.shape if shape is None else shape))
+        return nn.Parameter(values.clone() if id(tensor) in self.given else values, requires_grad=trained)
 
     def is_last(self) -> bool:
         """Whether nothing but views comes between the current operator and what the module returns."""
@@ -449,6 +467,21 @@ def _is_same(value: Any, given: dict[str, Any]) -> bool:
 
 def _is_view(node: fx.Node) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and node.target.is_view
+
+
+def _are_alike(first: nn.Module, second: nn.Module) -> bool:
+    """Whether two layers of the same weights are one: equal settings, and equal values of all else."""
+    settings = ("kernel_size", "stride", "padding", "dilation", "groups", "eps", "momentum")
+    same = all(getattr(first, name, None) == getattr(second, name, None) for name in settings)
+    mine, theirs = (
+        dict(m.named_parameters(recurse=False)) | dict(m.named_buffers(recurse=False)) for m in (first, second)
+    )
+    return (
+        same
+        and type(first) is type(second)
+        and mine.keys() == theirs.keys()
+        and all(torch.equal(mine[name], theirs[name]) for name in mine)
+    )
 
 
 def _is_torchs(module: nn.Module) -> bool:

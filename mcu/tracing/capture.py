@@ -96,7 +96,10 @@ def capture(module: nn.Module, input_shape: tuple[int, ...]) -> Captured:
     nodes = {node.name: node for node in program.graph.nodes}
     outputs = [spec.arg.name for spec in signature.output_specs if spec.kind is OutputKind.USER_OUTPUT]
     if len(outputs) != 1 or outputs[0] not in nodes:
-        raise InputError(f"network: it returns {len(outputs)} values; allowed is one tensor of logits")
+        raise InputError(
+            f"{_forward_of(module)}: it returns {len(outputs)} values; allowed is one tensor of logits: join several "
+            "heads by torch.cat(..., 1), or wrap the network and return one"
+        )
     return Captured(module, program.graph, names, tensors, nodes[data[0]], tuple(nodes[name] for name in outputs))
 
 
@@ -148,6 +151,14 @@ def _quietly() -> Iterator[None]:
         logging.disable(disabled)
 
 
+def _forward_of(module: nn.Module) -> str:
+    """A network with the file and line of its forward."""
+    code = getattr(type(module).forward, "__code__", None)
+    return f"network {type(module).__name__}" + (
+        f" ({Path(code.co_filename).name}:{code.co_firstlineno})" if code else ""
+    )
+
+
 def _refusal(module: nn.Module, example: torch.Tensor, error: Exception) -> InputError:
     """Why a module could not be captured, in a user's words."""
     file, line, text = raised_at(error)
@@ -157,7 +168,10 @@ def _refusal(module: nn.Module, example: torch.Tensor, error: Exception) -> Inpu
             f"{where}: a lazy layer without weights; run the network once on an input before it is returned"
         )
     if "missing a required argument" in str(error) or "required positional argument" in str(error):
-        return InputError(f"{where}: its forward takes several inputs; allowed is exactly one tensor")
+        return InputError(
+            f"{_forward_of(module)}: its forward takes several inputs; allowed is exactly one tensor: stack several as "
+            "channels of one, and take them apart by convolutions in groups"
+        )
     try:
         module(example)
     except Exception as failure:

@@ -220,7 +220,7 @@ def _by_channel(b: Builder, image: Image, constant: Any) -> nn.Parameter:
             "allowed are one number, or one for each channel",
         )
     if isinstance(tensor, nn.Parameter) and tuple(tensor.shape) == (channels,):
-        return tensor
+        return cast(nn.Parameter, b.parameter(constant))
     values = tensor.detach().to(b.device, b.dtype).reshape(-1).expand(channels).clone()
     return nn.Parameter(values, requires_grad=isinstance(tensor, nn.Parameter) and tensor.requires_grad)
 

@@ -43,6 +43,7 @@ class Lowering:
         self.modules = dict(module.named_modules())
         self.frozen = frozen
         self.values: dict[fx.Node, _Value] = {}
+        self.uses: dict[str, tuple[Any, ...]] = {}
         self.ops: list[Op] = []
         self.writers: set[int] = set()
         self.atoms = Atoms()
@@ -140,15 +141,22 @@ class Lowering:
         )
         if depthwise:
             atoms = self.tensor_atoms[tensor].repeat(layer.out_channels // layer.in_channels)
+            self._tie_uses(path, self.tensor_atoms[tensor])
         else:
             atoms = self.atoms.new(layer.out_channels)
             self._tie_parts(self.tensor_atoms[tensor], layer.groups)
             self._tie_parts(atoms, layer.groups)
+            self._tie_uses(path, self.tensor_atoms[tensor], atoms)
         if self._is_frozen(path):
             self.atoms.fix(atoms)
         kind = Kind.DEPTHWISE if depthwise else Kind.CONV
         op = Op(kind, path, (tensor,), -1, kernel, stride, dilation, padding, layer=path)
         self._emit(node, replace(op, groups=1 if depthwise else layer.groups), atoms, writer=True)
+
+    def _tie_uses(self, path: str, *atoms: Any) -> None:
+        """A layer has the same channels wherever it is used."""
+        for first, present in zip(self.uses.setdefault(path, atoms), atoms, strict=True):
+            self.atoms.tie(first, present)
 
     def _tie_parts(self, atoms: Any, count: int) -> None:
         """Channels at one place in equal parts stay or go together, so that the parts keep one size."""
@@ -174,12 +182,14 @@ class Lowering:
         path, value = str(node.target), self._operand(node)
         tensor = self._settled(node, value)
         atoms = self.atoms.new(layer.out_features, fixed=self._is_frozen(path))
+        self._tie_uses(path, self.tensor_atoms[tensor], atoms)
         op = Op(Kind.CONV, path, (tensor,), -1, kernel=self._spatial(tensor), layer=path)
         self._emit(node, op, atoms, writer=True)
 
     def scale(self, node: Any, layer: Any) -> None:
         """Batch normalisation, constants: folded into the layer before it, else a 1x1 depthwise operator."""
         path, value, source = str(node.target), self._operand(node), node.args[0]
+        self._tie_uses(path, self.tensor_atoms[value.tensor])
         op = self.ops[-1] if self.ops else None
         bare = op and op.layer and not op.norm and op.activation is Activation.NONE
         if op and bare and op.node == source.name and len(source.users) == 1:

@@ -133,6 +133,42 @@ def enlarged(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     return b.call(layers.enlarge, image, factors, sizes=sizes)
 
 
+def interpolated(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """Linear interpolation by a whole factor f: values 2 f times, and the mean of every window of 2 f of them.
+
+    Of pixels as areas (``align_corners=False``) a window of the width of one pixel has the interpolated value as its
+    mean, and at the border the part of it that lies inside.
+    """
+    image = b.map(b.image(a.get("input", a.get("self")), "an interpolation"))
+    sizes = b.sizes_of(image, image.sizes[1], node.meta["val"].shape)
+    if a["align_corners"]:
+        b.refuse("interpolation with align_corners=True", "use align_corners=False, or mode='nearest'")
+    if sizes[2] % image.sizes[2] or sizes[3] % image.sizes[3]:
+        b.refuse(f"an interpolation of {image.sizes[2:]} to {sizes[2:]}", "allowed are whole factors")
+    for axis in (2, 3):
+        factor = sizes[axis] // image.sizes[axis]
+        if factor > 1:
+            image = _interpolated(b, image, axis, factor)
+    return image
+
+
+def _interpolated(b: Builder, image: Image, axis: int, factor: int) -> Image:
+    def along(amount: int, otherwise: int) -> Pair:
+        return (amount, otherwise) if axis == 2 else (otherwise, amount)
+
+    def times(amount: int) -> tuple[int, int, int, int]:
+        down, right = along(amount, 1)
+        return (*image.sizes[:2], image.sizes[2] * down, image.sizes[3] * right)
+
+    if image.sizes[axis] == 1:
+        return b.call(layers.enlarge, image, along(factor, 1), sizes=times(factor))
+    repeated = b.call(layers.enlarge, image, along(2 * factor, 1), sizes=times(2 * factor))
+    beside, none = (factor - 1, factor - 1), (0, 0)
+    padding = (beside, none) if axis == 2 else (none, beside)
+    window = along(2 * factor, 1), along(2, 1)
+    return b.call(layers.average_pool, repeated, *window, padding, sizes=times(factor))
+
+
 def reduced(kind: str) -> Rule:
     """``mean``, ``sum`` and ``amax`` over height, width or both, for any layout."""
 
@@ -229,6 +265,7 @@ WINDOWS: dict[str, Rule] = {
     **dict.fromkeys(("adaptive_avg_pool1d", "adaptive_avg_pool2d"), adaptive(False)),
     **dict.fromkeys(("adaptive_max_pool1d", "adaptive_max_pool2d"), adaptive(True)),
     **dict.fromkeys(("upsample_nearest1d", "upsample_nearest2d"), enlarged),
+    **dict.fromkeys(("upsample_linear1d", "upsample_bilinear2d"), interpolated),
     "mean": reduced("mean"),
     "sum": reduced("sum"),
     "amax": reduced("amax"),

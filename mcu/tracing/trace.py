@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -101,9 +102,10 @@ def _drop_idle_strides(module: fx.GraphModule) -> None:
     The result is the same. With the stride left, oneDNN leaves weights that never meet the input out of the bfloat16
     gradient, and they take whatever was in memory (torch 2.13, inputs one pixel wide).
     """
+    uses = Counter(node.target for node in module.graph.nodes if node.op == "call_module")
     for node in module.graph.nodes:
         layer = module.get_submodule(str(node.target)) if node.op == "call_module" else None
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d) and uses[node.target] == 1:
             sizes, padding = node.args[0].meta["shape"][2:], cast(tuple[int, int], layer.padding)
             axes = zip(sizes, layer.kernel_size, layer.stride, layer.dilation, padding, strict=True)
             layer.stride = tuple(

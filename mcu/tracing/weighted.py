@@ -30,7 +30,6 @@ def convolution(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     kernel = b.spatial(image, weight.tensor.shape[2:], 1)
     stride, dilation = b.spatial(image, a["stride"], 1), b.spatial(image, a["dilation"], 1)
     own = _own_padding(b, image, a["padding"], kernel, dilation)
-    path = b.layer_path(weight)
     weight = _reordered(weight, torch.tensor(image.stored))
     symmetric = own[0][0] == own[0][1] and own[1][0] == own[1][1]
     if not symmetric:
@@ -42,7 +41,7 @@ def convolution(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     layer.weight = cast(nn.Parameter, b.parameter(weight, (outer, channels // groups, *kernel)))
     layer.bias = b.parameter(a["bias"])
     sizes = b.sizes_of(image, outer, node.meta["val"].shape)
-    return b.layer(path, layer, image, sizes)
+    return b.weighted(weight, layer, image, sizes)
 
 
 def _own_padding(b: Builder, image: Image, given: Any, kernel: Pair, dilation: Pair) -> tuple[Pair, Pair]:
@@ -70,10 +69,9 @@ def dense(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
         order = torch.tensor(_features(layout[1], sizes, value.stored))
         row = b.row(b.map(value) if value.sizes[2:] != (1, 1) else value)
         linear = nn.Linear(row.sizes[1], outer, device="meta")
-        path = b.layer_path(weight)
         linear.weight = cast(nn.Parameter, b.parameter(_reordered(weight, order)))
         linear.bias = cast(nn.Parameter, b.parameter(a["bias"]))
-        return b.layer(path, linear, row, (sizes[0], outer, 1, 1))
+        return b.weighted(weight, linear, row, (sizes[0], outer, 1, 1))
     channels = _features(layout[-1], (*sizes[:2], 1, 1), value.stored) if _is_channels(layout[-1]) else []
     if len(channels) != sizes[1] or layout[0] != batch[0]:
         b.refuse(
@@ -82,11 +80,10 @@ def dense(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
         )
     image = b.map(value)
     layer = Convolution(sizes[1], outer, 1, device="meta")
-    path = b.layer_path(weight)
     weight = _reordered(weight, torch.tensor(channels))
     layer.weight = cast(nn.Parameter, b.parameter(weight, (outer, sizes[1], 1, 1)))
     layer.bias = b.parameter(a["bias"])
-    made = b.layer(path, layer, image, (sizes[0], outer, *sizes[2:]))
+    made = b.weighted(weight, layer, image, (sizes[0], outer, *sizes[2:]))
     return replace(made, layout=_with_channels(layout, outer))
 
 
@@ -127,14 +124,13 @@ def batch_norm(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
         b.refuse(f"BatchNorm1d on a flattened map of {value.sizes[1:]}", "put nn.BatchNorm2d before the flattening")
     image = b.image(value, "batch normalisation")
     mean = _constant(b, a["running_mean"], "its statistics")
-    path = _stem(b, mean) if a["weight"] is None else b.layer_path(a["weight"])
     kind = nn.BatchNorm1d if image.row else nn.BatchNorm2d
     norm = kind(image.sizes[1], float(a["eps"]), _momentum(b, mean, a["momentum"]), affine=False, device="meta")
     norm.weight, norm.bias = b.parameter(a["weight"]), b.parameter(a["bias"])  # type: ignore[assignment]
     norm.affine = norm.weight is not None
     norm.running_mean, norm.running_var = mean.tensor, a["running_var"].tensor
     norm.num_batches_tracked = torch.zeros((), dtype=torch.long, device=mean.tensor.device)
-    return b.layer(path, norm, image)
+    return b.layer(_stem(b, mean), norm, image) if a["weight"] is None else b.weighted(a["weight"], norm, image)
 
 
 def _stem(b: Builder, mean: Constant) -> str:

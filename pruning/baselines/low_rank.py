@@ -82,7 +82,9 @@ def factorised(module: fx.GraphModule, ranks: Ranks) -> fx.GraphModule:
         path = str(node.target)
         if node.op != "call_module" or path not in ranks:
             continue
-        network.set_submodule(path, _pair(network.get_submodule(path), ranks[path]))
+        layer = network.get_submodule(path)
+        if isinstance(layer, nn.Conv2d):  # not of an earlier use
+            network.set_submodule(path, _pair(layer, ranks[path]))
         with network.graph.inserting_before(node):
             value = node.args[0]
             for part in (f"{path}.0", f"{path}.1"):

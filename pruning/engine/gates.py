@@ -257,6 +257,8 @@ def attach(module: fx.GraphModule, graph: Graph) -> GateBank:
         if path is None or (tensor.groups == FIXED).all():
             continue
         layer = module.get_submodule(path)
+        if isinstance(layer, Gated):
+            continue  # used by an earlier operator too
         kind = GatedAffine if isinstance(layer, Affine) else GatedNorm if op.norm else GatedLayer
         wrapper = kind(layer, bank, tensor.groups)
         wrapper.bind(tensor.members)

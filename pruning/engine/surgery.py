@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -55,12 +55,12 @@ def shrink(
     """
     positions = [kept_channels(tensor, kept) for tensor in graph.tensors]
     change = partial(_slice, write)
-    for op in graph.ops:
+    for op, layer, norm in first_uses(graph):
         before, after = positions[op.inputs[0]], positions[op.output]
-        if op.layer:
-            resize_layer(layer_of(module, op.layer), before, after, op.kernel, change)
-        if op.norm:
-            _shrink_norm(layer_of(module, op.norm), after, change)
+        if layer:
+            resize_layer(layer_of(module, layer), before, after, op.kernel, change)
+        if norm:
+            _shrink_norm(layer_of(module, norm), after, change)
     smaller = _renumber(graph, positions, kept)
     renumber_gathers(module, smaller)
     for bank in () if follows else {id(wrapper.bank): wrapper.bank for _, wrapper in gated(module)}.values():
@@ -108,6 +108,15 @@ def fill(targets: Mapping[str, torch.Tensor], sources: Mapping[str, torch.Tensor
     with torch.no_grad():
         for name, target in targets.items():
             target.copy_(sources[name])
+
+
+def first_uses(graph: Graph) -> Iterator[tuple[Op, str | None, str | None]]:
+    """Operators with the paths of their layer and normalisation; None for one that an earlier operator uses."""
+    seen: set[str | None] = set()
+    for op in graph.ops:
+        layer, norm = (None if path in seen else path for path in (op.layer, op.norm))
+        seen |= {op.layer, op.norm}
+        yield op, layer, norm
 
 
 def layer_of(module: nn.Module, path: str) -> Any:

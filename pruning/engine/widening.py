@@ -18,7 +18,16 @@ from torch import nn
 from mcu.graph.graph import Graph, Tensor
 from mcu.graph.kinds import Kind
 from pruning.engine.rewriting import ALONE, Rewriter
-from pruning.engine.surgery import NEW, Change, kept_channels, layer_of, rebind, renumber_gathers, resize_layer
+from pruning.engine.surgery import (
+    NEW,
+    Change,
+    first_uses,
+    kept_channels,
+    layer_of,
+    rebind,
+    renumber_gathers,
+    resize_layer,
+)
 
 UNIT = 8
 NEAR, OF = 2, 12
@@ -81,12 +90,12 @@ def widen(
         raise ValueError(f"widths {widths.tolist()} are below the current {graph.widths.tolist()}")
     change = partial(_extend, write, idle, generator)
     wider = [_widened(tensor, graph.widths, widths) for tensor in graph.tensors]
-    for op in graph.ops:
+    for op, layer, norm in first_uses(graph):
         (_, before), (_, after) = wider[op.inputs[0]], wider[op.output]
-        if op.layer:
-            resize_layer(layer_of(module, op.layer), before, after, op.kernel, change)
-        if op.norm:
-            _widen_norm(layer_of(module, op.norm), after, change, idle)
+        if layer:
+            resize_layer(layer_of(module, layer), before, after, op.kernel, change)
+        if norm:
+            _widen_norm(layer_of(module, norm), after, change, idle)
     groups = tuple(replace(g, size=int(width)) for g, width in zip(graph.groups, widths, strict=True))
     ops = tuple(
         replace(op, order=_wider_order(op.order, graph.tensors[op.inputs[0]], wider[op.inputs[0]], wider[op.output]))

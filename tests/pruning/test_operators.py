@@ -33,9 +33,11 @@ class Everything(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.stem((x - 0.1) / 0.5)
         x = x * torch.sigmoid(self.squeeze(x))
-        y = functional.interpolate(self.up(self.deep(self.down(x))), scale_factor=2)
+        y = functional.interpolate(self.up(self.deep(self.deep(self.down(x)))), scale_factor=2)
         z = functional.relu(torch.tanh(y) + x)
         z = torch.cat([functional.relu(y * functional.max_pool2d(z, 3, 1, 1)), functional.max_pool2d(z, 3, 1, 1)], 1)
+        z = z[:, :, ::2]
+        z = z + z.flip(1)
         return self.scores(functional.dropout(z, 0.1, self.training).mean((2, 3)))
 
 

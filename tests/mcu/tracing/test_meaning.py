@@ -265,7 +265,10 @@ class TwoPaths(Takes):
         return -self.net(x)
 
 
-shared = nn.Conv2d(8, 8, 3)
+shared, strided, biased = nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3, 2), nn.Conv2d(8, 8, 3)
+strided.weight, strided.bias, biased.weight = shared.weight, shared.bias, shared.weight
+nn.init.zeros_(biased.bias)
+nn.init.zeros_(shared.bias)
 REFUSED = {
     "no running statistics": (
         stacked(nn.BatchNorm2d(8, track_running_stats=False)),
@@ -275,7 +278,11 @@ REFUSED = {
         Net(lambda m, x: m.middle(x), nn.Linear(6, 6)),
         r"'middle' \(test_meaning.py:\d+",
     ),
-    "weights of two layers": (stacked(shared, shared), "layer '2': its weights are used twice, by '1' too"),
+    "weights of two layers": (
+        stacked(shared, strided),
+        "layer '2': its weights are used by '1' too, a layer with other",
+    ),
+    "weights of two layers, biases of each": (stacked(shared, biased), "layer '2': its weights are used by '1' too"),
     "negative padding": (Net(lambda m, x: F.pad(x, (-1, 0))), r"'pad' \(test_meaning.py:\d+\): negative padding"),
     "padding of channels": (
         Net(lambda m, x: F.pad(x, (0, 0, 0, 0, 1, 1)), channels=10),
@@ -285,8 +292,8 @@ REFUSED = {
     "group normalisation": (stacked(nn.GroupNorm(2, 8)), "GroupNorm.*BatchNorm2d"),
     "layer normalisation": (stacked(nn.LayerNorm([8, 10, 10])), "LayerNorm.*BatchNorm2d"),
     "a decision by the data": (TwoPaths(), r"\(test_meaning.py:\d+\): `if first.mean\(\) > 0:` depends on the values"),
-    "two outputs": (GivesTwo(), "returns 2 values"),
-    "two inputs": (TakesTwo(), "several inputs"),
+    "two outputs": (GivesTwo(), r"GivesTwo \(test_meaning.py:\d+\): it returns 2 values.*torch.cat"),
+    "two inputs": (TakesTwo(), r"TakesTwo \(test_meaning.py:\d+\): .*several inputs.*stack several"),
     "flattened scores": (stacked(nn.Flatten()), "flattened map of 8 x 10 x 10"),
     "a part of the batch": (Net(lambda m, x: x[:1]), r"'slice' \(test_meaning.py:\d+\): a part of the batch"),
     "rows unevenly apart": (Net(lambda m, x: x[:, :, [0, 1, 3]]), r"rows or columns \[0, 1, 3\].*evenly apart"),

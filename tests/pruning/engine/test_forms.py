@@ -88,6 +88,28 @@ FORMS = {
         lambda m, x: F.pad(F.relu(m.middle(F.pad(F.hardtanh(x), (1, 1), value=2.0))), (0, 1), value=-0.5)
     ),
     "padding of a gate": Form(lambda m, x: F.pad(m.middle(x).sigmoid(), (1, 1), value=-1)),
+    "one layer several times": Form(lambda m, x: F.relu(m.middle(x)) + F.relu(m.middle(F.relu(m.middle(x))))),
+    "one block of several sizes": Form(
+        lambda m, x: F.max_pool2d(m.middle(x), 2) + m.middle(F.max_pool2d(x, 2)),
+        nn.Sequential(nn.Conv2d(8, 8, 3, 2, 1, groups=8, bias=False), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1)),
+    ),
+    "one layer, several norms": Form(
+        lambda m, x: m.middle[1](m.middle[0](x)) + m.middle[2](m.middle[0](x.relu())),
+        nn.ModuleList([nn.Conv2d(8, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8), nn.BatchNorm2d(8)]),
+    ),
+    "one norm, one gain, one linear": Form(
+        lambda m, x: m.middle[0](F.relu(x) + x * m.middle[0].weight.view(-1, 1, 1)) * m.middle[0].weight.view(-1, 1, 1)
+        + m.middle[1](m.middle[1](x.permute(0, 2, 3, 1)).relu()).permute(0, 3, 1, 2),
+        nn.ModuleList([nn.BatchNorm2d(8), nn.Linear(8, 8)]),
+    ),
+    "bilinear": Form(
+        lambda m, x: F.interpolate(F.max_pool2d(m.middle(x), 2), scale_factor=2, mode="bilinear")
+        + nn.UpsamplingNearest2d(scale_factor=2)(F.max_pool2d(x, 2))
+    ),
+    "bilinear by unequal factors": Form(
+        lambda m, x: m.middle(F.interpolate(F.max_pool2d(x, (3, 8)), (9, 4), mode="bilinear"))
+        + F.interpolate(F.max_pool2d(x, (9, 8)), (9, 4), mode="bilinear")
+    ),
     "threshold": Form(lambda m, x: m.middle(F.threshold(x, 0.1, 0.1))),
     "elu": Form(lambda m, x: m.middle(F.elu(x)) + nn.ELU()(x)),
     "parts": Form(parts),
