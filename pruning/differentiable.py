@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import fx, nn
 
 from mcu.budget import Budget, Resources
@@ -168,13 +167,13 @@ class DifferentiablePruning(Compression):
         network = run.network
         if not depth.is_cramped(network.model, run.budget):
             return bank
-        importance = dict(zip(network.graph.groups, bank.importance.split(bank.sizes), strict=True))
+        importance = gates.importance_of_channels(network.module)
         network.detach_gates()
         if removals := depth.expendable(network.module, network.constraints, run.budget, run.judge):
             run.notes["removals"] = removals
             run.replace(depth.without(network.module, removals))
         bank = network.attach_gates()
-        bank.importance = torch.cat([importance[_origin(group, importance)] for group in network.graph.groups])
+        bank.take_importance(network.module, importance)
         run.parts["bank"] = bank  # not from the checkpoint: that has the bank of the whole network, if any
         self.rank(run, bank)
         return bank
@@ -215,7 +214,7 @@ class DifferentiablePruning(Compression):
 def _origin(group: Group, groups: Iterable[Group]) -> Group:
     """The group of the whole network whose channels these were."""
     found = [whole for whole in groups if set(group.producers) <= set(whole.producers)]
-    return next((whole for whole in found if whole.part == group.part), found[0])
+    return min(found, key=lambda whole: (len(whole.producers), whole.part != group.part))
 
 
 def by_whole(outcome: Outcome, whole: Graph, graphs: Iterable[Graph]) -> Outcome:
@@ -235,7 +234,7 @@ def by_whole(outcome: Outcome, whole: Graph, graphs: Iterable[Graph]) -> Outcome
     def spread(widths: Sequence[Any]) -> list[Any]:
         row = [0] * len(names)
         for place, width in zip(places[len(widths)], widths, strict=True):
-            row[place] = width
+            row[place] += width
         return row
 
     rows: list[Any] = outcome.trajectory

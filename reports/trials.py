@@ -49,6 +49,8 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     feasible = table["feasible"] if "feasible" in table else table["violation"] == 0
     table["feasible"] = feasible.map(lambda value: False if _missing(value) else bool(value)).astype(bool)
     table["feasible"] &= known & (table["state"] == TrialState.COMPLETE)
+    if "measured" not in table:
+        table["measured"] = False
     table["finished"] = table["state"].isin(FINAL_STATES)
     table["budget"] = _budget_labels(table)
     return table

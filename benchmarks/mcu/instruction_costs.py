@@ -59,7 +59,7 @@ def _assorted(net: RandomNet, x: int, rng: np.random.Generator) -> int:
     _, height, width, channels = net.tensors[x].shape
     kernel = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
     wide = int(rng.integers(4, 33))
-    match int(rng.integers(13)):
+    match int(rng.integers(15)):
         case 0:
             return net.conv(x, wide, (1, 1))
         case 1:
@@ -84,6 +84,12 @@ def _assorted(net: RandomNet, x: int, rng: np.random.Generator) -> int:
             return net.mul(net.relu(x), net.table(x, TABLES[int(rng.integers(4))]))
         case 11 if height * width < 150:
             return net.enlarge(x)
+        case 12 if min(height, width) > 5:
+            begin = (int(rng.integers(3)), int(rng.integers(3)))
+            step = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
+            return net.slice(x, begin, step, ((height - begin[0]) // step[0], (width - begin[1]) // step[1]))
+        case 13:
+            return net.gather(x, tuple(int(channel) for channel in rng.integers(channels, size=wide)))
         case _:
             return net.conv(x, wide, (3, 3), (int(rng.integers(1, 3)),) * 2)
 

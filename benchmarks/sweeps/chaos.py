@@ -219,7 +219,7 @@ def report(calm: Sweep, wild: Sweep, book: Book, planned: int) -> dict[str, obje
         "planned trials": planned,
         "kills": dict(book.kills),
         "entered by hand": wild.entered,
-        "entered by the supervisor": (wild.folder / "log").read_text().count("going on by itself"),
+        "entered by the supervisor": (wild.folder / "log").read_text().count("; restarting ("),
         "attempts by their end": reasons,
         "trials that ended exactly once": sum(count == 1 for _, count in ends),
         "finished rows lost or changed": len(book.changed),

@@ -186,8 +186,8 @@ def predict_arena(model: Structure | Int8Model, plan: Plan | None = None) -> Are
     return ArenaUse(activations + persistent, activations, persistent)
 
 
-def smallest_arena(model: Structure | Int8Model, plan: Plan | None = None) -> int:
-    """Bytes the arena must have for TFLM to start, on the build that is predicted here.
+def sufficient_arena(model: Structure | Int8Model, plan: Plan | None = None) -> int:
+    """Bytes of arena with which TFLM starts, on the build that is predicted here; at most 32 more than it needs.
 
     While TFLM plans, its notes on every tensor take the place the activations will have. With activations under
     about 2 KB these notes are the larger, and an arena of ``predict_arena(model).total`` bytes is refused.
@@ -197,7 +197,7 @@ def smallest_arena(model: Structure | Int8Model, plan: Plan | None = None) -> in
     notes = _aligned(_REQUESTS + _NOTE * count_tensors(structure)) + _PLANNED * len(lifetimes(structure))
     channels = [structure.shapes[op.output][-1] for op in structure.ops if op.kind in CONVOLUTIONS]
     preparing = _PREPARING + 4 * channels[-1] if channels else 0
-    return use.persistent + max(use.activations, _aligned(notes - _AFTER_PLANNING), _aligned(preparing))
+    return use.persistent + max(use.activations, _aligned(notes - _AFTER_PLANNING), _aligned(preparing) + ALIGNMENT)
 
 
 def live_memory(model: Int8Model) -> list[int]:

@@ -191,6 +191,15 @@ def _enlarge(fields: Mapping[str, int], width: _Width) -> Counts:
     return height, positions, positions * fields["channels"]
 
 
+def _slice(fields: Mapping[str, int], width: _Width) -> Counts:
+    positions = fields["out_h"] * fields["out_w"]
+    return fields["out_h"], positions, positions * fields["channels"]
+
+
+def _gather(fields: Mapping[str, int], width: _Width) -> Counts:
+    return fields["positions"], fields["positions"] * fields["channels"]
+
+
 _COUNTERS: Mapping[str, Callable[[Mapping[str, int], _Width], Counts]] = {
     "convolution": _convolution,
     "depthwise": _depthwise,
@@ -207,4 +216,6 @@ _COUNTERS: Mapping[str, Callable[[Mapping[str, int], _Width], Counts]] = {
     "multiply": _multiply,
     "grouped": _grouped,
     "enlarge": _enlarge,
+    "slice": _slice,
+    "gather": _gather,
 }

@@ -138,10 +138,12 @@ def _grouped(
     )
     groups = []
     parts: Counter[tuple[int, ...]] = Counter()
+    named: Counter[str] = Counter()
     for index, ((writers_of_group, _), size) in enumerate(zip(keys, sizes, strict=True)):
         first, part = ops[writers_of_group[0]], parts[writers_of_group]
         parts[writers_of_group] += 1
         written = np.count_nonzero(tensors[first.output].groups == index)
-        name = f"{first.name}[{part}]" if part else first.name
+        name = f"{first.name}[{named[first.name]}]" if named[first.name] else first.name
+        named[first.name] += 1
         groups.append(Group(name, size, tuple(ops[i].name for i in writers_of_group), int(written) // size, part))
     return tensors, tuple(groups)

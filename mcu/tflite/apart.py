@@ -42,7 +42,7 @@ def run(data: bytes, inputs: np.ndarray, source: str = "model") -> np.ndarray:
 
 def _asked(source: str, data: bytes, *inputs: np.ndarray) -> np.ndarray:
     root = str(Path(__file__).resolve().parents[2])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
     question = io.BytesIO()
     np.savez(question, np.frombuffer(data, np.uint8), *inputs)
     try:

@@ -93,12 +93,12 @@ def _move_all(stage: Path, output: Path) -> list[str]:
 
 
 def _array_header(model: bytes) -> str:
-    from mcu.cost.arena import smallest_arena
+    from mcu.cost.arena import sufficient_arena
     from mcu.cost.deployment import predict_deployment
     from mcu.tflite.reader import read_tflite
 
     network = read_tflite(model)
-    arena = smallest_arena(network, predict_deployment(network).plan)
+    arena = sufficient_arena(network, predict_deployment(network).plan)
     return (
         "#ifndef MODEL_DATA_H\n#define MODEL_DATA_H\n\n"
         "/* With an arena of so many bytes a 64-bit build of TFLM starts; a 32-bit one needs fewer. */\n"

@@ -12,7 +12,7 @@ zeros at every operator that writes the channel, so that removing the channel ch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -152,6 +152,12 @@ class GateBank:
         ranks = self.ranks.split(self.sizes)
         return [np.flatnonzero(rank.numpy() < width) for rank, width in zip(ranks, widths, strict=True)]
 
+    def take_importance(self, module: nn.Module, known: Mapping[str, torch.Tensor]) -> None:
+        """Importances of the channels of layers, by path, as of ``importance_of_channels``."""
+        for path, layer in _gated(module):
+            own = layer.slots < len(self.importance)
+            self.importance[layer.slots[own]] = known[path][own]
+
     def state_dict(self) -> dict[str, torch.Tensor]:
         """State for a checkpoint."""
         return {"importance": self.importance, "ranks": self.ranks}
@@ -247,6 +253,15 @@ class GatedLayer(Gated):
         if isinstance(layer, nn.Linear):
             return F.linear(x, weight, bias)
         return layer._conv_forward(x, weight, bias)
+
+
+def _gated(module: nn.Module) -> list[tuple[str, Gated]]:
+    return [(path, layer) for path, layer in module.named_modules() if isinstance(layer, Gated)]
+
+
+def importance_of_channels(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Importance of every output channel of each gated layer by path, float32 ``(channels,)``; 0 for fixed ones."""
+    return {path: torch.cat([layer.bank.importance, torch.zeros(1)])[layer.slots] for path, layer in _gated(module)}
 
 
 def attach(module: fx.GraphModule, graph: Graph) -> GateBank:

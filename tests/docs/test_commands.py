@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 pytestmark = pytest.mark.slow
 
@@ -29,9 +30,13 @@ PAGES = (
     "docs/how-to/search.md",
     "docs/how-to/run.md",
     "docs/how-to/own_loop.md",
+    "docs/how-to/firmware.md",
 )
-LANGUAGES = ("sh", "python", "toml", "text", "")
-MOST_LEFT_OUT = 8
+CLUSTER = "docs/how-to/cluster.md"
+"""Nothing on it runs on one machine."""
+
+LANGUAGES = ("sh", "python", "toml", "yaml", "text", "")
+MOST_LEFT_OUT = 9
 SECONDS = 900  # a block takes seconds; the machine of the tests may be shared
 
 _BLOCK = re.compile(r"^(?:<!-- (?P<mark>.*?) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
@@ -102,8 +107,14 @@ def test_commands_of_the_page_run_as_written(folder, page):
     assert run(page, folder) > 0
 
 
+def test_the_manifests_for_kubernetes_are_yaml_of_the_kinds_that_kuberay_knows():
+    manifests = [yaml.safe_load(block.text) for block in blocks(CLUSTER) if block.language == "yaml"]
+    assert [manifest["kind"] for manifest in manifests] == ["RayCluster", "RayJob"]
+    assert {manifest["apiVersion"] for manifest in manifests} == {"ray.io/v1"}
+
+
 def test_every_block_is_run_or_says_why_not():
-    found = {page: blocks(page) for page in (TUTORIAL, *PAGES)}
+    found = {page: blocks(page) for page in (TUTORIAL, *PAGES, CLUSTER)}
     others = [str(path.relative_to(ROOT)) for path in (ROOT / "docs" / "how-to").glob("*.md")]
     assert set(others) <= set(found)
     assert all(block.language in LANGUAGES for page in found.values() for block in page)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ import pytest
 from mcu.errors import InputError
 from mcu.firmware import CORES, predict_instructions, run_in_qemu, toolchain, write_project
 from mcu.firmware.calls import calls_of
-from mcu.firmware.instructions import loop_counts
+from mcu.firmware.code_sizes import KERNELS
+from mcu.firmware.instructions import COSTS, SAME_CODE, loop_counts
 from random_nets import RandomNet, every_operator_net, random_net
 
 
@@ -30,7 +33,24 @@ def test_loops_of_a_convolution_are_counted_as_the_kernel_runs_them() -> None:
     assert sum(loop_counts(call, "cortex-m0+")[8:]) == 0  # no pairs
 
 
-def test_every_core_has_a_cost_for_every_loop() -> None:
+def test_every_kernel_has_counts_and_a_cost_for_each_on_every_core() -> None:
+    calls = {call.function: call for call in calls_of(every_operator_net())}
+    assert set(calls) == set(KERNELS)
+    tables = tomllib.loads((files("mcu.firmware") / COSTS).read_text("ascii"))
+    for core in CORES:
+        counted = {name: len(loop_counts(call, core)) for name, call in calls.items()}
+        assert {name: len(costs) for name, costs in tables[SAME_CODE.get(core, core)].items()} == counted
+
+
+def test_loops_of_slice_and_gather_are_counted_as_the_kernels_run_them() -> None:
+    net = RandomNet(np.random.default_rng(0))
+    part = net.slice(net.input(7, 9, 5), (1, 2), (2, 1), (3, 4))
+    slice_, gather = calls_of(net.model(net.gather(part, (4, 0, 0))))
+    assert loop_counts(slice_, "cortex-m3") == (1, 3, 3 * 4, 3 * 4 * 5)  # what is kept, not what is skipped
+    assert loop_counts(gather, "cortex-m3") == (1, 3 * 4, 3 * 4 * 3)
+
+
+def test_predicted_instructions_exceed_half_the_macs_on_every_core() -> None:
     model = every_operator_net()
     for core in CORES.values():
         assert predict_instructions(model, core) > model.macs() / 2

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 HOUSE = Path(__file__).resolve().parents[3]
+OURS = dict.fromkeys((HOUSE, Path(sys.prefix)))
+"""What every host has to see, wherever it lies."""
+
 RAY = str(Path(sys.executable).with_name("ray"))
 PORT = 6379
 
@@ -26,7 +29,10 @@ class Host:
         self.name, self.address = f"host-{number}", f"10.77.0.{number}"
         self.work = folder / self.name
         self.work.mkdir()
-        own = f"mount --bind {self.work} /mnt; mount -t tmpfs none /tmp; mkdir /tmp/work; mount --move /mnt /tmp/work"
+        seen = {self.work: "/tmp/work"} | {place: str(place) for place in OURS if place.is_relative_to("/tmp")}
+        keep = [f"mkdir /mnt/{k}; mount --bind '{place}' /mnt/{k}" for k, place in enumerate(seen)]
+        back = [f"mkdir -p '{there}'; mount --move /mnt/{k} '{there}'" for k, there in enumerate(seen.values())]
+        own = "; ".join(["mount -t tmpfs none /mnt", *keep, "mount -t tmpfs none /tmp", *back])
         inside = f"{own}; hostname {self.name}; ip link set lo up; exec sleep 3600"
         self.process = subprocess.Popen(["unshare", "--net", "--mount", "--uts", "sh", "-c", inside])
         deadline = time.monotonic() + 20

@@ -1,15 +1,20 @@
 """Networks that take feature maps apart: parts are pruned apart, shuffles stay what they are at every width."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from mcu.budget import Budget
 from mcu.graph.graph import FIXED
+from mcu.resource_model import ResourceModel
 from mcu.tracing.trace import trace
-from pruning.engine import surgery
+from pruning.differentiable import DifferentiablePruning
+from pruning.engine import gates, surgery
+from pruning.engine.landing import smallest
 from pruning.engine.network import Constraints, PrunableNetwork
 
 SHAPE = (3, 8, 8)
@@ -105,3 +110,26 @@ def test_channels_that_widths_cannot_describe_stay():
     graph = trace(EvenAndOdd(), SHAPE).graph
     assert (graph.tensors[graph.ops[0].output].groups == FIXED).all()
     assert [group.name for group in graph.groups] == ["middle"]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_importance_follows_the_channels_to_another_bank(name):
+    traced = trace(drawn(name), SHAPE)
+    bank = gates.attach(traced.module, traced.graph)
+    bank.importance = torch.rand(len(bank.importance), generator=torch.Generator().manual_seed(0))
+    known = gates.importance_of_channels(traced.module)
+    gates.detach(traced.module)
+    other = gates.attach(traced.module, traced.graph)
+    other.take_importance(traced.module, known)
+    assert torch.equal(other.importance, bank.importance)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_cramped_job_on_parts_meets_its_budget(name, problem, settings):
+    parts = replace(problem, network=lambda: nn.Sequential(nn.Conv2d(1, 3, 1), drawn(name)))
+    graph = trace(parts.network(), parts.input_shape).graph
+    budget = Budget(flash=smallest(ResourceModel(graph)).flash + 300)
+    outcome = DifferentiablePruning().run(parts, budget, settings, lambda progress: True)
+    assert budget.admits(parts.runtime.measure(outcome.model, outcome.data))
+    assert list(outcome.widths) == [group.name for group in graph.groups]
+    assert all(1 <= width <= outcome.dense_widths[group] for group, width in outcome.widths.items())

@@ -25,8 +25,9 @@ def loaded(folder):
 def test_training_is_normal_and_the_rest_has_both(source, request):
     task = made() if source == "made" else loaded(request.getfixturevalue("folder"))
     assert task.input_shape == (1, 5, 128)
-    assert set(np.unique(task.y_train)) == {0}
-    assert set(np.unique(task.y_val)) == set(np.unique(task.y_test)) == {0, 1}
+    assert set(np.unique(task.y_train[:, 0])) == {0}
+    assert set(np.unique(task.y_val[:, 0])) == set(np.unique(task.y_test[:, 0])) == {0, 1}
+    assert len(np.unique(task.y_test, axis=0)) == len(np.unique(task.y_test[:, 1]))  # a recording has one label
     assert np.isfinite(task.prepare(np.asarray(task.x_train))).all()
 
 

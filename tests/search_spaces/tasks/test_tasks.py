@@ -461,8 +461,8 @@ def test_augmentations_are_those_that_training_knows():
         ({"name": "mnist-5k", "options": {"colour": 1}}, "no option 'colour'"),
         ({"name": "mnist-5k", "options": {"train_limit": 0}}, "train_limit = 0: must be a whole number"),
         ({"name": "mnist-5k", "options": {"train_limit": True}}, "train_limit = True"),
-        ({"name": "json:dumps"}, "needs 'obj'"),
-        ({"name": "time:time"}, "returned float, must be a Task, a dict of arrays or a Dataset"),
+        ({"name": "numpy:zeros_like"}, "needs 'a'"),
+        ({"name": "numpy.random:random"}, "returned float, must be a Task, a dict of arrays or a Dataset"),
     ],
 )
 def test_unknown_tasks_and_options_are_refused(choice, message):
