@@ -24,6 +24,10 @@ from mcu.graph.layers import cut, enlarge, gather, limited
 from mcu.int8.lookup import FIXED_RANGES
 from mcu.int8.structure import SAME_QUANTISATION, structure_of_graph
 
+_LARGEST_MULTIPLIER = 8.0
+"""Output codes per unit of a convolution's sum. Only an output that a ReLU shuts for all calibration data comes near;
+beyond, one that opens for another input overflows the 32 bits in which TFLM shifts sums."""
+
 _SAMPLES_PER_TENSOR = 1 << 16
 _PERCENTILE = 0.9999
 _LEAST_RANGE = 1e-6
@@ -228,13 +232,17 @@ class FoldedNet(nn.Module):
 
     def _widen_sums(self) -> None:
         """Keep the range of an output from being next to nothing beside those of its inputs."""
-        for op in self.graph.ops:
+        for index, op in enumerate(self.graph.ops):
+            output = self.roots[op.output]
+            widths = (self.ranges[:, 1] - self.ranges[:, 0]).clamp_min(_LEAST_RANGE)
+            inputs = widths[[self.roots[tensor] for tensor in op.inputs]]
             if op.kind in _FINEST:
-                output = self.roots[op.output]
-                widths = (self.ranges[:, 1] - self.ranges[:, 0]).clamp_min(_LEAST_RANGE)
-                inputs = widths[[self.roots[tensor] for tensor in op.inputs]]
                 least = _FINEST[op.kind] * (inputs.prod() if op.kind is Kind.MUL else inputs.max())
-                self.ranges[output, 1] += (least - widths[output]).clamp_min(0.0)
+            elif str(index) in self.weights:
+                least = inputs.max() * weight_scales(self.weights[str(index)]).max() / _LARGEST_MULTIPLIER
+            else:
+                continue
+            self.ranges[output, 1] += (least - widths[output]).clamp_min(0.0)
 
 
 _FUNCTIONS: dict[Kind, Callable[[torch.Tensor, float], torch.Tensor]] = {

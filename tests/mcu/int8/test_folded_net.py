@@ -192,6 +192,25 @@ def test_rounding_of_filters_is_torchs_own_with_its_gradients(shape):
 
 
 @pytest.mark.skipif(not tflm.available(), reason="tflite-micro is not installed")
+def test_a_convolution_that_is_shut_in_calibration_runs_on_the_interpreter_when_it_opens():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 1, bias=False), nn.Conv2d(4, 4, 3, bias=False), nn.ReLU(), nn.Conv2d(4, 2, 4)
+    )
+    with torch.no_grad():
+        network[0].weight.fill_(1e9)
+        network[1].weight.fill_(-1.0)
+    traced = trace(network, (1, 6, 6))
+    folded = FoldedNet(traced.graph, traced.module)
+    x = torch.rand(16, 1, 6, 6)
+    folded.calibrate(torch.cat([x, -1e-9 * x]))
+    model = quantise(folded)
+    codes = np.random.default_rng(0).integers(-128, 128, (16, 6, 6, 1), dtype=np.int8)
+    codes[:8] = -128
+    assert np.array_equal(ReferenceInterpreter(model).run(codes), tflm.run(write_tflite(model), codes))
+
+
+@pytest.mark.skipif(not tflm.available(), reason="tflite-micro is not installed")
 def test_a_sum_that_is_shut_for_every_input_runs_on_the_interpreter(branched):
     network, _ = branched
     with torch.no_grad():
