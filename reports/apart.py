@@ -95,7 +95,7 @@ def choose(
     first = validation(order[0]) if order else None
     if first is None:
         return Choice()
-    as_good, last = [0], 0
+    as_good, near = [0], [0]
     wrong = int((~first.right).sum())
     for place in range(1, min(len(order), LOOKED_AT)):
         other = validation(order[place])
@@ -107,8 +107,8 @@ def choose(
         if not told_apart(first, other):
             as_good.append(place)
         if behind <= math.sqrt(sum(alone(first, other))):
-            last = place
-    chosen = min(range(last + 1), key=lambda place: (flash(order[place]), place))
+            near.append(place)
+    chosen = min(near, key=lambda place: (flash(order[place]), place))
     return Choice(chosen, tuple(as_good), len(first.right))
 
 

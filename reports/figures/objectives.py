@@ -75,7 +75,8 @@ def _upright(axes: Axes, at: int, low: float, high: float, score: Score) -> None
     axes.axvline(at, color=SOFT, linewidth=0.9, zorder=3)
     if at == 0:
         ticks = [float(tick) for tick in MaxNLocator(7).tick_values(low, high) if low <= tick <= high]
-        places = [((tick - low) / (high - low), score.shown(tick, 0)) for tick in ticks]
+        labels = score_ticks(score).format_ticks(ticks)
+        places = [((tick - low) / (high - low), label) for tick, label in zip(ticks, labels, strict=True)]
     else:
         name = RESOURCES[at - 1]
         ticks = log_ticks(low, high, name, most=7)

@@ -60,6 +60,11 @@ def test_the_smallest_within_one_standard_error_of_the_highest_is_chosen():
     assert choose(models[:1], lambda model: model[2], lambda model: model[1]) == Choice(0, (0,), 500)
 
 
+def test_a_model_that_cannot_be_compared_is_not_chosen_for_its_size():
+    models = [("highest", 90, answers((0, 50))), ("unknown", 5, None), ("near", 60, answers((2, 53)))]
+    assert choose(models, lambda model: model[2], lambda model: model[1]) == Choice(2, (0, 2), 500)
+
+
 def test_without_knowing_the_samples_the_highest_wins():
     models = [("highest", 90, answers((0, 50))), ("smaller", 10, answers((0, 51), samples="others"))]
     assert choose(models, lambda model: model[2], lambda model: model[1]) == Choice(0, (0,), 500)

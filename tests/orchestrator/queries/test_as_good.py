@@ -62,7 +62,7 @@ def test_the_model_card_and_the_report_name_them(noisy, tmp_path, storage):
     assert equals_of(noisy, load_trial(noisy, "2")) == ""
     assert cli.run(["report", "--storage", storage, "--output", str(tmp_path / "report")]) == 0
     page = (tmp_path / "report" / "index.html").read_text()
-    assert "the smallest of 3 that fit within one standard error of the highest" in page
+    assert "of 3 that fit the smallest within one standard error of the highest" in page
     assert 'as good on 500 validation samples: <a href="#trial-0">0</a>' in page
     (winner,) = json.loads((tmp_path / "report" / "fronts.json").read_text())["winners"]
     assert (winner["trial"]["number"], [each["number"] for each in winner["as_good"]]) == (1, [0])
