@@ -103,7 +103,13 @@ def _convolution(model: Int8Model, op: QOp) -> list[Call]:
     if op.kernel == (1, 1) and op.stride == (1, 1) and in_shape[1] * in_shape[2] <= INT16_MAX:
         positions = in_shape[1] * in_shape[2]  # one long row: every position has a neighbour to pair with
         geometry |= {"in_h": 1, "in_w": positions, "out_h": 1, "out_w": positions}
-    return [_weighted(model, op, "convolution", weights, _narrow_turned(geometry), conv_multipliers(model, op))]
+    function = "pointwise" if is_pointwise(op.kernel, op.padding) else "convolution"
+    return [_weighted(model, op, function, weights, _narrow_turned(geometry), conv_multipliers(model, op))]
+
+
+def is_pointwise(kernel: tuple[int, int], padding: tuple[tuple[int, int], tuple[int, int]]) -> bool:
+    """Whether the kernel for windows of a single value runs a convolution."""
+    return kernel == (1, 1) and padding == ((0, 0), (0, 0))
 
 
 def _grouped(model: Int8Model, op: QOp, weights: np.ndarray) -> Call:
@@ -123,7 +129,7 @@ def _dense(model: Int8Model, op: QOp) -> list[Call]:
             f"{model.tensors[op.inputs[0]].bytes}: firmware runs one vector a layer"
         )
     geometry = _geometry(replace(op, kernel=(1, 1)), shape, (1, 1, 1, weights.shape[0]))
-    return [_weighted(model, op, "convolution", weights[:, None, None, :], geometry, dense_multipliers(model, op))]
+    return [_weighted(model, op, "pointwise", weights[:, None, None, :], geometry, dense_multipliers(model, op))]
 
 
 def _depthwise(model: Int8Model, op: QOp) -> list[Call]:
@@ -360,13 +366,16 @@ def _weighted(
 ) -> Call:
     source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
     bias = np.zeros(geometry["out_c"], np.int64) if op.bias is None else op.bias.astype(np.int64)
-    axes = (1, 2, 3) if function == "convolution" else (0, 1, 2)
+    axes = (1, 2, 3) if function in ("convolution", "pointwise") else (0, 1, 2)
     reach = max(127 - source.zero_point, 128 + source.zero_point)
     sums = np.abs(weights.astype(np.int64)).sum(axis=axes) * reach + np.abs(bias)
     _check_sums(op, int((sums << np.array([max(shift, 0) for _, shift in multipliers])).max()))
     low, high = activation_range(op.activation, target)
+    offset = -source.zero_point
+    if function == "pointwise":  # no window hangs over a border: the offset of the input is a constant of the channel
+        bias, offset = bias + offset * weights.astype(np.int64).sum(axis=axes), 0
     fields = geometry | {
-        "in_offset": -source.zero_point,
+        "in_offset": offset,
         "out_offset": target.zero_point,
         "out_min": low,
         "out_max": high,

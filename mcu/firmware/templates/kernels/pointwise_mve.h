@@ -1,0 +1,36 @@
+/* The loop of the pointwise kernel for the vector extension: sixteen products an instruction, four channels at a time. */
+#ifndef POINTWISE_MVE_H
+#define POINTWISE_MVE_H
+
+OUTLINE void pointwise_single(const convolution_t *layer, const int8_t *input, int8_t *output)
+{
+    const finish_t rule = finish_of(layer);
+    const int32_t size = layer->in_c, channels = layer->out_c;
+    const int8_t *weights = layer->weights;
+    for (int32_t channel = 0; channel < channels; channel += 4) {
+        const int32_t last = channels - channel - 1; /* past the last channel its own weights are read again */
+        const int8_t *x = input, *w0 = weights, *w1 = &w0[minimum(1, last) * size];
+        const int8_t *w2 = &w0[minimum(2, last) * size], *w3 = &w0[minimum(3, last) * size];
+        int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+        for (int32_t left = size; left > 0; left -= 16) {
+            const mve_pred16_t part = vctp8q((uint32_t)left);
+            const int8x16_t a = vldrbq_z_s8(x, part);
+            s0 = vmladavaq_s8(s0, a, vldrbq_z_s8(w0, part));
+            s1 = vmladavaq_s8(s1, a, vldrbq_z_s8(w1, part));
+            s2 = vmladavaq_s8(s2, a, vldrbq_z_s8(w2, part));
+            s3 = vmladavaq_s8(s3, a, vldrbq_z_s8(w3, part));
+            x += 16;
+            w0 += 16;
+            w1 += 16;
+            w2 += 16;
+            w3 += 16;
+        }
+        const mve_pred16_t lanes = vctp32q((uint32_t)(channels - channel));
+        const int32x4_t sum = {s0, s1, s2, s3};
+        finish_lanes(&rule, channel, vaddq_s32(sum, vldrwq_z_s32(&layer->bias[channel], lanes)), lanes,
+                     &output[channel]);
+        weights = &weights[4 * size];
+    }
+}
+
+#endif
