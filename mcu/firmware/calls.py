@@ -20,6 +20,7 @@ from mcu.graph.kinds import Activation, Kind
 from mcu.int8.fixed_point import quantise_multiplier
 from mcu.int8.lookup import TABLES, table_of
 from mcu.int8.model import Int8Model, QOp, groups_of, op_macs
+from mcu.int8.structure import OpForm
 
 INT16_MAX = 2**15 - 1
 INT32_MAX = 2**31 - 1
@@ -103,13 +104,12 @@ def _convolution(model: Int8Model, op: QOp) -> list[Call]:
     if op.kernel == (1, 1) and op.stride == (1, 1) and in_shape[1] * in_shape[2] <= INT16_MAX:
         positions = in_shape[1] * in_shape[2]  # one long row: every position has a neighbour to pair with
         geometry |= {"in_h": 1, "in_w": positions, "out_h": 1, "out_w": positions}
-    function = "pointwise" if is_pointwise(op.kernel, op.padding) else "convolution"
-    return [_weighted(model, op, function, weights, _narrow_turned(geometry), conv_multipliers(model, op))]
+    return [_weighted(model, op, convolution_kernel(op), weights, _narrow_turned(geometry), conv_multipliers(model, op))]
 
 
-def is_pointwise(kernel: tuple[int, int], padding: tuple[tuple[int, int], tuple[int, int]]) -> bool:
-    """Whether the kernel for windows of a single value runs a convolution."""
-    return kernel == (1, 1) and padding == ((0, 0), (0, 0))
+def convolution_kernel(op: QOp | OpForm) -> str:
+    """The kernel that runs a convolution that is not in groups: windows of one value have their own."""
+    return "pointwise" if op.kernel == (1, 1) and not op.padded else "convolution"
 
 
 def _grouped(model: Int8Model, op: QOp, weights: np.ndarray) -> Call:
@@ -138,15 +138,15 @@ def _depthwise(model: Int8Model, op: QOp) -> list[Call]:
     if in_shape[3] == 1:  # every output sees the one channel: an ordinary convolution, and a faster one
         turned = np.ascontiguousarray(weights.transpose(3, 1, 2, 0))
         return _convolution(model, replace(op, kind=Kind.CONV, weights=turned))
-    function = depthwise_kernel(in_shape[3], out_shape[3])
+    function = depthwise_kernel(op, in_shape[3], out_shape[3])
     geometry = _narrow_turned(_geometry(op, in_shape, out_shape))
     return [_weighted(model, op, function, weights, geometry, conv_multipliers(model, op))]
 
 
-def depthwise_kernel(in_channels: int, out_channels: int) -> str:
+def depthwise_kernel(op: QOp | OpForm, in_channels: int, out_channels: int) -> str:
     """The kernel that runs a depthwise layer of these channel counts."""
     if in_channels == 1:
-        return "convolution"
+        return convolution_kernel(op)
     whole_blocks = in_channels == out_channels and in_channels >= DEPTHWISE_LANES
     return "depthwise" if whole_blocks else "depthwise_multiplied"
 

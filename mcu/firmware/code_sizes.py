@@ -14,8 +14,9 @@ from mcu.firmware.stack import stack_bytes
 from mcu.firmware.toolchain import Toolchain
 
 KERNELS = {
-    "convolution": ("convolution", ("convolution", "multiply_1x2", "multiply_2x2")),
-    "depthwise": ("depthwise", ("depthwise", "multiply_lanes")),
+    "convolution": ("convolution", ("convolution", "one_position", "two_positions")),
+    "pointwise": ("pointwise", ("pointwise", "pointwise_single", "pointwise_pair")),
+    "depthwise": ("depthwise", ("depthwise", "all_channels")),
     "depthwise_multiplied": ("depthwise", ("depthwise_multiplied",)),
     "max_pool": ("pooling", ("max_pool",)),
     "average_pool": ("pooling", ("average_pool",)),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from mcu.firmware.calls import depthwise_kernel
+from mcu.firmware.calls import convolution_kernel, depthwise_kernel
 from mcu.firmware.code_sizes import CALL_BYTES, CODE
 from mcu.firmware.cores import find_core
 from mcu.firmware.memory import plan_memory
@@ -29,6 +29,7 @@ APPLICATION_RAM = 4
 
 DESCRIPTIONS = {
     "convolution": 52,
+    "pointwise": 52,
     "depthwise": 52,
     "depthwise_multiplied": 52,
     "max_pool": 28,
@@ -54,8 +55,7 @@ ORDER = 2  # number of a channel
 SOFTMAX_TABLE = 4 * 256  # at most: small input scales need it all
 
 _PLAIN = {
-    Kind.CONV: "convolution",
-    Kind.DENSE: "convolution",
+    Kind.DENSE: "pointwise",
     Kind.ADD: "add",
     Kind.CONCAT: "concat",
     Kind.MAX_POOL: "max_pool",
@@ -118,8 +118,10 @@ def predict_firmware(model: Structure | Int8Model, core: str, arena: int | None 
 
 def _kernel(structure: Structure, op: OpForm) -> str:
     if op.kind is Kind.DEPTHWISE:
-        return depthwise_kernel(structure.shapes[op.inputs[0]][-1], structure.shapes[op.output][-1])
-    return "grouped" if op.groups > 1 else _PLAIN[op.kind]
+        return depthwise_kernel(op, structure.shapes[op.inputs[0]][-1], structure.shapes[op.output][-1])
+    if op.kind is Kind.CONV:
+        return "grouped" if op.groups > 1 else convolution_kernel(op)
+    return _PLAIN[op.kind]
 
 
 def _tables(structure: Structure, op: OpForm) -> int:

@@ -7,11 +7,7 @@
 #include "arithmetic.h"
 #include "kernels.h"
 
-#if defined(__ARM_FEATURE_MVE)
-
-#include "finish_mve.h"
-
-#elif defined(__ARM_FEATURE_DSP)
+#if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
 
 /* Offset and bounds are in both halves of a word. */
 typedef struct {
@@ -100,5 +96,9 @@ static inline void finish_four(const finish_t *rule, int32_t channel, const int3
     }
 }
 
+#endif
+
+#if defined(__ARM_FEATURE_MVE)
+#include "finish_mve.h"
 #endif
 #endif

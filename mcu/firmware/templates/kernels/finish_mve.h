@@ -4,18 +4,6 @@
 
 #include <arm_mve.h>
 
-typedef struct {
-    const int32_t *multiplier;
-    const int8_t *shift;
-    int32_t offset, low, high;
-} finish_t;
-
-static inline finish_t finish_of(const convolution_t *layer)
-{
-    const finish_t rule = {layer->multiplier, layer->shift, layer->out_offset, layer->out_min, layer->out_max};
-    return rule;
-}
-
 /* Four sums as output values. As rescale() of arithmetic.h: a doubled high product with rounding, then a rounding shift,
  * before which negative values are lowered so that their halves round away. */
 static inline int32x4_t settle(const finish_t *rule, int32x4_t sum, int32x4_t multiplier, int32x4_t shift)

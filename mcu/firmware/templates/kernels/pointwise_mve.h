@@ -12,18 +12,25 @@ OUTLINE void pointwise_single(const convolution_t *layer, const int8_t *input, i
         const int8_t *x = input, *w0 = weights, *w1 = &w0[minimum(1, last) * size];
         const int8_t *w2 = &w0[minimum(2, last) * size], *w3 = &w0[minimum(3, last) * size];
         int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-        for (int32_t left = size; left > 0; left -= 16) {
-            const mve_pred16_t part = vctp8q((uint32_t)left);
-            const int8x16_t a = vldrbq_z_s8(x, part);
-            s0 = vmladavaq_s8(s0, a, vldrbq_z_s8(w0, part));
-            s1 = vmladavaq_s8(s1, a, vldrbq_z_s8(w1, part));
-            s2 = vmladavaq_s8(s2, a, vldrbq_z_s8(w2, part));
-            s3 = vmladavaq_s8(s3, a, vldrbq_z_s8(w3, part));
+        for (int32_t block = size / 16; block > 0; --block) {
+            const int8x16_t a = vldrbq_s8(x);
+            s0 = vmladavaq_s8(s0, a, vldrbq_s8(w0));
+            s1 = vmladavaq_s8(s1, a, vldrbq_s8(w1));
+            s2 = vmladavaq_s8(s2, a, vldrbq_s8(w2));
+            s3 = vmladavaq_s8(s3, a, vldrbq_s8(w3));
             x += 16;
             w0 += 16;
             w1 += 16;
             w2 += 16;
             w3 += 16;
+        }
+        if ((size % 16) != 0) {
+            const mve_pred16_t rest = vctp8q((uint32_t)(size % 16));
+            const int8x16_t a = vldrbq_z_s8(x, rest);
+            s0 = vmladavaq_s8(s0, a, vldrbq_z_s8(w0, rest));
+            s1 = vmladavaq_s8(s1, a, vldrbq_z_s8(w1, rest));
+            s2 = vmladavaq_s8(s2, a, vldrbq_z_s8(w2, rest));
+            s3 = vmladavaq_s8(s3, a, vldrbq_z_s8(w3, rest));
         }
         const mve_pred16_t lanes = vctp32q((uint32_t)(channels - channel));
         const int32x4_t sum = {s0, s1, s2, s3};
