@@ -1,6 +1,7 @@
-"""CMSIS-NN's kernels on the emulated Cortex-M4, through the code that bakenn (extra ``cmsis``) generates.
+"""CMSIS-NN's kernels on the emulated cores: whole models through the code that bakenn (extra ``cmsis``) generates, on the
+Cortex-M4, and single layers by calls of the CMSIS-NN that bakenn brings along.
 
-bakenn's program takes the place of ``model.c`` in our project: self test, start-up, compiler and flags stay the same.
+Either program takes the place of ``model.c`` in our project: self test, start-up, compiler and flags stay the same.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from mcu.firmware import CORES, toolchain
+from mcu.firmware import CORES, Core, toolchain
 from mcu.firmware.emulator import emulate
 from mcu.firmware.flags import LINK_FLAGS
+from mcu.firmware.scaling import activation_range, conv_multipliers
+from mcu.graph.kinds import Kind
 from mcu.int8.model import Int8Model
 
 SHIM = """#include "model.h"
@@ -29,6 +32,24 @@ int8_t *model_input(void) { return input; }
 const int8_t *model_output(void) { return output; }
 void model_run(void) { bknn_net_infer((BKNN_NET_ARENA_SIZE > 0) ? arena : 0, input, output); }
 """
+LAYER = """#include "model.h"
+#include "arm_nnfunctions.h"
+{tables}
+static int8_t input[MODEL_INPUT_BYTES] __attribute__((aligned(8)));
+static int8_t output[MODEL_OUTPUT_BYTES] __attribute__((aligned(8)));
+static int8_t scratch[{scratch}] __attribute__((aligned(8)));
+int8_t *model_input(void) {{ return input; }}
+const int8_t *model_output(void) {{ return output; }}
+void model_run(void)
+{{
+    const cmsis_nn_context context = {{scratch, sizeof scratch}};
+    const cmsis_nn_{kind}conv_params layer = {{{offsets}, {{{stride}}}, {{{padding}}}, {{1, 1}}, {{{clamp}}}}};
+    const cmsis_nn_per_channel_quant_params scales = {{(int32_t *)multiplier, (int32_t *)shift}};
+    const cmsis_nn_dims in = {{{in_dims}}}, out = {{{out_dims}}}, filter = {{{filter_dims}}}, bias_dims = {{1, 1, 1, {channels}}};
+    arm_{function}_wrapper_s8(&context, &layer, &scales, &in, input, &filter, weights, &bias_dims, bias, &out, output);
+}}
+"""
+SCRATCH = 1 << 17
 FLAGS = ("-std=c11", "-O2", "-mthumb", "-ffunction-sections", "-fdata-sections", "-DPRINT_OUTPUTS", "-w")
 WEIGHTED = frozenset({3, 4, 9})  # CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED
 
@@ -62,17 +83,53 @@ def run_cmsis(folder: Path, model: Int8Model, data: bytes) -> CmsisRun | str:
     except bakenn.BakeNNError as error:
         return f"refused: {str(error).splitlines()[0][:60]}"
     (folder / "shim.c").write_text(SHIM)
-    elf = _build(folder)
+    elf = _build(folder, CORES["cortex-m4"], folder / "bakenn")
     run = emulate(elf, CORES["cortex-m4"].board, toolchain())
     kernels = re.findall(r"^  \[\d+\] [^:]+: (\S+)", compiled.memory_report.to_text(), re.MULTILINE)
     accelerated = sum(kernel.startswith("cmsis_nn.") for kernel in kernels)
     return CmsisRun(run.instructions, run.bit_exact, accelerated, len(kernels))
 
 
-def _build(folder: Path) -> Path:
-    core, elf = CORES["cortex-m4"], folder / "cmsis.elf"
-    sources = ["shim.c", "selftest.c", *core.architecture.self_test, *map(str, (folder / "bakenn").rglob("*.c"))]
-    includes = sorted({f"-I{path.parent}" for path in (folder / "bakenn").rglob("*.h")})
+def run_cmsis_layer(folder: Path, model: Int8Model, core: Core) -> CmsisRun:
+    """Run the self test of a project of one convolution, plain or depthwise, with CMSIS-NN's kernel in it."""
+    import bakenn
+
+    library = Path(bakenn.__file__).parent / "backend" / "cmsis_nn" / "vendor"
+    op, source, target = model.ops[0], model.tensors[model.input], model.tensors[model.output]
+    depthwise = op.kind is Kind.DEPTHWISE
+    scales = conv_multipliers(model, op)
+    tables = {
+        "weights": ("int8_t", op.weights), "bias": ("int32_t", op.bias),
+        "multiplier": ("int32_t", [value for value, _ in scales]), "shift": ("int32_t", [by for _, by in scales]),
+    }  # fmt: skip
+    low, high = activation_range(op.activation, target)
+    channels, (height, width) = target.shape[-1], op.kernel
+    text = LAYER.format(
+        tables="\n".join(
+            f"static const {ctype} {name}[] = {{{', '.join(map(str, np.ravel(values)))}}};"
+            for name, (ctype, values) in tables.items()
+        ),
+        scratch=SCRATCH,
+        kind="dw_" if depthwise else "",
+        offsets=f"{-source.zero_point}, {target.zero_point}" + (f", {channels // source.shape[-1]}" if depthwise else ""),
+        stride=f"{op.stride[1]}, {op.stride[0]}",
+        padding=f"{op.padding[1][0]}, {op.padding[0][0]}",
+        clamp=f"{low}, {high}",
+        in_dims=", ".join(map(str, source.shape)),
+        out_dims=", ".join(map(str, target.shape)),
+        filter_dims=f"1, {height}, {width}, {channels}" if depthwise else f"{channels}, {height}, {width}, {source.shape[-1]}",
+        channels=channels,
+        function="depthwise_conv" if depthwise else "convolve",
+    )  # fmt: skip
+    (folder / "shim.c").write_text(text)
+    run = emulate(_build(folder, core, library), core.board, toolchain())
+    return CmsisRun(run.instructions, run.bit_exact, 1, 1)
+
+
+def _build(folder: Path, core: Core, library: Path) -> Path:
+    elf = folder / "cmsis.elf"
+    sources = ["shim.c", "selftest.c", *core.architecture.self_test, *map(str, library.rglob("*.c"))]
+    includes = sorted({f"-I{path.parent}" for path in library.rglob("*.h")})
     board = core.board
     memory = {"FLASH_ORIGIN": board.flash_origin, "FLASH_SIZE": board.flash, "RAM_ORIGIN": board.ram_origin}
     memory |= {"RAM_SIZE": 1 << 20, "STACK_SIZE": 4096}

@@ -43,6 +43,7 @@ WORDS = frozenset(
 )
 """Members of the C structs that are int32; all others are int16."""
 
+POINTWISE_LANES = 4  # fewer output channels go through the kernel for any window
 DEPTHWISE_LANES = 4  # fewer channels go through the one-at-a-time kernel
 SOFTMAX_CLASSES = 511  # more overflow the accumulator TensorFlow Lite Micro keeps the sum in
 
@@ -104,12 +105,14 @@ def _convolution(model: Int8Model, op: QOp) -> list[Call]:
     if op.kernel == (1, 1) and op.stride == (1, 1) and in_shape[1] * in_shape[2] <= INT16_MAX:
         positions = in_shape[1] * in_shape[2]  # one long row: every position has a neighbour to pair with
         geometry |= {"in_h": 1, "in_w": positions, "out_h": 1, "out_w": positions}
-    return [_weighted(model, op, convolution_kernel(op), weights, _narrow_turned(geometry), conv_multipliers(model, op))]
+    return [_weighted(model, op, convolution_kernel(op, out_shape[3]), weights, _narrow_turned(geometry), conv_multipliers(model, op))]
 
 
-def convolution_kernel(op: QOp | OpForm) -> str:
+def convolution_kernel(op: QOp | OpForm, out_channels: int) -> str:
     """The kernel that runs a convolution that is not in groups: windows of one value have their own."""
-    return "pointwise" if op.kernel == (1, 1) and not op.padded else "convolution"
+    inside = op.padding == ((0, 0), (0, 0))
+    whole_blocks = out_channels >= POINTWISE_LANES
+    return "pointwise" if op.kernel == (1, 1) and inside and whole_blocks else "convolution"
 
 
 def _grouped(model: Int8Model, op: QOp, weights: np.ndarray) -> Call:
@@ -128,8 +131,10 @@ def _dense(model: Int8Model, op: QOp) -> list[Call]:
             f"layer {op.name!r}: dense layer of {weights.shape[1]} values on a tensor of "
             f"{model.tensors[op.inputs[0]].bytes}: firmware runs one vector a layer"
         )
-    geometry = _geometry(replace(op, kernel=(1, 1)), shape, (1, 1, 1, weights.shape[0]))
-    return [_weighted(model, op, "pointwise", weights[:, None, None, :], geometry, dense_multipliers(model, op))]
+    single = replace(op, kernel=(1, 1))
+    geometry = _geometry(single, shape, (1, 1, 1, weights.shape[0]))
+    function = convolution_kernel(single, weights.shape[0])
+    return [_weighted(model, op, function, weights[:, None, None, :], geometry, dense_multipliers(model, op))]
 
 
 def _depthwise(model: Int8Model, op: QOp) -> list[Call]:
@@ -146,7 +151,7 @@ def _depthwise(model: Int8Model, op: QOp) -> list[Call]:
 def depthwise_kernel(op: QOp | OpForm, in_channels: int, out_channels: int) -> str:
     """The kernel that runs a depthwise layer of these channel counts."""
     if in_channels == 1:
-        return convolution_kernel(op)
+        return convolution_kernel(op, out_channels)
     whole_blocks = in_channels == out_channels and in_channels >= DEPTHWISE_LANES
     return "depthwise" if whole_blocks else "depthwise_multiplied"
 

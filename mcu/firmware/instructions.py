@@ -19,8 +19,7 @@ from mcu.int8.model import Int8Model
 
 Counts = tuple[int, ...]
 UNROLLED_TAPS = 3
-FINISHED_LANES = 4
-"""Of depthwise.c and finish_mve.h."""
+"""Of depthwise.c."""
 COSTS = "instruction_costs.toml"
 SAME_CODE = {
     "cortex-m0": "cortex-m0+",
@@ -150,7 +149,6 @@ def _depthwise(fields: Mapping[str, int], width: _Width) -> Counts:
     looped = [taps for taps in columns if not (width.unrolled and taps == UNROLLED_TAPS)]
     positions, blocks = len(rows) * len(columns), -(-fields["out_c"] // width.lanes)
     bands = sum(rows) * blocks
-    finished = -(-fields["out_c"] // FINISHED_LANES) if width.predicated else 0
     return (
         len(rows),
         positions,
@@ -158,7 +156,7 @@ def _depthwise(fields: Mapping[str, int], width: _Width) -> Counts:
         bands * (len(columns) - len(looped)),
         bands * len(looped),
         bands * sum(looped),
-        positions * finished,
+        positions * (fields["out_c"] if width.predicated and fields["out_c"] < width.lanes else 0),
     )
 
 

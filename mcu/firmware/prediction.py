@@ -55,7 +55,6 @@ ORDER = 2  # number of a channel
 SOFTMAX_TABLE = 4 * 256  # at most: small input scales need it all
 
 _PLAIN = {
-    Kind.DENSE: "pointwise",
     Kind.ADD: "add",
     Kind.CONCAT: "concat",
     Kind.MAX_POOL: "max_pool",
@@ -119,8 +118,8 @@ def predict_firmware(model: Structure | Int8Model, core: str, arena: int | None 
 def _kernel(structure: Structure, op: OpForm) -> str:
     if op.kind is Kind.DEPTHWISE:
         return depthwise_kernel(op, structure.shapes[op.inputs[0]][-1], structure.shapes[op.output][-1])
-    if op.kind is Kind.CONV:
-        return "grouped" if op.groups > 1 else convolution_kernel(op)
+    if op.kind in (Kind.CONV, Kind.DENSE):
+        return "grouped" if op.groups > 1 else convolution_kernel(op, structure.shapes[op.output][-1])
     return _PLAIN[op.kind]
 
 

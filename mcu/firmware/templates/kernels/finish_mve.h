@@ -16,7 +16,14 @@ static inline int32x4_t settle(const finish_t *rule, int32x4_t sum, int32x4_t mu
     return vminq_s32(vmaxq_s32(value, vdupq_n_s32(rule->low)), vdupq_n_s32(rule->high));
 }
 
-/* Neighbouring channels at one position: those of `lanes`. */
+/* Four channels at one position. */
+static inline void finish_vector(const finish_t *rule, int32_t channel, int32x4_t sum, int8_t *output)
+{
+    const int32x4_t multiplier = vldrwq_s32(&rule->multiplier[channel]), shift = vldrbq_s32(&rule->shift[channel]);
+    vstrbq_s32(output, settle(rule, sum, multiplier, shift));
+}
+
+/* Up to four channels at one position: those of `lanes`. */
 static inline void finish_lanes(const finish_t *rule, int32_t channel, int32x4_t sum, mve_pred16_t lanes,
                                 int8_t *output)
 {

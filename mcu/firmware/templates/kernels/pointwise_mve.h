@@ -1,4 +1,5 @@
-/* The loop of the pointwise kernel for the vector extension: sixteen products an instruction, four channels at a time. */
+/* The loop of the pointwise kernel for the vector extension: sixteen products an instruction, four channels at a time.
+ * The last four start early enough to be whole. */
 #ifndef POINTWISE_MVE_H
 #define POINTWISE_MVE_H
 
@@ -6,13 +7,13 @@ OUTLINE void pointwise_single(const convolution_t *layer, const int8_t *input, i
 {
     const finish_t rule = finish_of(layer);
     const int32_t size = layer->in_c, channels = layer->out_c;
-    const int8_t *weights = layer->weights;
+    const int32_t blocks = size / 16;
+    const mve_pred16_t rest = vctp8q((uint32_t)(size % 16));
     for (int32_t channel = 0; channel < channels; channel += 4) {
-        const int32_t last = channels - channel - 1; /* past the last channel its own weights are read again */
-        const int8_t *x = input, *w0 = weights, *w1 = &w0[minimum(1, last) * size];
-        const int8_t *w2 = &w0[minimum(2, last) * size], *w3 = &w0[minimum(3, last) * size];
+        const int32_t start = minimum(channel, channels - 4);
+        const int8_t *x = input, *w0 = &layer->weights[start * size], *w1 = &w0[size], *w2 = &w1[size], *w3 = &w2[size];
         int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-        for (int32_t block = size / 16; block > 0; --block) {
+        for (int32_t block = blocks; block > 0; --block) {
             const int8x16_t a = vldrbq_s8(x);
             s0 = vmladavaq_s8(s0, a, vldrbq_s8(w0));
             s1 = vmladavaq_s8(s1, a, vldrbq_s8(w1));
@@ -25,18 +26,14 @@ OUTLINE void pointwise_single(const convolution_t *layer, const int8_t *input, i
             w3 += 16;
         }
         if ((size % 16) != 0) {
-            const mve_pred16_t rest = vctp8q((uint32_t)(size % 16));
             const int8x16_t a = vldrbq_z_s8(x, rest);
             s0 = vmladavaq_s8(s0, a, vldrbq_z_s8(w0, rest));
             s1 = vmladavaq_s8(s1, a, vldrbq_z_s8(w1, rest));
             s2 = vmladavaq_s8(s2, a, vldrbq_z_s8(w2, rest));
             s3 = vmladavaq_s8(s3, a, vldrbq_z_s8(w3, rest));
         }
-        const mve_pred16_t lanes = vctp32q((uint32_t)(channels - channel));
         const int32x4_t sum = {s0, s1, s2, s3};
-        finish_lanes(&rule, channel, vaddq_s32(sum, vldrwq_z_s32(&layer->bias[channel], lanes)), lanes,
-                     &output[channel]);
-        weights = &weights[4 * size];
+        finish_vector(&rule, start, vaddq_s32(sum, vldrwq_s32(&layer->bias[start])), &output[start]);
     }
 }
 
