@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from mcu.errors import InputError
 from mcu.graph.graph import Graph, Op
-from mcu.graph.kinds import Activation, Kind
-from mcu.graph.layers import cut, enlarge, gather, limited
+from mcu.graph.kinds import Activation, Kind, Sampling
+from mcu.graph.layers import cut, enlarge, gather, interpolate, limited, transposed
 from mcu.int8.lookup import FIXED_RANGES
 from mcu.int8.structure import SAME_QUANTISATION, structure_of_graph
 
@@ -37,6 +37,7 @@ _FINEST = {
     Kind.MUL: 2.0**-20,
     Kind.HARD_SWISH: 2.0**-6,
     Kind.LEAKY_RELU: 2.0**-16,
+    Kind.PRELU: 2.0**-10,
     Kind.ELU: 2.0**-16,
 }
 """Least range of an output, as a part of its inputs' ranges (of MUL: of their product): TFLM aborts the process below
@@ -73,6 +74,7 @@ class FoldedNet(nn.Module):
     Attributes:
         graph: the operators it runs.
         weights, biases: per operator index (as text), ``(out, in / groups, kh, kw)`` and ``(out,)``.
+        slopes: per operator index of a PRELU, ``(channels,)``.
         ranges: low and high end of each quantisation class, by its lowest tensor; float32 ``(tensors, 2)``.
         calibrated: whether ``ranges`` has been filled.
     """
@@ -85,9 +87,11 @@ class FoldedNet(nn.Module):
         self.graph = graph
         structure = structure_of_graph(graph)
         self.roots, self.rectified = structure.quantisation_classes
-        self.weights, self.biases = nn.ParameterDict(), nn.ParameterDict()
+        self.weights, self.biases, self.slopes = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
         for index, op in enumerate(graph.ops):
-            if op.kind in (Kind.CONV, Kind.DEPTHWISE):
+            if op.kind is Kind.PRELU:
+                self.slopes[str(index)] = nn.Parameter(_slopes(graph, op, module))
+            if op.kind in _WEIGHTED:
                 weight, bias = _folded(graph, op, module)
                 self.weights[str(index)], self.biases[str(index)] = nn.Parameter(weight), nn.Parameter(bias)
         device = next(iter(self.weights.values())).device if len(self.weights) else None
@@ -139,10 +143,13 @@ class FoldedNet(nn.Module):
 
     def _value(self, index: int, op: Op, inputs: list[torch.Tensor]) -> torch.Tensor:
         x = inputs[0]
-        if op.kind in (Kind.CONV, Kind.DEPTHWISE):
+        if op.kind in _WEIGHTED:
             weight, bias = self.weights[str(index)], self.biases[str(index)]
             if self._fake:
                 weight = rounded_weight(weight)
+            if op.kind is Kind.TRANSPOSE_CONV:
+                (top, _), (left, _) = op.padding
+                return transposed(x, weight, bias, op.stride, (top, left), self._size(op))
             if op.kind is Kind.CONV:
                 return _convolved(x, weight, bias, op, op.groups)
             with torch.autocast(x.device.type, enabled=False):  # slow in bfloat16: pruning/training/precision.py
@@ -162,8 +169,13 @@ class FoldedNet(nn.Module):
         if op.kind is Kind.RESIZE:
             return enlarge(x, op.kernel)
         if op.kind is Kind.SLICE:
-            tensor = self.graph.tensors[op.output]
-            return cut(x, op.begin, (tensor.height, tensor.width), op.stride)
+            return cut(x, op.begin, self._size(op), op.stride)
+        if op.kind is Kind.BILINEAR:
+            return interpolate(x, self._size(op), op.sampling is Sampling.CORNERS)
+        if op.kind is Kind.PRELU:
+            slopes = self.slopes[str(index)]
+            slopes = rounded_weight(slopes[None, :, None, None]).flatten() if self._fake else slopes
+            return functional.prelu(x, slopes.to(x.dtype))
         if op.kind is Kind.GATHER:
             return gather(x, op.order)
         if op.kind is Kind.MUL:
@@ -171,6 +183,10 @@ class FoldedNet(nn.Module):
         if op.kind in _FUNCTIONS:
             return _FUNCTIONS[op.kind](x, op.alpha)
         raise InputError(f"network layer '{op.name}' ({op.kind}): no floating-point step for it")
+
+    def _size(self, op: Op) -> tuple[int, int]:
+        tensor = self.graph.tensors[op.output]
+        return tensor.height, tensor.width
 
     def grids(self) -> list[tuple[float, int]]:
         """Scale and zero point of every tensor, from ``ranges``."""
@@ -253,6 +269,8 @@ _FUNCTIONS: dict[Kind, Callable[[torch.Tensor, float], torch.Tensor]] = {
     Kind.ELU: lambda x, alpha: functional.elu(x),
 }
 """What the operators that are tables in int8 compute."""
+
+_WEIGHTED = (Kind.CONV, Kind.DEPTHWISE, Kind.TRANSPOSE_CONV)
 
 _KEEP_CODES = (Kind.PAD, Kind.MAX_POOL, Kind.CONCAT, Kind.RESIZE, Kind.SLICE, Kind.GATHER)
 """Operators whose output values are on the input's grid already."""
@@ -365,6 +383,13 @@ def _folded(graph: Graph, op: Op, module: nn.Module) -> tuple[torch.Tensor, torc
         weight = weight * factor[:, None, None, None]
         bias = (bias - norm.running_mean) * factor + shift
     return weight.clone(), bias.clone()
+
+
+def _slopes(graph: Graph, op: Op, module: nn.Module) -> torch.Tensor:
+    """Of a PReLU, one for each channel."""
+    layer: Any = module.get_submodule(str(op.layer))
+    slopes: torch.Tensor = layer.weight.detach().expand(graph.tensors[op.output].channels).clone()
+    return slopes
 
 
 def _percentile(values: torch.Tensor, low: float, high: float) -> tuple[float, float]:
