@@ -74,6 +74,7 @@ EVERYWHERE: dict[str, tuple[Callable[..., Any], ...]] = {
     "hardswish": (F.hardswish, nn.Hardswish(), lambda x: x * F.relu6(x + 3) / 6),
     "hardsigmoid": (F.hardsigmoid, nn.Hardsigmoid(), lambda x: F.relu6(x.add(3.0)).mul(1 / 6)),
     "leaky": (lambda x: F.leaky_relu(x, 0.1), nn.LeakyReLU(0.2, inplace=True)),
+    "prelu": (nn.PReLU(), nn.PReLU(init=-0.4), lambda x: F.prelu(x, torch.tensor([0.2]))),
     "elu": (F.elu, nn.ELU(inplace=True), nn.CELU()),
     "dropout": (nn.Dropout(0.3), lambda x: F.dropout(x, 0.3, training=False), lambda x: F.dropout(x, 0.2)),
     "constant": (lambda x: x * 0.5, lambda x: x - 1, lambda x: (x + 0.1) / 2, lambda x: -x, lambda x: 1 - x,
@@ -89,6 +90,9 @@ IMAGES: dict[str, tuple[Callable[..., Any], ...]] = {
             lambda x: F.max_pool2d(x, 3, 2, ceil_mode=True)),
     "average": (nn.AvgPool2d(2), lambda x: F.avg_pool2d(x, 3, 1, 1), nn.AvgPool2d(3, 1, 1, count_include_pad=False)),
     "enlarge": (nn.Upsample(scale_factor=2), lambda x: F.interpolate(x, size=(2 * x.shape[2], x.shape[3]))),
+    "interpolate": (nn.Upsample(scale_factor=2, mode="bilinear"), nn.Upsample((7, 5), mode="bilinear"),
+                    lambda x: F.interpolate(x, (9, 11), mode="bilinear", align_corners=True),
+                    lambda x: F.interpolate(x, scale_factor=0.7, mode="bilinear", recompute_scale_factor=True)),
     "pad": (nn.ZeroPad2d((0, 1, 2, 0)), lambda x: F.pad(x, (1, 0)), lambda x: F.pad(x, (0, 0, 1, 1), "constant", 0)),
 }  # fmt: skip
 SIGNALS: dict[str, tuple[Callable[..., Any], ...]] = {
@@ -96,11 +100,16 @@ SIGNALS: dict[str, tuple[Callable[..., Any], ...]] = {
     "max": (nn.MaxPool1d(2), lambda x: F.max_pool1d(x, 3, 1), lambda x: F.max_pool1d(x, 3, 2, ceil_mode=True)),
     "average": (nn.AvgPool1d(2), lambda x: F.avg_pool1d(x, 3, 1, 1), nn.AvgPool1d(2, 1)),
     "enlarge": (nn.Upsample(scale_factor=2), lambda x: F.interpolate(x, size=3 * x.shape[-1])),
+    "interpolate": (
+        nn.Upsample(scale_factor=2, mode="linear"),
+        nn.Upsample(13, mode="linear", align_corners=True),
+        lambda x: F.interpolate(x, 7, mode="linear"),
+    ),
     "pad": (nn.ConstantPad1d((2, 0), 0.0), lambda x: F.pad(x, (3, 0)), lambda x: F.pad(x, (1, 1), "constant", 0)),
 }
 WEIGHTED = (
     "conv", "grouped", "depthwise", "norm", "residual", "in place", "concat", "excite", "gate", "functional",
-    "weight norm", "channels last",
+    "weight norm", "channels last", "slopes", "transposed",
 )  # fmt: skip
 KINDS = (*EVERYWHERE, *IMAGES, *WEIGHTED, *WEIGHTED)
 KERNELS = ((1, 1), (3, 3), (3, 1), (5, 3), (2, 2))
@@ -195,6 +204,10 @@ class Drawn(nn.Module):
         if step.kind == "grouped":
             parts = next(n for n in (4, 3, 2, 1) if inner % n == 0)
             return self._conv(inner, parts * (1 + outer % 4), kernel, stride, padding, groups=parts)
+        if step.kind == "slopes":
+            return nn.PReLU(inner)
+        if step.kind == "transposed":
+            return self._transposed(inner, step)
         if step.kind == "norm":
             return self._norm(inner)
         if step.kind in ("residual", "in place", "gate"):
@@ -210,6 +223,17 @@ class Drawn(nn.Module):
         forms = (EVERYWHERE | (SIGNALS if self.flat else IMAGES))[step.kind]
         chosen = forms[form % len(forms)]
         return copy.deepcopy(chosen) if isinstance(chosen, nn.Module) else Applied(chosen)
+
+    def _transposed(self, inner: int, step: Step) -> nn.Module:
+        """With all that its padding may be: nothing, SAME, or cut off."""
+        kernel, stride, form, outer = step.kernel[0], step.stride, step.form, step.channels
+        given: dict[str, Any] = {
+            "padding": min(form % 3, kernel - 1),
+            "output_padding": form % stride,
+            "bias": form > 2,
+        }
+        made = (nn.ConvTranspose1d if self.flat else nn.ConvTranspose2d)(inner, outer, kernel, stride, **given)
+        return nn.Sequential(made, self._norm(outer), nn.ReLU()) if form % 2 else made
 
     def _step(self, step: Step, layer: nn.Module, x: torch.Tensor, earlier: torch.Tensor | None) -> torch.Tensor:
         even = step.form % 2 == 0
