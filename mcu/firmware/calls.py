@@ -396,7 +396,7 @@ def _weighted(
 ) -> Call:
     source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
     bias = np.zeros(geometry["out_c"], np.int64) if op.bias is None else op.bias.astype(np.int64)
-    axes = (1, 2, 3) if function == "convolution" else (0, 1, 2)
+    axes = (0, 1, 2) if function.startswith("depthwise") else (1, 2, 3)
     reach = max(127 - source.zero_point, 128 + source.zero_point)
     sums = np.abs(weights.astype(np.int64)).sum(axis=axes) * reach + np.abs(bias)
     _check_sums(op, int((sums << np.array([max(shift, 0) for _, shift in multipliers])).max()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -52,6 +53,7 @@ class Calibration(StrEnum):
     MINMAX = "minmax"
     PERCENTILE = "percentile"
     MSE = "mse"
+    OUTPUT = "output"  # MSE or MINMAX
 
 
 def affine(low: float, high: float) -> tuple[float, int]:
@@ -64,6 +66,15 @@ def affine(low: float, high: float) -> tuple[float, int]:
 def weight_scales(weights: torch.Tensor) -> torch.Tensor:
     """Symmetric per-channel scales to +-127; float32 ``(out,)`` of weights ``(out, in, kh, kw)``."""
     return (weights.detach().abs().amax((1, 2, 3)) / 127.0).clamp_min(_LEAST_WEIGHT_SCALE)
+
+
+@dataclass
+class _Seen:
+    """What calibration inputs gave: by quantisation class the ends and some of the values; the outputs of each part."""
+
+    ends: dict[int, tuple[float, float]] = field(default_factory=dict)
+    values: dict[int, list[torch.Tensor]] = field(default_factory=dict)
+    outputs: list[torch.Tensor] = field(default_factory=list)
 
 
 class FoldedNet(nn.Module):
@@ -200,11 +211,12 @@ class FoldedNet(nn.Module):
         self._grids = None
 
     @torch.no_grad()
-    def calibrate(self, x: torch.Tensor, method: Calibration = Calibration.MSE, batch: int = 256) -> None:
+    def calibrate(self, x: torch.Tensor, method: Calibration = Calibration.OUTPUT, batch: int = 256) -> None:
         """Choose the range of every activation.
 
-        Logits keep their full range with every method: clipped ones would tie. A single outlier spoils MINMAX; the
-        other methods are robust to it.
+        Logits keep their full range with every method: clipped ones would tie. A single outlier spoils MINMAX;
+        PERCENTILE and MSE are robust to it, but in some networks a class depends on rare values that they clip. OUTPUT
+        takes what the outputs say.
 
         Args:
             x: representative inputs, normalised as for training.
@@ -212,8 +224,17 @@ class FoldedNet(nn.Module):
             batch: inputs run at a time.
         """
         fake, self._fake = self._fake, False
-        values: dict[int, list[torch.Tensor]] = {}
-        ends: dict[int, tuple[float, float]] = {}
+        parts = x.split(batch)
+        seen = self._observed(parts)
+        self.calibrated.fill_(True)
+        if method is Calibration.OUTPUT:
+            method = self._closest(parts, seen)
+        self._choose(seen, method)
+        self._fake = fake
+
+    def _observed(self, parts: tuple[torch.Tensor, ...]) -> _Seen:
+        """Outputs, and ends and values of every quantisation class."""
+        seen = _Seen()
         produced = {op.output: op for op in self.graph.ops}
 
         def observe(tensor: int, value: torch.Tensor) -> None:
@@ -221,30 +242,43 @@ class FoldedNet(nn.Module):
             op = produced.get(tensor)
             if op is not None and op.kind in SAME_QUANTISATION and not (op.value and math.isfinite(op.value)):
                 return
-            low, high = ends.get(root, (0.0, 0.0))
+            low, high = seen.ends.get(root, (0.0, 0.0))
             lowest, highest = torch.aminmax(value)
-            ends[root] = min(low, float(lowest)), max(high, float(highest))
-            if method is not Calibration.MINMAX:
-                flat = value.flatten()
-                values.setdefault(root, []).append(flat[:: max(1, len(flat) * len(parts) // _SAMPLES_PER_TENSOR)])
+            seen.ends[root] = min(low, float(lowest)), max(high, float(highest))
+            flat = value.flatten()
+            seen.values.setdefault(root, []).append(flat[:: max(1, len(flat) * len(parts) // _SAMPLES_PER_TENSOR)])
 
-        parts = x.split(batch)
         for part in parts:
-            self.run(part, observe)
-        for root, (low, high) in ends.items():
+            seen.outputs.append(self.run(part, observe))
+        return seen
+
+    def _closest(self, parts: tuple[torch.Tensor, ...], seen: _Seen) -> Calibration:
+        """MSE or MINMAX: the one with which fake-quantised outputs are closer to those in floating point."""
+        errors = {}
+        for method in (Calibration.MSE, Calibration.MINMAX):
+            self._choose(seen, method)
+            self._fake = True
+            errors[method] = sum(
+                float((self.run(part) - wanted).square().sum())
+                for part, wanted in zip(parts, seen.outputs, strict=True)
+            )
+            self._fake = False
+        return min(errors, key=lambda method: errors[method])
+
+    def _choose(self, seen: _Seen, method: Calibration) -> None:
+        for root, (low, high) in seen.ends.items():
             if root == self.roots[self.graph.output]:
                 pass
             elif method is Calibration.PERCENTILE:
-                low, high = _percentile(torch.cat(values[root]), low, high)
+                low, high = _percentile(torch.cat(seen.values[root]), low, high)
             elif method is Calibration.MSE:
-                low, high = _least_error(torch.cat(values[root]), low, high)
+                low, high = _least_error(torch.cat(seen.values[root]), low, high)
             self.ranges[root, 0], self.ranges[root, 1] = 0.0 if root in self.rectified else low, high
         for op in self.graph.ops:
             if op.kind in FIXED_RANGES:
                 self.ranges[self.roots[op.output]] = torch.tensor(FIXED_RANGES[op.kind]).to(self.ranges)
         self._widen_sums()
-        self.calibrated.fill_(True)
-        self._grids, self._fake = None, fake
+        self._grids = None
 
     def _widen_sums(self) -> None:
         """Keep the range of an output from being next to nothing beside those of its inputs."""

@@ -146,7 +146,7 @@ def _refuse_uneven(b: Builder, image: Image, sizes: tuple[int, int, int, int], f
     """Torch samples at the distance that a factor says, the interpreter at that of the two sizes."""
     given = _numbers(factors)
     for size, made, factor in zip(image.sizes[2:], sizes[2:], given * (2 // len(given)) if given else (), strict=False):
-        if made > 1 and size * factor != made and size != made:
+        if size > 1 and not math.isclose(size * factor, made):
             b.refuse(
                 f"an interpolation of {size} to {made} values by the factor {factor:g}, which is not {made}/{size}",
                 "use size=, or recompute_scale_factor=True",
