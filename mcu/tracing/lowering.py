@@ -204,7 +204,8 @@ class Lowering:
             self._emit(node, op, atoms, writer=True)
             return
         sizes = zip(self._spatial(tensor), layer.kernel_size, layer.stride, begin, (height, width), strict=True)
-        whole = self._tensor(f"{path}.whole", *(max((n - 1) * s + k, p + made) for n, k, s, p, made in sizes), atoms)
+        least = [max((count - 1) * step + kernel, cut + made) for count, kernel, step, cut, made in sizes]
+        whole = self._tensor(f"{path}.whole", least[0], least[1], atoms)
         self.ops.append(replace(op, output=whole, anchor=node.name))
         self.writers.add(len(self.ops) - 1)
         self._emit(node, Op(Kind.SLICE, f"{path}.cut", (whole,), -1, begin=begin), atoms)
