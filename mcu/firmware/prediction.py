@@ -11,14 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from mcu.firmware.calls import convolution_kernel, depthwise_kernel
+from mcu.firmware.calls import convolution_kernel, depthwise_kernel, program_kernels
 from mcu.firmware.code_sizes import CALL_BYTES, CODE
 from mcu.firmware.cores import find_core
 from mcu.firmware.memory import plan_memory
 from mcu.graph.kinds import Kind
 from mcu.int8.lookup import TABLES
 from mcu.int8.model import Int8Model
-from mcu.int8.structure import OpForm, Structure, structure_of
+from mcu.int8.structure import CONVOLUTIONS, OpForm, Structure, structure_of
 
 SLACK = 40
 STACK_SLACK = 8
@@ -46,6 +46,9 @@ DESCRIPTIONS = {
     "enlarge": 12,
     "slice": 16,
     "gather": 16,
+    "transposed": 52,
+    "prelu": 32,
+    "bilinear": 24,
 }
 """Bytes of the layer structs in kernels.h, by kernel."""
 
@@ -68,6 +71,9 @@ _PLAIN = {
     Kind.RESIZE: "enlarge",
     Kind.SLICE: "slice",
     Kind.GATHER: "gather",
+    Kind.TRANSPOSE_CONV: "transposed",
+    Kind.PRELU: "prelu",
+    Kind.BILINEAR: "bilinear",
     **dict.fromkeys(TABLES, "lookup"),
 }
 
@@ -100,13 +106,11 @@ def predict_firmware(model: Structure | Int8Model, core: str, arena: int | None 
     target = find_core(core)
     code = CODE[target.name]
     structure = structure_of(model) if isinstance(model, Int8Model) else model
-    kernels: set[str] = set()
+    ops = [op for op in structure.ops if op.kind is not Kind.RESHAPE]
+    chosen = program_kernels([_kernel(structure, op) for op in ops])
+    kernels = set(chosen)
     flash = code.base + SLACK
-    for op in structure.ops:
-        if op.kind is Kind.RESHAPE:
-            continue
-        kernel = _kernel(structure, op)
-        kernels.add(kernel)
+    for op, kernel in zip(ops, chosen, strict=True):
         calls = len(op.inputs) if op.kind is Kind.CONCAT else 1
         flash += calls * (CALL_BYTES[target.architecture.name] + DESCRIPTIONS[kernel]) + _tables(structure, op)
     flash += sum(code.kernels[kernel].flash for kernel in kernels)
@@ -130,7 +134,9 @@ def _tables(structure: Structure, op: OpForm) -> int:
         return CODES
     if op.kind is Kind.GATHER:
         return _words(ORDER * structure.shapes[op.output][-1])
-    if op.kind not in (Kind.CONV, Kind.DEPTHWISE, Kind.DENSE):
+    if op.kind is Kind.PRELU:
+        return _words(structure.shapes[op.output][-1])
+    if op.kind not in CONVOLUTIONS:
         return 0
     source, channels = structure.shapes[op.inputs[0]], structure.shapes[op.output][-1]
     if op.kind is Kind.DENSE:
