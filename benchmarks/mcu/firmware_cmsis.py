@@ -1,5 +1,5 @@
-"""CMSIS-NN's kernels on the emulated cores: whole models through the code that bakenn (extra ``cmsis``) generates, on the
-Cortex-M4, and single layers by calls of the CMSIS-NN that bakenn brings along.
+"""CMSIS-NN's kernels on the emulated cores: whole models through the code that bakenn (extra ``cmsis``) generates, on
+the Cortex-M4, and single layers by calls of the CMSIS-NN that bakenn brings along.
 
 Either program takes the place of ``model.c`` in our project: self test, start-up, compiler and flags stay the same.
 """
@@ -45,8 +45,9 @@ void model_run(void)
     const cmsis_nn_context context = {{scratch, sizeof scratch}};
     const cmsis_nn_{kind}conv_params layer = {{{offsets}, {{{stride}}}, {{{padding}}}, {{1, 1}}, {{{clamp}}}}};
     const cmsis_nn_per_channel_quant_params scales = {{(int32_t *)multiplier, (int32_t *)shift}};
-    const cmsis_nn_dims in = {{{in_dims}}}, out = {{{out_dims}}}, filter = {{{filter_dims}}}, bias_dims = {{1, 1, 1, {channels}}};
-    arm_{function}_wrapper_s8(&context, &layer, &scales, &in, input, &filter, weights, &bias_dims, bias, &out, output);
+    const cmsis_nn_dims in = {{{in_dims}}}, out = {{{out_dims}}};
+    const cmsis_nn_dims filter = {{{filter_dims}}}, add = {{1, 1, 1, {channels}}};
+    arm_{function}_wrapper_s8(&context, &layer, &scales, &in, input, &filter, weights, &add, bias, &out, output);
 }}
 """
 SCRATCH = 1 << 17
@@ -95,35 +96,42 @@ def run_cmsis_layer(folder: Path, model: Int8Model, core: Core) -> CmsisRun:
     import bakenn
 
     library = Path(bakenn.__file__).parent / "backend" / "cmsis_nn" / "vendor"
-    op, source, target = model.ops[0], model.tensors[model.input], model.tensors[model.output]
-    depthwise = op.kind is Kind.DEPTHWISE
-    scales = conv_multipliers(model, op)
-    tables = {
-        "weights": ("int8_t", op.weights), "bias": ("int32_t", op.bias),
-        "multiplier": ("int32_t", [value for value, _ in scales]), "shift": ("int32_t", [by for _, by in scales]),
-    }  # fmt: skip
-    low, high = activation_range(op.activation, target)
-    channels, (height, width) = target.shape[-1], op.kernel
-    text = LAYER.format(
-        tables="\n".join(
-            f"static const {ctype} {name}[] = {{{', '.join(map(str, np.ravel(values)))}}};"
-            for name, (ctype, values) in tables.items()
-        ),
-        scratch=SCRATCH,
-        kind="dw_" if depthwise else "",
-        offsets=f"{-source.zero_point}, {target.zero_point}" + (f", {channels // source.shape[-1]}" if depthwise else ""),
-        stride=f"{op.stride[1]}, {op.stride[0]}",
-        padding=f"{op.padding[1][0]}, {op.padding[0][0]}",
-        clamp=f"{low}, {high}",
-        in_dims=", ".join(map(str, source.shape)),
-        out_dims=", ".join(map(str, target.shape)),
-        filter_dims=f"1, {height}, {width}, {channels}" if depthwise else f"{channels}, {height}, {width}, {source.shape[-1]}",
-        channels=channels,
-        function="depthwise_conv" if depthwise else "convolve",
-    )  # fmt: skip
-    (folder / "shim.c").write_text(text)
+    (folder / "shim.c").write_text(_layer_program(model))
     run = emulate(_build(folder, core, library), core.board, toolchain())
     return CmsisRun(run.instructions, run.bit_exact, 1, 1)
+
+
+def _layer_program(model: Int8Model) -> str:
+    op, source, target = model.ops[0], model.tensors[model.input], model.tensors[model.output]
+    in_channels, channels = source.shape[-1], target.shape[-1]
+    scales = conv_multipliers(model, op)
+    tables = {
+        "int8_t weights": op.weights,
+        "int32_t bias": op.bias,
+        "int32_t multiplier": [value for value, _ in scales],
+        "int32_t shift": [by for _, by in scales],
+    }
+    joined = {name: ", ".join(map(str, np.ravel(values))) for name, values in tables.items()}
+    kernel = f"{op.kernel[0]}, {op.kernel[1]}"
+    depthwise = op.kind is Kind.DEPTHWISE
+    form = {
+        "kind": "dw_" if depthwise else "",
+        "function": "depthwise_conv" if depthwise else "convolve",
+        "filter_dims": f"1, {kernel}, {channels}" if depthwise else f"{channels}, {kernel}, {in_channels}",
+    }
+    multiplier = f", {channels // in_channels}" if depthwise else ""
+    return LAYER.format(
+        **form,
+        tables="\n".join(f"static const {name}[] = {{{values}}};" for name, values in joined.items()),
+        scratch=SCRATCH,
+        offsets=f"{-source.zero_point}, {target.zero_point}{multiplier}",
+        stride=f"{op.stride[1]}, {op.stride[0]}",
+        padding=f"{op.padding[1][0]}, {op.padding[0][0]}",
+        clamp=", ".join(map(str, activation_range(op.activation, target))),
+        in_dims=", ".join(map(str, source.shape)),
+        out_dims=", ".join(map(str, target.shape)),
+        channels=channels,
+    )
 
 
 def _build(folder: Path, core: Core, library: Path) -> Path:

@@ -120,7 +120,16 @@ def _convolution(model: Int8Model, op: QOp) -> list[Call]:
     if op.kernel == (1, 1) and op.stride == (1, 1) and in_shape[1] * in_shape[2] <= INT16_MAX:
         positions = in_shape[1] * in_shape[2]  # one long row: every position has a neighbour to pair with
         geometry |= {"in_h": 1, "in_w": positions, "out_h": 1, "out_w": positions}
-    return [_weighted(model, op, convolution_kernel(op, out_shape[3]), weights, _narrow_turned(geometry), conv_multipliers(model, op))]
+    return [
+        _weighted(
+            model,
+            op,
+            convolution_kernel(op, out_shape[3]),
+            weights,
+            _narrow_turned(geometry),
+            conv_multipliers(model, op),
+        )
+    ]
 
 
 def convolution_kernel(op: QOp | OpForm, out_channels: int) -> str:
