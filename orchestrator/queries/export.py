@@ -17,6 +17,7 @@ from mcu.errors import InputError
 from mcu.score import score_of
 from orchestrator.queries.export_library import Library, write_trials
 from orchestrator.queries.trial import TrialDetails
+from orchestrator.storage.artifacts import Artifacts
 from orchestrator.tables import human, printable
 from reports.columns import Shown, names
 
@@ -25,7 +26,7 @@ _CARD_RESULTS = names(shown=Shown.CARD)
 
 def export_trial(
     trial: TrialDetails,
-    root: Path,
+    files: Artifacts,
     output: Path,
     metadata: bool = False,
     library: Library | None = None,
@@ -42,8 +43,8 @@ def export_trial(
     Raises:
         InputError: if the trial has no model, a file is damaged, or the folder cannot be written.
     """
-    model = trial.read("model", root)
-    deployment = trial.read("deployment", root) if "deployment" in trial.artifacts else None
+    model = trial.read("model", files)
+    deployment = trial.read("deployment", files) if "deployment" in trial.artifacts else None
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output, prefix=".partial-") as name:
@@ -59,7 +60,7 @@ def export_trial(
                 (stage / "model_with_metadata.tflite").write_bytes(larger)
                 note += f"\n\n`model_with_metadata.tflite` says what it is in {len(larger) - len(model):,} more bytes."
             if library is not None:
-                note += f"\n\n{write_trials(library, root, stage)}"
+                note += f"\n\n{write_trials(library, files, stage)}"
             (stage / "MODEL_CARD.md").write_text(model_card(trial, model, note, equals), encoding="utf-8")
             return _move_all(stage, output)
     except OSError as error:

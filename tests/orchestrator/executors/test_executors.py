@@ -170,6 +170,19 @@ def test_a_stopped_attempt_ends_soon_in_state_stopped(executor, make_spec, seed)
     executor.stop("never heard of")
 
 
+def test_an_attempt_that_is_withdrawn_frees_its_worker(executor, make_spec, seed):
+    executor.submit("slow", make_spec(seed=seed, sleep=600.0))
+    [started] = collect(executor, {"slow"}, lambda event: isinstance(event, Started))[-1:]
+    executor.withdraw("slow")
+    executor.submit("next", make_spec(seed=seed + 1))
+    [end] = ends(collect(executor, {"next"}), "next")
+    assert isinstance(end, Finished)
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{started.pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{started.pid}").exists()
+
+
 def test_shutdown_leaves_no_process(artifacts, make_spec, seed):
     executor = local(WorkerSetting("fake_worker:run_trial", str(artifacts), (str(FAKES),)))
     executor.submit("long", make_spec(seed=seed, reports=1000, sleep=0.1))
