@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from orchestrator.storage.artifacts import Artifacts
 from orchestrator.tables import human, printable
 from reports.columns import Shown, names
 
+PARTIAL, LEFT_SECONDS = ".partial-", 3600.0
 _CARD_RESULTS = names(shown=Shown.CARD)
 
 
@@ -47,7 +49,8 @@ def export_trial(
     deployment = trial.read("deployment", files) if "deployment" in trial.artifacts else None
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output, prefix=".partial-") as name:
+        _remove_left(output)
+        with tempfile.TemporaryDirectory(dir=output, prefix=PARTIAL) as name:
             stage = Path(name)
             (stage / "model.tflite").write_bytes(model)
             (stage / "model_data.h").write_text(_array_header(model), encoding="ascii")
@@ -81,6 +84,13 @@ def with_metadata(trial: TrialDetails, model: bytes, deployment: bytes) -> bytes
         "made": f"mcusweep {trial.row['study']}#{trial.row['number']} {str(trial.row['spec_hash'])[:12]}",
     }
     return write_deployment(replace(read_tflite(model), metadata=told))
+
+
+def _remove_left(output: Path) -> None:
+    """Remove what killed exports left in a folder; one that may still run is left alone."""
+    for old in output.glob(f"{PARTIAL}*"):
+        if time.time() - old.stat().st_mtime > LEFT_SECONDS:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _move_all(stage: Path, output: Path) -> list[str]:
