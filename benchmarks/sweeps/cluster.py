@@ -197,10 +197,10 @@ def memory(trials: int, folder: Path, figure: Path | None) -> None:
     from servers import ray_head
 
     points = []
+    os.environ["PYTHONPATH"] = f"{HOUSE}:{HOUSE / 'tests' / 'orchestrator' / 'fakes'}"
     with ray_head(cpus=2) as address:
         words = [sys.executable, "-c", MEMORY, str(trials), address]
-        paths = {"PYTHONPATH": f"{HOUSE}:{HOUSE / 'tests' / 'orchestrator' / 'fakes'}"}
-        driver = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=folder, env=os.environ | paths)
+        driver = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=folder)
         assert driver.stdout is not None
         for line in driver.stdout:
             if line.startswith("memory"):

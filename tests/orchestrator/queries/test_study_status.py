@@ -77,16 +77,18 @@ def test_the_pace_is_that_of_the_last_half_hour():
 
 def test_a_worker_that_does_not_report_is_said_to_be_silent(storage, capsys):
     def script(attempt, spec, nth):
-        if nth == 1 and not told:
-            told.append(attempt)
+        told.append(attempt)
+        if len(told) == 1:
             return [Started(attempt, "here", 42)]
+        if len(told) == 2:
+            return [Finished(attempt, good(spec))]
         store = Store(storage)
         study = store.study()
         later.append(read_status(store, study, lambda: utc_now() + timedelta(minutes=11)).running)
         later.append(read_status(store, study).running)
-        return [Finished(attempt, good(spec)), Finished(told[0], good(spec))]
+        return [Finished(told[0], good(spec)), Finished(attempt, good(spec))]
 
     told: list = []
     later: list = []
-    scripted(storage, make_sweep(trials=2), script)
-    assert [trial.silent for running in later for trial in running if trial.worker == "here:42"][:2] == [True, False]
+    scripted(storage, make_sweep(trials=3), script)
+    assert [trial.silent for running in later for trial in running if trial.worker == "here:42"] == [True, False]

@@ -92,7 +92,7 @@ def test_an_attempt_that_exceeds_the_time_limit_is_ended_and_tried_again(storage
     assert executor.withdrawn == begun[:1]
     store = Store(storage)
     [lost] = [row for row in store.attempts(store.study()) if row["reason"] == "time-limit"]
-    assert lost["detail"] == "it ran for more than 1 min 0 s, which [workers] time_limit allows"
+    assert lost["detail"] == "it ran for more than 1 min 00 s, which [workers] time_limit allows"
     assert 60 < executor.clock < 70
 
 
