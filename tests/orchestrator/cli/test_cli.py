@@ -315,7 +315,7 @@ def test_an_export_clears_away_what_a_killed_one_left(database, folder, capsys):
     trial = store.add_trial(study, 98, store.trials(study)[0].spec)
     store.finish_without_attempt(trial, TrialResult(state="complete", artifacts={"model": noted}))
     assert cli.run(["export", "98", "--output", "out"]) == 2
-    assert "not a TensorFlow Lite model" in capsys.readouterr().err
+    assert "not a readable .tflite file" in capsys.readouterr().err
     assert [path.exists() for path in left] == [False, True]
 
 
