@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mcu.graph.kinds import Activation, Kind
+from mcu.graph.ports import Port
 from mcu.int8.model import Int8Model, QOp, QTensor
 
 Pair = tuple[int, int]
@@ -23,10 +24,12 @@ class RandomNet:
     rng: np.random.Generator
     tensors: list[QTensor] = field(default_factory=list)
     ops: list[QOp] = field(default_factory=list)
+    inputs: list[int] = field(default_factory=list)
 
     def input(self, height: int, width: int, channels: int) -> int:
-        """The network's input."""
-        return self._tensor((1, height, width, channels), 0.02)
+        """The network's input, or one more of them."""
+        self.inputs.append(self._tensor((1, height, width, channels), 0.02))
+        return self.inputs[-1]
 
     def conv(
         self,
@@ -157,9 +160,10 @@ class RandomNet:
         target = self._like(source, (*self.tensors[source].shape[:3], len(order)))
         return self._op(QOp(Kind.GATHER, (source,), target, order=order))
 
-    def model(self, output: int) -> Int8Model:
-        """The finished network; its input is the first tensor."""
-        return Int8Model(tuple(self.tensors), tuple(self.ops), 0, output)
+    def model(self, *outputs: int) -> Int8Model:
+        """The finished network."""
+        ports = tuple(tuple(map(Port, numbers)) for numbers in (self.inputs, outputs))
+        return Int8Model(tuple(self.tensors), tuple(self.ops), *ports)
 
     def _op(self, op: QOp) -> int:
         self.ops.append(op)

@@ -8,7 +8,7 @@ quantisation on, weights and activations are rounded to the exporter's int8 grid
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -21,6 +21,7 @@ from mcu.errors import InputError
 from mcu.graph.graph import Graph, Op
 from mcu.graph.kinds import Activation, Kind
 from mcu.graph.layers import cut, enlarge, gather, limited
+from mcu.graph.ports import each
 from mcu.int8.lookup import FIXED_RANGES
 from mcu.int8.structure import SAME_QUANTISATION, structure_of_graph
 
@@ -68,7 +69,8 @@ def weight_scales(weights: torch.Tensor) -> torch.Tensor:
 class FoldedNet(nn.Module):
     """A trained module, folded.
 
-    Takes inputs ``(N, C, H, W)`` (or ``(N, C, L)`` or ``(N, C)``) and returns logits ``(N, classes)``.
+    Takes inputs ``(N, C, H, W)`` (or ``(N, C, L)`` or ``(N, C)``) and returns logits ``(N, classes)``, flat; of several
+    outputs a tuple.
 
     Attributes:
         graph: the operators it runs.
@@ -106,24 +108,29 @@ class FoldedNet(nn.Module):
             raise InputError("fake quantisation: the network has no ranges yet; call calibrate first")
         self._fake = on
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits."""
-        return self.run(x)
+    def forward(self, *x: torch.Tensor) -> Any:
+        """Logits, of every output."""
+        found = self.run(*x)
+        return found[0] if len(found) == 1 else found
 
-    def run(self, x: torch.Tensor, observer: Observer | None = None, before: Observer | None = None) -> torch.Tensor:
-        """Forward pass that passes intermediate tensors to observers.
+    def run(
+        self, *x: torch.Tensor, observer: Observer | None = None, before: Observer | None = None
+    ) -> tuple[torch.Tensor, ...]:
+        """Forward pass that passes intermediate tensors to observers; all outputs.
 
         Args:
-            x: inputs.
+            x: inputs, in order.
             observer: called with each tensor's index and final value.
             before: called with each operator's index and its value before the activation.
         """
-        first = x.reshape(*x.shape, *(1,) * (4 - x.ndim))
         grids = self.grids() if self._fake else None
-        values = {self.graph.input: _on_grid(first, grids, self.graph.input)}
-        last_use = {tensor: index for index, op in enumerate(self.graph.ops) for tensor in op.inputs}
-        if observer:
-            observer(self.graph.input, values[self.graph.input])
+        values: dict[int, torch.Tensor] = {}
+        for port, given in zip(self.graph.inputs, x, strict=True):
+            image = given.reshape(*given.shape, *(1,) * (4 - given.ndim))
+            values[port.tensor] = _on_grid(image, grids, port.tensor)
+            if observer:
+                observer(port.tensor, values[port.tensor])
+        last_use = {tensor: last for tensor, (_, last) in enumerate(self.graph.last_uses())}
         for index, op in enumerate(self.graph.ops):
             y = self._value(index, op, [values[tensor] for tensor in op.inputs])
             if before:
@@ -133,9 +140,9 @@ class FoldedNet(nn.Module):
             if observer:
                 observer(op.output, values[op.output])
             for tensor in set(op.inputs):
-                if last_use[tensor] == index and tensor != self.graph.output:
+                if last_use[tensor] == index:
                     del values[tensor]
-        return values[self.graph.output].flatten(1)
+        return tuple(values[port.tensor].flatten(1) for port in self.graph.outputs)
 
     def _value(self, index: int, op: Op, inputs: list[torch.Tensor]) -> torch.Tensor:
         x = inputs[0]
@@ -184,14 +191,16 @@ class FoldedNet(nn.Module):
         self._grids = None
 
     @torch.no_grad()
-    def calibrate(self, x: torch.Tensor, method: Calibration = Calibration.MSE, batch: int = 256) -> None:
+    def calibrate(
+        self, x: torch.Tensor | Sequence[torch.Tensor], method: Calibration = Calibration.MSE, batch: int = 256
+    ) -> None:
         """Choose the range of every activation.
 
         Logits keep their full range with every method: clipped ones would tie. A single outlier spoils MINMAX; the
         other methods are robust to it.
 
         Args:
-            x: representative inputs, normalised as for training.
+            x: representative inputs, normalised as for training; of several inputs a tuple.
             method: how to choose.
             batch: inputs run at a time.
         """
@@ -212,11 +221,12 @@ class FoldedNet(nn.Module):
                 flat = value.flatten()
                 values.setdefault(root, []).append(flat[:: max(1, len(flat) * len(parts) // _SAMPLES_PER_TENSOR)])
 
-        parts = x.split(batch)
+        parts = list(zip(*(given.split(batch) for given in each(x)), strict=True))
         for part in parts:
-            self.run(part, observe)
+            self.run(*part, observer=observe)
+        returned = {self.roots[port.tensor] for port in self.graph.outputs}
         for root, (low, high) in ends.items():
-            if root == self.roots[self.graph.output]:
+            if root in returned:
                 pass
             elif method is Calibration.PERCENTILE:
                 low, high = _percentile(torch.cat(values[root]), low, high)

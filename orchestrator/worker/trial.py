@@ -225,7 +225,7 @@ def _complete(
     used = problem.runtime.measure(outcome.model, outcome.data)
     reference = ReferenceInterpreter(outcome.model)
     test = int8_inputs(outcome.model, task.x_test, problem)
-    check_against_interpreter(outcome.data, reference, test[:CHECKED_SAMPLES])
+    check_against_interpreter(outcome.data, reference, (test[:CHECKED_SAMPLES],))
     answers = {
         "test": int8_outputs(reference, test),
         "val": int8_outputs(reference, int8_inputs(outcome.model, task.x_val, problem)),

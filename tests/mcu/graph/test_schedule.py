@@ -36,7 +36,7 @@ class TwoBranches(nn.Module):
 
 
 def valid(graph, order):
-    written = {graph.input}
+    written = {port.tensor for port in graph.inputs}
     for index in order:
         op = graph.ops[index]
         if not set(op.inputs) <= written:

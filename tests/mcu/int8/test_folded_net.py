@@ -121,7 +121,7 @@ def test_an_outlier_widens_minmax_but_not_percentile(branched):
     scales = {}
     for method in Calibration:
         folded.calibrate(x, method)
-        scales[method] = folded.grids()[folded.graph.input][0]
+        scales[method] = folded.grids()[folded.graph.inputs[0].tensor][0]
     assert scales[Calibration.MINMAX] > 3.9
     assert scales[Calibration.PERCENTILE] < 0.1
     assert scales[Calibration.MSE] < scales[Calibration.MINMAX]
