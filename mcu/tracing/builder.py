@@ -77,8 +77,6 @@ class Builder:
         self.tensors = captured.tensors if tensors is None else tensors
         self.root, self.graph = nn.Module(), fx.Graph()
         self.values: dict[fx.Node, Value] = {}
-        self.aliases: dict[fx.Node, fx.Node] = {}
-        self.order = {node: position for position, node in enumerate(captured.graph.nodes)}
         self.paths: set[str] = set()
         self.claimed: dict[int, str] = {}
         self.given: set[int] = set()
@@ -89,14 +87,14 @@ class Builder:
         self.dtype = next((t.dtype for t in self.tensors.values() if t.is_floating_point()), torch.float32)
         self.device = next(iter(captured.module.parameters()), torch.zeros(())).device
 
-    def build(self, rules: Mapping[str, Rule]) -> fx.GraphModule:
-        """The canonical network."""
+    def build(self, rule_of: Callable[[str], Rule | None]) -> fx.GraphModule:
+        """The canonical network; ``rule_of`` has the rules by the names of ATen operators."""
         for node in self.captured.graph.nodes:
             self.present = node
             if node.op == "placeholder":
                 self._placeholder(node)
             elif node.op == "call_function":
-                self.values[node] = self._call(node, rules)
+                self.values[node] = self._call(node, rule_of)
                 self._check(node)
         returned = [self._returned(*pair) for pair in enumerate(self.captured.outputs)]
         self.graph.output(returned[0] if len(returned) == 1 else tuple(returned))
@@ -129,10 +127,9 @@ class Builder:
             name = self.captured.names[node.name]
             self.values[node] = Constant(self.tensors[name], name)
 
-    def _call(self, node: fx.Node, rules: Mapping[str, Rule]) -> Value:
+    def _call(self, node: fx.Node, rule_of: Callable[[str], Rule | None]) -> Value:
         if getattr(node.target, "__name__", "") == "getitem":
             source, index = node.args
-            self.aliases[node] = self._root(cast(fx.Node, source))
             return cast(Value, cast(tuple[Any, ...], self.values[cast(fx.Node, source)])[cast(int, index)])
         operator = node.target
         if not isinstance(operator, torch._ops.OpOverload):
@@ -141,16 +138,8 @@ class Builder:
         if not any(isinstance(value, Image) for value in _leaves(given)):
             return self._evaluated(node)
         name = str(operator.overloadpacket).removeprefix("aten.")
-        rule = rules.get(name)
-        base = name.removesuffix("_")
-        if rule is None and name.endswith("_") and base in rules:
-            return self._in_place(node, rules[base], given)
-        if rule is None:
-            return cast(Value, unknown(self, name))
-        value = self._applied(rule, node, given)
-        if operator.is_view or _is_same(value, given):
-            self.aliases[node] = self._root(node.all_input_nodes[0])
-        return value
+        rule = rule_of(name)
+        return cast(Value, unknown(self, name)) if rule is None else self._applied(rule, node, given)
 
     def _applied(self, rule: Rule, node: fx.Node, given: dict[str, Any]) -> Value:
         """What a rule makes of an operator; arguments it was not written for are refused, not raised."""
@@ -181,30 +170,6 @@ class Builder:
         if isinstance(result, tuple | list):
             return tuple(Constant(part) for part in result)
         return Constant(result)
-
-    def _in_place(self, node: fx.Node, rule: Rule, given: dict[str, Any]) -> Value:
-        """What an in-place form changes is changed for everything that reads it, or a view of it, later."""
-        changed = node.all_input_nodes[0]
-        before, root = self.values[changed], self._root(changed)
-        value = self._applied(rule, node, given)
-        self.aliases[node] = root
-        for other in [root, *(n for n, r in self.aliases.items() if r is root)]:
-            present = self.values.get(other)
-            if other is node or present is None:
-                continue
-            if isinstance(present, Image) and isinstance(before, Image) and isinstance(value, Image):
-                same = present.node is before.node and value.sizes == before.sizes and value.layout == before.layout
-                if same and value.order == before.order and other is not node:
-                    self.values[other] = replace(present, node=value.node, row=value.row)
-                    continue
-            if any(self.order[user] > self.order[node] for user in other.users):
-                self.refuse(
-                    "an in-place operation on a part of a tensor that is read again", "write it without in-place forms"
-                )
-        return value
-
-    def _root(self, node: fx.Node) -> fx.Node:
-        return self.aliases.get(node, node)
 
     def _check(self, node: fx.Node) -> None:
         """A rule must say of every dimension what it is: nothing passes that has another shape than in torch."""
@@ -464,11 +429,6 @@ def _leaves(given: Any) -> list[Any]:
     if isinstance(given, list | tuple):
         return [leaf for value in given for leaf in _leaves(value)]
     return [given]
-
-
-def _is_same(value: Any, given: dict[str, Any]) -> bool:
-    return any(value is leaf or (isinstance(value, Image) and isinstance(leaf, Image) and value.node is leaf.node)
-               for leaf in _leaves(given))  # fmt: skip
 
 
 def _is_view(node: fx.Node) -> bool:

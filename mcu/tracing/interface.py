@@ -39,6 +39,10 @@ class Interface:
     form: pytree.TreeSpec
     constants: Mapping[int, Any]
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Interface:
+        """Itself: copies of a network are called alike, and nothing here changes."""
+        return self
+
     def given(self, args: Sequence[Any], named: Mapping[str, Any]) -> tuple[torch.Tensor, ...]:
         """The inputs of a call, in order.
 

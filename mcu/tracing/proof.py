@@ -20,7 +20,7 @@ from mcu.graph.graph import Graph
 from mcu.graph.places import place_of
 from mcu.graph.ports import Shapes, each, shapes_of
 from mcu.int8.folded_net import FoldedNet
-from mcu.tracing.capture import Captured, evaluating, first_line
+from mcu.tracing.capture import BATCH, Captured, evaluating, first_line
 from mcu.tracing.rules import rebuilt
 
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
@@ -53,7 +53,7 @@ def prove(captured: Captured, input_shape: Shapes, lower: Lower, seed: int = 0) 
         wanted = _returned(captured, double, tuple(part.double() for part in x))
         x, tensors = tuple(part.double() for part in x), double
     except RuntimeError:  # a module that makes tensors of float32 on its way
-        wanted = _returned(captured, tensors, x)
+        wanted = _returned(captured, tensors, tuple(part.clone() for part in x))
     network, builder = rebuilt(captured, tensors)
     network.eval()
     graph = lower(network)
@@ -164,9 +164,12 @@ class _NoDropout(TorchFunctionMode):
     """Dropout that is on whatever the mode is off here: the canonical network has it follow the mode."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if "dropout" in getattr(func, "__name__", ""):
-            return args[0] if args else (kwargs or {})["input"]
-        return func(*args, **(kwargs or {}))
+        if "dropout" not in getattr(func, "__name__", ""):
+            return func(*args, **(kwargs or {}))
+        x = args[0] if args else (kwargs or {})["input"]
+        kept = x.clone()
+        dropped = func(*args, **(kwargs or {}))
+        return x.copy_(kept) if dropped.data_ptr() == x.data_ptr() else kept  # shares memory where dropout does
 
 
 @contextmanager
@@ -180,10 +183,11 @@ def _first_difference(
     captured: Captured, network: fx.GraphModule, tensors: Mapping[str, torch.Tensor], x: Inputs
 ) -> str:
     """The first node whose value is not what the module computed there."""
+    x = tuple(torch.cat([part, part])[:BATCH] for part in x)  # sizes of the captured batch are part of that graph
     recorder = _Recorder(nn.Module(), captured.graph)
     data = dict(zip(captured.inputs, x, strict=True))
     given = [
-        data[node] if node in data else tensors[captured.names[node.name]]
+        data[node].clone() if node in data else tensors[captured.names[node.name]]
         for node in captured.graph.nodes
         if node.op == "placeholder"
     ]
@@ -191,7 +195,7 @@ def _first_difference(
         with torch.no_grad(), without_dropout():
             recorder.run(*given)
     except Exception as error:
-        return f"network: its canonical form fails for a batch of {EXAMPLES} ({first_line(error)})"
+        return f"network: its captured form fails ({first_line(error)})"
     found = canonical_values(network, x)
     for node in network.graph.nodes:
         wanted = recorder.values.get(str(node.meta.get("aten")))

@@ -169,7 +169,7 @@ def test_bfloat16_training_is_near_float32_and_leaves_depthwise_layers_in_it(bra
     types = {}
     exact = folded(x)
     with torch.autocast("cpu", torch.bfloat16):
-        low = folded.run(x, lambda tensor, value: types.setdefault(tensor, value.dtype))
+        (low,) = folded.run(x, observer=lambda tensor, value: types.setdefault(tensor, value.dtype))
     assert depthwise
     assert all(types[tensor] is torch.float32 for tensor in depthwise)
     assert torch.bfloat16 in types.values()
