@@ -301,6 +301,22 @@ def random_net(seed: int) -> Int8Model:
     return net.model(x)
 
 
+def several_ports_net(seed: int) -> Int8Model:
+    """One to three inputs that meet, one to four outputs, among them maps that are read again and one that is there
+    twice."""
+    rng = np.random.default_rng(seed)
+    net = RandomNet(rng)
+    sources = [net.input(7, 6, int(rng.integers(1, 5))) for _ in range(int(rng.integers(1, 4)))]
+    x = net.conv(sources[0], 6)
+    for source in sources[1:]:
+        x = net.add(x, net.conv(source, 6, (1, 1)))
+    ends = [x]
+    for _ in range(int(rng.integers(1, 5))):
+        ends.append(_random_operator(net, ends[int(rng.integers(len(ends)))], rng))
+    outputs = {ends[-1], *rng.choice(ends, int(rng.integers(1, 4))).tolist()}
+    return net.model(*rng.permutation([*outputs, *[ends[-1]] * (seed % 3 == 0)]).tolist())
+
+
 def _random_operator(net: RandomNet, x: int, rng: np.random.Generator) -> int:
     _, height, width, _ = net.tensors[x].shape
     kernel = (int(rng.integers(1, min(height, 5) + 1)), int(rng.integers(1, min(width, 4) + 1)))

@@ -53,7 +53,8 @@ def _asked(source: str, data: bytes, *inputs: np.ndarray, outputs: int = 0) -> t
     np.savez(question, np.frombuffer(data, np.uint8), *inputs)
     try:
         child = subprocess.run(
-            [sys.executable, "-P", "-c", _CHILD, source, str(outputs)],  # -P: no module of the current folder is imported
+            # -P: no module of the current folder is imported
+            [sys.executable, "-P", "-c", _CHILD, source, str(outputs)],
             input=question.getvalue(), capture_output=True, env=environment, check=False, timeout=LONGEST_S,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

@@ -133,9 +133,7 @@ class _Writer:
         operators = [self._operator(structure, op, codes) for op in self.model.ops]
         codes_tables = [_operator_code(kind) for kind in codes]
         lists = [References(tuple(codes_tables)), References(tuple(self.tensors)), References(tuple(operators))]
-        ends = [
-            self._ints(tuple(port.tensor for port in ports)) for ports in (self.model.inputs, self.model.outputs)
-        ]
+        ends = [self._ints(tuple(port.tensor for port in ports)) for ports in (self.model.inputs, self.model.outputs)]
         metadata, signature = self._metadata(offsets), self._signature(structure)
         graph = Table(
             (
@@ -259,7 +257,7 @@ class _Writer:
         return self._constant(op.weights.shape, data, schema.INT8, quantisation)
 
     def _signature(self, structure: Structure) -> list[Node]:
-        """The names of the ports, which LiteRT's signature runner takes; nothing where there is nothing to tell apart."""
+        """The names of several ports, which LiteRT's signature runner takes."""
         if not structure.is_named:
             return []
         text = [_text(port.name) for port in (*self.model.inputs, *self.model.outputs)]

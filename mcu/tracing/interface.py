@@ -66,8 +66,7 @@ class Interface:
             for value, shape in zip(each(values), self.shapes, strict=True)
         )
         leaves = [
-            self.constants[place] if place in self.constants else next(tensors)
-            for place in range(self.form.num_leaves)
+            self.constants[place] if place in self.constants else next(tensors) for place in range(self.form.num_leaves)
         ]
         return pytree.tree_unflatten(leaves, self.form)
 

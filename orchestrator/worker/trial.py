@@ -227,8 +227,8 @@ def _complete(
     test = int8_inputs(outcome.model, task.x_test, problem)
     check_against_interpreter(outcome.data, reference, (test[:CHECKED_SAMPLES],))
     answers = {
-        "test": int8_outputs(reference, test),
-        "val": int8_outputs(reference, int8_inputs(outcome.model, task.x_val, problem)),
+        "test": int8_outputs(reference, test)[0],
+        "val": int8_outputs(reference, int8_inputs(outcome.model, task.x_val, problem))[0],
     }
     return TrialResult(
         state=TrialState.INFEASIBLE if outcome.shortfall else TrialState.COMPLETE,

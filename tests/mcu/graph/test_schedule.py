@@ -88,8 +88,8 @@ def columns(count, depth):
         for column in range(count):
             inputs.append([ends[column]])
             sizes.append(7 + (5 * layer + 3 * column) % 11 if layer < depth - 1 else 2)
-            ends[column] = len(sizes)
-    return wired([*inputs, ends], [*sizes, 1])
+            ends[column] = len(sizes) + 1
+    return wired([*inputs, ends], [*sizes, 1], [len(sizes) + 2])
 
 
 def test_many_branches_are_ordered_in_no_time():

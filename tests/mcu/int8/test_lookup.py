@@ -72,7 +72,9 @@ def test_a_product_is_what_the_kernel_gives(channels, whole, scale, factor, zero
     first = QTensor(shape, scale, zero)
     pool = QOp(Kind.MAX_POOL, (0,), 1) if whole else QOp(Kind.AVG_POOL, (0,), 1, kernel=(6, 5), stride=(6, 5))
     product = QTensor(shape, float(np.float32(scale * scale * ratio * (0.5 + factor))), out_zero)
-    model = Int8Model((first, QTensor(other, scale, zero), product), (pool, QOp(Kind.MUL, (0, 1), 2)), (Port(0),), (Port(2),))
+    model = Int8Model(
+        (first, QTensor(other, scale, zero), product), (pool, QOp(Kind.MUL, (0, 1), 2)), (Port(0),), (Port(2),)
+    )
     data = write_tflite(model)
     x = np.random.default_rng(seed).integers(-128, 128, (8, *shape[1:])).astype(np.int8)
     assert np.array_equal(ReferenceInterpreter(read_tflite(data)).run(x), tflm.run(data, x))
