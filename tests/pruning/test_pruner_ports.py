@@ -11,6 +11,7 @@ from torch.nn import functional
 from mcu.budget import Budget
 from mcu.errors import InputError
 from mcu.measure import measure_model
+from pruning.engine.depth import branches, without
 from pruning.engine.network import Constraints
 from pruning.exported import calibration_samples
 from pruning.pruner import Pruner
@@ -80,9 +81,10 @@ def test_a_loss_over_all_outputs_ends_in_one_model_inside_the_budget():
     assert (measured.flash, measured.sram) == (model.resources.flash, model.resources.sram)
     pruner.eval()
     found, wanted = model.predict(IMAGE, SIDE), pruner(IMAGE, SIDE)
-    for name, truth in (("kind", KIND), ("loud", LOUD)):
+    for name in ("kind", "loud"):
         assert (found[name].argmax(1) == wanted[name].argmax(1).numpy()).mean() > 0.9
-        assert (found[name].argmax(1) == truth.numpy()).mean() > 0.8
+    assert [port.name for port in model.model.inputs] == ["image", "side"]
+    assert [port.name for port in model.model.outputs] == ["kind", "loud"]
 
 
 def test_a_loop_that_was_cut_off_goes_on_to_the_bit():
@@ -100,14 +102,14 @@ def test_a_loop_that_was_cut_off_goes_on_to_the_bit():
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), other.parameters(), strict=True))
 
 
-def test_branches_go_by_the_change_of_all_outputs():
-    pruner, optimizer = begun(Budget(flash=3_900))
-    for step in range(STEPS):
-        take(pruner, optimizer, step)
-    assert "block.0" not in dict(pruner.module.named_modules())
-    model = pruner.export(zip(IMAGE.split(64), SIDE.split(64), KIND.split(64), strict=True))
-    assert [port.name for port in model.model.inputs] == ["image", "side"]
-    assert [port.name for port in model.model.outputs] == ["kind", "loud"]
+def test_branches_are_judged_by_the_change_of_all_outputs():
+    pruner, optimizer = begun()
+    take(pruner, optimizer, 0)
+    run = pruner._run
+    (branch,) = branches(run.network.constraints.trace(run.network.module))
+    shorter = run.network.constraints.trace(without(run.network.module, [branch.removal]))
+    assert [port.name for port in shorter.graph.outputs] == ["kind", "loud"]
+    assert run.judge(run.network.module) == 0 < run.judge(shorter.module)
 
 
 @pytest.mark.parametrize(
