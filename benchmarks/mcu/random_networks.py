@@ -193,7 +193,11 @@ class Drawn(nn.Module):
             if min(shape) < 1 or max(shape) > 60:
                 raise ValueError("nothing left, or too much")
         features = int(np.prod(shape)) if plan.head in (2, 3) else shape[0] * (2 if plan.head == 4 else 1)
-        self.scores, self.more = nn.Linear(features + plan.side, 4), nn.Linear(features, 3)
+        self.scores, self.more = nn.Linear(features + plan.side * self._is_pooled(), 4), nn.Linear(features, 3)
+        self.beside = nn.Linear(max(1, plan.side), 4)
+
+    def _is_pooled(self) -> bool:
+        return self.plan.head not in (2, 3)
 
     def _conv(
         self, inner: int, outer: int, kernel: Any = 1, stride: int = 1, padding: Any = 0, **more: Any
@@ -277,7 +281,12 @@ class Drawn(nn.Module):
             lambda: pool(x, x.shape[2:]).view(len(x), -1),
         )
         row = heads[self.plan.head]()
-        scores = self.scores(row if side is None else torch.cat([row, side.relu()], 1))
+        if side is None:
+            scores = self.scores(row)
+        elif self._is_pooled():
+            scores = self.scores(torch.cat([row, side.relu()], 1))
+        else:
+            scores = self.scores(row) + self.beside(side)
         if self.plan.more == "head":
             return {"scores": scores, "more": self.more(row)}
         if self.plan.more == "map":

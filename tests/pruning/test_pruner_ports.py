@@ -14,6 +14,7 @@ from mcu.measure import measure_model
 from pruning.engine.depth import branches, without
 from pruning.engine.network import Constraints
 from pruning.exported import calibration_samples
+from pruning.prune import prune
 from pruning.pruner import Pruner
 
 STEPS = 40
@@ -128,8 +129,12 @@ def test_calibration_takes_what_loaders_give(source):
 
 
 def test_mistakes_are_named():
-    with pytest.raises(InputError, match=r"Two \(test_pruner_ports.py:\d+\): .*|network"):
+    with pytest.raises(
+        InputError, match=r"an input of shape \(1, 12, 12\) does not pass through it \(test_pruner_ports.py"
+    ):
         Pruner(Two(), IMAGE[:1], BUDGET, STEPS)
+    with pytest.raises(InputError, match="it takes several inputs; allowed here is one tensor of logits"):
+        prune(Two(), train=(IMAGE, KIND), val=(IMAGE, KIND), budget=BUDGET)
     pruner, _ = begun()
     for given, named in (((IMAGE,), {}), ((IMAGE, SIDE, SIDE), {}), ((IMAGE, SIDE), {"mask": SIDE})):
         with pytest.raises(InputError, match="it takes the tensors image, side, as in its example inputs"):
