@@ -168,7 +168,7 @@ def check_against_interpreter(data: bytes, reference: ReferenceInterpreter, code
     """
     if not tflm.available() or not len(codes[0]):
         return
-    theirs, ours = apart.invoke(data, codes, len(reference.model.outputs)), reference.invoke(codes)
+    theirs, ours = apart.invoke(data, codes), reference.invoke(codes)
     wrong = sum(np.count_nonzero(a.ravel() != b.ravel()) for a, b in zip(theirs, ours, strict=True))
     if wrong:
         raise ReferenceMismatchError(

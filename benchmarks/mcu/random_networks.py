@@ -380,7 +380,7 @@ def _int8(folded: FoldedNet, x: tuple[torch.Tensor, ...]) -> int:
     if predicted != Resources(measured.flash, measured.sram, measured.macs):
         raise DiffersError(f"{predicted} and what was measured, {measured.flash}, {measured.sram}, {measured.macs}")
     codes = model_inputs(model, [given.numpy() for given in x])
-    theirs = tflm.invoke(data, codes, len(model.outputs))
+    theirs = tflm.invoke(data, codes)
     if not all(map(np.array_equal, ReferenceInterpreter(model).invoke(codes), theirs)):
         raise DiffersError("the reference interpreter and TensorFlow Lite Micro")
     litert = zip(theirs, _litert(data, codes), strict=True)
@@ -430,7 +430,7 @@ def as_firmware(seed: int) -> dict[str, Any]:
     x = tuple(torch.randn(8, *shape) for shape in plan.shapes)
     model, data = _exported(FoldedNet(traced.graph, traced.module.eval()), x)
     codes, core = model_inputs(model, [given.numpy() for given in x]), cores[seed % len(cores)]
-    measured = measure_firmware(model, roomy_device(core), codes, tflm.invoke(data, codes, len(model.outputs)))
+    measured = measure_firmware(model, roomy_device(core), codes, tflm.invoke(data, codes))
     return {"seed": seed, "core": core.name, "bit_exact": measured.bit_exact}
 
 

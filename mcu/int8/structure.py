@@ -93,8 +93,9 @@ class Structure:
 
     @property
     def is_named(self) -> bool:
-        """Whether the file names its inputs and outputs: where there are several."""
-        return len(self.inputs) > 1 or len(self.outputs) > 1
+        """Whether the file names its inputs and outputs: where there are several, and all have names."""
+        several = len(self.inputs) > 1 or len(self.outputs) > 1
+        return several and all(port.name for port in (*self.inputs, *self.outputs))
 
     @cached_property
     def quantisation_classes(self) -> tuple[tuple[int, ...], frozenset[int]]:

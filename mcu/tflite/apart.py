@@ -38,15 +38,15 @@ def run(data: bytes, inputs: np.ndarray, source: str = "model") -> np.ndarray:
     Raises:
         InputError: also where the interpreter crashes on the file or does not come to an end.
     """
-    return invoke(data, (inputs,), 1, source)[0]
+    return tflm.single(invoke(data, (inputs,), source), source)
 
 
-def invoke(data: bytes, inputs: Sequence[np.ndarray], outputs: int, source: str = "model") -> tuple[np.ndarray, ...]:
+def invoke(data: bytes, inputs: Sequence[np.ndarray], source: str = "model") -> tuple[np.ndarray, ...]:
     """``run`` for a file with any number of inputs and outputs, see :func:`mcu.tflite.tflm.invoke`."""
-    return _asked(source, data, *inputs, outputs=outputs)
+    return _asked(source, data, *inputs)
 
 
-def _asked(source: str, data: bytes, *inputs: np.ndarray, outputs: int = 0) -> tuple[np.ndarray, ...]:
+def _asked(source: str, data: bytes, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
     root = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
     question = io.BytesIO()
@@ -54,7 +54,7 @@ def _asked(source: str, data: bytes, *inputs: np.ndarray, outputs: int = 0) -> t
     try:
         child = subprocess.run(
             # -P: no module of the current folder is imported
-            [sys.executable, "-P", "-c", _CHILD, source, str(outputs)],
+            [sys.executable, "-P", "-c", _CHILD, source],
             input=question.getvalue(), capture_output=True, env=environment, check=False, timeout=LONGEST_S,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
@@ -75,11 +75,11 @@ def serve() -> None:
     """Entry point of the other process: reads a request from standard input, writes the answer to standard output."""
     with np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False) as question:
         content, *inputs = (question[name] for name in question.files)
-    data, source, outputs = content.tobytes(), sys.argv[1], int(sys.argv[2])
+    data, source = content.tobytes(), sys.argv[1]
     answer: tuple[np.ndarray, ...]
     try:
         if inputs:
-            answer = tflm.invoke(data, inputs, outputs, source)
+            answer = tflm.invoke(data, inputs, source)
         else:
             use = tflm.measure_arena(data, source)
             answer = (np.array([use.total, use.activations, use.persistent], np.int64),)

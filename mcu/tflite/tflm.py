@@ -13,7 +13,7 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -76,12 +76,22 @@ def run(data: bytes, inputs: np.ndarray, source: str = "model") -> np.ndarray:
     Raises:
         InputError: if the interpreter is not installed, refuses the file, or the inputs do not fit it.
     """
-    return invoke(data, (inputs,), 1, source)[0]
+    return single(invoke(data, (inputs,), source), source)
 
 
-def invoke(data: bytes, inputs: Sequence[np.ndarray], outputs: int, source: str = "model") -> tuple[np.ndarray, ...]:
-    """``run`` for a file with any number of inputs, all of them given in order, and of outputs."""
+def single(outputs: Sequence[np.ndarray], source: str) -> np.ndarray:
+    """The output of a file that has one. Raises InputError if there are several."""
+    if len(outputs) != 1:
+        raise InputError(f"{source}: it has {len(outputs)} outputs; allowed here is one")
+    return outputs[0]
+
+
+def invoke(data: bytes, inputs: Sequence[np.ndarray], source: str = "model") -> tuple[np.ndarray, ...]:
+    """``run`` for a file with any number of inputs and outputs, in order."""
     interpreter = _interpreter(data, source)
+    wanted, outputs = (_count(told) for told in (interpreter.get_input_details, interpreter.get_output_details))
+    if len(inputs) != wanted:
+        raise InputError(f"{source}: {len(inputs)} inputs given; it has {wanted}")
     for number, given in enumerate(inputs):
         shape = tuple(int(size) for size in interpreter.get_input_details(number)["shape"])
         if given.dtype != np.int8 or given.shape[1:] != shape[1:]:
@@ -96,6 +106,17 @@ def invoke(data: bytes, inputs: Sequence[np.ndarray], outputs: int, source: str 
         for number in range(outputs):
             found[number].append(interpreter.get_output(number).copy())
     return tuple(np.concatenate(parts) for parts in found)
+
+
+def _count(details: Callable[[int], Any]) -> int:
+    """How many inputs or outputs there are: the interpreter tells only of one by its number."""
+    number = 0
+    with _captured_stderr() as captured, suppress(IndexError):
+        while True:
+            details(number)
+            number += 1
+    captured.forward(r"^(Input|Output) index .* out of range.*$")
+    return number
 
 
 def _interpreter(data: bytes, source: str) -> Any:

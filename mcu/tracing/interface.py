@@ -75,7 +75,8 @@ def names_of(form: pytree.TreeSpec) -> list[str]:
     """A name for each leaf of what a module returns, unlike any other, in letters, digits and ``_``."""
     numbered = pytree.tree_unflatten(list(range(form.num_leaves)), form)
     names: list[str] = []
-    for path, _ in pytree.tree_flatten_with_path(numbered)[0]:
+    paths: list[tuple[Any, ...]] = [path for path, _ in pytree.tree_flatten_with_path(numbered)[0]]
+    for path in paths:
         name = re.sub(r"\W", "_", "_".join(str(dataclasses.astuple(key)[0]) for key in path), flags=re.ASCII)
         names.append(name if name and not name[0].isdigit() else "_".join(filter(None, ("output", name))))
     seen: Counter[str] = Counter()

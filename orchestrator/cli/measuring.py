@@ -106,7 +106,7 @@ def firmware_facts(data: bytes, source: str, device: str | None) -> dict[str, An
     model = read_tflite(data, source)
     rng, shapes = np.random.default_rng(0), [model.tensors[port.tensor].shape[1:] for port in model.inputs]
     samples = [rng.integers(-128, 128, (FIRMWARE_SAMPLES, *shape), dtype=np.int8) for shape in shapes]
-    expected = apart.invoke(data, samples, len(model.outputs), source) if tflm.available() else None
+    expected = apart.invoke(data, samples, source) if tflm.available() else None
     ran = measure_firmware(model, find_device(device), samples, expected)
     return {
         "flash_firmware": ran.flash_firmware,

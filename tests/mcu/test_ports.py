@@ -123,7 +123,7 @@ def test_interpreters_agree_and_file_and_arena_are_as_predicted(name):
     assert (len(data), arena) == (predicted.flash, predicted.arena)
     codes = model_inputs(model, [given.numpy() for given in x])
     ours = ReferenceInterpreter(model).invoke(codes)
-    for found, theirs in zip(ours, apart.invoke(data, codes, len(model.outputs)), strict=True):
+    for found, theirs in zip(ours, apart.invoke(data, codes), strict=True):
         assert np.array_equal(found, theirs)
     read = read_tflite(data)
     assert (read.inputs, read.outputs) == (model.inputs, model.outputs)
@@ -155,7 +155,7 @@ def test_random_models_with_several_ports(seed):
     assert tflm.measure_arena(data) == predicted.arena == predict_arena(model, predicted.plan)
     rng = np.random.default_rng(seed)
     codes = [rng.integers(-128, 128, (3, *model.tensors[p.tensor].shape[1:]), dtype=np.int8) for p in model.inputs]
-    theirs = tflm.invoke(data, codes, len(model.outputs))
+    theirs = tflm.invoke(data, codes)
     for found, wanted in zip(ReferenceInterpreter(model).invoke(codes), theirs, strict=True):
         assert np.array_equal(found, wanted)
     from tflite_micro import runtime
@@ -170,7 +170,7 @@ def test_firmware_of_several_ports_is_bit_exact_and_predicted():
         pytest.skip(advice)
     _, _, x, model, data = int8_of(TwoHeads(FORMS["twice"][0]), SHAPES)
     codes = model_inputs(model, [given.numpy() for given in x])
-    expected = tflm.invoke(data, codes, 3) if tflm.available() else None
+    expected = tflm.invoke(data, codes) if tflm.available() else None
     found = measure_firmware(model, device, codes, expected)
     assert found.bit_exact
     predicted = predict_firmware(model, core.name)
