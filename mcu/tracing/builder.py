@@ -99,13 +99,13 @@ class Builder:
         returned = [self._returned(*pair) for pair in enumerate(self.captured.outputs)]
         self.graph.output(returned[0] if len(returned) == 1 else tuple(returned))
         network = fx.GraphModule(self.root, self.graph)
-        network.graph.eliminate_dead_code()
+        if network.graph.eliminate_dead_code():
+            network.recompile()
         for node in network.graph.find_nodes(op="placeholder"):
             if not node.users:
                 what = f"its input '{node.name}' has no part in what it returns"
                 raise InputError(f"{forward_of(self.captured.module)}: {what}; leave it out")
         network.delete_all_unused_submodules()
-        network.recompile()
         network.meta["interface"] = self.captured.interface
         return network
 
@@ -278,6 +278,12 @@ class Builder:
         self.note(f"'{path}' is used more than once: its weights are trained as one, and stored for each use")
         return self._used(path, like, sizes)
 
+    def is_shared(self, weight: Constant) -> bool:
+        """Whether several operators use the weights, so that they cannot follow the order of one's input."""
+        nodes = (node for node in self.captured.graph.nodes if node.name in self.captured.names)
+        same = (node for node in nodes if id(self.tensors[self.captured.names[node.name]]) == self._key(weight))
+        return sum(len(node.users) for node in same) > 1
+
     def _used(self, path: str, like: Image, sizes: tuple[int, int, int, int] | None) -> Image:
         node = self.graph.call_module(path, (like.node,))
         node.meta |= {"place": self.place(path), "aten": self.present.name}
@@ -320,7 +326,10 @@ class Builder:
 
     def image(self, value: Any, what: str = "this operation") -> Image:
         """The value as ``(N, C)``, ``(N, C, L)`` or ``(N, C, H, W)``, its channels stored in the order they are in."""
-        image = self.ordered(value, what)
+        return self.in_order(self.ordered(value, what))
+
+    def in_order(self, image: Image) -> Image:
+        """The same image with its channels stored in the order in which the layout counts them."""
         if image.order is None:
             return image
         return replace(image, node=self._gather(image, image.order), order=None)
@@ -335,7 +344,8 @@ class Builder:
                 f"{what} reads dimensions that are not batch, channels, height and width in this order",
                 "leave out the view or permute before it",
             )
-        stored = tuple(value.stored[channel] for channel in cast(list[int], order))
+        held = value.stored
+        stored = tuple(held[channel] for channel in cast(list[int], order))
         layout = (value.layout[0], *plain(value.sizes, 2)[1:], *value.layout[2:])
         return replace(value, layout=layout, order=_unless_ascending(stored))
 
@@ -344,12 +354,14 @@ class Builder:
 
         They are stored in the order that the image has them in: what reads them is changed rather than they are moved.
         """
-        stored = [image.stored[channel] for channel in channels]
+        held = image.stored
+        stored = [held[channel] for channel in channels]
         sizes = (image.sizes[0], len(stored), *image.sizes[2:])
         kept = sorted(set(stored))
         node = image.node if len(kept) == image.sizes[1] else self._gather(image, kept)
         made = replace(image, node=node, sizes=(sizes[0], len(kept), *sizes[2:]))
-        order = tuple(kept.index(channel) for channel in stored)
+        place = {channel: position for position, channel in enumerate(kept)}
+        order = tuple(place[channel] for channel in stored)
         if len(order) != len(kept):  # some twice
             return replace(made, node=self._gather(made, order), sizes=sizes, layout=layout, order=None)
         return replace(made, layout=layout, order=_unless_ascending(order))

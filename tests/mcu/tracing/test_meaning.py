@@ -175,6 +175,9 @@ SAME = {
     "even kernel, same": Net(lambda m, x: m.middle(x), nn.Conv2d(8, 8, 4, padding="same")),
     "upsampled": Net(lambda m, x: F.interpolate(x, scale_factor=2) + nn.Upsample(scale_factor=(2, 2))(x)),
     "two rows pooled to seven": Head(lambda m, x: F.adaptive_avg_pool2d(F.avg_pool2d(x, 3), (7, 2)).flatten(1), 70),
+    "one row of three pooled to two": Head(
+        lambda m, x: F.adaptive_avg_pool2d(F.adaptive_max_pool2d(x, (1, 3)), 2).flatten(1), 20
+    ),
     "largest of four of six": Head(lambda m, x: F.adaptive_max_pool2d(F.max_pool2d(x, 2), (5, 4)).flatten(1), 100),
     "pooled to more": Head(lambda m, x: F.adaptive_avg_pool2d(F.adaptive_max_pool2d(x, 1), 2).flatten(1), 20),
     "groups": Net(lambda m, x: m.middle(x), nn.Conv2d(8, 8, 3, groups=2)),
@@ -193,6 +196,8 @@ SAME = {
     "one position": Head(lambda m, x: x[:, :, 0, -1]),
     "rows by themselves": Head(lambda m, x: sum(x.unbind(2)).flatten(1), 30),
     "picked channels": Net(lambda m, x: x[:, [2, 0, 1, 7]], channels=4),
+    "one channel three times": Net(lambda m, x: m.middle(x)[:, [0, -1, 0]], nn.Conv2d(8, 1, 1), 3),
+    "shuffled before a shared layer": Net(lambda m, x: m.middle(F.relu(m.middle(x.flip(1)))), nn.Conv2d(8, 8, 1)),
     "a channel twice": Net(lambda m, x: x[:, [0, 0, 1]], channels=3),
     "every other channel": Net(lambda m, x: x[:, ::2] + x[:, 1::2], channels=4),
     "largest of two channels": Net(
