@@ -46,6 +46,11 @@ class Two(nn.Module):
         return {"kind": self.kind(x), "loud": self.loud(torch.cat([x, functional.relu(self.side(side))], 1))}
 
 
+class NeedsBoth(Two):
+    def forward(self, image, side):
+        return super().forward(image, side)
+
+
 def begun(budget=BUDGET, **options):
     torch.manual_seed(0)
     pruner = Pruner(Two(), (IMAGE[:1], SIDE[:1]), budget, STEPS, **options)
@@ -107,6 +112,7 @@ def test_branches_are_judged_by_the_change_of_all_outputs():
     pruner, optimizer = begun()
     take(pruner, optimizer, 0)
     run = pruner._run
+    run.network.detach_gates()
     (branch,) = branches(run.network.constraints.trace(run.network.module))
     shorter = run.network.constraints.trace(without(run.network.module, [branch.removal]))
     assert [port.name for port in shorter.graph.outputs] == ["kind", "loud"]
@@ -134,7 +140,7 @@ def test_mistakes_are_named():
     ):
         Pruner(Two(), IMAGE[:1], BUDGET, STEPS)
     with pytest.raises(InputError, match="it takes several inputs; allowed here is one tensor of logits"):
-        prune(Two(), train=(IMAGE, KIND), val=(IMAGE, KIND), budget=BUDGET)
+        prune(NeedsBoth(), train=(IMAGE, KIND), val=(IMAGE, KIND), budget=BUDGET)
     pruner, _ = begun()
     for given, named in (((IMAGE,), {}), ((IMAGE, SIDE, SIDE), {}), ((IMAGE, SIDE), {"mask": SIDE})):
         with pytest.raises(InputError, match="it takes the tensors image, side, as in its example inputs"):
