@@ -24,6 +24,9 @@ SLACK = 40
 STACK_SLACK = 8
 """Added to flash and stack, so that a prediction errs on the side that fits: ``model_run`` grows with the model."""
 
+MORE_INPUT = 24
+"""Instructions that write one more input: a function of the interface and its call."""
+
 APPLICATION_RAM = 4
 """The variable ``main.c`` keeps its decision in."""
 
@@ -109,7 +112,7 @@ def predict_firmware(model: Structure | Int8Model, core: str, arena: int | None 
     ops = [op for op in structure.ops if op.kind is not Kind.RESHAPE]
     chosen = program_kernels([_kernel(structure, op) for op in ops])
     kernels = set(chosen)
-    flash = code.base + SLACK
+    flash = code.base + SLACK + MORE_INPUT * (len(structure.inputs) - 1)
     for op, kernel in zip(ops, chosen, strict=True):
         calls = len(op.inputs) if op.kind is Kind.CONCAT else 1
         flash += calls * (CALL_BYTES[target.architecture.name] + DESCRIPTIONS[kernel]) + _tables(structure, op)
