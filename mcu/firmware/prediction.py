@@ -20,7 +20,7 @@ from mcu.int8.lookup import TABLES
 from mcu.int8.model import Int8Model
 from mcu.int8.structure import CONVOLUTIONS, OpForm, Structure, structure_of
 
-SLACK = 40
+SLACK = 56
 STACK_SLACK = 8
 """Added to flash and stack, so that a prediction errs on the side that fits: ``model_run`` grows with the model."""
 
