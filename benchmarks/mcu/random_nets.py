@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mcu.graph.kinds import Activation, Kind
+from mcu.graph.kinds import Activation, Kind, Sampling
 from mcu.int8.model import Int8Model, QOp, QTensor
 
 Pair = tuple[int, int]
@@ -140,6 +140,33 @@ class RandomNet:
         """Product of a map and another, or one value for each channel."""
         target = self._tensor(self.tensors[a].shape, 60 * self.tensors[a].scale * self.tensors[b].scale)
         return self._op(QOp(Kind.MUL, (a, b), target))
+
+    def transposed(self, source: int, channels: int, kernel: Pair = (2, 2), stride: Pair = (2, 2)) -> int:
+        """Transposed convolution whose output is ``stride`` times as large."""
+        made = self.conv(source, channels, kernel, activation=NONE)
+        op, tensor = self.ops[-1], self.tensors[made]
+        size = (tensor.shape[1] * stride[0], tensor.shape[2] * stride[1])
+        cut = [
+            max(count * step - step + k - count * step, 0) for count, k, step in zip(size, kernel, stride, strict=True)
+        ]
+        padding = ((cut[0] // 2, cut[0] - cut[0] // 2), (cut[1] // 2, cut[1] - cut[1] // 2))
+        if not padding[0][0] and not padding[1][0]:
+            padding = ((0, 0), (0, 0))
+        self.tensors[made] = replace(tensor, shape=(1, *size, channels))
+        self.ops[-1] = replace(op, kind=Kind.TRANSPOSE_CONV, stride=stride, padding=padding)
+        return made
+
+    def prelu(self, source: int) -> int:
+        """A slope for each channel."""
+        shape = self.tensors[source].shape
+        slopes = self._weights((1, 1, shape[3]))
+        target = self._tensor(shape, self.tensors[source].scale)
+        return self._op(QOp(Kind.PRELU, (source,), target, slopes, np.array([0.008], np.float32)))
+
+    def bilinear(self, source: int, size: Pair, sampling: Sampling = Sampling.CENTRES) -> int:
+        """Interpolation to a size."""
+        target = self._like(source, (1, *size, self.tensors[source].shape[3]))
+        return self._op(QOp(Kind.BILINEAR, (source,), target, sampling=sampling))
 
     def enlarge(self, source: int, factors: Pair = (2, 3)) -> int:
         """Every value several times."""
@@ -279,7 +306,8 @@ def every_operator_net(seed: int = 0, *, head: bool = True) -> Int8Model:
     parts = net.conv(net.mul(excited, narrow), 6, (3, 2), groups=3, dilation=(2, 1))
     shuffled = net.gather(net.enlarge(parts), (3, 0, 4, 1, 5, 2))
     odd = net.slice(shuffled, (1, 2), (2, 1), (net.tensors[shuffled].shape[1] // 2, net.tensors[shuffled].shape[2] - 3))
-    wide = net.depthwise(odd, (2, 2), multiplier=3)
+    grown = net.prelu(net.transposed(net.bilinear(odd, (5, 3), Sampling.CORNERS), 6, (4, 3)))
+    wide = net.depthwise(net.bilinear(grown, (7, 5)), (2, 2), multiplier=3)
     if not head:
         return net.model(net.relu(wide))
     scores = net.dense(net.reshape(net.mean(wide), (1, 18)), 11)

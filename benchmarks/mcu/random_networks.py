@@ -55,10 +55,13 @@ ALLOWED_REFUSALS = {
     "with padding": "a pool of signed values with padding that is not TensorFlow's",
     "cat of what a sigmoid": "cat of what a sigmoid or tanh gives",
     "windows are not all of one size": "an adaptive pool of uneven windows",
+<<<<<<< HEAD
     "PReLU": "PReLU",
     "ConvTranspose": "a transposed convolution",
     "allowed are whole factors": "interpolation to other sizes than whole factors",
     "align_corners=True": "interpolation with align_corners",
+=======
+>>>>>>> main
     "in-place operation on a part": "an in-place operation on rows or columns of a tensor that is read again",
     "in-place operation behind dropout": "an in-place operation behind dropout on a tensor that is read again",
 }
@@ -122,7 +125,7 @@ EVERYWHERE: dict[str, tuple[Callable[..., Any], ...]] = {
     "hardswish": (F.hardswish, nn.Hardswish(), nn.Hardswish(inplace=True), lambda x: x * F.relu6(x + 3) / 6),
     "hardsigmoid": (F.hardsigmoid, nn.Hardsigmoid(), lambda x: F.relu6(x.add(3.0)).mul(1 / 6)),
     "leaky": (lambda x: F.leaky_relu(x, 0.1), nn.LeakyReLU(0.2, inplace=True)),
-    "prelu": (nn.PReLU(), nn.PReLU(init=0.1)),
+    "prelu": (nn.PReLU(), nn.PReLU(init=-0.4), lambda x: F.prelu(x, torch.tensor([0.2]))),
     "elu": (F.elu, nn.ELU(inplace=True), nn.CELU(), nn.CELU(0.5)),
     "dropout": (nn.Dropout(0.3), lambda x: F.dropout(x, 0.3, training=False), lambda x: F.dropout(x, 0.2)),
     "constant": (lambda x: x * 0.5, lambda x: x - 1, lambda x: (x + 0.1) / 2, lambda x: -x, lambda x: 1 - x,
@@ -147,7 +150,8 @@ IMAGES: dict[str, tuple[Callable[..., Any], ...]] = {
     "enlarge": (nn.Upsample(scale_factor=2), lambda x: F.interpolate(x, size=(2 * x.shape[2], x.shape[3]))),
     "smooth": (nn.Upsample(scale_factor=2, mode="bilinear"), nn.UpsamplingBilinear2d(scale_factor=2),
                lambda x: F.interpolate(x, scale_factor=(1, 2), mode="bilinear", align_corners=False),
-               lambda x: F.interpolate(x, (9, 7), mode="bilinear")),
+               lambda x: F.interpolate(x, (9, 7), mode="bilinear"),
+               nn.Upsample((7, 10), mode="bilinear", align_corners=True)),
     "pad": (nn.ZeroPad2d((0, 1, 2, 0)), lambda x: F.pad(x, (1, 0)), lambda x: F.pad(x, (0, 0, 1, 1), "constant", 0),
             nn.ConstantPad2d(1, -0.5), lambda x: F.pad(x, (1, 0, 0, 1), value=1.0)),
     "rows": (lambda x: x[:, :, ::2], lambda x: x[..., 1:], lambda x: x[:, :, 1:-1, :-1], lambda x: x.narrow(3, 0, 2)),
@@ -159,7 +163,11 @@ SIGNALS: dict[str, tuple[Callable[..., Any], ...]] = {
     "average": (nn.AvgPool1d(2), lambda x: F.avg_pool1d(x, 3, 1, 1), nn.AvgPool1d(2, 1)),
     "adaptive": (nn.AdaptiveAvgPool1d(2), lambda x: F.adaptive_max_pool1d(x, 3)),
     "enlarge": (nn.Upsample(scale_factor=2), lambda x: F.interpolate(x, size=3 * x.shape[-1])),
-    "smooth": (nn.Upsample(scale_factor=2, mode="linear"), lambda x: F.interpolate(x, scale_factor=3, mode="linear")),
+    "smooth": (
+        nn.Upsample(scale_factor=2, mode="linear"),
+        lambda x: F.interpolate(x, scale_factor=3, mode="linear"),
+        nn.Upsample(13, mode="linear", align_corners=True),
+    ),
     "pad": (
         nn.ConstantPad1d((2, 0), 0.0),
         lambda x: F.pad(x, (3, 0)),

@@ -18,7 +18,7 @@ from mcu.firmware.memory import plan_memory
 from mcu.graph.kinds import Kind
 from mcu.int8.lookup import TABLES
 from mcu.int8.model import Int8Model
-from mcu.int8.structure import OpForm, Structure, structure_of
+from mcu.int8.structure import CONVOLUTIONS, OpForm, Structure, structure_of
 
 SLACK = 40
 STACK_SLACK = 8
@@ -45,6 +45,9 @@ DESCRIPTIONS = {
     "enlarge": 12,
     "slice": 16,
     "gather": 16,
+    "transposed": 52,
+    "prelu": 32,
+    "bilinear": 24,
 }
 """Bytes of the layer structs in kernels.h, by kernel."""
 
@@ -69,6 +72,9 @@ _PLAIN = {
     Kind.RESIZE: "enlarge",
     Kind.SLICE: "slice",
     Kind.GATHER: "gather",
+    Kind.TRANSPOSE_CONV: "transposed",
+    Kind.PRELU: "prelu",
+    Kind.BILINEAR: "bilinear",
     **dict.fromkeys(TABLES, "lookup"),
 }
 
@@ -129,7 +135,9 @@ def _tables(structure: Structure, op: OpForm) -> int:
         return CODES
     if op.kind is Kind.GATHER:
         return _words(ORDER * structure.shapes[op.output][-1])
-    if op.kind not in (Kind.CONV, Kind.DEPTHWISE, Kind.DENSE):
+    if op.kind is Kind.PRELU:
+        return _words(structure.shapes[op.output][-1])
+    if op.kind not in CONVOLUTIONS:
         return 0
     source, channels = structure.shapes[op.inputs[0]], structure.shapes[op.output][-1]
     if op.kind is Kind.DENSE:

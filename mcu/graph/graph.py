@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mcu.graph.kinds import Activation, Kind
+from mcu.graph.kinds import Activation, Kind, Sampling
 
 FIXED = -1
 """Group of a channel that cannot be removed: network inputs, class scores, layers the user froze."""
@@ -47,8 +47,8 @@ class Op:
     """One operator of the exported model; ``inputs`` and ``output`` index ``Graph.tensors``.
 
     Attributes:
-        padding: ``((top, bottom), (left, right))`` zeros around the input.
-        layer: path of the convolution or dense module whose weights it uses, if any.
+        padding: ``((top, bottom), (left, right))`` zeros around the input; of TRANSPOSE_CONV what SAME cuts off.
+        layer: path of the convolution or dense module whose weights it uses, or of the PReLU whose slopes, if any.
         norm: path of the batch normalisation folded into it, if any.
         anchor: name of the fx node that yields its value before the activation.
         node: name of the fx node that yields its final value.
@@ -58,6 +58,7 @@ class Op:
         groups: number of groups of a grouped CONV.
         begin: first row and column that a SLICE reads; it goes on by ``stride``.
         order: of a GATHER, the input channel that each output channel is.
+        sampling: of a BILINEAR.
     """
 
     kind: Kind
@@ -79,6 +80,7 @@ class Op:
     groups: int = 1
     begin: tuple[int, int] = (0, 0)
     order: tuple[int, ...] = ()
+    sampling: Sampling = Sampling.CENTRES
 
     @property
     def is_limited(self) -> bool:

@@ -18,7 +18,9 @@ from mcu.int8.folded_net import FoldedNet, weight_scales
 from mcu.int8.model import Int8Model, QOp, QTensor
 
 _BIAS_LIMIT = 1 << 28
-_HOMOGENEOUS = frozenset({Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.RELU, Kind.RESIZE, Kind.SLICE})
+_HOMOGENEOUS = frozenset(
+    {Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.RELU, Kind.PRELU, Kind.RESIZE, Kind.BILINEAR, Kind.SLICE}
+)
 """Operators between two convolutions that a positive factor per channel passes through unchanged."""
 
 
@@ -44,13 +46,15 @@ def quantise(network: FoldedNet, metadata: Mapping[str, str] | None = None) -> I
 
 def _operator(network: FoldedNet, index: int, op: Op, tensors: tuple[QTensor, ...]) -> QOp:
     weights, scales, bias = None, None, None
-    if op.kind in (Kind.CONV, Kind.DEPTHWISE):
+    if str(index) in network.weights:
         source = tensors[op.inputs[0]]
         weights, scales, bias = _quantised_weights(network, index, op, source.scale)
+    elif op.kind is Kind.PRELU:
+        weights, scales = _quantised_slopes(network, index, op)
     return QOp(
         op.kind, op.inputs, op.output, weights, scales, bias, op.kernel, op.stride, op.dilation, op.padding,
         op.activation, op.name, op.alpha, _code(op.value, tensors[op.output]), op.begin,
-        op.order,
+        op.order, op.sampling,
     )  # fmt: skip
 
 
@@ -75,6 +79,16 @@ def _quantised_weights(
     layout = (1, 2, 3, 0) if op.kind is Kind.DEPTHWISE else (0, 2, 3, 1)
     biases = np.rint(bias / (np.float64(input_scale) * scales.astype(np.float64)))
     return np.ascontiguousarray(codes.transpose(layout)), scales, biases.astype(np.int32)
+
+
+def _quantised_slopes(network: FoldedNet, index: int, op: Op) -> tuple[np.ndarray, np.ndarray]:
+    """int8 slopes and their one scale."""
+    slopes = network.slopes[str(index)].detach().cpu()
+    if not bool(torch.isfinite(slopes).all()):
+        raise InputError(f"network layer '{op.name}': a slope is not a finite number")
+    scales = weight_scales(slopes[None, :, None, None]).numpy().astype(np.float32)
+    codes = np.clip(np.rint(slopes.double().numpy() / float(scales[0])), -127, 127).astype(np.int8)
+    return codes[None, None], scales
 
 
 @torch.no_grad()
@@ -108,7 +122,7 @@ def _pairs(network: FoldedNet) -> list[tuple[int, int]]:
             following = readers[tensor][0]
             reader = network.graph.ops[following]
             if str(following) in network.weights:
-                plain = reader.kind is Kind.CONV and reader.groups == 1
+                plain = reader.kind in (Kind.CONV, Kind.TRANSPOSE_CONV) and reader.groups == 1
                 if plain or (
                     reader.kind is Kind.DEPTHWISE
                     and network.weights[str(following)].shape[0] == len(network.biases[str(index)])

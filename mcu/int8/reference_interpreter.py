@@ -16,10 +16,12 @@ import torch
 from torch.nn import functional
 
 from mcu.errors import InputError
-from mcu.graph.kinds import Activation, Kind
+from mcu.graph.kinds import Activation, Kind, Sampling
+from mcu.graph.layers import transposed
 from mcu.int8.fixed_point import (
     exp_on_negative_values,
     high_multiply,
+    interpolation,
     quantise_multiplier,
     reciprocal,
     rescale,
@@ -161,6 +163,21 @@ def _convolution(model: Int8Model, op: QOp) -> Step:
     return step
 
 
+def _transposed(model: Int8Model, op: QOp) -> Step:
+    """TRANSPOSE_CONV: every value times the weights, added up where windows overlap."""
+    assert op.weights is not None
+    assert op.weight_scales is not None
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    weights = np.moveaxis(op.weights, 3, 1)
+    bias = np.zeros(len(weights), np.int64) if op.bias is None else op.bias.astype(np.int64)
+    bound = np.abs(weights.reshape(len(bias), -1).astype(np.int64)).sum(1) * _spread(source) + np.abs(bias)
+    reals = np.float64(np.float32(source.scale)) * op.weight_scales.astype(np.float64) / np.float32(target.scale)
+    requantise = Requantiser(reals, bound, *_limits(op, target))
+    kernel, offset = _to_kernel(weights, requantise.sums), torch.from_numpy(bias).to(requantise.sums)
+    begin, size = (op.padding[0][0], op.padding[1][0]), (target.shape[1], target.shape[2])
+    return lambda x: requantise(transposed(x.to(requantise.sums), kernel, offset, op.stride, begin, size))
+
+
 def _to_kernel(weights: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
     """In memory of torch's own: oneDNN takes groups of a kernel of one column apart wrongly where NumPy laid it out."""
     kernel = torch.empty(weights.shape, dtype=dtype, memory_format=torch.channels_last)
@@ -256,6 +273,54 @@ def _relu(model: Int8Model, op: QOp) -> Step:
 
 def _enlarge(model: Int8Model, op: QOp) -> Step:
     return lambda x: x.repeat_interleave(op.kernel[0], 2).repeat_interleave(op.kernel[1], 3)
+
+
+def _prelu(model: Int8Model, op: QOp) -> Step:
+    """Values below zero times the slope of their channel, with a multiplier of their own."""
+    assert op.weights is not None
+    assert op.weight_scales is not None
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    ratio = float(np.float32(source.scale)) / float(np.float32(target.scale))
+    product = float(np.float32(source.scale)) * float(op.weight_scales[0]) / float(np.float32(target.scale))
+    above, below = quantise_multiplier(ratio), quantise_multiplier(product)
+    slopes = op.weights.astype(np.int64) - op.value
+    slopes = slopes.reshape((1,) * (4 - slopes.ndim) + slopes.shape).transpose(0, 3, 1, 2)
+    low, high = -128 - target.zero_point, 127 - target.zero_point
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        values = x.numpy().astype(np.int64)
+        own = slopes if values.ndim == 4 else slopes.reshape(-1)
+        codes = np.where(values >= 0, rescale(values, *above), rescale(values * own, *below))
+        return torch.from_numpy(np.clip(codes, low, high).astype(np.float32))
+
+    return step
+
+
+def _bilinear(model: Int8Model, op: QOp) -> Step:
+    """Rows and columns weighed in units of 1/1024; the mean of codes, ties away from zero."""
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    axes = [
+        _samples(count, size, op.sampling) for count, size in zip(source.shape[1:3], target.shape[1:3], strict=True)
+    ]
+    (top, bottom, down), (left, right, across) = axes
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        codes = (x + source.zero_point).to(torch.float64)
+        rows = codes[:, :, top] * (1024 - down)[:, None] + codes[:, :, bottom] * down[:, None]
+        sums = rows[:, :, :, left] * (1024 - across) + rows[:, :, :, right] * across
+        mean = torch.trunc((sums + torch.where(sums > 0, 1 << 19, -(1 << 19))) / (1 << 20))
+        return mean.sub_(target.zero_point).to(torch.float32)
+
+    return step
+
+
+def _samples(count: int, size: int, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """For each of ``size`` values the two of ``count`` that it lies between, and the weight of the second in 1/1024."""
+    scale, start = interpolation(count, size, sampling)
+    at = torch.arange(size) * scale + start
+    low = torch.trunc(at / 1024).to(torch.int64).clamp_min(0)
+    high = torch.trunc((at + 1023) / 1024).to(torch.int64).clamp_max(count - 1)
+    return low, high, (at - 1024 * low).to(torch.float64)
 
 
 def _slice(model: Int8Model, op: QOp) -> Step:
@@ -389,6 +454,9 @@ _RULES: dict[Kind, Callable[[Int8Model, QOp], Step]] = {
     Kind.SOFTMAX: _softmax,
     Kind.MUL: _multiply,
     Kind.RESIZE: _enlarge,
+    Kind.BILINEAR: _bilinear,
+    Kind.PRELU: _prelu,
+    Kind.TRANSPOSE_CONV: _transposed,
     Kind.SLICE: _slice,
     Kind.GATHER: _gather_channels,
     **dict.fromkeys(TABLES, _lookup),

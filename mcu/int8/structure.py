@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mcu.graph.graph import Graph
-from mcu.graph.kinds import Activation, Kind
+from mcu.graph.kinds import Activation, Kind, Sampling
 from mcu.int8.model import Int8Model, QOp, groups_of
 
-CONVOLUTIONS = frozenset({Kind.CONV, Kind.DEPTHWISE, Kind.DENSE})
+CONVOLUTIONS = frozenset({Kind.CONV, Kind.DEPTHWISE, Kind.DENSE, Kind.TRANSPOSE_CONV})
 SAME_QUANTISATION = frozenset(
     {
         Kind.MAX_POOL,
@@ -25,6 +25,7 @@ SAME_QUANTISATION = frozenset(
         Kind.CONCAT,
         Kind.RESHAPE,
         Kind.RESIZE,
+        Kind.BILINEAR,
         Kind.SLICE,
         Kind.GATHER,
     }
@@ -58,6 +59,7 @@ class OpForm:
     groups: int = 1
     value: float = 0.0
     begin: Pair = (0, 0)
+    sampling: Sampling = Sampling.CENTRES
 
     @property
     def padded(self) -> bool:
@@ -131,6 +133,8 @@ class Structure:
             return (outer, total)
         if op.kind is Kind.DEPTHWISE:
             return (1, *op.kernel, outer)
+        if op.kind is Kind.PRELU:
+            return (1, 1, outer)
         return (outer, *op.kernel, inner[-1] // op.groups)
 
     def constants(self, op: OpForm) -> list[tuple[Shape, tuple[int, ...]]]:
@@ -140,7 +144,9 @@ class Structure:
             return [((4, 2), (0, 0, top, bottom, left, right, 0, 0))]
         if op.kind is Kind.MEAN:
             return [((2,), (1, 2))]
-        if op.kind is Kind.RESIZE:
+        if op.kind is Kind.TRANSPOSE_CONV:
+            return [((4,), self.shapes[op.output])]
+        if op.kind in (Kind.RESIZE, Kind.BILINEAR):
             return [((2,), self.shapes[op.output][1:3])]
         if op.kind is Kind.SLICE:
             _, height, width, channels = self.shapes[op.output]
@@ -160,7 +166,7 @@ class Structure:
                 count = 1
                 for size in self.weight_shape(op):
                     count *= size
-                shape = self.shapes[op.output]
+                shape = self.shapes[op.inputs[0] if op.kind is Kind.TRANSPOSE_CONV else op.output]
                 total += count if op.kind is Kind.DENSE else count * shape[1] * shape[2]
         return total
 
@@ -169,7 +175,7 @@ def form_of(op: QOp, source: int = -1, groups: int = 1) -> OpForm:
     """An operator without its weights."""
     return OpForm(
         op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation,
-        op.bias is not None, source, op.alpha, groups, begin=op.begin,
+        op.bias is not None, source, op.alpha, groups, begin=op.begin, sampling=op.sampling,
     )  # fmt: skip
 
 
@@ -196,6 +202,7 @@ def structure_of_graph(graph: Graph) -> Structure:
             OpForm(
                 op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation,
                 source=index, alpha=op.alpha, groups=op.groups, value=op.value, begin=op.begin,
+                sampling=op.sampling,
             )
             for index, op in enumerate(graph.ops)
         ),

@@ -16,7 +16,7 @@ from mcu.int8.model import Int8Model
 from mcu.int8.structure import CONVOLUTIONS, OpForm, Structure, structure_of
 from mcu.tflite.flatbuffer import HEADER_BYTES, form_of_table, padded, padded_vtable, table_bytes
 from mcu.tflite.schema import METADATA_NAME, OFFLINE_PLAN_NAME
-from mcu.tflite.writer import metadata_json, operator_codes, options_key, options_table
+from mcu.tflite.writer import in_file_order, metadata_json, operator_codes, options_key, options_table
 
 Form = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -104,7 +104,7 @@ class _Size:
 
     def _operator(self, op: OpForm) -> None:
         inputs = list(op.inputs)
-        if op.kind in CONVOLUTIONS:
+        if op.kind in CONVOLUTIONS or op.kind is Kind.PRELU:
             inputs += self._weights(op)
         if op.kind is Kind.GATHER:
             channels = self.structure.shapes[op.output][-1]
@@ -115,7 +115,7 @@ class _Size:
             inputs.append(self.constants[constant])
         if op.kind is Kind.PADV2:
             inputs.append(self._constant((1,), 1, _WEIGHTS))
-        self.vectors.add(tuple(inputs))
+        self.vectors.add(in_file_order(op.kind, inputs))
         self.vectors.add((op.output,))
         key = options_key(self.structure, op)
         words = (1, 2, 4) if key else (1, 2)
@@ -128,10 +128,11 @@ class _Size:
         shape = self.structure.weight_shape(op)
         outer = self.structure.shapes[op.output][-1]
         self.weight_quantisations[_QUANTISATION_WITH_AXIS if op.kind is Kind.DEPTHWISE else _QUANTISATION] += 1
-        self.channel_counts.add(outer)
-        self.data += 4 + 4 * outer  # the scales
+        scales = 1 if op.kind is Kind.PRELU else outer
+        self.channel_counts.add(scales)
+        self.data += 4 + 4 * scales
         inputs = [self._constant(shape, prod(shape), _WEIGHTS)]
-        if op.bias:
+        if op.bias and op.kind in CONVOLUTIONS:
             inputs.append(self._constant((outer,), 4 * outer))
         return inputs
 

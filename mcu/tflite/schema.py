@@ -45,6 +45,9 @@ KIND_CODE = {
     Kind.ELU: 111,
     Kind.HARD_SWISH: 117,
     Kind.SLICE: 45,
+    Kind.PRELU: 54,
+    Kind.TRANSPOSE_CONV: 67,
+    Kind.BILINEAR: 23,
     Kind.GATHER: 36,
 }
 """Builtin operator code of each kind."""
@@ -71,9 +74,13 @@ KIND_VERSION = {
     Kind.ELU: 1,
     Kind.HARD_SWISH: 1,
     Kind.SLICE: 2,
+    Kind.PRELU: 1,
+    Kind.TRANSPOSE_CONV: 4,
+    Kind.BILINEAR: 3,
     Kind.GATHER: 2,
 }
-"""Operator version that first accepts int8 tensors (per-channel weights for convolutions)."""
+"""Operator version that first accepts int8 tensors (per-channel weights for convolutions, activations of
+TRANSPOSE_CONV)."""
 
 KIND_OPTIONS = {
     Kind.CONV: 1,
@@ -90,6 +97,8 @@ KIND_OPTIONS = {
     Kind.MUL: 21,
     Kind.LEAKY_RELU: 75,
     Kind.SLICE: 32,
+    Kind.TRANSPOSE_CONV: 49,
+    Kind.BILINEAR: 15,
     Kind.GATHER: 23,
 }
 """Member of the BuiltinOptions union of each kind."""
@@ -205,3 +214,10 @@ class PoolSlot(IntEnum):
     FILTER_W = 3
     FILTER_H = 4
     ACTIVATION = 5
+
+
+class ResizeSlot(IntEnum):
+    """Fields of table ResizeBilinearOptions."""
+
+    CORNERS = 2
+    CENTRES = 3

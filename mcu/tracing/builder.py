@@ -471,7 +471,7 @@ def _is_view(node: fx.Node) -> bool:
 
 def _are_alike(first: nn.Module, second: nn.Module) -> bool:
     """Whether two layers of the same weights are one: equal settings, and equal values of all else."""
-    settings = ("kernel_size", "stride", "padding", "dilation", "groups", "eps", "momentum")
+    settings = ("kernel_size", "stride", "padding", "output_padding", "dilation", "groups", "eps", "momentum")
     same = all(getattr(first, name, None) == getattr(second, name, None) for name in settings)
     mine, theirs = (
         dict(m.named_parameters(recurse=False)) | dict(m.named_buffers(recurse=False)) for m in (first, second)

@@ -51,6 +51,10 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], frozen: Iterable[str]
     return Tracer(input_shape, frozen, multiple)(module)
 
 
+DEEP = 12
+"""Layers from which on a network without normalisation is hard to train."""
+
+
 class Tracer:
     """Traces networks of the same structure; capture and proof run only once.
 
@@ -93,7 +97,17 @@ def lowered(
     """The operators of a canonical network; ``note`` is told what is to be said about them."""
     _propagate_shapes(network, input_shape)
     _drop_idle_strides(network)
-    return bundle(schedule(Lowering(network, frozen).build(), note), multiple)
+    graph = Lowering(network, frozen).build()
+    if (
+        note
+        and len(layers := {op.layer for op in graph.ops if op.layer}) >= DEEP
+        and not any(op.norm for op in graph.ops)
+    ):
+        note(
+            f"none of its {len(layers)} layers is normalised: at the usual learning rates it may diverge or learn "
+            "nothing; train it before batch normalisation is fused, or with a learning rate of 0.001 to 0.01"
+        )
+    return bundle(schedule(graph, note), multiple)
 
 
 def _drop_idle_strides(module: fx.GraphModule) -> None:

@@ -127,6 +127,21 @@ def test_an_outlier_widens_minmax_but_not_percentile(branched):
     assert scales[Calibration.MSE] < scales[Calibration.MINMAX]
 
 
+def test_ranges_hold_the_rare_values_that_outputs_depend_on(branched):
+    _, folded = branched
+    x = 0.02 * torch.randn(256, 3, 13, 13)
+    x[:8, :, :2, :2] += 9.0  # few values, and all that moves the scores
+    errors = {}
+    for method in (Calibration.MSE, Calibration.MINMAX, Calibration.OUTPUT):
+        exact = folded(x)
+        folded.calibrate(x, method)
+        folded.fake_quantise(True)
+        errors[method] = float((folded(x) - exact).detach().square().mean())
+        folded.fake_quantise(False)
+    assert errors[Calibration.MSE] != errors[Calibration.MINMAX]
+    assert errors[Calibration.OUTPUT] == min(errors.values())
+
+
 def test_ranges_travel_with_the_state_and_the_network_moves_types(branched):
     _, folded = branched
     folded.calibrate(torch.randn(16, 3, 13, 13))
