@@ -55,13 +55,6 @@ ALLOWED_REFUSALS = {
     "with padding": "a pool of signed values with padding that is not TensorFlow's",
     "cat of what a sigmoid": "cat of what a sigmoid or tanh gives",
     "windows are not all of one size": "an adaptive pool of uneven windows",
-<<<<<<< HEAD
-    "PReLU": "PReLU",
-    "ConvTranspose": "a transposed convolution",
-    "allowed are whole factors": "interpolation to other sizes than whole factors",
-    "align_corners=True": "interpolation with align_corners",
-=======
->>>>>>> main
     "in-place operation on a part": "an in-place operation on rows or columns of a tensor that is read again",
     "in-place operation behind dropout": "an in-place operation behind dropout on a tensor that is read again",
 }
