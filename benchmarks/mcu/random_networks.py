@@ -577,7 +577,11 @@ def _litert_line(equal: list[dict[str, Any]]) -> str:
     counts = sorted(Counter(row["litert"] for row in apart).items())
     how = ", ".join(f"{count} by {codes}" for codes, count in counts)
     elu = sum("elu" in row["kinds"] for row in apart)
-    rest = f"; {len(apart)} differ in a code ({how}), {elu} of them with an ELU, which has no reference kernel there"
+    leaky = sum("leaky_relu" in row["kinds"] and "elu" not in row["kinds"] for row in apart)
+    rest = (
+        f"; {len(apart)} differ in a code ({how}), {elu} of them with an ELU, which has no reference kernel there, "
+        f"{leaky} without one with a LEAKY_RELU"
+    )
     return f"LiteRT's codes: {len(equal) - len(apart):,} equal{rest if apart else ''}."
 
 
