@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mcu.graph.kinds import Activation, Kind, Sampling
+from mcu.graph.ports import Port
 from mcu.int8.model import Int8Model, QOp, QTensor
 
 Pair = tuple[int, int]
@@ -23,10 +24,12 @@ class RandomNet:
     rng: np.random.Generator
     tensors: list[QTensor] = field(default_factory=list)
     ops: list[QOp] = field(default_factory=list)
+    inputs: list[int] = field(default_factory=list)
 
     def input(self, height: int, width: int, channels: int) -> int:
-        """The network's input."""
-        return self._tensor((1, height, width, channels), 0.02)
+        """The network's input, or one more of them."""
+        self.inputs.append(self._tensor((1, height, width, channels), 0.02))
+        return self.inputs[-1]
 
     def conv(
         self,
@@ -184,9 +187,10 @@ class RandomNet:
         target = self._like(source, (*self.tensors[source].shape[:3], len(order)))
         return self._op(QOp(Kind.GATHER, (source,), target, order=order))
 
-    def model(self, output: int) -> Int8Model:
-        """The finished network; its input is the first tensor."""
-        return Int8Model(tuple(self.tensors), tuple(self.ops), 0, output)
+    def model(self, *outputs: int) -> Int8Model:
+        """The finished network."""
+        ports = tuple(tuple(map(Port, numbers)) for numbers in (self.inputs, outputs))
+        return Int8Model(tuple(self.tensors), tuple(self.ops), *ports)
 
     def _op(self, op: QOp) -> int:
         self.ops.append(op)
@@ -323,6 +327,22 @@ def random_net(seed: int) -> Int8Model:
     for _ in range(int(rng.integers(3, 7))):
         x = _random_operator(net, x, rng)
     return net.model(x)
+
+
+def several_ports_net(seed: int) -> Int8Model:
+    """One to three inputs that meet, one to four outputs, among them maps that are read again and one that is there
+    twice."""
+    rng = np.random.default_rng(seed)
+    net = RandomNet(rng)
+    sources = [net.input(7, 6, int(rng.integers(1, 5))) for _ in range(int(rng.integers(1, 4)))]
+    x = net.conv(sources[0], 6)
+    for source in sources[1:]:
+        x = net.add(x, net.conv(source, 6, (1, 1)))
+    ends = [x]
+    for _ in range(int(rng.integers(1, 5))):
+        ends.append(_random_operator(net, ends[int(rng.integers(len(ends)))], rng))
+    outputs = {ends[-1], *rng.choice(ends, int(rng.integers(1, 4))).tolist()}
+    return net.model(*rng.permutation([*outputs, *[ends[-1]] * (seed % 3 == 0)]).tolist())
 
 
 def _random_operator(net: RandomNet, x: int, rng: np.random.Generator) -> int:

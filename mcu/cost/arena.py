@@ -27,7 +27,8 @@ Buffer = tuple[int, int, int]
 """``(bytes, first use, last use)``; uses are steps, both ends included."""
 
 _START = 8  # allocators and planner, modulo the alignment
-_FIXED = 704  # the rest of them, input and output tensors
+_FIXED = 480  # the rest of them
+_PORT, _POINTER = 96, 8  # tensor of each input and output, and of the list of either
 _EVAL_TENSOR = 24
 _NODE = 64
 _SCRATCH_HANDLE = 8  # of an operator of SCRATCH
@@ -66,7 +67,7 @@ class Plan:
 def lifetimes(structure: Structure | Int8Model) -> list[Buffer]:
     """The aligned size and lifetime of every activation tensor, then of scratch buffers, as TFLM computes them.
 
-    Step 0 is before the first operator, step i + 1 is operator i; the output lives to the end.
+    Step 0 is before the first operator, when all inputs are there; step i + 1 is operator i; outputs live to the end.
     """
     if isinstance(structure, Int8Model):
         structure = structure_of(structure)
@@ -76,7 +77,8 @@ def lifetimes(structure: Structure | Int8Model) -> list[Buffer]:
         first[op.output] = last[op.output] = step
         for tensor in op.inputs:
             last[tensor] = step
-    last[structure.output] = len(structure.ops)
+    for port in structure.outputs:
+        last[port.tensor] = len(structure.ops)
     sizes = [_aligned(_elements(shape)) for shape in structure.shapes]
     buffers = list(zip(sizes, first, last, strict=True))
     for step, op in enumerate(structure.ops, 1):
@@ -165,6 +167,8 @@ def predict_persistent(structure: Structure) -> int:
             channels = structure.shapes[op.output][-1]
             allocate(BYTES_PER_CHANNEL // 2 * channels, ALIGNMENT)  # multipliers
             allocate(BYTES_PER_CHANNEL // 2 * channels, ALIGNMENT)  # shifts
+    for ports in (structure.inputs, structure.outputs):
+        used += _PORT * len(ports) + _aligned(_POINTER * len(ports))
     handles = _SCRATCH_HANDLE * sum(op.kind in SCRATCH for op in structure.ops)
     return used + _FIXED + handles // ALIGNMENT * ALIGNMENT
 

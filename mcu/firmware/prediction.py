@@ -24,6 +24,9 @@ SLACK = 40
 STACK_SLACK = 8
 """Added to flash and stack, so that a prediction errs on the side that fits: ``model_run`` grows with the model."""
 
+MORE_INPUT = 24
+"""Instructions that write one more input: a function of the interface and its call."""
+
 APPLICATION_RAM = 4
 """The variable ``main.c`` keeps its decision in."""
 
@@ -108,7 +111,7 @@ def predict_firmware(model: Structure | Int8Model, core: str, arena: int | None 
     code = CODE[target.name]
     structure = structure_of(model) if isinstance(model, Int8Model) else model
     kernels: set[str] = set()
-    flash = code.base + SLACK
+    flash = code.base + SLACK + MORE_INPUT * (len(structure.inputs) - 1)
     for op in structure.ops:
         if op.kind is Kind.RESHAPE:
             continue

@@ -8,7 +8,7 @@ quantisation on, weights and activations are rounded to the exporter's int8 grid
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -22,6 +22,7 @@ from mcu.errors import InputError
 from mcu.graph.graph import Graph, Op
 from mcu.graph.kinds import Activation, Kind, Sampling
 from mcu.graph.layers import cut, enlarge, gather, interpolate, limited, transposed
+from mcu.graph.ports import each
 from mcu.int8.lookup import FIXED_RANGES
 from mcu.int8.structure import SAME_QUANTISATION, structure_of_graph
 
@@ -45,6 +46,8 @@ _FINEST = {
 2**-19 of a sum, which one gets to that its ReLU shuts for every input, and below 2**-7 of a HARD_SWISH."""
 
 Observer = Callable[[int, torch.Tensor], None]
+Batch = tuple[torch.Tensor, ...]
+"""Of each input, or each output."""
 
 
 class Calibration(StrEnum):
@@ -74,13 +77,14 @@ class _Seen:
 
     ends: dict[int, tuple[float, float]] = field(default_factory=dict)
     values: dict[int, list[torch.Tensor]] = field(default_factory=dict)
-    outputs: list[torch.Tensor] = field(default_factory=list)
+    outputs: list[Batch] = field(default_factory=list)
 
 
 class FoldedNet(nn.Module):
     """A trained module, folded.
 
-    Takes inputs ``(N, C, H, W)`` (or ``(N, C, L)`` or ``(N, C)``) and returns logits ``(N, classes)``.
+    Takes inputs ``(N, C, H, W)`` (or ``(N, C, L)`` or ``(N, C)``) and returns logits ``(N, classes)``, flat; of several
+    outputs a tuple.
 
     Attributes:
         graph: the operators it runs.
@@ -121,24 +125,29 @@ class FoldedNet(nn.Module):
             raise InputError("fake quantisation: the network has no ranges yet; call calibrate first")
         self._fake = on
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits."""
-        return self.run(x)
+    def forward(self, *x: torch.Tensor) -> Any:
+        """Logits, of every output."""
+        found = self.run(*x)
+        return found[0] if len(found) == 1 else found
 
-    def run(self, x: torch.Tensor, observer: Observer | None = None, before: Observer | None = None) -> torch.Tensor:
-        """Forward pass that passes intermediate tensors to observers.
+    def run(
+        self, *x: torch.Tensor, observer: Observer | None = None, before: Observer | None = None
+    ) -> tuple[torch.Tensor, ...]:
+        """Forward pass that passes intermediate tensors to observers; all outputs.
 
         Args:
-            x: inputs.
+            x: inputs, in order.
             observer: called with each tensor's index and final value.
             before: called with each operator's index and its value before the activation.
         """
-        first = x.reshape(*x.shape, *(1,) * (4 - x.ndim))
         grids = self.grids() if self._fake else None
-        values = {self.graph.input: _on_grid(first, grids, self.graph.input)}
-        last_use = {tensor: index for index, op in enumerate(self.graph.ops) for tensor in op.inputs}
-        if observer:
-            observer(self.graph.input, values[self.graph.input])
+        values: dict[int, torch.Tensor] = {}
+        for port, given in zip(self.graph.inputs, x, strict=True):
+            image = given.reshape(*given.shape, *(1,) * (4 - given.ndim))
+            values[port.tensor] = _on_grid(image, grids, port.tensor)
+            if observer:
+                observer(port.tensor, values[port.tensor])
+        last_use = {tensor: last for tensor, (_, last) in enumerate(self.graph.last_uses())}
         for index, op in enumerate(self.graph.ops):
             y = self._value(index, op, [values[tensor] for tensor in op.inputs])
             if before:
@@ -148,9 +157,9 @@ class FoldedNet(nn.Module):
             if observer:
                 observer(op.output, values[op.output])
             for tensor in set(op.inputs):
-                if last_use[tensor] == index and tensor != self.graph.output:
+                if last_use[tensor] == index:
                     del values[tensor]
-        return values[self.graph.output].flatten(1)
+        return tuple(values[port.tensor].flatten(1) for port in self.graph.outputs)
 
     def _value(self, index: int, op: Op, inputs: list[torch.Tensor]) -> torch.Tensor:
         x = inputs[0]
@@ -211,7 +220,9 @@ class FoldedNet(nn.Module):
         self._grids = None
 
     @torch.no_grad()
-    def calibrate(self, x: torch.Tensor, method: Calibration = Calibration.OUTPUT, batch: int = 256) -> None:
+    def calibrate(
+        self, x: torch.Tensor | Sequence[torch.Tensor], method: Calibration = Calibration.OUTPUT, batch: int = 256
+    ) -> None:
         """Choose the range of every activation.
 
         Logits keep their full range with every method: clipped ones would tie. A single outlier spoils MINMAX;
@@ -219,12 +230,12 @@ class FoldedNet(nn.Module):
         takes what the outputs say.
 
         Args:
-            x: representative inputs, normalised as for training.
+            x: representative inputs, normalised as for training; of several inputs a tuple.
             method: how to choose.
             batch: inputs run at a time.
         """
         fake, self._fake = self._fake, False
-        parts = x.split(batch)
+        parts = list(zip(*(given.split(batch) for given in each(x)), strict=True))
         seen = self._observed(parts)
         self.calibrated.fill_(True)
         if method is Calibration.OUTPUT:
@@ -232,7 +243,7 @@ class FoldedNet(nn.Module):
         self._choose(seen, method)
         self._fake = fake
 
-    def _observed(self, parts: tuple[torch.Tensor, ...]) -> _Seen:
+    def _observed(self, parts: Sequence[Batch]) -> _Seen:
         """Outputs, and ends and values of every quantisation class."""
         seen = _Seen()
         produced = {op.output: op for op in self.graph.ops}
@@ -249,25 +260,31 @@ class FoldedNet(nn.Module):
             seen.values.setdefault(root, []).append(flat[:: max(1, len(flat) * len(parts) // _SAMPLES_PER_TENSOR)])
 
         for part in parts:
-            seen.outputs.append(self.run(part, observe))
+            seen.outputs.append(self.run(*part, observer=observe))
         return seen
 
-    def _closest(self, parts: tuple[torch.Tensor, ...], seen: _Seen) -> Calibration:
-        """MSE or MINMAX: the one with which fake-quantised outputs are closer to those in floating point."""
+    def _closest(self, parts: Sequence[Batch], seen: _Seen) -> Calibration:
+        """MSE or MINMAX: the one with which fake-quantised outputs are closer to those in floating point.
+
+        Of several outputs each counts by the error as a part of its values.
+        """
+        wanted = [torch.cat(column) for column in zip(*seen.outputs, strict=True)]
         errors = {}
         for method in (Calibration.MSE, Calibration.MINMAX):
             self._choose(seen, method)
             self._fake = True
-            errors[method] = sum(
-                float((self.run(part) - wanted).square().sum())
-                for part, wanted in zip(parts, seen.outputs, strict=True)
-            )
+            found = [torch.cat(column) for column in zip(*(self.run(*part) for part in parts), strict=True)]
             self._fake = False
+            errors[method] = sum(
+                float((ours - theirs).square().sum() / theirs.square().sum().clamp_min(1e-30))
+                for ours, theirs in zip(found, wanted, strict=True)
+            )
         return min(errors, key=lambda method: errors[method])
 
     def _choose(self, seen: _Seen, method: Calibration) -> None:
+        returned = {self.roots[port.tensor] for port in self.graph.outputs}
         for root, (low, high) in seen.ends.items():
-            if root == self.roots[self.graph.output]:
+            if root in returned:
                 pass
             elif method is Calibration.PERCENTILE:
                 low, high = _percentile(torch.cat(seen.values[root]), low, high)

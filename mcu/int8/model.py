@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mcu.graph.kinds import Activation, Kind, Sampling
+from mcu.graph.ports import Port, only
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,23 @@ class QOp:
 
 @dataclass(frozen=True)
 class Int8Model:
-    """A whole network in execution order, with one input and one output tensor."""
+    """A whole network in execution order, with one or several inputs and outputs."""
 
     tensors: tuple[QTensor, ...]
     ops: tuple[QOp, ...]
-    input: int
-    output: int
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
     metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def input(self) -> int:
+        """Tensor of the only input. Raises InputError if there are several."""
+        return only(self.inputs, "inputs").tensor
+
+    @property
+    def output(self) -> int:
+        """Tensor of the only output. Raises InputError if there are several."""
+        return only(self.outputs, "outputs").tensor
 
     def macs(self) -> int:
         """Multiply-accumulates of convolution, depthwise and dense operators for one inference."""

@@ -6,7 +6,7 @@ and bias correction (Nagel et al., "Data-Free Quantization Through Weight Equali
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ import torch
 from mcu.errors import InputError
 from mcu.graph.graph import Op
 from mcu.graph.kinds import Kind
+from mcu.graph.ports import each
 from mcu.int8.folded_net import FoldedNet, weight_scales
 from mcu.int8.model import Int8Model, QOp, QTensor
 
@@ -41,7 +42,7 @@ def quantise(network: FoldedNet, metadata: Mapping[str, str] | None = None) -> I
         for tensor, (scale, zero_point) in zip(network.graph.tensors, network.grids(), strict=True)
     )
     ops = tuple(_operator(network, index, op, tensors) for index, op in enumerate(network.graph.ops))
-    return Int8Model(tensors, ops, network.graph.input, network.graph.output, dict(metadata or {}))
+    return Int8Model(tensors, ops, network.graph.inputs, network.graph.outputs, dict(metadata or {}))
 
 
 def _operator(network: FoldedNet, index: int, op: Op, tensors: tuple[QTensor, ...]) -> QOp:
@@ -113,12 +114,13 @@ def _pairs(network: FoldedNet) -> list[tuple[int, int]]:
     for index, op in enumerate(network.graph.ops):
         for tensor in op.inputs:
             readers.setdefault(tensor, []).append(index)
+    returned = {port.tensor for port in network.graph.outputs}
     pairs = []
     for index, op in enumerate(network.graph.ops):
         if str(index) not in network.weights or op.is_limited:
             continue
         tensor = op.output
-        while tensor != network.graph.output and len(readers.get(tensor, [])) == 1:
+        while tensor not in returned and len(readers.get(tensor, [])) == 1:
             following = readers[tensor][0]
             reader = network.graph.ops[following]
             if str(following) in network.weights:
@@ -149,12 +151,12 @@ def _equalise_pair(network: FoldedNet, first: int, second: int) -> None:
 
 
 @torch.no_grad()
-def correct_biases(network: FoldedNet, x: torch.Tensor) -> None:
+def correct_biases(network: FoldedNet, x: torch.Tensor | Sequence[torch.Tensor]) -> None:
     """Subtract from each bias the mean quantisation error of its channel, layer by layer in execution order.
 
     Args:
         network: calibrated; its biases are changed.
-        x: calibration inputs.
+        x: calibration inputs; of several inputs a tuple.
     """
     expected = _channel_means(network, x, fake=False)
     for index in expected:
@@ -162,7 +164,7 @@ def correct_biases(network: FoldedNet, x: torch.Tensor) -> None:
 
 
 def _channel_means(
-    network: FoldedNet, x: torch.Tensor, *, fake: bool, only: int | None = None
+    network: FoldedNet, x: torch.Tensor | Sequence[torch.Tensor], *, fake: bool, only: int | None = None
 ) -> dict[int, torch.Tensor]:
     """Mean of every convolution's output before its activation, per channel."""
     means: dict[int, torch.Tensor] = {}
@@ -173,6 +175,6 @@ def _channel_means(
 
     kept = network._fake
     network.fake_quantise(fake)
-    network.run(x, before=keep)
+    network.run(*each(x), before=keep)
     network.fake_quantise(kept)
     return means

@@ -9,7 +9,7 @@ arithmetic where any step differs. Addition and ReLU go through tables of all co
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch.nn import functional
 from mcu.errors import InputError
 from mcu.graph.kinds import Activation, Kind, Sampling
 from mcu.graph.layers import transposed
+from mcu.graph.ports import only
 from mcu.int8.fixed_point import (
     exp_on_negative_values,
     high_multiply,
@@ -58,13 +59,13 @@ class ReferenceInterpreter:
         self.model = model
         self._steps = [_RULES[op.kind](model, op) for op in model.ops]
         last_use = {tensor: step for step, op in enumerate(model.ops) for tensor in op.inputs}
-        last_use[model.output] = len(model.ops)
+        last_use |= {port.tensor: len(model.ops) for port in model.outputs}
         self._free = [[t for t in set(op.inputs) if last_use[t] == step] for step, op in enumerate(model.ops)]
         largest = max(tensor.bytes for tensor in model.tensors)
         self._batch = int(np.clip(_BATCH_ELEMENTS // largest, 1, 1024))
 
     def run(self, x: np.ndarray) -> np.ndarray:
-        """Outputs of a batch.
+        """Outputs of a batch, of a model with one input and one output.
 
         Args:
             x: int8 ``(N, *input shape without batch)``.
@@ -73,38 +74,53 @@ class ReferenceInterpreter:
             int8 ``(N, *output shape without batch)``.
 
         Raises:
-            InputError: if ``x`` has another type or shape.
+            InputError: if ``x`` has another type or shape, or the model several inputs or outputs.
         """
-        shape = self.model.tensors[self.model.input].shape[1:]
-        if x.dtype != np.int8 or x.shape[1:] != shape:
-            raise InputError(f"int8 model: input {x.dtype} {x.shape[1:]}; allowed is int8 {shape} for each example")
-        output = np.empty((len(x), *self.model.tensors[self.model.output].shape[1:]), np.int8)
+        only(self.model.outputs, "outputs")
+        return self.invoke((x,))[0]
+
+    def invoke(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """``run`` for models with any number of inputs and outputs, in order."""
+        ports = [self.model.tensors[port.tensor].shape[1:] for port in self.model.inputs]
+        shapes = [(x.dtype, x.shape[1:]) for x in inputs]
+        if shapes != [(np.int8, shape) for shape in ports] or len({len(x) for x in inputs}) != 1:
+            given, allowed = (" and ".join(map(str, found)) for found in ([f"{t} {s}" for t, s in shapes], ports))
+            raise InputError(f"int8 model: input {given}; allowed is int8 {allowed} for each example")
+        count = len(inputs[0])
+        outputs = tuple(
+            np.empty((count, *self.model.tensors[port.tensor].shape[1:]), np.int8) for port in self.model.outputs
+        )
         with torch.inference_mode():
-            for start in range(0, len(x), self._batch):
+            for start in range(0, count, self._batch):
                 part = slice(start, start + self._batch)
-                output[part] = self._run_batch(x[part])
-        return output
+                for output, found in zip(outputs, self._run_batch([x[part] for x in inputs]), strict=True):
+                    output[part] = found
+        return outputs
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Class with the highest logit for each example; int64 ``(N,)``. Arguments and errors as ``run``."""
         return self.run(x).reshape(len(x), -1).argmax(1)
 
-    def _run_batch(self, x: np.ndarray) -> np.ndarray:
-        first, last = self.model.tensors[self.model.input], self.model.tensors[self.model.output]
-        values = {self.model.input: _to_torch(x, first)}
+    def _run_batch(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        tensors = self.model.tensors
+        values = {
+            port.tensor: _to_torch(x, tensors[port.tensor]) for port, x in zip(self.model.inputs, inputs, strict=True)
+        }
         for op, step, free in zip(self.model.ops, self._steps, self._free, strict=True):
             values[op.output] = step(*(values[tensor] for tensor in op.inputs))
             for tensor in free:
                 del values[tensor]
-        result = values[self.model.output]
-        if result.ndim == 4:
-            result = result.permute(0, 2, 3, 1)
-        return (result.numpy() + last.zero_point).astype(np.int8).reshape(len(x), *last.shape[1:])
+        return [_to_codes(values[port.tensor], tensors[port.tensor]) for port in self.model.outputs]
 
 
 def _to_torch(x: np.ndarray, tensor: QTensor) -> torch.Tensor:
     values = torch.from_numpy(np.ascontiguousarray(x)).to(torch.float32).sub_(tensor.zero_point)
     return values.permute(0, 3, 1, 2) if values.ndim == 4 else values
+
+
+def _to_codes(values: torch.Tensor, tensor: QTensor) -> np.ndarray:
+    planes = values.permute(0, 2, 3, 1) if values.ndim == 4 else values
+    return (planes.numpy() + tensor.zero_point).astype(np.int8).reshape(len(values), *tensor.shape[1:])
 
 
 def _limits(op: QOp, output: QTensor) -> tuple[int, int]:

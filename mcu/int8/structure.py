@@ -13,6 +13,7 @@ from functools import cached_property
 
 from mcu.graph.graph import Graph
 from mcu.graph.kinds import Activation, Kind, Sampling
+from mcu.graph.ports import Port
 from mcu.int8.model import Int8Model, QOp, groups_of
 
 CONVOLUTIONS = frozenset({Kind.CONV, Kind.DEPTHWISE, Kind.DENSE, Kind.TRANSPOSE_CONV})
@@ -78,8 +79,8 @@ class Structure:
 
     shapes: tuple[Shape, ...]
     ops: tuple[OpForm, ...]
-    input: int
-    output: int
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
     channel_sources: tuple[int, ...] = ()
 
     def with_channels(self, channels: Sequence[int]) -> Structure:
@@ -88,9 +89,15 @@ class Structure:
             (*shape[:-1], int(channels[source]))
             for shape, source in zip(self.shapes, self.channel_sources, strict=True)
         )
-        resized = Structure(shapes, self.ops, self.input, self.output, self.channel_sources)
+        resized = Structure(shapes, self.ops, self.inputs, self.outputs, self.channel_sources)
         resized.__dict__["quantisation_classes"] = self.quantisation_classes  # does not depend on widths
         return resized
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the file names its inputs and outputs: where there are several, and all have names."""
+        several = len(self.inputs) > 1 or len(self.outputs) > 1
+        return several and all(port.name for port in (*self.inputs, *self.outputs))
 
     @cached_property
     def quantisation_classes(self) -> tuple[tuple[int, ...], frozenset[int]]:
@@ -113,7 +120,7 @@ class Structure:
                 for tensor in op.inputs:
                     low, high = sorted((find(tensor), find(op.output)))
                     parent[high] = low
-        signed = {find(self.input)}
+        signed = {find(port.tensor) for port in self.inputs}
         for op in self.ops:
             rectified = op.activation is not Activation.NONE or op.kind in _NOT_NEGATIVE
             below = op.kind is Kind.PADV2 and -math.inf < op.value < 0
@@ -184,8 +191,8 @@ def structure_of(model: Int8Model) -> Structure:
     return Structure(
         tuple(tensor.shape for tensor in model.tensors),
         tuple(form_of(op, index, groups_of(model, op)) for index, op in enumerate(model.ops)),
-        model.input,
-        model.output,
+        model.inputs,
+        model.outputs,
         tuple(range(len(model.tensors))),
     )
 
@@ -206,7 +213,7 @@ def structure_of_graph(graph: Graph) -> Structure:
             )
             for index, op in enumerate(graph.ops)
         ),
-        graph.input,
-        graph.output,
+        graph.inputs,
+        graph.outputs,
         tuple(range(len(graph.tensors))),
     )  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 
 from mcu.errors import InputError
 from mcu.graph.kinds import Activation, Kind, Sampling
+from mcu.graph.ports import Port
 from mcu.graph.windows import same_padding
 from mcu.int8.model import Int8Model, QOp, QTensor
 from mcu.int8.operator_shape import output_shape
@@ -25,6 +26,7 @@ from mcu.tflite.schema import (
     PoolSlot,
     QuantizationSlot,
     ResizeSlot,
+    SignatureSlot,
     SubGraphSlot,
     TensorSlot,
 )
@@ -97,26 +99,42 @@ class _Reader:
         raise InputError(f"{self.source}: {what}")
 
     def model(self) -> Int8Model:
-        ends = [self._indices(self.graph, slot) for slot in (SubGraphSlot.INPUTS, SubGraphSlot.OUTPUTS)]
-        for name, indices in zip(("inputs", "outputs"), ends, strict=True):
-            if len(indices) != 1:
-                self._refuse(f"it has {len(indices)} {name}; allowed is 1")
-        first = self._activation(ends[0][0])
-        written = {first}
+        inputs = self._ports(SubGraphSlot.INPUTS, SignatureSlot.INPUTS)
+        written = {port.tensor for port in inputs}
+        if len(written) < len(inputs):
+            self._refuse("two of its inputs are one tensor; allowed is a tensor for each")
         ops = []
         for view in self.graph.tables(SubGraphSlot.OPERATORS):
             op = self._operator(view)
             self._check_order(op, written)
             written.add(op.output)
             ops.append(op)
-        last = self._activation(ends[1][0])
+        outputs = self._ports(SubGraphSlot.OUTPUTS, SignatureSlot.OUTPUTS)
         self.plan()
-        if not ops or last not in written:
+        if not ops or not {port.tensor for port in outputs} <= written:
             self._refuse("no operator writes its output")
-        return Int8Model(tuple(self.tensors), tuple(ops), first, last, self._metadata())
+        return Int8Model(tuple(self.tensors), tuple(ops), inputs, outputs, self._metadata())
+
+    def _ports(self, slot: SubGraphSlot, signature_slot: SignatureSlot) -> tuple[Port, ...]:
+        """Inputs or outputs in the file's order, named as in its signature, or else as their tensors.
+
+        In a signature a tensor that is returned twice has two names, one after the other.
+        """
+        indices = self._indices(self.graph, slot)
+        if not indices:
+            self._refuse(f"it has no {slot.name.lower()}; allowed are 1 or more")
+        named: dict[int, list[str]] = {}
+        for signature in self.root.tables(ModelSlot.SIGNATURES)[:1]:
+            for entry in signature.tables(signature_slot):
+                named.setdefault(entry.integer(1, "<I"), []).append(entry.text(0))
+        ports = []
+        for index in indices:
+            name = named[index].pop(0) if named.get(index) else self._view(index).text(TensorSlot.NAME)
+            ports.append(Port(self._activation(index), name))
+        return tuple(ports)
 
     def _check_order(self, op: QOp, written: set[int]) -> None:
-        """Operators read what the input or an operator before them gave, and each writes a tensor of its own."""
+        """Operators read what an input or an operator before them gave, and each writes a tensor of its own."""
         numbers = {ours: theirs for theirs, ours in self.activations.items()}
         if op.output in written:
             self._refuse(f"operator '{op.name}' writes tensor '{self._name(numbers[op.output])}', which has its values")

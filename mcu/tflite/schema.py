@@ -14,6 +14,7 @@ IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
 OFFLINE_PLAN_NAME = "OfflineMemoryAllocation"
 METADATA_NAME = "mcusweep"
+SIGNATURE_KEY = "serving_default"
 
 INT32, INT8 = 2, 9
 TYPE_NAMES = {
@@ -134,6 +135,15 @@ class ModelSlot(IntEnum):
     SUBGRAPHS = 2
     BUFFERS = 4
     METADATA = 6
+    SIGNATURES = 7
+
+
+class SignatureSlot(IntEnum):
+    """Fields of table SignatureDef, whose inputs and outputs are pairs of name (0) and tensor (1)."""
+
+    INPUTS = 0
+    OUTPUTS = 1
+    KEY = 2
 
 
 class OperatorCodeSlot(IntEnum):

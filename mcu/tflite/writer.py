@@ -30,6 +30,7 @@ from mcu.tflite.schema import (
     PoolSlot,
     QuantizationSlot,
     ResizeSlot,
+    SignatureSlot,
     SubGraphSlot,
     TensorSlot,
 )
@@ -150,8 +151,8 @@ class _Writer:
         operators = [self._operator(structure, op, codes) for op in self.model.ops]
         codes_tables = [_operator_code(kind) for kind in codes]
         lists = [References(tuple(codes_tables)), References(tuple(self.tensors)), References(tuple(operators))]
-        ends = [self._ints((self.model.input,)), self._ints((self.model.output,))]
-        metadata = self._metadata(offsets)
+        ends = [self._ints(tuple(port.tensor for port in ports)) for ports in (self.model.inputs, self.model.outputs)]
+        metadata, signature = self._metadata(offsets), self._signature(structure)
         graph = Table(
             (
                 (SubGraphSlot.TENSORS, lists[1]),
@@ -169,8 +170,10 @@ class _Writer:
         ]
         if metadata:
             words.append((ModelSlot.METADATA, metadata[0]))
+        if signature:
+            words.append((ModelSlot.SIGNATURES, signature[0]))
         root = Table(tuple(words))
-        nodes: list[Node] = [root, graphs, graph, *lists, buffers, *metadata, *codes_tables, *self.tensors]
+        nodes: list[Node] = [root, graphs, graph, *lists, buffers, *metadata, *signature, *codes_tables, *self.tensors]
         nodes += [*operators, *self.buffers, *self.options.values(), *self.quantisations, *self.tails]
         nodes += [*self._vectors_in_order(), *self.payloads]
         return serialise(root, nodes, schema.IDENTIFIER)
@@ -272,6 +275,20 @@ class _Writer:
         data = np.ascontiguousarray(op.weights, np.int8).tobytes()
         return self._constant(op.weights.shape, data, schema.INT8, quantisation)
 
+    def _signature(self, structure: Structure) -> list[Node]:
+        """The names of several ports, which LiteRT's signature runner takes."""
+        if not structure.is_named:
+            return []
+        text = [_text(port.name) for port in (*self.model.inputs, *self.model.outputs)]
+        entries = [
+            Table(((0, name), (1, port.tensor)))
+            for name, port in zip(text, (*self.model.inputs, *self.model.outputs), strict=True)
+        ]
+        count, key = len(self.model.inputs), _text(schema.SIGNATURE_KEY)
+        ends = References(tuple(entries[:count])), References(tuple(entries[count:]))
+        signature = Table(((SignatureSlot.INPUTS, ends[0]), (SignatureSlot.OUTPUTS, ends[1]), (SignatureSlot.KEY, key)))
+        return [References((signature,)), signature, *ends, *entries, *text, key]
+
     def _metadata(self, offsets: Mapping[int, int] | None) -> list[Node]:
         """The metadata list and its tables and names, none when there is nothing to say."""
         entries: list[tuple[str, bytes]] = []
@@ -280,10 +297,15 @@ class _Writer:
         if offsets is not None:
             plan = [1, 0, len(self.tensors)] + [offsets.get(index, -1) for index in range(len(self.tensors))]
             entries.append((schema.OFFLINE_PLAN_NAME, np.array(plan, "<i4").tobytes()))
-        names = [Vector(name.encode() + b"\0", len(name)) for name, _ in entries]
+        names = [_text(name) for name, _ in entries]
         buffers = [self._buffer(data) for _, data in entries]
         tables = [Table(((0, name), (1, buffer))) for name, buffer in zip(names, buffers, strict=True)]
         return [References(tuple(tables)), *tables, *names] if entries else []
+
+
+def _text(text: str) -> Vector:
+    data = text.encode()
+    return Vector(data + b"\0", len(data))
 
 
 def _quantisation(scale: Vector, zero: Vector, dimension: int = 0) -> Table:

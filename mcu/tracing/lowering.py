@@ -17,6 +17,7 @@ from mcu.graph.channels import Atoms, assign_groups
 from mcu.graph.graph import Graph, Op
 from mcu.graph.kinds import Activation, Kind, Sampling
 from mcu.graph.places import is_within, place_of, refuse
+from mcu.graph.ports import Port, each
 from mcu.graph.windows import NO_PADDING, Pair, own_padding, reached_padding, same_padding
 from mcu.int8.lookup import FIXED_RANGES
 
@@ -54,18 +55,20 @@ class Lowering:
 
     def build(self) -> Graph:
         """Visit every node and assign channel groups."""
-        first, output = -1, cast(fx.Node, None)
+        inputs: list[Port] = []
+        outputs: tuple[Port, ...] = ()
         for node in self.module.graph.nodes:
             if node.op == "placeholder":
-                first = self._input(node)
+                inputs.append(Port(self._input(node), node.name))
             elif node.op == "output":
-                output = cast(fx.Node, node.args[0])
+                names = self.module.meta["interface"].outputs
+                outputs = tuple(
+                    Port(self._output(read, inputs), name) for read, name in zip(each(node.args[0]), names, strict=True)
+                )
             else:
                 self._visit(node)
-        result = self._settled(output, self.values[output])
-        self.atoms.fix(self.tensor_atoms[result])
         tensors, groups = assign_groups(self.ops, self.tensor_atoms, self.shapes, self.atoms, self.writers)
-        return Graph(tensors, tuple(self.ops), groups, first, result)
+        return Graph(tensors, tuple(self.ops), groups, tuple(inputs), outputs)
 
     # --- tensors -------------------------------------------------------------------------------------------
 
@@ -83,6 +86,15 @@ class Lowering:
         channels, height, width = self._size(node)
         tensor = self._tensor(node.name, height, width, self.atoms.new(channels, fixed=True))
         self.values[node] = _Value(tensor)
+        return tensor
+
+    def _output(self, node: fx.Node, inputs: list[Port]) -> int:
+        """The tensor of an output, whose channels all stay."""
+        tensor = self._settled(node, self.values[node])
+        self.values[node] = _Value(tensor)
+        if any(port.tensor == tensor for port in inputs):
+            refuse(place_of(node), "the network returns this input as it is", "leave it out of what it returns")
+        self.atoms.fix(self.tensor_atoms[tensor])
         return tensor
 
     def _spatial(self, tensor: int) -> Pair:

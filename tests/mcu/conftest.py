@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mcu.graph.kinds import Activation, Kind, Sampling
+from mcu.graph.ports import Port
 from mcu.graph.windows import output_size, same_padding
 from mcu.int8.lookup import TABLES
 from mcu.int8.model import Int8Model, QOp, QTensor
@@ -197,7 +198,7 @@ class NetworkBuilder:
         return len(self.tensors) - 1
 
     def model(self, x: int, y: int, metadata: dict[str, str] | None = None) -> Int8Model:
-        return Int8Model(tuple(self.tensors), tuple(self.ops), x, y, metadata or {})
+        return Int8Model(tuple(self.tensors), tuple(self.ops), (Port(x),), (Port(y),), metadata or {})
 
 
 @pytest.fixture(scope="session")

@@ -121,7 +121,7 @@ def test_an_outlier_widens_minmax_but_not_percentile(branched):
     scales = {}
     for method in Calibration:
         folded.calibrate(x, method)
-        scales[method] = folded.grids()[folded.graph.input][0]
+        scales[method] = folded.grids()[folded.graph.inputs[0].tensor][0]
     assert scales[Calibration.MINMAX] > 3.9
     assert scales[Calibration.PERCENTILE] < 0.1
     assert scales[Calibration.MSE] < scales[Calibration.MINMAX]
@@ -184,7 +184,7 @@ def test_bfloat16_training_is_near_float32_and_leaves_depthwise_layers_in_it(bra
     types = {}
     exact = folded(x)
     with torch.autocast("cpu", torch.bfloat16):
-        low = folded.run(x, lambda tensor, value: types.setdefault(tensor, value.dtype))
+        (low,) = folded.run(x, observer=lambda tensor, value: types.setdefault(tensor, value.dtype))
     assert depthwise
     assert all(types[tensor] is torch.float32 for tensor in depthwise)
     assert torch.bfloat16 in types.values()

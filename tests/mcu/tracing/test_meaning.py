@@ -299,9 +299,14 @@ def test_other_forms_of_forward_pass(kind):
     assert len(trace(kind(), SHAPE).graph.ops) == 4  # padding, convolution, pool, dense layer
 
 
-class GivesTwo(Takes):
+class GivesItsInput(Takes):
     def forward(self, x):
-        return self.net(x), self.net(x)
+        return self.net(x), F.dropout(x, training=self.training)
+
+
+class GivesAConstant(Takes):
+    def forward(self, x):
+        return {"scores": self.net(x), "bias": self.net.scores.bias}
 
 
 class TakesTwo(Takes):
@@ -355,8 +360,9 @@ REFUSED = {
     "group normalisation": (stacked(nn.GroupNorm(2, 8)), "GroupNorm.*BatchNorm2d"),
     "layer normalisation": (stacked(nn.LayerNorm([8, 10, 10])), "LayerNorm.*BatchNorm2d"),
     "a decision by the data": (TwoPaths(), r"\(test_meaning.py:\d+\): `if first.mean\(\) > 0:` depends on the values"),
-    "two outputs": (GivesTwo(), r"GivesTwo \(test_meaning.py:\d+\): it returns 2 values.*torch.cat"),
-    "two inputs": (TakesTwo(), r"TakesTwo \(test_meaning.py:\d+\): .*several inputs.*stack several"),
+    "an input as output": (GivesItsInput(), r"\(test_meaning.py:\d+\): the network returns this input"),
+    "a parameter as output": (GivesAConstant(), r"GivesAConstant \(test_meaning.py:\d+\): its output 'bias' does not"),
+    "an input too few": (TakesTwo(), r"TakesTwo \(test_meaning.py:\d+\): .*more inputs than the 1 given here"),
     "flattened scores": (stacked(nn.Flatten()), "flattened map of 8 x 10 x 10"),
     "in place on a row": (Net(written_row), r"'relu' \(test_meaning.py:\d+\): an in-place operation on a part"),
     "in place behind dropout": (
