@@ -111,7 +111,7 @@ class Builder:
         return network
 
     def _refuse_by_name(self) -> None:
-        depending = {self.captured.input}
+        depending = set(self.captured.inputs)
         found: dict[str, fx.Node] = {}
         for node in self.captured.graph.nodes:
             read = node.all_input_nodes
