@@ -7,21 +7,24 @@ formulation (rank gates, budgets as constraints, landing on exact bytes) is ours
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import fx, nn
 
 from mcu.budget import Budget, Resources
+from mcu.errors import InputError
 from mcu.graph.graph import Graph, Group
 from mcu.resource_model import ResourceModel
 from pruning.engine import depth, gates
 from pruning.engine.controller import WidthController
-from pruning.engine.landing import land, require_reachable, settle
-from pruning.engine.network import Constraints
+from pruning.engine.landing import grow, land, require_reachable, settle
+from pruning.engine.network import Constraints, PrunableNetwork
 from pruning.engine.widening import even_widths
 from pruning.methods import Compression
 from pruning.training.job import Job
@@ -169,7 +172,16 @@ class DifferentiablePruning(Compression):
             return bank
         importance = gates.importance_of_channels(network.module)
         network.detach_gates()
-        if removals := depth.expendable(network.module, network.constraints, run.budget, run.judge):
+
+        def contest(module: fx.GraphModule) -> float | None:
+            pruned = pruned_at_once(module, network.constraints, run.budget, importance)
+            return None if pruned is None else run.trial_loss(pruned)
+
+        if run.can_try:
+            removals = depth.contested(network.module, network.constraints, run.budget, contest)
+        else:
+            removals = depth.expendable(network.module, network.constraints, run.budget, run.judge)
+        if removals:
             run.notes["removals"] = removals
             run.replace(depth.without(network.module, removals))
         bank = network.attach_gates()
@@ -209,6 +221,34 @@ class DifferentiablePruning(Compression):
             widths = settle(network.model, budget, widths, limit, importance)
         network.keep(bank.best(np.minimum(widths, bank.sizes)))
         network.widen(widths)
+
+
+def pruned_at_once(
+    module: fx.GraphModule, constraints: Constraints, budget: Budget, importance: Mapping[str, torch.Tensor]
+) -> nn.Module | None:
+    """A copy within the budget: the channels of the least importance per byte removed, without training.
+
+    Args:
+        module: traced network without gates.
+        constraints, budget: what it has to meet.
+        importance: of every output channel by layer, as of ``gates.importance_of_channels``.
+
+    Returns:
+        None if no widths meet the budget.
+    """
+    network = PrunableNetwork(copy.deepcopy(module), constraints)
+    bank = network.attach_gates()
+    bank.take_importance(network.module, importance)
+    bank.rerank()
+    network.detach_gates()
+    ranked = [np.sort(group.numpy())[::-1] for group in bank.importance.split(bank.sizes)]
+    model, limit = network.model, network.model.dense_widths
+    try:
+        cut = land(model, budget, limit.astype(float), limit, ranked, growing=False)
+    except InputError:
+        return None
+    network.keep(bank.best(grow(model, budget, cut, cut.astype(float), limit, ranked)))
+    return network.module
 
 
 def _origin(group: Group, groups: Iterable[Group]) -> Group:

@@ -35,7 +35,17 @@ unless fixed costs take more than ``MOST_FIXED`` of it."""
 LEAST_RELIEF = 0.005
 """A branch whose removal gives back less of a bound than this fraction does not go for its sake."""
 
+CONTESTED = 0.3
+"""Where one channel per group takes more than this fraction of a bound, networks without branches are tried."""
+
+TRIED = 3
+AS_GOOD = 1.01
+"""Of two networks whose losses differ by no more than this factor the shorter one is better: it takes less time."""
+
 Loss = Callable[[nn.Module], float]
+
+Contest = Callable[[fx.GraphModule], float | None]
+"""Loss of a network once it is pruned to the budget and trained for a few steps; None if no widths meet the budget."""
 
 Removal = tuple[str, str]
 """Names of two fx nodes: a sum, and the addend that goes."""
@@ -133,6 +143,41 @@ def expendable(module: fx.GraphModule, constraints: Constraints, budget: Budget,
         fewer = _fixed_shares(shorter, budget)
         if ((shares - fewer >= LEAST_RELIEF) & _are_tight(_used(shorter), budget, shares)).any():
             removed, shares = [*removed, removal], fewer
+    return removed
+
+
+def contested(module: fx.GraphModule, constraints: Constraints, budget: Budget, contest: Contest) -> list[Removal]:
+    """The branches to remove, by trial: those without which the network, pruned to the budget, trains as well.
+
+    Of the branches that relieve the bound whose fixed part is largest, the ``TRIED`` that do so most are left out one
+    at a time, then the best of them together: two, three, and so on, until the loss is higher.
+    """
+    shares = _fixed_shares(constraints.model(module), budget)
+    bound = int(shares.argmax())
+    if shares[bound] <= CONTESTED:
+        return []
+
+    def relief(removal: Removal) -> float:
+        shorter = constraints.model(without(module, [removal]))
+        return float((shares - _fixed_shares(shorter, budget))[bound])
+
+    def loss(removals: list[Removal]) -> float:
+        found = contest(without(module, removals))
+        return np.inf if found is None else found
+
+    reliefs = {
+        branch.removal: relief(branch.removal) for branch in branches(constraints.trace(module), constraints.frozen)
+    }
+    helpful = sorted((one for one in reliefs if reliefs[one] >= LEAST_RELIEF), key=reliefs.__getitem__, reverse=True)
+    losses = {one: loss([one]) for one in helpful[:TRIED]}
+    order = [*sorted(losses, key=losses.__getitem__), *helpful[TRIED:]]
+    removed: list[Removal] = []
+    least = loss([]) if order else np.inf
+    for count in range(1, len(order) + 1):
+        found = losses[order[0]] if count == 1 else loss(order[:count])
+        if found > least * AS_GOOD and least < np.inf:
+            break
+        removed, least = order[:count], min(found, least)
     return removed
 
 
