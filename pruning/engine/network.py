@@ -24,7 +24,6 @@ from mcu.tracing.trace import Traced, Tracer
 from pruning.engine import gates, surgery, widening
 from pruning.engine.rewriting import Rewriter, repoint
 
-
 SHUT = 3.0
 """A channel whose mean is so many standard deviations below zero is shut: at most a tenth of its values pass a ReLU."""
 
