@@ -178,7 +178,8 @@ def contested(module: fx.GraphModule, constraints: Constraints, budget: Budget, 
     """The branches to remove, by trial: those without which the network, pruned to the budget, is better.
 
     Of the branches that relieve the bound whose fixed part is largest, the ``TRIED`` that do so most are left out one
-    at a time, then the best of them together: two, three, and so on, as long as that is better.
+    at a time, then the best of them together: two, three, and so on, as long as that is better, or fixed costs take
+    more than ``MOST_FIXED`` of the bound.
     """
     shares = _fixed_shares(constraints.model(module), budget)
     bound = int(shares.argmax())
@@ -197,7 +198,8 @@ def contested(module: fx.GraphModule, constraints: Constraints, budget: Budget, 
     best = contest(module) if order else None
     for count in range(1, len(order) + 1):
         tried = alone[order[0]] if count == 1 else contest(without(module, order[:count]))
-        if best is not None and (tried is None or not tried.beats(best)):
+        cannot_stay = _fixed_shares(constraints.model(without(module, removed)), budget)[bound] > MOST_FIXED
+        if best is not None and not cannot_stay and (tried is None or not tried.beats(best)):
             break
         removed, best = order[:count], tried
     return removed

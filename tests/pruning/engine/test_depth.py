@@ -206,3 +206,27 @@ def test_a_budget_is_refused_only_if_it_cannot_be_met_without_branches(deep, set
     assert len(reached.data) <= floor.flash + 40
     with pytest.raises(UnreachableBudgetError, match="smallest it can be"):
         DifferentiablePruning().run(deep, Budget(flash=floor.flash - 1), settings, lambda progress: True)
+
+
+def test_branches_go_by_trial_where_half_of_a_bound_is_fixed(deep, monkeypatch):
+    traced = trace(deep.network(), deep.input_shape)
+    two = [branch for branch in depth.branches(traced) if branch.removal[1][7] in "35"]
+    monkeypatch.setattr(depth, "branches", lambda traced, frozen: two)
+    model = ResourceModel(traced.graph)
+    budget = Budget(flash=int(1.5 * smallest(model).flash))
+    assert depth.is_contested(model, budget)
+
+    def gone(losses, uses):
+        def contest(shorter):
+            present = {name.split(".")[1] for name, _ in shorter.named_parameters() if name.startswith("bodies")}
+            absent = "".join(sorted({"3", "5"} - present))
+            return depth.Contender(losses.get(absent, 9.0), uses.get(absent, 0.7))
+
+        removals = depth.contested(traced.module, deep.constraints, budget, contest)
+        return "".join(goes.split("_")[1] for _, goes in removals)
+
+    assert gone({"": 1.0, "3": 0.9, "5": 0.8, "35": 0.95}, {}) == "5"
+    assert gone({"": 1.0, "3": 0.9, "5": 0.8, "35": 0.7}, {}) == "53"
+    assert gone({"": 1.0, "3": 0.99, "5": 0.99}, {}) == ""  # cannot be told apart
+    assert gone({"": 1.0, "3": 0.99, "5": 1.0}, {"3": 0.9, "5": 0.8}) == "3"  # but uses more of the bounds
+    assert gone({"": 1.0, "3": 1.2, "5": 1.1}, {"3": 1.0, "5": 1.0}) == ""
