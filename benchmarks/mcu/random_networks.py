@@ -54,7 +54,9 @@ ALLOWED_REFUSALS = {
     "with padding": "a pool of signed values with padding that is not TensorFlow's",
     "cat of what a sigmoid": "cat of what a sigmoid or tanh gives",
     "windows are not all of one size": "an adaptive pool of uneven windows",
-    "in-place operation on a part": "an in-place operation on a part of a tensor that is read again",
+    "align_corners=True": "interpolation with align_corners",
+    "in-place operation on a part": "an in-place operation on rows or columns of a tensor that is read again",
+    "in-place operation behind dropout": "an in-place operation behind dropout on a tensor that is read again",
 }
 """Words of a refusal that may be, and what they say."""
 
@@ -65,16 +67,59 @@ def halves(x: torch.Tensor) -> torch.Tensor:
     return x.view(n, c, -1).permute(0, 2, 1).transpose(1, 2).reshape(x.shape)
 
 
+def shuffled(x: torch.Tensor) -> torch.Tensor:
+    """Channels of two or three parts in turn."""
+    n, c, *rest = x.shape
+    parts = next(count for count in (3, 2, 1) if c % count == 0)
+    return x.view(n, parts, c // parts, *rest).transpose(1, 2).reshape(x.shape)
+
+
+def gated(x: torch.Tensor) -> torch.Tensor:
+    """One half of the channels times the sigmoid of the other."""
+    return F.glu(x, 1) if x.shape[1] % 2 == 0 else x
+
+
+def changed(x: torch.Tensor) -> torch.Tensor:
+    """Some channels changed in place, and read from what they are a part of."""
+    x[:, ::2].mul_(0.5)
+    return x
+
+
+def changed_beside(x: torch.Tensor) -> torch.Tensor:
+    """One part changed in place, read beside the rest and the whole."""
+    if x.shape[1] < 2:
+        return x
+    first, second = x.chunk(2, 1)
+    first.relu_()
+    return torch.cat([second, x, first], 1)
+
+
+def turned(x: torch.Tensor) -> torch.Tensor:
+    """A copy behind a permutation, changed in place."""
+    y = x.transpose(1, -1).contiguous()
+    y.clamp_(min=0)
+    return x + y.transpose(1, -1)
+
+
+def unshuffled(x: torch.Tensor) -> torch.Tensor:
+    return F.pixel_unshuffle(x, 2) if x.shape[2] % 2 == x.shape[3] % 2 == 0 else x
+
+
 EVERYWHERE: dict[str, tuple[Callable[..., Any], ...]] = {
-    "relu": (F.relu, torch.relu_, lambda x: x.relu(), nn.ReLU(), nn.ReLU(inplace=True), lambda x: x.clamp(min=0)),
+    "relu": (F.relu, torch.relu_, lambda x: x.relu(), nn.ReLU(), nn.ReLU(inplace=True), lambda x: x.clamp(min=0),
+             nn.Threshold(0, 0)),
     "relu6": (F.relu6, nn.ReLU6(inplace=True), lambda x: torch.clamp(x, 0, 6), lambda x: F.hardtanh_(x, 0.0, 6.0)),
+    "clamp": (nn.Hardtanh(), lambda x: x.clamp(-0.5, 2), lambda x: x.clamp_(max=1.5), lambda x: torch.clamp(x, 0.25, 2),
+              lambda x: F.hardtanh(x, 0, 1)),
     "sigmoid": (torch.sigmoid, nn.Sigmoid(), lambda x: x.sigmoid_()),
     "tanh": (torch.tanh, nn.Tanh(), lambda x: x.tanh()),
-    "silu": (F.silu, nn.SiLU(inplace=True), lambda x: x * x.sigmoid(), lambda x: x.mul_(torch.sigmoid(x))),
-    "hardswish": (F.hardswish, nn.Hardswish(), lambda x: x * F.relu6(x + 3) / 6),
+    "silu": (F.silu, nn.SiLU(inplace=True), lambda x: x * x.sigmoid(), lambda x: x.mul_(torch.sigmoid(x)),
+             lambda x: x * torch.sigmoid(1.702 * x)),
+    "hardswish": (F.hardswish, nn.Hardswish(), nn.Hardswish(inplace=True), lambda x: x * F.relu6(x + 3) / 6),
     "hardsigmoid": (F.hardsigmoid, nn.Hardsigmoid(), lambda x: F.relu6(x.add(3.0)).mul(1 / 6)),
     "leaky": (lambda x: F.leaky_relu(x, 0.1), nn.LeakyReLU(0.2, inplace=True)),
-    "elu": (F.elu, nn.ELU(inplace=True), nn.CELU()),
+    "prelu": (nn.PReLU(), nn.PReLU(init=0.1)),
+    "elu": (F.elu, nn.ELU(inplace=True), nn.CELU(), nn.CELU(0.5)),
     "dropout": (nn.Dropout(0.3), lambda x: F.dropout(x, 0.3, training=False), lambda x: F.dropout(x, 0.2)),
     "constant": (lambda x: x * 0.5, lambda x: x - 1, lambda x: (x + 0.1) / 2, lambda x: -x, lambda x: 1 - x,
                  lambda x: x.sub_(0.5), lambda x: torch.add(x, 1, alpha=0.5)),
@@ -82,29 +127,54 @@ EVERYWHERE: dict[str, tuple[Callable[..., Any], ...]] = {
             lambda x: x * x.mean(2, keepdim=True)),
     "view": (halves, lambda x: x.contiguous(), lambda x: x.unsqueeze(2).squeeze(2), lambda x: x.view(x.size()),
              lambda x: x[:]),
+    "part": (lambda x: x[:, : (x.shape[1] + 1) // 2], lambda x: x[:, ::2], lambda x: x[:, [-1, 0, 0]], gated,
+             lambda x: torch.split(x, 2, 1)[0], lambda x: x.narrow(1, x.shape[1] - 1, 1), nn.GLU(1),
+             lambda x: torch.tensor_split(x, 3, 1)[0], lambda x: sum(x.unbind(1)).unsqueeze(1)),
+    "order": (shuffled, lambda x: x.flip(1), lambda x: torch.cat(x.chunk(2, 1)[::-1], 1), nn.ChannelShuffle(2),
+              lambda x: torch.index_select(x, 1, torch.arange(x.shape[1] - 1, -1, -1))),
+    "in part": (changed, changed_beside, turned),
 }  # fmt: skip
 IMAGES: dict[str, tuple[Callable[..., Any], ...]] = {
     "layout": (lambda x: x.permute(0, 2, 3, 1).permute(0, 3, 1, 2), lambda x: x.movedim(1, -1).movedim(-1, 1)),
     "max": (nn.MaxPool2d(2), lambda x: F.max_pool2d(x, kernel_size=2, stride=1), nn.MaxPool2d(3, 2, 1),
             lambda x: F.max_pool2d(x, 3, 2, ceil_mode=True)),
     "average": (nn.AvgPool2d(2), lambda x: F.avg_pool2d(x, 3, 1, 1), nn.AvgPool2d(3, 1, 1, count_include_pad=False)),
+    "adaptive": (nn.AdaptiveAvgPool2d(2), lambda x: F.adaptive_max_pool2d(x, (1, 3)), nn.AdaptiveAvgPool2d((None, 1))),
     "enlarge": (nn.Upsample(scale_factor=2), lambda x: F.interpolate(x, size=(2 * x.shape[2], x.shape[3]))),
-    "pad": (nn.ZeroPad2d((0, 1, 2, 0)), lambda x: F.pad(x, (1, 0)), lambda x: F.pad(x, (0, 0, 1, 1), "constant", 0)),
+    "smooth": (nn.Upsample(scale_factor=2, mode="bilinear"), nn.UpsamplingBilinear2d(scale_factor=2),
+               lambda x: F.interpolate(x, scale_factor=(1, 2), mode="bilinear", align_corners=False),
+               lambda x: F.interpolate(x, (9, 7), mode="bilinear")),
+    "pad": (nn.ZeroPad2d((0, 1, 2, 0)), lambda x: F.pad(x, (1, 0)), lambda x: F.pad(x, (0, 0, 1, 1), "constant", 0),
+            nn.ConstantPad2d(1, -0.5), lambda x: F.pad(x, (1, 0, 0, 1), value=1.0)),
+    "rows": (lambda x: x[:, :, ::2], lambda x: x[..., 1:], lambda x: x[:, :, 1:-1, :-1], lambda x: x.narrow(3, 0, 2)),
+    "unshuffle": (unshuffled, nn.PixelUnshuffle(2)),
 }  # fmt: skip
 SIGNALS: dict[str, tuple[Callable[..., Any], ...]] = {
     "layout": (lambda x: x.permute(0, 2, 1).transpose(1, 2), lambda x: x.mT.mT),
     "max": (nn.MaxPool1d(2), lambda x: F.max_pool1d(x, 3, 1), lambda x: F.max_pool1d(x, 3, 2, ceil_mode=True)),
     "average": (nn.AvgPool1d(2), lambda x: F.avg_pool1d(x, 3, 1, 1), nn.AvgPool1d(2, 1)),
+    "adaptive": (nn.AdaptiveAvgPool1d(2), lambda x: F.adaptive_max_pool1d(x, 3)),
     "enlarge": (nn.Upsample(scale_factor=2), lambda x: F.interpolate(x, size=3 * x.shape[-1])),
-    "pad": (nn.ConstantPad1d((2, 0), 0.0), lambda x: F.pad(x, (3, 0)), lambda x: F.pad(x, (1, 1), "constant", 0)),
+    "smooth": (nn.Upsample(scale_factor=2, mode="linear"), lambda x: F.interpolate(x, scale_factor=3, mode="linear")),
+    "pad": (
+        nn.ConstantPad1d((2, 0), 0.0),
+        lambda x: F.pad(x, (3, 0)),
+        lambda x: F.pad(x, (1, 1), "constant", 0),
+        nn.ConstantPad1d(1, -0.5),
+    ),
+    "rows": (lambda x: x[..., ::2], lambda x: x[:, :, 1:], lambda x: x.narrow(-1, 1, 2)),
+    "unshuffle": (lambda x: x,),
 }
 WEIGHTED = (
     "conv", "grouped", "depthwise", "norm", "residual", "in place", "concat", "excite", "gate", "functional",
-    "weight norm", "channels last",
+    "weight norm", "channels last", "shared", "transposed", "prelu of channels", "scales",
 )  # fmt: skip
 KINDS = (*EVERYWHERE, *IMAGES, *WEIGHTED, *WEIGHTED)
 KERNELS = ((1, 1), (3, 3), (3, 1), (5, 3), (2, 2))
-HEADS = 6
+FORMS = 12
+HEADS = 9
+SOFTMAX = 6
+"""The head that ends in a log_softmax, which the exported network leaves out."""
 
 BATCH = 50
 """Networks in one process."""
@@ -142,7 +212,7 @@ def drawn(seed: int) -> Plan:
     rng = np.random.default_rng(seed)
     steps = tuple(
         Step(
-            str(rng.choice(KINDS)), int(rng.integers(8)), int(rng.integers(1, 10)),
+            str(rng.choice(KINDS)), int(rng.integers(FORMS)), int(rng.integers(1, 10)),
             KERNELS[int(rng.integers(len(KERNELS)))], int(rng.integers(1, 3)), bool(rng.integers(2)),
         )
         for _ in range(int(rng.integers(1, 8)))
@@ -172,6 +242,10 @@ class Drawn(nn.Module):
                 raise ValueError("nothing left, or too much")
         features = int(np.prod(shape)) if plan.head in (2, 3) else shape[0] * (2 if plan.head == 4 else 1)
         self.scores = nn.Linear(features, 4)
+        if plan.head == 7:
+            self.scores = nn.Sequential(
+                nn.Linear(features, 8), nn.BatchNorm1d(8), nn.Hardswish(), nn.Dropout(), nn.Linear(8, 4)
+            )
 
     def _conv(
         self, inner: int, outer: int, kernel: Any = 1, stride: int = 1, padding: Any = 0, **more: Any
@@ -179,6 +253,13 @@ class Drawn(nn.Module):
         if self.flat:
             kernel, padding = (v if isinstance(v, int) else v[0] for v in (kernel, padding))
         return (nn.Conv1d if self.flat else nn.Conv2d)(inner, outer, kernel, stride, padding, **more)
+
+    def _transposed(self, step: Step, inner: int) -> nn.Module:
+        kernel = step.kernel[0] if self.flat else step.kernel
+        least = min(step.kernel)
+        more = {"output_padding": 1} if step.stride == 2 and step.form % 3 == 1 else {}
+        kind = nn.ConvTranspose1d if self.flat else nn.ConvTranspose2d
+        return kind(inner, step.channels, kernel, step.stride, least // 2 if step.form % 2 else 0, **more)  # type: ignore[arg-type]
 
     def _norm(self, channels: int) -> nn.Module:
         return (nn.BatchNorm1d if self.flat else nn.BatchNorm2d)(channels)
@@ -197,6 +278,14 @@ class Drawn(nn.Module):
             return self._conv(inner, parts * (1 + outer % 4), kernel, stride, padding, groups=parts)
         if step.kind == "norm":
             return self._norm(inner)
+        if step.kind == "prelu of channels":
+            return nn.PReLU(inner)
+        if step.kind == "scales":
+            return Scales(inner, len(self.plan.size))
+        if step.kind == "shared":
+            return self._conv(inner, inner, 3, padding=1)
+        if step.kind == "transposed":
+            return self._transposed(step, inner)
         if step.kind in ("residual", "in place", "gate"):
             return nn.Sequential(self._conv(inner, inner, 3, padding=1), self._norm(inner))
         if step.kind in ("concat", "functional"):
@@ -227,6 +316,8 @@ class Drawn(nn.Module):
             return x * torch.sigmoid(layer(pooled)) if even else F.hardsigmoid(layer(pooled)).expand_as(x) * x
         if step.kind == "gate":
             return torch.tanh(layer(x)) * x
+        if step.kind == "shared":
+            return layer(F.relu(layer(x)))
         if step.kind == "functional":
             return (F.conv1d if self.flat else F.conv2d)(x, layer.weight, bias=layer.bias, padding=1)
         if step.kind == "channels last":
@@ -253,8 +344,24 @@ class Drawn(nn.Module):
             lambda: x.reshape(x.size(0), -1),
             lambda: torch.cat([average(x, 1), largest(x, 1)], 1)[(slice(None), slice(None), *(0 for _ in spatial))],
             lambda: pool(x, x.shape[2:]).view(len(x), -1),
+            lambda: x.flatten(2).mean(-1),
+            lambda: x.mean(spatial),
+            lambda: x.amax(spatial),
         )
-        return self.scores(heads[self.plan.head]())
+        scores = self.scores(heads[self.plan.head]())
+        return F.log_softmax(scores, 1) if self.plan.head == SOFTMAX else scores
+
+
+class Scales(nn.Module):
+    """Each channel times a parameter, plus a buffer."""
+
+    def __init__(self, channels: int, axes: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.rand(1, channels, *(1,) * axes) + 0.5)
+        self.register_buffer("offset", torch.randn(channels, *(1,) * axes))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scale + self.offset
 
 
 class Applied(nn.Module):
@@ -293,13 +400,14 @@ def compare(plan: Plan) -> dict[str, Any]:
         return {"outcome": "refused", "reason": str(error)}
     rehearse(traced, plan.shape, plan.seed)
     x = torch.randn(8, *plan.shape)
+    finish = (lambda scores: F.log_softmax(scores, 1)) if plan.head == SOFTMAX else (lambda scores: scores)
     network.eval()
     module = traced.module.eval()
     with torch.no_grad():
         wanted = without_dropout(network)(x.clone())
-        _same(module(x).flatten(1), wanted, "torch and the canonical network")
+        _same(finish(module(x).flatten(1)), wanted, "torch and the canonical network")
     folded = FoldedNet(traced.graph, module)
-    _same(folded(x), wanted, "torch and the operators")
+    _same(finish(folded(x)), wanted, "torch and the operators")
     litert = _int8(folded, x)
     narrow = copy.deepcopy(module)
     rng = np.random.default_rng(plan.seed)
@@ -317,7 +425,7 @@ def without_dropout(network: Drawn) -> Callable[[torch.Tensor], torch.Tensor]:
     """The network without ``F.dropout(x)``, which torch leaves on in evaluation mode."""
 
     def run(x: torch.Tensor) -> torch.Tensor:
-        keep, F.dropout = F.dropout, lambda x, *given, **named: x
+        keep, F.dropout = F.dropout, lambda x, p=0.5, training=True, inplace=False: x.clone() if training else x
         try:
             return network(x)
         finally:
@@ -396,13 +504,15 @@ def as_firmware(seed: int) -> dict[str, Any]:
 def answer(seed: int) -> dict[str, Any]:
     """What became of a seed."""
     started = time.process_time()
+    plan = drawn(seed)
     try:
-        found = compare(drawn(seed))
+        found = compare(plan)
     except DiffersError as error:
         found = {"outcome": "differs", "reason": str(error)}
     except Exception as error:
         found = {"outcome": "fails", "reason": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
-    return {"seed": seed, **found, "seconds": round(time.process_time() - started, 2)}
+    words = sorted({step.kind for step in plan.steps})
+    return {"seed": seed, "words": words, **found, "seconds": round(time.process_time() - started, 2)}
 
 
 def work(path: Path, seeds: list[int]) -> None:
@@ -431,6 +541,7 @@ def page(rows: list[dict[str, Any]], firmware: list[dict[str, Any]]) -> str:
     equal = [row for row in rows if row["outcome"] == "equal"]
     reasons = Counter(_reason(row["reason"]) for row in rows if row["outcome"] == "refused")
     kinds = Counter(kind for row in equal for kind in row["kinds"])
+    words = Counter(word for row in equal for word in row["words"])
     faults = [row for row in rows if row["outcome"] in ("differs", "fails", "ends the process")]
     lines = [
         "# Random networks",
@@ -463,6 +574,10 @@ def page(rows: list[dict[str, Any]], firmware: list[dict[str, Any]]) -> str:
         "| operator | equal networks with it |",
         "| --- | ---: |",
         *(f"| {kind} | {count:,} |" for kind, count in kinds.most_common()),
+        "",
+        "| step, as `KINDS` there has it | equal networks with it |",
+        "| --- | ---: |",
+        *(f"| {word} | {count:,} |" for word, count in words.most_common()),
     ]  # fmt: skip
     if faults:
         lines += ["", "| seed | fault |", "| ---: | --- |"]

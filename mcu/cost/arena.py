@@ -45,8 +45,8 @@ _PARAMETERS = {
 _KERNEL_DATA = {
     Kind.CONV: 80, Kind.DEPTHWISE: 80, Kind.DENSE: 72, Kind.ADD: 60, Kind.CONCAT: 80, Kind.MAX_POOL: 32,
     Kind.AVG_POOL: 32, Kind.MEAN: 44, Kind.PAD: 56, Kind.PADV2: 56, Kind.RESHAPE: 0, Kind.RELU: 28, Kind.SOFTMAX: 80,
-    Kind.LOGISTIC: 16, Kind.TANH: 16, Kind.HARD_SWISH: 20, Kind.LEAKY_RELU: 24, Kind.ELU: 256, Kind.MUL: 40,
-    Kind.RESIZE: 0, Kind.SLICE: 84, Kind.GATHER: 32,
+    Kind.LOGISTIC: 16, Kind.TANH: 16, Kind.HARD_SWISH: 20, Kind.LEAKY_RELU: 24, Kind.ELU: 256, Kind.MUL: 36,
+    Kind.RESIZE: 0, Kind.SLICE: 84, Kind.GATHER: 24,
 }  # fmt: skip
 """Bytes of each kernel's own data (OpDataConv, ...)."""
 

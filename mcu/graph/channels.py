@@ -50,6 +50,13 @@ class Atoms:
         for a, b in zip(left, right, strict=True):
             self._parent[self.root(int(a))] = self.root(int(b))
 
+    def roots(self) -> np.ndarray:
+        """Representative of every atom's class."""
+        found = np.array(self._parent, dtype=np.int64)
+        while not np.array_equal(found, found[found]):
+            found = found[found]
+        return found
+
     def fixed_roots(self) -> set[int]:
         """Representatives of the classes with at least one fixed member."""
         return {self.root(atom) for atom in self._fixed}
@@ -103,7 +110,8 @@ def _grouped(
     atoms: Atoms,
     writers: set[int],
 ) -> tuple[tuple[Tensor, ...], tuple[Group, ...]]:
-    roots = [np.array([atoms.root(int(a)) for a in row], dtype=np.int64) for row in tensor_atoms]
+    resolved = atoms.roots()
+    roots = [resolved[row] for row in tensor_atoms]
     written_by: dict[int, list[int]] = defaultdict(list)
     for index in sorted(writers):
         for root in dict.fromkeys(roots[ops[index].output].tolist()):

@@ -77,8 +77,6 @@ class Builder:
         self.tensors = captured.tensors if tensors is None else tensors
         self.root, self.graph = nn.Module(), fx.Graph()
         self.values: dict[fx.Node, Value] = {}
-        self.aliases: dict[fx.Node, fx.Node] = {}
-        self.order = {node: position for position, node in enumerate(captured.graph.nodes)}
         self.paths: set[str] = set()
         self.claimed: dict[int, str] = {}
         self.given: set[int] = set()
@@ -89,21 +87,21 @@ class Builder:
         self.dtype = next((t.dtype for t in self.tensors.values() if t.is_floating_point()), torch.float32)
         self.device = next(iter(captured.module.parameters()), torch.zeros(())).device
 
-    def build(self, rules: Mapping[str, Rule]) -> fx.GraphModule:
-        """The canonical network."""
+    def build(self, rule_of: Callable[[str], Rule | None]) -> fx.GraphModule:
+        """The canonical network; ``rule_of`` has the rules by the names of ATen operators."""
         for node in self.captured.graph.nodes:
             self.present = node
             if node.op == "placeholder":
                 self._placeholder(node)
             elif node.op == "call_function":
-                self.values[node] = self._call(node, rules)
+                self.values[node] = self._call(node, rule_of)
                 self._check(node)
         (output,) = self.captured.outputs
         self.graph.output(self._scores(output))
         network = fx.GraphModule(self.root, self.graph)
-        network.graph.eliminate_dead_code()
+        if network.graph.eliminate_dead_code():
+            network.recompile()
         network.delete_all_unused_submodules()
-        network.recompile()
         network.meta["canonical"] = True
         return network
 
@@ -125,10 +123,9 @@ class Builder:
             name = self.captured.names[node.name]
             self.values[node] = Constant(self.tensors[name], name)
 
-    def _call(self, node: fx.Node, rules: Mapping[str, Rule]) -> Value:
+    def _call(self, node: fx.Node, rule_of: Callable[[str], Rule | None]) -> Value:
         if getattr(node.target, "__name__", "") == "getitem":
             source, index = node.args
-            self.aliases[node] = self._root(cast(fx.Node, source))
             return cast(Value, cast(tuple[Any, ...], self.values[cast(fx.Node, source)])[cast(int, index)])
         operator = node.target
         if not isinstance(operator, torch._ops.OpOverload):
@@ -137,16 +134,8 @@ class Builder:
         if not any(isinstance(value, Image) for value in _leaves(given)):
             return self._evaluated(node)
         name = str(operator.overloadpacket).removeprefix("aten.")
-        rule = rules.get(name)
-        base = name.removesuffix("_")
-        if rule is None and name.endswith("_") and base in rules:
-            return self._in_place(node, rules[base], given)
-        if rule is None:
-            return cast(Value, unknown(self, name))
-        value = self._applied(rule, node, given)
-        if operator.is_view or _is_same(value, given):
-            self.aliases[node] = self._root(node.all_input_nodes[0])
-        return value
+        rule = rule_of(name)
+        return cast(Value, unknown(self, name)) if rule is None else self._applied(rule, node, given)
 
     def _applied(self, rule: Rule, node: fx.Node, given: dict[str, Any]) -> Value:
         """What a rule makes of an operator; arguments it was not written for are refused, not raised."""
@@ -177,30 +166,6 @@ class Builder:
         if isinstance(result, tuple | list):
             return tuple(Constant(part) for part in result)
         return Constant(result)
-
-    def _in_place(self, node: fx.Node, rule: Rule, given: dict[str, Any]) -> Value:
-        """What an in-place form changes is changed for everything that reads it, or a view of it, later."""
-        changed = node.all_input_nodes[0]
-        before, root = self.values[changed], self._root(changed)
-        value = self._applied(rule, node, given)
-        self.aliases[node] = root
-        for other in [root, *(n for n, r in self.aliases.items() if r is root)]:
-            present = self.values.get(other)
-            if other is node or present is None:
-                continue
-            if isinstance(present, Image) and isinstance(before, Image) and isinstance(value, Image):
-                same = present.node is before.node and value.sizes == before.sizes and value.layout == before.layout
-                if same and value.order == before.order and other is not node:
-                    self.values[other] = replace(present, node=value.node, row=value.row)
-                    continue
-            if any(self.order[user] > self.order[node] for user in other.users):
-                self.refuse(
-                    "an in-place operation on a part of a tensor that is read again", "write it without in-place forms"
-                )
-        return value
-
-    def _root(self, node: fx.Node) -> fx.Node:
-        return self.aliases.get(node, node)
 
     def _check(self, node: fx.Node) -> None:
         """A rule must say of every dimension what it is: nothing passes that has another shape than in torch."""
@@ -307,6 +272,12 @@ class Builder:
         self.note(f"'{path}' is used more than once: its weights are trained as one, and stored for each use")
         return self._used(path, like, sizes)
 
+    def is_shared(self, weight: Constant) -> bool:
+        """Whether several operators use the weights, so that they cannot follow the order of one's input."""
+        nodes = (node for node in self.captured.graph.nodes if node.name in self.captured.names)
+        same = (node for node in nodes if id(self.tensors[self.captured.names[node.name]]) == self._key(weight))
+        return sum(len(node.users) for node in same) > 1
+
     def _used(self, path: str, like: Image, sizes: tuple[int, int, int, int] | None) -> Image:
         node = self.graph.call_module(path, (like.node,))
         node.meta |= {"place": self.place(path), "aten": self.present.name}
@@ -349,7 +320,10 @@ class Builder:
 
     def image(self, value: Any, what: str = "this operation") -> Image:
         """The value as ``(N, C)``, ``(N, C, L)`` or ``(N, C, H, W)``, its channels stored in the order they are in."""
-        image = self.ordered(value, what)
+        return self.in_order(self.ordered(value, what))
+
+    def in_order(self, image: Image) -> Image:
+        """The same image with its channels stored in the order in which the layout counts them."""
         if image.order is None:
             return image
         return replace(image, node=self._gather(image, image.order), order=None)
@@ -364,7 +338,8 @@ class Builder:
                 f"{what} reads dimensions that are not batch, channels, height and width in this order",
                 "leave out the view or permute before it",
             )
-        stored = tuple(value.stored[channel] for channel in cast(list[int], order))
+        held = value.stored
+        stored = tuple(held[channel] for channel in cast(list[int], order))
         layout = (value.layout[0], *plain(value.sizes, 2)[1:], *value.layout[2:])
         return replace(value, layout=layout, order=_unless_ascending(stored))
 
@@ -373,12 +348,14 @@ class Builder:
 
         They are stored in the order that the image has them in: what reads them is changed rather than they are moved.
         """
-        stored = [image.stored[channel] for channel in channels]
+        held = image.stored
+        stored = [held[channel] for channel in channels]
         sizes = (image.sizes[0], len(stored), *image.sizes[2:])
         kept = sorted(set(stored))
         node = image.node if len(kept) == image.sizes[1] else self._gather(image, kept)
         made = replace(image, node=node, sizes=(sizes[0], len(kept), *sizes[2:]))
-        order = tuple(kept.index(channel) for channel in stored)
+        place = {channel: position for position, channel in enumerate(kept)}
+        order = tuple(place[channel] for channel in stored)
         if len(order) != len(kept):  # some twice
             return replace(made, node=self._gather(made, order), sizes=sizes, layout=layout, order=None)
         return replace(made, layout=layout, order=_unless_ascending(order))
@@ -458,11 +435,6 @@ def _leaves(given: Any) -> list[Any]:
     if isinstance(given, list | tuple):
         return [leaf for value in given for leaf in _leaves(value)]
     return [given]
-
-
-def _is_same(value: Any, given: dict[str, Any]) -> bool:
-    return any(value is leaf or (isinstance(value, Image) and isinstance(leaf, Image) and value.node is leaf.node)
-               for leaf in _leaves(given))  # fmt: skip
 
 
 def _is_view(node: fx.Node) -> bool:

@@ -25,6 +25,10 @@ def part(b: Builder, image: Image, dim: int, positions: Sequence[int]) -> Image:
     if not positions:
         b.refuse("a part of a tensor with nothing in it", "take at least one position")
     axes = {piece.axis for piece in dimension}
+    if not dimension and dim == 1 and image.sizes[1] == 1:  # the only channel
+        return b.gathered(
+            image, [0] * len(positions), (image.layout[0], (Piece(Axis.CHANNELS, len(positions)),), *image.layout[2:])
+        )
     if not dimension:
         return cast(Image, b.refuse(f"one position repeated {len(positions)} times", "leave the repeating out"))
     if axes == {Axis.BATCH}:

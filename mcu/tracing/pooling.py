@@ -110,7 +110,7 @@ def _windows(size: int, count: int) -> Pair | None:
     starts = [k * size // count for k in range(count)]
     kernels = {-(-(k + 1) * size // count) - start for k, start in enumerate(starts)}
     strides = {after - before for before, after in pairwise(starts)} or {size}
-    return (kernels.pop(), strides.pop()) if len(kernels) == len(strides) == 1 else None
+    return (kernels.pop(), strides.pop()) if len(kernels) == len(strides) == 1 and 0 not in strides else None
 
 
 def _windows_of_repeated(size: int, count: int, largest: bool) -> Pair | None:

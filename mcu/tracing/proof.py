@@ -19,7 +19,7 @@ from mcu.errors import InputError
 from mcu.graph.graph import Graph
 from mcu.graph.places import place_of
 from mcu.int8.folded_net import FoldedNet
-from mcu.tracing.capture import Captured, evaluating, first_line
+from mcu.tracing.capture import BATCH, Captured, evaluating, first_line
 from mcu.tracing.rules import rebuilt
 
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
@@ -50,7 +50,7 @@ def prove(captured: Captured, input_shape: tuple[int, ...], lower: Lower, seed: 
         double = {name: _doubled(tensor) for name, tensor in tensors.items()}
         wanted, x, tensors = _scores(captured, double, x.double()), x.double(), double
     except RuntimeError:  # a module that makes tensors of float32 on its way
-        wanted = _scores(captured, tensors, x)
+        wanted = _scores(captured, tensors, x.clone())
     network, builder = rebuilt(captured, tensors)
     network.eval()
     graph = lower(network)
@@ -162,9 +162,12 @@ class _NoDropout(TorchFunctionMode):
     """Dropout that is on whatever the mode is off here: the canonical network has it follow the mode."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if "dropout" in getattr(func, "__name__", ""):
-            return args[0] if args else (kwargs or {})["input"]
-        return func(*args, **(kwargs or {}))
+        if "dropout" not in getattr(func, "__name__", ""):
+            return func(*args, **(kwargs or {}))
+        x = args[0] if args else (kwargs or {})["input"]
+        kept = x.clone()
+        dropped = func(*args, **(kwargs or {}))
+        return x.copy_(kept) if dropped.data_ptr() == x.data_ptr() else kept  # shares memory where dropout does
 
 
 @contextmanager
@@ -178,9 +181,10 @@ def _first_difference(
     captured: Captured, network: fx.GraphModule, tensors: Mapping[str, torch.Tensor], x: torch.Tensor
 ) -> str:
     """The first node whose value is not what the module computed there."""
+    x = torch.cat([x, x])[:BATCH]  # sizes of the captured batch are part of that graph
     recorder = _Recorder(nn.Module(), captured.graph)
     given = [
-        x if node is captured.input else tensors[captured.names[node.name]]
+        x.clone() if node is captured.input else tensors[captured.names[node.name]]
         for node in captured.graph.nodes
         if node.op == "placeholder"
     ]
@@ -188,7 +192,7 @@ def _first_difference(
         with torch.no_grad(), without_dropout():
             recorder.run(*given)
     except Exception as error:
-        return f"network: its canonical form fails for a batch of {len(x)} ({first_line(error)})"
+        return f"network: its captured form fails ({first_line(error)})"
     found = canonical_values(network, x)
     for node in network.graph.nodes:
         wanted = recorder.values.get(str(node.meta.get("aten")))

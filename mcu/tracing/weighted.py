@@ -25,7 +25,9 @@ def convolution(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     """Convolutions over one or two axes, including depthwise ones."""
     weight = _constant(b, a["weight"], "the weights of a convolution")
     outer, groups = int(weight.tensor.shape[0]), int(a["groups"])
-    image = b.map(b.image(a["input"], "a convolution") if groups > 1 else b.ordered(a["input"], "a convolution"))
+    image = b.map(b.ordered(a["input"], "a convolution"))
+    if groups > 1 or b.is_shared(weight):
+        image = b.in_order(image)
     channels = image.sizes[1]
     kernel = b.spatial(image, weight.tensor.shape[2:], 1)
     stride, dilation = b.spatial(image, a["stride"], 1), b.spatial(image, a["dilation"], 1)
@@ -62,6 +64,8 @@ def dense(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     value, weight = a["input"], _constant(b, a["weight"], "the weights of a dense layer")
     if not isinstance(value, Image):
         b.refuse("a dense layer on a constant")
+    if b.is_shared(weight):
+        value = b.in_order(value)
     layout, sizes = value.layout, value.sizes
     outer = int(weight.tensor.shape[0])
     batch = plain(sizes, 1)

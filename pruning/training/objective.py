@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch.nn import functional
 
 from mcu.errors import InputError
@@ -149,6 +148,8 @@ def auc(abnormal: np.ndarray, suspicion: np.ndarray) -> float:
     count, rest = int(positive.sum()), int((~positive).sum())
     if not count or not rest:
         return 0.5
+    from scipy.stats import rankdata  # here, as it takes longer to import than a network to trace
+
     return float((rankdata(suspicion)[positive].sum() - count * (count + 1) / 2) / (count * rest))
 
 

@@ -1,14 +1,17 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mcu.cost.arena import greedy_plan, lifetimes, peak_live, plan_activations, predict_arena, sufficient_arena
+from mcu.graph.kinds import Kind
 from mcu.int8.structure import structure_of
 from mcu.tflite import tflm
 from mcu.tflite.writer import write_tflite
+from random_nets import RandomNet
 
 needs_interpreter = pytest.mark.skipif(not tflm.available(), reason="tflite-micro is not installed")
 buffers = st.lists(
@@ -35,6 +38,34 @@ def test_predicted_arena_is_the_measured_arena(seed, random_model):
     model = random_model(seed)
     measured = tflm.measure_arena(write_tflite(model))
     assert predict_arena(model) == predict_arena(structure_of(model)) == measured
+
+
+FIRST = {
+    "gather": lambda net, x: net.gather(x, (5, 3, 1)),
+    "slice": lambda net, x: net.slice(x, (1, 1), (1, 1), (4, 4)),
+    "pad": lambda net, x: net.pad(x, (1, 1), (1, 0)),
+    "padv2": lambda net, x: net.pad_value(x, (1, 1), (1, 0)),
+    "pool": lambda net, x: net.pool(x, Kind.MAX_POOL),
+    "concat": lambda net, x: net.concat(x, x),
+    "add": lambda net, x: net.add(x, x),
+    "mul": lambda net, x: net.mul(x, x),
+    "conv": lambda net, x: net.conv(x, 4),
+    "depthwise": lambda net, x: net.depthwise(x),
+    "mean": lambda net, x: net.mean(x),
+    **{str(kind): lambda net, x, kind=kind: net.table(x, kind) for kind in (Kind.HARD_SWISH, Kind.ELU, Kind.LOGISTIC)},
+}
+
+
+@needs_interpreter
+@pytest.mark.parametrize("first", FIRST)
+@pytest.mark.parametrize("behind", range(4))
+def test_the_arena_is_exact_wherever_the_data_of_the_first_kernel_begin(first, behind):
+    net = RandomNet(np.random.default_rng(0))
+    x = FIRST[first](net, net.input(8, 8, 6))
+    for _ in range(behind):  # each has 4 bytes of options, and moves what follows the options of all
+        x = net.table(x, Kind.LEAKY_RELU)
+    model = net.model(x)
+    assert predict_arena(model) == tflm.measure_arena(write_tflite(model))
 
 
 STARTS = """

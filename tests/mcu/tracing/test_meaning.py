@@ -53,6 +53,37 @@ def shuffled(x, groups):
     return x.view(n, groups, c // groups, h, w).transpose(1, 2).reshape(n, c, h, w)
 
 
+def written_parts(net, x):
+    a, b = x.chunk(2, 1)
+    a.relu_()
+    b += a
+    x[:, 1::2].mul_(0.5)
+    return torch.cat([x, b, a], 1)
+
+
+def written_whole(net, x):
+    a, b = x.split([3, 5], 1)
+    x.tanh_()
+    return torch.cat([b, a], 1)
+
+
+def written_copy(net, x):
+    y = x.permute(0, 2, 3, 1).contiguous()
+    y.relu_()
+    return x + y.permute(0, 3, 1, 2)
+
+
+def written_behind_dropout(net, x):
+    y = F.dropout(x, 0.5, training=net.training or net.middle.training)
+    y.relu_()
+    return x + y
+
+
+def written_row(net, x):
+    x[:, :, 0].relu_()
+    return x
+
+
 def shuffle_units(net, x):
     for _ in range(3):
         left, right = x.chunk(2, 1)
@@ -95,6 +126,10 @@ SAME = {
     ),
     "sum in place": Net(lambda m, x: add_in_place(m, x), nn.Conv2d(8, 8, 1), 16),
     "in place through a view": Net(lambda m, x: (x.view(len(x), 8, 36).relu_(), x)[1]),
+    "in place on parts": Net(written_parts, channels=16),
+    "in place on what was taken apart": Net(written_whole),
+    "in place on a copy": Net(written_copy),
+    "in place behind dropout that is always on": Net(lambda m, x: x + F.dropout(x, 0.5).relu_()),
     "dropout that is always on": Net(lambda m, x: F.dropout(x, 0.5)),
     "dropout by mode": Net(lambda m, x: F.dropout(x, 0.5, training=m.training)),
     "view behind a convolution": Head(lambda m, x: x.view(x.size(0), -1), 180),
@@ -140,6 +175,9 @@ SAME = {
     "even kernel, same": Net(lambda m, x: m.middle(x), nn.Conv2d(8, 8, 4, padding="same")),
     "upsampled": Net(lambda m, x: F.interpolate(x, scale_factor=2) + nn.Upsample(scale_factor=(2, 2))(x)),
     "two rows pooled to seven": Head(lambda m, x: F.adaptive_avg_pool2d(F.avg_pool2d(x, 3), (7, 2)).flatten(1), 70),
+    "one row of three pooled to two": Head(
+        lambda m, x: F.adaptive_avg_pool2d(F.adaptive_max_pool2d(x, (1, 3)), 2).flatten(1), 20
+    ),
     "largest of four of six": Head(lambda m, x: F.adaptive_max_pool2d(F.max_pool2d(x, 2), (5, 4)).flatten(1), 100),
     "pooled to more": Head(lambda m, x: F.adaptive_avg_pool2d(F.adaptive_max_pool2d(x, 1), 2).flatten(1), 20),
     "groups": Net(lambda m, x: m.middle(x), nn.Conv2d(8, 8, 3, groups=2)),
@@ -158,6 +196,8 @@ SAME = {
     "one position": Head(lambda m, x: x[:, :, 0, -1]),
     "rows by themselves": Head(lambda m, x: sum(x.unbind(2)).flatten(1), 30),
     "picked channels": Net(lambda m, x: x[:, [2, 0, 1, 7]], channels=4),
+    "one channel three times": Net(lambda m, x: m.middle(x)[:, [0, -1, 0]], nn.Conv2d(8, 1, 1), 3),
+    "shuffled before a shared layer": Net(lambda m, x: m.middle(F.relu(m.middle(x.flip(1)))), nn.Conv2d(8, 8, 1)),
     "a channel twice": Net(lambda m, x: x[:, [0, 0, 1]], channels=3),
     "every other channel": Net(lambda m, x: x[:, ::2] + x[:, 1::2], channels=4),
     "largest of two channels": Net(
@@ -202,7 +242,7 @@ def traced_scores(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     if isinstance(module, nn.Sequential) and any(isinstance(m, nn.Softmax | nn.LogSoftmax) for m in module):
         module = nn.Sequential(*(m for m in module if not isinstance(m, nn.Softmax | nn.LogSoftmax)))
     keep = F.dropout
-    F.dropout = lambda x, *given, **named: x
+    F.dropout = lambda x, p=0.5, training=True, inplace=False: x.clone() if training else x
     try:
         return module(x)
     finally:
@@ -295,6 +335,11 @@ REFUSED = {
     "two outputs": (GivesTwo(), r"GivesTwo \(test_meaning.py:\d+\): it returns 2 values.*torch.cat"),
     "two inputs": (TakesTwo(), r"TakesTwo \(test_meaning.py:\d+\): .*several inputs.*stack several"),
     "flattened scores": (stacked(nn.Flatten()), "flattened map of 8 x 10 x 10"),
+    "in place on a row": (Net(written_row), r"'relu' \(test_meaning.py:\d+\): an in-place operation on a part"),
+    "in place behind dropout": (
+        Net(written_behind_dropout),
+        "behind dropout.* evaluation mode alone; write it without",
+    ),
     "a part of the batch": (Net(lambda m, x: x[:1]), r"'slice' \(test_meaning.py:\d+\): a part of the batch"),
     "rows unevenly apart": (Net(lambda m, x: x[:, :, [0, 1, 3]]), r"rows or columns \[0, 1, 3\].*evenly apart"),
     "a part of a flattened map": (Head(lambda m, x: x.flatten(1)[:, :7], 7), "slice the feature map before the view"),
