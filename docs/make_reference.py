@@ -200,7 +200,8 @@ def operators() -> str:
     return (
         f"{NOTE}# Operators\n\nThe operators that a network may use. Modules, functions, methods and in-place forms "
         "are equivalent: networks are\ncaptured by `torch.export`, in evaluation mode. The result is compared with "
-        "the network before\ntraining. `mcusweep check` shows the cost of a network, or the line that is refused.\n\n"
+        "the network before\ntraining. `mcusweep check` shows the cost of a network, or the line that is refused. "
+        "A network may have [several\ninputs and outputs](../how-to/own_loop.md#several-inputs-and-outputs).\n\n"
         f"{table(('written', 'becomes'), rows)}\n## Refused by name\n\n{table(('refused', 'instead'), refused)}"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from mcu.cost.arena import Plan, lifetimes, live_memory, plan_around, predict_arena
 from mcu.errors import InputError
 from mcu.graph.kinds import Kind
-from mcu.int8.model import Int8Model, QOp, op_macs
+from mcu.int8.model import Int8Model, QOp, QTensor, op_macs
 from mcu.int8.reference_interpreter import ReferenceInterpreter, quantise_input
 from mcu.tflite import apart, tflm
 from mcu.tflite.reader import read_arena_plan, read_tflite
@@ -122,38 +123,54 @@ def evaluate(data: bytes, x: np.ndarray, y: np.ndarray, source: str = "model") -
     codes = x if x.dtype == np.int8 else model_input(model, x)
     if len(codes) != len(y) or not len(y):
         raise InputError(f"{source}: {len(codes)} inputs with {len(y)} labels; allowed are equal numbers, at least 1")
-    check_against_interpreter(data, reference, codes[:SAMPLED_INPUTS])
+    check_against_interpreter(data, reference, (codes[:SAMPLED_INPUTS],))
     return float(np.mean(reference.predict(codes) == y))
 
 
 def model_input(model: Int8Model, x: np.ndarray) -> np.ndarray:
     """Real values ``(N, C, H, W)``, ``(N, C, L)`` or ``(N, C)`` as the int8 input ``(N, H, W, C)`` of a model."""
+    return input_codes(x, model.tensors[model.input])
+
+
+def model_inputs(model: Int8Model, x: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """``model_input`` for every input of a model, in order.
+
+    Raises:
+        InputError: also if there are more or fewer than the model has.
+    """
+    if len(x) != len(model.inputs):
+        raise InputError(f"{len(x)} inputs; the model has {len(model.inputs)}")
+    return tuple(input_codes(given, model.tensors[port.tensor]) for given, port in zip(x, model.inputs, strict=True))
+
+
+def input_codes(x: np.ndarray, tensor: QTensor) -> np.ndarray:
+    """Real values ``(N, C, H, W)``, ``(N, C, L)`` or ``(N, C)`` as codes ``(N, H, W, C)`` of an input."""
     if not 2 <= x.ndim <= 4:
         raise InputError(f"inputs have shape {x.shape}; allowed are (N, C, H, W), (N, C, L) and (N, C)")
     planes = x.reshape(*x.shape, *(1,) * (4 - x.ndim))
-    return quantise_input(planes.transpose(0, 2, 3, 1), model.tensors[model.input])
+    return quantise_input(planes.transpose(0, 2, 3, 1), tensor)
 
 
 class ReferenceMismatchError(RuntimeError):
     """The reference interpreter and TFLM disagree: a defect in mcusweep, never a property of a model."""
 
 
-def check_against_interpreter(data: bytes, reference: ReferenceInterpreter, codes: np.ndarray) -> None:
+def check_against_interpreter(data: bytes, reference: ReferenceInterpreter, codes: Sequence[np.ndarray]) -> None:
     """Compare every output of the reference interpreter with TFLM's; does nothing where that is not installed.
 
     Args:
         data: the .tflite file the reference's model was written to.
         reference: the reference interpreter.
-        codes: int8 inputs ``(N, H, W, C)``.
+        codes: int8 inputs ``(N, H, W, C)``, in order.
 
     Raises:
         ReferenceMismatchError: if any output differs.
     """
-    if not tflm.available() or not len(codes):
+    if not tflm.available() or not len(codes[0]):
         return
-    theirs, ours = apart.run(data, codes), reference.run(codes)
-    wrong = int(np.count_nonzero(theirs.reshape(len(codes), -1) != ours.reshape(len(codes), -1)))
+    theirs, ours = apart.invoke(data, codes), reference.invoke(codes)
+    wrong = sum(np.count_nonzero(a.ravel() != b.ravel()) for a, b in zip(theirs, ours, strict=True))
     if wrong:
         raise ReferenceMismatchError(
-            f"reference interpreter and TensorFlow Lite Micro differ in {wrong} of {theirs.size} outputs"
+            f"reference interpreter and TensorFlow Lite Micro differ in {wrong} of {sum(a.size for a in ours)} outputs"
         )

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcu.budget import Budget, Resources
+from mcu.cost.arena import SCRATCH
 from mcu.errors import InputError
 from mcu.graph.graph import Graph, Op
 from mcu.graph.kinds import Kind
 from mcu.int8.lookup import TABLES
 from mcu.int8.structure import CONVOLUTIONS, Structure, structure_of_graph
 from mcu.runtime import Runtime
+from mcu.terms import RuntimeName
 
 BYTES_PER_OUTPUT_CHANNEL = 12
 """int32 bias, float32 scale and an int32 share of alignment and arena bookkeeping."""
@@ -54,6 +56,10 @@ def _depthwise(op: Op, positions: int) -> Terms:
     return Terms(macs_out=taps * positions, bytes_out=taps + BYTES_PER_OUTPUT_CHANNEL)
 
 
+def _prelu(op: Op, positions: int) -> Terms:
+    return Terms(bytes_out=1)
+
+
 def _gather(op: Op, positions: int) -> Terms:
     return Terms(bytes_out=BYTES_PER_INDEX)
 
@@ -65,6 +71,9 @@ def _free(op: Op, positions: int) -> Terms:
 RULES: dict[Kind, Callable[[Op, int], Terms]] = {
     Kind.CONV: _conv,
     Kind.DEPTHWISE: _depthwise,
+    Kind.TRANSPOSE_CONV: _conv,
+    Kind.PRELU: _prelu,
+    Kind.BILINEAR: _free,
     Kind.ADD: _free,
     Kind.CONCAT: _free,
     Kind.MAX_POOL: _free,
@@ -102,7 +111,8 @@ class ResourceModel:
         rule = RULES.get(op.kind)
         if rule is None:
             raise InputError(f"network layer '{op.name}' ({op.kind}): the resource model has no rule for it")
-        tensor = self.graph.tensors[op.output]
+        spread = op.kind is Kind.TRANSPOSE_CONV  # every value that is read meets all weights
+        tensor = self.graph.tensors[op.inputs[0] if spread else op.output]
         return rule(op, tensor.height * tensor.width)
 
     def _live_matrix(self, channels: np.ndarray) -> np.ndarray:
@@ -110,6 +120,10 @@ class ResourceModel:
         live = np.zeros((len(self.graph.ops), channels.shape[1]))
         for tensor, (first, last), row in zip(self.graph.tensors, self.graph.last_uses(), channels, strict=True):
             live[max(first, 0) : last + 1] += tensor.height * tensor.width * row
+        for step, op in enumerate(self.graph.ops):
+            tensor = self.graph.tensors[op.output]
+            sums = 4 * SCRATCH.get(op.kind, 0) if self.runtime.name is RuntimeName.TFLM else 0
+            live[step] += sums * tensor.height * tensor.width * channels[op.output]
         return live
 
     def macs(self, widths: np.ndarray) -> np.ndarray:

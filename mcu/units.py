@@ -10,14 +10,14 @@ from numbers import Real
 from mcu.errors import InputError
 
 BYTE_UNITS = {"": 1, "B": 1, "kB": 1000, "KB": 1024, "KiB": 1024, "MB": 1024**2, "MiB": 1024**2}
-DURATION_UNITS = {"us": 1, "ms": 1000, "s": 1000**2}
+DURATION_UNITS = {"us": 1, "ms": 1000, "s": 1000**2, "min": 60 * 1000**2, "h": 3600 * 1000**2}
 COUNT_UNITS = {"": 1, "k": 1000, "K": 1000, "M": 1000**2, "G": 1000**3}
 
 _NUMBER_AND_UNIT = re.compile(
     r"\s*([+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9][0-9_]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?)\s*([A-Za-z]*)\s*"
 )
 _BYTES_ALLOWED = "a size is a whole number of bytes or a number with B, kB (1000), KB (1024) or MB (1024 KB)"
-_DURATION_ALLOWED = "a duration is a number with us, ms or s"
+_DURATION_ALLOWED = "a duration is a number with us, ms, s, min or h"
 _COUNT_ALLOWED = "a count is a whole number or a number with k, M or G (1000, 1000^2, 1000^3)"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model
 from mcu.int8.quantize import quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter
-from mcu.measure import model_input
+from mcu.measure import model_inputs
 from mcu.runtime import Runtime
 from pruning.engine.surgery import narrowed
 from pruning.training.evaluation import int8_outputs
@@ -75,16 +75,19 @@ class ExportedModel:
         """Write the .tflite file."""
         Path(path).write_bytes(self.data)
 
-    def predict(self, x: np.ndarray | torch.Tensor) -> np.ndarray:
+    def predict(self, *x: np.ndarray | torch.Tensor) -> Any:
         """Outputs of the int8 model, dequantised.
 
         Args:
-            x: inputs ``(N, ...)`` as in training.
+            x: inputs ``(N, ...)`` as in training, in order.
 
         Returns:
-            float32 ``(N, ...)`` in the order of the network's own output, flat: ``(N, values)``.
+            float32 ``(N, ...)`` in the order of the network's own output, flat: ``(N, values)``; of several outputs a
+            dict of these by name.
         """
-        return int8_outputs(ReferenceInterpreter(self.model), model_input(self.model, np.asarray(x, np.float32)))
+        codes = model_inputs(self.model, [np.asarray(given, np.float32) for given in x])
+        found = int8_outputs(ReferenceInterpreter(self.model), *codes)
+        return found[0] if len(found) == 1 else {p.name: y for p, y in zip(self.model.outputs, found, strict=True)}
 
     def firmware(self, folder: str | Path, name: str = "model") -> None:
         """Write a complete C project of the model into a folder.
@@ -107,28 +110,51 @@ class ExportedModel:
         write_library([LibraryModel(name, self.model)], Path(folder) / FOLDER, library_form(form))
 
 
-def calibration_samples(source: Any, device: torch.device) -> torch.Tensor:
-    """Up to ``CALIBRATION_SAMPLES`` inputs, as the network takes them.
+def calibration_samples(source: Any, device: torch.device, inputs: Sequence[str] = ("x",)) -> tuple[torch.Tensor, ...]:
+    """Up to ``CALIBRATION_SAMPLES`` examples of each input, as the network takes them.
 
     Args:
-        source: an array or tensor ``(N, ...)``, or an iterable of batches such as a ``DataLoader``; where a batch has
-            several entries the first is the input.
+        source: an array or tensor ``(N, ...)``, of several inputs a tuple of them, or an iterable of batches such as a
+            ``DataLoader``; of a batch with several entries the first ones are the inputs, or the first is a tuple of
+            them, or those of their names.
+        inputs: names of the network's inputs.
 
     Raises:
         InputError: if there are none.
     """
-    if isinstance(source, np.ndarray | torch.Tensor):
-        stride = max(1, len(source) // CALIBRATION_SAMPLES)  # data may come sorted by class
-        batches: list[torch.Tensor] = [torch.as_tensor(source[::stride][:CALIBRATION_SAMPLES])]
+    whole = source if isinstance(source, tuple) and len(inputs) > 1 else (source,)
+    if all(isinstance(part, np.ndarray | torch.Tensor) for part in whole):
+        stride = max(1, len(whole[0]) // CALIBRATION_SAMPLES)  # data may come sorted by class
+        batches = [_inputs_of([part[::stride][:CALIBRATION_SAMPLES] for part in whole], inputs)]
     elif isinstance(source, Iterable):
         batches, count = [], 0
         for batch in source:
-            batches.append(torch.as_tensor(batch[0] if isinstance(batch, list | tuple) else batch))
-            count += len(batches[-1])
+            batches.append(_inputs_of(batch, inputs))
+            count += len(batches[-1][0])
             if count >= CALIBRATION_SAMPLES:
                 break
     else:
         raise InputError(f"calibration = {type(source).__name__}: must be an array, a tensor or an iterable of batches")
-    if not batches or not len(batches[0]):
+    if not batches or not len(batches[0][0]):
         raise InputError("calibration: holds no samples; a few hundred inputs of the training data are needed")
-    return torch.cat([batch.to(device).float() for batch in batches])[:CALIBRATION_SAMPLES]
+    return tuple(
+        torch.cat([given.to(device).float() for given in column])[:CALIBRATION_SAMPLES]
+        for column in zip(*batches, strict=True)
+    )
+
+
+def _inputs_of(batch: Any, inputs: Sequence[str]) -> tuple[torch.Tensor, ...]:
+    """The inputs among the entries of a batch."""
+    if isinstance(batch, Mapping):
+        found = [batch[name] for name in inputs if name in batch]
+    else:
+        entries = batch if isinstance(batch, list | tuple) else [batch]
+        nested = bool(entries) and isinstance(entries[0], list | tuple) and len(inputs) > 1
+        found = list(entries[0] if nested else entries[: len(inputs)])
+    tensors = tuple(torch.as_tensor(entry) for entry in found)
+    if len(tensors) != len(inputs) or len({len(tensor) for tensor in tensors}) > 1:
+        raise InputError(
+            f"calibration: a batch has {len(tensors)} inputs of {[len(tensor) for tensor in tensors]} examples; the "
+            f"network takes {', '.join(inputs)}, of as many examples each"
+        )
+    return tensors

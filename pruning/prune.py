@@ -56,7 +56,7 @@ def prune(
     shape = tuple(x_train.shape[1:])
     with torch.no_grad():
         parameter = next(network.parameters())
-        classes = copy.deepcopy(network).eval()(torch.zeros(1, *shape).to(parameter)).flatten(1).shape[1]
+        classes = _logits(copy.deepcopy(network).eval(), torch.zeros(1, *shape).to(parameter)).flatten(1).shape[1]
     for name, y in (("train", y_train), ("val", y_val)):
         if y.min() < 0 or y.max() >= classes:
             raise InputError(f"{name}: classes go from {y.min()} to {y.max()}; the network has 0 to {classes - 1}")
@@ -71,6 +71,19 @@ def prune(
     used: Resources = problem.runtime.measure(outcome.model, outcome.data)
     score = int8_accuracy(outcome.model, x_val, y_val, problem)
     return ExportedModel(outcome.model, outcome.data, used, outcome.folded_network, score)
+
+
+def _logits(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    try:
+        found = network(x)
+    except TypeError as error:
+        if "required positional argument" not in str(error):
+            raise
+        found = error
+    if not isinstance(found, torch.Tensor):
+        told = "takes several inputs" if isinstance(found, TypeError) else f"returns {type(found).__name__}"
+        raise InputError(f"network: it {told}; allowed here is one tensor of logits for one input: use Pruner")
+    return found
 
 
 def _checked(x: Any, y: Any, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,8 +24,10 @@ from torch import nn
 
 from mcu.budget import Budget, Resources
 from mcu.errors import InputError
+from mcu.graph.ports import Shapes, each
 from mcu.int8.folded_net import FoldedNet
 from mcu.runtime import Runtime
+from mcu.tracing.interface import Interface
 from pruning.differentiable import DifferentiablePruning
 from pruning.engine import widening
 from pruning.engine.gates import GateBank
@@ -40,6 +42,11 @@ LEAST_STEPS = 10
 """Fewer steps are no training: the widths would be cut as they happen to be."""
 
 Judge = Callable[[nn.Module], float]
+
+
+def _shapes(example: torch.Tensor | Sequence[torch.Tensor]) -> Shapes:
+    """Shapes of one example of each input."""
+    return tuple(tuple(given.shape[1:]) for given in each(example))
 
 
 class InfeasibleError(Exception):
@@ -60,7 +67,8 @@ class Pruner(nn.Module):
 
     Args:
         network: what to prune, with fresh or trained weights.
-        example_input: a batch ``(N, ...)`` as the loop will pass it; only its shape is used.
+        example_input: a batch ``(N, ...)`` as the loop will pass it, or a tuple of one for each input of ``forward``;
+            only shapes are used.
         budget: upper bounds for the exported int8 model, checked on measured bytes.
         steps: how often ``step`` will be called. Widths are final at about 0.45 of them; the rest is recovery.
         frozen: paths of layers that keep all their channels.
@@ -81,7 +89,7 @@ class Pruner(nn.Module):
     def __init__(
         self,
         network: nn.Module,
-        example_input: torch.Tensor,
+        example_input: torch.Tensor | Sequence[torch.Tensor],
         budget: Budget,
         steps: int,
         *,
@@ -97,7 +105,7 @@ class Pruner(nn.Module):
         if steps < LEAST_STEPS:
             raise InputError(f"steps = {steps}: too few to prune in; pass epochs * batches, at least {LEAST_STEPS}")
         method = DifferentiablePruning()
-        constraints = Constraints(tuple(example_input.shape[1:]), tuple(frozen), round_to, runtime or Runtime())
+        constraints = Constraints(_shapes(example_input), tuple(frozen), round_to, runtime or Runtime())
         method.require_reachable(network, constraints, budget)
         prunable = PrunableNetwork(network, constraints, seed)
         chosen = {name: value for name, value in (("warmup", warmup), ("pruning", pruning)) if value is not None}
@@ -119,21 +127,21 @@ class Pruner(nn.Module):
         self._parallel: nn.Module | None = None
         self._scaler: Any = None
         self._scale = 1.0
-        self._output_shape = run.network.output_shape()
+        self._interface = run.network.interface
         self._moves = self._all_moves()
         self._move()
 
     # -- what a loop uses -------------------------------------------------------------------------------------------
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The network's output, in training and evaluation mode."""
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """What the network returns, in training and evaluation mode, for the arguments of its ``forward``."""
+        x = self._interface.given(inputs, named)
         if self.training and torch.is_grad_enabled():
             if isinstance(self._run, _LoopRun) and not self.landed:
-                self._run.last_input = x.detach()
+                self._run.last_input = tuple(given.detach() for given in x)
             if self._scaler is not None:
                 self._scale = float(self._scaler.get_scale())
-        y: torch.Tensor = self.module(x)
-        return y if y.shape[1:] == self._output_shape else y.reshape(len(x), *self._output_shape)
+        return self._interface.returned(self.module(*x))
 
     def attach(
         self, optimizer: torch.optim.Optimizer, *, parallel: nn.Module | None = None, scaler: Any = None
@@ -213,7 +221,7 @@ class Pruner(nn.Module):
         them, without state. Use small steps: about a hundredth of the previous learning rate.
 
         Args:
-            calibration: a few hundred inputs; see ``calibration_samples``.
+            calibration: a few hundred inputs, of several inputs a tuple; see ``calibration_samples``.
 
         Returns:
             The int8 model before this training, for comparison with the one after it.
@@ -316,7 +324,7 @@ class Pruner(nn.Module):
         self._check_idle()
         self._check_finite(module)
         folded = FoldedNet(network.graph, module)
-        folded.calibrate(calibration_samples(calibration, next(module.parameters()).device))
+        folded.calibrate(calibration_samples(calibration, next(module.parameters()).device, self._interface.inputs))
         return folded
 
     def _exported(self, network: FoldedNet) -> ExportedModel:
@@ -375,7 +383,7 @@ class Pruner(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PrunedCopy:
         """A copy of the network, such as an average of its weights, that loses and gains the same channels."""
-        copied = PrunedCopy(copy.deepcopy(self.module, memo), self._output_shape)
+        copied = PrunedCopy(copy.deepcopy(self.module, memo), self._interface)
         self._run.network.followers.add(copied)
         return copied
 
@@ -383,15 +391,14 @@ class Pruner(nn.Module):
 class PrunedCopy(nn.Module):
     """A copy of a pruner's network: same outputs, and its layers are pruned together with the pruner's."""
 
-    def __init__(self, module: nn.Module, output_shape: torch.Size) -> None:
+    def __init__(self, module: nn.Module, interface: Interface) -> None:
         super().__init__()
         self.module = module
-        self._output_shape = output_shape
+        self._interface = interface
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The copy's output."""
-        y: torch.Tensor = self.module(x)
-        return y.reshape(len(x), *self._output_shape)
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """What the copy returns, as the pruner does."""
+        return self._interface.returned(self.module(*self._interface.given(inputs, named)))
 
 
 class _LoopRun(Run):
@@ -406,7 +413,7 @@ class _LoopRun(Run):
     ) -> None:
         super().__init__(network, budget, chosen, steps, steps)
         self._judge = judge
-        self.last_input: torch.Tensor | None = None
+        self.last_input: tuple[torch.Tensor, ...] | None = None
 
     @torch.no_grad()
     def judge(self, module: nn.Module) -> float:
@@ -416,7 +423,8 @@ class _LoopRun(Run):
         if self.last_input is None:
             raise InputError("no batch has passed through the pruner in training; call pruner(x), not the network")
         whole = copy.deepcopy(self.network.module).eval()
-        return float((module.eval()(self.last_input).float() - whole(self.last_input).float()).square().mean())
+        pairs = zip(each(module.eval()(*self.last_input)), each(whole(*self.last_input)), strict=True)
+        return sum(float((found.float() - wanted.float()).square().mean()) for found, wanted in pairs)
 
 
 def _copy_in(weights: nn.Module) -> PrunedCopy | Pruner:

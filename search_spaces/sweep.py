@@ -8,8 +8,10 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     SerializerFunctionWrapHandler,
@@ -21,7 +23,7 @@ from pydantic import (
 
 from mcu.budget import Budget
 from mcu.errors import InputError
-from mcu.units import parse_bytes
+from mcu.units import parse_bytes, parse_duration
 from search_spaces.budgets import BudgetsSection
 from search_spaces.choices import Choice, NetworkChoice, Scalar, TaskChoice, TrainingChoice
 from search_spaces.factories import is_reference
@@ -194,6 +196,19 @@ def _worker_count(value: Any) -> Any:
     raise InputError(f"{value!r} is no number of workers: must be 'auto' or a whole number from 1 to {MAX_WORKERS:,}")
 
 
+def _store_url(url: str) -> str:
+    """The URL of a folder in an object store, without a password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    if "://" not in url or not (parts.netloc or parts.path):
+        raise ValueError("must be the URL of a folder in an object store, such as s3://bucket/sweeps")
+    if parts.password is not None:
+        raise ValueError("must not contain a password: see docs/how-to/cluster.md on how to give it")
+    return url.rstrip("/")
+
+
 class WorkersSection(Choice):
     """``[workers]``: where trials run, how many in parallel, and how often a trial is attempted.
 
@@ -202,9 +217,12 @@ class WorkersSection(Choice):
             workers.
         min_free: no new trial starts when less than this is free where results are written.
         ship: files and folders beside the sweep that go to the nodes of a cluster, besides the Python files there.
+        artifacts: URL of a folder in an object store, such as "s3://bucket/sweeps", that keeps the files of finished
+            trials; the folder beside the database is then a cache.
+        time_limit: longest time of one attempt, such as "90min"; one that takes longer is ended and tried again.
     """
 
-    later = frozenset({"ship"})
+    later = frozenset({"ship", "artifacts", "time_limit"})
 
     executor: ExecutorName = ExecutorName.RAY
     cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -213,6 +231,8 @@ class WorkersSection(Choice):
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     min_free: Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)] = 256 * 2**20
     ship: tuple[Name, ...] = ()
+    artifacts: Annotated[Name, AfterValidator(_store_url)] | None = None
+    time_limit: Annotated[int, BeforeValidator(parse_duration), Field(ge=1_000_000)] | None = None
 
 
 def _default_hyperparameters() -> dict[str, Range | Choices | Scalar]:

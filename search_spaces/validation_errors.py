@@ -36,7 +36,7 @@ def describe_validation_error(
         return f"{place}: {_dotted(path)}.{reason}"  # a check of the whole table names one of its keys
     if reason.startswith(f"{_dotted(path)} ") and path:
         return f"{place}: {reason}"
-    given = repr(finding["input"])
+    given = re.sub(r"(?<=://)([^:/@\s]*):\S*@", r"\1:***@", repr(finding["input"]))  # no password in a message
     if reason.startswith(given) or len(given) > SHOWN or isinstance(finding["input"], dict | BaseModel):
         return f"{place}: {_dotted(path)}: {reason}" if path else f"{place}: {reason}"
     return f"{place}: {_dotted(path)} = {given}: {reason}"

@@ -19,7 +19,7 @@ from mcu.firmware import CORES, run_in_qemu, write_project
 from mcu.firmware.calls import calls_of
 from mcu.firmware.code_sizes import KERNELS
 from mcu.firmware.instructions import SAME_CODE, loop_counts, predict_instructions
-from mcu.graph.kinds import Activation, Kind
+from mcu.graph.kinds import Activation, Kind, Sampling
 from mcu.int8.model import Int8Model
 from random_nets import RandomNet, random_net
 
@@ -42,7 +42,8 @@ def assorted_net(seed: int) -> Int8Model:
 
 
 def rare_net(seed: int) -> Int8Model:
-    """Convolutions in groups and depthwise ones with a multiplier, which ``assorted_net`` seldom has."""
+    """Convolutions in groups, depthwise ones with a multiplier, transposed ones, slopes, interpolation: what
+    ``assorted_net`` seldom has."""
     rng = np.random.default_rng(seed)
     net = RandomNet(rng)
     x = net.input(int(rng.integers(5, 14)), int(rng.integers(5, 14)), 12)
@@ -52,7 +53,12 @@ def rare_net(seed: int) -> Int8Model:
         if net.tensors[x].shape[3] == 12:
             x = net.depthwise(x, kernel[::-1], multiplier=int(rng.integers(2, 4)))
         x = net.conv(x, 12, (1, 1), groups=groups)
-    return net.model(x)
+    for channels in (6, 9, 13):
+        size = (int(rng.integers(3, 9)), int(rng.integers(3, 9)))
+        x = net.bilinear(x, size, list(Sampling)[int(rng.integers(3))])
+        kernel, stride = (int(rng.integers(1, 5)), int(rng.integers(1, 5))), (int(rng.integers(1, 4)), 2)
+        x = net.prelu(net.transposed(x, channels, kernel, stride))
+    return net.model(net.bilinear(x, (9, 7)))
 
 
 def _assorted(net: RandomNet, x: int, rng: np.random.Generator) -> int:

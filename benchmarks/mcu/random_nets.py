@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mcu.graph.kinds import Activation, Kind
+from mcu.graph.kinds import Activation, Kind, Sampling
+from mcu.graph.ports import Port
 from mcu.int8.model import Int8Model, QOp, QTensor
 
 Pair = tuple[int, int]
@@ -23,10 +24,12 @@ class RandomNet:
     rng: np.random.Generator
     tensors: list[QTensor] = field(default_factory=list)
     ops: list[QOp] = field(default_factory=list)
+    inputs: list[int] = field(default_factory=list)
 
     def input(self, height: int, width: int, channels: int) -> int:
-        """The network's input."""
-        return self._tensor((1, height, width, channels), 0.02)
+        """The network's input, or one more of them."""
+        self.inputs.append(self._tensor((1, height, width, channels), 0.02))
+        return self.inputs[-1]
 
     def conv(
         self,
@@ -141,6 +144,33 @@ class RandomNet:
         target = self._tensor(self.tensors[a].shape, 60 * self.tensors[a].scale * self.tensors[b].scale)
         return self._op(QOp(Kind.MUL, (a, b), target))
 
+    def transposed(self, source: int, channels: int, kernel: Pair = (2, 2), stride: Pair = (2, 2)) -> int:
+        """Transposed convolution whose output is ``stride`` times as large."""
+        made = self.conv(source, channels, kernel, activation=NONE)
+        op, tensor = self.ops[-1], self.tensors[made]
+        size = (tensor.shape[1] * stride[0], tensor.shape[2] * stride[1])
+        cut = [
+            max(count * step - step + k - count * step, 0) for count, k, step in zip(size, kernel, stride, strict=True)
+        ]
+        padding = ((cut[0] // 2, cut[0] - cut[0] // 2), (cut[1] // 2, cut[1] - cut[1] // 2))
+        if not padding[0][0] and not padding[1][0]:
+            padding = ((0, 0), (0, 0))
+        self.tensors[made] = replace(tensor, shape=(1, *size, channels))
+        self.ops[-1] = replace(op, kind=Kind.TRANSPOSE_CONV, stride=stride, padding=padding)
+        return made
+
+    def prelu(self, source: int) -> int:
+        """A slope for each channel."""
+        shape = self.tensors[source].shape
+        slopes = self._weights((1, 1, shape[3]))
+        target = self._tensor(shape, self.tensors[source].scale)
+        return self._op(QOp(Kind.PRELU, (source,), target, slopes, np.array([0.008], np.float32)))
+
+    def bilinear(self, source: int, size: Pair, sampling: Sampling = Sampling.CENTRES) -> int:
+        """Interpolation to a size."""
+        target = self._like(source, (1, *size, self.tensors[source].shape[3]))
+        return self._op(QOp(Kind.BILINEAR, (source,), target, sampling=sampling))
+
     def enlarge(self, source: int, factors: Pair = (2, 3)) -> int:
         """Every value several times."""
         _, height, width, channels = self.tensors[source].shape
@@ -157,9 +187,10 @@ class RandomNet:
         target = self._like(source, (*self.tensors[source].shape[:3], len(order)))
         return self._op(QOp(Kind.GATHER, (source,), target, order=order))
 
-    def model(self, output: int) -> Int8Model:
-        """The finished network; its input is the first tensor."""
-        return Int8Model(tuple(self.tensors), tuple(self.ops), 0, output)
+    def model(self, *outputs: int) -> Int8Model:
+        """The finished network."""
+        ports = tuple(tuple(map(Port, numbers)) for numbers in (self.inputs, outputs))
+        return Int8Model(tuple(self.tensors), tuple(self.ops), *ports)
 
     def _op(self, op: QOp) -> int:
         self.ops.append(op)
@@ -279,7 +310,8 @@ def every_operator_net(seed: int = 0, *, head: bool = True) -> Int8Model:
     parts = net.conv(net.mul(excited, narrow), 6, (3, 2), groups=3, dilation=(2, 1))
     shuffled = net.gather(net.enlarge(parts), (3, 0, 4, 1, 5, 2))
     odd = net.slice(shuffled, (1, 2), (2, 1), (net.tensors[shuffled].shape[1] // 2, net.tensors[shuffled].shape[2] - 3))
-    wide = net.depthwise(odd, (2, 2), multiplier=3)
+    grown = net.prelu(net.transposed(net.bilinear(odd, (5, 3), Sampling.CORNERS), 6, (4, 3)))
+    wide = net.depthwise(net.bilinear(grown, (7, 5)), (2, 2), multiplier=3)
     if not head:
         return net.model(net.relu(wide))
     scores = net.dense(net.reshape(net.mean(wide), (1, 18)), 11)
@@ -295,6 +327,22 @@ def random_net(seed: int) -> Int8Model:
     for _ in range(int(rng.integers(3, 7))):
         x = _random_operator(net, x, rng)
     return net.model(x)
+
+
+def several_ports_net(seed: int) -> Int8Model:
+    """One to three inputs that meet, one to four outputs, among them maps that are read again and one that is there
+    twice."""
+    rng = np.random.default_rng(seed)
+    net = RandomNet(rng)
+    sources = [net.input(7, 6, int(rng.integers(1, 5))) for _ in range(int(rng.integers(1, 4)))]
+    x = net.conv(sources[0], 6)
+    for source in sources[1:]:
+        x = net.add(x, net.conv(source, 6, (1, 1)))
+    ends = [x]
+    for _ in range(int(rng.integers(1, 5))):
+        ends.append(_random_operator(net, ends[int(rng.integers(len(ends)))], rng))
+    outputs = {ends[-1], *rng.choice(ends, int(rng.integers(1, 4))).tolist()}
+    return net.model(*rng.permutation([*outputs, *[ends[-1]] * (seed % 3 == 0)]).tolist())
 
 
 def _random_operator(net: RandomNet, x: int, rng: np.random.Generator) -> int:

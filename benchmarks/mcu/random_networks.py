@@ -33,17 +33,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
+from torch.utils._pytree import tree_leaves
 
 from mcu.budget import Resources
 from mcu.cost.deployment import write_deployment
 from mcu.devices import Device, find_device
 from mcu.errors import InputError
 from mcu.firmware import CORES, Core, measure_firmware
+from mcu.graph.ports import each
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model
 from mcu.int8.quantize import quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter
-from mcu.measure import measure_model, model_input
+from mcu.measure import measure_model, model_inputs
 from mcu.resource_model import ResourceModel
 from mcu.tflite import tflm
 from mcu.tracing.trace import trace
@@ -54,7 +56,6 @@ ALLOWED_REFUSALS = {
     "with padding": "a pool of signed values with padding that is not TensorFlow's",
     "cat of what a sigmoid": "cat of what a sigmoid or tanh gives",
     "windows are not all of one size": "an adaptive pool of uneven windows",
-    "align_corners=True": "interpolation with align_corners",
     "in-place operation on a part": "an in-place operation on rows or columns of a tensor that is read again",
     "in-place operation behind dropout": "an in-place operation behind dropout on a tensor that is read again",
 }
@@ -118,7 +119,7 @@ EVERYWHERE: dict[str, tuple[Callable[..., Any], ...]] = {
     "hardswish": (F.hardswish, nn.Hardswish(), nn.Hardswish(inplace=True), lambda x: x * F.relu6(x + 3) / 6),
     "hardsigmoid": (F.hardsigmoid, nn.Hardsigmoid(), lambda x: F.relu6(x.add(3.0)).mul(1 / 6)),
     "leaky": (lambda x: F.leaky_relu(x, 0.1), nn.LeakyReLU(0.2, inplace=True)),
-    "prelu": (nn.PReLU(), nn.PReLU(init=0.1)),
+    "prelu": (nn.PReLU(), nn.PReLU(init=-0.4), lambda x: F.prelu(x, torch.tensor([0.2]))),
     "elu": (F.elu, nn.ELU(inplace=True), nn.CELU(), nn.CELU(0.5)),
     "dropout": (nn.Dropout(0.3), lambda x: F.dropout(x, 0.3, training=False), lambda x: F.dropout(x, 0.2)),
     "constant": (lambda x: x * 0.5, lambda x: x - 1, lambda x: (x + 0.1) / 2, lambda x: -x, lambda x: 1 - x,
@@ -143,7 +144,8 @@ IMAGES: dict[str, tuple[Callable[..., Any], ...]] = {
     "enlarge": (nn.Upsample(scale_factor=2), lambda x: F.interpolate(x, size=(2 * x.shape[2], x.shape[3]))),
     "smooth": (nn.Upsample(scale_factor=2, mode="bilinear"), nn.UpsamplingBilinear2d(scale_factor=2),
                lambda x: F.interpolate(x, scale_factor=(1, 2), mode="bilinear", align_corners=False),
-               lambda x: F.interpolate(x, (9, 7), mode="bilinear")),
+               lambda x: F.interpolate(x, (9, 7), mode="bilinear"),
+               nn.Upsample((7, 10), mode="bilinear", align_corners=True)),
     "pad": (nn.ZeroPad2d((0, 1, 2, 0)), lambda x: F.pad(x, (1, 0)), lambda x: F.pad(x, (0, 0, 1, 1), "constant", 0),
             nn.ConstantPad2d(1, -0.5), lambda x: F.pad(x, (1, 0, 0, 1), value=1.0)),
     "rows": (lambda x: x[:, :, ::2], lambda x: x[..., 1:], lambda x: x[:, :, 1:-1, :-1], lambda x: x.narrow(3, 0, 2)),
@@ -155,7 +157,11 @@ SIGNALS: dict[str, tuple[Callable[..., Any], ...]] = {
     "average": (nn.AvgPool1d(2), lambda x: F.avg_pool1d(x, 3, 1, 1), nn.AvgPool1d(2, 1)),
     "adaptive": (nn.AdaptiveAvgPool1d(2), lambda x: F.adaptive_max_pool1d(x, 3)),
     "enlarge": (nn.Upsample(scale_factor=2), lambda x: F.interpolate(x, size=3 * x.shape[-1])),
-    "smooth": (nn.Upsample(scale_factor=2, mode="linear"), lambda x: F.interpolate(x, scale_factor=3, mode="linear")),
+    "smooth": (
+        nn.Upsample(scale_factor=2, mode="linear"),
+        lambda x: F.interpolate(x, scale_factor=3, mode="linear"),
+        nn.Upsample(13, mode="linear", align_corners=True),
+    ),
     "pad": (
         nn.ConstantPad1d((2, 0), 0.0),
         lambda x: F.pad(x, (3, 0)),
@@ -175,6 +181,9 @@ FORMS = 12
 HEADS = 9
 SOFTMAX = 6
 """The head that ends in a log_softmax, which the exported network leaves out."""
+MORE = ("", "head", "map", "twice")
+PORTS = 100_000
+"""First seed of networks with several inputs and outputs."""
 
 BATCH = 50
 """Networks in one process."""
@@ -194,21 +203,34 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that decides a drawn network; ``size`` has one or two extents."""
+    """All that decides a drawn network; ``size`` has one or two extents.
+
+    Attributes:
+        side: size of a second input, a row that joins before the scores; 0 for none.
+        more: what is returned beside the scores: "" nothing, "head" other scores, "map" a map on the way, "twice" both
+            and the scores again.
+    """
 
     channels: int
     size: tuple[int, ...]
     steps: tuple[Step, ...]
     head: int
     seed: int
+    side: int = 0
+    more: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
         return (self.channels, *self.size)
 
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of all inputs."""
+        return (self.shape, (self.side,)) if self.side else (self.shape,)
+
 
 def drawn(seed: int) -> Plan:
-    """The plan of a seed."""
+    """The plan of a seed; of those from ``PORTS`` on, most have a second input or more outputs."""
     rng = np.random.default_rng(seed)
     steps = tuple(
         Step(
@@ -218,7 +240,10 @@ def drawn(seed: int) -> Plan:
         for _ in range(int(rng.integers(1, 8)))
     )  # fmt: skip
     size = tuple(int(v) for v in rng.integers(6, 15, 2)) if rng.integers(4) else (int(rng.integers(8, 33)),)
-    return Plan(int(rng.integers(1, 4)), size, steps, int(rng.integers(HEADS)), seed)
+    plan = Plan(int(rng.integers(1, 4)), size, steps, int(rng.integers(HEADS)), seed)
+    if seed < PORTS:
+        return plan
+    return replace(plan, side=int(rng.integers(5)), more=str(rng.choice(MORE)))
 
 
 class Drawn(nn.Module):
@@ -241,11 +266,16 @@ class Drawn(nn.Module):
             if min(shape) < 1 or max(shape) > 60:
                 raise ValueError("nothing left, or too much")
         features = int(np.prod(shape)) if plan.head in (2, 3) else shape[0] * (2 if plan.head == 4 else 1)
-        self.scores = nn.Linear(features, 4)
+        joined = features + plan.side * self._is_pooled()
+        self.scores = nn.Linear(joined, 4)
         if plan.head == 7:
             self.scores = nn.Sequential(
-                nn.Linear(features, 8), nn.BatchNorm1d(8), nn.Hardswish(), nn.Dropout(), nn.Linear(8, 4)
+                nn.Linear(joined, 8), nn.BatchNorm1d(8), nn.Hardswish(), nn.Dropout(), nn.Linear(8, 4)
             )
+        self.more, self.beside = nn.Linear(features, 3), nn.Linear(max(1, plan.side), 4)
+
+    def _is_pooled(self) -> bool:
+        return self.plan.head not in (2, 3)
 
     def _conv(
         self, inner: int, outer: int, kernel: Any = 1, stride: int = 1, padding: Any = 0, **more: Any
@@ -327,7 +357,7 @@ class Drawn(nn.Module):
             y = torch.add(y, earlier) if even else earlier.add(y)
         return y
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, side: torch.Tensor | None = None) -> Any:
         earlier = None
         for step, layer in zip(self.plan.steps, self.layers, strict=True):
             y = self._step(step, layer, x, earlier)
@@ -348,8 +378,20 @@ class Drawn(nn.Module):
             lambda: x.mean(spatial),
             lambda: x.amax(spatial),
         )
-        scores = self.scores(heads[self.plan.head]())
-        return F.log_softmax(scores, 1) if self.plan.head == SOFTMAX else scores
+        row = heads[self.plan.head]()
+        if side is None:
+            scores = self.scores(row)
+        elif self._is_pooled():
+            scores = self.scores(torch.cat([row, side.relu()], 1))
+        else:
+            scores = self.scores(row) + self.beside(side)
+        if self.plan.head == SOFTMAX:
+            scores = F.log_softmax(scores, 1)
+        if self.plan.more == "head":
+            return {"scores": scores, "more": self.more(row)}
+        if self.plan.more == "map":
+            return scores, x
+        return [scores, (self.more(row), x, scores)] if self.plan.more == "twice" else scores
 
 
 class Scales(nn.Module):
@@ -395,19 +437,18 @@ def compare(plan: Plan) -> dict[str, Any]:
     except (ValueError, RuntimeError):
         return {"outcome": "empty"}
     try:
-        traced = trace(network, plan.shape)
+        traced = trace(network, plan.shapes)
     except InputError as error:
         return {"outcome": "refused", "reason": str(error)}
-    rehearse(traced, plan.shape, plan.seed)
-    x = torch.randn(8, *plan.shape)
-    finish = (lambda scores: F.log_softmax(scores, 1)) if plan.head == SOFTMAX else (lambda scores: scores)
+    rehearse(traced, plan.shapes, plan.seed)
+    x = tuple(torch.randn(8, *shape) for shape in plan.shapes)
     network.eval()
     module = traced.module.eval()
     with torch.no_grad():
-        wanted = without_dropout(network)(x.clone())
-        _same(finish(module(x).flatten(1)), wanted, "torch and the canonical network")
+        wanted = tree_leaves(without_dropout(network)(*(given.clone() for given in x)))
+        _same(_finished(plan, module(*x)), wanted, "torch and the canonical network")
     folded = FoldedNet(traced.graph, module)
-    _same(finish(folded(x)), wanted, "torch and the operators")
+    _same(_finished(plan, folded(*x)), wanted, "torch and the operators")
     litert = _int8(folded, x)
     narrow = copy.deepcopy(module)
     rng = np.random.default_rng(plan.seed)
@@ -415,52 +456,62 @@ def compare(plan: Plan) -> dict[str, Any]:
     if kept:
         smaller = FoldedNet(surgery.shrink(narrow, traced.graph, kept), narrow)
         with torch.no_grad():
-            _same(smaller(x), narrow(x).flatten(1), "the pruned network and its operators")
+            _same(smaller(*x), each(narrow(*x)), "the pruned network and its operators")
         litert = max(litert, _int8(smaller, x))
     kinds = sorted({str(op.kind) for op in traced.graph.ops})
-    return {"outcome": "equal", "kinds": kinds, "litert": litert, "flat": len(plan.size) == 1}
+    return {"outcome": "equal", "kinds": kinds, "litert": litert, "flat": len(plan.size) == 1,
+            "ports": [len(traced.graph.inputs), len(traced.graph.outputs)]}  # fmt: skip
 
 
-def without_dropout(network: Drawn) -> Callable[[torch.Tensor], torch.Tensor]:
+def _finished(plan: Plan, outputs: torch.Tensor | Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Outputs with the log_softmax of the scores, which stand first, and last where they are there twice."""
+    scores = (0, 3) if plan.head == SOFTMAX else ()
+    return [F.log_softmax(y, 1) if place in scores else y for place, y in enumerate(each(outputs))]
+
+
+def without_dropout(network: Drawn) -> Callable[..., Any]:
     """The network without ``F.dropout(x)``, which torch leaves on in evaluation mode."""
 
-    def run(x: torch.Tensor) -> torch.Tensor:
+    def run(*inputs: torch.Tensor) -> Any:
         keep, F.dropout = F.dropout, lambda x, p=0.5, training=True, inplace=False: x.clone() if training else x
         try:
-            return network(x)
+            return network(*inputs)
         finally:
             F.dropout = keep
 
     return run
 
 
-def _same(found: torch.Tensor, wanted: torch.Tensor, what: str) -> None:
-    largest = max(1.0, float(wanted.abs().max()))
-    if found.shape != wanted.shape or float((found - wanted).detach().abs().max()) > 1e-3 * largest:
-        raise DiffersError(what)
+def _same(found: torch.Tensor | Sequence[torch.Tensor], wanted: Sequence[torch.Tensor], what: str) -> None:
+    for ours, theirs in zip(each(found), wanted, strict=True):
+        ours, theirs = ours.flatten(1), theirs.flatten(1)
+        largest = max(1.0, float(theirs.abs().max()))
+        if ours.shape != theirs.shape or float((ours - theirs).detach().abs().max()) > 1e-3 * largest:
+            raise DiffersError(what)
 
 
-def _int8(folded: FoldedNet, x: torch.Tensor) -> int:
+def _int8(folded: FoldedNet, x: tuple[torch.Tensor, ...]) -> int:
     """Compare the int8 model on three interpreters; the largest difference of LiteRT's codes."""
     predicted = ResourceModel(folded.graph).exact(folded.graph.widths)
     model, data = _exported(folded, x)
     measured = measure_model(data)
     if predicted != Resources(measured.flash, measured.sram, measured.macs):
         raise DiffersError(f"{predicted} and what was measured, {measured.flash}, {measured.sram}, {measured.macs}")
-    codes = model_input(model, x.numpy())
-    theirs = tflm.run(data, codes)
-    if not np.array_equal(ReferenceInterpreter(model).run(codes), theirs):
+    codes = model_inputs(model, [given.numpy() for given in x])
+    theirs = tflm.invoke(data, codes)
+    if not all(map(np.array_equal, ReferenceInterpreter(model).invoke(codes), theirs)):
         raise DiffersError("the reference interpreter and TensorFlow Lite Micro")
-    return int(np.abs(theirs.astype(int) - _litert(data, codes).astype(int)).max())
+    litert = zip(theirs, _litert(data, codes), strict=True)
+    return max(int(np.abs(ours.astype(int) - found.astype(int)).max()) for ours, found in litert)
 
 
-def _exported(folded: FoldedNet, x: torch.Tensor) -> tuple[Int8Model, bytes]:
+def _exported(folded: FoldedNet, x: tuple[torch.Tensor, ...]) -> tuple[Int8Model, bytes]:
     folded.calibrate(x)
     model = quantise(folded)
     return model, write_deployment(model)
 
 
-def _litert(data: bytes, codes: np.ndarray) -> np.ndarray:
+def _litert(data: bytes, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     try:
@@ -469,13 +520,16 @@ def _litert(data: bytes, codes: np.ndarray) -> np.ndarray:
         other = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         interpreter = Interpreter(model_content=data, experimental_op_resolver_type=other)
     interpreter.allocate_tensors()
-    source, target = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
-    outputs = []
-    for example in codes:
-        interpreter.set_tensor(source, example[None])
+    sources = [told["index"] for told in interpreter.get_input_details()]
+    targets = [told["index"] for told in interpreter.get_output_details()]
+    outputs: list[list[np.ndarray]] = [[] for _ in targets]
+    for examples in zip(*codes, strict=True):
+        for source, example in zip(sources, examples, strict=True):
+            interpreter.set_tensor(source, example[None])
         interpreter.invoke()
-        outputs.append(interpreter.get_tensor(target).copy())
-    return np.concatenate(outputs)
+        for found, target in zip(outputs, targets, strict=True):
+            found.append(interpreter.get_tensor(target).copy())
+    return [np.concatenate(found) for found in outputs]
 
 
 def roomy_device(core: Core) -> Device:
@@ -490,11 +544,11 @@ def as_firmware(seed: int) -> dict[str, Any]:
     """A network's firmware beside TensorFlow Lite Micro, on the core whose turn it is."""
     plan, cores = drawn(seed), tuple(CORES.values())
     torch.manual_seed(seed)
-    traced = trace(Drawn(plan), plan.shape)
-    x = torch.randn(8, *plan.shape)
+    traced = trace(Drawn(plan), plan.shapes)
+    x = tuple(torch.randn(8, *shape) for shape in plan.shapes)
     model, data = _exported(FoldedNet(traced.graph, traced.module.eval()), x)
-    codes, core = model_input(model, x.numpy()), cores[seed % len(cores)]
-    measured = measure_firmware(model, roomy_device(core), codes, tflm.run(data, codes))
+    codes, core = model_inputs(model, [given.numpy() for given in x]), cores[seed % len(cores)]
+    measured = measure_firmware(model, roomy_device(core), codes, tflm.invoke(data, codes))
     return {"seed": seed, "core": core.name, "bit_exact": measured.bit_exact}
 
 
@@ -563,6 +617,7 @@ def page(rows: list[dict[str, Any]], firmware: list[dict[str, Any]]) -> str:
         f"| silent differences | {counts['differs']:,} |",
         f"| failures that are no refusal | {counts['fails'] + counts['ends the process']:,} |",
         f"| of the equal ones, signals | {sum(row['flat'] for row in equal):,} |",
+        f"| of the equal ones, several inputs or outputs | {sum(max(row.get('ports', [1])) > 1 for row in equal):,} |",
         "",
         _litert_line(equal),
         "",
@@ -614,6 +669,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path)
     parser.add_argument("--firmware", type=int, default=0, help="so many of those that are equal as firmware")
     parser.add_argument("--again", action="store_true", help="run what was refused or is at fault again")
+    parser.add_argument("--ports", action="store_true", help="networks with several inputs and outputs instead")
     parser.add_argument("--seeds", nargs="*", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -622,7 +678,7 @@ def main() -> None:
         work(path, arguments.seeds)
         return
     settled = ("empty", "equal", *(() if arguments.again else ("refused", "differs", "fails", "ends the process")))
-    due = [seed for seed in range(arguments.count) if rows_of(path).get(seed, {}).get("outcome") not in settled]
+    due = [seed for seed in _seeds(arguments) if rows_of(path).get(seed, {}).get("outcome") not in settled]
     while due:
         batch, due = due[:BATCH], due[BATCH:]
         command = [sys.executable, __file__, str(arguments.folder), "--seeds", *map(str, batch)]
@@ -631,17 +687,20 @@ def main() -> None:
             due = [seed for seed in batch if seed not in begun] + due
         _tell(path, arguments)
     program = path.with_name("firmware.jsonl")
-    for seed in [seed for seed, row in sorted(rows_of(path).items()) if row["outcome"] == "equal"][
-        : arguments.firmware
-    ]:
+    equal = [seed for seed in _seeds(arguments) if rows_of(path)[seed]["outcome"] == "equal"]
+    for seed in equal[: arguments.firmware]:
         if seed not in rows_of(program):
             with program.open("a", encoding="utf-8") as file:
                 print(json.dumps(as_firmware(seed)), file=file)
     _tell(path, arguments)
 
 
+def _seeds(arguments: argparse.Namespace) -> range:
+    return range(first := PORTS * arguments.ports, first + arguments.count)
+
+
 def _tell(path: Path, arguments: argparse.Namespace) -> None:
-    rows = [row for seed, row in sorted(rows_of(path).items()) if seed < arguments.count]
+    rows = [row for seed, row in sorted(rows_of(path).items()) if seed < arguments.count or seed >= PORTS]
     print(dict(Counter(row["outcome"] for row in rows)), flush=True)
     if arguments.page:
         arguments.page.write_text(page(rows, list(rows_of(path.with_name("firmware.jsonl")).values())), "utf-8")

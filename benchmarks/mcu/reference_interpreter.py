@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from mcu.graph.kinds import Activation, Kind
+from mcu.graph.ports import Port
 from mcu.graph.windows import output_size, same_padding
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model, QOp, QTensor
@@ -62,7 +63,7 @@ def resnet8(size: tuple[int, int, int], width: int, classes: int = 10) -> Int8Mo
     tensors.append(QTensor((1, 1, 1, channels), tensors[x].scale, tensors[x].zero_point))
     ops.append(QOp(Kind.AVG_POOL, (x,), len(tensors) - 1, kernel=(height, wide)))
     conv(len(tensors) - 1, classes, 1, 1, Activation.NONE, same=False)
-    return Int8Model(tuple(tensors), tuple(ops), 0, len(tensors) - 1)
+    return Int8Model(tuple(tensors), tuple(ops), (Port(0),), (Port(len(tensors) - 1),))
 
 
 def vgg_small() -> Int8Model:

@@ -219,9 +219,8 @@ def pruned(entry: Entry, shape: tuple[int, ...], dense: Resources, least: Resour
 def _judged(outcome: Outcome, problem: Problem) -> dict[str, Any]:
     used = problem.runtime.measure(outcome.model, outcome.data)
     predicted = predict_deployment(outcome.model)
-    check_against_interpreter(
-        outcome.data, ReferenceInterpreter(outcome.model), int8_inputs(outcome.model, problem.x_val[:16], problem)
-    )
+    codes = int8_inputs(outcome.model, problem.x_val[:16], problem)
+    check_against_interpreter(outcome.data, ReferenceInterpreter(outcome.model), (codes,))
     return {
         "used": asdict(used),
         "predicted": {"flash": predicted.flash, "sram": predicted.arena.total, "macs": outcome.model.macs()},

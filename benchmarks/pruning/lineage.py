@@ -255,8 +255,9 @@ at `all 0.35`, below independent jobs: a quarter of the CPU time has not been sh
 has run on mobilenet-v2, with 24 budgets, under long training, or with other methods in a lineage.
 
 Rows of seed 0 other than `all 0.2` and `all 0.1` are of commit 6da9318, all others of 7ad23e6, which tries networks
-without a branch where more than half of a bound is fixed (in these two budgets), and opens layers that landing shut. Before that `all 0.2` had 79.3 % in the lineage (81.3 now), `all 0.1` 81.2 (81.6), and the independent job
-at `all 0.2` 10.0 %: the only channel of its stem was shut.
+without a branch where more than half of a bound is fixed (in these two budgets), and opens layers that landing shut.
+Before that `all 0.2` had 79.3 % in the lineage (81.3 now), `all 0.1` 81.2 (81.6), and the independent job at `all 0.2`
+10.0 %: the only channel of its stem was shut.
 """
 
 

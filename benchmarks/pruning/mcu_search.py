@@ -110,7 +110,8 @@ class LiveBytes(Runtime):
 
 def _peak(structure: Structure) -> int:
     last = {tensor: index for index, op in enumerate(structure.ops) for tensor in op.inputs}
-    last[structure.output] = len(structure.ops)
+    for port in structure.outputs:
+        last[port.tensor] = len(structure.ops)
     alive: dict[int, int] = {}
     peak = 0
     for index, op in enumerate(structure.ops):
@@ -168,7 +169,7 @@ def run(seed: int, name: str, network: NetworkChoice, epochs: int, changes: dict
     seconds = spent + time.process_time() - started  # the parent is this job's own, and in it
     measured = measure_model(outcome.data)
     reference = ReferenceInterpreter(outcome.model)
-    check_against_interpreter(outcome.data, reference, int8_inputs(outcome.model, task.x_test[:16], problem))
+    check_against_interpreter(outcome.data, reference, (int8_inputs(outcome.model, task.x_test[:16], problem),))
     used = problem.runtime.measure(outcome.model, outcome.data)
     target.with_suffix(".tflite").write_bytes(outcome.data)
     row = {

@@ -93,6 +93,9 @@ class Immediate(Executor):
         events, self._ended = list(self._ended), deque()
         return events
 
+    def withdraw(self, attempt: str) -> None:
+        pass
+
     def stop(self, attempt: str) -> None:
         pass
 

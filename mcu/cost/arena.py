@@ -27,28 +27,33 @@ Buffer = tuple[int, int, int]
 """``(bytes, first use, last use)``; uses are steps, both ends included."""
 
 _START = 8  # allocators and planner, modulo the alignment
-_FIXED = 704  # the rest of them, input and output tensors
+_FIXED = 480  # the rest of them
+_PORT, _POINTER = 96, 8  # tensor of each input and output, and of the list of either
 _EVAL_TENSOR = 24
 _NODE = 64
-_SCRATCH_HANDLES = 16  # of MEAN
+_SCRATCH_HANDLE = 8  # of an operator of SCRATCH
 _REQUESTS, _NOTE, _PLANNED = 200, 32, 40  # while planning: in all, per tensor of the file, per planned buffer
 _AFTER_PLANNING = 224  # the part of the tail that is allocated only then
 _PREPARING = 624  # while the last convolution is prepared, beside one zero point per channel
 _PARAMETERS = {
     Kind.CONV: 28, Kind.DEPTHWISE: 28, Kind.DENSE: 32, Kind.ADD: 8, Kind.CONCAT: 8, Kind.MAX_POOL: 40,
-    Kind.AVG_POOL: 40, Kind.MEAN: 4, Kind.PAD: 0, Kind.PADV2: 0, Kind.RESHAPE: 36, Kind.RELU: 0, Kind.SOFTMAX: 8,
+    Kind.AVG_POOL: 40, Kind.MEAN: 1, Kind.PAD: 0, Kind.PADV2: 0, Kind.RESHAPE: 36, Kind.RELU: 0, Kind.SOFTMAX: 8,
     Kind.LOGISTIC: 0, Kind.TANH: 0, Kind.HARD_SWISH: 0, Kind.LEAKY_RELU: 4, Kind.ELU: 0, Kind.MUL: 4,
-    Kind.RESIZE: 2, Kind.SLICE: 24, Kind.GATHER: 8,
+    Kind.RESIZE: 2, Kind.SLICE: 24, Kind.GATHER: 8, Kind.PRELU: 0, Kind.TRANSPOSE_CONV: 20, Kind.BILINEAR: 2,
 }  # fmt: skip
 """Bytes of TFLM's parsed options of each kind (TfLiteConvParams, ...)."""
 
 _KERNEL_DATA = {
     Kind.CONV: 80, Kind.DEPTHWISE: 80, Kind.DENSE: 72, Kind.ADD: 60, Kind.CONCAT: 80, Kind.MAX_POOL: 32,
-    Kind.AVG_POOL: 32, Kind.MEAN: 44, Kind.PAD: 56, Kind.PADV2: 56, Kind.RESHAPE: 0, Kind.RELU: 28, Kind.SOFTMAX: 80,
+    Kind.AVG_POOL: 32, Kind.MEAN: 60, Kind.PAD: 56, Kind.PADV2: 56, Kind.RESHAPE: 0, Kind.RELU: 28, Kind.SOFTMAX: 80,
     Kind.LOGISTIC: 16, Kind.TANH: 16, Kind.HARD_SWISH: 20, Kind.LEAKY_RELU: 24, Kind.ELU: 256, Kind.MUL: 36,
-    Kind.RESIZE: 0, Kind.SLICE: 84, Kind.GATHER: 24,
+    Kind.RESIZE: 0, Kind.SLICE: 84, Kind.GATHER: 24, Kind.PRELU: 28, Kind.TRANSPOSE_CONV: 88, Kind.BILINEAR: 0,
 }  # fmt: skip
 """Bytes of each kernel's own data (OpDataConv, ...)."""
+
+
+SCRATCH = {Kind.MEAN: 2, Kind.TRANSPOSE_CONV: 1}
+"""Buffers of int32 sums, one for each output value, that kernels ask for while they run."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Plan:
 def lifetimes(structure: Structure | Int8Model) -> list[Buffer]:
     """The aligned size and lifetime of every activation tensor, then of scratch buffers, as TFLM computes them.
 
-    Step 0 is before the first operator, step i + 1 is operator i; the output lives to the end.
+    Step 0 is before the first operator, when all inputs are there; step i + 1 is operator i; outputs live to the end.
     """
     if isinstance(structure, Int8Model):
         structure = structure_of(structure)
@@ -72,12 +77,13 @@ def lifetimes(structure: Structure | Int8Model) -> list[Buffer]:
         first[op.output] = last[op.output] = step
         for tensor in op.inputs:
             last[tensor] = step
-    last[structure.output] = len(structure.ops)
+    for port in structure.outputs:
+        last[port.tensor] = len(structure.ops)
     sizes = [_aligned(_elements(shape)) for shape in structure.shapes]
     buffers = list(zip(sizes, first, last, strict=True))
     for step, op in enumerate(structure.ops, 1):
-        if op.kind is Kind.MEAN:  # its kernel asks for two rows of int32 sums
-            buffers += [(_aligned(4 * _elements(structure.shapes[op.output])), step, step)] * 2
+        sums = _aligned(4 * _elements(structure.shapes[op.output]))
+        buffers += [(sums, step, step)] * SCRATCH.get(op.kind, 0)
     return buffers
 
 
@@ -152,7 +158,7 @@ def predict_persistent(structure: Structure) -> int:
     allocate(_NODE * len(structure.ops), 8)
     for op in structure.ops:
         if _PARAMETERS[op.kind]:
-            allocate(_PARAMETERS[op.kind], 1 if op.kind is Kind.RESIZE else 4)
+            allocate(_PARAMETERS[op.kind], 4 if _PARAMETERS[op.kind] >= 4 else 1)
     for op in structure.ops:
         if _KERNEL_DATA[op.kind]:
             allocate(_KERNEL_DATA[op.kind], ALIGNMENT)
@@ -161,15 +167,18 @@ def predict_persistent(structure: Structure) -> int:
             channels = structure.shapes[op.output][-1]
             allocate(BYTES_PER_CHANNEL // 2 * channels, ALIGNMENT)  # multipliers
             allocate(BYTES_PER_CHANNEL // 2 * channels, ALIGNMENT)  # shifts
-    return used + _FIXED + _SCRATCH_HANDLES * any(op.kind is Kind.MEAN for op in structure.ops)
+    for ports in (structure.inputs, structure.outputs):
+        used += _PORT * len(ports) + _aligned(_POINTER * len(ports))
+    handles = _SCRATCH_HANDLE * sum(op.kind in SCRATCH for op in structure.ops)
+    return used + _FIXED + handles // ALIGNMENT * ALIGNMENT
 
 
 def count_tensors(structure: Structure) -> int:
-    """Tensors in the file our writer makes: activations, weights, biases, values of PADV2, orders of GATHER, structural
-    constants."""
+    """Tensors in the file our writer makes: activations, weights, biases, values of PADV2, orders of GATHER, slopes
+    of PRELU, structural constants."""
     constants = {constant for op in structure.ops for constant in structure.constants(op)}
     weighted = sum(1 + op.bias for op in structure.ops if op.kind in CONVOLUTIONS)
-    own = sum(op.kind in (Kind.PADV2, Kind.GATHER) for op in structure.ops)
+    own = sum(op.kind in (Kind.PADV2, Kind.GATHER, Kind.PRELU) for op in structure.ops)
     return len(structure.shapes) + weighted + own + len(constants)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mcu.cost.arena import Plan, lifetimes, plan_activations, predict_arena
+from mcu.cost.arena import Plan, lifetimes, plan_activations, plan_around, predict_arena
 from mcu.cost.planner import best_plan
 from mcu.int8.model import Int8Model
 from mcu.int8.structure import Structure, structure_of
@@ -35,7 +35,9 @@ def predict_deployment(model: Structure | Int8Model) -> Deployment:
     """
     structure = structure_of(model) if isinstance(model, Int8Model) else model
     flash, theirs = predict_flash(model), plan_activations(structure)
-    ours = best_plan(lifetimes(structure))
+    buffers = lifetimes(structure)
+    fixed = enumerate(best_plan(buffers).offsets[: len(structure.shapes)])
+    ours = plan_around(buffers, dict(fixed))  # TFLM places what kernels ask for
     if ours.total < theirs.total:
         planned = predict_flash(model, offline_plan=True)
         if theirs.total - ours.total > planned - flash:

@@ -17,7 +17,7 @@ from mcu.firmware.scaling import (
     mean_multiplier,
 )
 from mcu.graph.kinds import Activation, Kind
-from mcu.int8.fixed_point import quantise_multiplier
+from mcu.int8.fixed_point import interpolation, quantise_multiplier
 from mcu.int8.lookup import TABLES, table_of
 from mcu.int8.model import Int8Model, QOp, groups_of, op_macs
 
@@ -32,6 +32,9 @@ WORDS = frozenset(
         "multiplier",
         "multiplier_a",
         "multiplier_b",
+        "multiplier_below",
+        "scale_h",
+        "scale_w",
         "out_multiplier",
         "positions",
         "count",
@@ -256,6 +259,36 @@ def _enlarge(model: Int8Model, op: QOp) -> list[Call]:
     return [_call(op, "enlarge", "enlarge_t", fields | {"down": op.kernel[0], "right": op.kernel[1]})]
 
 
+def _transposed(model: Int8Model, op: QOp) -> list[Call]:
+    geometry = _geometry(op, model.tensors[op.inputs[0]].shape, model.tensors[op.output].shape)
+    return [_weighted(model, op, "transposed", _weights_of(op), geometry, conv_multipliers(model, op))]
+
+
+def _prelu(model: Int8Model, op: QOp) -> list[Call]:
+    source, target, slopes = model.tensors[op.inputs[0]], model.tensors[op.output], _weights_of(op)
+    assert op.weight_scales is not None
+    ratio = float32(source.scale) / float32(target.scale)
+    product = float32(source.scale) * float32(float(op.weight_scales[0])) / float32(target.scale)
+    fields = {"size": target.bytes, "period": slopes.size, "in_offset": -source.zero_point}
+    fields |= {"slope_offset": -op.value, "out_offset": target.zero_point}
+    fields["multiplier"], fields["shift"] = quantise_multiplier(ratio)
+    fields["multiplier_below"], fields["shift_below"] = quantise_multiplier(product)
+    _check_sums(op, SPREAD << max(fields["shift"], 0))
+    _check_sums(op, SPREAD * SPREAD << max(fields["shift_below"], 0))
+    call = _call(op, "prelu", "prelu_t", fields)
+    return [replace(call, tables=(Table("slopes", "int8_t", slopes.ravel()),))]
+
+
+def _bilinear(model: Int8Model, op: QOp) -> list[Call]:
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    fields = dict(zip(("in_h", "in_w", "channels"), source.shape[1:], strict=True))
+    for side, axis in (("h", 1), ("w", 2)):
+        fields[f"out_{side}"] = target.shape[axis]
+        scale, start = interpolation(source.shape[axis], target.shape[axis], op.sampling)
+        fields[f"scale_{side}"], fields[f"start_{side}"] = scale, start
+    return [_call(op, "bilinear", "bilinear_t", fields)]
+
+
 def _slice(model: Int8Model, op: QOp) -> list[Call]:
     source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
     fields = dict(zip(("out_h", "out_w", "channels"), target.shape[1:], strict=True)) | {"in_w": source.shape[2]}
@@ -293,6 +326,9 @@ _LOWERINGS: dict[Kind, Callable[[Int8Model, QOp], list[Call]]] = {
     Kind.RESIZE: _enlarge,
     Kind.SLICE: _slice,
     Kind.GATHER: _gather,
+    Kind.PRELU: _prelu,
+    Kind.TRANSPOSE_CONV: _transposed,
+    Kind.BILINEAR: _bilinear,
     **dict.fromkeys(TABLES, _lookup),
 }
 
@@ -360,7 +396,7 @@ def _weighted(
 ) -> Call:
     source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
     bias = np.zeros(geometry["out_c"], np.int64) if op.bias is None else op.bias.astype(np.int64)
-    axes = (1, 2, 3) if function == "convolution" else (0, 1, 2)
+    axes = (0, 1, 2) if function.startswith("depthwise") else (1, 2, 3)
     reach = max(127 - source.zero_point, 128 + source.zero_point)
     sums = np.abs(weights.astype(np.int64)).sum(axis=axes) * reach + np.abs(bias)
     _check_sums(op, int((sums << np.array([max(shift, 0) for _, shift in multipliers])).max()))

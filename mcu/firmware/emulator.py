@@ -29,7 +29,7 @@ class EmulatorRun:
     """What the self test reported.
 
     Attributes:
-        outputs: int8 ``(N, output bytes)``.
+        outputs: int8 ``(N, bytes of all outputs)``.
         instructions: per inference, the largest over the samples, to within one tick.
         layers: per call of the call list, last sample; empty unless asked for.
         tick: instructions a tick: the resolution of the figures.

@@ -158,6 +158,36 @@ def _grouped(fields: Mapping[str, int], width: _Width) -> Counts:
     return (*counts, counts[-1] * (inner["in_c"] // inner["groups"]))
 
 
+def _transposed(fields: Mapping[str, int], width: _Width) -> Counts:
+    """Loops over rows, positions, channels, rows of taps, taps, and products of the taps that meet a value."""
+    tried, met = [], []
+    for side, pad in (("h", "pad_top"), ("w", "pad_left")):
+        stride, kernel = fields[f"stride_{side}"], fields[f"kernel_{side}"]
+        reads = [
+            [at - k for k in range((place + fields[pad]) % stride, kernel, stride) if at >= k]
+            for place in range(fields[f"out_{side}"])
+            for at in [place + fields[pad]]
+        ]
+        tried.append(sum(map(len, reads)))
+        met.append(sum(place // stride < fields[f"in_{side}"] for own in reads for place in own))
+    outputs = fields["out_h"] * fields["out_w"] * fields["out_c"]
+    taps = tried[0] * tried[1] * fields["out_c"]
+    return (
+        fields["out_h"],
+        fields["out_h"] * fields["out_w"],
+        outputs,
+        tried[0] * fields["out_w"] * fields["out_c"],
+        taps,
+        met[0] * met[1] * fields["out_c"],
+        met[0] * met[1] * fields["out_c"] * fields["in_c"],
+    )
+
+
+def _bilinear(fields: Mapping[str, int], width: _Width) -> Counts:
+    positions = fields["out_h"] * fields["out_w"]
+    return fields["out_h"], positions, positions * fields["channels"]
+
+
 def _mean(fields: Mapping[str, int], width: _Width) -> Counts:
     return fields["channels"], fields["channels"] * fields["positions"]
 
@@ -218,4 +248,7 @@ _COUNTERS: Mapping[str, Callable[[Mapping[str, int], _Width], Counts]] = {
     "enlarge": _enlarge,
     "slice": _slice,
     "gather": _gather,
+    "transposed": _transposed,
+    "prelu": _multiply,
+    "bilinear": _bilinear,
 }

@@ -13,10 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mcu.errors import InputError
-from mcu.firmware.project import KERNEL_SOURCES, TEMPLATES, model_values, render_file
+from mcu.firmware.project import KERNEL_SOURCES, TEMPLATES, Codes, model_values, render_file
 from mcu.int8.model import Int8Model
 
 FOLDER = "mcusweep_model"
@@ -49,8 +47,8 @@ class LibraryModel:
 
     name: str
     model: Int8Model
-    samples: np.ndarray | None = None
-    expected: np.ndarray | None = None
+    samples: Codes | None = None
+    expected: Codes | None = None
 
 
 @dataclass(frozen=True)

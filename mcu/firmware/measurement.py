@@ -6,15 +6,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from mcu.devices import Device
 from mcu.errors import InputError
 from mcu.firmware.build import build
 from mcu.firmware.cores import core_of
 from mcu.firmware.emulator import run_in_qemu
-from mcu.firmware.project import write_project
+from mcu.firmware.project import Codes, write_project
 from mcu.firmware.toolchain import Toolchain, toolchain
+from mcu.graph.ports import each
 from mcu.int8.model import Int8Model
 
 
@@ -54,8 +53,8 @@ class FirmwareMeasurement:
 def measure_firmware(
     model: Int8Model,
     device: Device,
-    samples: np.ndarray,
-    expected: np.ndarray | None = None,
+    samples: Codes,
+    expected: Codes | None = None,
     *,
     cycles_per_instruction: float | None = None,
     folder: Path | None = None,
@@ -64,7 +63,7 @@ def measure_firmware(
     """Write, build, link and run a model.
 
     Args:
-        samples: int8 ``(N, H, W, C)``: inputs to run.
+        samples: int8 ``(N, H, W, C)``: inputs to run; of several a tuple.
         expected: int8 outputs they must give, such as TFLM's; None compares with the reference interpreter.
         cycles_per_instruction: None takes the core's assumption (see ``Core``).
         folder: where to keep the project; None throws it away.
@@ -73,7 +72,7 @@ def measure_firmware(
         InputError: if firmware cannot be built for the device, tools are missing (``ToolsMissing``), the model holds
             what the kernels cannot express, or it does not fit the device (``FirmwareDoesNotFit``).
     """
-    if len(samples) == 0:
+    if len(each(samples)[0]) == 0:
         raise InputError("firmware measurement: no samples; at least one input is needed")
     core = core_of(device)
     tools = tools or toolchain(core.architecture)

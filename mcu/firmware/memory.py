@@ -32,12 +32,13 @@ def _roots(structure: Structure) -> list[int]:
 
 
 def _buffers(structure: Structure, roots: list[int], kept: list[int]) -> list[Buffer]:
-    spans: dict[int, list[int]] = {roots[structure.input]: [0, 0]}
+    spans: dict[int, list[int]] = {roots[port.tensor]: [0, 0] for port in structure.inputs}
     for step, op in enumerate(structure.ops, 1):
         spans.setdefault(roots[op.output], [step, step])
         for tensor in (*op.inputs, op.output):
             spans[roots[tensor]][1] = step
-    spans[roots[structure.output]][1] = len(structure.ops)
+    for port in structure.outputs:
+        spans[roots[port.tensor]][1] = len(structure.ops)
     return [(_aligned_bytes(structure.shapes[root]), spans[root][0], spans[root][1]) for root in kept]
 
 

@@ -18,11 +18,14 @@ from mcu.firmware.memory import plan_memory
 from mcu.graph.kinds import Kind
 from mcu.int8.lookup import TABLES
 from mcu.int8.model import Int8Model
-from mcu.int8.structure import OpForm, Structure, structure_of
+from mcu.int8.structure import CONVOLUTIONS, OpForm, Structure, structure_of
 
 SLACK = 40
 STACK_SLACK = 8
 """Added to flash and stack, so that a prediction errs on the side that fits: ``model_run`` grows with the model."""
+
+MORE_INPUT = 24
+"""Instructions that write one more input: a function of the interface and its call."""
 
 APPLICATION_RAM = 4
 """The variable ``main.c`` keeps its decision in."""
@@ -45,6 +48,9 @@ DESCRIPTIONS = {
     "enlarge": 12,
     "slice": 16,
     "gather": 16,
+    "transposed": 52,
+    "prelu": 32,
+    "bilinear": 24,
 }
 """Bytes of the layer structs in kernels.h, by kernel."""
 
@@ -69,6 +75,9 @@ _PLAIN = {
     Kind.RESIZE: "enlarge",
     Kind.SLICE: "slice",
     Kind.GATHER: "gather",
+    Kind.TRANSPOSE_CONV: "transposed",
+    Kind.PRELU: "prelu",
+    Kind.BILINEAR: "bilinear",
     **dict.fromkeys(TABLES, "lookup"),
 }
 
@@ -102,7 +111,7 @@ def predict_firmware(model: Structure | Int8Model, core: str, arena: int | None 
     code = CODE[target.name]
     structure = structure_of(model) if isinstance(model, Int8Model) else model
     kernels: set[str] = set()
-    flash = code.base + SLACK
+    flash = code.base + SLACK + MORE_INPUT * (len(structure.inputs) - 1)
     for op in structure.ops:
         if op.kind is Kind.RESHAPE:
             continue
@@ -129,7 +138,9 @@ def _tables(structure: Structure, op: OpForm) -> int:
         return CODES
     if op.kind is Kind.GATHER:
         return _words(ORDER * structure.shapes[op.output][-1])
-    if op.kind not in (Kind.CONV, Kind.DEPTHWISE, Kind.DENSE):
+    if op.kind is Kind.PRELU:
+        return _words(structure.shapes[op.output][-1])
+    if op.kind not in CONVOLUTIONS:
         return 0
     source, channels = structure.shapes[op.inputs[0]], structure.shapes[op.output][-1]
     if op.kind is Kind.DENSE:

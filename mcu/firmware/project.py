@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from mcu.firmware.cores import CORES, core_of
 from mcu.firmware.flags import COMPILE_FLAGS, HOST_FLAGS, LINK_FLAGS, flash_origin, ram_origin
 from mcu.firmware.memory import plan_memory
 from mcu.firmware.toolchain import ARCHITECTURES
-from mcu.int8.model import Int8Model
+from mcu.graph.ports import Port, each
+from mcu.int8.model import Int8Model, QTensor
 
 KERNEL_SOURCES = ("convolution.c", "depthwise.c", "pooling.c", "elementwise.c", "softmax.c")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}")
@@ -28,27 +28,23 @@ LINE = 110
 TEMPLATES = files("mcu.firmware") / "templates"
 
 
-@dataclass(frozen=True)
-class Vectors:
-    """Test vectors: int8 ``inputs (N, input bytes)`` and ``outputs (N, output bytes)``."""
-
-    inputs: np.ndarray
-    outputs: np.ndarray
+Codes = np.ndarray | Sequence[np.ndarray]
+"""int8 values ``(N, ...)`` of the only port, or of each."""
 
 
 def write_project(
     model: Int8Model,
     folder: Path,
     *,
-    samples: np.ndarray | None = None,
-    expected: np.ndarray | None = None,
+    samples: Codes | None = None,
+    expected: Codes | None = None,
     name: str = "model",
     sound: bool = False,
 ) -> None:
     """Write the C project of a model into a folder, which is created if missing.
 
     Args:
-        samples: int8 ``(N, H, W, C)`` inputs of the self test, None for two synthetic ones.
+        samples: int8 ``(N, H, W, C)`` inputs of the self test, None for two synthetic ones; of several inputs a tuple.
         expected: int8 ``(N, ...)`` outputs for them; None takes those of the reference interpreter.
         name: name of the project; letters, digits, space, ``_ . -``.
         sound: whether the application has an audio front end, which ``write_front_end`` adds.
@@ -91,50 +87,76 @@ def copy_sources(folder: Path, sound: bool = False) -> None:
         (folder / "main.c").write_bytes((TEMPLATES / "sound" / "main.c").read_bytes())
 
 
-def _vectors(model: Int8Model, samples: np.ndarray | None, expected: np.ndarray | None) -> Vectors:
-    source, target = model.tensors[model.input], model.tensors[model.output]
-    if samples is None:
-        codes = (np.arange(2 * source.bytes) * 7919 // 64) % 256 - 128  # every code, in no order the network expects
-        samples = codes.astype(np.int8).reshape(2, -1)
-    if samples.dtype != np.int8 or len(samples) == 0 or samples[0].size != source.bytes:
-        raise InputError(f"test vectors: {samples.dtype} {samples.shape}: allowed is int8 (N, {source.shape[1:]})")
+def _vectors(model: Int8Model, samples: Codes | None, expected: Codes | None) -> list[np.ndarray]:
+    """Test vectors: int8 ``(N, bytes)`` for each input and output."""
+    sources, targets = ([model.tensors[port.tensor] for port in ports] for ports in (model.inputs, model.outputs))
+    inputs = [_synthetic(source) for source in sources] if samples is None else list(each(samples))
+    _check_codes("test vectors", inputs, sources, len(inputs[0]))
     if expected is None:
         from mcu.int8.reference_interpreter import ReferenceInterpreter  # imports torch: only where it is needed
 
-        expected = ReferenceInterpreter(model).run(samples.reshape(-1, *source.shape[1:]))
-    if expected.dtype != np.int8 or len(expected) != len(samples) or expected[0].size != target.bytes:
-        raise InputError(
-            f"expected outputs: {expected.dtype} {expected.shape}: allowed is int8 ({len(samples)}, {target.bytes})"
-        )
-    return Vectors(samples.reshape(len(samples), -1), expected.reshape(len(samples), -1))
+        shaped = [x.reshape(-1, *source.shape[1:]) for x, source in zip(inputs, sources, strict=True)]
+        expected = ReferenceInterpreter(model).invoke(shaped)
+    outputs = list(each(expected))
+    _check_codes("expected outputs", outputs, targets, len(inputs[0]))
+    return [values.reshape(len(values), -1) for values in (*inputs, *outputs)]
 
 
-def model_values(
-    model: Int8Model, samples: np.ndarray | None, expected: np.ndarray | None, prefix: str = ""
-) -> dict[str, Any]:
+def _synthetic(source: QTensor) -> np.ndarray:
+    """Two inputs: every code, in no order the network expects."""
+    return ((np.arange(2 * source.bytes) * 7919 // 64) % 256 - 128).astype(np.int8).reshape(2, -1)
+
+
+def _check_codes(what: str, given: Sequence[np.ndarray], tensors: Sequence[QTensor], count: int) -> None:
+    fits = [
+        values.dtype == np.int8 and len(values) == count > 0 and values[0].size == tensor.bytes
+        for values, tensor in zip(given, tensors, strict=False)
+    ]
+    if len(given) != len(tensors) or not all(fits):
+        found = " and ".join(f"{values.dtype} {values.shape}" for values in given)
+        allowed = " and ".join(f"int8 ({count or 'N'}, {tensor.shape[1:]})" for tensor in tensors)
+        raise InputError(f"{what}: {found}: allowed is {allowed}")
+
+
+def model_values(model: Int8Model, samples: Codes | None, expected: Codes | None, prefix: str = "") -> dict[str, Any]:
     """Values of a model for templates; its tables and layers start with ``prefix``. Errors as ``write_project``."""
     calls, plan = calls_of(model), plan_memory(model)
     vectors = _vectors(model, samples, expected)
-    source, target = model.tensors[model.input], model.tensors[model.output]
+    first = len(model.inputs)
+    ins = _ports("input", "in", model, model.inputs, plan, vectors[:first])
+    outs = _ports("output", "out", model, model.outputs, plan, vectors[first:])
+    arguments = [f"const int8_t *{port['argument']}" for port in ins] + [f"int8_t *{port['argument']}" for port in outs]
     return {
         "prefix": prefix,
         "macs": sum(call.macs for call in calls),
         "arena_bytes": plan.total,
         "calls": [_call_values(call, index, plan, prefix) for index, call in enumerate(calls)],
-        "input_bytes": source.bytes,
-        "input_shape": _shape_text(source.shape),
-        "input_scale": repr(float(source.scale)),
-        "input_zero_point": source.zero_point,
-        "input_offset": plan.offsets[model.input],
-        "output_bytes": target.bytes,
-        "output_shape": _shape_text(target.shape),
-        "output_scale": repr(float(target.scale)),
-        "output_zero_point": target.zero_point,
-        "output_offset": plan.offsets[model.output],
-        "count": len(vectors.inputs),
-        "inputs": [_numbers(row) for row in vectors.inputs],
-        "outputs": [_numbers(row) for row in vectors.outputs],
+        "ins": ins,
+        "outs": outs,
+        "parameters": ", ".join(arguments),
+        "count": len(vectors[0]),
     }
+
+
+def _ports(
+    what: str, short: str, model: Int8Model, ports: Sequence[Port], plan: Plan, vectors: Sequence[np.ndarray]
+) -> list[dict[str, Any]]:
+    """Inputs or outputs as templates name them; the names of several end in their own, or else in their number."""
+    found: list[dict[str, Any]] = []
+    for number, (port, rows) in enumerate(zip(ports, vectors, strict=True)):
+        tensor, own = model.tensors[port.tensor], re.sub(r"[^a-z0-9]+", "_", port.name.lower()).strip("_")
+        suffix = f"_{own.removeprefix(f'{what}_') or number}" if len(ports) > 1 else ""
+        while any(suffix == other["suffix"] for other in found):
+            suffix = f"_{number}{suffix}"
+        found.append(
+            {
+                "suffix": suffix, "lower": what + suffix, "upper": (what + suffix).upper(), "argument": short + suffix,
+                "title": f" `{suffix[1:]}`" if suffix else "", "shape": _shape_text(tensor.shape),
+                "bytes": tensor.bytes, "scale": repr(float(tensor.scale)), "zero_point": tensor.zero_point,
+                "offset": plan.offsets[port.tensor], "rows": [_numbers(row) for row in rows],
+            }
+        )  # fmt: skip
+    return found
 
 
 def _build_values() -> dict[str, Any]:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mcu.graph.kinds import Activation, Kind
+from mcu.graph.kinds import Activation, Kind, Sampling
+from mcu.graph.ports import Port
 
 FIXED = -1
-"""Group of a channel that cannot be removed: network inputs, class scores, layers the user froze."""
+"""Group of a channel that cannot be removed: of network inputs and outputs, of layers the user froze."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Op:
     """One operator of the exported model; ``inputs`` and ``output`` index ``Graph.tensors``.
 
     Attributes:
-        padding: ``((top, bottom), (left, right))`` zeros around the input.
-        layer: path of the convolution or dense module whose weights it uses, if any.
+        padding: ``((top, bottom), (left, right))`` zeros around the input; of TRANSPOSE_CONV what SAME cuts off.
+        layer: path of the convolution or dense module whose weights it uses, or of the PReLU whose slopes, if any.
         norm: path of the batch normalisation folded into it, if any.
         anchor: name of the fx node that yields its value before the activation.
         node: name of the fx node that yields its final value.
@@ -58,6 +59,7 @@ class Op:
         groups: number of groups of a grouped CONV.
         begin: first row and column that a SLICE reads; it goes on by ``stride``.
         order: of a GATHER, the input channel that each output channel is.
+        sampling: of a BILINEAR.
     """
 
     kind: Kind
@@ -79,6 +81,7 @@ class Op:
     groups: int = 1
     begin: tuple[int, int] = (0, 0)
     order: tuple[int, ...] = ()
+    sampling: Sampling = Sampling.CENTRES
 
     @property
     def is_limited(self) -> bool:
@@ -106,13 +109,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Graph:
-    """Operators in execution order with one input and one output tensor."""
+    """Operators in execution order; ``inputs`` and ``outputs`` in the order of the network's own."""
 
     tensors: tuple[Tensor, ...]
     ops: tuple[Op, ...]
     groups: tuple[Group, ...]
-    input: int
-    output: int
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
 
     @property
     def widths(self) -> np.ndarray:
@@ -125,13 +128,14 @@ class Graph:
         return self.widths * np.array([group.channels for group in self.groups], dtype=np.int64)
 
     def last_uses(self) -> list[tuple[int, int]]:
-        """For each tensor the operator that writes it (-1: the input) and the last that reads it."""
+        """For each tensor the operator that writes it (-1: an input) and the last that reads it."""
         spans = [[-1, -1] for _ in self.tensors]
         for step, op in enumerate(self.ops):
             spans[op.output][0] = step
             for tensor in (*op.inputs, op.output):
                 spans[tensor][1] = step
-        spans[self.output][1] = len(self.ops)
+        for port in self.outputs:
+            spans[port.tensor][1] = len(self.ops)
         return [(first, last) for first, last in spans]
 
     def channel_matrix(self) -> np.ndarray:

@@ -10,6 +10,7 @@ class Kind(StrEnum):
 
     CONV = "conv"
     DEPTHWISE = "depthwise"
+    TRANSPOSE_CONV = "transpose_conv"
     DENSE = "dense"  # FULLY_CONNECTED; read from foreign files, never written by us (1x1 CONV_2D instead)
     ADD = "add"
     CONCAT = "concat"
@@ -25,11 +26,21 @@ class Kind(StrEnum):
     TANH = "tanh"
     HARD_SWISH = "hard_swish"
     LEAKY_RELU = "leaky_relu"
+    PRELU = "prelu"  # a slope below zero for each channel
     ELU = "elu"
     MUL = "mul"
     RESIZE = "resize"  # RESIZE_NEAREST_NEIGHBOR by whole factors
+    BILINEAR = "bilinear"  # RESIZE_BILINEAR to any size
     SLICE = "slice"  # STRIDED_SLICE of rows and columns
     GATHER = "gather"  # some of the channels, in an order of their own
+
+
+class Sampling(StrEnum):
+    """Where the values of a resized map lie on the map that is read."""
+
+    CENTRES = "centres"  # pixels are areas: torch's align_corners=False, TensorFlow's half_pixel_centers
+    CORNERS = "corners"  # the outermost values of both lie on each other: align_corners
+    ORIGIN = "origin"  # the first values do: neither, in files from other tools
 
 
 class Activation(StrEnum):

@@ -45,6 +45,59 @@ class Convolution(nn.Conv2d):
         return max(self.stride) == 1 and max(self.kernel_size) <= FAST_KERNEL and min(x.shape[-2:]) >= FAST_SIZE
 
 
+class TransposedConvolution(nn.Module):
+    """A transposed convolution whose weights are ``(out, in, kh, kw)``, as those of every other layer are.
+
+    Attributes:
+        padding: rows and columns that are cut off all around.
+        output_padding: rows and columns below and on the right that are kept, or that no window reaches.
+    """
+
+    groups, depthwise, dilation = 1, False, (1, 1)
+
+    def __init__(self, weight: nn.Parameter, stride: Pair, padding: Pair, output_padding: Pair) -> None:
+        super().__init__()
+        self.out_channels, self.in_channels = weight.shape[:2]
+        self.kernel_size: Pair = (weight.shape[2], weight.shape[3])
+        self.stride, self.padding, self.output_padding = stride, padding, output_padding
+        self.weight = weight
+        self.bias: nn.Parameter | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Spread ``(N, C, H, W)``."""
+        return self._conv_forward(x, self.weight, self.bias)
+
+    def _conv_forward(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        turned = weight.transpose(0, 1)
+        return F.conv_transpose2d(x, turned, bias, self.stride, self.padding, self.output_padding)
+
+
+def transposed(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, stride: Pair, begin: Pair, size: Pair
+) -> torch.Tensor:
+    """``size`` rows and columns of a transposed convolution from ``begin`` on; weights ``(out, in, kh, kw)``."""
+    axes = list(zip(size, x.shape[2:], stride, weight.shape[2:], begin, strict=True))
+    more = [rows - ((count - 1) * step + kernel - 2 * first) for rows, count, step, kernel, first in axes]
+    turned = weight.transpose(0, 1)
+    if all(0 <= rest < step for rest, step in zip(more, stride, strict=True)):
+        return F.conv_transpose2d(x, turned, bias, stride, begin, (more[0], more[1]))
+    whole = F.conv_transpose2d(x, turned, None, stride)
+    below, right = (more[k] - begin[k] for k in (0, 1))
+    return F.pad(whole, (-begin[1], right, -begin[0], below)) + bias[:, None, None]
+
+
+class PReLU(nn.Module):
+    """Values below zero times a slope, one for all channels or one for each."""
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        super().__init__()
+        self.weight, self.bias = weight, None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Rectify ``(N, C, ...)``."""
+        return F.prelu(x, self.weight.to(x.dtype))
+
+
 class Affine(nn.BatchNorm2d):
     """``x * weight + bias`` by channel: constants that a network multiplies by and adds.
 
@@ -107,6 +160,11 @@ def global_average_pool(x: torch.Tensor) -> torch.Tensor:
 def enlarge(x: torch.Tensor, factors: Pair) -> torch.Tensor:
     """Nearest-neighbour upsampling by whole ``factors`` (height, width)."""
     return F.interpolate(x, scale_factor=(float(factors[0]), float(factors[1])), mode="nearest")
+
+
+def interpolate(x: torch.Tensor, size: Pair, corners: bool) -> torch.Tensor:
+    """Bilinear interpolation to ``size`` (height, width)."""
+    return F.interpolate(x, size, mode="bilinear", align_corners=corners)
 
 
 def cut(x: torch.Tensor, begin: Pair, count: Pair, step: Pair) -> torch.Tensor:

@@ -144,6 +144,7 @@ class _Needs:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
+        self._outputs = {port.tensor for port in graph.outputs}
         self._sizes = [tensor.elements for tensor in graph.tensors]
         self.outputs = [self._sizes[op.output] for op in graph.ops]
         self._inputs = [tuple(dict.fromkeys(op.inputs)) for op in graph.ops]
@@ -166,7 +167,7 @@ class _Needs:
         return _Executed(0, 0, alive, ready)
 
     def _is_wanted(self, tensor: int, done: int) -> bool:
-        return bool(self._readers[tensor] & ~done) or tensor == self._graph.output
+        return bool(self._readers[tensor] & ~done) or tensor in self._outputs
 
     def after(self, state: _Executed, index: int) -> _Executed:
         """State after one more operator; while it runs, its output and all tensors still to be read are alive."""
@@ -199,6 +200,6 @@ class _Needs:
         for tensor, size in enumerate(self._sizes):
             writer = self._writer[tensor]
             written = writer < 0 or earlier >> writer & 1
-            if written and (self._readers[tensor] & from_here or tensor == self._graph.output):
+            if written and (self._readers[tensor] & from_here or tensor in self._outputs):
                 bytes_alive += size
         return bytes_alive

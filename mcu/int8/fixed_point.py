@@ -10,6 +10,8 @@ import math
 
 import numpy as np
 
+from mcu.graph.kinds import Sampling
+
 Int64 = np.ndarray
 
 
@@ -41,6 +43,14 @@ def rescale(values: Int64, multiplier: Int64 | int, shift: Int64 | int) -> Int64
     shift = np.asarray(shift, np.int64)
     left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
     return rounding_shift(high_multiply(np.asarray(values, np.int64) << left, multiplier), right)
+
+
+def interpolation(count: int, size: int, sampling: Sampling) -> tuple[int, int]:
+    """Distance and start, in 1/1024, of ``size`` values laid over ``count`` (ResizeBilinearInteger)."""
+    scale = (1024 * count + size // 2) // size
+    if sampling is Sampling.CORNERS and size > 1:
+        scale = (1024 * (count - 1) + (size - 1) // 2) // (size - 1)
+    return scale, scale // 2 - 512 if sampling is Sampling.CENTRES else 0
 
 
 def _exp_on_quarter_interval(x: Int64) -> Int64:

@@ -8,7 +8,8 @@ quantisation on, weights and activations are rounded to the exporter's int8 grid
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -19,8 +20,9 @@ from torch.nn import functional
 
 from mcu.errors import InputError
 from mcu.graph.graph import Graph, Op
-from mcu.graph.kinds import Activation, Kind
-from mcu.graph.layers import cut, enlarge, gather, limited
+from mcu.graph.kinds import Activation, Kind, Sampling
+from mcu.graph.layers import cut, enlarge, gather, interpolate, limited, transposed
+from mcu.graph.ports import each
 from mcu.int8.lookup import FIXED_RANGES
 from mcu.int8.structure import SAME_QUANTISATION, structure_of_graph
 
@@ -37,12 +39,15 @@ _FINEST = {
     Kind.MUL: 2.0**-20,
     Kind.HARD_SWISH: 2.0**-6,
     Kind.LEAKY_RELU: 2.0**-16,
+    Kind.PRELU: 2.0**-10,
     Kind.ELU: 2.0**-16,
 }
 """Least range of an output, as a part of its inputs' ranges (of MUL: of their product): TFLM aborts the process below
 2**-19 of a sum, which one gets to that its ReLU shuts for every input, and below 2**-7 of a HARD_SWISH."""
 
 Observer = Callable[[int, torch.Tensor], None]
+Batch = tuple[torch.Tensor, ...]
+"""Of each input, or each output."""
 
 
 class Calibration(StrEnum):
@@ -51,6 +56,7 @@ class Calibration(StrEnum):
     MINMAX = "minmax"
     PERCENTILE = "percentile"
     MSE = "mse"
+    OUTPUT = "output"  # MSE or MINMAX
 
 
 def affine(low: float, high: float) -> tuple[float, int]:
@@ -65,14 +71,25 @@ def weight_scales(weights: torch.Tensor) -> torch.Tensor:
     return (weights.detach().abs().amax((1, 2, 3)) / 127.0).clamp_min(_LEAST_WEIGHT_SCALE)
 
 
+@dataclass
+class _Seen:
+    """What calibration inputs gave: by quantisation class the ends and some of the values; the outputs of each part."""
+
+    ends: dict[int, tuple[float, float]] = field(default_factory=dict)
+    values: dict[int, list[torch.Tensor]] = field(default_factory=dict)
+    outputs: list[Batch] = field(default_factory=list)
+
+
 class FoldedNet(nn.Module):
     """A trained module, folded.
 
-    Takes inputs ``(N, C, H, W)`` (or ``(N, C, L)`` or ``(N, C)``) and returns logits ``(N, classes)``.
+    Takes inputs ``(N, C, H, W)`` (or ``(N, C, L)`` or ``(N, C)``) and returns logits ``(N, classes)``, flat; of several
+    outputs a tuple.
 
     Attributes:
         graph: the operators it runs.
         weights, biases: per operator index (as text), ``(out, in / groups, kh, kw)`` and ``(out,)``.
+        slopes: per operator index of a PRELU, ``(channels,)``.
         ranges: low and high end of each quantisation class, by its lowest tensor; float32 ``(tensors, 2)``.
         calibrated: whether ``ranges`` has been filled.
     """
@@ -85,9 +102,11 @@ class FoldedNet(nn.Module):
         self.graph = graph
         structure = structure_of_graph(graph)
         self.roots, self.rectified = structure.quantisation_classes
-        self.weights, self.biases = nn.ParameterDict(), nn.ParameterDict()
+        self.weights, self.biases, self.slopes = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
         for index, op in enumerate(graph.ops):
-            if op.kind in (Kind.CONV, Kind.DEPTHWISE):
+            if op.kind is Kind.PRELU:
+                self.slopes[str(index)] = nn.Parameter(_slopes(graph, op, module))
+            if op.kind in _WEIGHTED:
                 weight, bias = _folded(graph, op, module)
                 self.weights[str(index)], self.biases[str(index)] = nn.Parameter(weight), nn.Parameter(bias)
         device = next(iter(self.weights.values())).device if len(self.weights) else None
@@ -106,24 +125,29 @@ class FoldedNet(nn.Module):
             raise InputError("fake quantisation: the network has no ranges yet; call calibrate first")
         self._fake = on
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits."""
-        return self.run(x)
+    def forward(self, *x: torch.Tensor) -> Any:
+        """Logits, of every output."""
+        found = self.run(*x)
+        return found[0] if len(found) == 1 else found
 
-    def run(self, x: torch.Tensor, observer: Observer | None = None, before: Observer | None = None) -> torch.Tensor:
-        """Forward pass that passes intermediate tensors to observers.
+    def run(
+        self, *x: torch.Tensor, observer: Observer | None = None, before: Observer | None = None
+    ) -> tuple[torch.Tensor, ...]:
+        """Forward pass that passes intermediate tensors to observers; all outputs.
 
         Args:
-            x: inputs.
+            x: inputs, in order.
             observer: called with each tensor's index and final value.
             before: called with each operator's index and its value before the activation.
         """
-        first = x.reshape(*x.shape, *(1,) * (4 - x.ndim))
         grids = self.grids() if self._fake else None
-        values = {self.graph.input: _on_grid(first, grids, self.graph.input)}
-        last_use = {tensor: index for index, op in enumerate(self.graph.ops) for tensor in op.inputs}
-        if observer:
-            observer(self.graph.input, values[self.graph.input])
+        values: dict[int, torch.Tensor] = {}
+        for port, given in zip(self.graph.inputs, x, strict=True):
+            image = given.reshape(*given.shape, *(1,) * (4 - given.ndim))
+            values[port.tensor] = _on_grid(image, grids, port.tensor)
+            if observer:
+                observer(port.tensor, values[port.tensor])
+        last_use = {tensor: last for tensor, (_, last) in enumerate(self.graph.last_uses())}
         for index, op in enumerate(self.graph.ops):
             y = self._value(index, op, [values[tensor] for tensor in op.inputs])
             if before:
@@ -133,16 +157,19 @@ class FoldedNet(nn.Module):
             if observer:
                 observer(op.output, values[op.output])
             for tensor in set(op.inputs):
-                if last_use[tensor] == index and tensor != self.graph.output:
+                if last_use[tensor] == index:
                     del values[tensor]
-        return values[self.graph.output].flatten(1)
+        return tuple(values[port.tensor].flatten(1) for port in self.graph.outputs)
 
     def _value(self, index: int, op: Op, inputs: list[torch.Tensor]) -> torch.Tensor:
         x = inputs[0]
-        if op.kind in (Kind.CONV, Kind.DEPTHWISE):
+        if op.kind in _WEIGHTED:
             weight, bias = self.weights[str(index)], self.biases[str(index)]
             if self._fake:
                 weight = rounded_weight(weight)
+            if op.kind is Kind.TRANSPOSE_CONV:
+                (top, _), (left, _) = op.padding
+                return transposed(x, weight, bias, op.stride, (top, left), self._size(op))
             if op.kind is Kind.CONV:
                 return _convolved(x, weight, bias, op, op.groups)
             with torch.autocast(x.device.type, enabled=False):  # slow in bfloat16: pruning/training/precision.py
@@ -162,8 +189,13 @@ class FoldedNet(nn.Module):
         if op.kind is Kind.RESIZE:
             return enlarge(x, op.kernel)
         if op.kind is Kind.SLICE:
-            tensor = self.graph.tensors[op.output]
-            return cut(x, op.begin, (tensor.height, tensor.width), op.stride)
+            return cut(x, op.begin, self._size(op), op.stride)
+        if op.kind is Kind.BILINEAR:
+            return interpolate(x, self._size(op), op.sampling is Sampling.CORNERS)
+        if op.kind is Kind.PRELU:
+            slopes = self.slopes[str(index)]
+            slopes = rounded_weight(slopes[None, :, None, None]).flatten() if self._fake else slopes
+            return functional.prelu(x, slopes.to(x.dtype))
         if op.kind is Kind.GATHER:
             return gather(x, op.order)
         if op.kind is Kind.MUL:
@@ -171,6 +203,10 @@ class FoldedNet(nn.Module):
         if op.kind in _FUNCTIONS:
             return _FUNCTIONS[op.kind](x, op.alpha)
         raise InputError(f"network layer '{op.name}' ({op.kind}): no floating-point step for it")
+
+    def _size(self, op: Op) -> tuple[int, int]:
+        tensor = self.graph.tensors[op.output]
+        return tensor.height, tensor.width
 
     def grids(self) -> list[tuple[float, int]]:
         """Scale and zero point of every tensor, from ``ranges``."""
@@ -184,20 +220,32 @@ class FoldedNet(nn.Module):
         self._grids = None
 
     @torch.no_grad()
-    def calibrate(self, x: torch.Tensor, method: Calibration = Calibration.MSE, batch: int = 256) -> None:
+    def calibrate(
+        self, x: torch.Tensor | Sequence[torch.Tensor], method: Calibration = Calibration.OUTPUT, batch: int = 256
+    ) -> None:
         """Choose the range of every activation.
 
-        Logits keep their full range with every method: clipped ones would tie. A single outlier spoils MINMAX; the
-        other methods are robust to it.
+        Logits keep their full range with every method: clipped ones would tie. A single outlier spoils MINMAX;
+        PERCENTILE and MSE are robust to it, but in some networks a class depends on rare values that they clip. OUTPUT
+        takes what the outputs say.
 
         Args:
-            x: representative inputs, normalised as for training.
+            x: representative inputs, normalised as for training; of several inputs a tuple.
             method: how to choose.
             batch: inputs run at a time.
         """
         fake, self._fake = self._fake, False
-        values: dict[int, list[torch.Tensor]] = {}
-        ends: dict[int, tuple[float, float]] = {}
+        parts = list(zip(*(given.split(batch) for given in each(x)), strict=True))
+        seen = self._observed(parts)
+        self.calibrated.fill_(True)
+        if method is Calibration.OUTPUT:
+            method = self._closest(parts, seen)
+        self._choose(seen, method)
+        self._fake = fake
+
+    def _observed(self, parts: Sequence[Batch]) -> _Seen:
+        """Outputs, and ends and values of every quantisation class."""
+        seen = _Seen()
         produced = {op.output: op for op in self.graph.ops}
 
         def observe(tensor: int, value: torch.Tensor) -> None:
@@ -205,30 +253,49 @@ class FoldedNet(nn.Module):
             op = produced.get(tensor)
             if op is not None and op.kind in SAME_QUANTISATION and not (op.value and math.isfinite(op.value)):
                 return
-            low, high = ends.get(root, (0.0, 0.0))
+            low, high = seen.ends.get(root, (0.0, 0.0))
             lowest, highest = torch.aminmax(value)
-            ends[root] = min(low, float(lowest)), max(high, float(highest))
-            if method is not Calibration.MINMAX:
-                flat = value.flatten()
-                values.setdefault(root, []).append(flat[:: max(1, len(flat) * len(parts) // _SAMPLES_PER_TENSOR)])
+            seen.ends[root] = min(low, float(lowest)), max(high, float(highest))
+            flat = value.flatten()
+            seen.values.setdefault(root, []).append(flat[:: max(1, len(flat) * len(parts) // _SAMPLES_PER_TENSOR)])
 
-        parts = x.split(batch)
         for part in parts:
-            self.run(part, observe)
-        for root, (low, high) in ends.items():
-            if root == self.roots[self.graph.output]:
+            seen.outputs.append(self.run(*part, observer=observe))
+        return seen
+
+    def _closest(self, parts: Sequence[Batch], seen: _Seen) -> Calibration:
+        """MSE or MINMAX: the one with which fake-quantised outputs are closer to those in floating point.
+
+        Of several outputs each counts by the error as a part of its values.
+        """
+        wanted = [torch.cat(column) for column in zip(*seen.outputs, strict=True)]
+        errors = {}
+        for method in (Calibration.MSE, Calibration.MINMAX):
+            self._choose(seen, method)
+            self._fake = True
+            found = [torch.cat(column) for column in zip(*(self.run(*part) for part in parts), strict=True)]
+            self._fake = False
+            errors[method] = sum(
+                float((ours - theirs).square().sum() / theirs.square().sum().clamp_min(1e-30))
+                for ours, theirs in zip(found, wanted, strict=True)
+            )
+        return min(errors, key=lambda method: errors[method])
+
+    def _choose(self, seen: _Seen, method: Calibration) -> None:
+        returned = {self.roots[port.tensor] for port in self.graph.outputs}
+        for root, (low, high) in seen.ends.items():
+            if root in returned:
                 pass
             elif method is Calibration.PERCENTILE:
-                low, high = _percentile(torch.cat(values[root]), low, high)
+                low, high = _percentile(torch.cat(seen.values[root]), low, high)
             elif method is Calibration.MSE:
-                low, high = _least_error(torch.cat(values[root]), low, high)
+                low, high = _least_error(torch.cat(seen.values[root]), low, high)
             self.ranges[root, 0], self.ranges[root, 1] = 0.0 if root in self.rectified else low, high
         for op in self.graph.ops:
             if op.kind in FIXED_RANGES:
                 self.ranges[self.roots[op.output]] = torch.tensor(FIXED_RANGES[op.kind]).to(self.ranges)
         self._widen_sums()
-        self.calibrated.fill_(True)
-        self._grids, self._fake = None, fake
+        self._grids = None
 
     def _widen_sums(self) -> None:
         """Keep the range of an output from being next to nothing beside those of its inputs."""
@@ -253,6 +320,8 @@ _FUNCTIONS: dict[Kind, Callable[[torch.Tensor, float], torch.Tensor]] = {
     Kind.ELU: lambda x, alpha: functional.elu(x),
 }
 """What the operators that are tables in int8 compute."""
+
+_WEIGHTED = (Kind.CONV, Kind.DEPTHWISE, Kind.TRANSPOSE_CONV)
 
 _KEEP_CODES = (Kind.PAD, Kind.MAX_POOL, Kind.CONCAT, Kind.RESIZE, Kind.SLICE, Kind.GATHER)
 """Operators whose output values are on the input's grid already."""
@@ -365,6 +434,13 @@ def _folded(graph: Graph, op: Op, module: nn.Module) -> tuple[torch.Tensor, torc
         weight = weight * factor[:, None, None, None]
         bias = (bias - norm.running_mean) * factor + shift
     return weight.clone(), bias.clone()
+
+
+def _slopes(graph: Graph, op: Op, module: nn.Module) -> torch.Tensor:
+    """Of a PReLU, one for each channel."""
+    layer: Any = module.get_submodule(str(op.layer))
+    slopes: torch.Tensor = layer.weight.detach().expand(graph.tensors[op.output].channels).clone()
+    return slopes
 
 
 def _percentile(values: torch.Tensor, low: float, high: float) -> tuple[float, float]:

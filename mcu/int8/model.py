@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mcu.graph.kinds import Activation, Kind
+from mcu.graph.kinds import Activation, Kind, Sampling
+from mcu.graph.ports import Port, only
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,22 @@ class QOp:
     """One operator. ``inputs`` and ``output`` index ``Int8Model.tensors``.
 
     Attributes:
-        weights: int8; CONV ``(out, kh, kw, in / groups)``, DEPTHWISE ``(1, kh, kw, out)``, DENSE ``(out, in)``.
-        weight_scales: float32 ``(out,)``.
+        weights: int8; CONV ``(out, kh, kw, in / groups)``, DEPTHWISE ``(1, kh, kw, out)``, DENSE ``(out, in)``,
+            TRANSPOSE_CONV as CONV; slopes of PRELU ``(1, 1, channels)``, or what broadcasts to the input.
+        weight_scales: float32 ``(out,)``; of slopes ``(1,)``.
         bias: int32 ``(out,)`` in units of ``input scale * weight_scales``.
         kernel: window ``(kh, kw)`` of convolutions and pools.
         stride: ``(sh, sw)``.
         dilation: ``(dh, dw)``.
         padding: ``((top, bottom), (left, right))`` zeros that the operator itself adds (SAME or VALID only:
-            anything else is a PAD operator before it); for PAD the rows and columns it adds.
-        value: code that PADV2 writes around its input.
+            anything else is a PAD operator before it); for PAD the rows and columns it adds, for TRANSPOSE_CONV those
+            that SAME cuts off.
+        value: code that PADV2 writes around its input; zero point of the slopes of PRELU.
         name: path of the layer it came from.
         alpha: slope of LEAKY_RELU below zero.
         begin: first row and column that a SLICE reads; it goes on by ``stride``.
         order: of a GATHER, the input channel that each output channel is.
+        sampling: of a BILINEAR.
     """
 
     kind: Kind
@@ -65,17 +69,28 @@ class QOp:
     value: int = 0
     begin: tuple[int, int] = (0, 0)
     order: tuple[int, ...] = ()
+    sampling: Sampling = Sampling.CENTRES
 
 
 @dataclass(frozen=True)
 class Int8Model:
-    """A whole network in execution order, with one input and one output tensor."""
+    """A whole network in execution order, with one or several inputs and outputs."""
 
     tensors: tuple[QTensor, ...]
     ops: tuple[QOp, ...]
-    input: int
-    output: int
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
     metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def input(self) -> int:
+        """Tensor of the only input. Raises InputError if there are several."""
+        return only(self.inputs, "inputs").tensor
+
+    @property
+    def output(self) -> int:
+        """Tensor of the only output. Raises InputError if there are several."""
+        return only(self.outputs, "outputs").tensor
 
     def macs(self) -> int:
         """Multiply-accumulates of convolution, depthwise and dense operators for one inference."""
@@ -91,8 +106,8 @@ def groups_of(model: Int8Model, op: QOp) -> int:
 
 def op_macs(model: Int8Model, op: QOp) -> int:
     """Multiply-accumulates of one operator (0 unless it is a convolution, depthwise or dense operator)."""
-    if op.weights is None:
+    if op.weights is None or op.kind is Kind.PRELU:
         return 0
-    shape = model.tensors[op.output].shape
-    positions = int(np.prod(shape[1:3])) if op.kind in (Kind.CONV, Kind.DEPTHWISE) else 1
+    shape = model.tensors[op.inputs[0] if op.kind is Kind.TRANSPOSE_CONV else op.output].shape
+    positions = 1 if op.kind is Kind.DENSE else int(np.prod(shape[1:3]))
     return positions * int(op.weights.size)

@@ -28,6 +28,12 @@ def broadcast(shapes: Sequence[Shape]) -> Shape | None:
     return large if small in (large, vector) else None
 
 
+def _repeats(slopes: Shape, shape: Shape) -> bool:
+    """Whether slopes are one, or the last dimensions of a shape as they lie in memory."""
+    first = next((dim for dim, size in enumerate(slopes) if size > 1), len(slopes))
+    return slopes[first:] == shape[len(shape) - (len(slopes) - first) :]
+
+
 def _lies_within(op: QOp, source: Shape, output: Shape) -> bool:
     """Whether a slice has the rows and columns that it reads."""
     if len(source) != 4 or len(output) != 4 or (output[0], output[3]) != (source[0], source[3]):
@@ -62,6 +68,15 @@ def output_shape(op: QOp, shapes: Sequence[Shape], output: Shape) -> Shape | Non
         if op.weights.ndim != 2 or prod(first) != op.weights.shape[1]:
             return None
         return (1, op.weights.shape[0])
+    if op.kind is Kind.TRANSPOSE_CONV:
+        assert op.weights is not None
+        fits = len(first) == len(output) == 4 and op.weights.shape[3] == first[3]
+        return (1, *output[1:3], op.weights.shape[0]) if fits else None
+    if op.kind is Kind.PRELU:
+        assert op.weights is not None
+        return first if _repeats(op.weights.shape, first) else None
+    if op.kind is Kind.BILINEAR:
+        return (1, *output[1:3], first[3]) if len(first) == len(output) == 4 else None
     if op.kind is Kind.ADD:
         return first if len(shapes) == 2 and shapes[0] == shapes[1] else None
     if op.kind is Kind.RESIZE:

@@ -6,7 +6,7 @@ and bias correction (Nagel et al., "Data-Free Quantization Through Weight Equali
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,11 +14,14 @@ import torch
 from mcu.errors import InputError
 from mcu.graph.graph import Op
 from mcu.graph.kinds import Kind
+from mcu.graph.ports import each
 from mcu.int8.folded_net import FoldedNet, weight_scales
 from mcu.int8.model import Int8Model, QOp, QTensor
 
 _BIAS_LIMIT = 1 << 28
-_HOMOGENEOUS = frozenset({Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.RELU, Kind.RESIZE, Kind.SLICE})
+_HOMOGENEOUS = frozenset(
+    {Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.RELU, Kind.PRELU, Kind.RESIZE, Kind.BILINEAR, Kind.SLICE}
+)
 """Operators between two convolutions that a positive factor per channel passes through unchanged."""
 
 
@@ -39,18 +42,20 @@ def quantise(network: FoldedNet, metadata: Mapping[str, str] | None = None) -> I
         for tensor, (scale, zero_point) in zip(network.graph.tensors, network.grids(), strict=True)
     )
     ops = tuple(_operator(network, index, op, tensors) for index, op in enumerate(network.graph.ops))
-    return Int8Model(tensors, ops, network.graph.input, network.graph.output, dict(metadata or {}))
+    return Int8Model(tensors, ops, network.graph.inputs, network.graph.outputs, dict(metadata or {}))
 
 
 def _operator(network: FoldedNet, index: int, op: Op, tensors: tuple[QTensor, ...]) -> QOp:
     weights, scales, bias = None, None, None
-    if op.kind in (Kind.CONV, Kind.DEPTHWISE):
+    if str(index) in network.weights:
         source = tensors[op.inputs[0]]
         weights, scales, bias = _quantised_weights(network, index, op, source.scale)
+    elif op.kind is Kind.PRELU:
+        weights, scales = _quantised_slopes(network, index, op)
     return QOp(
         op.kind, op.inputs, op.output, weights, scales, bias, op.kernel, op.stride, op.dilation, op.padding,
         op.activation, op.name, op.alpha, _code(op.value, tensors[op.output]), op.begin,
-        op.order,
+        op.order, op.sampling,
     )  # fmt: skip
 
 
@@ -77,6 +82,16 @@ def _quantised_weights(
     return np.ascontiguousarray(codes.transpose(layout)), scales, biases.astype(np.int32)
 
 
+def _quantised_slopes(network: FoldedNet, index: int, op: Op) -> tuple[np.ndarray, np.ndarray]:
+    """int8 slopes and their one scale."""
+    slopes = network.slopes[str(index)].detach().cpu()
+    if not bool(torch.isfinite(slopes).all()):
+        raise InputError(f"network layer '{op.name}': a slope is not a finite number")
+    scales = weight_scales(slopes[None, :, None, None]).numpy().astype(np.float32)
+    codes = np.clip(np.rint(slopes.double().numpy() / float(scales[0])), -127, 127).astype(np.int8)
+    return codes[None, None], scales
+
+
 @torch.no_grad()
 def equalise(network: FoldedNet, rounds: int = 4) -> int:
     """Cross-layer equalisation: give each channel the same weight range on both sides of a ReLU; outputs unchanged.
@@ -99,16 +114,17 @@ def _pairs(network: FoldedNet) -> list[tuple[int, int]]:
     for index, op in enumerate(network.graph.ops):
         for tensor in op.inputs:
             readers.setdefault(tensor, []).append(index)
+    returned = {port.tensor for port in network.graph.outputs}
     pairs = []
     for index, op in enumerate(network.graph.ops):
         if str(index) not in network.weights or op.is_limited:
             continue
         tensor = op.output
-        while tensor != network.graph.output and len(readers.get(tensor, [])) == 1:
+        while tensor not in returned and len(readers.get(tensor, [])) == 1:
             following = readers[tensor][0]
             reader = network.graph.ops[following]
             if str(following) in network.weights:
-                plain = reader.kind is Kind.CONV and reader.groups == 1
+                plain = reader.kind in (Kind.CONV, Kind.TRANSPOSE_CONV) and reader.groups == 1
                 if plain or (
                     reader.kind is Kind.DEPTHWISE
                     and network.weights[str(following)].shape[0] == len(network.biases[str(index)])
@@ -135,12 +151,12 @@ def _equalise_pair(network: FoldedNet, first: int, second: int) -> None:
 
 
 @torch.no_grad()
-def correct_biases(network: FoldedNet, x: torch.Tensor) -> None:
+def correct_biases(network: FoldedNet, x: torch.Tensor | Sequence[torch.Tensor]) -> None:
     """Subtract from each bias the mean quantisation error of its channel, layer by layer in execution order.
 
     Args:
         network: calibrated; its biases are changed.
-        x: calibration inputs.
+        x: calibration inputs; of several inputs a tuple.
     """
     expected = _channel_means(network, x, fake=False)
     for index in expected:
@@ -148,7 +164,7 @@ def correct_biases(network: FoldedNet, x: torch.Tensor) -> None:
 
 
 def _channel_means(
-    network: FoldedNet, x: torch.Tensor, *, fake: bool, only: int | None = None
+    network: FoldedNet, x: torch.Tensor | Sequence[torch.Tensor], *, fake: bool, only: int | None = None
 ) -> dict[int, torch.Tensor]:
     """Mean of every convolution's output before its activation, per channel."""
     means: dict[int, torch.Tensor] = {}
@@ -159,6 +175,6 @@ def _channel_means(
 
     kept = network._fake
     network.fake_quantise(fake)
-    network.run(x, before=keep)
+    network.run(*each(x), before=keep)
     network.fake_quantise(kept)
     return means

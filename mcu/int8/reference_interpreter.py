@@ -9,17 +9,20 @@ arithmetic where any step differs. Addition and ReLU go through tables of all co
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from mcu.errors import InputError
-from mcu.graph.kinds import Activation, Kind
+from mcu.graph.kinds import Activation, Kind, Sampling
+from mcu.graph.layers import transposed
+from mcu.graph.ports import only
 from mcu.int8.fixed_point import (
     exp_on_negative_values,
     high_multiply,
+    interpolation,
     quantise_multiplier,
     reciprocal,
     rescale,
@@ -56,13 +59,13 @@ class ReferenceInterpreter:
         self.model = model
         self._steps = [_RULES[op.kind](model, op) for op in model.ops]
         last_use = {tensor: step for step, op in enumerate(model.ops) for tensor in op.inputs}
-        last_use[model.output] = len(model.ops)
+        last_use |= {port.tensor: len(model.ops) for port in model.outputs}
         self._free = [[t for t in set(op.inputs) if last_use[t] == step] for step, op in enumerate(model.ops)]
         largest = max(tensor.bytes for tensor in model.tensors)
         self._batch = int(np.clip(_BATCH_ELEMENTS // largest, 1, 1024))
 
     def run(self, x: np.ndarray) -> np.ndarray:
-        """Outputs of a batch.
+        """Outputs of a batch, of a model with one input and one output.
 
         Args:
             x: int8 ``(N, *input shape without batch)``.
@@ -71,38 +74,53 @@ class ReferenceInterpreter:
             int8 ``(N, *output shape without batch)``.
 
         Raises:
-            InputError: if ``x`` has another type or shape.
+            InputError: if ``x`` has another type or shape, or the model several inputs or outputs.
         """
-        shape = self.model.tensors[self.model.input].shape[1:]
-        if x.dtype != np.int8 or x.shape[1:] != shape:
-            raise InputError(f"int8 model: input {x.dtype} {x.shape[1:]}; allowed is int8 {shape} for each example")
-        output = np.empty((len(x), *self.model.tensors[self.model.output].shape[1:]), np.int8)
+        only(self.model.outputs, "outputs")
+        return self.invoke((x,))[0]
+
+    def invoke(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """``run`` for models with any number of inputs and outputs, in order."""
+        ports = [self.model.tensors[port.tensor].shape[1:] for port in self.model.inputs]
+        shapes = [(x.dtype, x.shape[1:]) for x in inputs]
+        if shapes != [(np.int8, shape) for shape in ports] or len({len(x) for x in inputs}) != 1:
+            given, allowed = (" and ".join(map(str, found)) for found in ([f"{t} {s}" for t, s in shapes], ports))
+            raise InputError(f"int8 model: input {given}; allowed is int8 {allowed} for each example")
+        count = len(inputs[0])
+        outputs = tuple(
+            np.empty((count, *self.model.tensors[port.tensor].shape[1:]), np.int8) for port in self.model.outputs
+        )
         with torch.inference_mode():
-            for start in range(0, len(x), self._batch):
+            for start in range(0, count, self._batch):
                 part = slice(start, start + self._batch)
-                output[part] = self._run_batch(x[part])
-        return output
+                for output, found in zip(outputs, self._run_batch([x[part] for x in inputs]), strict=True):
+                    output[part] = found
+        return outputs
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Class with the highest logit for each example; int64 ``(N,)``. Arguments and errors as ``run``."""
         return self.run(x).reshape(len(x), -1).argmax(1)
 
-    def _run_batch(self, x: np.ndarray) -> np.ndarray:
-        first, last = self.model.tensors[self.model.input], self.model.tensors[self.model.output]
-        values = {self.model.input: _to_torch(x, first)}
+    def _run_batch(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        tensors = self.model.tensors
+        values = {
+            port.tensor: _to_torch(x, tensors[port.tensor]) for port, x in zip(self.model.inputs, inputs, strict=True)
+        }
         for op, step, free in zip(self.model.ops, self._steps, self._free, strict=True):
             values[op.output] = step(*(values[tensor] for tensor in op.inputs))
             for tensor in free:
                 del values[tensor]
-        result = values[self.model.output]
-        if result.ndim == 4:
-            result = result.permute(0, 2, 3, 1)
-        return (result.numpy() + last.zero_point).astype(np.int8).reshape(len(x), *last.shape[1:])
+        return [_to_codes(values[port.tensor], tensors[port.tensor]) for port in self.model.outputs]
 
 
 def _to_torch(x: np.ndarray, tensor: QTensor) -> torch.Tensor:
     values = torch.from_numpy(np.ascontiguousarray(x)).to(torch.float32).sub_(tensor.zero_point)
     return values.permute(0, 3, 1, 2) if values.ndim == 4 else values
+
+
+def _to_codes(values: torch.Tensor, tensor: QTensor) -> np.ndarray:
+    planes = values.permute(0, 2, 3, 1) if values.ndim == 4 else values
+    return (planes.numpy() + tensor.zero_point).astype(np.int8).reshape(len(values), *tensor.shape[1:])
 
 
 def _limits(op: QOp, output: QTensor) -> tuple[int, int]:
@@ -159,6 +177,21 @@ def _convolution(model: Int8Model, op: QOp) -> Step:
         return requantise(sums)
 
     return step
+
+
+def _transposed(model: Int8Model, op: QOp) -> Step:
+    """TRANSPOSE_CONV: every value times the weights, added up where windows overlap."""
+    assert op.weights is not None
+    assert op.weight_scales is not None
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    weights = np.moveaxis(op.weights, 3, 1)
+    bias = np.zeros(len(weights), np.int64) if op.bias is None else op.bias.astype(np.int64)
+    bound = np.abs(weights.reshape(len(bias), -1).astype(np.int64)).sum(1) * _spread(source) + np.abs(bias)
+    reals = np.float64(np.float32(source.scale)) * op.weight_scales.astype(np.float64) / np.float32(target.scale)
+    requantise = Requantiser(reals, bound, *_limits(op, target))
+    kernel, offset = _to_kernel(weights, requantise.sums), torch.from_numpy(bias).to(requantise.sums)
+    begin, size = (op.padding[0][0], op.padding[1][0]), (target.shape[1], target.shape[2])
+    return lambda x: requantise(transposed(x.to(requantise.sums), kernel, offset, op.stride, begin, size))
 
 
 def _to_kernel(weights: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
@@ -256,6 +289,54 @@ def _relu(model: Int8Model, op: QOp) -> Step:
 
 def _enlarge(model: Int8Model, op: QOp) -> Step:
     return lambda x: x.repeat_interleave(op.kernel[0], 2).repeat_interleave(op.kernel[1], 3)
+
+
+def _prelu(model: Int8Model, op: QOp) -> Step:
+    """Values below zero times the slope of their channel, with a multiplier of their own."""
+    assert op.weights is not None
+    assert op.weight_scales is not None
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    ratio = float(np.float32(source.scale)) / float(np.float32(target.scale))
+    product = float(np.float32(source.scale)) * float(op.weight_scales[0]) / float(np.float32(target.scale))
+    above, below = quantise_multiplier(ratio), quantise_multiplier(product)
+    slopes = op.weights.astype(np.int64) - op.value
+    slopes = slopes.reshape((1,) * (4 - slopes.ndim) + slopes.shape).transpose(0, 3, 1, 2)
+    low, high = -128 - target.zero_point, 127 - target.zero_point
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        values = x.numpy().astype(np.int64)
+        own = slopes if values.ndim == 4 else slopes.reshape(-1)
+        codes = np.where(values >= 0, rescale(values, *above), rescale(values * own, *below))
+        return torch.from_numpy(np.clip(codes, low, high).astype(np.float32))
+
+    return step
+
+
+def _bilinear(model: Int8Model, op: QOp) -> Step:
+    """Rows and columns weighed in units of 1/1024; the mean of codes, ties away from zero."""
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    axes = [
+        _samples(count, size, op.sampling) for count, size in zip(source.shape[1:3], target.shape[1:3], strict=True)
+    ]
+    (top, bottom, down), (left, right, across) = axes
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        codes = (x + source.zero_point).to(torch.float64)
+        rows = codes[:, :, top] * (1024 - down)[:, None] + codes[:, :, bottom] * down[:, None]
+        sums = rows[:, :, :, left] * (1024 - across) + rows[:, :, :, right] * across
+        mean = torch.trunc((sums + torch.where(sums > 0, 1 << 19, -(1 << 19))) / (1 << 20))
+        return mean.sub_(target.zero_point).to(torch.float32)
+
+    return step
+
+
+def _samples(count: int, size: int, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """For each of ``size`` values the two of ``count`` that it lies between, and the weight of the second in 1/1024."""
+    scale, start = interpolation(count, size, sampling)
+    at = torch.arange(size) * scale + start
+    low = torch.trunc(at / 1024).to(torch.int64).clamp_min(0)
+    high = torch.trunc((at + 1023) / 1024).to(torch.int64).clamp_max(count - 1)
+    return low, high, (at - 1024 * low).to(torch.float64)
 
 
 def _slice(model: Int8Model, op: QOp) -> Step:
@@ -389,6 +470,9 @@ _RULES: dict[Kind, Callable[[Int8Model, QOp], Step]] = {
     Kind.SOFTMAX: _softmax,
     Kind.MUL: _multiply,
     Kind.RESIZE: _enlarge,
+    Kind.BILINEAR: _bilinear,
+    Kind.PRELU: _prelu,
+    Kind.TRANSPOSE_CONV: _transposed,
     Kind.SLICE: _slice,
     Kind.GATHER: _gather_channels,
     **dict.fromkeys(TABLES, _lookup),

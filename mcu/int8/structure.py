@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mcu.graph.graph import Graph
-from mcu.graph.kinds import Activation, Kind
+from mcu.graph.kinds import Activation, Kind, Sampling
+from mcu.graph.ports import Port
 from mcu.int8.model import Int8Model, QOp, groups_of
 
-CONVOLUTIONS = frozenset({Kind.CONV, Kind.DEPTHWISE, Kind.DENSE})
+CONVOLUTIONS = frozenset({Kind.CONV, Kind.DEPTHWISE, Kind.DENSE, Kind.TRANSPOSE_CONV})
 SAME_QUANTISATION = frozenset(
     {
         Kind.MAX_POOL,
@@ -25,6 +26,7 @@ SAME_QUANTISATION = frozenset(
         Kind.CONCAT,
         Kind.RESHAPE,
         Kind.RESIZE,
+        Kind.BILINEAR,
         Kind.SLICE,
         Kind.GATHER,
     }
@@ -58,6 +60,7 @@ class OpForm:
     groups: int = 1
     value: float = 0.0
     begin: Pair = (0, 0)
+    sampling: Sampling = Sampling.CENTRES
 
     @property
     def padded(self) -> bool:
@@ -76,8 +79,8 @@ class Structure:
 
     shapes: tuple[Shape, ...]
     ops: tuple[OpForm, ...]
-    input: int
-    output: int
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
     channel_sources: tuple[int, ...] = ()
 
     def with_channels(self, channels: Sequence[int]) -> Structure:
@@ -86,9 +89,15 @@ class Structure:
             (*shape[:-1], int(channels[source]))
             for shape, source in zip(self.shapes, self.channel_sources, strict=True)
         )
-        resized = Structure(shapes, self.ops, self.input, self.output, self.channel_sources)
+        resized = Structure(shapes, self.ops, self.inputs, self.outputs, self.channel_sources)
         resized.__dict__["quantisation_classes"] = self.quantisation_classes  # does not depend on widths
         return resized
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the file names its inputs and outputs: where there are several, and all have names."""
+        several = len(self.inputs) > 1 or len(self.outputs) > 1
+        return several and all(port.name for port in (*self.inputs, *self.outputs))
 
     @cached_property
     def quantisation_classes(self) -> tuple[tuple[int, ...], frozenset[int]]:
@@ -111,7 +120,7 @@ class Structure:
                 for tensor in op.inputs:
                     low, high = sorted((find(tensor), find(op.output)))
                     parent[high] = low
-        signed = {find(self.input)}
+        signed = {find(port.tensor) for port in self.inputs}
         for op in self.ops:
             rectified = op.activation is not Activation.NONE or op.kind in _NOT_NEGATIVE
             below = op.kind is Kind.PADV2 and -math.inf < op.value < 0
@@ -131,6 +140,8 @@ class Structure:
             return (outer, total)
         if op.kind is Kind.DEPTHWISE:
             return (1, *op.kernel, outer)
+        if op.kind is Kind.PRELU:
+            return (1, 1, outer)
         return (outer, *op.kernel, inner[-1] // op.groups)
 
     def constants(self, op: OpForm) -> list[tuple[Shape, tuple[int, ...]]]:
@@ -140,7 +151,9 @@ class Structure:
             return [((4, 2), (0, 0, top, bottom, left, right, 0, 0))]
         if op.kind is Kind.MEAN:
             return [((2,), (1, 2))]
-        if op.kind is Kind.RESIZE:
+        if op.kind is Kind.TRANSPOSE_CONV:
+            return [((4,), self.shapes[op.output])]
+        if op.kind in (Kind.RESIZE, Kind.BILINEAR):
             return [((2,), self.shapes[op.output][1:3])]
         if op.kind is Kind.SLICE:
             _, height, width, channels = self.shapes[op.output]
@@ -160,7 +173,7 @@ class Structure:
                 count = 1
                 for size in self.weight_shape(op):
                     count *= size
-                shape = self.shapes[op.output]
+                shape = self.shapes[op.inputs[0] if op.kind is Kind.TRANSPOSE_CONV else op.output]
                 total += count if op.kind is Kind.DENSE else count * shape[1] * shape[2]
         return total
 
@@ -169,7 +182,7 @@ def form_of(op: QOp, source: int = -1, groups: int = 1) -> OpForm:
     """An operator without its weights."""
     return OpForm(
         op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation,
-        op.bias is not None, source, op.alpha, groups, begin=op.begin,
+        op.bias is not None, source, op.alpha, groups, begin=op.begin, sampling=op.sampling,
     )  # fmt: skip
 
 
@@ -178,8 +191,8 @@ def structure_of(model: Int8Model) -> Structure:
     return Structure(
         tuple(tensor.shape for tensor in model.tensors),
         tuple(form_of(op, index, groups_of(model, op)) for index, op in enumerate(model.ops)),
-        model.input,
-        model.output,
+        model.inputs,
+        model.outputs,
         tuple(range(len(model.tensors))),
     )
 
@@ -196,10 +209,11 @@ def structure_of_graph(graph: Graph) -> Structure:
             OpForm(
                 op.kind, op.inputs, op.output, op.kernel, op.stride, op.dilation, op.padding, op.activation,
                 source=index, alpha=op.alpha, groups=op.groups, value=op.value, begin=op.begin,
+                sampling=op.sampling,
             )
             for index, op in enumerate(graph.ops)
         ),
-        graph.input,
-        graph.output,
+        graph.inputs,
+        graph.outputs,
         tuple(range(len(graph.tensors))),
     )  # fmt: skip

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def measure_arena(data: bytes, source: str = "model") -> ArenaUse:
     Raises:
         InputError: also where the interpreter crashes on the file or does not come to an end.
     """
-    total, activations, persistent = _asked(source, data).tolist()
+    total, activations, persistent = _asked(source, data)[0].tolist()
     return ArenaUse(total, activations, persistent)
 
 
@@ -37,23 +38,30 @@ def run(data: bytes, inputs: np.ndarray, source: str = "model") -> np.ndarray:
     Raises:
         InputError: also where the interpreter crashes on the file or does not come to an end.
     """
-    return _asked(source, data, inputs)
+    return tflm.single(invoke(data, (inputs,), source), source)
 
 
-def _asked(source: str, data: bytes, *inputs: np.ndarray) -> np.ndarray:
+def invoke(data: bytes, inputs: Sequence[np.ndarray], source: str = "model") -> tuple[np.ndarray, ...]:
+    """``run`` for a file with any number of inputs and outputs, see :func:`mcu.tflite.tflm.invoke`."""
+    return _asked(source, data, *inputs)
+
+
+def _asked(source: str, data: bytes, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
     root = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
     question = io.BytesIO()
     np.savez(question, np.frombuffer(data, np.uint8), *inputs)
     try:
         child = subprocess.run(
-            [sys.executable, "-P", "-c", _CHILD, source],  # -P: no module of the current folder is imported
+            # -P: no module of the current folder is imported
+            [sys.executable, "-P", "-c", _CHILD, source],
             input=question.getvalue(), capture_output=True, env=environment, check=False, timeout=LONGEST_S,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise InputError(f"{source}: TensorFlow Lite Micro does not finish within {LONGEST_S} s") from None
     if child.returncode == 0:
-        return np.load(io.BytesIO(child.stdout), allow_pickle=False)
+        with np.load(io.BytesIO(child.stdout), allow_pickle=False) as answer:
+            return tuple(answer[name] for name in answer.files)
     said = child.stderr.decode("utf-8", "replace").strip()
     if child.returncode == _REFUSED:
         raise InputError(said)
@@ -68,13 +76,14 @@ def serve() -> None:
     with np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False) as question:
         content, *inputs = (question[name] for name in question.files)
     data, source = content.tobytes(), sys.argv[1]
+    answer: tuple[np.ndarray, ...]
     try:
         if inputs:
-            answer = tflm.run(data, inputs[0], source)
+            answer = tflm.invoke(data, inputs, source)
         else:
             use = tflm.measure_arena(data, source)
-            answer = np.array([use.total, use.activations, use.persistent], np.int64)
+            answer = (np.array([use.total, use.activations, use.persistent], np.int64),)
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(_REFUSED)
-    np.save(sys.stdout.buffer, answer, allow_pickle=False)
+    np.savez(sys.stdout.buffer, *answer)

@@ -15,13 +15,12 @@ from mcu.graph.kinds import Kind
 from mcu.int8.model import Int8Model
 from mcu.int8.structure import CONVOLUTIONS, OpForm, Structure, structure_of
 from mcu.tflite.flatbuffer import HEADER_BYTES, form_of_table, padded, padded_vtable, table_bytes
-from mcu.tflite.schema import METADATA_NAME, OFFLINE_PLAN_NAME
-from mcu.tflite.writer import metadata_json, operator_codes, options_key, options_table
+from mcu.tflite.schema import METADATA_NAME, OFFLINE_PLAN_NAME, SIGNATURE_KEY, ModelSlot
+from mcu.tflite.writer import in_file_order, metadata_json, operator_codes, options_key, options_table
 
 Form = tuple[tuple[int, ...], tuple[int, ...]]
 
-_MODEL: Form = (0, 1, 2, 4), ()
-_MODEL_WITH_METADATA: Form = (0, 1, 2, 4, 6), ()
+_MODEL = (0, 1, 2, 4)
 _OPERATOR_CODE: Form = (2, 3), (0,)
 _SUBGRAPH: Form = (0, 1, 2, 3), ()
 _ACTIVATION: Form = (0, 4), (1,)
@@ -32,6 +31,8 @@ _EMPTY: Form = (), ()
 _QUANTISATION: Form = (2, 3), ()
 _QUANTISATION_WITH_AXIS: Form = (2, 3, 6), ()
 _METADATA: Form = (0, 1), ()
+_SIGNATURE: Form = (0, 1, 2), ()
+_SIGNED_PORT: Form = (0, 1), ()
 _SCALE = 8  # a vector of one scale
 
 
@@ -76,7 +77,8 @@ class _Size:
 
     def __init__(self, structure: Structure, own: int, shared: int) -> None:
         self.structure, self.own, self.shared = structure, own, shared
-        self.vectors: set[tuple[int, ...]] = {(structure.input,), (structure.output,), *structure.shapes}
+        self.vectors: set[tuple[int, ...]] = set(structure.shapes)
+        self.vectors |= {tuple(port.tensor for port in ports) for ports in (structure.inputs, structure.outputs)}
         self.forms: Counter[Form] = Counter({_SUBGRAPH: 1, _EMPTY: 1, _ACTIVATION: len(structure.shapes)})
         self.tensors = len(structure.shapes)
         self.constants: dict[object, int] = {}
@@ -104,7 +106,7 @@ class _Size:
 
     def _operator(self, op: OpForm) -> None:
         inputs = list(op.inputs)
-        if op.kind in CONVOLUTIONS:
+        if op.kind in CONVOLUTIONS or op.kind is Kind.PRELU:
             inputs += self._weights(op)
         if op.kind is Kind.GATHER:
             channels = self.structure.shapes[op.output][-1]
@@ -115,7 +117,7 @@ class _Size:
             inputs.append(self.constants[constant])
         if op.kind is Kind.PADV2:
             inputs.append(self._constant((1,), 1, _WEIGHTS))
-        self.vectors.add(tuple(inputs))
+        self.vectors.add(in_file_order(op.kind, inputs))
         self.vectors.add((op.output,))
         key = options_key(self.structure, op)
         words = (1, 2, 4) if key else (1, 2)
@@ -128,10 +130,11 @@ class _Size:
         shape = self.structure.weight_shape(op)
         outer = self.structure.shapes[op.output][-1]
         self.weight_quantisations[_QUANTISATION_WITH_AXIS if op.kind is Kind.DEPTHWISE else _QUANTISATION] += 1
-        self.channel_counts.add(outer)
-        self.data += 4 + 4 * outer  # the scales
+        scales = 1 if op.kind is Kind.PRELU else outer
+        self.channel_counts.add(scales)
+        self.data += 4 + 4 * scales
         inputs = [self._constant(shape, prod(shape), _WEIGHTS)]
-        if op.bias:
+        if op.bias and op.kind in CONVOLUTIONS:
             inputs.append(self._constant((outer,), 4 * outer))
         return inputs
 
@@ -145,7 +148,13 @@ class _Size:
             self.forms[_METADATA] += len(entries)
             for _, size in entries:
                 self._buffer(size)
-        self.forms[_MODEL_WITH_METADATA if entries else _MODEL] += 1
+        model = (*_MODEL, *[ModelSlot.METADATA] * bool(entries), *[ModelSlot.SIGNATURES] * self.structure.is_named)
+        self.forms[model, ()] += 1
+        if self.structure.is_named:
+            names = [port.name for port in (*self.structure.inputs, *self.structure.outputs)]
+            self.forms[_SIGNATURE] += 1
+            self.forms[_SIGNED_PORT] += len(names)
+            lists += 8 + 4 * 2 + 4 * len(names) + sum(padded(4 + len(n.encode()) + 1) for n in (*names, SIGNATURE_KEY))
         lists += 4 + 4 * (self.buffers + 1)
         start = HEADER_BYTES + lists + sum(_form_bytes(form) * count for form, count in self.forms.items())
         return self._end(start + sum(len(layout) for layout in self._vtables()))

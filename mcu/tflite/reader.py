@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from mcu.errors import InputError
-from mcu.graph.kinds import Activation, Kind
+from mcu.graph.kinds import Activation, Kind, Sampling
+from mcu.graph.ports import Port
 from mcu.graph.windows import same_padding
 from mcu.int8.model import Int8Model, QOp, QTensor
 from mcu.int8.operator_shape import output_shape
@@ -24,6 +25,8 @@ from mcu.tflite.schema import (
     OperatorSlot,
     PoolSlot,
     QuantizationSlot,
+    ResizeSlot,
+    SignatureSlot,
     SubGraphSlot,
     TensorSlot,
 )
@@ -38,6 +41,7 @@ _ADVICE = {
 _LARGEST_TENSOR = 1 << 28
 _COPYING = (
     Kind.CONCAT, Kind.PAD, Kind.PADV2, Kind.RESHAPE, Kind.MAX_POOL, Kind.AVG_POOL, Kind.RESIZE, Kind.SLICE, Kind.GATHER,
+    Kind.BILINEAR,
 )  # fmt: skip
 _SCALE_TOLERANCE = 1e-6
 """As TensorFlow Lite Micro's kernels for pools have it."""
@@ -95,26 +99,42 @@ class _Reader:
         raise InputError(f"{self.source}: {what}")
 
     def model(self) -> Int8Model:
-        ends = [self._indices(self.graph, slot) for slot in (SubGraphSlot.INPUTS, SubGraphSlot.OUTPUTS)]
-        for name, indices in zip(("inputs", "outputs"), ends, strict=True):
-            if len(indices) != 1:
-                self._refuse(f"it has {len(indices)} {name}; allowed is 1")
-        first = self._activation(ends[0][0])
-        written = {first}
+        inputs = self._ports(SubGraphSlot.INPUTS, SignatureSlot.INPUTS)
+        written = {port.tensor for port in inputs}
+        if len(written) < len(inputs):
+            self._refuse("two of its inputs are one tensor; allowed is a tensor for each")
         ops = []
         for view in self.graph.tables(SubGraphSlot.OPERATORS):
             op = self._operator(view)
             self._check_order(op, written)
             written.add(op.output)
             ops.append(op)
-        last = self._activation(ends[1][0])
+        outputs = self._ports(SubGraphSlot.OUTPUTS, SignatureSlot.OUTPUTS)
         self.plan()
-        if not ops or last not in written:
+        if not ops or not {port.tensor for port in outputs} <= written:
             self._refuse("no operator writes its output")
-        return Int8Model(tuple(self.tensors), tuple(ops), first, last, self._metadata())
+        return Int8Model(tuple(self.tensors), tuple(ops), inputs, outputs, self._metadata())
+
+    def _ports(self, slot: SubGraphSlot, signature_slot: SignatureSlot) -> tuple[Port, ...]:
+        """Inputs or outputs in the file's order, named as in its signature, or else as their tensors.
+
+        In a signature a tensor that is returned twice has two names, one after the other.
+        """
+        indices = self._indices(self.graph, slot)
+        if not indices:
+            self._refuse(f"it has no {slot.name.lower()}; allowed are 1 or more")
+        named: dict[int, list[str]] = {}
+        for signature in self.root.tables(ModelSlot.SIGNATURES)[:1]:
+            for entry in signature.tables(signature_slot):
+                named.setdefault(entry.integer(1, "<I"), []).append(entry.text(0))
+        ports = []
+        for index in indices:
+            name = named[index].pop(0) if named.get(index) else self._view(index).text(TensorSlot.NAME)
+            ports.append(Port(self._activation(index), name))
+        return tuple(ports)
 
     def _check_order(self, op: QOp, written: set[int]) -> None:
-        """Operators read what the input or an operator before them gave, and each writes a tensor of its own."""
+        """Operators read what an input or an operator before them gave, and each writes a tensor of its own."""
         numbers = {ours: theirs for theirs, ours in self.activations.items()}
         if op.output in written:
             self._refuse(f"operator '{op.name}' writes tensor '{self._name(numbers[op.output])}', which has its values")
@@ -248,6 +268,8 @@ class _Reader:
         kind = _KIND_OF_CODE[code]
         given: dict[str, Any] = {"kind": kind, "name": name}
         operands = inputs if kind in (Kind.ADD, Kind.MUL, Kind.CONCAT) else inputs[:1]
+        if kind is Kind.TRANSPOSE_CONV:  # the shape of the output comes first
+            operands = inputs[2:3]
         given["inputs"] = tuple(self._activation(index) for index in operands)
         given["output"] = self._activation(outputs[0])
         told = view.integer(OperatorSlot.OPTIONS_TYPE, "<B") == schema.KIND_OPTIONS.get(kind)
@@ -325,6 +347,39 @@ class _Reader:
         places = (slots.PADDING, slots.STRIDE_W, slots.STRIDE_H)
         window = self._window(inputs[0], weights.shape[1:3], options, places, dilation)
         return window | {"activation": self._fused(options, slots.ACTIVATION, output)}
+
+    def transposed(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        if len(inputs) < 3 or options is None:
+            self._refuse(f"'{self._name(output)}' is a TRANSPOSE_CONV with {len(inputs)} inputs; allowed are 3 and 4")
+        given, made = self._weighted([inputs[2], inputs[1], *inputs[3:]], 0), self._shape(output)
+        stride = options.integer(ConvSlot.STRIDE_H), options.integer(ConvSlot.STRIDE_W)
+        if tuple(self._listed(inputs[0])) != made or len(made) != 4 or given["weights"].ndim != 4 or min(stride) < 1:
+            self._refuse(
+                f"'{self._name(output)}' is a TRANSPOSE_CONV of shape {self._listed(inputs[0])} with stride {stride}; "
+                f"allowed is the shape of its output, {made}"
+            )
+        kernel, padding = given["weights"].shape[1:3], ((0, 0), (0, 0))
+        if options.integer(ConvSlot.PADDING, "<b") == schema.SAME:
+            rows, columns = (same_padding(*axis) for axis in zip(made[1:3], kernel, stride, strict=True))
+            padding = (rows, columns) if rows[0] or columns[0] else padding
+        fused = self._fused(options, ConvSlot.ACTIVATION, output)
+        return given | {"kernel": kernel, "stride": stride, "padding": padding, "activation": fused}
+
+    def prelu(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        slopes = self._constant(inputs[1], "i1") if len(inputs) > 1 else np.zeros(0, np.int8)
+        scale, zero = self._quantisation(inputs[1])
+        if len(scale) != 1:
+            self._refuse(f"slopes '{self._name(inputs[1])}' have {len(scale)} scales; allowed is 1")
+        return {"weights": slopes, "weight_scales": np.array(scale, np.float32), "value": int(zero[0])}
+
+    def bilinear(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
+        source, made = self._shape(inputs[0]), self._shape(output)
+        wanted = self._listed(inputs[1]) if len(inputs) > 1 else []
+        corners, centres = (options is not None and bool(options.integer(slot, "<b")) for slot in ResizeSlot)
+        if len(source) != 4 or len(made) != 4 or wanted != list(made[1:3]) or (corners and centres):
+            self._refuse(f"'{self._name(output)}' resizes {source} to {made}, told {wanted}; allowed is one size")
+        sampling = Sampling.CORNERS if corners else Sampling.CENTRES if centres else Sampling.ORIGIN
+        return {"sampling": sampling}
 
     def dense(self, inputs: list[int], output: int, options: TableView | None) -> dict[str, Any]:
         if options and options.integer(1, "<b"):
@@ -500,5 +555,8 @@ _RULES: dict[Kind, Callable[[_Reader, list[int], int, TableView | None], dict[st
     Kind.RESIZE: _Reader.resize,
     Kind.SLICE: _Reader.slice,
     Kind.GATHER: _Reader.gather,
+    Kind.PRELU: _Reader.prelu,
+    Kind.TRANSPOSE_CONV: _Reader.transposed,
+    Kind.BILINEAR: _Reader.bilinear,
 }
 _NAMES = {schema.OPERATOR_NAMES[code] for code in _KIND_OF_CODE}

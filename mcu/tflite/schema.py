@@ -14,6 +14,7 @@ IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
 OFFLINE_PLAN_NAME = "OfflineMemoryAllocation"
 METADATA_NAME = "mcusweep"
+SIGNATURE_KEY = "serving_default"
 
 INT32, INT8 = 2, 9
 TYPE_NAMES = {
@@ -45,6 +46,9 @@ KIND_CODE = {
     Kind.ELU: 111,
     Kind.HARD_SWISH: 117,
     Kind.SLICE: 45,
+    Kind.PRELU: 54,
+    Kind.TRANSPOSE_CONV: 67,
+    Kind.BILINEAR: 23,
     Kind.GATHER: 36,
 }
 """Builtin operator code of each kind."""
@@ -71,9 +75,13 @@ KIND_VERSION = {
     Kind.ELU: 1,
     Kind.HARD_SWISH: 1,
     Kind.SLICE: 2,
+    Kind.PRELU: 1,
+    Kind.TRANSPOSE_CONV: 4,
+    Kind.BILINEAR: 3,
     Kind.GATHER: 2,
 }
-"""Operator version that first accepts int8 tensors (per-channel weights for convolutions)."""
+"""Operator version that first accepts int8 tensors (per-channel weights for convolutions, activations of
+TRANSPOSE_CONV)."""
 
 KIND_OPTIONS = {
     Kind.CONV: 1,
@@ -90,6 +98,8 @@ KIND_OPTIONS = {
     Kind.MUL: 21,
     Kind.LEAKY_RELU: 75,
     Kind.SLICE: 32,
+    Kind.TRANSPOSE_CONV: 49,
+    Kind.BILINEAR: 15,
     Kind.GATHER: 23,
 }
 """Member of the BuiltinOptions union of each kind."""
@@ -125,6 +135,15 @@ class ModelSlot(IntEnum):
     SUBGRAPHS = 2
     BUFFERS = 4
     METADATA = 6
+    SIGNATURES = 7
+
+
+class SignatureSlot(IntEnum):
+    """Fields of table SignatureDef, whose inputs and outputs are pairs of name (0) and tensor (1)."""
+
+    INPUTS = 0
+    OUTPUTS = 1
+    KEY = 2
 
 
 class OperatorCodeSlot(IntEnum):
@@ -205,3 +224,10 @@ class PoolSlot(IntEnum):
     FILTER_W = 3
     FILTER_H = 4
     ACTIVATION = 5
+
+
+class ResizeSlot(IntEnum):
+    """Fields of table ResizeBilinearOptions."""
+
+    CORNERS = 2
+    CENTRES = 3

@@ -13,7 +13,7 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +63,7 @@ def measure_arena(data: bytes, source: str = "model") -> ArenaUse:
 
 
 def run(data: bytes, inputs: np.ndarray, source: str = "model") -> np.ndarray:
-    """Run inputs one by one.
+    """Run inputs one by one, in a file with one input and one output.
 
     Args:
         data: a .tflite file.
@@ -76,18 +76,47 @@ def run(data: bytes, inputs: np.ndarray, source: str = "model") -> np.ndarray:
     Raises:
         InputError: if the interpreter is not installed, refuses the file, or the inputs do not fit it.
     """
+    return single(invoke(data, (inputs,), source), source)
+
+
+def single(outputs: Sequence[np.ndarray], source: str) -> np.ndarray:
+    """The output of a file that has one. Raises InputError if there are several."""
+    if len(outputs) != 1:
+        raise InputError(f"{source}: it has {len(outputs)} outputs; allowed here is one")
+    return outputs[0]
+
+
+def invoke(data: bytes, inputs: Sequence[np.ndarray], source: str = "model") -> tuple[np.ndarray, ...]:
+    """``run`` for a file with any number of inputs and outputs, in order."""
     interpreter = _interpreter(data, source)
-    shape = tuple(int(size) for size in interpreter.get_input_details(0)["shape"])
-    if inputs.dtype != np.int8 or inputs.shape[1:] != shape[1:]:
-        raise InputError(
-            f"{source}: input {inputs.dtype} {inputs.shape[1:]}; allowed is int8 {shape[1:]} for each example"
-        )
-    outputs = []
-    for example in inputs:
-        interpreter.set_input(np.ascontiguousarray(example[None]), 0)
+    wanted, outputs = (_count(told) for told in (interpreter.get_input_details, interpreter.get_output_details))
+    if len(inputs) != wanted:
+        raise InputError(f"{source}: {len(inputs)} inputs given; it has {wanted}")
+    for number, given in enumerate(inputs):
+        shape = tuple(int(size) for size in interpreter.get_input_details(number)["shape"])
+        if given.dtype != np.int8 or given.shape[1:] != shape[1:]:
+            raise InputError(
+                f"{source}: input {given.dtype} {given.shape[1:]}; allowed is int8 {shape[1:]} for each example"
+            )
+    found: list[list[np.ndarray]] = [[] for _ in range(outputs)]
+    for examples in zip(*inputs, strict=True):
+        for number, example in enumerate(examples):
+            interpreter.set_input(np.ascontiguousarray(example[None]), number)
         interpreter.invoke()
-        outputs.append(interpreter.get_output(0).copy())
-    return np.concatenate(outputs)
+        for number in range(outputs):
+            found[number].append(interpreter.get_output(number).copy())
+    return tuple(np.concatenate(parts) for parts in found)
+
+
+def _count(details: Callable[[int], Any]) -> int:
+    """How many inputs or outputs there are: the interpreter tells only of one by its number."""
+    number = 0
+    with _captured_stderr() as captured, suppress(IndexError):
+        while True:
+            details(number)
+            number += 1
+    captured.forward(r"^(Input|Output) index .* out of range.*$")
+    return number
 
 
 def _interpreter(data: bytes, source: str) -> Any:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mcu.graph.kinds import Kind
+from mcu.graph.kinds import Kind, Sampling
 from mcu.int8.model import Int8Model, QOp
 from mcu.int8.structure import OpForm, Structure, form_of, structure_of
 from mcu.tflite import schema
@@ -29,6 +29,8 @@ from mcu.tflite.schema import (
     OperatorSlot,
     PoolSlot,
     QuantizationSlot,
+    ResizeSlot,
+    SignatureSlot,
     SubGraphSlot,
     TensorSlot,
 )
@@ -67,6 +69,10 @@ def options_key(structure: Structure, op: OpForm) -> tuple[int, ...]:
         return (schema.KIND_OPTIONS[op.kind], padding, activation, *op.stride, multiplier, *dilation)
     if op.kind in (Kind.MAX_POOL, Kind.AVG_POOL):
         return (schema.KIND_OPTIONS[op.kind], padding, activation, *op.stride, *op.kernel)
+    if op.kind is Kind.TRANSPOSE_CONV:
+        return (schema.KIND_OPTIONS[op.kind], padding, activation, *op.stride)
+    if op.kind is Kind.BILINEAR:
+        return (schema.KIND_OPTIONS[op.kind], op.sampling is Sampling.CORNERS, op.sampling is Sampling.CENTRES)
     if op.kind is Kind.LEAKY_RELU:
         return (schema.KIND_OPTIONS[op.kind], schema.float_bits(op.alpha))
     if op.kind in (Kind.ADD, Kind.MUL, Kind.DENSE, Kind.CONCAT, Kind.SOFTMAX):
@@ -92,6 +98,11 @@ def options_table(kind: Kind, key: tuple[int, ...]) -> Table:
         if len(key) > 6:
             words += [(slots.DILATION_W, key[7]), (slots.DILATION_H, key[6])]
         return Table(tuple(words), ((slots.PADDING, key[1]), (slots.ACTIVATION, activation)))
+    if kind is Kind.TRANSPOSE_CONV:  # the slots of a convolution without dilation
+        words = [(ConvSlot.STRIDE_W, key[4]), (ConvSlot.STRIDE_H, key[3])]
+        return Table(tuple(words), ((ConvSlot.PADDING, key[1]), (ConvSlot.ACTIVATION, activation)))
+    if kind is Kind.BILINEAR:
+        return Table((), ((ResizeSlot.CORNERS, key[1]), (ResizeSlot.CENTRES, key[2])))
     if kind in (Kind.MAX_POOL, Kind.AVG_POOL):
         words = [(PoolSlot.STRIDE_W, key[4]), (PoolSlot.STRIDE_H, key[3])]
         words += [(PoolSlot.FILTER_W, key[6]), (PoolSlot.FILTER_H, key[5])]
@@ -107,6 +118,14 @@ def options_table(kind: Kind, key: tuple[int, ...]) -> Table:
     if kind is Kind.CONCAT:
         return Table(((0, -1),), ((1, activation),))  # the last axis: channels
     return Table((), ((0, activation),))
+
+
+def in_file_order(kind: Kind, inputs: list[int]) -> tuple[int, ...]:
+    """Inputs of an operator as the file lists them: of TRANSPOSE_CONV the shape first, then weights, values, bias."""
+    if kind is Kind.TRANSPOSE_CONV:
+        values, weights, *rest = inputs
+        return (rest[-1], weights, values, *rest[:-1])
+    return tuple(inputs)
 
 
 @dataclass
@@ -132,8 +151,8 @@ class _Writer:
         operators = [self._operator(structure, op, codes) for op in self.model.ops]
         codes_tables = [_operator_code(kind) for kind in codes]
         lists = [References(tuple(codes_tables)), References(tuple(self.tensors)), References(tuple(operators))]
-        ends = [self._ints((self.model.input,)), self._ints((self.model.output,))]
-        metadata = self._metadata(offsets)
+        ends = [self._ints(tuple(port.tensor for port in ports)) for ports in (self.model.inputs, self.model.outputs)]
+        metadata, signature = self._metadata(offsets), self._signature(structure)
         graph = Table(
             (
                 (SubGraphSlot.TENSORS, lists[1]),
@@ -151,8 +170,10 @@ class _Writer:
         ]
         if metadata:
             words.append((ModelSlot.METADATA, metadata[0]))
+        if signature:
+            words.append((ModelSlot.SIGNATURES, signature[0]))
         root = Table(tuple(words))
-        nodes: list[Node] = [root, graphs, graph, *lists, buffers, *metadata, *codes_tables, *self.tensors]
+        nodes: list[Node] = [root, graphs, graph, *lists, buffers, *metadata, *signature, *codes_tables, *self.tensors]
         nodes += [*operators, *self.buffers, *self.options.values(), *self.quantisations, *self.tails]
         nodes += [*self._vectors_in_order(), *self.payloads]
         return serialise(root, nodes, schema.IDENTIFIER)
@@ -232,7 +253,7 @@ class _Writer:
         words: list[tuple[int, int | Node]] = []
         if codes.index(op.kind):
             words.append((OperatorSlot.CODE_INDEX, codes.index(op.kind)))
-        words.append((OperatorSlot.INPUTS, self._ints(tuple(inputs))))
+        words.append((OperatorSlot.INPUTS, self._ints(in_file_order(op.kind, inputs))))
         words.append((OperatorSlot.OUTPUTS, self._ints((op.output,))))
         key = options_key(structure, form)
         if not key:
@@ -248,10 +269,25 @@ class _Writer:
         scales = np.ascontiguousarray(op.weight_scales, "<f4")
         scale = Vector(scales.tobytes(), len(scales))
         self.payloads.append(scale)
-        quantisation = _quantisation(scale, self._zero_point(0, len(scales)), 3 if op.kind is Kind.DEPTHWISE else 0)
+        zero = self._zero_point(op.value, len(scales))  # of slopes in files from other tools
+        quantisation = _quantisation(scale, zero, 3 if op.kind is Kind.DEPTHWISE else 0)
         self.tails.append(quantisation)
         data = np.ascontiguousarray(op.weights, np.int8).tobytes()
         return self._constant(op.weights.shape, data, schema.INT8, quantisation)
+
+    def _signature(self, structure: Structure) -> list[Node]:
+        """The names of several ports, which LiteRT's signature runner takes."""
+        if not structure.is_named:
+            return []
+        text = [_text(port.name) for port in (*self.model.inputs, *self.model.outputs)]
+        entries = [
+            Table(((0, name), (1, port.tensor)))
+            for name, port in zip(text, (*self.model.inputs, *self.model.outputs), strict=True)
+        ]
+        count, key = len(self.model.inputs), _text(schema.SIGNATURE_KEY)
+        ends = References(tuple(entries[:count])), References(tuple(entries[count:]))
+        signature = Table(((SignatureSlot.INPUTS, ends[0]), (SignatureSlot.OUTPUTS, ends[1]), (SignatureSlot.KEY, key)))
+        return [References((signature,)), signature, *ends, *entries, *text, key]
 
     def _metadata(self, offsets: Mapping[int, int] | None) -> list[Node]:
         """The metadata list and its tables and names, none when there is nothing to say."""
@@ -261,10 +297,15 @@ class _Writer:
         if offsets is not None:
             plan = [1, 0, len(self.tensors)] + [offsets.get(index, -1) for index in range(len(self.tensors))]
             entries.append((schema.OFFLINE_PLAN_NAME, np.array(plan, "<i4").tobytes()))
-        names = [Vector(name.encode() + b"\0", len(name)) for name, _ in entries]
+        names = [_text(name) for name, _ in entries]
         buffers = [self._buffer(data) for _, data in entries]
         tables = [Table(((0, name), (1, buffer))) for name, buffer in zip(names, buffers, strict=True)]
         return [References(tuple(tables)), *tables, *names] if entries else []
+
+
+def _text(text: str) -> Vector:
+    data = text.encode()
+    return Vector(data + b"\0", len(data))
 
 
 def _quantisation(scale: Vector, zero: Vector, dimension: int = 0) -> Table:

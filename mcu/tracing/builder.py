@@ -17,7 +17,7 @@ from torch import fx, nn
 from mcu.errors import InputError
 from mcu.graph import layers
 from mcu.graph.places import Place, refuse, source_of
-from mcu.tracing.capture import Captured, arguments, first_line
+from mcu.tracing.capture import Captured, arguments, first_line, forward_line, forward_of
 from mcu.tracing.layout import Axis, Layout, channel_order, flattened, plain
 from mcu.tracing.refusals import reason
 
@@ -68,7 +68,7 @@ class Builder:
     Attributes:
         captured: what is rebuilt.
         notes: messages on what the canonical network leaves out.
-        finish: function applied to the logits in the captured module and not in the canonical one, such as softmax.
+        finish: by output, function applied to it in the captured module and not in the canonical one, such as softmax.
         owner: by name of a parameter, the module it belongs to.
     """
 
@@ -81,9 +81,9 @@ class Builder:
         self.claimed: dict[int, str] = {}
         self.given: set[int] = set()
         self.notes: list[str] = []
-        self.finish: Callable[[torch.Tensor], torch.Tensor] | None = None
+        self.finish: dict[fx.Node, Callable[[torch.Tensor], torch.Tensor]] = {}
         self.owner = dict(captured.module.named_modules(remove_duplicate=False))
-        self.present = captured.input
+        self.present = captured.inputs[0]
         self.dtype = next((t.dtype for t in self.tensors.values() if t.is_floating_point()), torch.float32)
         self.device = next(iter(captured.module.parameters()), torch.zeros(())).device
 
@@ -96,25 +96,29 @@ class Builder:
             elif node.op == "call_function":
                 self.values[node] = self._call(node, rule_of)
                 self._check(node)
-        (output,) = self.captured.outputs
-        self.graph.output(self._scores(output))
+        returned = [self._returned(*pair) for pair in enumerate(self.captured.outputs)]
+        self.graph.output(returned[0] if len(returned) == 1 else tuple(returned))
         network = fx.GraphModule(self.root, self.graph)
         if network.graph.eliminate_dead_code():
             network.recompile()
+        for node in network.graph.find_nodes(op="placeholder"):
+            if not node.users:
+                what = f"its input '{node.name}' has no part in what it returns"
+                raise InputError(f"{forward_of(self.captured.module)}: {what}; leave it out")
         network.delete_all_unused_submodules()
-        network.meta["canonical"] = True
+        network.meta["interface"] = self.captured.interface
         return network
 
     # --- the walk ------------------------------------------------------------------------------------------
 
     def _placeholder(self, node: fx.Node) -> None:
-        if node is self.captured.input:
+        if node in self.captured.inputs:
             shape = tuple(node.meta["val"].shape)
             if not 2 <= len(shape) <= 4:
                 raise InputError(f"network: an input of shape {shape[1:]}; allowed are (C,), (C, L) and (C, H, W)")
             sizes = cast(tuple[int, int, int, int], (*shape, *(1,) * (4 - len(shape))))
-            entry = self.graph.placeholder("x")
-            entry.meta |= {"place": Place("input"), "aten": node.name}
+            entry = self.graph.placeholder(node.name)
+            entry.meta |= {"place": Place(node.name, *forward_line(self.captured.module)), "aten": node.name}
             image = Image(entry, sizes, plain(sizes, len(shape)), row=len(shape) == 2)
             if len(shape) == 3:
                 image = replace(image, node=self._node(layers.as_image, (entry,)))
@@ -177,10 +181,12 @@ class Builder:
             if shape != tuple(seen.shape):
                 self.refuse(f"a tensor of shape {tuple(seen.shape[1:])} that is not understood here")
 
-    def _scores(self, output: fx.Node) -> fx.Node:
+    def _returned(self, number: int, output: fx.Node) -> fx.Node:
+        """The node of an output, which must be computed from the data."""
         self.present, value = output, self.values[output]
         if not isinstance(value, Image):
-            raise InputError("network: what it returns does not depend on its input")
+            name = self.captured.interface.outputs[number]
+            raise InputError(f"{forward_of(self.captured.module)}: its output '{name}' does not depend on its input")
         _, channels, height, width = value.sizes
         if value.layout == flattened(value.sizes) and (height, width) != (1, 1):
             self.refuse(
@@ -394,12 +400,12 @@ class Builder:
         values = tensor.detach().reshape(tuple(tensor.shape if shape is None else shape))
         return nn.Parameter(values.clone() if id(tensor) in self.given else values, requires_grad=trained)
 
-    def is_last(self) -> bool:
-        """Whether nothing but views comes between the current operator and what the module returns."""
+    def output_behind(self) -> fx.Node | None:
+        """The output that nothing but views stand before, seen from the current operator; None if there is none."""
         node = self.present
         while node not in self.captured.outputs and len(node.users) == 1 and _is_view(next(iter(node.users))):
             node = next(iter(node.users))
-        return node in self.captured.outputs and all(user.op == "output" for user in node.users)
+        return node if node in self.captured.outputs and all(user.op == "output" for user in node.users) else None
 
     def spatial(self, image: Image, values: Any, fill: int) -> tuple[int, int]:
         """Settings of a window by height and width; those of a 1-D one apply to the signal's axis."""
@@ -443,7 +449,7 @@ def _is_view(node: fx.Node) -> bool:
 
 def _are_alike(first: nn.Module, second: nn.Module) -> bool:
     """Whether two layers of the same weights are one: equal settings, and equal values of all else."""
-    settings = ("kernel_size", "stride", "padding", "dilation", "groups", "eps", "momentum")
+    settings = ("kernel_size", "stride", "padding", "output_padding", "dilation", "groups", "eps", "momentum")
     same = all(getattr(first, name, None) == getattr(second, name, None) for name in settings)
     mine, theirs = (
         dict(m.named_parameters(recurse=False)) | dict(m.named_buffers(recurse=False)) for m in (first, second)

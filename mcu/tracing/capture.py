@@ -11,17 +11,19 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import fx, nn
-from torch.export.graph_signature import InputKind, OutputKind
+from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 
 from mcu.errors import InputError
 from mcu.graph.places import raised_at
+from mcu.graph.ports import Shapes, shapes_of
+from mcu.tracing.interface import Interface, names_of, registered
 
 BATCH = 3
 """Examples in the batch that is captured; no operator of a network may depend on it."""
@@ -36,16 +38,18 @@ class Captured:
         graph: placeholders, then operators in order of execution.
         names: placeholder -> parameter, buffer or constant it stands for.
         tensors: parameters, buffers and constants by name.
-        input: the placeholder of the data.
-        outputs: nodes that are returned.
+        inputs: placeholders of the data.
+        outputs: nodes that are returned; one may stand there twice.
+        interface: how the module is called and what it returns.
     """
 
     module: nn.Module
     graph: fx.Graph
     names: Mapping[str, str]
     tensors: Mapping[str, torch.Tensor]
-    input: fx.Node
+    inputs: tuple[fx.Node, ...]
     outputs: tuple[fx.Node, ...]
+    interface: Interface
 
     def of(self, module: nn.Module) -> Captured | None:
         """The same operators on the tensors of another module; None if it has another structure."""
@@ -68,8 +72,12 @@ def _forms(tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, torch.Size, t
     return [(name, tensor.shape, tensor.dtype) for name, tensor in tensors.items()]
 
 
-def capture(module: nn.Module, input_shape: tuple[int, ...]) -> Captured:
+def capture(module: nn.Module, input_shape: Shapes) -> Captured:
     """Capture a module in evaluation mode; the module is not changed.
+
+    Args:
+        module: takes tensors of these shapes as its first arguments.
+        input_shape: without the batch; of several inputs a shape for each.
 
     Raises:
         InputError: if the module does not accept the input, has data-dependent control flow, or is wrapped in a way
@@ -80,27 +88,37 @@ def capture(module: nn.Module, input_shape: tuple[int, ...]) -> Captured:
         if parameter.is_floating_point() and parameter.dtype is not torch.float32:
             raise InputError(f"network: parameter '{name}' is {parameter.dtype}; allowed is float32: call .float()")
     device = next(iter(module.parameters()), torch.zeros(())).device
-    example = torch.zeros(BATCH, *input_shape, device=device)
+    examples = tuple(torch.zeros(BATCH, *shape, device=device) for shape in shapes_of(input_shape))
     with evaluating(module), _quietly():
-        try:
-            program = torch.export.export(module, (example,), strict=False)
-        except Exception as error:
-            raise _refusal(module, example, error) from error
+        program = _exported(module, examples)
     signature = program.graph_signature
     names = {spec.arg.name: cast(str, spec.target) for spec in signature.input_specs if spec.target is not None}
     tensors = {
         **{name: t for name, t in program.constants.items() if isinstance(t, torch.Tensor)},
         **_tensors(module),
     }
-    data = [spec.arg.name for spec in signature.input_specs if spec.kind is InputKind.USER_INPUT]
     nodes = {node.name: node for node in program.graph.nodes}
-    outputs = [spec.arg.name for spec in signature.output_specs if spec.kind is OutputKind.USER_OUTPUT]
-    if len(outputs) != 1 or outputs[0] not in nodes:
-        raise InputError(
-            f"{_forward_of(module)}: it returns {len(outputs)} values; allowed is one tensor of logits: join several "
-            "heads by torch.cat(..., 1), or wrap the network and return one"
-        )
-    return Captured(module, program.graph, names, tensors, nodes[data[0]], tuple(nodes[name] for name in outputs))
+    inputs = [nodes[spec.arg.name] for spec in signature.input_specs if spec.kind is InputKind.USER_INPUT]
+    leaves = [spec.arg for spec in signature.output_specs if spec.kind is OutputKind.USER_OUTPUT]
+    constants = {place: leaf.value for place, leaf in enumerate(leaves) if isinstance(leaf, ConstantArgument)}
+    outputs = [nodes[leaf.name] for place, leaf in enumerate(leaves) if place not in constants]
+    if not outputs:
+        raise InputError(f"{forward_of(module)}: it returns no tensor")
+    form = program.call_spec.out_spec
+    returned = tuple(name for place, name in enumerate(names_of(form)) if place not in constants)
+    shapes = tuple(tuple(node.meta["val"].shape[1:]) for node in outputs)
+    interface = Interface(tuple(node.name for node in inputs), returned, shapes, form, constants)
+    return Captured(module, program.graph, names, tensors, tuple(inputs), tuple(outputs), interface)
+
+
+def _exported(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
+    try:
+        return torch.export.export(module, examples, strict=False)
+    except Exception as error:
+        with suppress(Exception):
+            if registered(module(*examples)):
+                return _exported(module, examples)
+        raise _refusal(module, examples, error) from error
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -151,15 +169,19 @@ def _quietly() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def _forward_of(module: nn.Module) -> str:
-    """A network with the file and line of its forward."""
+def forward_line(module: nn.Module) -> tuple[str, int]:
+    """File and line of a network's forward; ``("", 0)`` where they are not known."""
     code = getattr(type(module).forward, "__code__", None)
-    return f"network {type(module).__name__}" + (
-        f" ({Path(code.co_filename).name}:{code.co_firstlineno})" if code else ""
-    )
+    return (code.co_filename, code.co_firstlineno) if code else ("", 0)
 
 
-def _refusal(module: nn.Module, example: torch.Tensor, error: Exception) -> InputError:
+def forward_of(module: nn.Module) -> str:
+    """A network with the file and line of its forward."""
+    file, line = forward_line(module)
+    return f"network {type(module).__name__}" + (f" ({Path(file).name}:{line})" if file else "")
+
+
+def _refusal(module: nn.Module, examples: tuple[torch.Tensor, ...], error: Exception) -> InputError:
     """Why a module could not be captured, in a user's words."""
     file, line, text = raised_at(error)
     where = f"network {type(module).__name__}" + (f" ({Path(file).name}:{line})" if file else "")
@@ -169,15 +191,15 @@ def _refusal(module: nn.Module, example: torch.Tensor, error: Exception) -> Inpu
         )
     if "missing a required argument" in str(error) or "required positional argument" in str(error):
         return InputError(
-            f"{_forward_of(module)}: its forward takes several inputs; allowed is exactly one tensor: stack several as "
-            "channels of one, and take them apart by convolutions in groups"
+            f"{forward_of(module)}: its forward takes more inputs than the {len(examples)} given here: give an example "
+            "or a shape for each: Pruner(example_input=(image, scalars)), check --input 3x64x64 --input 4"
         )
     try:
-        module(example)
+        module(*examples)
     except Exception as failure:
         file, line, _ = raised_at(failure)
         at = f" ({Path(file).name}:{line})" if file else ""
-        shape = tuple(example.shape[1:])
+        shape = " and ".join(str(tuple(example.shape[1:])) for example in examples)
         return InputError(f"network: an input of shape {shape} does not pass through it{at}: {first_line(failure)}")
     if "data-dependent" in str(error) or "DataDependent" in type(error).__name__:
         return InputError(

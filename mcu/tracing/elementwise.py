@@ -121,10 +121,13 @@ def softmax(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     """Softmax: left out at the end, where it does not change the predicted class; refused elsewhere."""
     image = first_image(b, a)
     dim = int(a["dim"]) % len(image.layout)
-    if not b.is_last() or image.layout[dim] != plain(image.sizes, 2)[1]:
-        b.refuse("Softmax inside a network (attention) has no int8 kernel in mcusweep", "use convolutions")
+    output = b.output_behind()
+    if output is None or image.layout[dim] != plain(image.sizes, 2)[1]:
+        return cast(
+            Value, b.refuse("Softmax inside a network (attention) has no int8 kernel in mcusweep", "use convolutions")
+        )
     log = "log" in str(node.target)
-    b.finish = (lambda scores: F.log_softmax(scores, 1)) if log else (lambda scores: F.softmax(scores, 1))
+    b.finish[output] = (lambda scores: F.log_softmax(scores, 1)) if log else (lambda scores: F.softmax(scores, 1))
     b.note(f"{'log_softmax' if log else 'softmax'} at the end is left out: it does not change which is largest")
     return image
 

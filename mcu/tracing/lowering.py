@@ -15,12 +15,14 @@ from mcu.errors import InputError
 from mcu.graph import layers
 from mcu.graph.channels import Atoms, assign_groups
 from mcu.graph.graph import Graph, Op
-from mcu.graph.kinds import Activation, Kind
+from mcu.graph.kinds import Activation, Kind, Sampling
 from mcu.graph.places import is_within, place_of, refuse
+from mcu.graph.ports import Port, each
 from mcu.graph.windows import NO_PADDING, Pair, own_padding, reached_padding, same_padding
 from mcu.int8.lookup import FIXED_RANGES
 
-_FUSABLE = (Kind.CONV, Kind.DEPTHWISE, Kind.ADD)
+_WEIGHTED = (Kind.CONV, Kind.DEPTHWISE, Kind.TRANSPOSE_CONV)
+_FUSABLE = (*_WEIGHTED, Kind.ADD)
 
 MOST_JOINED = 10
 """Inputs that the interpreter's CONCATENATION takes: ``kMaxInputNum`` of its concatenation.cc."""
@@ -53,18 +55,20 @@ class Lowering:
 
     def build(self) -> Graph:
         """Visit every node and assign channel groups."""
-        first, output = -1, cast(fx.Node, None)
+        inputs: list[Port] = []
+        outputs: tuple[Port, ...] = ()
         for node in self.module.graph.nodes:
             if node.op == "placeholder":
-                first = self._input(node)
+                inputs.append(Port(self._input(node), node.name))
             elif node.op == "output":
-                output = cast(fx.Node, node.args[0])
+                names = self.module.meta["interface"].outputs
+                outputs = tuple(
+                    Port(self._output(read, inputs), name) for read, name in zip(each(node.args[0]), names, strict=True)
+                )
             else:
                 self._visit(node)
-        result = self._settled(output, self.values[output])
-        self.atoms.fix(self.tensor_atoms[result])
         tensors, groups = assign_groups(self.ops, self.tensor_atoms, self.shapes, self.atoms, self.writers)
-        return Graph(tensors, tuple(self.ops), groups, first, result)
+        return Graph(tensors, tuple(self.ops), groups, tuple(inputs), outputs)
 
     # --- tensors -------------------------------------------------------------------------------------------
 
@@ -82,6 +86,15 @@ class Lowering:
         channels, height, width = self._size(node)
         tensor = self._tensor(node.name, height, width, self.atoms.new(channels, fixed=True))
         self.values[node] = _Value(tensor)
+        return tensor
+
+    def _output(self, node: fx.Node, inputs: list[Port]) -> int:
+        """The tensor of an output, whose channels all stay."""
+        tensor = self._settled(node, self.values[node])
+        self.values[node] = _Value(tensor)
+        if any(port.tensor == tensor for port in inputs):
+            refuse(place_of(node), "the network returns this input as it is", "leave it out of what it returns")
+        self.atoms.fix(self.tensor_atoms[tensor])
         return tensor
 
     def _spatial(self, tensor: int) -> Pair:
@@ -186,14 +199,57 @@ class Lowering:
         op = Op(Kind.CONV, path, (tensor,), -1, kernel=self._spatial(tensor), layer=path)
         self._emit(node, op, atoms, writer=True)
 
+    def transposed(self, node: Any, layer: layers.TransposedConvolution) -> None:
+        """Transposed convolution: padding cuts off what SAME does, nothing, or what a SLICE leaves out."""
+        path, tensor = str(node.target), self._settled(node, self._operand(node))
+        atoms = self.atoms.new(layer.out_channels, fixed=self._is_frozen(path))
+        self._tie_uses(path, self.tensor_atoms[tensor], atoms)
+        _, height, width = self._size(node)
+        axes = zip((height, width), layer.kernel_size, layer.stride, strict=True)
+        rows, columns = (same_padding(*axis) for axis in axes)
+        begin = layer.padding
+        counts = (-(-height // layer.stride[0]), -(-width // layer.stride[1]))
+        same = begin == (rows[0], columns[0]) and counts == self._spatial(tensor)
+        padding = (rows, columns) if same and begin != (0, 0) else NO_PADDING
+        op = Op(Kind.TRANSPOSE_CONV, path, (tensor,), -1, layer.kernel_size, layer.stride, padding=padding, layer=path)
+        if same or begin == (0, 0):
+            self._emit(node, op, atoms, writer=True)
+            return
+        sizes = zip(self._spatial(tensor), layer.kernel_size, layer.stride, begin, (height, width), strict=True)
+        least = [max((count - 1) * step + kernel, cut + made) for count, kernel, step, cut, made in sizes]
+        whole = self._tensor(f"{path}.whole", least[0], least[1], atoms)
+        self.ops.append(replace(op, output=whole, anchor=node.name))
+        self.writers.add(len(self.ops) - 1)
+        self._emit(node, Op(Kind.SLICE, f"{path}.cut", (whole,), -1, begin=begin), atoms)
+
+    def _layer_behind(self, position: int) -> int:
+        """The operator itself, or the transposed convolution whose border it cuts off."""
+        pair = position > 0 and self.ops[position - 1].anchor == self.ops[position].anchor
+        return position - 1 if pair and self.ops[position].kind is Kind.SLICE else position
+
+    def _extend(self, position: int, node: Any, **fields: Any) -> None:
+        """Let an operator, and what cuts off its border, compute one more node."""
+        first = self._layer_behind(position)
+        for at in range(first, position + 1):
+            own = fields if at == first else {"anchor": fields["anchor"]} if "anchor" in fields else {}
+            self.ops[at] = replace(self.ops[at], **own, node=node.name if at == position else self.ops[at].node)
+
+    def prelu(self, node: Any, layer: layers.PReLU) -> None:
+        """A slope below zero for each channel."""
+        path, tensor = str(node.target), self._settled(node, self._operand(node))
+        if layer.weight.numel() > 1:
+            self._tie_uses(path, self.tensor_atoms[tensor])
+        self._emit(node, Op(Kind.PRELU, path, (tensor,), -1, layer=path), self.tensor_atoms[tensor])
+
     def scale(self, node: Any, layer: Any) -> None:
         """Batch normalisation, constants: folded into the layer before it, else a 1x1 depthwise operator."""
         path, value, source = str(node.target), self._operand(node), node.args[0]
         self._tie_uses(path, self.tensor_atoms[value.tensor])
-        op = self.ops[-1] if self.ops else None
-        bare = op and op.layer and not op.norm and op.activation is Activation.NONE
-        if op and bare and op.node == source.name and len(source.users) == 1:
-            self.ops[-1] = replace(op, norm=path, anchor=node.name, node=node.name)
+        last = len(self.ops) - 1
+        op = self.ops[self._layer_behind(last)] if self.ops else None
+        bare = op and op.kind in _WEIGHTED and op.layer and not op.norm and op.activation is Activation.NONE
+        if op and bare and self.ops[last].node == source.name and len(source.users) == 1:
+            self._extend(last, node, norm=path, anchor=node.name)
             self.values[node] = value
             return
         tensor = self._settled(node, value)
@@ -207,13 +263,14 @@ class Lowering:
         value, source = self._operand(node), node.args[0]
         position = self._producer(value.tensor)
         if position is not None and value.padding == NO_PADDING:
-            op = self.ops[position]
+            op = self.ops[self._layer_behind(position)]
             if op.activation is activation and bounds in (None, op.bounds):
                 self.values[node] = value
                 return
             bare = op.activation is Activation.NONE and op.bounds is None
-            if bare and op.kind in _FUSABLE and op.node == source.name and len(source.users) == 1:
-                self.ops[position] = replace(op, activation=activation, bounds=bounds, node=node.name)
+            last = self.ops[position].node == source.name and len(source.users) == 1
+            if bare and op.kind in _FUSABLE and last:
+                self._extend(position, node, activation=activation, bounds=bounds)
                 self.values[node] = value
                 return
         tensor = self._settled(node, value)
@@ -349,6 +406,13 @@ class Lowering:
         op = Op(Kind.RESIZE, self._path(node), (tensor,), -1, kernel=node.args[1])
         self._emit(node, op, self.tensor_atoms[tensor])
 
+    def interpolate(self, node: Any) -> None:
+        """Bilinear interpolation."""
+        tensor = self._settled(node, self._operand(node))
+        sampling = Sampling.CORNERS if node.args[2] else Sampling.CENTRES
+        op = Op(Kind.BILINEAR, self._path(node), (tensor,), -1, sampling=sampling)
+        self._emit(node, op, self.tensor_atoms[tensor])
+
     def cut(self, node: Any) -> None:
         """Some rows and columns."""
         tensor = self._settled(node, self._operand(node))
@@ -398,12 +462,15 @@ def _pair(values: Any) -> Pair:
 
 
 _ORDERED = (
-    Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.PADV2, Kind.CONCAT, Kind.RESIZE, Kind.SLICE, Kind.GATHER,
+    Kind.MAX_POOL, Kind.AVG_POOL, Kind.PAD, Kind.PADV2, Kind.CONCAT, Kind.RESIZE, Kind.BILINEAR, Kind.SLICE,
+    Kind.GATHER,
 )  # fmt: skip
 """Operators whose outputs are not below zero where their inputs are not."""
 
 _LAYERS: dict[Any, Callable[..., None]] = {
     layers.Convolution: Lowering.convolution,
+    layers.TransposedConvolution: Lowering.transposed,
+    layers.PReLU: Lowering.prelu,
     nn.Linear: Lowering.dense,
     (nn.BatchNorm1d, nn.BatchNorm2d, layers.Affine): Lowering.scale,
     layers.Gather: Lowering.gather,
@@ -428,6 +495,7 @@ _FUNCTIONS: dict[Any, Callable[[Lowering, fx.Node], None]] = {
     layers.global_average_pool: lambda b, n: b.global_pool(n, Kind.AVG_POOL),
     layers.pad: Lowering.pad,
     layers.enlarge: Lowering.enlarge,
+    layers.interpolate: Lowering.interpolate,
     layers.cut: Lowering.cut,
     layers.as_row: Lowering.flatten,
     layers.as_image: Lowering.alias,

@@ -129,44 +129,28 @@ def enlarged(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     sizes = b.sizes_of(image, image.sizes[1], node.meta["val"].shape)
     if sizes[2] % image.sizes[2] or sizes[3] % image.sizes[3]:
         b.refuse(f"upsampling of {image.sizes[2:]} to {sizes[2:]}", "allowed are whole factors")
+    _refuse_uneven(b, image, sizes, a["scale_factors"])
     factors = (sizes[2] // image.sizes[2], sizes[3] // image.sizes[3])
     return b.call(layers.enlarge, image, factors, sizes=sizes)
 
 
 def interpolated(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """Linear interpolation by a whole factor f: values 2 f times, and the mean of every window of 2 f of them.
-
-    Of pixels as areas (``align_corners=False``) a window of the width of one pixel has the interpolated value as its
-    mean, and at the border the part of it that lies inside.
-    """
-    image = b.map(b.image(a.get("input", a.get("self")), "an interpolation"))
+    """Linear interpolation to any size."""
+    image = b.map(b.ordered(a["input"], "an interpolation"))
     sizes = b.sizes_of(image, image.sizes[1], node.meta["val"].shape)
-    if a["align_corners"]:
-        b.refuse("interpolation with align_corners=True", "use align_corners=False, or mode='nearest'")
-    if sizes[2] % image.sizes[2] or sizes[3] % image.sizes[3]:
-        b.refuse(f"an interpolation of {image.sizes[2:]} to {sizes[2:]}", "allowed are whole factors")
-    for axis in (2, 3):
-        factor = sizes[axis] // image.sizes[axis]
-        if factor > 1:
-            image = _interpolated(b, image, axis, factor)
-    return image
+    _refuse_uneven(b, image, sizes, None if a["align_corners"] else a["scale_factors"])
+    return b.call(layers.interpolate, image, sizes[2:], bool(a["align_corners"]), sizes=sizes)
 
 
-def _interpolated(b: Builder, image: Image, axis: int, factor: int) -> Image:
-    def along(amount: int, otherwise: int) -> Pair:
-        return (amount, otherwise) if axis == 2 else (otherwise, amount)
-
-    def times(amount: int) -> tuple[int, int, int, int]:
-        down, right = along(amount, 1)
-        return (*image.sizes[:2], image.sizes[2] * down, image.sizes[3] * right)
-
-    if image.sizes[axis] == 1:
-        return b.call(layers.enlarge, image, along(factor, 1), sizes=times(factor))
-    repeated = b.call(layers.enlarge, image, along(2 * factor, 1), sizes=times(2 * factor))
-    beside, none = (factor - 1, factor - 1), (0, 0)
-    padding = (beside, none) if axis == 2 else (none, beside)
-    window = along(2 * factor, 1), along(2, 1)
-    return b.call(layers.average_pool, repeated, *window, padding, sizes=times(factor))
+def _refuse_uneven(b: Builder, image: Image, sizes: tuple[int, int, int, int], factors: Any) -> None:
+    """Torch samples at the distance that a factor says, the interpreter at that of the two sizes."""
+    given = _numbers(factors)
+    for size, made, factor in zip(image.sizes[2:], sizes[2:], given * (2 // len(given)) if given else (), strict=False):
+        if size > 1 and not math.isclose(size * factor, made):
+            b.refuse(
+                f"an interpolation of {size} to {made} values by the factor {factor:g}, which is not {made}/{size}",
+                "use size=, or recompute_scale_factor=True",
+            )
 
 
 def reduced(kind: str) -> Rule:

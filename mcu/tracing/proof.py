@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from mcu.errors import InputError
 from mcu.graph.graph import Graph
 from mcu.graph.places import place_of
+from mcu.graph.ports import Shapes, each, shapes_of
 from mcu.int8.folded_net import FoldedNet
 from mcu.tracing.capture import BATCH, Captured, evaluating, first_line
 from mcu.tracing.rules import rebuilt
@@ -34,9 +35,10 @@ EXAMPLES = 2
 """Inputs compared; another number than was captured, so that a batch baked in is found."""
 
 Lower = Callable[[fx.GraphModule], Graph]
+Inputs = tuple[torch.Tensor, ...]
 
 
-def prove(captured: Captured, input_shape: tuple[int, ...], lower: Lower, seed: int = 0) -> None:
+def prove(captured: Captured, input_shape: Shapes, lower: Lower, seed: int = 0) -> None:
     """Compare the captured module with its canonical network and that with its operators.
 
     Raises:
@@ -44,29 +46,29 @@ def prove(captured: Captured, input_shape: tuple[int, ...], lower: Lower, seed: 
     """
     generator = torch.Generator().manual_seed(seed)
     device = next(iter(captured.module.parameters()), torch.zeros(())).device
-    x = torch.randn(EXAMPLES, *input_shape, generator=generator).to(device)
+    x = tuple(torch.randn(EXAMPLES, *shape, generator=generator).to(device) for shape in shapes_of(input_shape))
     tensors = random_tensors(captured, generator)
     try:
         double = {name: _doubled(tensor) for name, tensor in tensors.items()}
-        wanted, x, tensors = _scores(captured, double, x.double()), x.double(), double
+        wanted = _returned(captured, double, tuple(part.double() for part in x))
+        x, tensors = tuple(part.double() for part in x), double
     except RuntimeError:  # a module that makes tensors of float32 on its way
-        wanted = _scores(captured, tensors, x.clone())
+        wanted = _returned(captured, tensors, tuple(part.clone() for part in x))
     network, builder = rebuilt(captured, tensors)
     network.eval()
     graph = lower(network)
     values = canonical_values(network, x)
-    found = values["output"]
-    scores = builder.finish(found) if builder.finish else found
-    if not agree(scores.flatten(1), wanted.flatten(1)):
-        raise InputError(_first_difference(captured, network, tensors, x))
+    for node, found, right in zip(captured.outputs, each(values["output"]), wanted, strict=True):
+        finished = builder.finish[node](found) if node in builder.finish else found
+        if not agree(finished.flatten(1), right.flatten(1)):
+            raise InputError(_first_difference(captured, network, tensors, x))
     require_equal(network, graph, x, values)
 
 
-def _scores(captured: Captured, tensors: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+def _returned(captured: Captured, tensors: Mapping[str, torch.Tensor], x: Inputs) -> list[torch.Tensor]:
     with evaluating(captured.module), without_dropout():
-        returned = functional_call(captured.module, dict(tensors), (x,), tie_weights=False)
-    leaves = torch.utils._pytree.tree_leaves(returned)
-    return next(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
+        returned = functional_call(captured.module, dict(tensors), x, tie_weights=False)
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(returned) if isinstance(leaf, torch.Tensor)]
 
 
 def _doubled(tensor: torch.Tensor) -> torch.Tensor:
@@ -77,7 +79,7 @@ def _doubled(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def require_equal(
-    network: fx.GraphModule, graph: Graph, x: torch.Tensor, values: Mapping[str, torch.Tensor] | None = None
+    network: fx.GraphModule, graph: Graph, x: Inputs, values: Mapping[str, torch.Tensor] | None = None
 ) -> None:
     """Compare a canonical network with its operators in floating point.
 
@@ -87,7 +89,7 @@ def require_equal(
     values = canonical_values(network, x) if values is None else values
     found: dict[int, torch.Tensor] = {}
     with torch.no_grad():
-        FoldedNet(graph, network).run(x, observer=found.__setitem__)
+        FoldedNet(graph, network).run(*x, observer=found.__setitem__)
     nodes = {node.name: node for node in network.graph.nodes}
     for op in graph.ops:
         read = max(float(found[tensor].abs().max()) for tensor in op.inputs)
@@ -137,11 +139,11 @@ def random_like(name: str, tensor: torch.Tensor, generator: torch.Generator) -> 
     return nn.Parameter(value, requires_grad=tensor.requires_grad)
 
 
-def canonical_values(network: fx.GraphModule, x: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Value of every node of a network."""
+def canonical_values(network: fx.GraphModule, x: Inputs) -> dict[str, Any]:
+    """Value of every node of a network; ``output`` has those of all outputs."""
     recorder = _Recorder(network)
     with torch.no_grad():
-        recorder.run(x)
+        recorder.run(*x)
     return recorder.values
 
 
@@ -178,13 +180,14 @@ def without_dropout() -> Iterator[None]:
 
 
 def _first_difference(
-    captured: Captured, network: fx.GraphModule, tensors: Mapping[str, torch.Tensor], x: torch.Tensor
+    captured: Captured, network: fx.GraphModule, tensors: Mapping[str, torch.Tensor], x: Inputs
 ) -> str:
     """The first node whose value is not what the module computed there."""
-    x = torch.cat([x, x])[:BATCH]  # sizes of the captured batch are part of that graph
+    x = tuple(torch.cat([part, part])[:BATCH] for part in x)  # sizes of the captured batch are part of that graph
     recorder = _Recorder(nn.Module(), captured.graph)
+    data = dict(zip(captured.inputs, x, strict=True))
     given = [
-        x.clone() if node is captured.input else tensors[captured.names[node.name]]
+        data[node].clone() if node in data else tensors[captured.names[node.name]]
         for node in captured.graph.nodes
         if node.op == "placeholder"
     ]

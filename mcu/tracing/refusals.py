@@ -11,7 +11,6 @@ SPOKEN = {
     ),
     "mish": ("Mish (nn.Mish, F.mish)", "use nn.SiLU or nn.Hardswish"),
     "selu": ("SELU (nn.SELU, F.selu)", "use nn.ELU"),
-    "prelu": ("PReLU (nn.PReLU)", "use nn.LeakyReLU, whose slope is one number and stays"),
     "softplus": ("Softplus (nn.Softplus, F.softplus)", _RECTIFIED),
     "rrelu": ("RReLU (nn.RReLU, F.rrelu)", _RECTIFIED),
     "layer_norm": ("LayerNorm (nn.LayerNorm, F.layer_norm)", _NORM),
@@ -26,8 +25,7 @@ SPOKEN = {
     "gru": ("GRU (nn.GRU)", "use a convolution over time"),
     "rnn_tanh": ("RNN (nn.RNN)", "use a convolution over time"),
     "conv3d": ("Conv3d (nn.Conv3d)", "use nn.Conv2d"),
-    "conv_transpose2d": ("ConvTranspose2d (nn.ConvTranspose2d)", "use nn.Upsample(scale_factor=2) and nn.Conv2d"),
-    "conv_transpose1d": ("ConvTranspose1d (nn.ConvTranspose1d)", "use nn.Upsample(scale_factor=2) and nn.Conv1d"),
+    "conv_transpose3d": ("ConvTranspose3d (nn.ConvTranspose3d)", "use nn.ConvTranspose2d"),
     "upsample_bicubic2d": ("bicubic Upsample (nn.Upsample, F.interpolate)", "use mode='bilinear' or 'nearest'"),
     "pixel_shuffle": ("PixelShuffle", "leave it out"),
 }

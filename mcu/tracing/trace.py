@@ -12,6 +12,7 @@ from torch import fx, nn
 
 from mcu.errors import InputError
 from mcu.graph.graph import Graph, bundle
+from mcu.graph.ports import Shapes, shapes_of
 from mcu.graph.schedule import schedule
 from mcu.tracing.capture import Captured, capture, evaluating, first_line
 from mcu.tracing.lowering import Lowering
@@ -35,12 +36,14 @@ class Traced:
     notes: tuple[str, ...] = field(default=())
 
 
-def trace(module: nn.Module, input_shape: tuple[int, ...], frozen: Iterable[str] = (), multiple: int = 1) -> Traced:
+def trace(module: nn.Module, input_shape: Shapes, frozen: Iterable[str] = (), multiple: int = 1) -> Traced:
     """Trace a convolutional network, and prove that the result computes the same.
 
     Args:
-        module: returns logits ``(N, classes)`` for inputs ``(N, *input_shape)``; a canonical network is used as it is.
-        input_shape: ``(C, H, W)``, ``(C, L)`` for signals, which become ``L x 1`` images, or ``(C,)``.
+        module: returns one tensor or several, in any nesting, such as logits ``(N, classes)``, for inputs
+            ``(N, *input_shape)``; a canonical network is used as it is.
+        input_shape: ``(C, H, W)``, ``(C, L)`` for signals, which become ``L x 1`` images, or ``(C,)``; of several
+            inputs a shape for each.
         frozen: paths of layers, or of modules with layers in them, whose output channels must all stay.
         multiple: neighbouring channels that are kept or removed together, in every group whose size is a multiple of
             it.
@@ -51,19 +54,23 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], frozen: Iterable[str]
     return Tracer(input_shape, frozen, multiple)(module)
 
 
+DEEP = 12
+"""Layers from which on a network without normalisation is hard to train."""
+
+
 class Tracer:
     """Traces networks of the same structure; capture and proof run only once.
 
     Arguments, result and errors are those of ``trace``.
     """
 
-    def __init__(self, input_shape: tuple[int, ...], frozen: Iterable[str] = (), multiple: int = 1) -> None:
-        self.input_shape, self.frozen, self.multiple = tuple(input_shape), tuple(frozen), multiple
+    def __init__(self, input_shape: Shapes, frozen: Iterable[str] = (), multiple: int = 1) -> None:
+        self.input_shape, self.frozen, self.multiple = input_shape, tuple(frozen), multiple
         self._known: Captured | None = None
 
     def __call__(self, module: nn.Module) -> Traced:
         """Trace one network."""
-        if isinstance(module, fx.GraphModule) and module.meta.get("canonical"):
+        if isinstance(module, fx.GraphModule) and module.meta.get("interface"):
             notes = list(module.meta.get("notes", ()))
             return Traced(module, self._lowered(module, notes), tuple(notes))
         captured = self._known.of(module) if self._known else None
@@ -85,7 +92,7 @@ class Tracer:
 
 def lowered(
     network: fx.GraphModule,
-    input_shape: tuple[int, ...],
+    input_shape: Shapes,
     frozen: Collection[str] = (),
     multiple: int = 1,
     note: Callable[[str], None] | None = None,
@@ -93,7 +100,17 @@ def lowered(
     """The operators of a canonical network; ``note`` is told what is to be said about them."""
     _propagate_shapes(network, input_shape)
     _drop_idle_strides(network)
-    return bundle(schedule(Lowering(network, frozen).build(), note), multiple)
+    graph = Lowering(network, frozen).build()
+    if (
+        note
+        and len(layers := {op.layer for op in graph.ops if op.layer}) >= DEEP
+        and not any(op.norm for op in graph.ops)
+    ):
+        note(
+            f"none of its {len(layers)} layers is normalised: at the usual learning rates it may diverge or learn "
+            "nothing; train it before batch normalisation is fused, or with a learning rate of 0.001 to 0.01"
+        )
+    return bundle(schedule(graph, note), multiple)
 
 
 def _drop_idle_strides(module: fx.GraphModule) -> None:
@@ -124,11 +141,12 @@ class _Shapes(fx.Interpreter):
         return value
 
 
-def _propagate_shapes(module: fx.GraphModule, input_shape: tuple[int, ...]) -> None:
+def _propagate_shapes(module: fx.GraphModule, input_shape: Shapes) -> None:
     parameter = next(module.parameters(), torch.zeros(1))
     with evaluating(module):
         try:
-            _Shapes(module).run(torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype))
+            options: dict[str, Any] = {"device": parameter.device, "dtype": parameter.dtype}
+            _Shapes(module).run(*(torch.zeros(1, *shape, **options) for shape in shapes_of(input_shape)))
         except Exception as error:
             raise InputError(
                 f"network: an input of shape {tuple(input_shape)} does not pass through it ({first_line(error)})"

@@ -86,7 +86,10 @@ def concatenated(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     maps = {image.sizes[2:] for image in images}
     flat = rank == 2 and all(image.layout == flattened(image.sizes) for image in images)
     if flat and len(maps) > 1:
-        b.refuse(f"cat of flattened maps of different sizes, {sorted(maps)}", "pool them to one size, or to 1, before")
+        b.refuse(
+            f"cat of flattened maps of different sizes, {sorted(maps)}",
+            "pool them to one size, or to 1, before, or give each a dense layer and add what these give",
+        )
     if not flat:
         images = [b.ordered(image, "cat") for image in images]
     if any(image.row != images[0].row for image in images):

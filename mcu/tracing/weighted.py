@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import fx, nn
 
-from mcu.graph.layers import Convolution, pad
+from mcu.graph.layers import Convolution, PReLU, TransposedConvolution, pad
 from mcu.graph.windows import NO_PADDING, Pair, own_padding
 from mcu.tracing.builder import Builder, Constant, Image, Rule, Value
 from mcu.tracing.layout import Axis, Layout, Piece, plain
@@ -44,6 +44,41 @@ def convolution(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     layer.bias = b.parameter(a["bias"])
     sizes = b.sizes_of(image, outer, node.meta["val"].shape)
     return b.weighted(weight, layer, image, sizes)
+
+
+def transposed(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """Transposed convolutions over one or two axes."""
+    weight = _constant(b, a["weight"], "the weights of a transposed convolution")
+    image = b.map(b.ordered(a["input"], "a transposed convolution"))
+    image = b.in_order(image) if b.is_shared(weight) else image
+    if int(a["groups"]) != 1:
+        b.refuse(
+            f"a transposed convolution in {a['groups']} groups has no int8 kernel in mcusweep",
+            "use groups=1, or nn.Upsample(scale_factor=2) and a convolution in groups",
+        )
+    if b.spatial(image, a["dilation"], 1) != (1, 1):
+        b.refuse("a transposed convolution with dilation has no int8 kernel in mcusweep", "use dilation=1")
+    stride, padding = b.spatial(image, a["stride"], 1), b.spatial(image, a["padding"], 0)
+    turned = Constant(weight.tensor.detach().transpose(0, 1).contiguous(), weight.name)
+    turned = _reordered(turned, torch.tensor(image.stored))
+    outer, kernel = int(turned.tensor.shape[0]), b.spatial(image, turned.tensor.shape[2:], 1)
+    parameter = cast(nn.Parameter, b.parameter(turned, (outer, image.sizes[1], *kernel)))
+    layer = TransposedConvolution(parameter, stride, padding, b.spatial(image, a["output_padding"], 0))
+    layer.bias = b.parameter(a["bias"])
+    return b.weighted(weight, layer, image, b.sizes_of(image, outer, node.meta["val"].shape))
+
+
+def prelu(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """A slope below zero, of one value or one for each channel."""
+    weight, value = _constant(b, a["weight"], "the slopes of a PReLU"), a["self"]
+    if not isinstance(value, Image):
+        b.refuse("PReLU of a constant")
+    if weight.tensor.numel() > 1:
+        if len(value.layout) == 2 and value.sizes[2:] != (1, 1):
+            b.refuse("PReLU with several slopes on a flattened map", "put nn.PReLU before the flattening")
+        value = b.image(value, "PReLU")
+    layer = PReLU(cast(nn.Parameter, b.parameter(weight, (weight.tensor.numel(),))))
+    return b.weighted(weight, layer, value)
 
 
 def _own_padding(b: Builder, image: Image, given: Any, kernel: Pair, dilation: Pair) -> tuple[Pair, Pair]:
@@ -152,6 +187,8 @@ def _momentum(b: Builder, mean: Constant, given: float) -> float:
 WEIGHTED: dict[str, Rule] = {
     "conv1d": convolution,
     "conv2d": convolution,
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d"), transposed),
     "linear": dense,
+    "prelu": prelu,
     "batch_norm": batch_norm,
 }

@@ -13,6 +13,7 @@ pruning.model.save("model.tflite")
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ class PruningCallback(Callback):
 
     Args:
         budget: upper bounds for the exported int8 model, checked on measured bytes.
-        example_input: a batch ``(N, ...)``; only its shape is used.
+        example_input: a batch ``(N, ...)``, or a tuple of one for each input; only shapes are used.
         attribute: name of the network in the module.
         steps: optimiser steps of the whole training; the Trainer's own estimate if None.
         calibration: inputs for the export at the end; the training data loader if None.
@@ -51,7 +52,7 @@ class PruningCallback(Callback):
     def __init__(
         self,
         budget: Budget,
-        example_input: torch.Tensor,
+        example_input: torch.Tensor | Sequence[torch.Tensor],
         *,
         attribute: str = "network",
         steps: int | None = None,

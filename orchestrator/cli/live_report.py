@@ -76,7 +76,7 @@ class Handler(SimpleHTTPRequestHandler):
             self._send(str(self.page.version).encode(), "text/plain", body)
         elif path in ("/", "/index.html"):
             self._send(self.page.html(), "text/html; charset=utf-8", body)
-        elif path.endswith(_SHOWN) and not any(part.startswith(".") for part in path.split("/")):
+        elif path.isprintable() and path.endswith(_SHOWN) and "/." not in path:
             serve_file()
         else:
             self.send_error(HTTPStatus.NOT_FOUND)

@@ -95,17 +95,18 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return status if isinstance(status, int) else DONE
     except InputError as error:
-        return _say(str(error), BAD_INPUT)
+        return _say([str(error)], BAD_INPUT)  # one line, whatever the names in it hold
     except (KeyboardInterrupt, typer.Abort):
-        return _say("interrupted", INTERRUPTED)
+        return _say(["interrupted"], INTERRUPTED)
     except BrokenPipeError:  # the reader of our output left, as `head` does
         drop_answers()
         return DONE
     except UnwritableAnswer as error:
         drop_answers()
-        return _say(str(error), FAILED)
+        return _say([str(error)], FAILED)
     except Exception as error:
-        return _say(*_known(error))
+        message, status = _known(error)
+        return _say(message.splitlines(), status)
 
 
 def _known(error: Exception) -> tuple[str, int]:
@@ -119,11 +120,10 @@ def _known(error: Exception) -> tuple[str, int]:
     raise error
 
 
-def _say(message: str, status: int) -> int:
+def _say(lines: Sequence[str], status: int) -> int:
     from orchestrator.tables import printable  # what a user wrote must not steer the terminal
 
-    lines = [printable(line) for line in message.splitlines()] or [""]
-    print(f"mcusweep: {lines[0]}", *lines[1:], sep="\n", file=sys.stderr)
+    print(printable(f"mcusweep: {lines[0] if lines else ''}"), *map(printable, lines[1:]), sep="\n", file=sys.stderr)
     return status
 
 

@@ -104,9 +104,9 @@ def firmware_facts(data: bytes, source: str, device: str | None) -> dict[str, An
     from mcu.tflite.reader import read_tflite
 
     model = read_tflite(data, source)
-    shape = model.tensors[model.input].shape[1:]
-    samples = np.random.default_rng(0).integers(-128, 128, (FIRMWARE_SAMPLES, *shape), dtype=np.int8)
-    expected = apart.run(data, samples, source) if tflm.available() else None
+    rng, shapes = np.random.default_rng(0), [model.tensors[port.tensor].shape[1:] for port in model.inputs]
+    samples = [rng.integers(-128, 128, (FIRMWARE_SAMPLES, *shape), dtype=np.int8) for shape in shapes]
+    expected = apart.invoke(data, samples, source) if tflm.available() else None
     ran = measure_firmware(model, find_device(device), samples, expected)
     return {
         "flash_firmware": ran.flash_firmware,

@@ -54,7 +54,7 @@ def export(
     from orchestrator.queries.export import export_trial
     from orchestrator.queries.export_library import Library
     from orchestrator.queries.trial import load_trial
-    from orchestrator.storage.artifacts import artifact_folder
+    from orchestrator.storage.artifacts import artifacts_of
     from orchestrator.storage.store import Store
 
     store = Store(storage)
@@ -65,7 +65,7 @@ def export(
         library = Library(library_form(form), {name: details} | beside)
     elif also:
         raise InputError("--also: several models are one library: say for whom with --format")
-    names = export_trial(details, artifact_folder(store), output, metadata, library, equals_of(store, details))
+    names = export_trial(details, artifacts_of(store), output, metadata, library, equals_of(store, details))
     print(f"trial {details.row['number']}: {', '.join(names)}", file=sys.stderr)
     print(output)
 

@@ -110,7 +110,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
     from orchestrator.queries.importances import importances
     from orchestrator.queries.stop_audit import stop_audit
     from orchestrator.spec import canonical_json
-    from orchestrator.storage.artifacts import artifact_folder
+    from orchestrator.storage.artifacts import artifacts_of
     from orchestrator.storage.connection import storage_address
     from orchestrator.storage.epoch_reports import last_reports
     from reports.study import StudyInfo
@@ -135,7 +135,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
         reports=last_reports(store, study),
         importances=importances(frame),
         stopping=audit.line if audit is not None else None,
-        validation=validations(artifact_folder(store), dict(zip(frame["number"], frame["artifacts"], strict=True))),
+        validation=validations(artifacts_of(store), dict(zip(frame["number"], frame["artifacts"], strict=True))),
     )
 
 

@@ -43,7 +43,7 @@ def show(
     from orchestrator.queries.trial import details_text, lineage_of, load_trial
     from orchestrator.queries.trial_memory import front_end_of, latency_of, memory_of
     from orchestrator.queries.trial_scores import scores_of
-    from orchestrator.storage.artifacts import artifact_folder
+    from orchestrator.storage.artifacts import artifacts_of
     from orchestrator.storage.store import Store
 
     if format_name not in ("table", "json"):
@@ -52,10 +52,10 @@ def show(
         raise InputError(f"--figure {figure}: must end in .{', .'.join(FIGURE_KINDS)}")
     store = Store(storage)
     details = load_trial(store, reference_of(store, trial, study, device, flash, sram, macs), study)
-    memory = memory_of(details, artifact_folder(store))
-    scores = scores_of(details, artifact_folder(store))
+    memory = memory_of(details, artifacts_of(store))
+    scores = scores_of(details, artifacts_of(store))
     lineage = lineage_of(store, details)
-    front_end = front_end_of(details, artifact_folder(store))
+    front_end = front_end_of(details, artifacts_of(store))
     found = {"memory": memory, "scores": scores, "lineage": [dict(step.trial) for step in lineage]}
     everything = details.as_dict() | latency_of(details) | found | front_end
     if figure is not None:

@@ -102,9 +102,10 @@ def picture(found: StudyStatus) -> Group:
         accuracy = score_of(found.metric).shown(budget.best)
         bars = [bar(budget.use[name], 6) if name in budget.use else "–" for name in ("flash", "sram", "macs")]
         table.add_row(Text(printable(budget.name)), accuracy, *bars, str(budget.done), str(budget.left))
+    late = ", no report for more than ten minutes"
     lines = [
         f"  {trial.worker}: trial {trial.number} {trial.method} {trial.budget}, "
-        f"epoch {trial.epochs_done:.0f} of {trial.epochs} {trial.phase}"
+        f"epoch {trial.epochs_done:.0f} of {trial.epochs} {trial.phase}{late if trial.silent else ''}"
         for trial in found.running[:MOST_RUNNING]
     ]
     more = len(found.running) - MOST_RUNNING

@@ -126,7 +126,7 @@ def backup_command(file: BackupFile, storage: Storage = STORAGE) -> None:
     """Copy a database to a new file, also while a sweep runs; models stay where they are."""
     from sqlite3 import Error
 
-    from orchestrator.storage.artifacts import artifact_folder
+    from orchestrator.storage.artifacts import artifacts_of
     from orchestrator.storage.connection import database_file, database_label
     from orchestrator.storage.sqlite import backup_sqlite
     from orchestrator.storage.store import Store
@@ -141,7 +141,10 @@ def backup_command(file: BackupFile, storage: Storage = STORAGE) -> None:
         backup_sqlite(source, file)
     except (OSError, Error) as error:
         raise InputError(f"{file}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
-    print(f"the models stay in {artifact_folder(store)}", file=sys.stderr)
+    files = artifacts_of(store)
+    print(
+        f"the models stay in {files.elsewhere or (files.remote.url if files.remote else files.folder)}", file=sys.stderr
+    )
     print(file)
 
 
@@ -160,10 +163,11 @@ def prune_command(
         waste = find_waste(store, details=details, models=models)
         parts = [f"{len(waste.files)} stray files"]
         parts += [f"{len(waste.models)} files of dominated trials"] if models else []
+        parts += [f"{len(waste.remote)} files in the object store"] if waste.remote else []
         parts += [f"trajectories and reports of {len(waste.details)} dominated trials"] if details else []
         what = f"{', '.join(parts)} ({format_bytes(waste.bytes)} of files)"
         if not yes:
-            for path in (*waste.files, *waste.models):
+            for path in (*waste.files, *waste.models, *waste.remote):
                 print(path)
             print(f"would remove {what}; give --yes to do it")
             return

@@ -19,6 +19,7 @@ class LossReason(StrEnum):
     OUT_OF_MEMORY = "out-of-memory"
     EXECUTOR_LOST = "executor-lost"
     ENVIRONMENT = "environment"
+    TIME_LIMIT = "time-limit"
     DRIVER_DIED = "driver-died"
     INTERRUPTED = "interrupted"
 
@@ -98,8 +99,9 @@ class Executor(ABC):
     def stop(self, attempt: str) -> None:
         """Ask an attempt to stop at its next report; it ends Finished, normally in state ``stopped``."""
 
-    def withdraw(self, attempt: str) -> None:  # noqa: B027  (an executor in which nothing waits has nothing to do)
-        """Cancel an attempt that has not started; later reports of it are ignored."""
+    @abstractmethod
+    def withdraw(self, attempt: str) -> None:
+        """End an attempt now, whether it has started or not; the driver ignores later events of it."""
 
     def obstacle(self) -> str | None:
         """One line on why no attempt can start now; None if one can."""

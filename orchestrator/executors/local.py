@@ -115,6 +115,14 @@ class LocalExecutor(Executor):
         reason = LossReason.OUT_OF_MEMORY if starved else LossReason.WORKER_DIED
         return Lost(attempt, reason, f"worker process {worker.process.pid} ended with {how}")
 
+    def withdraw(self, attempt: str) -> None:
+        """End an attempt now, with its process."""
+        worker = self._busy.pop(attempt, None)
+        if worker is not None:
+            worker.process.kill()
+            worker.process.join(GRACE_SECONDS)
+            worker.connection.close()
+
     def stop(self, attempt: str) -> None:
         """Ask an attempt to stop at its next report."""
         worker = self._busy.get(attempt)

@@ -184,7 +184,7 @@ class RayExecutor(Executor):
         return self._lacking(self._need)
 
     def withdraw(self, attempt: str) -> None:
-        """Cancel an attempt that has not started."""
+        """End an attempt now, whether it has started or not."""
         self._cancel(attempt)
 
     def _cancel(self, attempt: str) -> None:

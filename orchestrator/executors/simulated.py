@@ -137,6 +137,10 @@ class SimulatedExecutor(Executor):
         if attempt in self._attempts:
             self._attempts[attempt].stopping = True
 
+    def withdraw(self, attempt: str) -> None:
+        """Drop an attempt."""
+        self._attempts.pop(attempt, None)
+
     def shutdown(self) -> None:
         """Drop all attempts."""
         self._attempts, self._agenda = {}, []

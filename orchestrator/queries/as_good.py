@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mcu.errors import InputError
 from orchestrator.spec import VALIDATION
-from orchestrator.storage.artifacts import read_artifact
+from orchestrator.storage.artifacts import Artifacts
 from reports.apart import Validation
 
 SHOWN = 6
 """References of equals that a line names."""
 
 
-def validation_in(root: Path, artifacts: Mapping[str, Mapping[str, Any]]) -> Validation | None:
+def validation_in(files: Artifacts, artifacts: Mapping[str, Mapping[str, Any]]) -> Validation | None:
     """How a trial's model answered the validation samples, from its files; None where that was not kept."""
     kept = artifacts.get(VALIDATION)
     if kept is None:
         return None
     try:
-        return Validation.decode(read_artifact(root, kept["path"], kept["sha256"], VALIDATION))
+        return Validation.decode(files.read(kept["path"], kept["sha256"], VALIDATION))
     except InputError:
         return None
 
 
-def validations(root: Path, artifacts: Mapping[int, Mapping[str, Any]]) -> Callable[[int], Validation | None]:
+def validations(files: Artifacts, artifacts: Mapping[int, Mapping[str, Any]]) -> Callable[[int], Validation | None]:
     """The same by the trial's number; ``artifacts`` are the notes of each trial's files."""
-    return lambda number: validation_in(root, artifacts[number])
+    return lambda number: validation_in(files, artifacts[number])
 
 
 def equals_line(names: Sequence[str], samples: int) -> str:

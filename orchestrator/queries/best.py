@@ -14,7 +14,7 @@ from mcu.terms import MEASURED
 from orchestrator.queries.as_good import equals_line, validation_in
 from orchestrator.queries.trial import TrialDetails
 from orchestrator.queries.where_grammar import parse_where
-from orchestrator.storage.artifacts import artifact_folder
+from orchestrator.storage.artifacts import artifacts_of
 from orchestrator.storage.columns import COLUMNS
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store
@@ -89,10 +89,10 @@ def find_best(
         raise InputError(_nothing_fits(budget, _closest(store, budget, measured, ids, used), suffix))
     if len(metrics) > 1 and ("*" in studies or len(studies) > 1):
         raise InputError(f"the trials that fit are measured by {' and '.join(metrics)}: name studies of one metric")
-    root = artifact_folder(store)
+    there = artifacts_of(store)
     files = {(row["study"], row["number"]): row.pop("artifacts") for row in rows}
     choice = choose(
-        rows, lambda row: validation_in(root, files[row["study"], row["number"]]), lambda row: float(row["flash"])
+        rows, lambda row: validation_in(there, files[row["study"], row["number"]]), lambda row: float(row["flash"])
     )
     chosen = rows[choice.chosen]
     shares = {name: chosen[used[name]] / bound for name, bound in budget.bounds().items()}
@@ -105,8 +105,8 @@ def find_best(
 
 def equals_of(store: Store, trial: TrialDetails) -> str:
     """Which trials of its study fit a trial's budget and cannot be told apart from it, as people read it; or empty."""
-    root, row = artifact_folder(store), trial.row
-    own = validation_in(root, trial.artifacts)
+    there, row = artifacts_of(store), trial.row
+    own = validation_in(there, trial.artifacts)
     if own is None:
         return ""
     suffix = "_firmware" if row["runtime"] == "firmware" else ""
@@ -118,7 +118,7 @@ def equals_of(store: Store, trial: TrialDetails) -> str:
         str(other["number"])
         for other in others
         if other["number"] != row["number"]
-        and (answers := validation_in(root, other["artifacts"])) is not None
+        and (answers := validation_in(there, other["artifacts"])) is not None
         and not told_apart(own, answers)
     ]
     return equals_line(found, len(own.right))

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,17 @@ from mcu.errors import InputError
 from mcu.score import score_of
 from orchestrator.queries.export_library import Library, write_trials
 from orchestrator.queries.trial import TrialDetails
+from orchestrator.storage.artifacts import Artifacts
 from orchestrator.tables import human, printable
 from reports.columns import Shown, names
 
+PARTIAL, LEFT_SECONDS = ".partial-", 3600.0
 _CARD_RESULTS = names(shown=Shown.CARD)
 
 
 def export_trial(
     trial: TrialDetails,
-    root: Path,
+    files: Artifacts,
     output: Path,
     metadata: bool = False,
     library: Library | None = None,
@@ -42,11 +45,12 @@ def export_trial(
     Raises:
         InputError: if the trial has no model, a file is damaged, or the folder cannot be written.
     """
-    model = trial.read("model", root)
-    deployment = trial.read("deployment", root) if "deployment" in trial.artifacts else None
+    model = trial.read("model", files)
+    deployment = trial.read("deployment", files) if "deployment" in trial.artifacts else None
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output, prefix=".partial-") as name:
+        _remove_left(output)
+        with tempfile.TemporaryDirectory(dir=output, prefix=PARTIAL) as name:
             stage = Path(name)
             (stage / "model.tflite").write_bytes(model)
             (stage / "model_data.h").write_text(_array_header(model), encoding="ascii")
@@ -59,7 +63,7 @@ def export_trial(
                 (stage / "model_with_metadata.tflite").write_bytes(larger)
                 note += f"\n\n`model_with_metadata.tflite` says what it is in {len(larger) - len(model):,} more bytes."
             if library is not None:
-                note += f"\n\n{write_trials(library, root, stage)}"
+                note += f"\n\n{write_trials(library, files, stage)}"
             (stage / "MODEL_CARD.md").write_text(model_card(trial, model, note, equals), encoding="utf-8")
             return _move_all(stage, output)
     except OSError as error:
@@ -80,6 +84,13 @@ def with_metadata(trial: TrialDetails, model: bytes, deployment: bytes) -> bytes
         "made": f"mcusweep {trial.row['study']}#{trial.row['number']} {str(trial.row['spec_hash'])[:12]}",
     }
     return write_deployment(replace(read_tflite(model), metadata=told))
+
+
+def _remove_left(output: Path) -> None:
+    """Remove what killed exports left in a folder; one that may still run is left alone."""
+    for old in output.glob(f"{PARTIAL}*"):
+        if time.time() - old.stat().st_mtime > LEFT_SECONDS:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _move_all(stage: Path, output: Path) -> list[str]:

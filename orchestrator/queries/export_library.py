@@ -14,6 +14,7 @@ from mcu.errors import InputError
 from mcu.firmware.library import FOLDER, LibraryFormat, LibraryModel, write_library
 from mcu.tflite.reader import read_tflite
 from orchestrator.queries.trial import TrialDetails
+from orchestrator.storage.artifacts import Artifacts
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,16 @@ class Library:
     trials: Mapping[str, TrialDetails]
 
 
-def write_trials(library: Library, root: Path, folder: Path) -> str:
+def write_trials(library: Library, files: Artifacts, folder: Path) -> str:
     """Write ``FORM/mcusweep_model`` into a folder; returns the line of the model card.
 
     Raises:
         InputError: if a trial has no model, a file is damaged, the kernels cannot express an operator, a name is not
             allowed, or more than one model has an audio front end.
     """
-    deployments = {name: _deployment(trial, root) for name, trial in library.trials.items()}
+    deployments = {name: _deployment(trial, files) for name, trial in library.trials.items()}
     models = [
-        _library_model(name, trial.read("model", root), deployments[name]) for name, trial in library.trials.items()
+        _library_model(name, trial.read("model", files), deployments[name]) for name, trial in library.trials.items()
     ]
     listening = [name for name, facts in deployments.items() if facts.get("front_end")]
     if len(listening) > 1:
@@ -47,8 +48,8 @@ def write_trials(library: Library, root: Path, folder: Path) -> str:
     return f"`{library.form}/{FOLDER}/` is a library for {library.form} with {names}; its README says how to use it."
 
 
-def _deployment(trial: TrialDetails, root: Path) -> dict[str, Any]:
-    return json.loads(trial.read("deployment", root)) if "deployment" in trial.artifacts else {}
+def _deployment(trial: TrialDetails, files: Artifacts) -> dict[str, Any]:
+    return json.loads(trial.read("deployment", files)) if "deployment" in trial.artifacts else {}
 
 
 def _library_model(name: str, data: bytes, facts: dict[str, Any]) -> LibraryModel:

@@ -15,6 +15,7 @@ from orchestrator.queries.study_budgets import budgets_of
 from orchestrator.storage.epoch_reports import open_attempts
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store, Study
+from orchestrator.storage.study_lock import Clock, iso, utc_now
 
 _BOUNDS = tuple(f"budget_{name}" for name in RESOURCES)
 _READ = ("state", "val_accuracy", "feasible", "finished_at", "reused_from", *RESOURCES, *_BOUNDS)
@@ -35,7 +36,7 @@ class BudgetStatus:
 
 @dataclass(frozen=True)
 class RunningTrial:
-    """A running trial and its worker."""
+    """A running trial and its worker; ``silent`` if it has not reported within its lease."""
 
     number: int
     method: str
@@ -44,6 +45,7 @@ class RunningTrial:
     epochs_done: float
     epochs: int
     phase: str
+    silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,9 @@ class StudyStatus:
         }
 
 
-def read_status(store: Store, study: Study) -> StudyStatus:
+def read_status(store: Store, study: Study, clock: Clock = utc_now) -> StudyStatus:
     """Read it from the database."""
+    now = clock()
     holder = store.holder(study.name)
     runner = None if holder is None else {"host": holder.host, "pid": holder.pid, "since": holder.since}
     states = store.state_counts(study)
@@ -99,12 +102,15 @@ def read_status(store: Store, study: Study) -> StudyStatus:
         trials = search.rows(_READ)
     attempts = open_attempts(store, study) if runner else []
     done = sum(states.get(state, 0) for state in FINAL_STATES)
-    per_hour = _per_hour([row["finished_at"] for row in trials if row["finished_at"] and row["reused_from"] is None])
+    per_hour = _per_hour(
+        [row["finished_at"] for row in trials if row["finished_at"] and row["reused_from"] is None],
+        now if runner else None,
+    )
     left = study.planned_trials - done
     return StudyStatus(
         study.name, study.created_at, study.planned_trials, states, runner,
         _by_budget(study, labels, trials),
-        tuple(_running(row, labels) for row in attempts),
+        tuple(_running(row, labels, iso(now)) for row in attempts),
         per_hour,
         3600.0 * left / per_hour if per_hour and runner and left > 0 else None,
         study.metric,
@@ -115,14 +121,15 @@ def _budget_of(row: Mapping[str, Any]) -> Budget:
     return Budget(*(row[f"budget_{name}"] for name in RESOURCES))
 
 
-def _running(row: Mapping[str, Any], labels: Mapping[Budget, str]) -> RunningTrial:
+def _running(row: Mapping[str, Any], labels: Mapping[Budget, str], now: str) -> RunningTrial:
     worker = f"{row['worker_host']}:{row['worker_pid']}" if row["worker_pid"] else "waiting for a worker"
     epochs = int(json.loads(row["spec_json"])["training"]["epochs"])
     own = _budget_of(row)
     budget = labels.get(own, own.label)
     return RunningTrial(
-        row["number"], row["method"], budget, worker, row["epochs_done"] or 0.0, epochs, row["phase"] or "starting"
-    )
+        row["number"], row["method"], budget, worker, row["epochs_done"] or 0.0, epochs, row["phase"] or "starting",
+        silent=row["worker_pid"] is not None and row["lease"] < now,
+    )  # fmt: skip
 
 
 def _by_budget(study: Study, labels: Mapping[Budget, str], trials: list[dict[str, Any]]) -> tuple[BudgetStatus, ...]:
@@ -164,8 +171,11 @@ def _wanted(study: Study, names: list[str]) -> Counter[str]:
     return wanted
 
 
-def _per_hour(ends: list[str]) -> float | None:
+def _per_hour(ends: list[str], now: datetime | None = None) -> float | None:
+    """Recent throughput. While trials run (``now``), a longer silence than between two ends lowers it."""
     moments = sorted(map(datetime.fromisoformat, ends))
     lately = [moment for moment in moments if moments[-1] - moment <= LATELY]
     seconds = (lately[-1] - lately[0]).total_seconds() if lately else 0.0
+    if now is not None and lately:
+        seconds = max(seconds, (now - lately[0]).total_seconds() * (len(lately) - 1) / len(lately))
     return 3600.0 * (len(lately) - 1) / seconds if seconds > 0 else None

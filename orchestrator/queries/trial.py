@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mcu.budget import RESOURCES, Budget
 from mcu.errors import InputError
 from mcu.score import SUITS, score_of
 from mcu.terms import TaskKind
-from orchestrator.storage.artifacts import read_artifact
+from orchestrator.storage.artifacts import Artifacts
 from orchestrator.storage.columns import COLUMNS, NESTED
 from orchestrator.storage.search import read_trial, trial_search
 from orchestrator.storage.store import Store
@@ -47,8 +46,8 @@ class TrialDetails:
             **{"attempt_list": self.attempts, "artifacts": self.artifacts, "spec": self.spec},
         }
 
-    def read(self, name: str, root: Path) -> bytes:
-        """A file of the trial, such as ``model``; ``root`` is the folder of the database's files.
+    def read(self, name: str, files: Artifacts) -> bytes:
+        """A file of the trial, such as ``model``; ``files`` are those of its database.
 
         Raises:
             InputError: if the trial has no such file, or it is missing or damaged.
@@ -56,7 +55,7 @@ class TrialDetails:
         label = f"trial {self.row['number']} of {self.row['study']}"
         if name not in self.artifacts:
             raise InputError(f"{label} ({self.row['state']}) has no file {name!r}; there are {list(self.artifacts)}")
-        return read_artifact(root, self.artifacts[name]["path"], self.artifacts[name]["sha256"], label)
+        return files.read(self.artifacts[name]["path"], self.artifacts[name]["sha256"], label)
 
 
 def load_trial(store: Store, reference: str, study: str | None = None) -> TrialDetails:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from mcu.devices import find_device
 from mcu.errors import InputError
 from orchestrator.queries.trial import TrialDetails
+from orchestrator.storage.artifacts import Artifacts
 
 
-def memory_of(trial: TrialDetails, root: Path) -> list[dict[str, Any]]:
+def memory_of(trial: TrialDetails, files: Artifacts) -> list[dict[str, Any]]:
     """Per operator in order: ``layer``, ``kind`` and ``live``, the bytes of activations alive while it runs.
 
     Empty if the trial has no model, or its file is missing.
@@ -20,7 +20,7 @@ def memory_of(trial: TrialDetails, root: Path) -> list[dict[str, Any]]:
     from mcu.tflite.reader import read_tflite
 
     try:
-        model = read_tflite(trial.read("model", root))
+        model = read_tflite(trial.read("model", files))
     except InputError:
         return []
     live = live_memory(model)
@@ -33,10 +33,10 @@ def memory_of(trial: TrialDetails, root: Path) -> list[dict[str, Any]]:
     ]
 
 
-def front_end_of(trial: TrialDetails, root: Path) -> dict[str, Any]:
+def front_end_of(trial: TrialDetails, files: Artifacts) -> dict[str, Any]:
     """``front_end`` with its parameters and its cost in addition to the network; empty if the trial has none."""
     try:
-        entry = json.loads(trial.read("deployment", root)).get("front_end")
+        entry = json.loads(trial.read("deployment", files)).get("front_end")
     except InputError:
         return {}
     return {"front_end": entry} if entry else {}

@@ -7,12 +7,14 @@ specification and seed, and results of abandoned attempts are rejected.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from mcu.terms import FINAL_STATES, TrialState
+from mcu.units import format_duration
 from orchestrator.executors.base import Event, Executor, Finished, LossReason, Lost, Reported, Started
 from orchestrator.planning.budget_plan import BudgetPlan
 from orchestrator.planning.plan import Plan
@@ -36,18 +38,21 @@ POLL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 10.0
 CHECKPOINT_SECONDS = 60.0
 COUNTED_LOSSES = tuple(
-    reason.value
-    for reason in (LossReason.WORKER_DIED, LossReason.OUT_OF_MEMORY, LossReason.EXECUTOR_LOST, LossReason.ENVIRONMENT)
+    reason.value for reason in LossReason if reason not in (LossReason.DRIVER_DIED, LossReason.INTERRUPTED)
 )
 
 
 @dataclass(frozen=True)
 class Retries:
-    """Retry policy of a trial whose worker died: number of attempts, and waiting time (seconds), doubled each time."""
+    """Retry policy of a trial whose worker died: number of attempts, and waiting time (seconds), doubled each time.
+
+    An attempt that runs for longer than ``longest_run`` seconds is ended, and tried again as well.
+    """
 
     max_attempts: int = 3
     first_wait: float = 1.0
     longest_wait: float = 60.0
+    longest_run: float = math.inf
 
     def wait(self, failures: int) -> float:
         """Seconds to wait before the next attempt after that many failures."""
@@ -72,6 +77,7 @@ class DriverParts:
     Attributes:
         left_network: whether the trained network of a complete trial is available and undamaged, so that another trial
             can start from it.
+        keep: called before a result is stored, so that its files are safe first.
     """
 
     store: Store
@@ -87,6 +93,7 @@ class DriverParts:
     retries: Retries = field(default_factory=Retries)
     on_result: Callable[[], None] = lambda: None
     left_network: Callable[[TrialResult], bool] = lambda _: True
+    keep: Callable[[TrialResult], None] = lambda _: None
     disk: DiskGuard = field(default_factory=DiskGuard)
 
 
@@ -103,7 +110,7 @@ class Driver:
         self._parts, self._lock = parts, lock
         self._waiting: deque[Work] = deque()
         self._running: dict[str, Work] = {}
-        self._begun: set[str] = set()
+        self._begun: dict[str, float] = {}
         self._queue = Queue(parts.plan.lineage)
         self._last_heartbeat = self._last_checkpoint = 0.0
         self._noted_wish = Wish.GO_ON
@@ -139,6 +146,7 @@ class Driver:
             return False
         for event in parts.executor.poll(POLL_SECONDS):
             self._take_in(event)
+        self._end_overdue()
         self._tell_obstacle()
         self._heartbeat()
         parts.watcher.tick()
@@ -171,6 +179,16 @@ class Driver:
             self._parts.executor.withdraw(attempt)
             self._parts.store.end_attempt(attempt, LossReason.INTERRUPTED.value)
             self._waiting.append(self._running.pop(attempt))
+
+    def _end_overdue(self) -> None:
+        """End attempts that exceed the time limit."""
+        limit, now = self._parts.retries.longest_run, self._parts.executor.now()
+        for attempt in [attempt for attempt, begun in self._begun.items() if now - begun > limit]:
+            self._parts.executor.withdraw(attempt)
+            work = self._running[attempt]
+            self._ended(attempt)
+            detail = f"it ran for more than {format_duration(limit)}, which [workers] time_limit allows"
+            self._retry(attempt, work, LossReason.TIME_LIMIT, detail)
 
     def _tell_obstacle(self) -> None:
         """Say once that nothing can begin, and once that it can again."""
@@ -307,7 +325,7 @@ class Driver:
             return  # an attempt that was given up
         match event:
             case Started(attempt, host, pid):
-                self._begun.add(attempt)
+                self._begun[attempt] = parts.executor.now()
                 parts.store.note_worker(attempt, host, pid)
             case Reported(attempt, report):
                 parts.store.add_report(attempt, report)
@@ -315,6 +333,7 @@ class Driver:
                 if parts.stop_rule.judge(work.number, work.spec, report):
                     parts.executor.stop(attempt)
             case Finished(attempt, result):
+                parts.keep(result)
                 accepted = parts.store.finish_attempt(attempt, result)
                 self._ended(attempt)
                 if accepted:
@@ -325,7 +344,7 @@ class Driver:
 
     def _ended(self, attempt: str) -> None:
         del self._running[attempt]
-        self._begun.discard(attempt)
+        self._begun.pop(attempt, None)
 
     def _conclude(self, work: Work, result: TrialResult, reused_from: str | None) -> None:
         parts = self._parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from orchestrator.running.supervision import reentered, tell_progress
 from orchestrator.running.warm_start import sampler_for
 from orchestrator.running.watcher import Watcher
 from orchestrator.spec import IMPORTED, NETWORK, TrialResult
-from orchestrator.storage.artifacts import artifact_folder, claim_folder, read_artifact
+from orchestrator.storage.artifacts import Artifacts, artifact_folder, claim_artifacts
 from orchestrator.storage.connection import database_file, database_label
 from orchestrator.storage.optuna_mirror import OptunaMirror
 from orchestrator.storage.store import Store, Study
@@ -37,6 +38,9 @@ from search_spaces.terms import ExecutorName
 
 REJOIN_SECONDS = 300.0
 """How long a driver that lost its cluster waits for the head to answer again."""
+
+STORE_TRIES = 8
+"""How often an object store is tried while trials run: for about a minute."""
 
 
 @dataclass(frozen=True)
@@ -165,9 +169,10 @@ def run_study(
         StoreError, ExecutorError: the database or the executor failed; call `run_study` again to continue.
     """
     plan = Plan(sweep)
-    artifacts = claim_folder(store)
-    _check_writable(artifacts)
-    setting = WorkerSetting(options.worker, str(artifacts), _import_paths(sweep), threads(sweep))
+    url = None if study.simulated else sweep.workers.artifacts
+    files = claim_artifacts(store, url, tries=STORE_TRIES)
+    _check_writable(files.folder)
+    setting = WorkerSetting(options.worker, str(files.folder), _import_paths(sweep), threads(sweep))
     store.patience.tell = watcher.note
     with store.lock(study.name, take_over=options.take_over) as lock:
         mirror = OptunaMirror(store.url, study.name, plan.methods, store.patience)
@@ -186,9 +191,10 @@ def run_study(
                     budgets=budget_plan_for(plan),
                     watcher=watcher,
                     interrupts=interrupts,
-                    retries=Retries(sweep.workers.max_attempts),
+                    retries=retries(sweep.workers),
                     on_result=tell_progress,
-                    left_network=left_network(store, study),
+                    left_network=left_network(files, study),
+                    keep=lambda result: files.send(note.path for note in result.artifacts.values()),
                     disk=disk_guard(store, sweep),
                 )
                 finished = Driver(parts, lock).run()
@@ -197,10 +203,14 @@ def run_study(
     return RunSummary(study.name, store.state_counts(study), finished)
 
 
-def left_network(store: Store, study: Study) -> Callable[[TrialResult], bool]:
-    """Whether a trial's trained network is trusted, exists and is undamaged; simulated trials have none."""
+def retries(section: WorkersSection) -> Retries:
+    """The retry policy of a sweep."""
+    limit = section.time_limit
+    return Retries(section.max_attempts, longest_run=math.inf if limit is None else limit / 1e6)
 
-    folder = artifact_folder(store)
+
+def left_network(files: Artifacts, study: Study) -> Callable[[TrialResult], bool]:
+    """Whether a trial's trained network is trusted, exists and is undamaged; simulated trials have none."""
 
     def check(result: TrialResult) -> bool:
         noted = result.artifacts.get(NETWORK)
@@ -209,7 +219,7 @@ def left_network(store: Store, study: Study) -> Callable[[TrialResult], bool]:
         if noted.path.startswith(f"{IMPORTED}/"):
             return False
         try:
-            read_artifact(folder, noted.path, noted.sha256, "trained network")
+            files.read(noted.path, noted.sha256, "trained network")
         except InputError:
             return False
         return True

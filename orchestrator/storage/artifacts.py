@@ -1,21 +1,26 @@
-"""Files of trials: their folder, its owner, and their integrity.
+"""Files of trials: their folder, its owner, their integrity, and the object store behind it.
 
 A database stores its identity and the absolute path of its folder; a marker in the folder names every database that has
 used it. So the files of a database are found from any working folder, and a folder shared by two databases is never
-cleaned up.
+cleaned up. With an object store the files of finished trials lie there, too; what is missing here is read there if the
+user names it, because a database may come from a stranger.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from mcu.errors import InputError
 from mcu.files import write_atomic
+from orchestrator.object_store import ObjectStore
 from orchestrator.storage.connection import artifact_root, database_file, database_label
 from orchestrator.storage.sqlite import open_sqlite
 from orchestrator.storage.store import Store
@@ -23,8 +28,97 @@ from orchestrator.storage.store import Store
 MARKER = ".mcusweep-databases.json"
 """Marker file in an artifact folder: for each database identity the paths of its databases (several after a copy)."""
 
-_IDENTITY, _PLACE = "identity", "artifacts"
+STORE_VARIABLE = "MCUSWEEP_ARTIFACTS"
+"""Environment variable: the URL of an object store that may be read, and get the user's credentials."""
+
+_IDENTITY, _PLACE, _REMOTE = "identity", "artifacts", "object_store"
 Owners = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """The files of a database's trials.
+
+    Attributes:
+        folder: where this machine has them.
+        remote: the object store that has those of finished trials, if any; the folder is then a cache.
+        elsewhere: URL of an object store that the user has not named.
+    """
+
+    folder: Path
+    remote: ObjectStore | None = None
+    elsewhere: str | None = None
+
+    def read(self, path: str, sha256: str, label: str) -> bytes:
+        """A file, checked against its hash; see `read_artifact`.
+
+        Raises:
+            InputError: it lies outside the folder, or is missing or damaged.
+            ObjectStoreError: the object store does not answer.
+        """
+        _inside(self.folder, path, label)
+        try:
+            return read_artifact(self.folder, path, sha256, label)
+        except InputError as error:
+            data = self.remote.read(path) if self.remote is not None else None
+            if self.elsewhere is not None:
+                raise InputError(f"{error}; to read it in {self.elsewhere} set {STORE_VARIABLE} to that") from None
+            if self.remote is None or data is None:
+                raise
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise InputError(
+                f"{label}: {path} in {self.remote.url} is damaged: its SHA-256 is not the one in the database"
+            )
+        if self.folder.is_dir():
+            with suppress(OSError):  # the next reader then asks the store again
+                write_atomic(self.folder / path, data)
+        return data
+
+    def send(self, paths: Iterable[str]) -> None:
+        """Copy files of the folder into the object store, if there is one.
+
+        Raises:
+            ObjectStoreError: the object store does not answer.
+        """
+        if self.remote is not None:
+            self.remote.write({path: self.folder / path for path in paths})
+
+
+def artifacts_of(store: Store) -> Artifacts:
+    """The files of a database's trials."""
+    folder, url = artifact_folder(store), store.note(_REMOTE)
+    if url is None or os.environ.get(STORE_VARIABLE, "").rstrip("/") != url:
+        return Artifacts(folder, None, url)
+    return Artifacts(folder, ObjectStore(url))
+
+
+def claim_artifacts(store: Store, url: str | None = None, *, tries: int = 2) -> Artifacts:
+    """The files of a database opened for writing: `claim_folder`, and an object store marked as its own.
+
+    Args:
+        url: of a folder in an object store, as a user has named it; None for that of the database, if it has one.
+        tries: see `ObjectStore`.
+
+    Raises:
+        InputError: the database has another object store, or the object store belongs to another database.
+        ObjectStoreError: it does not answer.
+    """
+    folder = claim_folder(store)
+    noted, named = store.note(_REMOTE), url or os.environ.get(STORE_VARIABLE, "").rstrip("/")
+    if url is None and noted is None:
+        return Artifacts(folder)
+    if noted not in (named, None):
+        lie = f"the files of {database_label(store.url)} lie in {noted}"
+        raise InputError(f"[workers] artifacts = {url!r}: {lie}" if url else f"{lie}; set {STORE_VARIABLE} to that")
+    remote = ObjectStore(named, tries)
+    identity = str(store.note(_IDENTITY))
+    owner = remote.read(MARKER)
+    if owner is None:
+        remote.write({MARKER: identity.encode()})
+    elif owner != identity.encode():
+        raise InputError(f"{remote.url} holds the files of another database; give each a folder of its own")
+    store.add_note(_REMOTE, remote.url)
+    return Artifacts(folder, remote)
 
 
 def artifact_folder(store: Store) -> Path:
@@ -148,12 +242,7 @@ def read_artifact(root: Path, path: str, sha256: str, label: str) -> bytes:
     Raises:
         InputError: if the file lies outside the folder, or is missing or damaged.
     """
-    try:
-        file = (root / path).resolve()
-    except (OSError, ValueError, RuntimeError):  # a NUL, or links in a circle
-        raise InputError(f"{label}: {path!r} is no path of a file") from None
-    if not file.is_relative_to(root.resolve()):
-        raise InputError(f"{label}: {path!r} lies outside {root}")
+    file = _inside(root, path, label)
     if not file.is_file():
         raise InputError(f"{label}: {file} cannot be read: {'it is no file' if file.exists() else 'no such file'}")
     try:
@@ -163,3 +252,18 @@ def read_artifact(root: Path, path: str, sha256: str, label: str) -> bytes:
     if hashlib.sha256(data).hexdigest() != sha256:
         raise InputError(f"{label}: {file} is damaged: its SHA-256 is not the one in the database")
     return data
+
+
+def _inside(root: Path, path: str, label: str) -> Path:
+    """The absolute path of a file in a folder.
+
+    Raises:
+        InputError: it lies outside.
+    """
+    try:
+        file = (root / path).resolve()
+    except (OSError, ValueError, RuntimeError):  # a NUL, or links in a circle
+        raise InputError(f"{label}: {path!r} is no path of a file") from None
+    if not file.is_relative_to(root.resolve()):
+        raise InputError(f"{label}: {path!r} lies outside {root}")
+    return file

@@ -47,7 +47,13 @@ def open_attempts(store: Store, study: Study) -> list[dict[str, Any]]:
     query = (
         sa.select(
             *(TRIALS.c[name] for name in ("number", "spec_json", *names(parts=(Part.ASKED,)))),
-            *(ATTEMPTS.c.worker_host, ATTEMPTS.c.worker_pid, EPOCH_REPORTS.c.epochs_done, EPOCH_REPORTS.c.phase),
+            *(
+                ATTEMPTS.c.worker_host,
+                ATTEMPTS.c.worker_pid,
+                ATTEMPTS.c.lease,
+                EPOCH_REPORTS.c.epochs_done,
+                EPOCH_REPORTS.c.phase,
+            ),
         )
         .select_from(
             ATTEMPTS.join(TRIALS, TRIALS.c.id == ATTEMPTS.c.trial_id)

@@ -17,7 +17,7 @@ from typing import Any
 
 from mcu.errors import InputError
 from orchestrator.spec import Artifact
-from orchestrator.storage.artifacts import artifact_folder, read_artifact
+from orchestrator.storage.artifacts import artifacts_of
 from orchestrator.storage.connection import database_label
 from orchestrator.storage.records import notes_in
 from orchestrator.storage.store import Store, Study
@@ -80,12 +80,12 @@ def bundle_of(store: Store, study: Study) -> StudyBundle:
         InputError: the study's row is not as this version would have written it.
     """
     row, trials = study_rows(store, study)
-    root, label = artifact_folder(store), database_label(store.url)
+    files, label = artifacts_of(store), database_label(store.url)
     check_study(row, f"{label}: study {study.name!r}")
 
     def read(note: Artifact) -> bytes | None:
         with suppress(InputError):
-            return read_artifact(root, note.path, note.sha256, study.name)
+            return files.read(note.path, note.sha256, study.name)
         return None
 
     return StudyBundle(row, trials, read, f"{label}: study {study.name!r}")

@@ -12,7 +12,7 @@ from mcu.files import write_atomic
 from orchestrator.planning.sweep_difference import differences
 from orchestrator.running.disk_guard import free_bytes
 from orchestrator.spec import IMPORTED
-from orchestrator.storage.artifacts import claim_folder
+from orchestrator.storage.artifacts import Artifacts, claim_artifacts
 from orchestrator.storage.connection import database_label
 from orchestrator.storage.records import notes_in, study_of
 from orchestrator.storage.store import Store, Study
@@ -56,7 +56,7 @@ def bring_in(
     check_name(name, "--name")
     with store.lock(name):
         study = _study(store, bundle, name, new)
-        notes, missing = _bring_files(bundle, claim_folder(store), trusted)
+        notes, missing = _bring_files(bundle, claim_artifacts(store), trusted)
         rows = (row | {"artifacts_json": _moved(row["artifacts_json"], notes)} for row in bundle.trials())
         counts = take_trials(store, study, rows, trusted=trusted)
     return Merged(name, **counts, missing=tuple(missing))
@@ -80,14 +80,14 @@ def _study(store: Store, bundle: StudyBundle, name: str, new: bool) -> Study:
     return there
 
 
-def _bring_files(bundle: StudyBundle, root: Path, trusted: bool) -> tuple[dict[str, str], list[str]]:
+def _bring_files(bundle: StudyBundle, here: Artifacts, trusted: bool) -> tuple[dict[str, str], list[str]]:
     """Copy the files that are not there yet; returns where each lies now, and which are missing.
 
     Those that are not trusted lie apart, where no worker looks for what it begins with.
     """
     paths: dict[str, str] = {}
     missing = []
-    files = bundle.files()
+    files, root = bundle.files(), here.folder
     total, free = sum(note.bytes for note in files.values()), free_bytes(root)
     if total > free:
         raise InputError(f"{bundle.source}: its files have {total:,} bytes, and only {free:,} are free in {root}")
@@ -105,6 +105,7 @@ def _bring_files(bundle: StudyBundle, root: Path, trusted: bool) -> tuple[dict[s
             write_atomic(target, data)
         except OSError as error:
             raise InputError(f"{target}: cannot be written: {error.strerror}") from None
+    here.send(paths.get(name, name) for name in files if name not in missing)
     return paths, missing
 
 

@@ -10,7 +10,7 @@ from mcu.errors import InputError
 from mcu.terms import FINAL_STATES
 from orchestrator.samplers.observation import OBJECTIVES
 from orchestrator.spec import NETWORK
-from orchestrator.storage.artifacts import MARKER, artifact_folder, require_sole_owner
+from orchestrator.storage.artifacts import MARKER, artifacts_of, require_sole_owner
 from orchestrator.storage.conditions import FINISHED
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store
@@ -26,11 +26,13 @@ class Waste:
         files: in the artifact folder that no trial refers to, except in folders of unfinished trials.
         details: ids of finished dominated trials whose trajectory and reports can be removed.
         models: files of those trials.
+        remote: paths of the same files, and of others that no trial refers to, in an object store that the user named.
     """
 
     files: list[Path] = field(default_factory=list)
     details: list[int] = field(default_factory=list)
     models: list[Path] = field(default_factory=list)
+    remote: list[str] = field(default_factory=list)
 
     @property
     def bytes(self) -> int:
@@ -45,7 +47,8 @@ def find_waste(store: Store, *, details: bool, models: bool) -> Waste:
     the winner of every budget. The trained networks of a study with trials to run are kept, because those may start
     from them.
     """
-    root = artifact_folder(store).resolve()
+    there_too = artifacts_of(store)
+    root = there_too.folder.resolve()
     off_front = _off_front(store) if details or models else []
     rows = noted_files(store)
     unfinished = {row.spec_hash for row in rows if row.state not in FINAL_STATES}
@@ -62,7 +65,12 @@ def find_waste(store: Store, *, details: bool, models: bool) -> Waste:
     unknown = [
         path for path in there if path not in needed | loose and path.relative_to(root).parts[0] not in unfinished
     ]
-    return Waste(unknown, off_front if details else [], sorted(path for path in loose if path.exists()))
+    remote = [
+        name
+        for name in (there_too.remote.names() if there_too.remote is not None else ())
+        if name != MARKER and root / name not in needed and name.split("/")[0] not in unfinished
+    ]
+    return Waste(unknown, off_front if details else [], sorted(path for path in loose if path.exists()), remote)
 
 
 def _unfinished(store: Store) -> set[int]:
@@ -106,7 +114,9 @@ def prune(store: Store, waste: Waste) -> None:
     delete_details(store, waste.details)
     for path in (*waste.files, *waste.models):
         path.unlink(missing_ok=True)
-    root = artifact_folder(store)
-    for folder in sorted((path for path in root.rglob("*") if path.is_dir()), reverse=True):
+    files = artifacts_of(store)
+    if files.remote is not None:
+        files.remote.remove(waste.remote)
+    for folder in sorted((path for path in files.folder.rglob("*") if path.is_dir()), reverse=True):
         if not any(folder.iterdir()):
             folder.rmdir()

@@ -6,7 +6,7 @@ from mcu.errors import InputError
 from mcu.files import write_atomic
 from orchestrator.running.run import stored_sweep
 from orchestrator.spec import FILES, IMPORTED, Artifact
-from orchestrator.storage.artifacts import claim_folder, read_artifact
+from orchestrator.storage.artifacts import claim_artifacts
 from orchestrator.storage.connection import transaction
 from orchestrator.storage.store import Store, Study
 from orchestrator.storage.trust import is_foreign, trust_study
@@ -33,7 +33,13 @@ def require_trust(store: Store, study: Study) -> None:
     """
     with transaction(store.engine, store.url) as connection:
         foreign = is_foreign(connection, study.id)
-    functions = functions_of(stored_sweep(study)) if foreign else ()
+    sweep = stored_sweep(study)
+    functions = functions_of(sweep) if foreign else ()
+    if foreign and sweep.workers.artifacts is not None:
+        raise InputError(
+            f"study {study.name!r} was imported, and its trials' files would go to {sweep.workers.artifacts}; give "
+            "--trust if that is yours"
+        )
     if functions:
         shown = ", ".join(f"{name} of {base or 'an installed package'}" for name, base in functions)
         raise InputError(
@@ -50,14 +56,15 @@ def trust(store: Store, study: Study) -> None:
     """
     for name, base in functions_of(stored_sweep(study)):
         require_beside(name, base)
-    folder = claim_folder(store)
+    files = claim_artifacts(store)
 
     def move(spec_hash: str, notes: dict[str, Artifact]) -> dict[str, Artifact]:
         moved = dict(notes)
         for name, note in notes.items():
             path = f"{spec_hash}/{FILES.get(name)}"
-            if note.path.startswith(f"{IMPORTED}/") and not (folder / path).exists():
-                write_atomic(folder / path, read_artifact(folder, note.path, note.sha256, study.name))
+            if note.path.startswith(f"{IMPORTED}/") and not (files.folder / path).exists():
+                write_atomic(files.folder / path, files.read(note.path, note.sha256, study.name))
+                files.send([path])
                 moved[name] = note.model_copy(update={"path": path})
         return moved
 

@@ -225,10 +225,10 @@ def _complete(
     used = problem.runtime.measure(outcome.model, outcome.data)
     reference = ReferenceInterpreter(outcome.model)
     test = int8_inputs(outcome.model, task.x_test, problem)
-    check_against_interpreter(outcome.data, reference, test[:CHECKED_SAMPLES])
+    check_against_interpreter(outcome.data, reference, (test[:CHECKED_SAMPLES],))
     answers = {
-        "test": int8_outputs(reference, test),
-        "val": int8_outputs(reference, int8_inputs(outcome.model, task.x_val, problem)),
+        "test": int8_outputs(reference, test)[0],
+        "val": int8_outputs(reference, int8_inputs(outcome.model, task.x_val, problem))[0],
     }
     return TrialResult(
         state=TrialState.INFEASIBLE if outcome.shortfall else TrialState.COMPLETE,

@@ -123,7 +123,7 @@ class PeerPruning(Compression):
 
     def pruner_options(self, network: fx.GraphModule, job: Job, ratio: float, scope: str) -> dict[str, Any]:
         """Arguments for every pruner of the library."""
-        last = next(op for op in job.network.graph.ops if op.output == job.network.graph.output)
+        last = next(op for op in job.network.graph.ops if op.output == job.network.graph.outputs[0].tensor)
         fixed = [network.get_submodule(path) for path in (str(last.layer), *job.problem.frozen)]
         return {
             "example_inputs": torch.zeros(1, *job.problem.input_shape, device=job.trainer.device),

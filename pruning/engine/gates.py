@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from mcu.graph.graph import FIXED, Graph
+from mcu.graph.kinds import Kind
 from mcu.graph.layers import Affine
 
 
@@ -269,7 +270,7 @@ def attach(module: fx.GraphModule, graph: Graph) -> GateBank:
     bank = GateBank(graph.widths.tolist())
     for op in graph.ops:
         path, tensor = op.norm or op.layer, graph.tensors[op.output]
-        if path is None or (tensor.groups == FIXED).all():
+        if path is None or op.kind is Kind.PRELU or (tensor.groups == FIXED).all():
             continue
         layer = module.get_submodule(path)
         if isinstance(layer, Gated):

@@ -18,8 +18,10 @@ from mcu.errors import InputError
 from mcu.graph.graph import Graph
 from mcu.graph.kinds import Activation
 from mcu.graph.layers import Affine
+from mcu.graph.ports import Shapes
 from mcu.resource_model import ResourceModel
 from mcu.runtime import Runtime
+from mcu.tracing.interface import Interface
 from mcu.tracing.trace import Traced, Tracer
 from pruning.engine import gates, surgery, widening
 from pruning.engine.rewriting import Rewriter, repoint
@@ -33,13 +35,13 @@ class Constraints:
     """What the user prescribes for a network.
 
     Attributes:
-        input_shape: of one sample, without the batch.
+        input_shape: of one sample, without the batch; of several inputs a shape for each.
         frozen: paths of layers that keep all their channels.
         round_to: channels that are kept or removed together, in every group whose size is a multiple of it.
         runtime: the runtime that its resources are for.
     """
 
-    input_shape: tuple[int, ...]
+    input_shape: Shapes
     frozen: tuple[str, ...] = ()
     round_to: int = 1
     runtime: Runtime = field(default_factory=Runtime)
@@ -216,14 +218,11 @@ class PrunableNetwork:
         for copied in self.followers:
             gates.detach(copied.module)
 
-    def output_shape(self) -> torch.Size:
-        """Shape of the network's output, without the batch."""
-        parameter = next(self.module.parameters())
-        training = self.module.training
-        with torch.no_grad():
-            answer: torch.Tensor = self.module.eval()(torch.zeros(1, *self.constraints.input_shape).to(parameter))
-        self.module.train(training)
-        return answer.shape[1:]
+    @property
+    def interface(self) -> Interface:
+        """How the user's network is called, and what it returns."""
+        found: Interface = self.module.meta["interface"]
+        return found
 
     def layout(self) -> dict[str, list[int]]:
         """Widths and idle channels, as plain JSON values."""

@@ -122,6 +122,9 @@ def hand_over(optimizer: torch.optim.Optimizer, module: torch.nn.Module, folded:
         home = homes.get(id(layer.weight)) if layer is not None else None
         if home is None:
             continue
+        if str(index) in folded.slopes:
+            fresh[home].append(folded.slopes[str(index)])
+            continue
         bias = module.get_submodule(op.norm).bias if op.norm else layer.bias
         fresh[home].append(folded.weights[str(index)])
         fresh[homes.get(id(bias), home)].append(folded.biases[str(index)])

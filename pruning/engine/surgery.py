@@ -14,6 +14,7 @@ from torch import nn
 
 from mcu.graph.graph import FIXED, Graph, Op, Tensor
 from mcu.graph.kinds import Kind
+from mcu.graph.layers import PReLU
 from mcu.int8.folded_net import FoldedNet
 from pruning.engine.gates import Gated, gated
 from pruning.engine.rewriting import ALONE, Rewriter
@@ -86,6 +87,8 @@ def narrowed(network: FoldedNet, kept: list[np.ndarray]) -> FoldedNet:
             inputs = None if op.kind is Kind.DEPTHWISE else before[: len(before) // op.groups]
             _slice(ALONE, weight, positions[op.output], inputs, None)
             _slice(ALONE, copied.biases[name], positions[op.output], None, None)
+        for name, slopes in copied.slopes.items():
+            _slice(ALONE, slopes, positions[graph.ops[int(name)].output], None, None)
     copied.graph = _renumber(graph, positions, kept)
     return copied
 
@@ -129,12 +132,15 @@ def resize_layer(layer: Any, before: np.ndarray, after: np.ndarray, kernel: tupl
     """Change the channels of a layer.
 
     Args:
-        layer: convolution, depthwise convolution or dense layer.
+        layer: convolution, depthwise, transposed or dense layer, or a PReLU.
         before, after: where each input and output channel comes from, or ``NEW``.
         kernel: positions that a dense layer reads per channel.
         change: computes the new value of one parameter.
     """
-    if isinstance(layer, nn.Linear):
+    if isinstance(layer, PReLU):
+        if layer.weight.numel() > 1:
+            change(layer.weight, after, None, float(layer.weight.detach().mean()))
+    elif isinstance(layer, nn.Linear):
         taps = kernel[0] * kernel[1]
         features = np.where(before[:, None] == NEW, NEW, before[:, None] * taps + np.arange(taps)).ravel()
         change(layer.weight, after, features, None)

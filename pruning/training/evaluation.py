@@ -62,11 +62,14 @@ def int8_inputs(model: Int8Model, x: np.ndarray, problem: Problem) -> np.ndarray
     return np.concatenate([model_input(model, normalise(torch.as_tensor(b), problem).numpy()) for b in batches])
 
 
-def int8_outputs(reference: ReferenceInterpreter, codes: np.ndarray) -> np.ndarray:
-    """Outputs of an int8 model, dequantised, in the order of the float network's: ``(N, values)``, flat."""
-    real = dequantise(reference.run(codes), reference.model.tensors[reference.model.output])
-    planes = real.transpose(0, 3, 1, 2) if real.ndim == 4 else real
-    return np.ascontiguousarray(planes.reshape(len(codes), -1))
+def int8_outputs(reference: ReferenceInterpreter, *codes: np.ndarray) -> list[np.ndarray]:
+    """Outputs of an int8 model, dequantised, each in the order of the float network's: ``(N, values)``, flat."""
+    found = []
+    for port, values in zip(reference.model.outputs, reference.invoke(codes), strict=True):
+        real = dequantise(values, reference.model.tensors[port.tensor])
+        planes = real.transpose(0, 3, 1, 2) if real.ndim == 4 else real
+        found.append(np.ascontiguousarray(planes.reshape(len(real), -1)))
+    return found
 
 
 def int8_accuracy(
@@ -74,7 +77,7 @@ def int8_accuracy(
 ) -> float:
     """Score of an exported model, run by the reference interpreter, by the problem's objective; higher is better."""
     if outputs is None:
-        outputs = int8_outputs(ReferenceInterpreter(model), int8_inputs(model, x, problem))
+        (outputs,) = int8_outputs(ReferenceInterpreter(model), int8_inputs(model, x, problem))
     return _score(y, outputs, x, problem)
 
 

@@ -17,9 +17,10 @@ from torch import fx, nn
 from mcu.errors import InputError
 from mcu.graph.graph import Graph
 from mcu.graph.layers import Affine
+from mcu.graph.ports import Shapes, each, shapes_of
 from mcu.int8.folded_net import Calibration, FoldedNet
 from mcu.int8.quantize import quantise
-from mcu.tracing.proof import agree, random_like, require_equal
+from mcu.tracing.proof import Inputs, agree, random_like, require_equal
 from mcu.tracing.trace import Traced
 from pruning.engine import gates, surgery
 from pruning.training.evaluation import channels_last
@@ -32,12 +33,12 @@ BATCH = 4
 """Examples of the steps that are tried."""
 
 
-def rehearse(traced: Traced, input_shape: tuple[int, ...], seed: int = 0) -> None:
+def rehearse(traced: Traced, input_shape: Shapes, seed: int = 0) -> None:
     """Narrow a network to several widths and train it for a step at two, with gates and with fake quantisation.
 
     Args:
         traced: not changed.
-        input_shape: of one example.
+        input_shape: of one example; of several inputs a shape for each.
         seed: of weights, widths and data.
 
     Raises:
@@ -46,7 +47,7 @@ def rehearse(traced: Traced, input_shape: tuple[int, ...], seed: int = 0) -> Non
     generator = torch.Generator().manual_seed(seed)
     network = copy.deepcopy(traced.module).cpu()
     _randomise(network, generator)
-    x = torch.randn(BATCH, *input_shape, generator=generator)
+    x = tuple(torch.randn(BATCH, *shape, generator=generator) for shape in shapes_of(input_shape))
     narrow, graph = copy.deepcopy(network), traced.graph
     if graph.groups:
         graph = _compare(network, narrow, graph, np.random.default_rng(seed), x)
@@ -74,7 +75,7 @@ def _choices(graph: Graph, generator: np.random.Generator) -> Iterator[list[np.n
 
 
 def _compare(
-    network: fx.GraphModule, narrow: fx.GraphModule, graph: Graph, generator: np.random.Generator, x: torch.Tensor
+    network: fx.GraphModule, narrow: fx.GraphModule, graph: Graph, generator: np.random.Generator, x: Inputs
 ) -> Graph:
     """A network without channels, the same with their gates shut, and its operators must compute the same.
 
@@ -98,17 +99,18 @@ def _compare(
         try:
             _require_same(network, narrow, graph, x)
         except InputError:  # rounding, where values grow large: double precision decides
-            _require_same(network.double(), narrow.double(), graph, x.double())
+            _require_same(network.double(), narrow.double(), graph, tuple(given.double() for given in x))
             network.float()
             narrow.float()
     gates.detach(network)
     return graph
 
 
-def _require_same(network: nn.Module, narrow: fx.GraphModule, graph: Graph, x: torch.Tensor) -> None:
+def _require_same(network: nn.Module, narrow: fx.GraphModule, graph: Graph, x: Inputs) -> None:
     try:
         with torch.no_grad():
-            same = agree(narrow(x).flatten(1), network(x).flatten(1))
+            pairs = zip(each(narrow(*x)), each(network(*x)), strict=True)
+            same = all(agree(found.flatten(1), wanted.flatten(1)) for found, wanted in pairs)
     except RuntimeError as error:
         raise _failure("with fewer channels", error) from error
     if not same:
@@ -116,10 +118,10 @@ def _require_same(network: nn.Module, narrow: fx.GraphModule, graph: Graph, x: t
     require_equal(narrow, graph, x)
 
 
-def _step(network: fx.GraphModule, graph: Graph, x: torch.Tensor) -> None:
+def _step(network: fx.GraphModule, graph: Graph, x: Inputs) -> None:
     """One step with gates and one with int8 arithmetic imitated, as a job takes them."""
     network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = channels_last(x)
+    images = tuple(map(channels_last, x))
     try:
         if graph.groups:
             gates.attach(network, graph).watch()
@@ -134,10 +136,10 @@ def _step(network: fx.GraphModule, graph: Graph, x: torch.Tensor) -> None:
         raise _failure("in training", error) from error
 
 
-def _backward(network: nn.Module, images: torch.Tensor) -> None:
+def _backward(network: nn.Module, images: Inputs) -> None:
     with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bf16(torch.device("cpu"))):
-        scores = network(images).flatten(1)
-    F.cross_entropy(scores.float(), torch.arange(len(images)) % scores.shape[1]).backward()
+        scores = torch.cat([output.flatten(1) for output in each(network(*images))], 1)
+    F.cross_entropy(scores.float(), torch.arange(len(scores)) % scores.shape[1]).backward()
 
 
 def _failure(when: str, error: Exception) -> InputError:

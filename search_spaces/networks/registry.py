@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from mcu.errors import InputError
+from mcu.graph.ports import Shapes, shapes_of
 from search_spaces.choices import NetworkChoice
 from search_spaces.factories import call_factory, call_reference, check_reference, is_reference
 
@@ -127,7 +128,13 @@ def check_network(choice: NetworkChoice) -> None:
 
 
 def build_network(
-    choice: NetworkChoice, input_shape: Shape, classes: int, seed: int, cells: tuple[int, ...] = ()
+    choice: NetworkChoice,
+    input_shape: Shapes,
+    classes: int,
+    seed: int,
+    cells: tuple[int, ...] = (),
+    *,
+    several: bool = False,
 ) -> nn.Module:
     """The network in float32 on the CPU with weights drawn from ``seed``; torch's generator is not changed.
 
@@ -136,6 +143,8 @@ def build_network(
             width is 1.
         classes: number of logits it must return.
         cells: rows and columns of the grid that it must return logits for, if any.
+        several: whether it may have several inputs, whose shapes the factory is given as a tuple, and outputs, of any
+            shape; a sweep's may not.
 
     Raises:
         InputError: for an unknown name or option, a factory that fails, or one whose result is not an
@@ -155,7 +164,8 @@ def build_network(
             raise InputError(f"network {choice.name!r}: returned {type(network).__name__}, must be a torch.nn.Module")
         if choice.name in BUILT_IN:
             _initialise(network)
-    _check_scores(network, choice.name, input_shape, (classes, *cells))
+    if len(shapes_of(input_shape)) == 1:
+        _check_scores(network, choice.name, shapes_of(input_shape)[0], (classes, *cells), several)
     return network.train()
 
 
@@ -184,7 +194,10 @@ def _run(network: nn.Module, input_shape: tuple[int, ...]) -> Any:
         return network(torch.zeros(2, *input_shape))
 
 
-def _takes_signals(network: nn.Module, input_shape: Shape) -> bool:
+_OWN_LOOP = "a sweep trains one input and one output: train several in your own loop, with mcusweep.Pruner"
+
+
+def _takes_signals(network: nn.Module, input_shape: tuple[int, ...]) -> bool:
     """Whether a network wants ``(N, channels, samples)``, as 1-D layers do."""
     try:
         _run(network, input_shape[:2])
@@ -198,7 +211,9 @@ def _as_signal(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(x.squeeze(3) if x.ndim == 4 and x.shape[3] == 1 else x for x in inputs)
 
 
-def _check_scores(network: nn.Module, name: str, input_shape: Shape, wanted: tuple[int, ...]) -> None:
+def _check_scores(
+    network: nn.Module, name: str, input_shape: tuple[int, ...], wanted: tuple[int, ...], several: bool
+) -> None:
     """Run one batch of two zeros in evaluation mode; a wrong shape is found here, not after an hour."""
     import torch
 
@@ -208,12 +223,18 @@ def _check_scores(network: nn.Module, name: str, input_shape: Shape, wanted: tup
     except Exception as error:
         if input_shape[2:] == (1,) and _takes_signals(network, input_shape):
             network.register_forward_pre_hook(_as_signal)
-            _check_scores(network, name, input_shape, wanted)
+            _check_scores(network, name, input_shape, wanted, several)
             return
         text = " ".join(str(error).split())
         raise InputError(
             f"network {name!r}: fails on an input of shape {tuple(input_shape)}: {type(error).__name__}: {text}"
+            + (f"; {_OWN_LOOP}" if "required positional argument" in text and not several else "")
         ) from error
+    if several and not isinstance(scores, torch.Tensor):
+        return
     if not isinstance(scores, torch.Tensor) or tuple(scores.shape) != (2, *wanted):
         got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
-        raise InputError(f"network {name!r}: two inputs gave {got}, must be logits of shape {(2, *wanted)}")
+        raise InputError(
+            f"network {name!r}: two inputs gave {got}, must be logits of shape {(2, *wanted)}"
+            + ("" if isinstance(scores, torch.Tensor) else f"; {_OWN_LOOP}")
+        )

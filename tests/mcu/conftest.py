@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from mcu.graph.kinds import Activation, Kind
+from mcu.graph.kinds import Activation, Kind, Sampling
+from mcu.graph.ports import Port
 from mcu.graph.windows import output_size, same_padding
 from mcu.int8.lookup import TABLES
 from mcu.int8.model import Int8Model, QOp, QTensor
@@ -161,6 +162,34 @@ class NetworkBuilder:
         self.ops.append(QOp(Kind.GATHER, (x,), y, order=order))
         return y
 
+    def transposed(self, x: int, channels: int, kernel: tuple[int, int], stride: tuple[int, int], same: bool) -> int:
+        """A transposed convolution; VALID ones end where chance will have it."""
+        _, height, width, _ = self.tensors[x].shape
+        axes = zip((height, width), kernel, stride, strict=True)
+        size = [n * s if same else (n - 1) * s + k + int(self.rng.integers(s)) for n, k, s in axes]
+        padding = tuple(same_padding(*axis) for axis in zip(size, kernel, stride, strict=True))
+        if not same or not (padding[0][0] or padding[1][0]):
+            padding = ((0, 0), (0, 0))
+        y = self.convolution(x, channels, kernel, same=True)
+        self.tensors[y] = replace(self.tensors[y], shape=(1, *size, channels))
+        self.ops[-1] = replace(self.ops[-1], kind=Kind.TRANSPOSE_CONV, stride=stride, padding=padding)
+        return y
+
+    def prelu(self, x: int) -> int:
+        """A slope for each channel."""
+        shape = self.tensors[x].shape
+        y = self.tensor(shape)
+        slopes = self.rng.integers(-127, 128, (1, 1, shape[3]), dtype=np.int8)
+        scale = np.array([self.rng.uniform(0.001, 0.02)], np.float32)
+        self.ops.append(QOp(Kind.PRELU, (x,), y, slopes, scale))
+        return y
+
+    def bilinear(self, x: int, size: tuple[int, int], sampling: Sampling) -> int:
+        """Interpolation to a size."""
+        y = self.tensor((1, *size, self.tensors[x].shape[3]), like=x)
+        self.ops.append(QOp(Kind.BILINEAR, (x,), y, sampling=sampling))
+        return y
+
     def mul(self, a: int, b: int) -> int:
         """A product, ``b`` of equal shape or one value for each channel."""
         scale = float(np.float32(self.tensors[a].scale * self.tensors[b].scale * self.rng.uniform(20, 150)))
@@ -169,7 +198,7 @@ class NetworkBuilder:
         return len(self.tensors) - 1
 
     def model(self, x: int, y: int, metadata: dict[str, str] | None = None) -> Int8Model:
-        return Int8Model(tuple(self.tensors), tuple(self.ops), x, y, metadata or {})
+        return Int8Model(tuple(self.tensors), tuple(self.ops), (Port(x),), (Port(y),), metadata or {})
 
 
 @pytest.fixture(scope="session")
@@ -234,7 +263,7 @@ def _block(build: NetworkBuilder, x: int) -> int:
     kernel = _kernel(rng, (height, width))
     stride = tuple(int(v) for v in rng.integers(1, 3, 2))
     wide = int(rng.integers(2, 20))
-    match int(rng.integers(0, 16)):
+    match int(rng.integers(0, 19)):
         case 0:
             return build.convolution(x, wide, kernel, stride, same=bool(rng.integers(0, 2)))
         case 1:
@@ -267,6 +296,13 @@ def _block(build: NetworkBuilder, x: int) -> int:
             return build.mul(x, build.table(build.convolution(gate, channels, (1, 1)), Kind.LOGISTIC))
         case 10:
             return build.mul(x, build.table(x, Kind.TANH))
+        case 15:
+            return build.prelu(x)
+        case 16 if height * width < 200:
+            return build.transposed(x, wide, kernel, stride, bool(rng.integers(0, 2)))
+        case 17:
+            size = (int(rng.integers(1, 2 * height + 1)), int(rng.integers(1, 2 * width + 1)))
+            return build.bilinear(x, size, list(Sampling)[rng.integers(0, 3)])
         case 14:
             return build.pool(build.pad_value(x), Kind.MAX_POOL, (2, 2), stride, False)
         case 11:

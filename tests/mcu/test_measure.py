@@ -5,6 +5,7 @@ from mcu import measure
 from mcu.cost.arena import greedy_plan, lifetimes
 from mcu.errors import InputError
 from mcu.graph.kinds import Activation, Kind
+from mcu.graph.ports import Port
 from mcu.int8.model import Int8Model, QOp, QTensor
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import ReferenceMismatchError, check_against_interpreter, evaluate, live_memory, measure_model
@@ -47,7 +48,7 @@ def test_a_plan_in_the_file_is_obeyed_and_predicted(random_model, monkeypatch):
 def test_a_file_the_interpreter_aborts_on_is_one_clear_error_though_our_writer_made_it():
     tensors = tuple(QTensor((1, 4, 4, 2), scale, 0) for scale in (0.5, 4.7e24, 0.02))
     relu = QOp(Kind.RELU, (0,), 1, activation=Activation.RELU)
-    model = Int8Model(tensors, (relu, QOp(Kind.ADD, (0, 1), 2)), 0, 2)
+    model = Int8Model(tensors, (relu, QOp(Kind.ADD, (0, 1), 2)), (Port(0),), (Port(2),))
     with pytest.raises(InputError, match=r"^theirs\.tflite: TensorFlow Lite Micro crashes on it \(SIGABRT\)"):
         measure_model(write_tflite(model), "theirs.tflite")
 
@@ -90,4 +91,4 @@ def test_a_twin_that_differs_is_a_defect(random_model, codes):
     model, other = random_model(6), random_model(6)
     other.ops[0].bias[:] += 4000
     with pytest.raises(ReferenceMismatchError, match="differ in"):
-        check_against_interpreter(write_tflite(model), ReferenceInterpreter(other), codes(model))
+        check_against_interpreter(write_tflite(model), ReferenceInterpreter(other), (codes(model),))

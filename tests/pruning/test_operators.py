@@ -19,7 +19,7 @@ WRITTEN = set(Kind) - {Kind.DENSE, Kind.MEAN, Kind.RESHAPE, Kind.SOFTMAX}
 
 
 class Everything(nn.Module):
-    """Squeeze-and-excitation, groups, a small U, gates of several kinds, constants."""
+    """Squeeze-and-excitation, groups, a small U, slopes, gates of several kinds, constants."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,12 +28,15 @@ class Everything(nn.Module):
         self.down = nn.Sequential(nn.Conv2d(8, 12, 3, padding=1, groups=4), nn.LeakyReLU(0.1), nn.MaxPool2d(3, 2, 1))
         self.deep = nn.Sequential(nn.Conv2d(12, 12, 3, padding=1, groups=12), nn.BatchNorm2d(12), nn.ReLU())
         self.up = nn.Sequential(nn.ZeroPad2d((1, 0, 1, 0)), nn.Conv2d(12, 8, 2), nn.ELU())
+        self.grow = nn.Sequential(nn.ConvTranspose2d(8, 8, 3, 3), nn.PReLU(8))
         self.scores = nn.Linear(16, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.stem((x - 0.1) / 0.5)
         x = x * torch.sigmoid(self.squeeze(x))
-        y = functional.interpolate(self.up(self.deep(self.deep(self.down(x)))), scale_factor=2)
+        small = self.up(self.deep(self.deep(self.down(x))))
+        y = functional.interpolate(small, scale_factor=2)
+        y = y + functional.interpolate(self.grow(small), y.shape[2:], mode="bilinear", align_corners=True)
         z = functional.relu(torch.tanh(y) + x)
         z = torch.cat([functional.relu(y * functional.max_pool2d(z, 3, 1, 1)), functional.max_pool2d(z, 3, 1, 1)], 1)
         z = z[:, :, ::2]

@@ -110,7 +110,7 @@ def test_latency_bounds_the_multiply_accumulates_of_each_device():
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"devices": ["rp2040"], "latency": 50}, "a duration is a number with us, ms or s"),
+        ({"devices": ["rp2040"], "latency": 50}, "a duration is a number with us, ms, s, min or h"),
         ({"devices": ["rp2040"], "latency": "0ms"}, "must be more than 0"),
         ({"list": [{"flash": 1000}], "latency": "5ms"}, "allowed with devices"),
         ({"devices": ["esp32-s3"], "latency": "5ms"}, "Cortex-M"),

@@ -161,12 +161,12 @@ def test_live_tensors_never_overlap(seed: int) -> None:
                                                                every_operator_net()][seed])  # fmt: skip
     plan = plan_memory(structure)
     sizes = [int(np.prod(shape)) for shape in structure.shapes]
-    born = {structure.input: 0} | {op.output: step for step, op in enumerate(structure.ops, 1)}
+    born = {port.tensor: 0 for port in structure.inputs} | {op.output: step for step, op in enumerate(structure.ops, 1)}
     dies = dict.fromkeys(born, 0)
     for step, op in enumerate(structure.ops, 1):
         for tensor in (*op.inputs, op.output):
             dies[tensor] = step
-    dies[structure.output] = len(structure.ops)
+    dies |= {port.tensor: len(structure.ops) for port in structure.outputs}
     shared = {frozenset((op.inputs[0], op.output)) for op in structure.ops if op.kind is Kind.RESHAPE}
     for a in born:
         assert plan.offsets[a] % ALIGNMENT == 0

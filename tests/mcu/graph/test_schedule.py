@@ -8,6 +8,7 @@ from torch import nn
 from mcu.cost.deployment import write_deployment
 from mcu.graph.graph import Graph, Op, Tensor
 from mcu.graph.kinds import Kind
+from mcu.graph.ports import Port
 from mcu.graph.schedule import HEURISTIC, peak_bytes, schedule
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
@@ -36,7 +37,7 @@ class TwoBranches(nn.Module):
 
 
 def valid(graph, order):
-    written = {graph.input}
+    written = {port.tensor for port in graph.inputs}
     for index in order:
         op = graph.ops[index]
         if not set(op.inputs) <= written:
@@ -59,20 +60,22 @@ def test_an_order_that_cannot_be_improved_stays(name):
     assert schedule(graph) is graph
 
 
-def wired(inputs, sizes):
-    """A graph of sums: operator k reads the tensors ``inputs[k]`` and writes tensor k + 1 of ``sizes[k]`` bytes."""
+def wired(inputs, sizes, outputs):
+    """A graph of sums: operator k reads the tensors ``inputs[k]`` and writes tensor k + 2 of ``sizes[k]`` bytes."""
     none = np.zeros(0, dtype=np.int64)
-    tensors = tuple(Tensor(str(k), size, 1, np.zeros(1, np.int64), none) for k, size in enumerate([3, *sizes]))
-    ops = tuple(Op(Kind.ADD, str(k), tuple(read), k + 1) for k, read in enumerate(inputs))
-    return Graph(tensors, ops, (), 0, len(sizes))
+    tensors = tuple(Tensor(str(k), size, 1, np.zeros(1, np.int64), none) for k, size in enumerate([3, 5, *sizes]))
+    ops = tuple(Op(Kind.ADD, str(k), tuple(read), k + 2) for k, read in enumerate(inputs))
+    return Graph(tensors, ops, (), (Port(0), Port(1)), tuple(map(Port, outputs)))
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_the_search_equals_brute_force_on_any_wiring(seed):
     rng = np.random.default_rng(seed)
-    inputs = [rng.choice(k + 1, min(k + 1, int(rng.integers(1, 3))), replace=False).tolist() for k in range(6)]
-    inputs.append(sorted({t for t in range(7) if not any(t in read for read in inputs)}))  # all that is left over
-    graph = wired(inputs, rng.integers(1, 40, 7).tolist())
+    inputs = [rng.choice(k + 2, int(rng.integers(1, 3)), replace=False).tolist() for k in range(6)]
+    left = {tensor for tensor in range(8) if not any(tensor in read for read in inputs)}
+    inputs.append(sorted(left) or [7])
+    outputs = {8, *rng.choice(np.arange(2, 9), seed % 4, replace=False).tolist()}  # some read, some not
+    graph = wired(inputs, rng.integers(1, 40, 7).tolist(), outputs)
     best = min(peak_bytes(graph, order) for order in permutations(range(7)) if valid(graph, order))
     found = schedule(graph)
     assert peak_bytes(found, range(7)) == best
@@ -85,8 +88,8 @@ def columns(count, depth):
         for column in range(count):
             inputs.append([ends[column]])
             sizes.append(7 + (5 * layer + 3 * column) % 11 if layer < depth - 1 else 2)
-            ends[column] = len(sizes)
-    return wired([*inputs, ends], [*sizes, 1])
+            ends[column] = len(sizes) + 1
+    return wired([*inputs, ends], [*sizes, 1], [len(sizes) + 2])
 
 
 def test_many_branches_are_ordered_in_no_time():

@@ -121,10 +121,25 @@ def test_an_outlier_widens_minmax_but_not_percentile(branched):
     scales = {}
     for method in Calibration:
         folded.calibrate(x, method)
-        scales[method] = folded.grids()[folded.graph.input][0]
+        scales[method] = folded.grids()[folded.graph.inputs[0].tensor][0]
     assert scales[Calibration.MINMAX] > 3.9
     assert scales[Calibration.PERCENTILE] < 0.1
     assert scales[Calibration.MSE] < scales[Calibration.MINMAX]
+
+
+def test_ranges_hold_the_rare_values_that_outputs_depend_on(branched):
+    _, folded = branched
+    x = 0.02 * torch.randn(256, 3, 13, 13)
+    x[:8, :, :2, :2] += 9.0  # few values, and all that moves the scores
+    errors = {}
+    for method in (Calibration.MSE, Calibration.MINMAX, Calibration.OUTPUT):
+        exact = folded(x)
+        folded.calibrate(x, method)
+        folded.fake_quantise(True)
+        errors[method] = float((folded(x) - exact).detach().square().mean())
+        folded.fake_quantise(False)
+    assert errors[Calibration.MSE] != errors[Calibration.MINMAX]
+    assert errors[Calibration.OUTPUT] == min(errors.values())
 
 
 def test_ranges_travel_with_the_state_and_the_network_moves_types(branched):
@@ -169,7 +184,7 @@ def test_bfloat16_training_is_near_float32_and_leaves_depthwise_layers_in_it(bra
     types = {}
     exact = folded(x)
     with torch.autocast("cpu", torch.bfloat16):
-        low = folded.run(x, lambda tensor, value: types.setdefault(tensor, value.dtype))
+        (low,) = folded.run(x, observer=lambda tensor, value: types.setdefault(tensor, value.dtype))
     assert depthwise
     assert all(types[tensor] is torch.float32 for tensor in depthwise)
     assert torch.bfloat16 in types.values()

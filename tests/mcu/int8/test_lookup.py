@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcu.graph.kinds import Kind
+from mcu.graph.ports import Port
 from mcu.int8.lookup import FIXED_RANGES, TABLES, table_of
 from mcu.int8.model import Int8Model, QOp, QTensor
 from mcu.int8.reference_interpreter import ReferenceInterpreter
@@ -23,7 +24,7 @@ scales = st.floats(1e-4, 0.4).map(lambda value: float(np.float32(value)))
 def one_operator(kind, source, target, alpha=0.0):
     shape = (1, 16, 16, 1)
     tensors = (QTensor(shape, *source), QTensor(shape, *target))
-    return Int8Model(tensors, (QOp(kind, (0,), 1, alpha=alpha),), 0, 1)
+    return Int8Model(tensors, (QOp(kind, (0,), 1, alpha=alpha),), (Port(0),), (Port(1),))
 
 
 @needs_tflm
@@ -71,7 +72,9 @@ def test_a_product_is_what_the_kernel_gives(channels, whole, scale, factor, zero
     first = QTensor(shape, scale, zero)
     pool = QOp(Kind.MAX_POOL, (0,), 1) if whole else QOp(Kind.AVG_POOL, (0,), 1, kernel=(6, 5), stride=(6, 5))
     product = QTensor(shape, float(np.float32(scale * scale * ratio * (0.5 + factor))), out_zero)
-    model = Int8Model((first, QTensor(other, scale, zero), product), (pool, QOp(Kind.MUL, (0, 1), 2)), 0, 2)
+    model = Int8Model(
+        (first, QTensor(other, scale, zero), product), (pool, QOp(Kind.MUL, (0, 1), 2)), (Port(0),), (Port(2),)
+    )
     data = write_tflite(model)
     x = np.random.default_rng(seed).integers(-128, 128, (8, *shape[1:])).astype(np.int8)
     assert np.array_equal(ReferenceInterpreter(read_tflite(data)).run(x), tflm.run(data, x))

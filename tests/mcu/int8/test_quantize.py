@@ -65,7 +65,7 @@ def test_fake_quantisation_foretells_the_int8_scores(folded):
     exact = folded(X).detach().numpy()
     folded.fake_quantise(True)
     imitated, actual = folded(X).detach().numpy(), int8_scores(folded)
-    scale = folded.grids()[folded.graph.output][0]
+    scale = folded.grids()[folded.graph.outputs[0].tensor][0]
     assert np.abs(actual - imitated).mean() < scale
     assert np.abs(actual - imitated).mean() < 0.3 * np.abs(actual - exact).mean()
 

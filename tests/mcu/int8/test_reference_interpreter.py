@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from mcu.errors import InputError
 from mcu.graph.kinds import Activation, Kind
+from mcu.graph.ports import Port
 from mcu.int8.fixed_point import high_multiply, quantise_multiplier, rescale, rounding_shift
 from mcu.int8.model import Int8Model, QOp, QTensor
 from mcu.int8.reference_interpreter import ReferenceInterpreter, dequantise, quantise_input
@@ -37,7 +38,7 @@ def convolution(weights, scales, bias, activation=Activation.NONE, zero=-3, out_
         QTensor((1, size - weights.shape[1] + 1, size - weights.shape[2] + 1, channels), out_scale, out_zero),
     )
     op = QOp(Kind.CONV, (0,), 1, weights, scales, bias, weights.shape[1:3], activation=activation)
-    return Int8Model(tensors, (op,), 0, 1)
+    return Int8Model(tensors, (op,), (Port(0),), (Port(1),))
 
 
 @needs_interpreter

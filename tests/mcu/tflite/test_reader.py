@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from mcu.errors import InputError
 from mcu.graph.kinds import Activation, Kind
+from mcu.graph.ports import Port
 from mcu.int8.model import Int8Model, QOp, QTensor
 from mcu.tflite.reader import read_tflite
 from mcu.tflite.writer import write_tflite
@@ -17,7 +18,7 @@ def small_model() -> Int8Model:
     conv = QOp(Kind.CONV, (0,), 1, weights, np.array([0.01, 0.02], np.float32), np.array([5, -7], np.int32), (3, 3))
     pool = QOp(Kind.AVG_POOL, (1,), 2, kernel=(4, 4))
     tensors = (QTensor((1, 6, 6, 1), 0.5, 3), QTensor((1, 4, 4, 2), 0.25, -4), QTensor((1, 1, 1, 2), 0.25, -4))
-    return Int8Model(tensors, (conv, pool), 0, 2, {"labels": "a,b"})
+    return Int8Model(tensors, (conv, pool), (Port(0),), (Port(2),), {"labels": "a,b"})
 
 
 SMALL = write_tflite(small_model())
@@ -129,7 +130,7 @@ def refused(model: Int8Model, change=lambda model: None) -> str:
 
 
 def chain(*ops: QOp, shapes: tuple[tuple[int, ...], ...]) -> Int8Model:
-    return Int8Model(tuple(QTensor(shape, 0.5, 3) for shape in shapes), ops, 0, len(shapes) - 1)
+    return Int8Model(tuple(QTensor(shape, 0.5, 3) for shape in shapes), ops, (Port(0),), (Port(len(shapes) - 1),))
 
 
 def convolution(kind: Kind, shape: tuple[int, ...], channels: int) -> QOp:
@@ -158,10 +159,10 @@ def test_another_beta_is_refused_and_named():
         model.subgraphs[0].operators[0].builtinOptions.beta = 0.5
 
     tensors = (QTensor((1, 4), 0.5, 3), QTensor((1, 4), 1 / 256, -128))
-    model = Int8Model(tensors, (QOp(Kind.SOFTMAX, (0,), 1),), 0, 1)
+    model = Int8Model(tensors, (QOp(Kind.SOFTMAX, (0,), 1),), (Port(0),), (Port(1),))
     assert read_tflite(write_tflite(model)).ops
     assert "SOFTMAX with beta 0.5; allowed is 1" in refused(model, halve)
-    other = Int8Model((tensors[0], QTensor((1, 4), 1 / 128, -128)), model.ops, 0, 1)
+    other = Int8Model((tensors[0], QTensor((1, 4), 1 / 128, -128)), model.ops, (Port(0),), (Port(1),))
     assert "SOFTMAX with scale 0.0078125, zero point -128; allowed are 1/256 and -128" in refuse(write_tflite(other))
 
 
@@ -176,7 +177,7 @@ def test_another_beta_is_refused_and_named():
     ids=lambda value: str(value.kind) if isinstance(value, QOp) else "",
 )
 def test_an_operator_that_copies_codes_cannot_requantise(op, target):
-    message = refuse(write_tflite(Int8Model((QTensor(MAPS, 0.5, 3), target), (op,), 0, 1)))
+    message = refuse(write_tflite(Int8Model((QTensor(MAPS, 0.5, 3), target), (op,), (Port(0),), (Port(1),))))
     assert "copies codes of scale 0.5, zero point 3 to scale" in message
     assert "unequal quantisation" in message
 

@@ -174,6 +174,12 @@ SAME = {
     "sum of a list": Net(lambda m, x: sum([x, x])),
     "even kernel, same": Net(lambda m, x: m.middle(x), nn.Conv2d(8, 8, 4, padding="same")),
     "upsampled": Net(lambda m, x: F.interpolate(x, scale_factor=2) + nn.Upsample(scale_factor=(2, 2))(x)),
+    "resized": Net(lambda m, x: m.middle(F.interpolate(x, (9, 7), mode="bilinear")), nn.UpsamplingBilinear2d((6, 5))),
+    "slopes behind a shuffle": Net(lambda m, x: m.middle(F.channel_shuffle(x, 2)), nn.PReLU(8)),
+    "a slope that is a number": Net(lambda m, x: F.prelu(x, torch.tensor([0.2]))),
+    "transposed behind a shuffle": Net(
+        lambda m, x: m.middle(F.channel_shuffle(x, 4)), nn.ConvTranspose2d(8, 8, (3, 2), (2, 1), (1, 0), (1, 0))
+    ),
     "two rows pooled to seven": Head(lambda m, x: F.adaptive_avg_pool2d(F.avg_pool2d(x, 3), (7, 2)).flatten(1), 70),
     "one row of three pooled to two": Head(
         lambda m, x: F.adaptive_avg_pool2d(F.adaptive_max_pool2d(x, (1, 3)), 2).flatten(1), 20
@@ -287,9 +293,14 @@ def test_other_forms_of_forward_pass(kind):
     assert len(trace(kind(), SHAPE).graph.ops) == 4  # padding, convolution, pool, dense layer
 
 
-class GivesTwo(Takes):
+class GivesItsInput(Takes):
     def forward(self, x):
-        return self.net(x), self.net(x)
+        return self.net(x), F.dropout(x, training=self.training)
+
+
+class GivesAConstant(Takes):
+    def forward(self, x):
+        return {"scores": self.net(x), "bias": self.net.scores.bias}
 
 
 class TakesTwo(Takes):
@@ -332,8 +343,9 @@ REFUSED = {
     "group normalisation": (stacked(nn.GroupNorm(2, 8)), "GroupNorm.*BatchNorm2d"),
     "layer normalisation": (stacked(nn.LayerNorm([8, 10, 10])), "LayerNorm.*BatchNorm2d"),
     "a decision by the data": (TwoPaths(), r"\(test_meaning.py:\d+\): `if first.mean\(\) > 0:` depends on the values"),
-    "two outputs": (GivesTwo(), r"GivesTwo \(test_meaning.py:\d+\): it returns 2 values.*torch.cat"),
-    "two inputs": (TakesTwo(), r"TakesTwo \(test_meaning.py:\d+\): .*several inputs.*stack several"),
+    "an input as output": (GivesItsInput(), r"\(test_meaning.py:\d+\): the network returns this input"),
+    "a parameter as output": (GivesAConstant(), r"GivesAConstant \(test_meaning.py:\d+\): its output 'bias' does not"),
+    "an input too few": (TakesTwo(), r"TakesTwo \(test_meaning.py:\d+\): .*more inputs than the 1 given here"),
     "flattened scores": (stacked(nn.Flatten()), "flattened map of 8 x 10 x 10"),
     "in place on a row": (Net(written_row), r"'relu' \(test_meaning.py:\d+\): an in-place operation on a part"),
     "in place behind dropout": (
@@ -348,6 +360,11 @@ REFUSED = {
     "padding with anything": (Net(lambda m, x: F.pad(x, (1, 1), value=-torch.inf)), "padding with -inf"),
     "bounds the wrong way round": (stacked(nn.Hardtanh(1, 2), nn.Threshold(1, 0)), "'2': Threshold.*not continuous"),
     "bounds by position": (Net(lambda m, x: x.clamp(max=torch.arange(6.0))), "bounds that differ from value to value"),
+    "a transposed layer in groups": (stacked(nn.ConvTranspose2d(8, 8, 2, groups=2)), "'1': .*in 2 groups.*nn.Upsample"),
+    "a factor that is not that of the sizes": (
+        stacked(nn.Upsample(scale_factor=1.33, mode="bilinear")),
+        "10 to 13 values by the factor 1.33.*recompute_scale_factor=True",
+    ),
     "GELU": (stacked(nn.GELU()), r"'1': GELU.*x \* torch.sigmoid\(1.702 \* x\)"),
     "scripted": (torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3))), "scripted by torch.jit"),
 }
@@ -398,6 +415,12 @@ class Wide(nn.Module):
 def test_no_more_is_joined_at_once_than_the_interpreter_takes():
     joins = [op for op in trace(Wide(), (3, 4, 4)).graph.ops if op.kind is Kind.CONCAT]
     assert [len(op.inputs) for op in joins] == [10, 10, 3]
+
+
+def test_a_deep_network_without_normalisation_is_said_to_be_one():
+    deep = [nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU()) for _ in range(12)]
+    assert "none of its 12 layers is normalised" in trace(nn.Sequential(*deep), (3, 4, 4)).notes[0]
+    assert trace(nn.Sequential(*deep, nn.BatchNorm2d(3)), (3, 4, 4)).notes == ()
 
 
 def test_dropout_follows_the_mode_of_the_traced_network():

@@ -97,7 +97,7 @@ def test_concatenation_and_sum_split_a_convolution_into_the_groups_it_is_tied_to
 def test_frozen_layers_and_class_scores_are_fixed():
     graph = trace(Branches(), (1, 8, 8), frozen=["left"]).graph
     assert [group.producers[0] for group in graph.groups] == ["right"]
-    assert (graph.tensors[graph.output].groups == FIXED).all()
+    assert (graph.tensors[graph.outputs[0].tensor].groups == FIXED).all()
 
 
 def test_one_dimensional_signals_become_columns():

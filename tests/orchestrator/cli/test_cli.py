@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -296,6 +297,26 @@ def test_export_checks_hashes_and_leaves_nothing_half_written(database, folder, 
     assert not (folder / "out").exists()
     assert cli.run(["export", "0", "--output", "out"]) == 2
     assert "has no file 'model'" in capsys.readouterr().err
+
+
+def test_an_export_clears_away_what_a_killed_one_left(database, folder, capsys):
+    from orchestrator.spec import Artifact, TrialResult
+
+    left = [folder / "out" / name for name in (".partial-killed", ".partial-running")]
+    for path in left:
+        (path / "firmware").mkdir(parents=True)
+    os.utime(left[0], (0, 0))
+    store = Store("sqlite:///mcusweep.db", writing=True)
+    model = folder / "mcusweep-artifacts" / "bb" / "model.tflite"
+    model.parent.mkdir(parents=True, exist_ok=True)
+    model.write_bytes(b"no model")
+    noted = Artifact(path="bb/model.tflite", sha256=hashlib.sha256(b"no model").hexdigest(), bytes=8)
+    study = store.study()
+    trial = store.add_trial(study, 98, store.trials(study)[0].spec)
+    store.finish_without_attempt(trial, TrialResult(state="complete", artifacts={"model": noted}))
+    assert cli.run(["export", "98", "--output", "out"]) == 2
+    assert "not a readable .tflite file" in capsys.readouterr().err
+    assert [path.exists() for path in left] == [False, True]
 
 
 def test_many_columns_fit_any_terminal_one_below_the_other(database, capsys):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mcu.graph.kinds import Activation, Kind
+from mcu.graph.ports import Port
 from mcu.int8.model import Int8Model, QOp, QTensor
 from mcu.tflite import tflm
 from mcu.tflite.writer import write_tflite
@@ -18,7 +19,7 @@ from orchestrator.cli import main as cli
 def model(scale: float = 0.5) -> Int8Model:
     tensors = tuple(QTensor((1, 4, 4, 2), each, 0) for each in (0.5, scale, 0.02))
     relu = QOp(Kind.RELU, (0,), 1, activation=Activation.RELU)
-    return Int8Model(tensors, (relu, QOp(Kind.ADD, (0, 1), 2)), 0, 2)
+    return Int8Model(tensors, (relu, QOp(Kind.ADD, (0, 1), 2)), (Port(0),), (Port(2),))
 
 
 @pytest.mark.skipif(not tflm.available(), reason="tflite-micro is not installed")

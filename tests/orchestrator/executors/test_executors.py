@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -168,6 +170,32 @@ def test_a_stopped_attempt_ends_soon_in_state_stopped(executor, make_spec, seed)
     assert time.monotonic() - start < 100
     executor.stop("hopeless")
     executor.stop("never heard of")
+
+
+def test_an_attempt_that_is_withdrawn_frees_its_worker(executor, make_spec, seed):
+    executor.submit("slow", make_spec(seed=seed, sleep=600.0))
+    [started] = collect(executor, {"slow"}, lambda event: isinstance(event, Started))[-1:]
+    executor.withdraw("slow")
+    executor.submit("next", make_spec(seed=seed + 1))
+    [end] = ends(collect(executor, {"next"}), "next")
+    assert isinstance(end, Finished)
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{started.pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{started.pid}").exists()
+
+
+def test_ray_listens_on_every_interface_but_answers_only_those_who_have_its_token(executor):
+    if isinstance(executor, LocalExecutor):
+        pytest.skip("of Ray")
+    import ray
+
+    code = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1]).get_all_node_info(timeout=5)"
+    command = [sys.executable, "-c", code, ray.get_runtime_context().gcs_address]
+    for mode, answered in {"disabled": False, "token": True}.items():
+        tried = subprocess.run(command, env=os.environ | {"RAY_AUTH_MODE": mode}, capture_output=True, text=True)
+        assert (tried.returncode == 0) is answered, tried.stderr
+        assert answered or "InvalidAuthToken" in tried.stderr
 
 
 def test_shutdown_leaves_no_process(artifacts, make_spec, seed):

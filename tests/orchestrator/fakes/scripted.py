@@ -20,6 +20,7 @@ class ScriptedExecutor(Executor):
         self.room = capacity
         self.seen: list[TrialSpec] = []
         self.stopped: list[str] = []
+        self.withdrawn: list[str] = []
         self.queue: deque[Event] = deque()
         self.clock = 0.0
 
@@ -39,6 +40,9 @@ class ScriptedExecutor(Executor):
 
     def stop(self, attempt: str) -> None:
         self.stopped.append(attempt)
+
+    def withdraw(self, attempt: str) -> None:
+        self.withdrawn.append(attempt)
 
     def shutdown(self) -> None:
         pass

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,3 +104,42 @@ def ray_head(cpus: int) -> Iterator[str]:
         head.terminate()
         head.wait(60)
         end_all(known, 5.0)
+
+
+@contextmanager
+def ftp_server(folder: Path) -> Iterator[str]:
+    """An FTP server over a folder, in a thread; the address of its root, for the user ``u`` with the password ``p``."""
+    from pyftpdlib.authorizers import DummyAuthorizer
+    from pyftpdlib.handlers import FTPHandler
+    from pyftpdlib.servers import FTPServer
+
+    authorizer = DummyAuthorizer()
+    authorizer.add_user("u", "p", str(folder), perm="elradfmwMT")
+    handler = type("Handler", (FTPHandler,), {"authorizer": authorizer})
+    server = FTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"timeout": 0.1, "handle_exit": False}, daemon=True)
+    thread.start()
+    try:
+        yield f"ftp://127.0.0.1:{server.address[1]}"
+    finally:
+        server.close_all()
+        thread.join(10)
+
+
+@contextmanager
+def s3_server() -> Iterator[str]:
+    """Moto's S3 server in a thread; the address of an empty bucket."""
+    import s3fs
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        os.environ["AWS_ENDPOINT_URL"] = f"http://{host}:{port}"
+        s3fs.S3FileSystem.clear_instance_cache()
+        s3fs.S3FileSystem().mkdir("bucket")
+        yield "s3://bucket"
+    finally:
+        os.environ.pop("AWS_ENDPOINT_URL", None)
+        server.stop()

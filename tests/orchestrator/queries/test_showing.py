@@ -14,6 +14,7 @@ from orchestrator.cli import main as cli
 from orchestrator.queries.trial import load_trial
 from orchestrator.queries.trial_memory import latency_of, memory_of
 from orchestrator.spec import Artifact, EpochReport
+from orchestrator.storage.artifacts import Artifacts
 from orchestrator.storage.connection import artifact_root
 from random_nets import residual_net
 
@@ -50,7 +51,7 @@ def test_memory_is_what_measuring_the_file_says(shown, model):
     from mcu.measure import live_memory
 
     store, _ = shown
-    rows = memory_of(load_trial(store, "0"), artifact_root(store.url))
+    rows = memory_of(load_trial(store, "0"), Artifacts(artifact_root(store.url)))
     assert [row["live"] for row in rows] == live_memory(model)
     assert len({row["layer"] for row in rows}) == len(rows)
 

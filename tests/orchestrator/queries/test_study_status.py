@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from fake_sweep import make_sweep
@@ -11,6 +12,7 @@ from orchestrator.executors.base import Finished, Reported, Started
 from orchestrator.queries.study_status import read_status
 from orchestrator.spec import EpochReport
 from orchestrator.storage.store import Store
+from orchestrator.storage.study_lock import utc_now
 
 
 def test_a_running_study_tells_what_each_budget_has_and_each_worker_does(storage, capsys):
@@ -68,3 +70,25 @@ def test_the_pace_is_that_of_the_last_half_hour():
 
     ends = ["2026-01-01T02:00:00.000Z", *(f"2026-01-01T10:{minute:02}:00.000Z" for minute in range(0, 30, 5))]
     assert _per_hour(ends) == pytest.approx(12.0)
+    at_once, later = (datetime(2026, 1, 1, hour, minute, tzinfo=UTC) for hour, minute in ((10, 30), (15, 0)))
+    assert _per_hour(ends, at_once) == pytest.approx(12.0)
+    assert _per_hour(ends, later) == pytest.approx(1.2)  # a worker that stopped has not "5 min left" for ever
+
+
+def test_a_worker_that_does_not_report_is_said_to_be_silent(storage, capsys):
+    def script(attempt, spec, nth):
+        told.append(attempt)
+        if len(told) == 1:
+            return [Started(attempt, "here", 42)]
+        if len(told) == 2:
+            return [Finished(attempt, good(spec))]
+        store = Store(storage)
+        study = store.study()
+        later.append(read_status(store, study, lambda: utc_now() + timedelta(minutes=11)).running)
+        later.append(read_status(store, study).running)
+        return [Finished(told[0], good(spec)), Finished(attempt, good(spec))]
+
+    told: list = []
+    later: list = []
+    scripted(storage, make_sweep(trials=3), script)
+    assert [trial.silent for running in later for trial in running if trial.worker == "here:42"] == [True, False]

@@ -18,7 +18,7 @@ from scripted import ScriptedExecutor, frame_of, good, scripted
 from sqlalchemy import event, text
 
 from mcu.errors import InputError
-from orchestrator.executors.base import Event, ExecutorError, Finished, LossReason, Lost, Reported
+from orchestrator.executors.base import Event, ExecutorError, Finished, LossReason, Lost, Reported, Started
 from orchestrator.running.disk_guard import DiskGuard, DiskShort
 from orchestrator.running.driver import Retries
 from orchestrator.running.interrupts import Interrupts, Wish
@@ -77,6 +77,23 @@ def test_lost_attempts_are_retried_with_backoff_until_the_trial_is_given_up(stor
     store = Store(storage)
     reasons = Counter(attempt["reason"] for attempt in store.attempts(store.study()))
     assert reasons == {"worker-died": 5, "complete": 1}
+
+
+def test_an_attempt_that_exceeds_the_time_limit_is_ended_and_tried_again(storage):
+    def script(attempt, spec, nth):
+        begun.append(attempt)
+        return [Started(attempt, "here", 1)] if len(begun) == 1 else [Finished(attempt, good(spec))]
+
+    begun: list[str] = []
+    sweep = make_sweep(trials=2)
+    workers = sweep.workers.model_copy(update={"time_limit": 60_000_000})
+    report, executor = scripted(storage, sweep.model_copy(update={"workers": workers}), script)
+    assert report.counts == {"complete": 2}
+    assert executor.withdrawn == begun[:1]
+    store = Store(storage)
+    [lost] = [row for row in store.attempts(store.study()) if row["reason"] == "time-limit"]
+    assert lost["detail"] == "it ran for more than 1 min 00 s, which [workers] time_limit allows"
+    assert 60 < executor.clock < 70
 
 
 def test_waits_double_up_to_a_longest():

@@ -64,7 +64,17 @@ def test_the_page_is_served_and_asks_for_newer_versions(page):
 
 
 @pytest.mark.parametrize(
-    "path", ["/figures/", "/figures", "/../outside.csv", "/%2e%2e/outside.csv", "/.hidden.csv", "/notes.txt", "//etc"]
+    "path",
+    [
+        "/figures/",
+        "/figures",
+        "/../outside.csv",
+        "/%2e%2e/outside.csv",
+        "/.hidden.csv",
+        "/notes.txt",
+        "//etc",
+        "/x%00.csv",
+    ],
 )
 def test_nothing_but_the_report_is_served(page, path):
     with serving(page, 0) as address:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -17,12 +18,14 @@ from servers import PostgresServer, postgres_programs
 from sqlalchemy import create_engine, exc, text
 from sqlalchemy.engine.base import RootTransaction
 
+from orchestrator.cli import main as cli
 from orchestrator.executors.base import Finished
 from orchestrator.running.watcher import Watcher
 from orchestrator.storage.connection import StoreError
 from orchestrator.storage.records import Study
 from orchestrator.storage.store import Store
 
+DOCUMENT = Path(__file__).parents[3] / "docs" / "how-to" / "cluster.md"
 FAKES = Path(__file__).parents[1] / "fakes"
 CUT = "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = :kind"
 
@@ -125,6 +128,42 @@ def test_a_commit_that_is_cut_counts_once(address, make_spec, monkeypatch, commi
     store.add_trial(study, 0, make_spec())
     assert [trial.number for trial in store.trials(study)] == [0]
     assert len(cuts) == 1
+
+
+def test_roles_with_the_rights_of_the_documentation_sweep_and_query_and_nothing_else(address, capsys):
+    """And a server that has no connection left is waited for."""
+    [rights] = re.findall(r"```sql\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    engine = create_engine(address, isolation_level="AUTOCOMMIT")
+    database = engine.url.database
+    with engine.connect() as owner:
+        for statement in filter(str.strip, rights.replace("sweeps", database).split(";")):
+            owner.execute(text(statement))
+    as_sweeper, as_reader = (address.replace("mcusweep@", f"{role}@") for role in ("sweeper", "reader"))
+    notes, used = Notes(), []
+
+    def script(attempt, spec, nth):
+        with engine.connect() as owner:
+            count = "select count(*) from pg_stat_activity where usename = 'sweeper'"
+            used.append(owner.execute(text(count)).scalar())
+            if len(used) == 2:
+                owner.execute(text("alter role sweeper connection limit 0"))
+                owner.execute(text(CUT), {"kind": "client backend"})
+                threading.Timer(1.0, lift).start()
+        return [Finished(attempt, good(spec))]
+
+    def lift():
+        with engine.connect() as owner:
+            owner.execute(text("alter role sweeper connection limit 10"))
+
+    report, _ = scripted(as_sweeper, make_sweep(trials=4), script, watcher=notes)
+    assert report.counts == {"complete": 4}
+    assert max(used) <= 4
+    assert any("too many connections for role" in line for line in notes.lines)
+    assert cli.run(["query", "--storage", as_reader]) == 0
+    capsys.readouterr()
+    assert cli.run(["study", "delete", "s", "--yes", "--storage", as_reader]) == 1
+    assert "permission denied" in capsys.readouterr().err
+    engine.dispose()
 
 
 def test_first_starts_at_once_on_an_empty_database_all_run(address):

@@ -16,7 +16,7 @@ from mcu.errors import InputError
 from orchestrator.cli import main as cli
 from orchestrator.running.run import left_network
 from orchestrator.spec import FILES, NETWORK
-from orchestrator.storage.artifacts import MARKER, artifact_folder, claim_folder
+from orchestrator.storage.artifacts import MARKER, artifact_folder, artifacts_of, claim_folder
 from orchestrator.storage.store import Store
 from orchestrator.studies.bundle import StudyBundle, bundle_of, write_zip
 from orchestrator.studies.bundle_file import read_zip
@@ -127,12 +127,12 @@ def test_what_was_imported_is_shown_but_neither_reused_nor_begun_with_until_it_i
     trials = store.trials(study)
     assert len(trials) == 3
     assert all(store.equal_result(trial.spec.hash()) is None for trial in trials)
-    assert not any(left_network(store, study)(trial.result) for trial in trials)
+    assert not any(left_network(artifacts_of(store), study)(trial.result) for trial in trials)
     assert not list(artifact_folder(store).glob("[0-9a-f]*"))  # where a worker looks for what it begins with
     assert cli.run(["resume", "--trust", "--storage", storage, "--executor", "local"]) == 0
     trials = store.trials(study)
     assert all(store.equal_result(trial.spec.hash()) is not None for trial in trials)
-    assert all(left_network(store, study)(trial.result) for trial in trials)
+    assert all(left_network(artifacts_of(store), study)(trial.result) for trial in trials)
     assert (artifact_folder(store) / trials[0].spec.hash() / FILES[NETWORK]).is_file()
 
 

@@ -102,13 +102,28 @@ FORMS = {
         + m.middle[1](m.middle[1](x.permute(0, 2, 3, 1)).relu()).permute(0, 3, 1, 2),
         nn.ModuleList([nn.BatchNorm2d(8), nn.Linear(8, 8)]),
     ),
+    "slopes, of two uses": Form(
+        lambda m, x: m.middle[1](F.max_pool2d(m.middle[0](m.middle[1](x)), 2)) + m.middle[2](F.max_pool2d(x, 2)),
+        nn.ModuleList([nn.Conv2d(8, 8, 3, padding=1), nn.PReLU(8, -0.3), nn.PReLU()]),
+    ),
+    "transposed, SAME and cut": Form(
+        lambda m, x: m.middle(x), nn.Sequential(
+            nn.ConvTranspose2d(8, 7, 4, 2, 1), nn.BatchNorm2d(7), nn.ReLU(), nn.MaxPool2d(2),
+            nn.ConvTranspose2d(7, 8, 3, 2, 1, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU6(),
+        ),
+    ),
+    "transposed, whole": Form(
+        lambda m, x: m.middle[0](x) + m.middle[1](x)[:, :, :, 1:], nn.ModuleList(
+            [nn.ConvTranspose2d(8, 8, (3, 2), 2, output_padding=(1, 0)), nn.ConvTranspose2d(8, 8, (4, 3), 2)]
+        ),
+    ),
+    "bilinear to any size": Form(
+        lambda m, x: F.interpolate(m.middle(nn.Upsample((7, 13), mode="bilinear")(x)), (5, 6), mode="bilinear")
+        + nn.Upsample((5, 6), mode="bilinear", align_corners=True)(x)
+    ),
     "bilinear": Form(
         lambda m, x: F.interpolate(F.max_pool2d(m.middle(x), 2), scale_factor=2, mode="bilinear")
         + nn.UpsamplingNearest2d(scale_factor=2)(F.max_pool2d(x, 2))
-    ),
-    "bilinear by unequal factors": Form(
-        lambda m, x: m.middle(F.interpolate(F.max_pool2d(x, (3, 8)), (9, 4), mode="bilinear"))
-        + F.interpolate(F.max_pool2d(x, (9, 8)), (9, 4), mode="bilinear")
     ),
     "threshold": Form(lambda m, x: m.middle(F.threshold(x, 0.1, 0.1))),
     "elu": Form(lambda m, x: m.middle(F.elu(x)) + nn.ELU()(x)),

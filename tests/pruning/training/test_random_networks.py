@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from mcu.tflite import tflm
-from random_networks import ALLOWED_REFUSALS, HEADS, KERNELS, KINDS, Plan, Step, compare
+from random_networks import ALLOWED_REFUSALS, HEADS, KERNELS, KINDS, MORE, Plan, Step, compare
 
 COUNT = int(os.environ.get("MCUSWEEP_RANDOM_NETWORKS", "20"))
 
@@ -30,6 +30,8 @@ plans = st.builds(
     steps=st.lists(steps, min_size=1, max_size=7).map(tuple),
     head=st.integers(0, HEADS - 1),
     seed=st.integers(0, 999),
+    side=st.integers(0, 3),
+    more=st.sampled_from(MORE),
 )
 
 

@@ -124,3 +124,45 @@ void grouped(const grouped_t *part, const int8_t *input, int8_t *output)
         }
     }
 }
+
+/* One output channel of a transposed convolution: every `stride`-th tap meets a value. `top` and `left` are the output's
+ * place on the whole output, of which padding cuts off the border. */
+static int32_t transposed_sum(const convolution_t *layer, const int8_t *input, const int8_t *weights, int32_t top,
+                              int32_t left)
+{
+    int32_t sum = 0;
+    int32_t row = top / layer->stride_h;
+    for (int32_t tap_y = top % layer->stride_h; (tap_y < layer->kernel_h) && (row >= 0); tap_y += layer->stride_h) {
+        int32_t column = left / layer->stride_w;
+        for (int32_t tap_x = left % layer->stride_w; (tap_x < layer->kernel_w) && (column >= 0);
+             tap_x += layer->stride_w) {
+            if ((row < layer->in_h) && (column < layer->in_w)) {
+                const int8_t *x = &input[((row * layer->in_w) + column) * layer->in_c];
+                const int8_t *w = &weights[((tap_y * layer->kernel_w) + tap_x) * layer->in_c];
+                for (int32_t i = 0; i < layer->in_c; ++i) {
+                    sum += (x[i] + layer->in_offset) * w[i];
+                }
+            }
+            --column;
+        }
+        --row;
+    }
+    return sum;
+}
+
+void transposed(const convolution_t *layer, const int8_t *input, int8_t *output)
+{
+    const finish_t rule = finish_of(layer);
+    const int32_t size = (int32_t)layer->kernel_h * layer->kernel_w * layer->in_c;
+    int8_t *out = output;
+    for (int32_t y = 0; y < layer->out_h; ++y) {
+        for (int32_t x = 0; x < layer->out_w; ++x) {
+            for (int32_t channel = 0; channel < layer->out_c; ++channel) {
+                const int32_t sum = transposed_sum(layer, input, &layer->weights[channel * size],
+                                                   y + layer->pad_top, x + layer->pad_left);
+                out[channel] = finish(&rule, channel, layer->bias[channel] + sum);
+            }
+            out = &out[layer->out_c];
+        }
+    }
+}

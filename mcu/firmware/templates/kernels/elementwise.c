@@ -34,6 +34,19 @@ void lookup(const lookup_t *layer, const int8_t *input, int8_t *output)
     }
 }
 
+void prelu(const prelu_t *layer, const int8_t *input, int8_t *output)
+{
+    for (int32_t start = 0; start < layer->size; start += layer->period) {
+        for (int32_t i = 0; i < layer->period; ++i) {
+            const int32_t x = input[start + i] + layer->in_offset;
+            const int32_t value =
+                (x < 0) ? rescale(x * (layer->slopes[i] + layer->slope_offset), layer->multiplier_below, layer->shift_below)
+                        : rescale(x, layer->multiplier, layer->shift);
+            output[start + i] = (int8_t)clamp(value + layer->out_offset, INT8_MIN, INT8_MAX);
+        }
+    }
+}
+
 void multiply(const multiply_t *layer, const int8_t *a, const int8_t *b, int8_t *output)
 {
     for (int32_t start = 0; start < layer->size; start += layer->period) {

@@ -110,6 +110,24 @@ typedef struct {
     int16_t down, right;
 } enlarge_t;
 
+/* Values below zero times a slope; one slope, or as many as the last dimensions have values. */
+typedef struct {
+    const int8_t *slopes;
+    int32_t size;
+    int32_t period;             /* slopes */
+    int32_t multiplier, multiplier_below;
+    int16_t shift, shift_below;
+    int16_t in_offset, slope_offset, out_offset;
+} prelu_t;
+
+/* Bilinear interpolation; distances and starts on the input are in units of 1/1024. */
+typedef struct {
+    int32_t scale_h, scale_w;
+    int16_t start_h, start_w;
+    int16_t in_h, in_w, channels;
+    int16_t out_h, out_w;
+} bilinear_t;
+
 /* Every `down`-th row from `top` on, and of it every `right`-th column from `left` on. */
 typedef struct {
     int16_t out_h, out_w, channels;
@@ -126,6 +144,7 @@ typedef struct {
 
 KERNEL void convolution(const convolution_t *layer, const int8_t *input, int8_t *output);
 KERNEL void grouped(const grouped_t *part, const int8_t *input, int8_t *output);
+KERNEL void transposed(const convolution_t *layer, const int8_t *input, int8_t *output);
 KERNEL void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output);
 KERNEL void depthwise_multiplied(const convolution_t *layer, const int8_t *input, int8_t *output);
 KERNEL void max_pool(const pool_t *layer, const int8_t *input, int8_t *output);
@@ -140,6 +159,8 @@ KERNEL void multiply(const multiply_t *layer, const int8_t *a, const int8_t *b, 
 KERNEL void enlarge(const enlarge_t *layer, const int8_t *input, int8_t *output);
 KERNEL void slice(const slice_t *layer, const int8_t *input, int8_t *output);
 KERNEL void gather(const gather_t *layer, const int8_t *input, int8_t *output);
+KERNEL void prelu(const prelu_t *layer, const int8_t *input, int8_t *output);
+KERNEL void bilinear(const bilinear_t *layer, const int8_t *input, int8_t *output);
 KERNEL void softmax(const softmax_t *layer, const int8_t *input, int8_t *output);
 
 #endif

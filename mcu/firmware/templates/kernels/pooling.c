@@ -1,4 +1,4 @@
-/* Pooling and the mean over all positions. */
+/* Pooling, the mean over all positions, interpolation. */
 #include "kernels.h"
 
 #include "window.h"
@@ -82,5 +82,46 @@ void mean(const mean_t *layer, const int8_t *input, int8_t *output)
         }
         const int32_t value = rescale(sum, layer->multiplier, layer->shift) + layer->out_offset;
         output[channel] = (int8_t)clamp(value, INT8_MIN, INT8_MAX);
+    }
+}
+
+#define ONE ((int32_t)1 << 10) /* of a weight of an interpolation */
+
+/* The two rows or columns that an output lies between, and the weight of the second. */
+typedef struct {
+    int32_t low, high, weight;
+} between_t;
+
+static inline between_t between(int32_t index, int32_t scale, int32_t start, int32_t size)
+{
+    const int32_t at = (index * scale) + start;
+    between_t found;
+    found.low = maximum(at / ONE, 0);
+    found.high = minimum((at + (ONE - 1)) / ONE, size - 1);
+    found.weight = at - (found.low * ONE);
+    return found;
+}
+
+void bilinear(const bilinear_t *layer, const int8_t *input, int8_t *output)
+{
+    const int32_t channels = layer->channels, half = (ONE * ONE) / 2;
+    int8_t *out = output;
+    for (int32_t y = 0; y < layer->out_h; ++y) {
+        const between_t row = between(y, layer->scale_h, layer->start_h, layer->in_h);
+        for (int32_t x = 0; x < layer->out_w; ++x) {
+            const between_t column = between(x, layer->scale_w, layer->start_w, layer->in_w);
+            const int8_t *const a = &input[((row.low * layer->in_w) + column.low) * channels];
+            const int8_t *const b = &input[((row.high * layer->in_w) + column.low) * channels];
+            const int8_t *const c = &input[((row.low * layer->in_w) + column.high) * channels];
+            const int8_t *const d = &input[((row.high * layer->in_w) + column.high) * channels];
+            const int32_t left = ONE - column.weight, top = ONE - row.weight;
+            const int32_t of_a = top * left, of_b = row.weight * left;
+            const int32_t of_c = top * column.weight, of_d = row.weight * column.weight;
+            for (int32_t i = 0; i < channels; ++i) {
+                const int32_t sum = (a[i] * of_a) + (b[i] * of_b) + (c[i] * of_c) + (d[i] * of_d);
+                out[i] = (int8_t)((sum + ((sum > 0) ? half : -half)) / (ONE * ONE));
+            }
+            out = &out[channels];
+        }
     }
 }

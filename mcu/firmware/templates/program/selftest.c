@@ -4,7 +4,6 @@
 #include "vectors.h"
 
 #include <stdint.h>
-#include <string.h>
 
 #define CALIBRATION_LOOPS 100000U
 #define DIGITS 12
@@ -44,17 +43,23 @@ static void print_fact(const char *name, int32_t value)
     platform_print("\n");
 }
 
-static void print_output(const int8_t *values)
+static void print_values(const int8_t *values, int32_t count)
 {
-#if defined(PRINT_OUTPUTS)
-    platform_print("output");
-    for (int32_t i = 0; i < MODEL_OUTPUT_BYTES; ++i) {
+    for (int32_t i = 0; i < count; ++i) {
         platform_print(" ");
         print_number(values[i]);
     }
+}
+
+static void print_outputs(void)
+{
+#if defined(PRINT_OUTPUTS)
+    platform_print("output");
+    vectors_show(print_values);
     platform_print("\n");
 #else
-    (void)values;
+    (void)print_values;
+    (void)vectors_show;
 #endif
 }
 
@@ -73,7 +78,7 @@ static void calibrate(void)
 
 static int32_t run_sample(int32_t sample)
 {
-    (void)memcpy(model_input(), vectors_input[sample], MODEL_INPUT_BYTES);
+    vectors_feed(sample);
     platform_clock_start();
     const uint32_t start = platform_clock();
 #if defined(MODEL_PROFILE)
@@ -85,8 +90,8 @@ static int32_t run_sample(int32_t sample)
         print_fact("clock_overflow", sample);
     }
     print_fact("ticks", (int32_t)(end - start));
-    print_output(model_output());
-    return (memcmp(model_output(), vectors_output[sample], MODEL_OUTPUT_BYTES) == 0) ? 0 : 1;
+    print_outputs();
+    return vectors_differ(sample);
 }
 
 int main(void)
