@@ -210,6 +210,7 @@ SAME = {
     "picked channels": Net(lambda m, x: x[:, [2, 0, 1, 7]], channels=4),
     "one channel three times": Net(lambda m, x: m.middle(x)[:, [0, -1, 0]], nn.Conv2d(8, 1, 1), 3),
     "shuffled before a shared layer": Net(lambda m, x: m.middle(F.relu(m.middle(x.flip(1)))), nn.Conv2d(8, 8, 1)),
+    "more parts than channels": Net(lambda m, x: torch.tensor_split(x[:, :2], 3, 1)[1], channels=1),
     "a channel twice": Net(lambda m, x: x[:, [0, 0, 1]], channels=3),
     "every other channel": Net(lambda m, x: x[:, ::2] + x[:, 1::2], channels=4),
     "largest of two channels": Net(
