@@ -26,6 +26,7 @@ class MethodEntry:
         summary: one line for people.
         hyperparameters: names it takes from the sweep file; None takes all.
         inherits: whether a job of it can begin with the trained network of another one.
+        taught: whether a job of it begins with random weights, but is taught by the dense network of a lineage.
     """
 
     name: str
@@ -33,6 +34,7 @@ class MethodEntry:
     summary: str
     hyperparameters: tuple[str, ...] | None = None
     inherits: bool = False
+    taught: bool = False
 
 
 _PEER = (*TRAINING, "pretrain", "rounds", "scope")
@@ -55,7 +57,7 @@ BUILT_IN = (
     MethodEntry(
         "uniform", "pruning.baselines.uniform:UniformWidth",
         "one width multiplier for all layers, trained from scratch",
-        TRAINING,
+        TRAINING, taught=True,
     ),
     MethodEntry(
         "distilled-uniform", "pruning.baselines.distilled:DistilledUniform",
@@ -65,42 +67,42 @@ BUILT_IN = (
     MethodEntry(
         "random", "pruning.baselines.criteria:RandomChannels",
         "random channels removed by Torch-Pruning",
-        _PEER,
+        _PEER, inherits=True,
     ),
     MethodEntry(
         "l1", "pruning.baselines.criteria:L1Filters",
         "filters with the smallest L1 norm removed by Torch-Pruning",
-        _PEER,
+        _PEER, inherits=True,
     ),
     MethodEntry(
         "l2", "pruning.baselines.criteria:L2Filters",
         "filters with the smallest L2 norm removed by Torch-Pruning",
-        _PEER,
+        _PEER, inherits=True,
     ),
     MethodEntry(
         "fpgm", "pruning.baselines.criteria:GeometricMedian",
         "filters nearest to their layer's geometric median removed by Torch-Pruning",
-        _PEER,
+        _PEER, inherits=True,
     ),
     MethodEntry(
         "taylor", "pruning.baselines.criteria:TaylorChannels",
         "channels of the least first-order effect on the loss removed by Torch-Pruning",
-        _PEER,
+        _PEER, inherits=True,
     ),
     MethodEntry(
         "slimming", "pruning.baselines.sparse_learning:Slimming",
         "network slimming by Torch-Pruning: L1 on batch-norm scales, then the smallest removed",
-        (*_PEER, "slimming_penalty"),
+        (*_PEER, "slimming_penalty"), inherits=True,
     ),
     MethodEntry(
         "group-norm", "pruning.baselines.sparse_learning:GroupNorm",
         "channels with the smallest norm over all coupled layers removed by Torch-Pruning (DepGraph)",
-        _PEER,
+        _PEER, inherits=True,
     ),
     MethodEntry(
         "group-norm-sparse", "pruning.baselines.sparse_learning:SparseGroupNorm",
         "DepGraph with its sparse learning, by Torch-Pruning",
-        (*_PEER, "group_penalty"),
+        (*_PEER, "group_penalty"), inherits=True,
     ),
     MethodEntry(
         "low-rank", "pruning.baselines.low_rank:LowRank",

@@ -7,25 +7,26 @@ formulation (rank gates, budgets as constraints, landing on exact bytes) is ours
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import fx, nn
 
 from mcu.budget import Budget, Resources
-from mcu.graph.graph import Graph, Group
+from mcu.errors import InputError
 from mcu.resource_model import ResourceModel
 from pruning.engine import depth, gates
 from pruning.engine.controller import WidthController
-from pruning.engine.landing import land, require_reachable, settle
-from pruning.engine.network import Constraints
+from pruning.engine.landing import grow, land, require_reachable, settle
+from pruning.engine.network import Constraints, PrunableNetwork
 from pruning.engine.widening import even_widths
 from pruning.methods import Compression
-from pruning.training.job import Job
-from pruning.training.problem import Outcome, Problem, Settings
+from pruning.training.problem import Problem, Settings
 from pruning.training.run import Run, Steps
 
 CHECKS = 12
@@ -122,12 +123,6 @@ class DifferentiablePruning(Compression):
         """The network without the branches removed so far."""
         return depth.without(module, [tuple(removal) for removal in notes.get("removals", [])])
 
-    def conclude(self, job: Job, outcome: Outcome) -> Outcome:
-        """Adds the groups removed with a branch, in this job or in an ancestor."""
-        constraints, problem = job.problem.constraints, job.problem
-        first = constraints.trace(problem.start()).graph
-        return by_whole(outcome, constraints.trace(problem.network()).graph, (first, job.network.graph))
-
     def compress(self, run: Run) -> Generator[None, None, None]:
         """Warm up, prune, land."""
         network = run.network
@@ -169,7 +164,19 @@ class DifferentiablePruning(Compression):
             return bank
         importance = gates.importance_of_channels(network.module)
         network.detach_gates()
-        if removals := depth.expendable(network.module, network.constraints, run.budget, run.judge):
+
+        def contest(module: fx.GraphModule) -> depth.Contender | None:
+            pruned = pruned_at_once(module, network.constraints, run.budget, importance)
+            if pruned is None:
+                return None
+            use = [getattr(pruned.resources, name) / bound for name, bound in run.budget.bounds().items()]
+            return depth.Contender(run.trial_loss(pruned.module), float(np.mean(use)))
+
+        if run.can_try and depth.is_contested(network.model, run.budget):
+            removals = depth.contested(network.module, network.constraints, run.budget, contest)
+        else:
+            removals = depth.expendable(network.module, network.constraints, run.budget, run.judge)
+        if removals:
             run.notes["removals"] = removals
             run.replace(depth.without(network.module, removals))
         bank = network.attach_gates()
@@ -211,36 +218,29 @@ class DifferentiablePruning(Compression):
         network.widen(widths)
 
 
-def _origin(group: Group, groups: Iterable[Group]) -> Group:
-    """The group of the whole network whose channels these were."""
-    found = [whole for whole in groups if set(group.producers) <= set(whole.producers)]
-    return min(found, key=lambda whole: (len(whole.producers), whole.part != group.part))
-
-
-def by_whole(outcome: Outcome, whole: Graph, graphs: Iterable[Graph]) -> Outcome:
-    """The outcome by the groups of the dense network; groups removed with a branch have no channels.
+def pruned_at_once(
+    module: fx.GraphModule, constraints: Constraints, budget: Budget, importance: Mapping[str, torch.Tensor]
+) -> PrunableNetwork | None:
+    """A copy within the budget: the channels of the least importance per byte removed, without training.
 
     Args:
-        outcome: of a job.
-        whole: the dense network.
-        graphs: the network at the beginning of the job and at its end.
+        module: traced network without gates.
+        constraints, budget: what it has to meet.
+        importance: of every output channel by layer, as of ``gates.importance_of_channels``.
+
+    Returns:
+        None if no widths meet the budget.
     """
-    names = [group.name for group in whole.groups]
-    places = {
-        len(graph.groups): [names.index(_origin(group, whole.groups).name) for group in graph.groups]
-        for graph in graphs
-    }
-
-    def spread(widths: Sequence[Any]) -> list[Any]:
-        row = [0] * len(names)
-        for place, width in zip(places[len(widths)], widths, strict=True):
-            row[place] += width
-        return row
-
-    rows: list[Any] = outcome.trajectory
-    return replace(
-        outcome,
-        widths=dict(zip(names, spread(list(outcome.widths.values())), strict=True)),
-        dense_widths=dict(zip(names, whole.channels.tolist(), strict=True)),
-        trajectory=[row | {"widths": spread(row["widths"])} for row in rows],
-    )
+    network = PrunableNetwork(copy.deepcopy(module), constraints)
+    bank = network.attach_gates()
+    bank.take_importance(network.module, importance)
+    bank.rerank()
+    network.detach_gates()
+    ranked = [np.sort(group.numpy())[::-1] for group in bank.importance.split(bank.sizes)]
+    model, limit = network.model, network.model.dense_widths
+    try:
+        cut = land(model, budget, limit.astype(float), limit, ranked, growing=False)
+    except InputError:
+        return None
+    network.keep(bank.best(grow(model, budget, cut, cut.astype(float), limit, ranked)))
+    return network

@@ -15,6 +15,7 @@ from pruning.training.finish import finish, recover
 from pruning.training.job import Job
 from pruning.training.parent import begin
 from pruning.training.problem import Infeasible, Outcome, Problem, Report, Settings
+from pruning.training.whole import by_whole
 
 
 class Method(Protocol):
@@ -54,8 +55,12 @@ class Compression:
         return module
 
     def conclude(self, job: Job, outcome: Outcome) -> Outcome:
-        """The outcome to record."""
-        return outcome
+        """The outcome to record, by the groups of the dense network."""
+        problem = job.problem
+        if problem.ancestor is None and not job.notes.get("removals"):
+            return outcome
+        first, whole = (problem.constraints.trace(network).graph for network in (problem.start(), problem.network()))
+        return by_whole(outcome, whole, (first, job.network.graph))
 
     def settings_for(self, problem: Problem, settings: Settings) -> Settings:
         """The settings, with the defaults of a job that has an ancestor."""

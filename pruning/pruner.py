@@ -255,8 +255,10 @@ class Pruner(nn.Module):
         run = self._run
         if refusal := (yield from self._method.compress(run)):  # type: ignore[arg-type]
             raise InfeasibleError(refusal)
-        if run.once("idle") and self._idle:
-            run.network.add_idle()
+        if run.once("idle"):
+            run.network.revive()
+            if self._idle:
+                run.network.add_idle()
         yield from run.train(self._method.last_phase, run.step + 1)
         self._check_idle()
         yield from run.train(self._method.last_phase, sys.maxsize)

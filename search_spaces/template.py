@@ -156,6 +156,9 @@ runtime = "tflm"                     # bounds apply to the .tflite file and the 
 [methods]                            # `mcusweep methods` lists them
 names = ["differentiable", "uniform", "l1"]
 
+[lineage]                            # jobs begin with trained networks of larger budgets and learn from the dense one
+enabled = true                       # false: every job begins with random weights
+
 [training]
 epochs = {epochs}
 batch_size = {batch_size}

@@ -28,6 +28,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import litert
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -449,7 +450,7 @@ def compare(plan: Plan) -> dict[str, Any]:
         _same(_finished(plan, module(*x)), wanted, "torch and the canonical network")
     folded = FoldedNet(traced.graph, module)
     _same(_finished(plan, folded(*x)), wanted, "torch and the operators")
-    litert = _int8(folded, x)
+    furthest = _int8(folded, x)
     narrow = copy.deepcopy(module)
     rng = np.random.default_rng(plan.seed)
     kept = [np.sort(rng.choice(g.size, int(rng.integers(1, g.size + 1)), replace=False)) for g in traced.graph.groups]
@@ -457,9 +458,9 @@ def compare(plan: Plan) -> dict[str, Any]:
         smaller = FoldedNet(surgery.shrink(narrow, traced.graph, kept), narrow)
         with torch.no_grad():
             _same(smaller(*x), each(narrow(*x)), "the pruned network and its operators")
-        litert = max(litert, _int8(smaller, x))
+        furthest = max(furthest, _int8(smaller, x))
     kinds = sorted({str(op.kind) for op in traced.graph.ops})
-    return {"outcome": "equal", "kinds": kinds, "litert": litert, "flat": len(plan.size) == 1,
+    return {"outcome": "equal", "kinds": kinds, "litert": furthest, "flat": len(plan.size) == 1,
             "ports": [len(traced.graph.inputs), len(traced.graph.outputs)]}  # fmt: skip
 
 
@@ -501,35 +502,14 @@ def _int8(folded: FoldedNet, x: tuple[torch.Tensor, ...]) -> int:
     theirs = tflm.invoke(data, codes)
     if not all(map(np.array_equal, ReferenceInterpreter(model).invoke(codes), theirs)):
         raise DiffersError("the reference interpreter and TensorFlow Lite Micro")
-    litert = zip(theirs, _litert(data, codes), strict=True)
-    return max(int(np.abs(ours.astype(int) - found.astype(int)).max()) for ours, found in litert)
+    pairs = zip(theirs, litert.invoke(data, codes), strict=True)
+    return max(int(np.abs(ours.astype(int) - found.astype(int)).max()) for ours, found in pairs)
 
 
 def _exported(folded: FoldedNet, x: tuple[torch.Tensor, ...]) -> tuple[Int8Model, bytes]:
     folded.calibrate(x)
     model = quantise(folded)
     return model, write_deployment(model)
-
-
-def _litert(data: bytes, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    try:
-        interpreter = Interpreter(model_content=data, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
-    except ValueError:  # some operators, ELU among them, are among its optimised kernels alone
-        other = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        interpreter = Interpreter(model_content=data, experimental_op_resolver_type=other)
-    interpreter.allocate_tensors()
-    sources = [told["index"] for told in interpreter.get_input_details()]
-    targets = [told["index"] for told in interpreter.get_output_details()]
-    outputs: list[list[np.ndarray]] = [[] for _ in targets]
-    for examples in zip(*codes, strict=True):
-        for source, example in zip(sources, examples, strict=True):
-            interpreter.set_tensor(source, example[None])
-        interpreter.invoke()
-        for found, target in zip(outputs, targets, strict=True):
-            found.append(interpreter.get_tensor(target).copy())
-    return [np.concatenate(found) for found in outputs]
 
 
 def roomy_device(core: Core) -> Device:
@@ -645,7 +625,11 @@ def _litert_line(equal: list[dict[str, Any]]) -> str:
     counts = sorted(Counter(row["litert"] for row in apart).items())
     how = ", ".join(f"{count} by {codes}" for codes, count in counts)
     elu = sum("elu" in row["kinds"] for row in apart)
-    rest = f"; {len(apart)} differ in a code ({how}), {elu} of them with an ELU, which has no reference kernel there"
+    leaky = sum("leaky_relu" in row["kinds"] and "elu" not in row["kinds"] for row in apart)
+    rest = (
+        f"; {len(apart)} differ in a code ({how}), {elu} of them with an ELU, which has no reference kernel there, "
+        f"{leaky} without one with a LEAKY_RELU"
+    )
     return f"LiteRT's codes: {len(equal) - len(apart):,} equal{rest if apart else ''}."
 
 

@@ -47,9 +47,12 @@ _KERNEL_DATA = {
     Kind.CONV: 80, Kind.DEPTHWISE: 80, Kind.DENSE: 72, Kind.ADD: 60, Kind.CONCAT: 80, Kind.MAX_POOL: 32,
     Kind.AVG_POOL: 32, Kind.MEAN: 60, Kind.PAD: 56, Kind.PADV2: 56, Kind.RESHAPE: 0, Kind.RELU: 28, Kind.SOFTMAX: 80,
     Kind.LOGISTIC: 16, Kind.TANH: 16, Kind.HARD_SWISH: 20, Kind.LEAKY_RELU: 24, Kind.ELU: 256, Kind.MUL: 36,
-    Kind.RESIZE: 0, Kind.SLICE: 84, Kind.GATHER: 24, Kind.PRELU: 28, Kind.TRANSPOSE_CONV: 88, Kind.BILINEAR: 0,
+    Kind.RESIZE: 0, Kind.SLICE: 84, Kind.GATHER: 20, Kind.PRELU: 28, Kind.TRANSPOSE_CONV: 88, Kind.BILINEAR: 0,
 }  # fmt: skip
 """Bytes of each kernel's own data (OpDataConv, ...)."""
+
+_PREPARED = (Kind.GATHER,)
+"""Kernels that allocate their data when they are prepared, behind those of all that do so when they are made."""
 
 
 SCRATCH = {Kind.MEAN: 2, Kind.TRANSPOSE_CONV: 1}
@@ -159,9 +162,10 @@ def predict_persistent(structure: Structure) -> int:
     for op in structure.ops:
         if _PARAMETERS[op.kind]:
             allocate(_PARAMETERS[op.kind], 4 if _PARAMETERS[op.kind] >= 4 else 1)
-    for op in structure.ops:
-        if _KERNEL_DATA[op.kind]:
-            allocate(_KERNEL_DATA[op.kind], ALIGNMENT)
+    for late in (False, True):
+        for op in structure.ops:
+            if _KERNEL_DATA[op.kind] and late == (op.kind in _PREPARED):
+                allocate(_KERNEL_DATA[op.kind], ALIGNMENT)
     for op in structure.ops:
         if op.kind in CONVOLUTIONS:
             channels = structure.shapes[op.output][-1]

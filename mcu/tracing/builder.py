@@ -19,7 +19,7 @@ from mcu.graph import layers
 from mcu.graph.places import Place, refuse, source_of
 from mcu.tracing.capture import Captured, arguments, first_line, forward_line, forward_of
 from mcu.tracing.layout import Axis, Layout, channel_order, flattened, plain
-from mcu.tracing.refusals import reason
+from mcu.tracing.refusals import FIRST, PRODUCTS, reason
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ class Builder:
 
     def build(self, rule_of: Callable[[str], Rule | None]) -> fx.GraphModule:
         """The canonical network; ``rule_of`` has the rules by the names of ATen operators."""
+        self._refuse_by_name()
         for node in self.captured.graph.nodes:
             self.present = node
             if node.op == "placeholder":
@@ -108,6 +109,21 @@ class Builder:
         network.delete_all_unused_submodules()
         network.meta["interface"] = self.captured.interface
         return network
+
+    def _refuse_by_name(self) -> None:
+        depending = set(self.captured.inputs)
+        found: dict[str, fx.Node] = {}
+        for node in self.captured.graph.nodes:
+            read = node.all_input_nodes
+            if depending.isdisjoint(read):
+                continue
+            depending.add(node)
+            name = _name(node)
+            if name not in PRODUCTS or depending.issuperset(read):
+                found.setdefault(name, node)
+        for name in (name for names in FIRST for name in names if name in found):
+            self.present = found[name]
+            unknown(self, name)
 
     # --- the walk ------------------------------------------------------------------------------------------
 
@@ -137,7 +153,7 @@ class Builder:
         given = {name: self._value_of(value) for name, value in arguments(node).items()}
         if not any(isinstance(value, Image) for value in _leaves(given)):
             return self._evaluated(node)
-        name = str(operator.overloadpacket).removeprefix("aten.")
+        name = _name(node)
         rule = rule_of(name)
         return cast(Value, unknown(self, name)) if rule is None else self._applied(rule, node, given)
 
@@ -339,6 +355,11 @@ class Builder:
         if not isinstance(value, Image):
             self.refuse(f"{what} on a constant", "give it a tensor that depends on the input")
         order = channel_order(value.layout, value.sizes)
+        if order is None and len(value.layout) == 3 and value.sizes[1] == 1:
+            self.refuse(
+                f"{what} takes the {value.sizes[2]} rows of a map with one channel as channels",
+                f"let the network's input be ({value.sizes[2]}, {value.sizes[3]}), channels and length, without the 1",
+            )
         if order is None:
             self.refuse(
                 f"{what} reads dimensions that are not batch, channels, height and width in this order",
@@ -426,8 +447,15 @@ class Builder:
         return (image.sizes[0], channels, 1, int(shape[2])) if along else (image.sizes[0], channels, int(shape[2]), 1)
 
 
+def _name(node: fx.Node) -> str:
+    """An operator's name in ATen."""
+    return str(getattr(node.target, "overloadpacket", node.target)).removeprefix("aten.")
+
+
 def unknown(builder: Builder, name: str) -> Any:
     """Refuse an operator that has no rule."""
+    if name in PRODUCTS and any(isinstance(builder.values.get(n), Constant) for n in builder.present.all_input_nodes):
+        return builder.refuse(f"a product with a parameter by {name}", "use nn.Linear, or a 1x1 convolution")
     return builder.refuse(*reason(name))
 
 

@@ -150,7 +150,9 @@ def sub(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     """Subtraction of, or from, a constant."""
     left, right = a["self"], a["other"]
     if isinstance(left, Image) and isinstance(right, Image):
-        return cast(Value, b.refuse("a difference of two feature maps has no int8 kernel in mcusweep", "use a sum"))
+        return cast(
+            Value, b.refuse("a difference of two feature maps has no int8 kernel in mcusweep", "write x + (-y)")
+        )
     if isinstance(left, Image):
         return scaled(b, left, 1.0, _times(right, -1))
     return scaled(b, cast(Image, right), -1.0, left)

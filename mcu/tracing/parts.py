@@ -116,7 +116,7 @@ def split(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     found, start = [], 0
     for seen in node.meta["val"]:
         size = int(seen.shape[dim])
-        found.append(part(b, image, dim, range(start, start + size)))
+        found.append(part(b, image, dim, range(start, start + size)) if size else None)  # of one that nothing reads
         start += size
     return tuple(found)
 

@@ -79,12 +79,14 @@ class Lineage:
         sizes: number of trials after each extension of the plan: a trial's ancestors belong to the plan it was added
             with, so that budgets added later do not affect existing trials.
         inheriting: the methods whose jobs start from an ancestor; none without a lineage.
+        taught: the methods whose jobs start from scratch and are taught by the dense parent, for which they wait.
         planned: number of budgets that are known in advance, by index of the trial; the others are chosen from results.
     """
 
     trials: Sequence[PlannedTrial]
     sizes: Sequence[int]
     inheriting: frozenset[str]
+    taught: frozenset[str]
     planned: float
 
     def inherits(self, trial: PlannedTrial) -> bool:
@@ -105,14 +107,18 @@ class Lineage:
         return found
 
     def parent(self, trial: PlannedTrial) -> int | None:
-        """Number of the dense network at the root of a trial's lineage; None for a trial that does not inherit."""
-        return self._parents.get((trial.network.model_dump_json(), trial.parent_seed)) if self.inherits(trial) else None
+        """Number of the dense network at the root of a trial's lineage; None for a trial that has none."""
+        if trial.is_parent or trial.method not in self.inheriting | self.taught:
+            return None
+        return self._parents.get((trial.network.model_dump_json(), trial.parent_seed))
 
     def candidates(self, trial: PlannedTrial) -> tuple[int, ...]:
-        """Numbers of the trials that may be a trial's ancestor, best first; empty for a trial that does not inherit."""
+        """Numbers of the possible ancestors of a trial, best first; the dense parent alone where it only teaches."""
         parent = self.parent(trial)
         if parent is None:
             return ()
+        if not self.inherits(trial):
+            return (parent,)
         end = next(size for size in self.sizes if trial.number < size)
         there = self._relatives.get(_line_of(trial), []) if trial.index < self.planned else []
         larger = nearest_first(trial.budget, ((t.number, t.budget) for t in there if t.number < end))

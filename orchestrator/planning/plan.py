@@ -63,12 +63,17 @@ class Plan:
     def lineage(self) -> Lineage:
         """Which trials may start from the trained networks of which others."""
         planned = len(self.cells) if self.sweep.budgets.plan == "adaptive" else math.inf
-        return Lineage(self.trials, self.sizes, self._inheriting, planned)
+        return Lineage(self.trials, self.sizes, self._inheriting, self._taught, planned)
 
     @cached_property
     def _inheriting(self) -> frozenset[str]:
         names = self.sweep.methods.names if self.sweep.lineage.enabled else []
         return frozenset(name for name in names if find_method(name).inherits)
+
+    @cached_property
+    def _taught(self) -> frozenset[str]:
+        names = self.sweep.methods.names if self._inheriting else []
+        return frozenset(name for name in names if find_method(name).taught)
 
     def _parents(self, earlier: Sequence[PlannedTrial], added: Sequence[PlannedTrial]) -> list[PlannedTrial]:
         """The dense networks that added trials begin with and that are not there yet."""
@@ -77,7 +82,7 @@ class Plan:
         found: list[PlannedTrial] = []
         for trial in added:
             key = (trial.network.model_dump_json(), trial.parent_seed)
-            if trial.method in self._inheriting and key not in there:
+            if trial.method in self._inheriting | self._taught and key not in there:
                 there.add(key)
                 found.append(PlannedTrial(0, PARENT_METHOD, index - len(found), trial.network, DENSE, key[1]))
         return found
@@ -191,7 +196,7 @@ class Plan:
     def _taken(self, method: str) -> dict[str, Hyperparameter]:
         takes = find_method(method).hyperparameters
         given = dict(self.sweep.hyperparameters)
-        if self._inheriting and method not in self._inheriting:
+        if self._inheriting and method not in self._inheriting | self._taught:
             given.pop("distillation", None)  # the scores to imitate are those of the lineage's parent
         return {name: value for name, value in given.items() if takes is None or name in takes}
 
@@ -214,7 +219,7 @@ class Plan:
             hyperparameters=fixed_values(self._taken(trial.method)) | suggested,
             seed=trial.seed,
             training=self.sweep.training.model_copy(update={"epochs": epochs}),
-            ancestor=start.ancestor.hash() if start else None,
+            ancestor=start.ancestor.hash() if start and trial.method in self._inheriting else None,
             parent=start.parent if start else None,
         )
 
@@ -227,4 +232,6 @@ class Plan:
         if trial.is_parent:
             return self.sweep.parent_epochs
         epochs = self.sweep.training.epochs
-        return epochs if ancestor is None else job_epochs(epochs, shrinkage(trial.budget, ancestor, dense))
+        if ancestor is None or trial.method not in self._inheriting:
+            return epochs
+        return job_epochs(epochs, shrinkage(trial.budget, ancestor, dense))

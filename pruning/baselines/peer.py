@@ -83,6 +83,7 @@ class PeerPruning(Compression):
 
     name = ""
     scope = "global"
+    heir_defaults: Mapping[str, Any] = {"pretrain": 0.0}
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> Infeasible | None:
         """Infeasible if one channel in every layer exceeds the budget. Refuses an unknown scope."""

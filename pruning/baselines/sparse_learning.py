@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch_pruning as tp
 from torch import fx
 
 from pruning.baselines.peer import PeerPruning, torch_pruning_errors
+from pruning.differentiable import LONGEST_PRUNING
 from pruning.training.job import Job
 
 
@@ -19,6 +21,7 @@ class SparsePeerPruning(PeerPruning):
 
     penalty = ""
     default = 0.0
+    heir_defaults: Mapping[str, Any] = {"pretrain": LONGEST_PRUNING}
 
     def sparsify(self, job: Job) -> None:
         """Regularise until the first pruning."""

@@ -35,7 +35,40 @@ unless fixed costs take more than ``MOST_FIXED`` of it."""
 LEAST_RELIEF = 0.005
 """A branch whose removal gives back less of a bound than this fraction does not go for its sake."""
 
+CONTESTED = 0.5
+"""Where one channel per group takes more than this fraction of a bound, networks without branches are tried."""
+
+TRIED = 3
+CLEAR = 0.97
+"""A network whose loss is below this fraction of another's is the better one, whatever else."""
+
+MORE_USE = 0.05
+"""If neither is, one that makes use of so much more of the bounds, on average, is better."""
+
 Loss = Callable[[nn.Module], float]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A network that was pruned to the budget and trained for a few steps.
+
+    Attributes:
+        loss: at the end.
+        use: mean fraction of the bounds that it uses; what a network cannot use it cannot learn with.
+    """
+
+    loss: float
+    use: float
+
+    def beats(self, longer: Contender) -> bool:
+        """Whether it is better than a network with more branches, which wins if they cannot be told apart."""
+        if self.loss < CLEAR * longer.loss or self.loss > longer.loss / CLEAR:
+            return self.loss < longer.loss
+        return self.use > longer.use + MORE_USE
+
+
+Contest = Callable[[fx.GraphModule], Contender | None]
+"""Prunes and trains a network; None if no widths meet the budget."""
 
 Removal = tuple[str, str]
 """Names of two fx nodes: a sum, and the addend that goes."""
@@ -108,6 +141,11 @@ def shallowest(network: nn.Module, constraints: Constraints) -> Graph:
     return constraints.trace(without(traced.module, removals)).graph
 
 
+def is_contested(model: ResourceModel, budget: Budget) -> bool:
+    """Whether fixed costs take so large a fraction of a bound that trials are worth their time."""
+    return bool(_fixed_shares(model, budget).max() > CONTESTED)
+
+
 def is_cramped(model: ResourceModel, budget: Budget) -> bool:
     """Whether fixed costs take too large a fraction of a bound."""
     return bool(_fixed_shares(model, budget).max() > FIXED_FRACTION)
@@ -133,6 +171,37 @@ def expendable(module: fx.GraphModule, constraints: Constraints, budget: Budget,
         fewer = _fixed_shares(shorter, budget)
         if ((shares - fewer >= LEAST_RELIEF) & _are_tight(_used(shorter), budget, shares)).any():
             removed, shares = [*removed, removal], fewer
+    return removed
+
+
+def contested(module: fx.GraphModule, constraints: Constraints, budget: Budget, contest: Contest) -> list[Removal]:
+    """The branches to remove, by trial: those without which the network, pruned to the budget, is better.
+
+    Of the branches that relieve the bound whose fixed part is largest, the ``TRIED`` that do so most are left out one
+    at a time, then the best of them together: two, three, and so on, as long as that is better, or fixed costs take
+    more than ``MOST_FIXED`` of the bound.
+    """
+    shares = _fixed_shares(constraints.model(module), budget)
+    bound = int(shares.argmax())
+
+    def relief(removal: Removal) -> float:
+        shorter = constraints.model(without(module, [removal]))
+        return float((shares - _fixed_shares(shorter, budget))[bound])
+
+    every = [branch.removal for branch in branches(constraints.trace(module), constraints.frozen)]
+    reliefs = {removal: relief(removal) for removal in every}
+    helpful = sorted((one for one in every if reliefs[one] >= LEAST_RELIEF), key=reliefs.__getitem__, reverse=True)
+    alone = {removal: contest(without(module, [removal])) for removal in helpful[:TRIED]}
+    losses = {removal: tried.loss if tried else np.inf for removal, tried in alone.items()}
+    order = [*sorted(losses, key=losses.__getitem__), *helpful[TRIED:]]
+    removed: list[Removal] = []
+    best = contest(module) if order else None
+    for count in range(1, len(order) + 1):
+        tried = alone[order[0]] if count == 1 else contest(without(module, order[:count]))
+        cannot_stay = _fixed_shares(constraints.model(without(module, removed)), budget)[bound] > MOST_FIXED
+        if best is not None and not cannot_stay and (tried is None or not tried.beats(best)):
+            break
+        removed, best = order[:count], tried
     return removed
 
 

@@ -16,6 +16,8 @@ from torch import fx, nn
 from mcu.budget import Resources
 from mcu.errors import InputError
 from mcu.graph.graph import Graph
+from mcu.graph.kinds import Activation
+from mcu.graph.layers import Affine
 from mcu.graph.ports import Shapes
 from mcu.resource_model import ResourceModel
 from mcu.runtime import Runtime
@@ -23,6 +25,9 @@ from mcu.tracing.interface import Interface
 from mcu.tracing.trace import Traced, Tracer
 from pruning.engine import gates, surgery, widening
 from pruning.engine.rewriting import Rewriter, repoint
+
+SHUT = 3.0
+"""A channel whose mean is so many standard deviations below zero is shut: at most a tenth of its values pass a ReLU."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +186,22 @@ class PrunableNetwork:
             self.model = ResourceModel(self.graph, self.constraints.runtime)
         else:
             self._widest = widest
+
+    def revive(self) -> None:
+        """Open the layers whose every channel is shut by its ReLU: they would answer 0 to every input for ever.
+
+        The channel that a narrow group keeps may have lived on channels that are gone. A normalised value exceeds ``k``
+        standard deviations at most ``1 / (1 + k**2)`` of the time (Cantelli), so scale and shift say what is shut.
+        """
+        for op in self.graph.ops:
+            if op.norm is None or op.activation not in (Activation.RELU, Activation.RELU6):
+                continue
+            norm = surgery.layer_of(self.module, op.norm)
+            if isinstance(norm, Affine) or not norm.affine:
+                continue
+            if bool((norm.bias + SHUT * norm.weight.abs() <= 0).all()):
+                with torch.no_grad():
+                    norm.bias.zero_()
 
     def attach_gates(self) -> gates.GateBank:
         """Wrap every layer that writes removable channels, also in the copies."""

@@ -29,6 +29,7 @@ def recover(job: Job, phase: str) -> Steps:
     if job.saved and job.saved["folded"]:
         return  # the checkpoint's network has been through all this
     if job.once("idle"):
+        job.network.revive()
         job.network.add_idle()
     if job.problem.teacher:
         job.trainer.teacher = teacher_of(job.problem, job.settings, job.problem.teacher.tensors)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -23,6 +25,9 @@ from pruning.training.run import Rebuild, Run
 from pruning.training.steps import Trainer
 
 T = TypeVar("T")
+
+TRIAL_STEPS = 30
+"""Optimiser steps of a network that is tried."""
 
 Charge = Callable[[Int8Model, Resources], Resources]
 
@@ -87,6 +92,17 @@ class Job(Run):
     def judge(self, module: nn.Module) -> float:
         """Mean loss on a few training batches."""
         return training_loss(module, self.problem)
+
+    can_try = True
+
+    def trial_loss(self, module: nn.Module) -> float:
+        """Mean training loss over the second half of ``TRIAL_STEPS`` steps, which are the same for every network."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.settings.seed)
+            trainer = Trainer(module.train(), self.problem, replace(self.settings, checkpoint=None))
+            trainer.span = (0, TRIAL_STEPS)
+            losses = [trainer.take_step(step) for step in range(TRIAL_STEPS)]
+        return float(np.mean(losses[TRIAL_STEPS // 2 :]))
 
     def stepped(self, phase: str) -> None:
         """Between epochs: write a checkpoint, and report, which may end the job."""

@@ -110,6 +110,13 @@ class Run:
         """Loss of a network on a few training samples, to choose between networks; smaller is better."""
         raise NotImplementedError
 
+    can_try = False
+    """Whether ``trial_loss`` can train a network."""
+
+    def trial_loss(self, module: nn.Module) -> float:
+        """Training loss of a network after a few steps on the run's data; the run itself does not change."""
+        raise NotImplementedError
+
     def stepped(self, phase: str) -> None:
         """Called at the end of every step."""
 

@@ -60,12 +60,15 @@ FIRST = {
 @pytest.mark.parametrize("first", FIRST)
 @pytest.mark.parametrize("behind", range(4))
 def test_the_arena_is_exact_wherever_the_data_of_the_first_kernel_begin(first, behind):
-    net = RandomNet(np.random.default_rng(0))
-    x = FIRST[first](net, net.input(8, 8, 6))
-    for _ in range(behind):  # each has 4 bytes of options, and moves what follows the options of all
-        x = net.table(x, Kind.LEAKY_RELU)
-    model = net.model(x)
-    assert predict_arena(model) == tflm.measure_arena(write_tflite(model))
+    for convolutions in range(3):
+        net = RandomNet(np.random.default_rng(0))
+        x = FIRST[first](net, net.input(8, 8, 6))
+        for _ in range(convolutions):
+            x = net.depthwise(x, (1, 1))
+        for _ in range(behind):  # each has 4 bytes of options, and moves what follows the options of all
+            x = net.table(x, Kind.LEAKY_RELU)
+        model = net.model(x)
+        assert predict_arena(model) == tflm.measure_arena(write_tflite(model))
 
 
 STARTS = """

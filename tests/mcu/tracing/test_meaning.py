@@ -84,6 +84,12 @@ def written_row(net, x):
     return x
 
 
+def attended(net, x):
+    places = x.view(x.size(0), 8, 4, 9).flatten(2)[..., :36]  # refused, too, but not what decides
+    weights = (x.flatten(2).mT @ places).softmax(-1)
+    return (x.flatten(2) @ weights).view(x.shape)
+
+
 def shuffle_units(net, x):
     for _ in range(3):
         left, right = x.chunk(2, 1)
@@ -204,6 +210,7 @@ SAME = {
     "picked channels": Net(lambda m, x: x[:, [2, 0, 1, 7]], channels=4),
     "one channel three times": Net(lambda m, x: m.middle(x)[:, [0, -1, 0]], nn.Conv2d(8, 1, 1), 3),
     "shuffled before a shared layer": Net(lambda m, x: m.middle(F.relu(m.middle(x.flip(1)))), nn.Conv2d(8, 8, 1)),
+    "more parts than channels": Net(lambda m, x: torch.tensor_split(x[:, :2], 3, 1)[1], channels=1),
     "a channel twice": Net(lambda m, x: x[:, [0, 0, 1]], channels=3),
     "every other channel": Net(lambda m, x: x[:, ::2] + x[:, 1::2], channels=4),
     "largest of two channels": Net(
@@ -340,6 +347,17 @@ REFUSED = {
         "zero padding of the channels",
     ),
     "attention": (stacked(nn.Softmax(1), nn.ReLU()), "'1': Softmax inside a network"),
+    "attention behind a view": (
+        Net(attended),
+        r"'matmul' \(test_meaning.py:\d+\): a product of two feature maps \(attention",
+    ),
+    "a product with a parameter": (
+        Net(lambda m, x: (x.movedim(1, 3) @ m.middle.weight).movedim(3, 1), nn.Linear(8, 8)),
+        "'matmul'.*: a product with a parameter by matmul; use nn.Linear",
+    ),
+    "rows as channels": (nn.Sequential(nn.Conv2d(3, 1, 1), nn.Flatten(1, 2), nn.Conv1d(12, 8, 3)), "12 rows of a map"),
+    "a part overwritten": (Net(lambda m, x: (x[:, :2].fill_(0), x)[1]), r"overwritten.*torch.cat"),
+    "a difference of maps": (Net(lambda m, x: x - x.mean((2, 3), keepdim=True)), r"write x \+ \(-y\)"),
     "group normalisation": (stacked(nn.GroupNorm(2, 8)), "GroupNorm.*BatchNorm2d"),
     "layer normalisation": (stacked(nn.LayerNorm([8, 10, 10])), "LayerNorm.*BatchNorm2d"),
     "a decision by the data": (TwoPaths(), r"\(test_meaning.py:\d+\): `if first.mean\(\) > 0:` depends on the values"),

@@ -18,6 +18,7 @@ FAKE_METHODS = (
     MethodEntry("fake", "", "for tests"),
     MethodEntry("other", "", "for tests"),
     MethodEntry("heir", "", "for tests", inherits=True),
+    MethodEntry("pupil", "", "for tests", taught=True),
 )
 if FAKE_METHODS[0] not in pruning.catalogue.BUILT_IN:
     pruning.catalogue.BUILT_IN += FAKE_METHODS

@@ -109,8 +109,27 @@ def test_only_methods_that_can_inherit_do():
         "fake": False,
         "heir": True,
     }
-    with pytest.raises(InputError, match=r"lineage\.enabled = true: no method of this sweep \(fake\) can begin with"):
-        Plan(lineage_sweep(methods=("fake",))).check()
+    for methods in (("fake",), ("pupil",)):
+        with pytest.raises(
+            InputError, match=r"lineage\.enabled = true: no method of this sweep \((fake|pupil)\) can begin with"
+        ):
+            Plan(lineage_sweep(methods=methods)).check()
+
+
+def test_a_method_that_is_taught_waits_for_the_dense_parent_and_trains_as_long_as_ever():
+    plan = Plan(lineage_sweep(methods=("heir", "pupil"), training={"epochs": 20}))
+    parent = next(trial for trial in plan.trials if trial.is_parent)
+    small = next(trial for trial in plan.trials if (trial.method, trial.budget.name) == ("pupil", "small"))
+    assert plan.lineage.candidates(small) == (parent.number,)
+    dense = Resources(flash=60_000, sram=50_000, macs=10**6)
+    root = plan.spec(parent, {})
+    spec = plan.spec(small, {}, Start(root, dense, root.hash()))
+    assert (spec.ancestor, spec.parent, spec.training.epochs) == (None, root.hash(), 20)
+    assert not spec.leaves_network
+    assert plan.expected_epochs(small, dense) == 20
+    heirs_alone = Plan(lineage_sweep(training={"epochs": 20})).lineage
+    assert all(plan.lineage.inherits(trial) == (trial.method == "heir") for trial in plan.trials if not trial.is_parent)
+    assert max(heirs_alone.heights) == max(plan.lineage.heights)
 
 
 def test_without_a_lineage_plan_specifications_and_stored_sweeps_are_as_they_were():

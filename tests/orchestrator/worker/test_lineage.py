@@ -72,6 +72,21 @@ def test_a_job_begins_where_its_ancestor_ended(line):
     assert results[1].float_accuracy > fresh + 0.4
 
 
+def test_peers_begin_with_the_ancestor_and_uniform_learns_from_the_dense_network(line):
+    root, specs, results = line
+    short = specs[2].training.model_copy(update={"epochs": 1})
+    heir = specs[2].model_copy(update={"method": "l1", "training": short})
+    pruned = run_trial(heir, root, lambda _: True)
+    assert (pruned.state, pruned.dense_widths) == ("complete", results[0].dense_widths)
+    assert all(width <= results[1].widths[name] for name, width in pruned.widths.items())
+    assert NETWORK in pruned.artifacts
+    pupil = heir.model_copy(update={"method": "uniform", "ancestor": None})
+    taught, alone = (run_trial(s, root, lambda _: True) for s in (pupil, pupil.model_copy(update={"parent": None})))
+    assert taught.state == "complete"
+    assert NETWORK not in taught.artifacts
+    assert taught.artifacts["model"].sha256 != alone.artifacts["model"].sha256
+
+
 def test_the_trained_network_is_an_artifact(line):
     root, specs, results = line
     for spec, result in zip(specs, results, strict=True):

@@ -186,7 +186,9 @@ def test_a_cramped_job_takes_branches_out_and_meets_the_budget(deep, settings):
 
 
 @pytest.mark.parametrize(("epochs", "warmup"), [(1, 0.1), (2, 0.1), (3, 0.1), (5, 0.1), (1, 12 / 68), (2, 12 / 68)])
-def test_a_cramped_job_that_was_cut_off_ends_as_if_it_never_was(deep, settings, tmp_path, epochs, warmup):
+def test_a_cramped_job_that_was_cut_off_ends_as_if_it_never_was(deep, settings, tmp_path, monkeypatch, epochs, warmup):
+    if epochs != 3:
+        monkeypatch.setattr(depth, "CONTESTED", 1.0)  # trials take their time: once is enough
     settings = replace(settings, hyperparameters=settings.hyperparameters | {"warmup": warmup})  # 12 steps: one epoch
     whole = DifferentiablePruning().run(deep, cramped(deep), settings, lambda progress: True)
     cut = replace(settings, checkpoint=tmp_path)
@@ -198,7 +200,8 @@ def test_a_cramped_job_that_was_cut_off_ends_as_if_it_never_was(deep, settings, 
     assert again.trajectory == whole.trajectory
 
 
-def test_a_budget_is_refused_only_if_it_cannot_be_met_without_branches(deep, settings):
+def test_a_budget_is_refused_only_if_it_cannot_be_met_without_branches(deep, settings, monkeypatch):
+    monkeypatch.setattr(depth, "CONTESTED", 1.0)
     floor = smallest(ResourceModel(depth.shallowest(deep.network(), deep.constraints), deep.runtime))
     whole = smallest(ResourceModel(trace(deep.network(), deep.input_shape).graph))
     assert floor.flash < whole.flash
@@ -206,3 +209,27 @@ def test_a_budget_is_refused_only_if_it_cannot_be_met_without_branches(deep, set
     assert len(reached.data) <= floor.flash + 40
     with pytest.raises(UnreachableBudgetError, match="smallest it can be"):
         DifferentiablePruning().run(deep, Budget(flash=floor.flash - 1), settings, lambda progress: True)
+
+
+def test_branches_go_by_trial_where_half_of_a_bound_is_fixed(deep, monkeypatch):
+    traced = trace(deep.network(), deep.input_shape)
+    two = [branch for branch in depth.branches(traced) if branch.removal[1][7] in "35"]
+    monkeypatch.setattr(depth, "branches", lambda traced, frozen: two)
+    model = ResourceModel(traced.graph)
+    budget = Budget(flash=int(1.5 * smallest(model).flash))
+    assert depth.is_contested(model, budget)
+
+    def gone(losses, uses):
+        def contest(shorter):
+            present = {name.split(".")[1] for name, _ in shorter.named_parameters() if name.startswith("bodies")}
+            absent = "".join(sorted({"3", "5"} - present))
+            return depth.Contender(losses.get(absent, 9.0), uses.get(absent, 0.7))
+
+        removals = depth.contested(traced.module, deep.constraints, budget, contest)
+        return "".join(goes.split("_")[1] for _, goes in removals)
+
+    assert gone({"": 1.0, "3": 0.9, "5": 0.8, "35": 0.95}, {}) == "5"
+    assert gone({"": 1.0, "3": 0.9, "5": 0.8, "35": 0.7}, {}) == "53"
+    assert gone({"": 1.0, "3": 0.99, "5": 0.99}, {}) == ""  # cannot be told apart
+    assert gone({"": 1.0, "3": 0.99, "5": 1.0}, {"3": 0.9, "5": 0.8}) == "3"  # but uses more of the bounds
+    assert gone({"": 1.0, "3": 1.2, "5": 1.1}, {"3": 1.0, "5": 1.0}) == ""

@@ -12,6 +12,7 @@ from pruning.engine import depth, landing
 from pruning.engine.controller import WidthController
 from pruning.engine.gates import GateBank
 from pruning.engine.landing import land, require_reachable, smallest
+from pruning.engine.network import Constraints, PrunableNetwork
 from pruning.engine.widths import first_fit
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
@@ -185,3 +186,24 @@ def test_an_exchange_that_breaks_a_bound_is_none():
         lambda found: use[tuple(found)], np.array([2, 2]), np.array([2, 2]), lambda fewer, limit: fewer
     )
     assert tuple(widths) == (2, 1)
+
+
+def test_a_layer_that_its_relu_shuts_is_opened_at_landing():
+    network = build_network(NetworkChoice(name="resnet8", width=0.25), SHAPE, 10, 0)
+    prunable = PrunableNetwork(network, Constraints(SHAPE))
+    norms = {op.norm: prunable.module.get_submodule(op.norm) for op in prunable.graph.ops if op.norm}
+    stem = norms[prunable.graph.ops[0].norm]
+    with torch.no_grad():
+        stem.weight.fill_(-0.1)
+        stem.bias.fill_(-0.45)
+    inputs = torch.randn(64, *SHAPE)
+    prunable.module(inputs)  # statistics of these inputs
+    assert prunable.module.eval()(inputs).std(0).max() < 1e-6  # one answer to every input
+    others = {name: norm.bias.clone() for name, norm in norms.items() if norm is not stem}
+    prunable.revive()
+    assert prunable.module(inputs).std(0).max() > 1e-3
+    assert all(torch.equal(norms[name].bias, bias) for name, bias in others.items())
+    with torch.no_grad():
+        stem.bias[0], stem.bias[1:] = 0.1, -0.45
+    prunable.revive()
+    assert stem.bias[1] < 0  # one channel that is open is enough

@@ -10,14 +10,14 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from mcu.tflite import tflm
-from random_networks import ALLOWED_REFUSALS, HEADS, KERNELS, KINDS, MORE, Plan, Step, compare
+from random_networks import ALLOWED_REFUSALS, FORMS, HEADS, KERNELS, KINDS, MORE, Plan, Step, compare
 
 COUNT = int(os.environ.get("MCUSWEEP_RANDOM_NETWORKS", "20"))
 
 steps = st.builds(
     Step,
     kind=st.sampled_from(KINDS),
-    form=st.integers(0, 7),
+    form=st.integers(0, FORMS - 1),
     channels=st.integers(1, 9),
     kernel=st.sampled_from(KERNELS),
     stride=st.integers(1, 2),
