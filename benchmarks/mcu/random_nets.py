@@ -339,6 +339,9 @@ def several_ports_net(seed: int) -> Int8Model:
     for source in sources[1:]:
         x = net.add(x, net.conv(source, 6, (1, 1)))
     ends = [x]
+    if seed % 4 == 1:
+        x = net.conv(net.mean(x), 6, (1, 1))  # MEAN asks for scratch memory
+        ends.append(x)
     for _ in range(int(rng.integers(1, 5))):
         ends.append(_random_operator(net, ends[int(rng.integers(len(ends)))], rng))
     outputs = {ends[-1], *rng.choice(ends, int(rng.integers(1, 4))).tolist()}

@@ -33,7 +33,7 @@ _EVAL_TENSOR = 24
 _NODE = 64
 _SCRATCH_HANDLE = 8  # of an operator of SCRATCH
 _REQUESTS, _NOTE, _PLANNED = 200, 32, 40  # while planning: in all, per tensor of the file, per planned buffer
-_AFTER_PLANNING = 224  # the part of the tail that is allocated only then
+_REQUEST = 96  # of them for each request of scratch memory
 _PREPARING = 624  # while the last convolution is prepared, beside one zero point per channel
 _PARAMETERS = {
     Kind.CONV: 28, Kind.DEPTHWISE: 28, Kind.DENSE: 32, Kind.ADD: 8, Kind.CONCAT: 8, Kind.MAX_POOL: 40,
@@ -171,10 +171,15 @@ def predict_persistent(structure: Structure) -> int:
             channels = structure.shapes[op.output][-1]
             allocate(BYTES_PER_CHANNEL // 2 * channels, ALIGNMENT)  # multipliers
             allocate(BYTES_PER_CHANNEL // 2 * channels, ALIGNMENT)  # shifts
-    for ports in (structure.inputs, structure.outputs):
-        used += _PORT * len(ports) + _aligned(_POINTER * len(ports))
+    return used + _FIXED + _after_planning(structure)
+
+
+def _after_planning(structure: Structure) -> int:
+    """The part of the tail that is allocated last: inputs, outputs, handles of scratch memory."""
+    inputs, outputs = len(structure.inputs), len(structure.outputs)
     handles = _SCRATCH_HANDLE * sum(op.kind in SCRATCH for op in structure.ops)
-    return used + _FIXED + handles // ALIGNMENT * ALIGNMENT
+    lists = _aligned(handles + _POINTER * inputs) + _aligned(_POINTER * outputs)  # the first two lie side by side
+    return _PORT * (inputs + outputs) + lists
 
 
 def count_tensors(structure: Structure) -> int:
@@ -200,17 +205,20 @@ def predict_arena(model: Structure | Int8Model, plan: Plan | None = None) -> Are
 
 
 def sufficient_arena(model: Structure | Int8Model, plan: Plan | None = None) -> int:
-    """Bytes of arena with which TFLM starts, on the build that is predicted here; at most 32 more than it needs.
+    """Bytes of arena with which TFLM starts, on the build that is predicted here.
 
+    At most 32 more than it needs with one input and one output; with several some hundred where the model is tiny.
     While TFLM plans, its notes on every tensor take the place the activations will have. With activations under
     about 2 KB these notes are the larger, and an arena of ``predict_arena(model).total`` bytes is refused.
     """
     structure = structure_of(model) if isinstance(model, Int8Model) else model
     use = predict_arena(structure, plan)
-    notes = _aligned(_REQUESTS + _NOTE * count_tensors(structure)) + _PLANNED * len(lifetimes(structure))
+    asked = [SCRATCH[op.kind] for op in structure.ops if op.kind in SCRATCH]
+    notes = _aligned(_REQUESTS + _REQUEST * sum(asked) + _NOTE * count_tensors(structure))
+    notes += ALIGNMENT * (len(asked) % 2) + _PLANNED * len(lifetimes(structure))
     channels = [structure.shapes[op.output][-1] for op in structure.ops if op.kind in CONVOLUTIONS]
-    preparing = _PREPARING + 4 * channels[-1] if channels else 0
-    return use.persistent + max(use.activations, _aligned(notes - _AFTER_PLANNING), _aligned(preparing) + ALIGNMENT)
+    preparing = _aligned(_PREPARING + 4 * channels[-1]) if channels else 0
+    return use.persistent + max(use.activations, _aligned(notes - _after_planning(structure)), preparing + ALIGNMENT)
 
 
 def live_memory(model: Int8Model) -> list[int]:
