@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from mcu.graph.kinds import Activation, Kind
 from mcu.int8.fixed_point import interpolation, quantise_multiplier
 from mcu.int8.lookup import TABLES, table_of
 from mcu.int8.model import Int8Model, QOp, groups_of, op_macs
+from mcu.int8.structure import OpForm
 
 INT16_MAX = 2**15 - 1
 INT32_MAX = 2**31 - 1
@@ -45,6 +46,7 @@ WORDS = frozenset(
 )
 """Members of the C structs that are int32; all others are int16."""
 
+POINTWISE_LANES = 4  # fewer output channels go through the kernel for any window
 DEPTHWISE_LANES = 4  # fewer channels go through the one-at-a-time kernel
 SOFTMAX_CLASSES = 511  # more overflow the accumulator TensorFlow Lite Micro keeps the sum in
 
@@ -92,9 +94,21 @@ def calls_of(model: Int8Model) -> tuple[Call, ...]:
     Raises:
         InputError: if the kernels cannot express an operator exactly.
     """
-    return tuple(
-        replace(call, kind=op.kind, name=op.name) for op in model.ops for call in _LOWERINGS[op.kind](model, op)
-    )
+    calls = [replace(call, kind=op.kind, name=op.name) for op in model.ops for call in _LOWERINGS[op.kind](model, op)]
+    kernels = program_kernels([call.function for call in calls])
+    return tuple(replace(call, function=kernel) for call, kernel in zip(calls, kernels, strict=True))
+
+
+def program_kernels(kernels: Sequence[str]) -> list[str]:
+    """The kernels of a program, for those that its operators would have each on their own.
+
+    Where there are convolutions of larger windows but no depthwise ones, 1x1 layers are few: the code of a kernel of
+    their own, more than a kilobyte, costs more than it saves, and the kernel for any window runs them.
+    """
+    separable = any(kernel.startswith("depthwise") for kernel in kernels)
+    if separable or "convolution" not in kernels:
+        return list(kernels)
+    return ["convolution" if kernel == "pointwise" else kernel for kernel in kernels]
 
 
 def _convolution(model: Int8Model, op: QOp) -> list[Call]:
@@ -106,7 +120,23 @@ def _convolution(model: Int8Model, op: QOp) -> list[Call]:
     if op.kernel == (1, 1) and op.stride == (1, 1) and in_shape[1] * in_shape[2] <= INT16_MAX:
         positions = in_shape[1] * in_shape[2]  # one long row: every position has a neighbour to pair with
         geometry |= {"in_h": 1, "in_w": positions, "out_h": 1, "out_w": positions}
-    return [_weighted(model, op, "convolution", weights, _narrow_turned(geometry), conv_multipliers(model, op))]
+    return [
+        _weighted(
+            model,
+            op,
+            convolution_kernel(op, out_shape[3]),
+            weights,
+            _narrow_turned(geometry),
+            conv_multipliers(model, op),
+        )
+    ]
+
+
+def convolution_kernel(op: QOp | OpForm, out_channels: int) -> str:
+    """The kernel that runs a convolution that is not in groups: windows of one value have their own."""
+    inside = op.padding == ((0, 0), (0, 0))
+    whole_blocks = out_channels >= POINTWISE_LANES
+    return "pointwise" if op.kernel == (1, 1) and inside and whole_blocks else "convolution"
 
 
 def _grouped(model: Int8Model, op: QOp, weights: np.ndarray) -> Call:
@@ -125,8 +155,10 @@ def _dense(model: Int8Model, op: QOp) -> list[Call]:
             f"layer {op.name!r}: dense layer of {weights.shape[1]} values on a tensor of "
             f"{model.tensors[op.inputs[0]].bytes}: firmware runs one vector a layer"
         )
-    geometry = _geometry(replace(op, kernel=(1, 1)), shape, (1, 1, 1, weights.shape[0]))
-    return [_weighted(model, op, "convolution", weights[:, None, None, :], geometry, dense_multipliers(model, op))]
+    single = replace(op, kernel=(1, 1))
+    geometry = _geometry(single, shape, (1, 1, 1, weights.shape[0]))
+    function = convolution_kernel(single, weights.shape[0])
+    return [_weighted(model, op, function, weights[:, None, None, :], geometry, dense_multipliers(model, op))]
 
 
 def _depthwise(model: Int8Model, op: QOp) -> list[Call]:
@@ -135,15 +167,15 @@ def _depthwise(model: Int8Model, op: QOp) -> list[Call]:
     if in_shape[3] == 1:  # every output sees the one channel: an ordinary convolution, and a faster one
         turned = np.ascontiguousarray(weights.transpose(3, 1, 2, 0))
         return _convolution(model, replace(op, kind=Kind.CONV, weights=turned))
-    function = depthwise_kernel(in_shape[3], out_shape[3])
+    function = depthwise_kernel(op, in_shape[3], out_shape[3])
     geometry = _narrow_turned(_geometry(op, in_shape, out_shape))
     return [_weighted(model, op, function, weights, geometry, conv_multipliers(model, op))]
 
 
-def depthwise_kernel(in_channels: int, out_channels: int) -> str:
+def depthwise_kernel(op: QOp | OpForm, in_channels: int, out_channels: int) -> str:
     """The kernel that runs a depthwise layer of these channel counts."""
     if in_channels == 1:
-        return "convolution"
+        return convolution_kernel(op, out_channels)
     whole_blocks = in_channels == out_channels and in_channels >= DEPTHWISE_LANES
     return "depthwise" if whole_blocks else "depthwise_multiplied"
 
@@ -401,8 +433,11 @@ def _weighted(
     sums = np.abs(weights.astype(np.int64)).sum(axis=axes) * reach + np.abs(bias)
     _check_sums(op, int((sums << np.array([max(shift, 0) for _, shift in multipliers])).max()))
     low, high = activation_range(op.activation, target)
+    offset = -source.zero_point
+    if function == "pointwise":  # no window hangs over a border: the offset of the input is a constant of the channel
+        bias, offset = bias + offset * weights.astype(np.int64).sum(axis=axes), 0
     fields = geometry | {
-        "in_offset": -source.zero_point,
+        "in_offset": offset,
         "out_offset": target.zero_point,
         "out_min": low,
         "out_max": high,

@@ -18,6 +18,8 @@ from mcu.firmware.cores import CORES, Core
 from mcu.int8.model import Int8Model
 
 Counts = tuple[int, ...]
+UNROLLED_TAPS = 3
+"""Of depthwise.c."""
 COSTS = "instruction_costs.toml"
 SAME_CODE = {
     "cortex-m0": "cortex-m0+",
@@ -35,16 +37,17 @@ class _Width:
     Attributes:
         block: of a run of a convolution, what is left one by one; ``predicated``: or in one more turn.
         pairs: whether two windows are taken at once.
-        lanes: channels of a depthwise convolution.
+        lanes: channels of a depthwise convolution; ``unrolled``: whether its rows of three taps are.
     """
 
     block: int = 1
     pairs: bool = True
     lanes: int = DEPTHWISE_LANES
+    unrolled: bool = False
     predicated: bool = False
 
 
-_DSP = _Width(block=4)
+_DSP = _Width(block=4, unrolled=True)
 _WIDTHS = {
     "cortex-m0+": _Width(pairs=False),
     **dict.fromkeys(("cortex-m4f", "cortex-m7f", "cortex-m33"), _DSP),
@@ -130,16 +133,30 @@ def _split(fields: Mapping[str, int], columns: list[int]) -> tuple[list[int], li
     return single, paired
 
 
+def _pointwise(fields: Mapping[str, int], width: _Width) -> Counts:
+    rows, size = fields["out_h"], fields["in_c"]
+    paired = 0 if width.predicated else rows * (fields["out_w"] // 2)
+    turns = -(-fields["out_c"] // (4 if width.predicated else 2))
+    counts = [rows]
+    for positions in (rows * fields["out_w"] - 2 * paired, paired):
+        inner = positions * turns
+        counts += [positions, inner, inner * (size // width.block), inner * _rest(size, width)]
+    return tuple(counts)
+
+
 def _depthwise(fields: Mapping[str, int], width: _Width) -> Counts:
     rows, columns = _windows(fields)
+    looped = [taps for taps in columns if not (width.unrolled and taps == UNROLLED_TAPS)]
     positions, blocks = len(rows) * len(columns), -(-fields["out_c"] // width.lanes)
+    bands = sum(rows) * blocks
     return (
         len(rows),
         positions,
         positions * blocks,
-        sum(rows) * len(columns) * blocks,
-        sum(rows) * sum(columns) * blocks,
-        positions * (fields["out_c"] if width.predicated else 0),
+        bands * (len(columns) - len(looped)),
+        bands * len(looped),
+        bands * sum(looped),
+        positions * (fields["out_c"] if width.predicated and fields["out_c"] < width.lanes else 0),
     )
 
 
@@ -232,6 +249,7 @@ def _gather(fields: Mapping[str, int], width: _Width) -> Counts:
 
 _COUNTERS: Mapping[str, Callable[[Mapping[str, int], _Width], Counts]] = {
     "convolution": _convolution,
+    "pointwise": _pointwise,
     "depthwise": _depthwise,
     "depthwise_multiplied": _each_output,
     "max_pool": _each_output,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from mcu.firmware.calls import depthwise_kernel
+from mcu.firmware.calls import convolution_kernel, depthwise_kernel, program_kernels
 from mcu.firmware.code_sizes import CALL_BYTES, CODE
 from mcu.firmware.cores import find_core
 from mcu.firmware.memory import plan_memory
@@ -20,7 +20,7 @@ from mcu.int8.lookup import TABLES
 from mcu.int8.model import Int8Model
 from mcu.int8.structure import CONVOLUTIONS, OpForm, Structure, structure_of
 
-SLACK = 40
+SLACK = 56
 STACK_SLACK = 8
 """Added to flash and stack, so that a prediction errs on the side that fits: ``model_run`` grows with the model."""
 
@@ -32,6 +32,7 @@ APPLICATION_RAM = 4
 
 DESCRIPTIONS = {
     "convolution": 52,
+    "pointwise": 52,
     "depthwise": 52,
     "depthwise_multiplied": 52,
     "max_pool": 28,
@@ -60,8 +61,6 @@ ORDER = 2  # number of a channel
 SOFTMAX_TABLE = 4 * 256  # at most: small input scales need it all
 
 _PLAIN = {
-    Kind.CONV: "convolution",
-    Kind.DENSE: "convolution",
     Kind.ADD: "add",
     Kind.CONCAT: "concat",
     Kind.MAX_POOL: "max_pool",
@@ -110,13 +109,11 @@ def predict_firmware(model: Structure | Int8Model, core: str, arena: int | None 
     target = find_core(core)
     code = CODE[target.name]
     structure = structure_of(model) if isinstance(model, Int8Model) else model
-    kernels: set[str] = set()
+    ops = [op for op in structure.ops if op.kind is not Kind.RESHAPE]
+    chosen = program_kernels([_kernel(structure, op) for op in ops])
+    kernels = set(chosen)
     flash = code.base + SLACK + MORE_INPUT * (len(structure.inputs) - 1)
-    for op in structure.ops:
-        if op.kind is Kind.RESHAPE:
-            continue
-        kernel = _kernel(structure, op)
-        kernels.add(kernel)
+    for op, kernel in zip(ops, chosen, strict=True):
         calls = len(op.inputs) if op.kind is Kind.CONCAT else 1
         flash += calls * (CALL_BYTES[target.architecture.name] + DESCRIPTIONS[kernel]) + _tables(structure, op)
     flash += sum(code.kernels[kernel].flash for kernel in kernels)
@@ -127,8 +124,10 @@ def predict_firmware(model: Structure | Int8Model, core: str, arena: int | None 
 
 def _kernel(structure: Structure, op: OpForm) -> str:
     if op.kind is Kind.DEPTHWISE:
-        return depthwise_kernel(structure.shapes[op.inputs[0]][-1], structure.shapes[op.output][-1])
-    return "grouped" if op.groups > 1 else _PLAIN[op.kind]
+        return depthwise_kernel(op, structure.shapes[op.inputs[0]][-1], structure.shapes[op.output][-1])
+    if op.kind in (Kind.CONV, Kind.DENSE):
+        return "grouped" if op.groups > 1 else convolution_kernel(op, structure.shapes[op.output][-1])
+    return _PLAIN[op.kind]
 
 
 def _tables(structure: Structure, op: OpForm) -> int:

@@ -12,6 +12,8 @@
 #include "dsp.h"
 #endif
 
+#define LIKELY(condition) (__builtin_expect((condition), 1) != 0)
+
 static inline int32_t clamp(int32_t value, int32_t low, int32_t high)
 {
     const int32_t raised = (value < low) ? low : value;
@@ -57,7 +59,7 @@ static inline int32_t high_product_small(int32_t value, int32_t multiplier)
 static inline int32_t rescale(int32_t value, int32_t multiplier, int32_t shift)
 {
     int32_t result;
-    if (shift < 0) {
+    if (LIKELY(shift < 0)) {
         const int32_t product = high_product_small(value, multiplier);
         const int32_t lowered = product + (product >> 31); /* halves of negative values then round away */
         result = ((lowered >> (-shift - 1)) + 1) >> 1;

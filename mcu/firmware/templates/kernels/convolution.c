@@ -2,54 +2,12 @@
 #include "kernels.h"
 
 #include "multiply.h"
-#include "window.h"
 
 #if defined(__ARM_ARCH_6M__)
 #define PAIRS 0 /* eight registers do not hold two windows */
 #else
 #define PAIRS 1
 #endif
-
-/* All output channels at one position. An odd last channel is computed beside itself. */
-static void one_position(const convolution_t *layer, const window_t *window, int8_t *output)
-{
-    const int32_t channels = layer->out_c;
-    const finish_t rule = finish_of(layer);
-    const int32_t size = (int32_t)layer->kernel_h * layer->kernel_w * layer->in_c;
-    const int8_t *weights = layer->weights;
-    for (int32_t channel = 0; channel < channels; channel += 2) {
-        const int32_t second = minimum(channel + 1, channels - 1);
-        int32_t sum[2] = {layer->bias[channel], layer->bias[second]};
-        multiply_1x2(window, weights, (second - channel) * size, sum);
-        output[channel] = finish(&rule, channel, sum[0]);
-        output[second] = finish(&rule, second, sum[1]);
-        weights = &weights[2 * size];
-    }
-}
-
-/* All output channels at two neighbouring positions whose windows are clipped alike. */
-static void two_positions(const convolution_t *layer, const window_t *window, int8_t *output)
-{
-    const int32_t channels = layer->out_c;
-    const finish_t rule = finish_of(layer);
-    const int32_t size = (int32_t)layer->kernel_h * layer->kernel_w * layer->in_c;
-    const int32_t next = (int32_t)layer->stride_w * layer->in_c;
-    const int8_t *weights = layer->weights;
-    int8_t *const output_next = &output[channels];
-    for (int32_t channel = 0; channel < channels; channel += 2) {
-        const int32_t second = minimum(channel + 1, channels - 1);
-        const int32_t bias = layer->bias[channel], bias_second = layer->bias[second];
-        int32_t sum[4] = {bias, bias_second, bias, bias_second};
-        multiply_2x2(window, next, weights, (second - channel) * size, sum);
-        const int8_t value = finish(&rule, channel, sum[0]), value_next = finish(&rule, channel, sum[2]);
-        const int8_t beside = finish(&rule, second, sum[1]), beside_next = finish(&rule, second, sum[3]);
-        output[channel] = value;
-        output_next[channel] = value_next;
-        output[second] = beside;
-        output_next[second] = beside_next;
-        weights = &weights[2 * size];
-    }
-}
 
 void convolution(const convolution_t *layer, const int8_t *input, int8_t *output)
 {
@@ -67,7 +25,7 @@ void convolution(const convolution_t *layer, const int8_t *input, int8_t *output
             clip.column_end = end_tap(left, layer->dilation_w, layer->kernel_w, layer->in_w);
             const window_t window = window_of(layer, &clip, input, top, left, layer->dilation_w > 1);
             if ((PAIRS != 0) && ((x + 1) < layer->out_w) && (left >= 0) && (last_of_next < layer->in_w)) {
-                two_positions(layer, &window, out);
+                two_positions(layer, &window, (int32_t)layer->stride_w * layer->in_c, out);
                 out = &out[2 * layer->out_c];
                 x += 2;
             } else {

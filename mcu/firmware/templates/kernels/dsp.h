@@ -80,4 +80,42 @@ static inline int32_t multiply_high_word(int32_t a, int32_t b)
     return result;
 }
 
+/* value, no further from zero than an int16 reaches */
+static inline int32_t saturate(int32_t value)
+{
+    int32_t result;
+    __asm("ssat %0, #16, %1" : "=r"(result) : "r"(value));
+    return result;
+}
+
+/* low(a) in the low half, low(b) in the high one */
+static inline uint32_t pack(int32_t a, int32_t b)
+{
+    uint32_t halves;
+    __asm("pkhbt %0, %1, %2, lsl #16" : "=r"(halves) : "r"(a), "r"(b));
+    return halves;
+}
+
+static inline uint32_t add_halves(uint32_t a, uint32_t b)
+{
+    uint32_t sums;
+    __asm("qadd16 %0, %1, %2" : "=r"(sums) : "r"(a), "r"(b));
+    return sums;
+}
+
+/* Half by half the larger. */
+static inline uint32_t larger_halves(uint32_t a, uint32_t b)
+{
+    uint32_t larger;
+    __asm("ssub16 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(larger) : "r"(a), "r"(b));
+    return larger;
+}
+
+static inline uint32_t smaller_halves(uint32_t a, uint32_t b)
+{
+    uint32_t smaller;
+    __asm("ssub16 %0, %2, %1\n\tsel %0, %1, %2" : "=&r"(smaller) : "r"(a), "r"(b));
+    return smaller;
+}
+
 #endif

@@ -31,8 +31,8 @@ typedef struct {
     const int8_t *input;                /* first value */
     int32_t weight;                     /* index of its weight among those of a channel */
     int32_t bands, runs, count;         /* values of a run */
-    int32_t input_band, weight_band;    /* steps from band to band */
     int32_t input_run, weight_run;      /* steps from run to run */
+    int32_t input_band, weight_band;    /* steps from behind the last run of a band to the next band */
     int32_t offset;                     /* added to every value */
 } window_t;
 
@@ -49,31 +49,13 @@ static inline window_t window_of(const convolution_t *layer, const clip_t *clip,
     window.bands = tap_by_tap ? rows : 1;
     window.runs = tap_by_tap ? columns : rows;
     window.count = tap_by_tap ? in_c : (columns * in_c);
-    window.input_band = (int32_t)layer->dilation_h * layer->in_w * in_c;
-    window.weight_band = layer->kernel_w * in_c;
-    window.input_run = tap_by_tap ? (layer->dilation_w * in_c) : window.input_band;
-    window.weight_run = tap_by_tap ? in_c : window.weight_band;
+    const int32_t input_row = (int32_t)layer->dilation_h * layer->in_w * in_c, weight_row = layer->kernel_w * in_c;
+    window.input_run = tap_by_tap ? (layer->dilation_w * in_c) : input_row;
+    window.weight_run = tap_by_tap ? in_c : weight_row;
+    window.input_band = input_row - (columns * window.input_run);
+    window.weight_band = weight_row - (columns * window.weight_run);
     window.offset = layer->in_offset;
     return window;
-}
-
-/* How a layer's sums become output values. A copy: the compiler need not fear that writing an output changes it. */
-typedef struct {
-    const int32_t *multiplier;
-    const int8_t *shift;
-    int32_t offset, low, high;
-} finish_t;
-
-static inline finish_t finish_of(const convolution_t *layer)
-{
-    const finish_t rule = {layer->multiplier, layer->shift, layer->out_offset, layer->out_min, layer->out_max};
-    return rule;
-}
-
-static inline int8_t finish(const finish_t *rule, int32_t channel, int32_t sum)
-{
-    const int32_t value = rescale(sum, rule->multiplier[channel], rule->shift[channel]) + rule->offset;
-    return (int8_t)clamp(value, rule->low, rule->high);
 }
 
 #endif
