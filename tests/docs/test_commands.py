@@ -35,7 +35,7 @@ PAGES = (
 CLUSTER = "docs/how-to/cluster.md"
 """Nothing on it runs on one machine."""
 
-LANGUAGES = ("sh", "python", "toml", "yaml", "text", "")
+LANGUAGES = ("sh", "python", "toml", "yaml", "sql", "text", "")
 MOST_LEFT_OUT = 9
 SECONDS = 900  # a block takes seconds; the machine of the tests may be shared
 
