@@ -20,10 +20,13 @@ SOME = (TABLES, FIXED_RANGES, folded_net._FUNCTIONS, folded_net._FINEST, SCRATCH
 UNTOLD = {Kind.PADV2, Kind.ELU, Kind.RELU, Kind.LOGISTIC, Kind.TANH, Kind.HARD_SWISH, Kind.RESIZE, Kind.PRELU}
 """Operators without options, or with all of them by default."""
 
+BY_SHAPE = {Kind.CONV, Kind.DENSE, Kind.DEPTHWISE}
+"""Operators whose kernel in the firmware depends on their shape."""
+
 WITHOUT = {
     ("mcu.resource_model", "RULES"): FOREIGN,  # networks that are pruned become none of them
     ("mcu.tflite.schema", "KIND_OPTIONS"): UNTOLD,
-    ("mcu.firmware.prediction", "_PLAIN"): {Kind.DEPTHWISE, Kind.RESHAPE},  # a kernel by its shape; no kernel at all
+    ("mcu.firmware.prediction", "_PLAIN"): BY_SHAPE | {Kind.RESHAPE},  # no kernel at all
 }
 
 
