@@ -10,11 +10,11 @@
 
 #include "pointwise_mve.h"
 
-#define PAIRS 0
+#define POINTWISE_PAIRS 0
 
 #else
 
-#define PAIRS 1
+#define POINTWISE_PAIRS 1
 
 /* All output channels at two positions, `next` values apart. An odd last channel is computed beside itself. */
 OUTLINE void pointwise_pair(const convolution_t *layer, const int8_t *input, int32_t next, int8_t *output)
@@ -113,7 +113,7 @@ void pointwise(const convolution_t *layer, const int8_t *input, int8_t *output)
     for (int32_t y = 0; y < layer->out_h; ++y) {
         const int8_t *x = row;
         int32_t left = layer->out_w;
-#if PAIRS
+#if POINTWISE_PAIRS
         for (; left > 1; left -= 2) {
             pointwise_pair(layer, x, step, out);
             x = &x[2 * step];
