@@ -138,8 +138,8 @@ def s3_server() -> Iterator[str]:
     try:
         os.environ["AWS_ENDPOINT_URL"] = f"http://{host}:{port}"
         s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("bucket")
-        yield "s3://bucket"
+        s3fs.S3FileSystem().mkdir(f"bucket-{port}")  # moto's servers of one process share their buckets
+        yield f"s3://bucket-{port}"
     finally:
         os.environ.pop("AWS_ENDPOINT_URL", None)
         server.stop()
