@@ -33,6 +33,7 @@ APPLICATION_RAM = 4
 DESCRIPTIONS = {
     "convolution": 52,
     "pointwise": 52,
+    "narrow": 52,
     "depthwise": 52,
     "depthwise_multiplied": 52,
     "max_pool": 28,
@@ -116,7 +117,7 @@ def predict_firmware(model: Structure | Int8Model, core: str, arena: int | None 
     for op, kernel in zip(ops, chosen, strict=True):
         calls = len(op.inputs) if op.kind is Kind.CONCAT else 1
         flash += calls * (CALL_BYTES[target.architecture.name] + DESCRIPTIONS[kernel]) + _tables(structure, op)
-    flash += sum(code.kernels[kernel].flash for kernel in kernels)
+    flash += code.flash_of(kernels)
     stack = code.stack + STACK_SLACK + max((code.kernels[kernel].stack for kernel in kernels), default=0)
     memory = plan_memory(structure).total if arena is None else arena
     return FirmwarePrediction(flash=_words(flash), arena=memory, stack=-(-stack // 8) * 8)
@@ -126,7 +127,9 @@ def _kernel(structure: Structure, op: OpForm) -> str:
     if op.kind is Kind.DEPTHWISE:
         return depthwise_kernel(op, structure.shapes[op.inputs[0]][-1], structure.shapes[op.output][-1])
     if op.kind in (Kind.CONV, Kind.DENSE):
-        return "grouped" if op.groups > 1 else convolution_kernel(op, structure.shapes[op.output][-1])
+        return "grouped" if op.groups > 1 else convolution_kernel(
+            op, structure.shapes[op.inputs[0]][-1], structure.shapes[op.output][-1]
+        )
     return _PLAIN[op.kind]
 
 

@@ -144,6 +144,7 @@ typedef struct {
 
 KERNEL void convolution(const convolution_t *layer, const int8_t *input, int8_t *output);
 KERNEL void pointwise(const convolution_t *layer, const int8_t *input, int8_t *output);
+KERNEL void narrow(const convolution_t *layer, const int8_t *input, int8_t *output);
 KERNEL void grouped(const grouped_t *part, const int8_t *input, int8_t *output);
 KERNEL void transposed(const convolution_t *layer, const int8_t *input, int8_t *output);
 KERNEL void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output);

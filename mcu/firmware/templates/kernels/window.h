@@ -25,6 +25,14 @@ static inline int32_t end_tap(int32_t origin, int32_t dilation, int32_t kernel, 
     return minimum(kernel, inside);
 }
 
+/* Whether the windows of `several` outputs from `at` on lie inside an axis of `size` values; the first starts at
+ * `origin`, each takes `extent`. */
+static inline bool inside(int32_t at, int32_t several, int32_t outputs, int32_t stride, int32_t origin, int32_t extent,
+                          int32_t size)
+{
+    return ((at + several) <= outputs) && (origin >= 0) && ((origin + ((several - 1) * stride) + extent) <= size);
+}
+
 /* What lies inside one window: bands of runs of contiguous values. Tap by tap, a run is a tap and a band a row of taps;
  * else a run is a row of taps, and there is one band. */
 typedef struct {
