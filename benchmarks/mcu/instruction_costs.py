@@ -62,7 +62,7 @@ def rare_net(seed: int) -> Int8Model:
 
 
 def narrow_net(seed: int) -> Int8Model:
-    """A first layer of a few channels, and a 1x1 convolution behind it."""
+    """A first layer of a few channels, and two 1x1 convolutions behind it."""
     rng = np.random.default_rng(seed)
     net = RandomNet(rng)
     channels = int(rng.integers(1, 5))
@@ -70,6 +70,7 @@ def narrow_net(seed: int) -> Int8Model:
     stride = (int(rng.integers(1, 4)), int(rng.integers(1, 3)))
     x = net.input(int(rng.integers(10, 24)), int(rng.integers(6, 16)), channels)
     x = net.conv(x, int(rng.integers(4, 40)), kernel, stride, same=bool(rng.integers(2)))
+    x = net.conv(x, 16 if seed % 2 else int(rng.integers(4, 40)), (1, 1))
     return net.model(net.conv(x, int(rng.integers(4, 40)), (1, 1)))
 
 

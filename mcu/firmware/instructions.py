@@ -36,7 +36,7 @@ class _Width:
 
     Attributes:
         block: of a run of a convolution, what is left one by one; ``predicated``: or in one more turn.
-        positions: of a convolution that are taken at once, and ``channels`` then.
+        positions: of a convolution that are taken at once, and ``channels`` then; ``short``: run that is kept then.
         lanes: channels of a depthwise convolution; ``twice``: whether at two positions; ``unrolled``: whether its rows
             of three taps are.
     """
@@ -44,6 +44,7 @@ class _Width:
     block: int = 1
     positions: int = 2
     channels: int = 2
+    short: int = 0
     lanes: int = DEPTHWISE_LANES
     twice: bool = False
     unrolled: bool = False
@@ -54,7 +55,7 @@ _DSP = _Width(block=4, unrolled=True)
 _WIDTHS = {
     "cortex-m0+": _Width(positions=1),
     **dict.fromkeys(("cortex-m4f", "cortex-m7f", "cortex-m33"), _DSP),
-    "cortex-m55": _Width(block=16, positions=4, channels=1, lanes=8, twice=True, predicated=True),
+    "cortex-m55": _Width(block=16, positions=4, channels=1, short=16, lanes=8, twice=True, predicated=True),
 }
 
 
@@ -155,13 +156,15 @@ def _groups(fields: Mapping[str, int], side: str, pad: str, taps: list[int], siz
 
 
 def _one_run(positions: int, size: int, out_c: int, width: _Width) -> list[int]:
-    """Positions, channels, blocks and rests, of single positions and of several at once."""
+    """Positions, channels, blocks and rests, of single positions and of several at once; channels of short runs."""
     several = positions // width.positions if width.positions > 1 else 0
     counts = []
     for times, channels in ((positions - several * width.positions, 2), (several, width.channels)):
         turns = times * -(-out_c // channels)
         counts += [times, turns, turns * (size // width.block), turns * _rest(size, width)]
-    return counts
+    if size == width.short:
+        return [*counts[:5], 0, 0, 0, counts[5]]
+    return [*counts, 0]
 
 
 def _pointwise(fields: Mapping[str, int], width: _Width) -> Counts:

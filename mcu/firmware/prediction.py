@@ -127,8 +127,10 @@ def _kernel(structure: Structure, op: OpForm) -> str:
     if op.kind is Kind.DEPTHWISE:
         return depthwise_kernel(op, structure.shapes[op.inputs[0]][-1], structure.shapes[op.output][-1])
     if op.kind in (Kind.CONV, Kind.DENSE):
-        return "grouped" if op.groups > 1 else convolution_kernel(
-            op, structure.shapes[op.inputs[0]][-1], structure.shapes[op.output][-1]
+        return (
+            "grouped"
+            if op.groups > 1
+            else convolution_kernel(op, structure.shapes[op.inputs[0]][-1], structure.shapes[op.output][-1])
         )
     return _PLAIN[op.kind]
 

@@ -21,8 +21,15 @@ OUTLINE void run_several(const convolution_t *layer, const int8_t *input, int32_
     const int8_t *x = input;
     int8_t *out = output;
     for (int32_t left = times; left > 0; --left) {
-        const window_t window = whole_run(x, size);
-        products_several(layer, &window, size, next, out, layer->out_c);
+#if defined(SHORT)
+        if (size == SHORT) {
+            products_short(layer, x, next, out);
+        } else
+#endif
+        {
+            const window_t window = whole_run(x, size);
+            products_several(layer, &window, size, next, out, layer->out_c);
+        }
         x = &x[POSITIONS * next];
         out = &out[POSITIONS * layer->out_c];
     }

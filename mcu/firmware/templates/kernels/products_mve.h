@@ -92,6 +92,7 @@ INLINE void products_several(const convolution_t *layer, const window_t *window,
     const finish_t rule = finish_of(layer);
     const int32_t channels = layer->out_c;
     const uint32x4_t places = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)output_next);
+    const int32_t *const biases = layer->bias;
     const int8_t *weights = &layer->weights[window->weight];
     for (int32_t channel = 0; channel < channels; ++channel) {
         sums_t sum = {{0, 0, 0, 0}, 0};
@@ -105,9 +106,30 @@ INLINE void products_several(const convolution_t *layer, const window_t *window,
             x += window->input_band;
             w += window->weight_band;
         }
-        const int32_t bias = layer->bias[channel] + (window->offset * sum.weights);
+        const int32_t bias = biases[channel] + (window->offset * sum.weights);
         finish_positions(&rule, channel, vaddq_n_s32(four(sum.at), bias), places, &output[channel]);
         weights = &weights[size];
+    }
+}
+
+#define SHORT 16
+
+/* The same of runs that are one vector each, whose values stay in registers. */
+INLINE void products_short(const convolution_t *layer, const int8_t *input, int32_t next, int8_t *output)
+{
+    const finish_t rule = finish_of(layer);
+    const int32_t channels = layer->out_c;
+    const int32_t *const biases = layer->bias;
+    const uint32x4_t places = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)channels);
+    const int8x16_t x0 = vldrbq_s8(input), x1 = vldrbq_s8(&input[next]);
+    const int8x16_t x2 = vldrbq_s8(&input[2 * next]), x3 = vldrbq_s8(&input[3 * next]);
+    const int8_t *w = layer->weights;
+    for (int32_t channel = 0; channel < channels; ++channel) {
+        const int8x16_t weight = vldrbq_s8(w);
+        const int32_t at[POSITIONS] = {vmladavq_s8(x0, weight), vmladavq_s8(x1, weight), vmladavq_s8(x2, weight),
+                                       vmladavq_s8(x3, weight)};
+        finish_positions(&rule, channel, vaddq_n_s32(four(at), biases[channel]), places, &output[channel]);
+        w = &w[SHORT];
     }
 }
 
