@@ -21,15 +21,13 @@ OUTLINE void several_positions(const convolution_t *layer, const window_t *windo
 void convolution(const convolution_t *layer, const int8_t *input, int8_t *output)
 {
     const int32_t out_row = (int32_t)layer->out_w * layer->out_c;
-    const int32_t height = ((layer->kernel_h - 1) * layer->dilation_h) + 1;
-    const int32_t width = ((layer->kernel_w - 1) * layer->dilation_w) + 1;
     int32_t rows, columns;
     clip_t clip;
     for (int32_t y = 0; y < layer->out_h; y += rows) {
         const int32_t top = (y * layer->stride_h) - layer->pad_top;
         clip.row = first_tap(top, layer->dilation_h);
         clip.row_end = end_tap(top, layer->dilation_h, layer->kernel_h, layer->in_h);
-        rows = inside(y, POSITIONS, layer->out_h, layer->stride_h, top, height, layer->in_h) ? POSITIONS : 1;
+        rows = rows_inside(layer, y, top, POSITIONS) ? POSITIONS : 1;
         int8_t *out = &output[y * out_row];
         for (int32_t x = 0; x < layer->out_w; x += columns) {
             const int32_t left = (x * layer->stride_w) - layer->pad_left;
@@ -40,7 +38,7 @@ void convolution(const convolution_t *layer, const int8_t *input, int8_t *output
 #if POSITIONS > 1
             if (rows > 1) {
                 several_positions(layer, &window, (int32_t)layer->stride_h * layer->in_w * layer->in_c, out, out_row);
-            } else if (inside(x, POSITIONS, layer->out_w, layer->stride_w, left, width, layer->in_w)) {
+            } else if (columns_inside(layer, x, left, POSITIONS)) {
                 several_positions(layer, &window, (int32_t)layer->stride_w * layer->in_c, out, layer->out_c);
                 columns = POSITIONS;
             } else

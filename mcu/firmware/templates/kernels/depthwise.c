@@ -80,8 +80,6 @@ void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output)
     const int32_t out_row = (int32_t)layer->out_w * layer->out_c;
 #if defined(__ARM_FEATURE_MVE)
     const bool twice = layer->out_c >= LANES;
-    const int32_t height = ((layer->kernel_h - 1) * layer->dilation_h) + 1;
-    const int32_t width = ((layer->kernel_w - 1) * layer->dilation_w) + 1;
 #endif
     int32_t rows = 1, columns;
     clip_t clip;
@@ -90,7 +88,7 @@ void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output)
         clip.row = first_tap(top, layer->dilation_h);
         clip.row_end = end_tap(top, layer->dilation_h, layer->kernel_h, layer->in_h);
 #if defined(__ARM_FEATURE_MVE)
-        rows = (twice && inside(y, 2, layer->out_h, layer->stride_h, top, height, layer->in_h)) ? 2 : 1;
+        rows = (twice && rows_inside(layer, y, top, 2)) ? 2 : 1;
 #endif
         int8_t *out = &output[y * out_row];
         for (int32_t x = 0; x < layer->out_w; x += columns) {
@@ -102,7 +100,7 @@ void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output)
 #if defined(__ARM_FEATURE_MVE)
             if (rows > 1) {
                 all_channels_twice(layer, &window, (int32_t)layer->stride_h * layer->in_w * layer->in_c, out, out_row);
-            } else if (twice && inside(x, 2, layer->out_w, layer->stride_w, left, width, layer->in_w)) {
+            } else if (twice && columns_inside(layer, x, left, 2)) {
                 all_channels_twice(layer, &window, (int32_t)layer->stride_w * layer->in_c, out, layer->out_c);
                 columns = 2;
             } else
