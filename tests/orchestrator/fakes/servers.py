@@ -54,7 +54,11 @@ class PostgresServer:
         self._server = subprocess.Popen(
             [self._programs / "postgres", "-D", self.folder / "data", *options], **self._how
         )
-        wait_for_port(self._port)
+        ready = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self._port)]
+        deadline = time.monotonic() + 60
+        while subprocess.run(ready).returncode:  # it listens before it lets anybody in
+            assert time.monotonic() < deadline, "the server does not start"
+            time.sleep(0.05)
 
     def stop(self) -> None:
         """End it without waiting for clients."""
