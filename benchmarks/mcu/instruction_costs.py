@@ -68,8 +68,10 @@ def narrow_net(seed: int) -> Int8Model:
     channels = int(rng.integers(1, 5))
     kernel = (int(rng.integers(2, 11)), int(rng.integers(1, 1 + min(5, COLUMN // 11 // channels))))
     stride = (int(rng.integers(1, 4)), int(rng.integers(1, 3)))
-    x = net.input(int(rng.integers(10, 24)), int(rng.integers(6, 16)), channels)
-    x = net.conv(x, int(rng.integers(4, 40)), kernel, stride, same=bool(rng.integers(2)))
+    size = (int(rng.integers(10, 24)), int(rng.integers(6, 16)))
+    alone = seed % 3 == 0  # a single position
+    x = net.input(*(kernel if alone else size), channels)
+    x = net.conv(x, int(rng.integers(4, 40)), kernel, stride, same=not alone and bool(rng.integers(2)))
     x = net.conv(x, 16 if seed % 2 else int(rng.integers(4, 40)), (1, 1))
     return net.model(net.conv(x, int(rng.integers(4, 40)), (1, 1)))
 
