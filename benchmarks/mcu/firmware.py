@@ -228,8 +228,9 @@ def report(tested: list[Subject], command: str) -> str:
         "",
         "## Layers alone",
         "",
-        "Instructions per MAC. CMSIS-NN 4.0 is called directly, with the scratch memory it asks for. Of our kernels only",
-        f"that of first layers copies windows: {COLUMN} bytes for each position it takes at once, on the stack.",
+        "Instructions per MAC. CMSIS-NN 4.0 is called directly, with the scratch memory it asks for. Of our",
+        f"kernels only that of first layers copies windows, to the stack: {COLUMN} bytes a position, for one, two or",
+        "four positions.",
         "",
     ]
     return "\n".join([*lines, *alone, *layer_alone_table(), ""])
