@@ -64,11 +64,12 @@ class Arm:
 ARMS = {
     "independent jobs": Arm(False, 1.0),
     "lineage": Arm(True, 1.0),
+    "lineage, half of the epochs": Arm(True, 1 / 2),
     "lineage, a third of the epochs": Arm(True, 1 / 3),
     "lineage without distillation": Arm(True, 1.0, (("distillation", 0.0),)),
     "lineage, short pruning": Arm(True, 1.0, (("pruning", 0.15),)),
 }
-FIRST = ("lineage", "independent jobs", "lineage, a third of the epochs")
+FIRST = ("lineage", "independent jobs", "lineage, half of the epochs")
 
 
 def budgets_of(dense: Resources) -> dict[str, Budget]:

@@ -108,6 +108,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
     """Provenance of the numbers in a report."""
     from orchestrator.queries.as_good import validations
     from orchestrator.queries.importances import importances
+    from orchestrator.queries.repeats import seeds_lines
     from orchestrator.queries.stop_audit import stop_audit
     from orchestrator.spec import canonical_json
     from orchestrator.storage.artifacts import artifacts_of
@@ -135,6 +136,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
         reports=last_reports(store, study),
         importances=importances(frame),
         stopping=audit.line if audit is not None else None,
+        seeds=seeds_lines(study, frame.set_index("number")["val_accuracy"].dropna().to_dict()),
         validation=validations(artifacts_of(store), dict(zip(frame["number"], frame["artifacts"], strict=True))),
     )
 
