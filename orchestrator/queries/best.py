@@ -12,7 +12,6 @@ from mcu.errors import InputError
 from mcu.score import score_of
 from mcu.terms import MEASURED
 from orchestrator.queries.as_good import equals_line, validation_in
-from orchestrator.queries.repeats import seeds_lines
 from orchestrator.queries.trial import TrialDetails
 from orchestrator.queries.where_grammar import parse_where
 from orchestrator.storage.artifacts import artifacts_of
@@ -132,6 +131,8 @@ def _seeds(store: Store, row: Mapping[str, Any]) -> str:
     study = store.study(row["study"])
     if not study.sweep.get("repeats"):
         return ""
+    from orchestrator.queries.repeats import seeds_lines  # loads optuna
+
     values = {trial.number: trial.result.val_accuracy for trial in store.trials(study) if trial.result is not None}
     return seeds_lines(study, values).get(row["number"], "")
 
