@@ -185,6 +185,8 @@ def run_study(
     moves = {} if options.folder is None else dict.fromkeys(paths, options.folder)
     setting = WorkerSetting(options.worker, str(files.folder), paths, threads(sweep), moves)
     store.patience.tell = watcher.note
+    if store.upgraded:
+        watcher.note(store.upgraded)
     with store.lock(study.name, take_over=options.take_over) as lock:
         mirror = OptunaMirror(store.url, study.name, plan.methods, store.patience)
         try:
