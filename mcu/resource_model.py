@@ -15,6 +15,8 @@ import numpy as np
 
 from mcu.budget import Budget, Resources
 from mcu.cost.arena import SCRATCH
+from mcu.cost.firmware_memory import plan_memory
+from mcu.cost.stage import heights_of, spans_of
 from mcu.errors import InputError
 from mcu.graph.graph import Graph, Op
 from mcu.graph.kinds import Kind
@@ -102,9 +104,9 @@ class ResourceModel:
         self._inputs = np.array([channels[op.inputs[0]] for op in graph.ops])
         self._outputs = np.array([channels[op.output] for op in graph.ops])
         self._coefficients = np.array([(t.macs_pair, t.macs_out, t.bytes_pair, t.bytes_out) for t in terms]).T
+        self._structure = structure_of_graph(graph)
         self._live = self._live_matrix(channels)
         self._held = self.runtime.sram_per_channel * self._outputs[[op.kind in CONVOLUTIONS for op in graph.ops]].sum(0)
-        self._structure = structure_of_graph(graph)
         self._matrix = channels
 
     def _terms(self, op: Op) -> Terms:
@@ -116,10 +118,17 @@ class ResourceModel:
         return rule(op, tensor.height * tensor.width)
 
     def _live_matrix(self, channels: np.ndarray) -> np.ndarray:
-        """Bytes of all tensors alive at each step, affine in the widths; ``(steps, groups + 1)``."""
+        """Bytes of all tensors alive at each step, affine in the widths; ``(steps, groups + 1)``.
+
+        What firmware runs strip by strip is chosen anew by ``exact`` for its widths; here it is what pays at full width.
+        """
         live = np.zeros((len(self.graph.ops), channels.shape[1]))
-        for tensor, (first, last), row in zip(self.graph.tensors, self.graph.last_uses(), channels, strict=True):
-            live[max(first, 0) : last + 1] += tensor.height * tensor.width * row
+        structure, firmware = self._structure, self.runtime.name is RuntimeName.FIRMWARE
+        strips = plan_memory(structure).strips if firmware else None
+        outputs = [port.tensor for port in structure.outputs]
+        spans = spans_of(structure.ops, heights_of(structure), outputs, strips)
+        for tensor, (rows, first, last), row in zip(self.graph.tensors, spans, channels, strict=True):
+            live[max(first - 1, 0) : last] += rows * tensor.width * row
         for step, op in enumerate(self.graph.ops):
             tensor = self.graph.tensors[op.output]
             sums = 4 * SCRATCH.get(op.kind, 0) if self.runtime.name is RuntimeName.TFLM else 0

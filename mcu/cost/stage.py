@@ -29,8 +29,8 @@ HEIGHTS = (1, 2, 4)
 MOST_OPERATORS = 64
 """Of a stage."""
 
-CALL_BYTES, DESCRIPTION_BYTES, LOOP_BYTES = 18, 48, 20
-"""About what a call, a layer's description and a loop take of flash: what stages are compared by, on every core."""
+CALL_BYTES, DESCRIPTION_BYTES, FUNCTION_BYTES = 20, 44, 24
+"""About what a call, a layer's description and a function take of flash: what stages are compared by, on every core."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ class Stage:
     first: int
     end: int
     rows: int
+
+    def __str__(self) -> str:
+        return f"operators {self.first + 1} to {self.end}, {self.rows} row{'s' * (self.rows > 1)} at a time"
 
 
 @dataclass(frozen=True)
@@ -106,24 +109,27 @@ class Strips:
         self._plan()
 
     def _plan(self) -> None:
-        """Every operator makes the rows that its inputs allow, but no more than its share of a strip: at the top rows
-        pile up nowhere, and at the bottom they run dry one operator after another."""
-        share = {self.output: self.stage.rows}
+        """The first operator makes equal shares, the others the rows that their inputs allow, but no more than their
+        share when the input ends: rows pile up nowhere. Shares end where a row of the output needs no more."""
+        share, need = {self.output: self.stage.rows}, {self.output: np.array([self.stage.rows])}
         for index in reversed(self._inside):
             op = self._ops[index]
             for tensor in op.inputs:
                 share[tensor] = max(share.get(tensor, 0), share[op.output] * _stride(op))
+                end = _rows_read(op, need[op.output], self._heights[tensor])[1]
+                need[tensor] = np.maximum(need.get(tensor, 0), end)
         made: dict[int, np.ndarray] = {}
         strips = np.arange(-(-self._heights[self.output] // self.stage.rows) + 4 * len(self._inside) + 1)
         for index in self._inside:
             op = self._ops[index]
-            allowed = [
-                _rows_allowed(op, made[t], self._heights[t], self._heights[op.output]) for t in op.inputs if t in made
-            ]
-            most = np.min([np.full(len(strips), self._heights[op.output]), *allowed], axis=0)
+            height, ramp = self._heights[op.output], share[op.output] * strips
+            allowed = [_rows_allowed(op, made[t], self._heights[t], height) for t in op.inputs if t in made]
+            surplus = (need[op.output] - share[op.output]) % share[op.output]
+            most = np.minimum(np.min(allowed, axis=0), height) if allowed else np.minimum(ramp + surplus, height)
             most[0] = 0
-            ramp = share[op.output] * strips
-            made[op.output] = np.minimum.accumulate(most - ramp) + ramp
+            start = int(np.argmax(most > 0))
+            made[op.output] = np.zeros_like(strips)
+            made[op.output][start:] = np.minimum.accumulate(most[start:] - ramp[start:]) + ramp[start:]
         count = int(np.argmax(made[self.output] >= self._heights[self.output])) + 1
         self._made = {tensor: rows[:count] for tensor, rows in made.items()}
         needed: dict[int, np.ndarray] = {}
@@ -225,18 +231,18 @@ class Strips:
         return found
 
     @property
-    def loops(self) -> int:
-        """Runs of more than one strip."""
-        ends = [*self._starts[1:], len(self._table)]
-        return sum(end - start > 1 for start, end in zip(self._starts, ends, strict=True))
+    def runs(self) -> tuple[int, int]:
+        """Runs of equal strips, and those of more than one."""
+        lengths = np.diff([*self._starts, len(self._table)])
+        return len(lengths), int(np.count_nonzero(lengths > 1))
 
     @cached_property
     def flash(self) -> int:
-        """About the bytes of flash that its additional calls, descriptions and loops take."""
+        """About the bytes of flash that its additional calls, descriptions and functions take."""
         forms = self.forms.values()
         calls = sum(form.calls + form.moves - 1 for form in forms)
         descriptions = sum(form.descriptions + form.move_descriptions - 1 for form in forms)
-        return calls * CALL_BYTES + descriptions * DESCRIPTION_BYTES + self.loops * LOOP_BYTES
+        return calls * CALL_BYTES + descriptions * DESCRIPTION_BYTES + self.runs[0] * FUNCTION_BYTES
 
 
 def _stride(op: OpForm) -> int:

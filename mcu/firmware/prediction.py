@@ -13,7 +13,7 @@ from math import prod
 
 from mcu.cost.stage import Forms
 from mcu.firmware.calls import convolution_kernel, depthwise_kernel, program_kernels
-from mcu.firmware.code_sizes import CALL_BYTES, CODE
+from mcu.firmware.code_sizes import CALL_BYTES, CODE, STRIP_BYTES, STRIP_STACK
 from mcu.firmware.cores import find_core
 from mcu.cost.firmware_memory import plan_memory
 from mcu.graph.kinds import Kind
@@ -29,9 +29,6 @@ MORE_INPUT = 24
 """Instructions that write one more input: a function of the interface and its call."""
 
 WHOLE = Forms(1, 1, 0, 0)
-LOOP_BYTES = 24
-"""Instructions of a loop over strips."""
-
 APPLICATION_RAM = 4
 """The variable ``main.c`` keeps its decision in."""
 
@@ -120,16 +117,19 @@ def predict_firmware(model: Structure | Int8Model, core: str, by_strips: bool = 
     forms = {} if plan.strips is None else plan.strips.forms
     kernels = {*chosen, *(["concat"] if any(form.moves for form in forms.values()) else [])}
     call_bytes = CALL_BYTES[target.architecture.name]
+    strip_bytes = STRIP_BYTES.get(target.name, STRIP_BYTES[target.architecture.name])
     flash = code.base + SLACK + MORE_INPUT * (len(structure.inputs) - 1)
     for index, kernel in zip(ops, chosen, strict=True):
         op, form = structure.ops[index], forms.get(index, WHOLE)
         calls = len(op.inputs) if op.kind is Kind.CONCAT else 1
         flash += _tables(structure, op) + calls * form.descriptions * DESCRIPTIONS[kernel]
-        flash += form.move_descriptions * DESCRIPTIONS["concat"] + (calls * form.calls + form.moves) * call_bytes
+        flash += form.move_descriptions * DESCRIPTIONS["concat"]
+        flash += (calls * form.calls + form.moves) * (strip_bytes[0] if index in forms else call_bytes)
     if plan.strips is not None:
-        flash += LOOP_BYTES * plan.strips.loops
+        flash += sum(count * size for count, size in zip(plan.strips.runs, strip_bytes[1:], strict=True))
     flash += sum(code.kernels[kernel].flash for kernel in kernels)
-    stack = code.stack + STACK_SLACK + max((code.kernels[kernel].stack for kernel in kernels), default=0)
+    stack = code.stack + STACK_SLACK + (STRIP_STACK if forms else 0)
+    stack += max((code.kernels[kernel].stack for kernel in kernels), default=0)
     return FirmwarePrediction(flash=_words(flash), arena=plan.total, stack=-(-stack // 8) * 8)
 
 

@@ -32,10 +32,11 @@ class Placed:
 
 @dataclass(frozen=True)
 class Loop:
-    """Calls one after another, ``times`` times."""
+    """Calls one after another, ``times`` times; ``is_strip`` if they are those of a strip."""
 
     times: int
     calls: tuple[Placed, ...]
+    is_strip: bool = False
 
 
 def program_of(model: Int8Model, strips: Strips | None) -> tuple[Loop, ...]:
@@ -56,7 +57,9 @@ def program_of(model: Int8Model, strips: Strips | None) -> tuple[Loop, ...]:
         elif index == strips.stage.first:
             loops += [_strips(model, turns, layers) for turns in strips.turns()]
     kernels = iter(program_kernels([placed.call.function for loop in loops for placed in loop.calls]))
-    return tuple(Loop(loop.times, tuple(_named(placed, next(kernels)) for placed in loop.calls)) for loop in loops)
+    return tuple(
+        replace(loop, calls=tuple(_named(placed, next(kernels)) for placed in loop.calls)) for loop in loops
+    )
 
 
 def _calls(op: QOp) -> int:
@@ -79,7 +82,7 @@ def _strips(model: Int8Model, turns: Turns, layers: Sequence[int]) -> Loop:
         if part.kept:
             placed.append(_moved(model, op, part, layer))
         placed += _strip(model, op, part, dict(zip(op.inputs, reads, strict=True)), write, layer)
-    return Loop(turns.times, tuple(placed))
+    return Loop(turns.times, tuple(placed), is_strip=True)
 
 
 def _moved(model: Int8Model, op: QOp, part: Part, layer: int) -> Placed:

@@ -198,7 +198,8 @@ def _program_values(program: Sequence[Loop], plan: FirmwarePlan, prefix: str) ->
             calls.append(
                 {"function": call.function, "layer": layer, "arguments": arguments, "number": placed.layer}
             )
-        loops.append({"times": loop.times, "calls": calls})
+        function = f"{prefix}strip_{len(loops)}" if loop.is_strip else ""
+        loops.append({"times": loop.times, "calls": calls, "function": function})
     count = 1 + max((placed.layer for loop in program for placed in loop.calls), default=-1)
     return {"layers": layers, "loops": loops, "layer_count": count}
 
