@@ -120,7 +120,7 @@ class ResourceModel:
     def _live_matrix(self, channels: np.ndarray) -> np.ndarray:
         """Bytes of all tensors alive at each step, affine in the widths; ``(steps, groups + 1)``.
 
-        What firmware runs strip by strip is chosen anew by ``exact`` for its widths; here it is what pays at full width.
+        ``exact`` chooses for its widths what firmware runs strip by strip; here it is what pays at full width.
         """
         live = np.zeros((len(self.graph.ops), channels.shape[1]))
         structure, firmware = self._structure, self.runtime.name is RuntimeName.FIRMWARE

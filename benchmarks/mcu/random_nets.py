@@ -340,7 +340,7 @@ def assorted_windows(seed: int) -> Int8Model:
         elif kind == 3:
             x = net.concat(net.depthwise(x, (3, min(wide, 3))), net.relu(x), net.conv(x, 4, (1, 1)))
         elif kind == 4:
-            x = net.depthwise(x, (3, 1), (1, 1), dilation=(2, 1), same=same)
+            x = net.depthwise(x, (one_of(3, 4), 1), (1, 1), dilation=(one_of(2, 3), 1), same=True)
         elif kind == 5:
             x = net.conv(x, 8, (1, 1), (one_of(1, 2), 1), same=same)
         else:

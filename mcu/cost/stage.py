@@ -103,35 +103,43 @@ class Strips:
         self._ops, self._heights = ops, heights
         self._inside = range(stage.first, stage.end)
         self.output = ops[stage.end - 1].output
-        self._made: dict[int, np.ndarray] = {}  # rows of each tensor after each strip, 0 before the first
-        self._base: dict[int, np.ndarray] = {}  # the row its buffer starts with, in each strip
+        self._base: dict[int, np.ndarray] = {}  # the row that a tensor's buffer starts with, in each strip
         self.persistent: set[int] = set()
         self._plan()
 
-    def _plan(self) -> None:
-        """The first operator makes equal shares, the others the rows that their inputs allow, but no more than their
-        share when the input ends: rows pile up nowhere. Shares end where a row of the output needs no more."""
-        share, need = {self.output: self.stage.rows}, {self.output: np.array([self.stage.rows])}
+    def _shares(self) -> tuple[dict[int, int], dict[int, int]]:
+        """Rows of every tensor per strip, and by how many more the first strip makes them: where shares end, a row of
+        the output needs no more."""
+        share, need = {self.output: self.stage.rows}, {self.output: self.stage.rows}
         for index in reversed(self._inside):
             op = self._ops[index]
             for tensor in op.inputs:
                 share[tensor] = max(share.get(tensor, 0), share[op.output] * _stride(op))
-                end = _rows_read(op, need[op.output], self._heights[tensor])[1]
-                need[tensor] = np.maximum(need.get(tensor, 0), end)
+                end = _rows_read(op, np.array(need[op.output]), self._heights[tensor])[1]
+                need[tensor] = max(need.get(tensor, 0), int(end))
+        return share, {tensor: (rows - share[tensor]) % share[tensor] for tensor, rows in need.items()}
+
+    def _rows_made(self) -> dict[int, np.ndarray]:
+        """Rows of every tensor after each strip, 0 before the first. An operator makes the rows that its inputs allow,
+        but no more than its share when they end: rows pile up nowhere."""
+        share, surplus = self._shares()
+        ops = [self._ops[index] for index in self._inside]
+        late = sum(2 * op.kernel[0] * op.dilation[0] + sum(op.padding[0]) for op in ops)
+        strips = np.arange(-(-self._heights[self.output] // self.stage.rows) + late + 1)
         made: dict[int, np.ndarray] = {}
-        strips = np.arange(-(-self._heights[self.output] // self.stage.rows) + 4 * len(self._inside) + 1)
-        for index in self._inside:
-            op = self._ops[index]
+        for op in ops:
             height, ramp = self._heights[op.output], share[op.output] * strips
             allowed = [_rows_allowed(op, made[t], self._heights[t], height) for t in op.inputs if t in made]
-            surplus = (need[op.output] - share[op.output]) % share[op.output]
-            most = np.minimum(np.min(allowed, axis=0), height) if allowed else np.minimum(ramp + surplus, height)
+            most = np.minimum(np.min(allowed, axis=0) if allowed else ramp + surplus[op.output], height)
             most[0] = 0
             start = int(np.argmax(most > 0))
             made[op.output] = np.zeros_like(strips)
             made[op.output][start:] = np.minimum.accumulate(most[start:] - ramp[start:]) + ramp[start:]
-        count = int(np.argmax(made[self.output] >= self._heights[self.output])) + 1
-        self._made = {tensor: rows[:count] for tensor, rows in made.items()}
+        complete = np.flatnonzero(made[self.output] == self._heights[self.output])
+        return {tensor: rows[: complete[0] + 1] for tensor, rows in made.items()}
+
+    def _plan(self) -> None:
+        self._made = self._rows_made()
         needed: dict[int, np.ndarray] = {}
         for index in self._inside:
             op = self._ops[index]
@@ -260,7 +268,7 @@ def _rows_allowed(op: OpForm, made: np.ndarray, height: int, out_height: int) ->
 
 
 def _rows_read(op: OpForm, made: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first row of an input that output rows from ``made`` on need, and the end of those that rows up to it need."""
+    """Of an input, the first row that output rows from ``made`` on need, and the end of those that rows up to it do."""
     top = op.padding[0][0]
     if op.kind in WINDOWED:
         start = made * op.stride[0] - top

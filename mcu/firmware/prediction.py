@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from mcu.cost.firmware_memory import plan_memory
 from mcu.cost.stage import Forms
 from mcu.firmware.calls import convolution_kernel, depthwise_kernel, program_kernels
 from mcu.firmware.code_sizes import CALL_BYTES, CODE, STRIP_BYTES, STRIP_STACK
 from mcu.firmware.cores import find_core
-from mcu.cost.firmware_memory import plan_memory
 from mcu.graph.kinds import Kind
 from mcu.int8.lookup import TABLES
 from mcu.int8.model import Int8Model

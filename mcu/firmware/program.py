@@ -57,9 +57,7 @@ def program_of(model: Int8Model, strips: Strips | None) -> tuple[Loop, ...]:
         elif index == strips.stage.first:
             loops += [_strips(model, turns, layers) for turns in strips.turns()]
     kernels = iter(program_kernels([placed.call.function for loop in loops for placed in loop.calls]))
-    return tuple(
-        replace(loop, calls=tuple(_named(placed, next(kernels)) for placed in loop.calls)) for loop in loops
-    )
+    return tuple(replace(loop, calls=tuple(_named(placed, next(kernels)) for placed in loop.calls)) for loop in loops)
 
 
 def _calls(op: QOp) -> int:
@@ -93,9 +91,7 @@ def _moved(model: Int8Model, op: QOp, part: Part, layer: int) -> Placed:
     return Placed(call, (Place(op.output, part.shift * row), Place(op.output)), layer)
 
 
-def _strip(
-    model: Int8Model, op: QOp, part: Part, reads: dict[int, int], write: int, layer: int
-) -> Iterator[Placed]:
+def _strip(model: Int8Model, op: QOp, part: Part, reads: dict[int, int], write: int, layer: int) -> Iterator[Placed]:
     """The calls of one operator on some rows: those that it would have on maps of so many rows."""
     tensors = list(model.tensors)
     for tensor, rows in (*((tensor, part.read) for tensor in op.inputs), (op.output, part.made)):

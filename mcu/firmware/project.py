@@ -11,12 +11,12 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from mcu.cost.firmware_memory import FirmwarePlan, plan_memory
 from mcu.devices import Device, catalogue
 from mcu.errors import InputError
 from mcu.firmware.calls import Call, Table
 from mcu.firmware.cores import CORES, core_of
 from mcu.firmware.flags import COMPILE_FLAGS, HOST_FLAGS, LINK_FLAGS, flash_origin, ram_origin
-from mcu.cost.firmware_memory import FirmwarePlan, plan_memory
 from mcu.firmware.program import Loop, program_of
 from mcu.firmware.toolchain import ARCHITECTURES
 from mcu.graph.ports import Port, each
@@ -57,7 +57,9 @@ def write_project(
     """
     if not NAME.fullmatch(name):
         raise InputError(f"firmware name {name!r}: allowed are up to 64 letters, digits, space, '_', '.', '-'")
-    values = model_values(model, samples, expected, by_strips=by_strips) | _build_values() | {"name": name, "sound": sound}
+    values = (
+        model_values(model, samples, expected, by_strips=by_strips) | _build_values() | {"name": name, "sound": sound}
+    )
     render("project", values, folder)
     copy_sources(folder, sound)
 
@@ -195,9 +197,7 @@ def _program_values(program: Sequence[Loop], plan: FirmwarePlan, prefix: str) ->
             places = [(plan.offsets[place.tensor] + place.at, place.step) for place in placed.arguments]
             arguments = [f"&arena[{at} + (strip * {step})]" if step else f"&arena[{at}]" for at, step in places]
             layer = f"{prefix}layer_{numbers[key]}"
-            calls.append(
-                {"function": call.function, "layer": layer, "arguments": arguments, "number": placed.layer}
-            )
+            calls.append({"function": call.function, "layer": layer, "arguments": arguments, "number": placed.layer})
         function = f"{prefix}strip_{len(loops)}" if loop.is_strip else ""
         loops.append({"times": loop.times, "calls": calls, "function": function})
     count = 1 + max((placed.layer for loop in program for placed in loop.calls), default=-1)

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mcu.cost.firmware_memory import ALIGNMENT, plan_memory
 from mcu.errors import InputError
 from mcu.firmware import write_project
 from mcu.firmware.calls import calls_of
 from mcu.firmware.flags import HOST_FLAGS
-from mcu.cost.firmware_memory import ALIGNMENT, plan_memory
 from mcu.firmware.project import KERNEL_SOURCES
 from mcu.graph.kinds import Kind
 from mcu.int8.model import Int8Model
