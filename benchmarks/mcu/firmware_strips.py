@@ -130,7 +130,7 @@ def patched(structure: Structure, strips: Strips, height: int, width: int) -> tu
         peak = max(peak, peak_live([(sizes[t], *spans[t][1:]) for t in inside]))
         for op in structure.ops[stage.first : stage.end]:
             if op.kind in CONVOLUTIONS:
-                macs += int(np.prod(structure.weight_shape(op)[1:])) * sizes[op.output]
+                macs += int(np.prod(structure.weight_shape(op))) * sizes[op.output] // structure.shapes[op.output][3]
     return peak, macs
 
 
@@ -158,7 +158,7 @@ def patches_row(title: str, structure: Structure) -> str:
                 least[few] = min(least.get(few, found), found)
     plan, whole = plan_memory(structure), plan_memory(structure, by_strips=False)
     chosen = "" if plan.strips is None else str(plan.strips.stage)
-    cells = [f"{least[few][0]:,} | {least[few][1]:+.0%}" for few in (True, False)]
+    cells = [f"{least[few][0]:,} | {least[few][1]:+.0%}" if few in least else "none |" for few in (True, False)]
     return f"| {title} | {whole.total:,} | {plan.total:,} | {chosen} | {' | '.join(cells)} |"
 
 

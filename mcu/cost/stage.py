@@ -360,5 +360,5 @@ def _stages(
             tried = [rows for rows in HEIGHTS if rows < heights[ops[index].output]]
             found += [Strips(ops, heights, Stage(first, index + 1, rows)) for rows in tried]
         inside.append(ops[index].output)
-    spans = np.array([spans_of(ops, heights, outputs, strips) for strips in found]).reshape(-1, len(heights), 3)
-    return Stages(tuple(found), spans)
+    spans = np.array([spans_of(ops, heights, outputs, strips) for strips in found], np.int64)
+    return Stages(tuple(found), spans.reshape(-1, len(heights), 3))

@@ -108,6 +108,10 @@ def test_mobilenet_v2_at_96_pixels_takes_less_than_half_of_its_memory(mobilenet:
 
 def test_nothing_runs_by_strips_where_its_calls_take_more_flash_than_it_saves() -> None:
     net = RandomNet(np.random.default_rng(0))
+    single = structure_of(net.model(net.dense(net.input(8, 8, 2), 4)))
+    assert not stages_of(single).strips
+    assert plan_memory(single).strips is None
+    net = RandomNet(np.random.default_rng(0))
     tiny = structure_of(net.model(net.conv(net.conv(net.input(8, 8, 2), 4), 4)))
     assert stages_of(tiny).strips
     assert plan_memory(tiny).strips is None

@@ -187,7 +187,7 @@ def test_makefile_builds_what_build_builds(tmp_path: Path) -> None:
 @needs_tools
 def test_measurement_adds_up(tmp_path: Path) -> None:
     model, device = plain_net(size=16, width=8), find_device("stm32f446re")
-    found = measure_firmware(model, device, inputs(model), cycles_per_instruction=1.5)
+    found = measure_firmware(model, device, inputs(model), cycles_per_instruction=1.5, by_strips=False)
     assert found.bit_exact
     assert found.board == "mps2-an386"
     assert found.instructions_per_mac == pytest.approx(found.instructions / model.macs())
@@ -213,7 +213,7 @@ def test_riscv_computes_what_the_interpreter_computes() -> None:
 @needs_tools
 def test_large_model_of_a_small_core_runs_on_a_larger_board(tmp_path: Path) -> None:
     model = plain_net(size=24, width=16)
-    write_project(model, tmp_path, samples=inputs(model, 1))
+    write_project(model, tmp_path, samples=inputs(model, 1), by_strips=False)
     run = run_in_qemu(tmp_path, CORES["cortex-m0+"])
     assert run.bit_exact
     assert run.board == "mps2-an385"
