@@ -50,8 +50,8 @@ class Plan:
         """
         self.check()
         earlier = self._earlier.trials if self._earlier is not None else ()
-        added = self._added(tuple(trial for trial in earlier if not trial.is_parent))
-        together = (*earlier, *self._parents(earlier, added), *added)
+        added = self._added(tuple(trial for trial in earlier if trial.searched))
+        together = (*earlier, *self._parents(earlier, added), *added, *self._repeats(earlier))
         return tuple(replace(trial, number=number) for number, trial in enumerate(together))
 
     @cached_property
@@ -86,6 +86,16 @@ class Plan:
                 there.add(key)
                 found.append(PlannedTrial(0, PARENT_METHOD, index - len(found), trial.network, DENSE, key[1]))
         return found
+
+    def _repeats(self, earlier: Sequence[PlannedTrial]) -> list[PlannedTrial]:
+        """The trials that are trained again, with seeds of their own, and that are not there yet."""
+        turns: Counter[int] = Counter()
+        found = []
+        for number in self.sweep.repeats:
+            seed = derive_seed(self.sweep.sweep.seed, "repeat", number, turns[number])
+            turns[number] += 1
+            found.append(replace(earlier[number], seed=seed, repeats=number))
+        return found[sum(trial.repeats is not None for trial in earlier) :]
 
     @cached_property
     def _earlier(self) -> Plan | None:

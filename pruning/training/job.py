@@ -101,6 +101,7 @@ class Job(Run):
             torch.manual_seed(self.settings.seed)
             trainer = Trainer(module.train(), self.problem, replace(self.settings, checkpoint=None))
             trainer.span = (0, TRIAL_STEPS)
+            trainer.float_steps = max(trainer.float_steps, TRIAL_STEPS)  # a job may be shorter than the trial
             losses = [trainer.take_step(step) for step in range(TRIAL_STEPS)]
         return float(np.mean(losses[TRIAL_STEPS // 2 :]))
 

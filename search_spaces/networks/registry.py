@@ -50,6 +50,22 @@ BUILT_IN = {
             "ds-cnn", f"{_CONVOLUTIONAL}:ds_cnn", "depthwise-separable, the keyword network of MLPerf Tiny",
             "Zhang et al., arXiv 1711.07128; Banbury et al., arXiv 2106.07597", ("channels", "blocks"),
         ),
+        NetworkEntry(
+            "ds-cnn-m", f"{_CONVOLUTIONAL}:ds_cnn_m", "depthwise-separable, medium: 172 channels, 4 blocks",
+            "Zhang et al., arXiv 1711.07128", ("channels",),
+        ),
+        NetworkEntry(
+            "ds-cnn-l", f"{_CONVOLUTIONAL}:ds_cnn_l", "depthwise-separable, large: 276 channels, 5 blocks",
+            "Zhang et al., arXiv 1711.07128", ("channels",),
+        ),
+        NetworkEntry(
+            "tc-resnet8", f"{_RESNET}:tc_resnet8", "3 residual blocks along time, for keywords",
+            "Choi et al., arXiv 1904.03814", ("kernel",),
+        ),
+        NetworkEntry(
+            "tc-resnet14", f"{_RESNET}:tc_resnet14", "6 residual blocks along time, for keywords",
+            "Choi et al., arXiv 1904.03814", ("kernel",),
+        ),
         NetworkEntry("plain-cnn", f"{_CONVOLUTIONAL}:plain_cnn", "7 convolutions in a row", "", ("channels",)),
         NetworkEntry(
             "vgg-small", f"{_CONVOLUTIONAL}:vgg_small", "VGG-16 at half its channels: 13 convolutions, max pooling",
@@ -68,7 +84,8 @@ BUILT_IN = {
             "Howard et al., arXiv 1704.04861",
         ),
         NetworkEntry(
-            "mobilenet-v2", f"{_MOBILENET}:mobilenet_v2", "17 inverted residuals", "Sandler et al., arXiv 1801.04381"
+            "mobilenet-v2", f"{_MOBILENET}:mobilenet_v2", "17 inverted residuals", "Sandler et al., arXiv 1801.04381",
+            ("early_stride",),
         ),
         NetworkEntry(
             "dense-autoencoder", f"{_CONNECTED}:dense_autoencoder",

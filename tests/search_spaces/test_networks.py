@@ -58,6 +58,37 @@ def test_sizes_on_garments_are_the_known_ones():
     assert count_macs(build("plain-cnn"), (1, 28, 28)) == 20_491_584
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "classes", "width", "macs", "weights"),
+    [  # arXiv 1711.07128, table 9: 19.8 and 56.9 MOps; arXiv 1904.03814, table 1: 3.0, 6.1 and 13.4 MFLOPs, 66 to 305 K
+        ("ds-cnn-m", (1, 49, 10), 12, 1.0, 9_816_384, 136_580),
+        ("ds-cnn-l", (1, 49, 10), 12, 1.0, 28_327_812, 413_736),
+        ("tc-resnet8", (1, 98, 40), 12, 1.0, 1_522_560, 65_180),
+        ("tc-resnet14", (1, 98, 40), 12, 1.0, 3_030_528, 135_868),
+        ("tc-resnet14", (1, 98, 40), 12, 1.5, 6_677_136, 303_012),
+    ],
+)
+def test_keyword_networks_have_the_published_sizes(name, shape, classes, width, macs, weights):
+    network = build(name, shape, classes, width=width)
+    assert count_macs(network, shape) == macs
+    assert sum(weight.numel() for weight in network.parameters()) == weights
+
+
+def test_tc_resnet_convolves_along_time_over_all_features():
+    network = build("tc-resnet8", (1, 98, 40), 12).eval()
+    signal = torch.nn.Conv1d(40, 16, 3, padding=1, bias=False)
+    signal.weight.data = network.stem.conv.weight.data[:, 0].transpose(1, 2)
+    x = torch.randn(2, 1, 98, 40)
+    assert torch.allclose(network.stem.conv(x)[..., 0], signal(x[:, 0].transpose(1, 2)), atol=1e-4)
+
+
+def test_mobilenet_keeps_more_positions_on_32_pixels_where_asked():
+    shape = (3, 32, 32)
+    usual, early = (build("mobilenet-v2", shape, options={"early_stride": stride}) for stride in (2, 1))
+    assert [count_macs(network, shape) for network in (usual, early)] == [24_461_312, 87_976_448]
+    assert [network[:-3](torch.zeros(2, *shape)).shape[2:] for network in (usual, early)] == [(2, 2), (4, 4)]
+
+
 @pytest.mark.parametrize("name", SCORED)
 def test_every_network_traces_and_scores_odd_and_even_inputs(name):
     shapes = [SHAPES.get(name, (1, 28, 28)), (2, 33, 17), (3, 16, 16)]
