@@ -79,7 +79,8 @@ def _buffers(structure: Structure, roots: list[int], kept: list[int], spans: Seq
     lives = {root: list(spans[root][1:]) for root in kept}
     for tensor, root in enumerate(roots):
         lives[root] = [min(lives[root][0], spans[tensor][1]), max(lives[root][1], spans[tensor][2])]
-    return [(_aligned(spans[root][0] * _row_bytes(structure.shapes[root])), *lives[root]) for root in kept]
+    sizes = (_aligned(spans[root][0] * _row_bytes(structure.shapes[root])) for root in kept)
+    return [(size, lives[root][0], lives[root][1]) for size, root in zip(sizes, kept, strict=True)]
 
 
 def _row_bytes(shape: tuple[int, ...]) -> int:

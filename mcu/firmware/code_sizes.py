@@ -100,7 +100,7 @@ _V6M = (23, 12, 60)
 STRIP_BYTES = {"arm": (19, 14, 30), "riscv": (27, 12, 60), "cortex-m0": _V6M, "cortex-m0+": _V6M}
 """Of layers that run strip by strip: a call, the function of a run of equal strips, a loop; by core or architecture."""
 
-STRIP_STACK = 16
+STRIP_STACK = 24
 """Bytes of stack of such a function, at most."""
 
 # fmt: off

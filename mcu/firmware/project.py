@@ -184,7 +184,7 @@ def _program_values(program: Sequence[Loop], plan: FirmwarePlan, prefix: str) ->
     layers: list[dict[str, Any]] = []
     numbers: dict[Any, int] = {}
     tables: dict[int, int] = {}
-    loops = []
+    loops: list[dict[str, Any]] = []
     for loop in program:
         calls = []
         for placed in loop.calls:
