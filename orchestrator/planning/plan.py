@@ -217,7 +217,7 @@ class Plan:
 
     def spec(self, trial: PlannedTrial, suggested: dict[str, Scalar], start: Start | None = None) -> TrialSpec:
         """The full specification of a planned trial with its suggested hyperparameters and its starting point."""
-        epochs = self._epochs(trial, start.ancestor.budget if start else None, start.dense if start else None)
+        epochs = self._epochs(trial, start.ancestor.budget if start else None, start.ancestor.dense if start else None)
         return TrialSpec(
             task=self.sweep.task,
             data=self.data,
@@ -229,7 +229,7 @@ class Plan:
             hyperparameters=fixed_values(self._taken(trial.method)) | suggested,
             seed=trial.seed,
             training=self.sweep.training.model_copy(update={"epochs": epochs}),
-            ancestor=start.ancestor.hash() if start and trial.method in self._inheriting else None,
+            ancestor=start.ancestor.hash if start and trial.method in self._inheriting else None,
             parent=start.parent if start else None,
         )
 

@@ -18,7 +18,7 @@ from mcu.units import format_duration
 from orchestrator.executors.base import Event, Executor, Finished, LossReason, Lost, Reported, Started
 from orchestrator.planning.budget_plan import BudgetPlan
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.planned_trial import PlannedTrial
+from orchestrator.planning.planned_trial import PlannedTrial, Trained
 from orchestrator.running.disk_guard import DiskGuard, DiskShort
 from orchestrator.running.interrupts import Interrupts, Wish
 from orchestrator.running.queue import Queue
@@ -145,6 +145,8 @@ class Driver:
             self._withdraw_what_waits()
         if not self._running and (wish is not Wish.GO_ON or not self._unfinished()):
             return False
+        startable = len(self._waiting) + self._queue.ready if wish is Wish.GO_ON else 0
+        parts.executor.want(len(self._running) + startable)
         for event in parts.executor.poll(POLL_SECONDS):
             self._take_in(event)
         self._end_overdue()
@@ -319,7 +321,7 @@ class Driver:
         """Let those go on that waited for a trial's trained network, with it or without."""
         if planned.is_parent or self._parts.plan.lineage.inherits(planned):
             left = result.state == TrialState.COMPLETE and spec.leaves_network and self._parts.left_network(result)
-            self._queue.ended(planned.number, (spec, result) if left else None)
+            self._queue.ended(planned.number, Trained(spec.hash(), spec.budget, result.dense) if left else None)
 
     def _hand_out(self, work: Work) -> None:
         attempt = self._parts.store.begin_attempt(work.trial_id)
