@@ -104,4 +104,4 @@ def test_instructions_of_strips_are_those_of_whole_maps_and_some_more() -> None:
     model = residual_net()
     for core in CORES.values():
         whole, strips = (predict_instructions(model, core, by_strips) for by_strips in (False, True))
-        assert whole < strips < 1.1 * whole
+        assert whole < strips < 1.12 * whole
