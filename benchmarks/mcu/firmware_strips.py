@@ -54,7 +54,7 @@ SUBJECTS = (
     Subject("mobilenet-v2 x0.5, 96x96x3", NetworkChoice(name="mobilenet-v2", width=0.5), (3, 96, 96)),
     Subject("mobilenet-v2, 96x96x3", NetworkChoice(name="mobilenet-v2"), (3, 96, 96)),
     Subject("mobilenet-v1 x0.25, 96x96x1", NetworkChoice(name="mobilenet-v1", width=0.25), (1, 96, 96)),
-    Subject("resnet8, 32x32x3", NetworkChoice(name="resnet8"), (3, 32, 32)),
+    Subject("resnet8, 32x32x3", NetworkChoice(name="resnet8"), (3, 32, 32), ("cortex-m4f", "cortex-m55")),
     Subject("ds-cnn, 49x10x1", NetworkChoice(name="ds-cnn"), (1, 49, 10)),
 )  # fmt: skip
 
