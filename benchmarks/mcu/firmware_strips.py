@@ -18,6 +18,7 @@ from mcu.cost.arena import peak_live
 from mcu.cost.firmware_memory import plan_memory
 from mcu.cost.stage import Strips, heights_of, spans_of, stages_of
 from mcu.firmware import CORES, FirmwareMeasurement, measure_firmware, predict_firmware, predict_instructions
+from mcu.int8.calibration import calibrate
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model
 from mcu.int8.quantize import quantise
@@ -64,7 +65,7 @@ def model_of(subject: Subject) -> Int8Model:
     torch.manual_seed(0)
     traced = trace(build_network(subject.network, subject.shape, 10, 0).eval(), subject.shape)
     network = FoldedNet(traced.graph, traced.module)
-    network.calibrate(torch.as_tensor(np.random.default_rng(0).normal(size=(8, *subject.shape)), dtype=torch.float32))
+    calibrate(network, torch.as_tensor(np.random.default_rng(0).normal(size=(8, *subject.shape)), dtype=torch.float32))
     return quantise(network)
 
 
