@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mcu.budget import Budget, Resources
+from orchestrator.planning.inputs import Inputs
 from orchestrator.spec import TrialSpec
 from search_spaces.choices import NetworkChoice
 
@@ -19,6 +20,7 @@ class PlannedTrial:
         seed: equal for trials of one index, for a fair comparison of methods.
         turn: number of earlier trials of the same network and budget per method.
         parent_seed: of the dense network at the root of the trial's lineage.
+        inputs: options of the task that were planned with the trial; in a sweep without a lineage they are sampled.
     """
 
     number: int
@@ -29,6 +31,7 @@ class PlannedTrial:
     seed: int
     turn: int = 0
     parent_seed: int = 0
+    inputs: Inputs = ()
 
     @property
     def is_parent(self) -> bool:

@@ -74,7 +74,9 @@ class Queue:
         return Start(spec, result.dense, parent[0].hash() if parent else None)
 
     def _relatives(self, trial: PlannedTrial) -> list[tuple[int, Budget]]:
-        """Trials of the same method and network that left one, for a budget that was chosen as results came."""
+        """Trials of the same method, network and input that left one, for a budget that was chosen as results came."""
         there = [(number, found[0]) for number, found in self._ended.items() if found]
-        mine = trial.method, trial.network
-        return [(number, spec.budget) for number, spec in there if (spec.method, spec.network) == mine]
+        mine = trial.method, trial.network, dict(trial.inputs)
+        return [
+            (number, spec.budget) for number, spec in there if (spec.method, spec.network, spec.task.searched) == mine
+        ]
