@@ -140,7 +140,8 @@ class RayExecutor(Executor):
         self._nodes, self._looked = nodes_alive(), time.monotonic()
         if self._probe is not None:
             self._probe.wait(self._nodes)
-        need, nodes = Need(cpus, 0.0), self._usable()
+        need = Need(cpus, 0.0)
+        nodes = self._usable(need)
         if use_gpu and gpus is None:
             held = capacity(need, nodes)
             trials = held if self._workers is None else min(self._workers, held)
@@ -152,15 +153,19 @@ class RayExecutor(Executor):
             raise InputError(f"[workers] cpus_per_trial = {cpus}, gpus_per_trial = {gpus}: {lacking}")
         return need
 
-    def _usable(self) -> list[Node]:
+    def _avoided(self, trial: str, need: Need) -> set[str]:
+        """Nodes that a trial should avoid, if others can hold it."""
+        return self._record.avoided(trial, (node for node, has in self._nodes.items() if need.held_by(has)))
+
+    def _usable(self, need: Need) -> list[Node]:
         """What the nodes have that may get trials."""
-        refused = self._record.avoided("", self._nodes)
-        return [has for node, has in self._nodes.items() if node not in refused]
+        avoided = self._avoided("", need)
+        return [has for node, has in self._nodes.items() if node not in avoided]
 
     def _lacking(self, need: Need) -> str | None:
         """One line that says why no node can hold a trial."""
         refused = [reason for node, reason in self._record.refused.items() if node in self._nodes]
-        lacking = shortage(need, self._usable())
+        lacking = shortage(need, self._usable(need))
         return lacking if lacking is None or not refused else f"{lacking}; others are refused: {'; '.join(refused)}"
 
     def _look(self) -> None:
@@ -175,7 +180,7 @@ class RayExecutor(Executor):
     def capacity(self) -> int:
         """How many attempts can run in parallel; at least one, so that a pending one triggers an autoscaler."""
         self._look()
-        held = capacity(self._need, self._usable())
+        held = capacity(self._need, self._usable(self._need))
         return max(1, held if self._workers is None else min(self._workers, held))
 
     def obstacle(self) -> str | None:
@@ -195,7 +200,7 @@ class RayExecutor(Executor):
 
     def submit(self, attempt: str, spec: TrialSpec) -> None:
         """Start an attempt, away from nodes that failed it before."""
-        avoided = self._record.avoided(spec.hash(), self._nodes)
+        avoided = self._avoided(spec.hash(), self._need)
         task = self._task.options(
             num_cpus=self._need.cpus, num_gpus=self._need.gpus, max_retries=0, num_returns="streaming",
             name="mcusweep-trial", label_selector=_keeping_off(avoided),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -29,10 +30,14 @@ def local(setting: WorkerSetting) -> Executor:
     return LocalExecutor(setting, workers=2)
 
 
+told: list[str] = []
+"""What executors of this module say to a person."""
+
+
 def on_ray(setting: WorkerSetting) -> Executor:
     from orchestrator.executors.ray import RayExecutor
 
-    return RayExecutor(setting, workers=2)
+    return RayExecutor(setting, workers=2, tell=told.append)
 
 
 @pytest.fixture(scope="module", params=["local", "ray"])
@@ -122,6 +127,18 @@ def test_what_is_wrong_with_a_machine_is_no_result_of_the_trial(executor, make_s
     assert isinstance(end, Lost)
     assert end.reason is LossReason.ENVIRONMENT
     assert said in end.detail
+
+
+def test_a_node_that_fails_three_in_a_row_is_named_once(executor, make_spec, seed):
+    if isinstance(executor, LocalExecutor):
+        pytest.skip("of Ray")
+    told.clear()
+    for k, ill in enumerate((0, 1, 1, 0, 1, 1, 1, 1)):  # after a success it is counted anew
+        executor.submit(f"i{k}", make_spec(seed=seed + k, ill=ill))
+        collect(executor, {f"i{k}"})
+        assert len(told) == (k >= 6)
+    [line] = told
+    assert line.startswith(f"{socket.gethostname()} failed three trials in a row and gets no more: OSError: [Errno 28]")
 
 
 def test_a_worker_the_system_killed_for_want_of_memory_is_told_from_one_that_died(

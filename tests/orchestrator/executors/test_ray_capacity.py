@@ -14,6 +14,7 @@ from servers import ray_head
 from mcu.errors import InputError
 from orchestrator.executors.attempt import WorkerSetting
 from orchestrator.executors.base import Finished, Started
+from orchestrator.executors.node_record import NodeRecord
 from orchestrator.executors.ray_capacity import Need, capacity, shortage
 from orchestrator.running.interrupts import Interrupts, Wish
 from orchestrator.running.watcher import Watcher
@@ -44,6 +45,23 @@ def test_the_line_says_what_is_needed_and_what_there_is():
         "no node of the Ray cluster can hold a trial, which needs 2 CPUs and 1 GPU; "
         "nodes have 1 CPU, 0 GPUs; 0 CPUs, 0 GPUs"
     )
+
+
+def test_a_trial_goes_back_to_the_node_that_failed_it_where_no_other_can_hold_it():
+    """A head without CPUs is no other: the trial would wait there for ever."""
+    from orchestrator.executors.ray import RayExecutor
+
+    executor = object.__new__(RayExecutor)
+    executor._record, executor._nodes = NodeRecord(), {"head": {"CPU": 0.0}, "a": {"CPU": 1.0}}
+    executor._record.failed("a", "trial")
+    assert executor._avoided("trial", Need(1, 0.0)) == set()
+    executor._nodes["b"] = {"CPU": 1.0}
+    assert executor._avoided("trial", Need(1, 0.0)) == {"a"}
+    executor._record.failed("a", "other")
+    executor._record.failed("a", "third")
+    assert executor._usable(Need(1, 0.0)) == [{"CPU": 0.0}, {"CPU": 1.0}]
+    del executor._nodes["b"]
+    assert capacity(Need(1, 0.0), executor._usable(Need(1, 0.0))) == 1
 
 
 @pytest.mark.slow

@@ -16,6 +16,8 @@ from orchestrator.spec import FILES, NETWORK, Artifact, EpochReport, TrialResult
 def run_trial(spec: TrialSpec, artifacts: Path, report: ReportEpoch) -> TrialResult:
     """Report ``reports`` epochs of ``sleep`` seconds each; misbehave as told."""
     wish = spec.hyperparameters
+    if "tickets" in wish:
+        take_ticket(Path(str(wish["tickets"])))
     marks = artifacts / "marks"
     marks.mkdir(parents=True, exist_ok=True)
     runs = len(list(marks.glob(f"{spec.seed}-*")))
@@ -58,6 +60,15 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: ReportEpoch) -> TrialRes
         artifacts=files,
         trajectory=[{"step": 0, "pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS")}],
     )
+
+
+def take_ticket(folder: Path) -> None:
+    """Wait for a file in a folder of this host, and remove it; where there is no such folder, nobody waits."""
+    while folder.is_dir():
+        for ticket in folder.iterdir():
+            return ticket.unlink()
+        time.sleep(0.05)
+    return None
 
 
 def inherit(spec: TrialSpec, artifacts: Path) -> tuple[float, dict[str, Artifact]]:

@@ -6,6 +6,7 @@ What lies in a host's ``/tmp/work`` is seen from outside in its folder ``work``.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -69,6 +70,19 @@ class Host:
     def hide(self, folder: Path) -> None:
         """Let a folder of packages be empty there."""
         subprocess.run(self.command("mount", "-t", "tmpfs", "none", str(folder)), check=True)
+
+    def hold(self) -> None:
+        """Let its trials wait for tickets, if they ask for some."""
+        (self.work / "tickets").mkdir()
+
+    def grant(self, tickets: int) -> None:
+        """Let so many of its trials go on."""
+        for _ in range(tickets):
+            (self.work / "tickets" / str(time.monotonic_ns())).touch()
+
+    def release(self) -> None:
+        """Let all its trials go on."""
+        shutil.rmtree(self.work / "tickets")
 
     def cable(self, up: bool) -> None:
         """Plug its cable in, or pull it."""

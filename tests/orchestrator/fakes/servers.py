@@ -54,7 +54,10 @@ class PostgresServer:
         self._server = subprocess.Popen(
             [self._programs / "postgres", "-D", self.folder / "data", *options], **self._how
         )
-        wait_for_port(self._port)
+        status, deadline = self.folder / "data" / "postmaster.pid", time.monotonic() + 60
+        while not (status.exists() and status.read_text().rstrip().endswith("ready")):  # it listens before that
+            assert time.monotonic() < deadline, "the server does not start"
+            time.sleep(0.05)
 
     def stop(self) -> None:
         """End it without waiting for clients."""

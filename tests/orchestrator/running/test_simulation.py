@@ -49,7 +49,7 @@ def test_the_clock_jumps_and_events_come_in_order(make_spec):
     start, events = time.monotonic(), []
     while not any(isinstance(event, Finished) for event in events):
         events += executor.poll(1.0)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < executor.now() / 10
     assert isinstance(events[0], Started)
     assert [event.report.step for event in events if isinstance(event, Reported)] == list(range(8))
     assert executor.now() == pytest.approx(synthetic_trial(make_spec()).result.duration_s)

@@ -24,7 +24,7 @@ def command(text: str, *arguments: object) -> list[str]:
     return [sys.executable, "-c", PRELUDE + text, *map(str, arguments)]
 
 
-def wait_for(condition, seconds: float = 20.0) -> bool:
+def wait_for(condition, seconds: float = 60.0) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
@@ -94,16 +94,16 @@ def test_signals_reach_the_driver_once_each(tmp_path):
     seen = tmp_path / "seen"
     text = (
         "got = []\n"
-        "signal.signal(signal.SIGINT, lambda *_: got.append('int'))\n"
-        "Path(sys.argv[1]).write_text('ready')\n"
+        "def note(*_): got.append('int'); Path(sys.argv[1]).write_text(f'{len(got)}')\n"
+        "signal.signal(signal.SIGINT, note)\n"
+        "Path(sys.argv[1]).write_text('0')\n"
         "while len(got) < 2: time.sleep(0.02)\n"
         "s.tell_end(); sys.exit(130)"
     )
     with run_supervisor(text, seen) as supervisor:
-        assert wait_for(seen.exists)
-        time.sleep(0.2)
+        assert wait_for(lambda: seen.exists() and seen.read_text() == "0")
         supervisor.send_signal(signal.SIGINT)
-        time.sleep(0.5)
+        assert wait_for(lambda: seen.read_text() == "1")
         assert supervisor.poll() is None
         supervisor.send_signal(signal.SIGINT)
         try:
@@ -120,7 +120,7 @@ def test_a_driver_leaves_with_a_killed_supervisor(tmp_path):
         pid = int(note.read_text())
         assert process_alive(pid)
         supervisor.kill()
-        assert wait_for(lambda: not process_alive(pid), 5)
+        assert wait_for(lambda: not process_alive(pid))
 
 
 def test_a_reaper_ends_what_a_killed_process_leaves(tmp_path):

@@ -101,7 +101,7 @@ def test_a_server_that_stays_away_is_given_up_after_the_stated_time(server, addr
         start = time.monotonic()
         with pytest.raises(StoreError, match=r"cannot use postgresql\+psycopg://.*; retried for 2 s") as caught:
             store.add_trial(study, 0, make_spec())
-        assert 1.0 < time.monotonic() - start < 10
+        assert 1.0 < time.monotonic() - start < 50  # the usual 60 s are not waited for
         assert len(str(caught.value).splitlines()) == 1
     finally:
         server.start()
@@ -171,14 +171,19 @@ def test_first_starts_at_once_on_an_empty_database_all_run(address):
         "import sys; sys.path.insert(0, sys.argv[1]); import optuna; from scripted import scripted\n"
         "from fake_sweep import make_sweep; sweep = make_sweep(trials=2); name = sys.argv[3]\n"
         "sweep = sweep.model_copy(update={'sweep': sweep.sweep.model_copy(update={'name': name})})\n"
-        "sys.stdin.readline(); report, _ = scripted(sys.argv[2], sweep); assert report.counts == {'complete': 2}"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "report, _ = scripted(sys.argv[2], sweep); assert report.counts == {'complete': 2}"
     )
     names = ["first", "second", "third"]
     command = [sys.executable, "-c", code, str(FAKES), address]
     drivers = [
-        subprocess.Popen([*command, name], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for name in names
+        subprocess.Popen(
+            [*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for name in names
     ]
-    time.sleep(6)  # all have imported what they need
+    for driver in drivers:
+        assert driver.stdout.readline() == "ready\n"
     for driver in drivers:
         driver.stdin.write("go\n")
         driver.stdin.flush()
