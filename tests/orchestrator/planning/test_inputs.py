@@ -9,11 +9,13 @@ import pytest
 from PIL import Image
 
 from mcu.errors import InputError
-from orchestrator.cli import main as cli
+from orchestrator.planning import preflight
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.preflight import check_sweep, input_tasks, refusals
+from orchestrator.planning.planned_trial import Start
+from orchestrator.planning.preflight import check_sweep, input_tasks
 from orchestrator.running.stop_rule import family
 from orchestrator.samplers.registry import make_sampler
+from orchestrator.worker.trial import run_trial
 from search_spaces.budgets import BudgetsSection
 from search_spaces.sweep import SweepConfig, load_sweep
 
@@ -122,13 +124,20 @@ def test_a_combination_that_no_trial_can_use_is_refused_before_the_sweep(images)
 
 
 def test_a_budget_is_held_against_the_network_on_every_input(images, monkeypatch):
-    monkeypatch.setattr("orchestrator.planning.preflight.rehearse", lambda *_: None)
-    sweep = sweep_of(images, {"size": {"choices": [8, 32]}}, budgets={"list": [{"sram": 2500}, {"sram": 2000}]})
-    found = refusals(sweep, input_tasks(sweep))
-    assert [len(errors) for errors in found.values()] == [1, 2]
-    assert "tiny-cnn (size = 32)" in str(next(iter(found.values()))[0])
-    with pytest.raises(InputError, match="budgets: 2,000 B SRAM"):
-        check_sweep(sweep)
+    def reach(side, budget, name):
+        if side > budget.sram:
+            raise InputError(f"cannot be met by {name}")
+
+    monkeypatch.setattr(preflight, "_resources", lambda choice, task, inputs: task.input_shape[1])
+    monkeypatch.setattr(preflight, "require_reachable", reach)
+    sweep = sweep_of(images, {"size": {"choices": [8, 32]}}, budgets={"list": [{"sram": 10}, {"sram": 50}]})
+    assert check_sweep(sweep)["input_shape"] == [3, 8, 8]  # some network meets each
+    found = preflight.refusals(sweep, input_tasks(sweep))
+    assert {label: str(*errors) for label, errors in found.items()} == {
+        "10 B SRAM": "cannot be met by tiny-cnn (size = 32)"
+    }
+    with pytest.raises(InputError, match=r"budgets: 5 B SRAM: cannot be met by tiny-cnn \(size = 8\)"):
+        check_sweep(sweep_of(images, {"size": {"choices": [8, 32]}}, budgets={"list": [{"sram": 5}]}))
 
 
 @pytest.mark.parametrize(("task", "counts"), [("keywords-synthetic", True), ("digits", False)])
@@ -146,40 +155,16 @@ def test_searched_options_are_not_a_key_of_the_file(tmp_path):
         load_sweep(tmp_path / "sweep.toml")
 
 
-def test_a_sweep_over_inputs_gives_models_of_their_own_shapes(images, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    table = f"""
-[sweep]
-name = "inputs"
-trials = 2
-[task]
-name = "image-folder"
-data = "{images}"
-[network]
-name = "tiny-cnn"
-width = 0.25
-[budgets]
-list = [{{flash = "5KB"}}]
-[methods]
-names = ["differentiable"]
-[lineage]
-enabled = true
-[training]
-epochs = 1
-batch_size = 8
-device = "cpu"
-[hyperparameters]
-size = {{low = 8, high = 16, step = 8}}
-[workers]
-executor = "local"
-count = 1
-"""
-    (tmp_path / "sweep.toml").write_text(table)
-    assert cli.run(["launch", "sweep.toml", "--quiet"]) == 0
-    capsys.readouterr()
-    assert cli.run(["query", "--where", "param.size = 16 and method = 'differentiable'", "--format", "json"]) == 0
-    (row,) = json.loads(capsys.readouterr().out)
-    assert cli.run(["export", str(row["number"]), "--output", "out"]) == 0
-    facts = json.loads((tmp_path / "out" / "deployment.json").read_text())
+def test_a_job_on_a_searched_input_begins_with_its_dense_network_and_deploys_its_shape(images, tmp_path):
+    budgets, once = {"list": [{"flash": "5KB"}]}, {"epochs": 1, "batch_size": 8, "device": "cpu"}
+    plan = Plan(sweep_of(images, SIZES, budgets=budgets, training=once, lineage={"enabled": True}))
+    job = next(trial for trial in plan.trials if not trial.is_parent and dict(trial.inputs) == {"size": 16})
+    parent = plan.spec(plan.trials[plan.lineage.parent(job)], {})
+    trained = run_trial(parent, tmp_path, lambda _: True)
+    spec = plan.spec(job, {}, Start(parent, trained.dense, parent.hash()))
+    result = run_trial(spec, tmp_path, lambda _: True)
+    assert (trained.state, result.state) == ("complete", "complete")
+    assert spec.task.searched == parent.task.searched == {"size": 16}
+    facts = json.loads((tmp_path / result.artifacts["deployment"].path).read_text())
     assert facts["input_shape_nchw"] == [3, 16, 16]
     assert facts["spec"]["task"]["searched"] == {"size": 16}
