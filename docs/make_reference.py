@@ -14,7 +14,7 @@ from orchestrator.queries import where_grammar
 from pruning.catalogue import BUILT_IN
 from reports.columns import CATALOGUE, GROUP_CATALOGUE, PLAIN_KINDS
 from search_spaces.hyperparameters import FORMS, Choices, Range
-from search_spaces.sweep import SweepConfig
+from search_spaces.sweep import NOT_IN_A_FILE, SweepConfig
 from search_spaces.validation_errors import HIDDEN_KEYS
 
 FOLDER = Path(__file__).resolve().parent / "reference"
@@ -46,7 +46,7 @@ def sweep_file() -> str:
         '(64,000), counts numbers or texts such as `"4.4M"`.\n'
     ]
     for section, entry in schema["properties"].items():
-        if section == "grown_from":
+        if section in NOT_IN_A_FILE:
             continue
         body = schema["$defs"].get(_reference(entry), entry)
         if section == "hyperparameters":

@@ -25,6 +25,7 @@ from torch import nn
 from mcu.budget import Budget, Resources
 from mcu.errors import InputError
 from mcu.graph.ports import Shapes, each
+from mcu.int8.calibration import calibrate
 from mcu.int8.folded_net import FoldedNet
 from mcu.runtime import Runtime
 from mcu.tracing.interface import Interface
@@ -324,7 +325,7 @@ class Pruner(nn.Module):
         self._check_idle()
         self._check_finite(module)
         folded = FoldedNet(network.graph, module)
-        folded.calibrate(calibration_samples(calibration, next(module.parameters()).device, self._interface.inputs))
+        calibrate(folded, calibration_samples(calibration, next(module.parameters()).device, self._interface.inputs))
         return folded
 
     def _exported(self, network: FoldedNet) -> ExportedModel:

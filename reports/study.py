@@ -25,6 +25,7 @@ class StudyInfo:
         importances: relative importance of each hyperparameter, if known.
         validation: how the trial of a number answered the validation samples; None where that is not known.
         stopping: one line on savings and errors of early stopping, if trials were stopped.
+        seeds: by number of a trial that was trained with several seeds, one line on how well it does.
     """
 
     name: str
@@ -41,4 +42,5 @@ class StudyInfo:
     reports: Mapping[int, Sequence[tuple[int, float | None, float | None]]] = field(default_factory=dict)
     importances: Mapping[str, float] = field(default_factory=dict)
     stopping: str | None = None
+    seeds: Mapping[int, str] = field(default_factory=dict)
     validation: Callable[[int], Validation | None] = lambda number: None

@@ -41,6 +41,8 @@ REFERENCES = (
     "score",
 )  # keys of [task], [network] and [training] that may be of the form module:function
 PATHS = ("data", "path")  # keys of [task] that name files
+NOT_IN_A_FILE = ("grown_from", "repeats")
+"""Fields of `SweepConfig` that commands add to the configuration of a study."""
 MAX_WORKERS = 100_000
 PARENT_LENGTH = 2
 """A dense network that a whole sweep begins with is worth this many times the training of one job."""
@@ -245,9 +247,10 @@ class SweepConfig(Choice):
 
     Attributes:
         grown_from: the configuration before the study was extended; never in a file.
+        repeats: numbers of the trials that are trained again, each time with another seed; never in a file.
     """
 
-    later = frozenset({"lineage"})
+    later = frozenset({"lineage", "repeats"})
 
     sweep: SweepSection
     task: TaskChoice
@@ -261,6 +264,7 @@ class SweepConfig(Choice):
     lineage: LineageSection = LineageSection()
     workers: WorkersSection = WorkersSection()
     grown_from: dict[str, Any] | None = None
+    repeats: tuple[int, ...] = ()
 
     @model_validator(mode="after")
     def _checked(self) -> SweepConfig:
@@ -376,8 +380,9 @@ def _absolute(text: str, folder: Path) -> str:
 
 
 def _refuse_base(table: dict[str, Any], where: str) -> None:
-    if "grown_from" in table:
-        raise InputError(f"{where}: unknown key grown_from")
+    for name in NOT_IN_A_FILE:
+        if name in table:
+            raise InputError(f"{where}: unknown key {name}")
     task = table.get("task")
     if isinstance(task, dict) and "searched" in task:
         raise InputError(f"{where}: unknown key task.searched: options are searched in [hyperparameters]")

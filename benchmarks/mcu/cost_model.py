@@ -21,6 +21,7 @@ from torch import nn
 
 from mcu.cost.arena import predict_arena
 from mcu.cost.deployment import predict_deployment, write_deployment
+from mcu.int8.calibration import calibrate
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model
 from mcu.int8.quantize import quantise
@@ -276,7 +277,7 @@ def examine(family: str, seed: int) -> Row:
     structure = structure_of_graph(traced.graph)
     folded = FoldedNet(traced.graph, traced.module)
     x = torch.randn(64, *shape)
-    folded.calibrate(x)
+    calibrate(folded, x)
     model = quantise(folded)
     data = write_tflite(model)
     measured = measure_model(data)

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from mcu.cost.deployment import write_deployment
+from mcu.int8.calibration import calibrate
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from mcu.measure import live_memory, measure_model
@@ -67,7 +68,7 @@ def row(reference: Reference) -> str:
     module = build_network(choice, shape, reference.classes, 0) if choice and len(shape) == 3 else autoencoder()
     traced = trace(module.eval(), shape)
     network = FoldedNet(traced.graph, traced.module)
-    network.calibrate(torch.as_tensor(np.random.default_rng(0).normal(size=(64, *shape)), dtype=torch.float32))
+    calibrate(network, torch.as_tensor(np.random.default_rng(0).normal(size=(64, *shape)), dtype=torch.float32))
     data = write_deployment(quantise(network))
     measured, peak = measure_model(data), max(live_memory(read_tflite(data)))
     exact = "exact" if measured.macs == reference.macs else f"{measured.macs - reference.macs:+,}"

@@ -42,6 +42,7 @@ from mcu.devices import Device, find_device
 from mcu.errors import InputError
 from mcu.firmware import CORES, Core, measure_firmware
 from mcu.graph.ports import each
+from mcu.int8.calibration import calibrate
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model
 from mcu.int8.quantize import quantise
@@ -507,7 +508,7 @@ def _int8(folded: FoldedNet, x: tuple[torch.Tensor, ...]) -> int:
 
 
 def _exported(folded: FoldedNet, x: tuple[torch.Tensor, ...]) -> tuple[Int8Model, bytes]:
-    folded.calibrate(x)
+    calibrate(folded, x)
     model = quantise(folded)
     return model, write_deployment(model)
 

@@ -15,6 +15,7 @@ import torch
 from mcu.graph.kinds import Activation, Kind
 from mcu.graph.ports import Port
 from mcu.graph.windows import output_size, same_padding
+from mcu.int8.calibration import calibrate
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model, QOp, QTensor
 from mcu.int8.quantize import quantise
@@ -71,7 +72,7 @@ def vgg_small() -> Int8Model:
     module = build_network(NetworkChoice(name="vgg-small"), (1, 28, 28), 10, seed=0)
     traced = trace(module, (1, 28, 28))
     network = FoldedNet(traced.graph, traced.module).eval()
-    network.calibrate(torch.randn(64, 1, 28, 28, generator=torch.Generator().manual_seed(0)))
+    calibrate(network, torch.randn(64, 1, 28, 28, generator=torch.Generator().manual_seed(0)))
     return quantise(network)
 
 

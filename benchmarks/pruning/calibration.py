@@ -16,7 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mcu.int8.folded_net import Calibration, FoldedNet
+from mcu.int8.calibration import Calibration, calibrate
+from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import correct_biases, equalise, quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import model_input
@@ -77,7 +78,7 @@ def examine(task_name: str, network_name: str, width: float, options: dict[str, 
             folded = copy.deepcopy(plain)
             if even:
                 equalise(folded)
-            folded.calibrate(x[:IMAGES], method)
+            calibrate(folded, x[:IMAGES], method)
             if correct:
                 correct_biases(folded, x[:IMAGES])
             cells.append(f"{100 * (accuracy(folded, test, task.y_test) - exact):+.2f}")

@@ -39,7 +39,9 @@ from search_spaces.networks import build_network
 from search_spaces.sweep import SweepConfig
 from search_spaces.tasks import Task, load_task
 
-FRACTIONS = (0.6, 0.35, 0.2, 0.1)
+FRACTIONS = {12: (0.6, 0.35, 0.2, 0.1), 24: (0.75, 0.6, 0.45, 0.35, 0.27, 0.2, 0.14, 0.1)}
+"""Of what the dense network uses, by number of budgets."""
+
 LEAST_SRAM = 0.2
 """Of the dense network's: less than this the widths of these networks cannot reach."""
 
@@ -64,18 +66,19 @@ class Arm:
 ARMS = {
     "independent jobs": Arm(False, 1.0),
     "lineage": Arm(True, 1.0),
+    "lineage, half of the epochs": Arm(True, 1 / 2),
     "lineage, a third of the epochs": Arm(True, 1 / 3),
     "lineage without distillation": Arm(True, 1.0, (("distillation", 0.0),)),
     "lineage, short pruning": Arm(True, 1.0, (("pruning", 0.15),)),
 }
-FIRST = ("lineage", "independent jobs", "lineage, a third of the epochs")
+FIRST = ("lineage", "independent jobs", "lineage, half of the epochs")
 
 
-def budgets_of(dense: Resources) -> dict[str, Budget]:
-    """Four fractions of what the dense network uses, of one resource or of all three."""
+def budgets_of(dense: Resources, count: int) -> dict[str, Budget]:
+    """Fractions of what the dense network uses, of one resource or of all three."""
     found = {}
     for direction, names in DIRECTIONS.items():
-        for fraction in FRACTIONS:
+        for fraction in FRACTIONS[count]:
             least = {"sram": max(fraction, LEAST_SRAM)}
             bounds = {name: int(getattr(dense, name) * least.get(name, fraction)) for name in names}
             found[f"{direction} {fraction}"] = Budget(**bounds)
@@ -109,7 +112,7 @@ def run_sweep(label: str, seed: int, chosen: argparse.Namespace) -> None:
     arm = ARMS[label]
     first = sweep_of(arm, seed, chosen, {"any": Budget(flash=1)})
     task = load_task(first.task)
-    plan = Plan(sweep_of(arm, seed, chosen, budgets_of(dense_resources(task, choice))))
+    plan = Plan(sweep_of(arm, seed, chosen, budgets_of(dense_resources(task, choice), chosen.count)))
     queue, wanted = Queue(plan.lineage), _with_ancestors(plan, chosen.budgets)
     while (number := queue.next()) is not None:
         trial = plan.trials[number]
@@ -175,13 +178,37 @@ def volume(rows: list[dict[str, Any]]) -> float:
     return hypervolume(inside, [max(0.0, 2 * row["accuracy"] - 1) for row in rows])
 
 
+def until_reached(rows: list[dict[str, Any]], goals: dict[int, float]) -> float | None:
+    """CPU time after which a sweep of one worker reaches the goal of its seed; None if it never does."""
+    spent, done = 0.0, []
+    for budget in _in_order(rows):
+        done += [row for row in rows if row["budget"] == budget]
+        spent += done[-1]["cpu_s"]
+        if volume(done) >= goals.get(rows[0]["seed"], 1.0):
+            return spent
+    return None
+
+
+def _in_order(rows: list[dict[str, Any]]) -> list[str]:
+    """Names of the budgets in the order of the driver, which does not depend on results."""
+    some = argparse.Namespace(images=1, network="resnet8", width=1.0, epochs=1)
+    count = len({row["budget"] for row in rows} - {PARENT})
+    plan = Plan(sweep_of(ARMS[rows[0]["arm"]], 0, some, budgets_of(Resources(**rows[0]["dense"]), count)))
+    queue, found = Queue(plan.lineage), []
+    while (number := queue.next()) is not None:
+        found.append(plan.trials[number].budget.label)
+        queue.ended(number, (plan.spec(plan.trials[number], {}), TrialResult(state="complete")))
+    return found
+
+
 def _rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
 def subject_of(row: dict[str, Any]) -> str:
     """What a comparison is about, in words."""
-    return f"{row['network']} x{row['width']:g}, {row['images']:,} images, {row['epochs']} epochs"
+    many = f", {row['count']} budgets" if row["count"] > 12 else ""
+    return f"{row['network']} x{row['width']:g}, {row['images']:,} images, {row['epochs']} epochs{many}"
 
 
 def groups(rows: list[dict[str, Any]]) -> dict[tuple[str, str, int], list[dict[str, Any]]]:
@@ -194,7 +221,15 @@ def groups(rows: list[dict[str, Any]]) -> dict[tuple[str, str, int], list[dict[s
 
 def is_whole(rows: list[dict[str, Any]]) -> bool:
     """Whether every budget is there."""
-    return len({row["budget"] for row in rows} - {PARENT}) == len(DIRECTIONS) * len(FRACTIONS)
+    return len({row["budget"] for row in rows} - {PARENT}) == (24 if "24 budgets" in rows[0]["subject"] else 12)
+
+
+def place_of(budget: str) -> tuple[int, float]:
+    """Order of budgets in a table: the dense parent, then direction by direction, the largest first."""
+    if budget == PARENT:
+        return -1, 0.0
+    direction, fraction = budget.split()
+    return list(DIRECTIONS).index(direction), -float(fraction)
 
 
 def tables(rows: list[dict[str, Any]]) -> str:
@@ -205,8 +240,7 @@ def tables(rows: list[dict[str, Any]]) -> str:
         arms = {a: [part for (s, b, _), part in found.items() if (s, b) == (subject, a)] for a in ARMS}
         arms = {label: parts for label, parts in arms.items() if parts}
         lines = [f"## {subject}", "", "| | " + " | ".join(arms) + " |", "|---|" + "---:|" * len(arms)]
-        names = [f"{direction} {fraction}" for direction in DIRECTIONS for fraction in FRACTIONS]
-        for name in (PARENT, *names):
+        for name in sorted({row["budget"] for row in rows if row["subject"] == subject}, key=place_of):
             per_arm = [[r for part in parts for r in part if r["budget"] == name] for parts in arms.values()]
             lines.append(f"| {name} | " + " | ".join(_cell(mine) for mine in per_arm) + " |")
         whole = [[part for part in parts if is_whole(part)] for parts in arms.values()]
@@ -214,6 +248,11 @@ def tables(rows: list[dict[str, Any]]) -> str:
         lines.append("| all: CPU s, parent included | " + " | ".join(cpu) + " |")
         volumes = [_spread([100 * volume(part) for part in parts]) for parts in whole]
         lines.append("| all: hypervolume, % | " + " | ".join(volumes) + " |")
+        goals = {part[0]["seed"]: volume(part) for part in arms.get("independent jobs", []) if is_whole(part)}
+        reached = [
+            _spread([s for part in parts if (s := until_reached(part, goals)) is not None], 0) for parts in whole
+        ]
+        lines.append("| CPU s until it reaches that of all independent jobs | " + " | ".join(reached) + " |")
         texts.append("\n".join(lines))
     return "\n\n".join(texts) + "\n"
 
@@ -286,6 +325,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=6_000)
     parser.add_argument("--epochs", type=int, default=12, help="of an independent job")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--count", type=int, choices=list(FRACTIONS), default=12, help="of budgets")
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(FIRST))
     parser.add_argument("--budgets", nargs="+", default=[], help='such as "all 0.2"; with those they come from')
     parser.add_argument("--report-only", action="store_true", help="run nothing")

@@ -21,7 +21,9 @@ import torch
 from overhead import NETWORKS, problem_on
 
 from mcu.budget import Budget
-from mcu.int8.folded_net import FoldedNet, rounded_weight, weight_scales
+from mcu.int8.calibration import calibrate
+from mcu.int8.fake_quantisation import rounded_weight, weight_scales
+from mcu.int8.folded_net import FoldedNet
 from orchestrator.executors.attempt import keep_freed_memory
 from pruning.training.evaluation import normalise
 from pruning.training.job import Job
@@ -100,7 +102,7 @@ def int8_run(problem: Problem) -> Job:
     """The dense network, about to be trained with int8 arithmetic simulated."""
     job = float_run(problem)
     folded = FoldedNet(job.network.graph, job.network.module)
-    folded.calibrate(normalise(torch.as_tensor(problem.x_train[:512]), problem))
+    calibrate(folded, normalise(torch.as_tensor(problem.x_train[:512]), problem))
     folded.fake_quantise(True)
     job.set_module(folded)
     return job

@@ -15,7 +15,8 @@ from mcu.errors import InputError
 from mcu.graph.graph import Op
 from mcu.graph.kinds import Kind
 from mcu.graph.ports import each
-from mcu.int8.folded_net import FoldedNet, weight_scales
+from mcu.int8.fake_quantisation import weight_scales
+from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model, QOp, QTensor
 
 _BIAS_LIMIT = 1 << 28
@@ -173,7 +174,7 @@ def _channel_means(
         if str(index) in network.weights and only in (None, index):
             means[index] = value.mean((0, 2, 3))
 
-    kept = network._fake
+    kept = network.fake
     network.fake_quantise(fake)
     network.run(*each(x), before=keep)
     network.fake_quantise(kept)

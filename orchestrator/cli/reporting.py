@@ -108,6 +108,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
     """Provenance of the numbers in a report."""
     from orchestrator.queries.as_good import validations
     from orchestrator.queries.importances import importances
+    from orchestrator.queries.repeats import seeds_lines
     from orchestrator.queries.stop_audit import stop_audit
     from orchestrator.spec import canonical_json
     from orchestrator.storage.artifacts import artifacts_of
@@ -115,7 +116,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
     from orchestrator.storage.epoch_reports import last_reports
     from reports.study import StudyInfo
 
-    audit = stop_audit(store, study)
+    audit, judged = stop_audit(store, study), frame.dropna(subset=["val_accuracy"])
     address = storage_address(store.url)
     option = "" if address == STORAGE else f" --storage {shlex.quote(address)}"
     tested = study.task.get("counts", {}).get("test")
@@ -135,6 +136,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
         reports=last_reports(store, study),
         importances=importances(frame),
         stopping=audit.line if audit is not None else None,
+        seeds=seeds_lines(study, dict(zip(judged["number"].tolist(), judged["val_accuracy"].tolist(), strict=True))),
         validation=validations(artifacts_of(store), dict(zip(frame["number"], frame["artifacts"], strict=True))),
     )
 

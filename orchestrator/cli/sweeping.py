@@ -1,4 +1,4 @@
-"""``launch`` and ``resume``: running sweeps."""
+"""``launch``, ``resume`` and ``confirm``: running sweeps."""
 
 from __future__ import annotations
 
@@ -45,6 +45,8 @@ TakeOver = Annotated[
     bool,
     typer.Option("--take-over", help="Take over the study from its driver, which stops at its next write."),
 ]
+Top = Annotated[int, typer.Option("--top", metavar="N", min=1, max=1000, help="Trials of each budget.")]
+Seeds = Annotated[int, typer.Option("--seeds", metavar="N", min=1, max=1000, help="Other seeds for each of them.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
 
@@ -129,6 +131,35 @@ def resume(
         store.close()
 
 
+def confirm(
+    study: StudyName = None,
+    top: Top = 1,
+    seeds: Seeds = 2,
+    storage: Storage = STORAGE,
+    workers: Workers = None,
+    address: Address = None,
+    executor: Executor = None,
+    quiet: Quiet = False,
+) -> int:
+    """Train the best trials of a finished study again with other seeds: how much of a result is chance."""
+    from orchestrator.running.run import RunOptions, stored_sweep
+    from orchestrator.storage.store import Store
+    from orchestrator.studies.confirm import plan_best_again
+    from orchestrator.studies.trust import require_trust
+
+    options = RunOptions(workers=workers, executor=executor, address=address)
+    Store(storage).study(study)  # refuses a missing database or study before anything is written
+    store = Store(storage, writing=True)
+    try:
+        found = store.study(study)
+        require_trust(store, found)
+        found, added = plan_best_again(store, found, top, seeds)
+        print(f"{added} trials are added to study {found.name}", file=sys.stderr)
+        return _run(store, found, stored_sweep(found), options, quiet)
+    finally:
+        store.close()
+
+
 def _run(store: Store, study: Study, sweep: SweepConfig, options: RunOptions, quiet: bool) -> int:
     from orchestrator.running.interrupts import Interrupts
     from orchestrator.running.progress import make_watcher
@@ -171,4 +202,4 @@ def resume_command(store: Store, study: Study, options: RunOptions) -> str:
     return f"{command} (with {STORAGE_VARIABLE} or PGPASSWORD as now)" if store.url.password else command
 
 
-COMMANDS = (launch, resume)
+COMMANDS = (launch, resume, confirm)

@@ -7,14 +7,14 @@ from typing import Any
 
 from mcu.errors import InputError
 from orchestrator.planning.sweep_difference import differences
-from search_spaces.sweep import SweepConfig
+from search_spaces.sweep import NOT_IN_A_FILE, SweepConfig
 
 _MAY_GROW = ("sweep.trials", "sweep.seeds", "budgets.", "network.name", "network.names", "methods.")
 
 
 def bare(sweep: dict[str, Any]) -> dict[str, Any]:
-    """A stored configuration without its earlier versions, as in its file."""
-    return {key: value for key, value in sweep.items() if key not in ("grown_from", "workers")}
+    """A stored configuration as in its file, without workers."""
+    return {key: value for key, value in sweep.items() if key not in (*NOT_IN_A_FILE, "workers")}
 
 
 def grown(old: SweepConfig, new: SweepConfig) -> SweepConfig:
@@ -29,6 +29,15 @@ def grown(old: SweepConfig, new: SweepConfig) -> SweepConfig:
             raise InputError(f"--extend: {line}: only trials, seeds, budgets, networks and methods can be added")
     _check_trials(old, new)
     _check_cells(old, new)
+    return _after(before, new.model_copy(update={"repeats": old.repeats}))
+
+
+def repeated(old: SweepConfig, numbers: tuple[int, ...]) -> SweepConfig:
+    """The sweep with trials of these numbers once more, behind all others; a number that comes twice gets two seeds."""
+    return _after(json.loads(old.canonical()), old.model_copy(update={"repeats": old.repeats + numbers}))
+
+
+def _after(before: dict[str, Any], new: SweepConfig) -> SweepConfig:
     del before["workers"]
     return new.model_copy(update={"grown_from": before})
 

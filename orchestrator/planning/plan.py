@@ -82,8 +82,8 @@ class Plan:
         """
         self.check()
         earlier = self._earlier.trials if self._earlier is not None else ()
-        added = self._added(tuple(trial for trial in earlier if not trial.is_parent))
-        together = (*earlier, *self._parents(earlier, added), *added)
+        added = self._added(tuple(trial for trial in earlier if trial.searched))
+        together = (*earlier, *self._parents(earlier, added), *added, *self._repeats(earlier))
         return tuple(replace(trial, number=number) for number, trial in enumerate(together))
 
     @cached_property
@@ -122,6 +122,16 @@ class Plan:
                 )
         return found
 
+    def _repeats(self, earlier: Sequence[PlannedTrial]) -> list[PlannedTrial]:
+        """The trials that are trained again, with seeds of their own, and that are not there yet."""
+        turns: Counter[int] = Counter()
+        found = []
+        for number in self.sweep.repeats:
+            seed = derive_seed(self.sweep.sweep.seed, "repeat", number, turns[number])
+            turns[number] += 1
+            found.append(replace(earlier[number], seed=seed, repeats=number))
+        return found[sum(trial.repeats is not None for trial in earlier) :]
+
     @cached_property
     def _earlier(self) -> Plan | None:
         """The plan this one grew from."""
@@ -149,7 +159,7 @@ class Plan:
                 seed = self._seed(index, turns[cell])
                 root = parent_seed if self.sweep.sweep.seeds is None else seed
                 network, inputs, budget = self.cells[cell]
-                slots[index] = PlannedTrial(0, "", index, network, budget, seed, turns[cell], root, inputs)
+                slots[index] = PlannedTrial(0, "", index, network, budget, seed, turns[cell], root, inputs=inputs)
                 turns[cell] += 1
                 at += 1
             cell = self._cell_of(slots[index])

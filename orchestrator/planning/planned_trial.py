@@ -20,6 +20,7 @@ class PlannedTrial:
         seed: equal for trials of one index, for a fair comparison of methods.
         turn: number of earlier trials of the same network and budget per method.
         parent_seed: of the dense network at the root of the trial's lineage.
+        repeats: number of the trial whose specification, but for the seed, this one has.
         inputs: options of the task that were planned with the trial; in a sweep without a lineage they are sampled.
     """
 
@@ -31,12 +32,18 @@ class PlannedTrial:
     seed: int
     turn: int = 0
     parent_seed: int = 0
+    repeats: int | None = None
     inputs: Inputs = ()
 
     @property
     def is_parent(self) -> bool:
         """Whether it trains the dense network at the root of a lineage: the only trials without a bound."""
         return self.index < 0
+
+    @property
+    def searched(self) -> bool:
+        """Whether it is part of the search: its hyperparameters are sampled, and later ones learn from its result."""
+        return not self.is_parent and self.repeats is None
 
 
 @dataclass(frozen=True)

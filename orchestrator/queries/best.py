@@ -100,6 +100,8 @@ def find_best(
     as_good = tuple(_name(rows[place], several) for place in choice.as_good if place != choice.chosen)
     next_ones = [row for row in rows if row is not chosen][:runners_up]
     reason = _reason(rows, choice, budget, fitting, equals_line(as_good, choice.samples))
+    seeds = _seeds(store, chosen)
+    reason = f"{reason}; {seeds}" if seeds else reason
     return Best(budget.device, budget.bounds(), chosen, tuple(next_ones), fitting, shares, reason, as_good)
 
 
@@ -122,6 +124,17 @@ def equals_of(store: Store, trial: TrialDetails) -> str:
         and not told_apart(own, answers)
     ]
     return equals_line(found, len(own.right))
+
+
+def _seeds(store: Store, row: Mapping[str, Any]) -> str:
+    """How well a trial does with other seeds, if it was trained with any; or empty."""
+    study = store.study(row["study"])
+    if not study.sweep.get("repeats"):
+        return ""
+    from orchestrator.queries.repeats import seeds_lines  # loads optuna
+
+    values = {trial.number: trial.result.val_accuracy for trial in store.trials(study) if trial.result is not None}
+    return seeds_lines(study, values).get(row["number"], "")
 
 
 def _measured(used: Mapping[str, str]) -> str:

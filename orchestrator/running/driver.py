@@ -30,6 +30,7 @@ from orchestrator.samplers.observation import observe
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 from orchestrator.storage.connection import StoreError
 from orchestrator.storage.optuna_mirror import MirroredTrial, OptunaMirror
+from orchestrator.storage.search import read_trial
 from orchestrator.storage.store import Store, StoredTrial, Study
 from orchestrator.storage.study_lock import StudyLock
 from search_spaces.choices import Scalar
@@ -228,7 +229,7 @@ class Driver:
             planned_trial = parts.plan.trials[trial.number]
             if trial.result is not None:
                 self._note_network(planned_trial, trial.spec, trial.result)
-            if not planned_trial.is_parent:
+            if planned_trial.searched:
                 parts.budgets.restore(planned_trial, trial.spec, trial.result)
         self._remind_stop_rule(stored)
         return [(trial.spec, trial.result) for trial in stored if trial.result is not None]
@@ -236,7 +237,8 @@ class Driver:
     def _remind_stop_rule(self, stored: list[StoredTrial]) -> None:
         """Give the stop rule the reports and ends of finished trials; unfinished ones report theirs again."""
         parts = self._parts
-        finished = {trial.number: trial for trial in stored if trial.result is not None}
+        rivals = [trial for trial in stored if parts.plan.trials[trial.number].repeats is None]
+        finished = {trial.number: trial for trial in rivals if trial.result is not None}
         for row in parts.store.epoch_reports(parts.study):
             trial = finished.get(row["number"])
             if trial is not None:
@@ -251,7 +253,7 @@ class Driver:
         parts.mirror.complete([(self._mirrored(trial.number, trial.spec), trial.result) for trial in stored])
         for trial in stored:
             planned = parts.plan.trials[trial.number]
-            if not planned.is_parent:
+            if planned.searched:
                 parts.sampler.restore(past_of(trial, planned.index))
 
     # handing out
@@ -281,13 +283,7 @@ class Driver:
     def _ask(self, planned: PlannedTrial) -> Work | None:
         """Write a planned trial whose ancestor is through; None if an equal one gave its result already."""
         parts = self._parts
-        chosen: dict[str, Scalar] = {}
-        if not planned.is_parent:
-            planned = replace(planned, budget=parts.budgets.of(planned))
-            seeds = parts.plan.sweep.sweep.seeds or 1
-            context = Context(planned.budget, planned.network.name, len(parts.plan.cells), seeds)
-            chosen = parts.sampler.suggest(planned.method, planned.index, context)
-        spec = parts.plan.spec(planned, chosen, self._queue.start(planned))
+        spec = self._specify(planned)
         trial_id = parts.store.add_trial(parts.study, planned.number, spec)
         parts.mirror.start(self._mirrored(planned.number, spec))
         work = Work(trial_id, planned.number, spec)
@@ -299,9 +295,24 @@ class Driver:
         self._conclude(work, result, origin)
         return None
 
+    def _specify(self, planned: PlannedTrial) -> TrialSpec:
+        """The specification of a planned trial: with sampled hyperparameters, or that of the trial it repeats."""
+        parts = self._parts
+        if planned.repeats is not None:
+            again = read_trial(parts.store, parts.study, planned.repeats)
+            assert again is not None, "a trial is repeated after it has ended"
+            return TrialSpec.model_validate(again["spec"] | {"seed": planned.seed})
+        chosen: dict[str, Scalar] = {}
+        if planned.searched:
+            planned = replace(planned, budget=parts.budgets.of(planned))
+            seeds = parts.plan.sweep.sweep.seeds or 1
+            context = Context(planned.budget, planned.network.name, len(parts.plan.cells), seeds)
+            chosen = parts.sampler.suggest(planned.method, planned.index, context)
+        return parts.plan.spec(planned, chosen, self._queue.start(planned))
+
     def _mirrored(self, number: int, spec: TrialSpec) -> MirroredTrial:
         planned = self._parts.plan.trials[number]
-        space = {} if planned.is_parent else self._parts.plan.spaces[planned.method]
+        space = {} if not planned.searched else self._parts.plan.spaces[planned.method]
         return MirroredTrial(number, spec, space, planned.index)
 
     def _note_network(self, planned: PlannedTrial, spec: TrialSpec, result: TrialResult) -> None:
@@ -330,7 +341,7 @@ class Driver:
             case Reported(attempt, report):
                 parts.store.add_report(attempt, report)
                 parts.watcher.reported(work.number, report)
-                if parts.stop_rule.judge(work.number, work.spec, report):
+                if self._is_behind(work, report):
                     parts.executor.stop(attempt)
             case Finished(attempt, result):
                 parts.keep(result)
@@ -342,6 +353,12 @@ class Driver:
                 self._ended(attempt)
                 self._retry(attempt, work, reason, detail)
 
+    def _is_behind(self, work: Work, report: EpochReport) -> bool:
+        """Whether the stop rule ends a trial; never one whose result is asked for with another seed."""
+        parts = self._parts
+        repeats = parts.plan.trials[work.number].repeats is not None
+        return not repeats and parts.stop_rule.judge(work.number, work.spec, report)
+
     def _ended(self, attempt: str) -> None:
         del self._running[attempt]
         self._begun.pop(attempt, None)
@@ -350,11 +367,12 @@ class Driver:
         parts = self._parts
         planned = parts.plan.trials[work.number]
         parts.mirror.finish(self._mirrored(work.number, work.spec), result)
-        if not planned.is_parent:
+        if planned.searched:
             parts.sampler.learn(planned.method, planned.index, observe(result, work.spec.budget))
             parts.budgets.ended(planned, work.spec, result)
         self._note_network(planned, work.spec, result)
-        parts.stop_rule.ended(work.number, work.spec, result)
+        if planned.repeats is None:
+            parts.stop_rule.ended(work.number, work.spec, result)
         parts.on_result()
         parts.watcher.finished(work.number, work.spec, result, reused_from)
 

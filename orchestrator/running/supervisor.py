@@ -22,7 +22,7 @@ from typing import Any
 from orchestrator.running.supervision import ENDED, GO_ON_STATUS, PROGRESS, link_to
 from orchestrator.storage.address import STORAGE_VARIABLE, without_password
 
-COMMANDS = ("launch", "resume")
+COMMANDS = ("launch", "resume", "confirm")
 MOST_REENTRIES = 5
 """In a row, with no trial finished between them."""
 

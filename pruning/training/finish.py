@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from mcu.cost.deployment import write_deployment
+from mcu.int8.calibration import calibrate
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model
 from mcu.int8.quantize import quantise
@@ -66,7 +67,7 @@ def finish(job: Job) -> Generator[None, None, Outcome]:
     samples = np.ascontiguousarray(job.problem.x_train[::stride][:CALIBRATION_IMAGES])
     images = torch.as_tensor(samples).to(job.trainer.device)
     network = FoldedNet(job.network.graph, job.network.module)
-    network.calibrate(normalise(images, job.problem))
+    calibrate(network, normalise(images, job.problem))
     used_channels = [np.arange(width) for width in job.network.widths]
     best = surgery.narrowed(network, used_channels)
     model = quantise(best)

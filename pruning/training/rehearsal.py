@@ -18,7 +18,8 @@ from mcu.errors import InputError
 from mcu.graph.graph import Graph
 from mcu.graph.layers import Affine
 from mcu.graph.ports import Shapes, each, shapes_of
-from mcu.int8.folded_net import Calibration, FoldedNet
+from mcu.int8.calibration import Calibration, calibrate
+from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from mcu.tracing.proof import Inputs, agree, random_like, require_equal
 from mcu.tracing.trace import Traced
@@ -128,7 +129,7 @@ def _step(network: fx.GraphModule, graph: Graph, x: Inputs) -> None:
         _backward(network, images)
         gates.detach(network)
         folded = FoldedNet(graph, network.eval())
-        folded.calibrate(images, Calibration.MINMAX)
+        calibrate(folded, images, Calibration.MINMAX)
         folded.fake_quantise(True)
         _backward(folded, images)
         quantise(folded)

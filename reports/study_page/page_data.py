@@ -68,6 +68,7 @@ def _answer(
         "as_good": [int(table["number"].iloc[row]) for row in winner.as_good[:MOST_EQUALS]],
         "more_as_good": max(0, len(winner.as_good) - MOST_EQUALS),
         "samples": winner.samples,
+        "seeds": study.seeds.get(int(trial["number"]), ""),
         "command": export_command(int(trial["number"]), winner.budget, study),
     }
 

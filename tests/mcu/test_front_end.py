@@ -15,6 +15,7 @@ from mcu.firmware.front_end import CODE_TOLERANCE, FLOAT_TOLERANCE, InputCode, w
 from mcu.firmware.front_end_run import classify_in_qemu, measure_front_end
 from mcu.firmware.toolchain import toolchain
 from mcu.front_end import Features, FrontEnd
+from mcu.int8.calibration import calibrate
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter
@@ -119,7 +120,7 @@ def listening_model(front_end, clips):
         head.bias -= module(prepared).mean(0)
     traced = trace(module, (1, 49, 10))
     network = FoldedNet(traced.graph, traced.module)
-    network.calibrate(prepared)
+    calibrate(network, prepared)
     return quantise(network)
 
 

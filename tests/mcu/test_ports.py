@@ -17,6 +17,7 @@ from mcu.devices import find_device
 from mcu.errors import InputError
 from mcu.firmware import LibraryModel, core_of, measure_firmware, predict_firmware, toolchain, write_library
 from mcu.firmware.library import LibraryFormat
+from mcu.int8.calibration import calibrate
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter, dequantise
@@ -72,7 +73,7 @@ def int8_of(network, shapes, count=6):
     traced = trace(network.eval(), shapes)
     folded = FoldedNet(traced.graph, traced.module.eval())
     x = tuple(torch.randn(count, *shape, generator=torch.Generator().manual_seed(0)) for shape in shapes)
-    folded.calibrate(x)
+    calibrate(folded, x)
     model = quantise(folded)
     return traced, folded, x, model, write_deployment(model)
 

@@ -10,6 +10,7 @@ from mcu.graph.graph import Graph, Op, Tensor
 from mcu.graph.kinds import Kind
 from mcu.graph.ports import Port
 from mcu.graph.schedule import HEURISTIC, peak_bytes, schedule
+from mcu.int8.calibration import calibrate
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from mcu.measure import measure_model
@@ -118,7 +119,7 @@ def test_memory_is_that_of_the_order_in_the_file_though_a_heuristic_found_it(mon
     assert HEURISTIC in traced.notes
     assert [op.name for op in traced.graph.ops][:4] != ["wide.0", "wide.1", "narrow.0", "narrow.1"]
     folded = FoldedNet(traced.graph, traced.module.eval())
-    folded.calibrate(torch.randn(4, 2, 8, 8))
+    calibrate(folded, torch.randn(4, 2, 8, 8))
     data = write_deployment(quantise(folded))
     assert [op.kernel for op in read_tflite(data).ops][:4] == [(3, 3), (1, 1), (3, 3), (1, 1)]
     assert measure_model(data).sram == ResourceModel(traced.graph).exact(traced.graph.widths).sram

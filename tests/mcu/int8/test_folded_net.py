@@ -7,7 +7,9 @@ from torch import nn
 
 from mcu.errors import InputError
 from mcu.graph.graph import Kind
-from mcu.int8.folded_net import Calibration, FoldedNet, affine, rounded, rounded_weight, weight_scales
+from mcu.int8.calibration import Calibration, calibrate
+from mcu.int8.fake_quantisation import affine, rounded, rounded_weight, weight_scales
+from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter, quantise_input
 from mcu.tflite import apart, tflm
@@ -79,7 +81,7 @@ def test_fake_quantisation_needs_calibration_and_can_be_switched_off(branched):
     with pytest.raises(InputError, match="calibrate"):
         folded.fake_quantise(True)
     exact = folded(x)
-    folded.calibrate(x)
+    calibrate(folded, x)
     folded.fake_quantise(True)
     assert 0 < (folded(x) - exact).abs().max() < 0.2 * exact.abs().max()
     folded.fake_quantise(False)
@@ -89,7 +91,7 @@ def test_fake_quantisation_needs_calibration_and_can_be_switched_off(branched):
 def test_gradients_pass_straight_through(branched):
     _, folded = branched
     x, y = torch.randn(32, 3, 13, 13), torch.randint(0, 7, (32,))
-    folded.calibrate(x)
+    calibrate(folded, x)
     folded.fake_quantise(True)
     optimiser = torch.optim.Adam(folded.parameters(), 0.02)
     losses = []
@@ -106,7 +108,7 @@ def test_gradients_pass_straight_through(branched):
 @pytest.mark.parametrize("method", list(Calibration))
 def test_ranges_hold_zero_and_start_there_after_a_relu(branched, method):
     _, folded = branched
-    folded.calibrate(torch.randn(64, 3, 13, 13), method)
+    calibrate(folded, torch.randn(64, 3, 13, 13), method)
     for tensor, (scale, zero_point) in enumerate(folded.grids()):
         assert scale > 0
         assert -128 <= zero_point <= 127
@@ -120,7 +122,7 @@ def test_an_outlier_widens_minmax_but_not_percentile(branched):
     x[0, 0, 0, 0] = 1000.0
     scales = {}
     for method in Calibration:
-        folded.calibrate(x, method)
+        calibrate(folded, x, method)
         scales[method] = folded.grids()[folded.graph.inputs[0].tensor][0]
     assert scales[Calibration.MINMAX] > 3.9
     assert scales[Calibration.PERCENTILE] < 0.1
@@ -134,7 +136,7 @@ def test_ranges_hold_the_rare_values_that_outputs_depend_on(branched):
     errors = {}
     for method in (Calibration.MSE, Calibration.MINMAX, Calibration.OUTPUT):
         exact = folded(x)
-        folded.calibrate(x, method)
+        calibrate(folded, x, method)
         folded.fake_quantise(True)
         errors[method] = float((folded(x) - exact).detach().square().mean())
         folded.fake_quantise(False)
@@ -144,7 +146,7 @@ def test_ranges_hold_the_rare_values_that_outputs_depend_on(branched):
 
 def test_ranges_travel_with_the_state_and_the_network_moves_types(branched):
     _, folded = branched
-    folded.calibrate(torch.randn(16, 3, 13, 13))
+    calibrate(folded, torch.randn(16, 3, 13, 13))
     other = copy.deepcopy(folded)
     other.ranges.zero_()
     other._grids = None
@@ -178,7 +180,7 @@ def test_rounding_to_codes_is_torchs_own_with_its_gradients(scale, zero_point):
 def test_bfloat16_training_is_near_float32_and_leaves_depthwise_layers_in_it(branched):
     _, folded = branched
     x = torch.randn(16, 3, 13, 13)
-    folded.calibrate(x)
+    calibrate(folded, x)
     folded.fake_quantise(True)
     depthwise = [op.output for op in folded.graph.ops if op.kind is Kind.DEPTHWISE]
     types = {}
@@ -218,7 +220,7 @@ def test_a_convolution_that_is_shut_in_calibration_runs_on_the_interpreter_when_
     traced = trace(network, (1, 6, 6))
     folded = FoldedNet(traced.graph, traced.module)
     x = torch.rand(16, 1, 6, 6)
-    folded.calibrate(torch.cat([x, -1e-9 * x]))
+    calibrate(folded, torch.cat([x, -1e-9 * x]))
     model = quantise(folded)
     codes = np.random.default_rng(0).integers(-128, 128, (16, 6, 6, 1), dtype=np.int8)
     codes[:8] = -128
@@ -233,7 +235,7 @@ def test_a_sum_that_is_shut_for_every_input_runs_on_the_interpreter(branched):
     traced = trace(network, (3, 13, 13))
     folded = FoldedNet(traced.graph, traced.module)
     x = torch.randn(16, 3, 13, 13)
-    folded.calibrate(x)
+    calibrate(folded, x)
     model = quantise(folded)
     data = write_tflite(model)
     apart.measure_arena(data)  # a sum too fine for the interpreter aborts it

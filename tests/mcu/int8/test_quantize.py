@@ -5,6 +5,7 @@ from torch import nn
 
 from mcu.cost.arena import predict_arena
 from mcu.errors import InputError
+from mcu.int8.calibration import calibrate
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import correct_biases, equalise, quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter, dequantise
@@ -61,7 +62,7 @@ def error(network: FoldedNet) -> float:
 
 
 def test_fake_quantisation_foretells_the_int8_scores(folded):
-    folded.calibrate(X)
+    calibrate(folded, X)
     exact = folded(X).detach().numpy()
     folded.fake_quantise(True)
     imitated, actual = folded(X).detach().numpy(), int8_scores(folded)
@@ -71,7 +72,7 @@ def test_fake_quantisation_foretells_the_int8_scores(folded):
 
 
 def test_the_graph_predicts_the_quantised_model(folded):
-    folded.calibrate(X)
+    calibrate(folded, X)
     model = quantise(folded)
     structure = structure_of_graph(folded.graph)
     data = write_tflite(model)
@@ -82,7 +83,7 @@ def test_the_graph_predicts_the_quantised_model(folded):
 
 
 def test_weights_are_symmetric_and_biases_integers(folded):
-    folded.calibrate(X)
+    calibrate(folded, X)
     for op in quantise(folded).ops:
         if op.weights is not None:
             assert op.weights.dtype == np.int8
@@ -106,7 +107,7 @@ def ranges_spread(network: FoldedNet) -> float:
 
 
 def test_bias_correction_brings_the_mean_score_closer(folded):
-    folded.calibrate(X)
+    calibrate(folded, X)
     with torch.no_grad():
         target = folded(X).mean(0).numpy()
         for weight in folded.weights.values():
@@ -122,7 +123,7 @@ def test_dead_channels_and_large_biases_survive(folded):
     with torch.no_grad():
         folded.weights["0"][0] = 0.0
         folded.biases["0"][0] = 3.0
-    folded.calibrate(X)
+    calibrate(folded, X)
     assert error(folded) < 0.1
     assert np.all(np.isfinite(quantise(folded).ops[0].weight_scales))
 
@@ -130,7 +131,7 @@ def test_dead_channels_and_large_biases_survive(folded):
 def test_uncalibrated_or_broken_networks_are_refused(folded):
     with pytest.raises(InputError, match="calibrate"):
         quantise(folded)
-    folded.calibrate(X)
+    calibrate(folded, X)
     with torch.no_grad():
         folded.weights["0"][0, 0, 0, 0] = float("nan")
     with pytest.raises(InputError, match="not a finite number"):

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mcu.cost.deployment import predict_deployment, write_deployment
+from mcu.int8.calibration import calibrate
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import equalise, quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter, dequantise
@@ -174,7 +175,7 @@ def test_a_form_is_pruned_predicted_and_run_exactly(name):
     folded = FoldedNet(graph, traced.module)
     equalise(folded)
     torch.testing.assert_close(folded(x), gated, atol=1e-4, rtol=1e-3)
-    folded.calibrate(x)
+    calibrate(folded, x)
     model = quantise(folded)
     data = write_deployment(model)
     predicted, measured = predict_deployment(model), measure_model(data)

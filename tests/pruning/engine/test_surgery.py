@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mcu.errors import InputError
+from mcu.int8.calibration import calibrate
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from mcu.tracing.trace import trace
@@ -250,7 +251,7 @@ def test_idle_channels_hold_nothing_after_int8_steps_and_leave_without_a_trace(n
     idle = widening.widen(traced.module, exact, traced.graph.widths, idle=True)
     folded = FoldedNet(idle, traced.module.eval())
     images = torch.randn(16, *SHAPE)
-    folded.calibrate(images)
+    calibrate(folded, images)
     folded.fake_quantise(True)
     optimizer = torch.optim.SGD(folded.parameters(), 1e-3, 0.9, weight_decay=5e-4, nesterov=True)
     untrained = surgery.narrowed(folded, kept)

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcu.errors import InputError
+from mcu.int8.calibration import calibrate
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
 from mcu.measure import model_input
@@ -118,7 +119,7 @@ def smallest_model(task):
     traced = trace(module, task.input_shape)
     network = FoldedNet(traced.graph, traced.module)
     stride = max(1, len(task.x_train) // 512)
-    network.calibrate(torch.from_numpy(task.prepare(np.asarray(task.x_train[::stride][:512]))))
+    calibrate(network, torch.from_numpy(task.prepare(np.asarray(task.x_train[::stride][:512]))))
     return quantise(network)
 
 

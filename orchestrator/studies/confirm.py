@@ -1,0 +1,68 @@
+"""Training the best trials of a study again with other seeds: how much of their lead is chance."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection
+
+from mcu.errors import InputError
+from orchestrator.planning.extension import repeated
+from orchestrator.planning.plan import Plan
+from orchestrator.queries.as_good import validations
+from orchestrator.queries.repeats import repeats_of
+from orchestrator.running.run import stored_sweep
+from orchestrator.storage.artifacts import artifacts_of
+from orchestrator.storage.frames import trials_frame
+from orchestrator.storage.store import Store, Study
+from reports.trials import tidy
+from reports.winners import winners
+
+
+def plan_best_again(store: Store, study: Study, top: int, seeds: int) -> tuple[Study, int]:
+    """Extend a finished study by its best trials with other seeds; returns the study and how many trials it adds.
+
+    At every budget the winner and its runners-up by validation, whatever budget each was run for, are trained again
+    until each has been trained with ``seeds`` other seeds: same ancestor, same hyperparameters.
+
+    Args:
+        top: number of trials at each budget.
+        seeds: for each of them.
+
+    Raises:
+        InputError: the study has unfinished trials, trials merged in from elsewhere, or no model; or another driver
+            runs it.
+    """
+    sweep, stored = stored_sweep(study), store.trials(study)
+    repeats = {number for later in repeats_of(study).values() for number in later}
+    there = {trial.number for trial in stored if trial.result is not None} | repeats
+    unfinished = study.planned_trials - len(there)
+    if unfinished > 0:
+        raise InputError(f"study {study.name!r}: {unfinished} trials have no result yet; run `mcusweep resume` first")
+    if len(stored) > study.planned_trials:
+        raise InputError(
+            f"study {study.name!r} has trials merged in from elsewhere behind its plan: cannot be extended"
+        )
+    wanted = {number for numbers in _best_of_each_budget(store, study, repeats) for number in numbers[:top]}
+    if not wanted:
+        raise InputError(f"study {study.name!r}: no trial has a model that fits its budget")
+    had = Counter(sweep.repeats)
+    missing = tuple(number for number in sorted(wanted) for _ in range(seeds - had[number]))
+    if not missing:
+        return study, 0
+    longer = repeated(sweep, missing)
+    dump = json.loads(longer.canonical())
+    del dump["workers"]
+    with store.lock(study.name):
+        return store.extend_study(study, dump, None, len(Plan(longer).trials)), len(missing)
+
+
+def _best_of_each_budget(store: Store, study: Study, repeats: Collection[int]) -> list[list[int]]:
+    """Numbers of the trials of the search that fit each budget, the winner first."""
+    frame = trials_frame(store, study, trajectories=False)
+    frame = frame[~frame["number"].isin(repeats)]
+    answers = validations(artifacts_of(store), dict(zip(frame["number"], frame["artifacts"], strict=True)))
+    table = tidy(frame)
+    numbers = table["number"].tolist()
+    won = winners(table, runners_up=len(table), validation=answers)
+    return [[numbers[row] for row in (winner.row, *winner.runners_up)] for winner in won if winner.row is not None]
