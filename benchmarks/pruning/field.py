@@ -22,14 +22,14 @@ import numpy as np
 import torch
 from mcu_search import LiveBytes
 
-from mcu.budget import RESOURCES, Budget
+from mcu.budget import RESOURCES, Budget, Resources
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import check_against_interpreter, measure_model
 from orchestrator.executors.attempt import keep_freed_memory
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.planned_trial import PlannedTrial
+from orchestrator.planning.planned_trial import PlannedTrial, Trained
 from orchestrator.running.queue import Queue
-from orchestrator.spec import FILES, NETWORK, TrialResult, TrialSpec
+from orchestrator.spec import FILES, NETWORK, TrialSpec
 from orchestrator.worker.trial import inheriting, problem_of, settings_of
 from pruning.methods import method
 from pruning.training.evaluation import int8_inputs
@@ -164,8 +164,8 @@ def run_line(name: str, page: Page, seed: int, chosen: argparse.Namespace, rows:
         if row is None or not _network(chosen, spec).exists():
             row = run_trial(spec, trial, name, task, page, chosen) | {"seed": seed}
             rows.add(row)
-        done = TrialResult(state="complete", dense=None)
-        queue.ended(number, (spec, done) if spec.leaves_network and "accuracy" in row else None)
+        left = spec.leaves_network and "accuracy" in row
+        queue.ended(number, Trained(spec.hash(), spec.budget, Resources(**row["dense"])) if left else None)
 
 
 def _network(chosen: argparse.Namespace, spec: TrialSpec) -> Path:

@@ -5,7 +5,7 @@
 IMAGES is a folder as the task ``image-folder`` reads it, here CIFAR-10 with ``train/`` and ``test/``. Candidates are
 random stacks of a convolution and three to six blocks whose int8 model is within the bounds. Scores of candidates that
 are in SCORES.jsonl are not measured again. Validation accuracy decides; no test data are used. The sizes of
-``micro-cnn`` are of a run that was ended after the first round and two candidates of the second, the first round's best.
+``micro-cnn`` are of a run that was ended after the first round and two candidates of the second, the two best.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``study``: whole studies: list, export to a file, import, merge databases, back up, delete, prune."""
+"""``study``: whole studies: list, export to a file, import, merge databases, back up, upgrade, delete, prune."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.studies.merge import Merged
 
 app = typer.Typer(
-    help="Whole studies: list, export, import, merge, back up, delete, prune.",
+    help="Whole studies: list, export, import, merge, back up, upgrade, delete, prune.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -146,6 +146,18 @@ def backup_command(file: BackupFile, storage: Storage = STORAGE) -> None:
         f"the models stay in {files.elsewhere or (files.remote.url if files.remote else files.folder)}", file=sys.stderr
     )
     print(file)
+
+
+@app.command("upgrade")
+def upgrade_command(storage: Storage = STORAGE) -> None:
+    """Bring the tables of a database to the layout of this version; older versions refuse it then."""
+    from orchestrator.storage.connection import database_label
+    from orchestrator.storage.store import Store
+
+    Store(storage)  # refuses a missing database before one is made
+    store = Store(storage, writing=True, upgrading=True)
+    print(store.upgraded or f"{database_label(store.url)} is up to date")
+    store.close()
 
 
 @app.command("prune")

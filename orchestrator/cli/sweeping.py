@@ -45,6 +45,13 @@ TakeOver = Annotated[
     bool,
     typer.Option("--take-over", help="Take over the study from its driver, which stops at its next write."),
 ]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "--folder", metavar="DIR", exists=True, file_okay=False,
+        help="Where the sweep's own modules are now, if not where the study began.",
+    ),
+]  # fmt: skip
 Top = Annotated[int, typer.Option("--top", metavar="N", min=1, max=1000, help="Trials of each budget.")]
 Seeds = Annotated[int, typer.Option("--seeds", metavar="N", min=1, max=1000, help="Other seeds for each of them.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
@@ -103,21 +110,26 @@ def resume(
     where: RetryWhere = "",
     take_over: TakeOver = False,
     trust: Trust = False,
+    folder: Folder = None,
     quiet: Quiet = False,
 ) -> int:
     """Run what is left of a study that was interrupted, and with --retry-failed what failed."""
-    from orchestrator.running.run import RunOptions, stored_sweep
+    from orchestrator.running.run import RunOptions, import_paths, stored_sweep
     from orchestrator.storage.store import Store
     from orchestrator.studies.trust import require_trust
     from orchestrator.studies.trust import trust as trust_study
+    from search_spaces.factories import moved
 
-    options = RunOptions(workers=workers, executor=executor, address=address, take_over=take_over)
+    here = None if folder is None else str(folder.resolve())
+    options = RunOptions(workers=workers, executor=executor, address=address, take_over=take_over, folder=here)
     if where and not retry_failed:
         raise InputError("--where needs --retry-failed: it selects the failed trials to retry")
     Store(storage).study(study)  # refuses a missing database or study before anything is written
     store = Store(storage, writing=True)
     try:
         found = store.study(study)
+        if here is not None:
+            moved(dict.fromkeys(import_paths(stored_sweep(found)), here))
         if trust:
             trust_study(store, found)
         require_trust(store, found)
@@ -194,7 +206,7 @@ def resume_command(store: Store, study: Study, options: RunOptions) -> str:
     address = storage_address(store.url)
     if address != STORAGE and os.environ.get(STORAGE_VARIABLE) is None:
         parts += ["--storage", address]
-    for name in ("workers", "executor", "address"):
+    for name in ("workers", "executor", "address", "folder"):
         value = getattr(options, name)
         if value is not None:
             parts += [f"--{name}", str(value)]

@@ -7,14 +7,15 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mcu.errors import InputError
 from mcu.terms import TrialState
 from orchestrator.executors.base import LossReason
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
+from search_spaces.factories import folder_here, moved
 
 ReportEpoch = Callable[[EpochReport], bool]
 WorkerFunction = Callable[[TrialSpec, Path, ReportEpoch], TrialResult]
@@ -33,7 +34,8 @@ class WorkerSetting:
     Attributes:
         worker: ``module:function`` that runs a trial.
         artifacts: absolute folder for the trials' files; on another machine one of its own stands for it.
-        paths: folders to import the user's modules from.
+        paths: folders to import the user's modules from, as the sweep names them.
+        moves: where such folders are on this machine, if elsewhere.
         threads: torch threads of one trial.
     """
 
@@ -41,6 +43,7 @@ class WorkerSetting:
     artifacts: str
     paths: tuple[str, ...] = ()
     threads: int = 1
+    moves: Mapping[str, str] = field(default_factory=dict)
 
 
 class AttemptFault(Exception):  # noqa: N818  (it reads as what happened)
@@ -64,7 +67,8 @@ def run_attempt(setting: WorkerSetting, spec_json: str, report: ReportEpoch) -> 
     try:
         limit_threads(setting.threads)
         keep_freed_memory()
-        extend_path(setting.paths)
+        moved(setting.moves)
+        extend_path(map(folder_here, setting.paths))
         spec = TrialSpec.model_validate_json(spec_json)
         run: WorkerFunction = _find(setting.worker)
         return run(spec, Path(setting.artifacts), report)

@@ -20,7 +20,6 @@ from orchestrator.executors.shipment import unpacked
 from orchestrator.spec import EpochReport, TrialSpec
 from orchestrator.worker.exchange import Luggage, cache_root
 from orchestrator.worker.shared_task import LentTask, borrow
-from search_spaces.factories import moved
 
 SIGN_SECONDS = 5.0
 """An attempt that has nothing else to say gives a sign of life after so long."""
@@ -68,13 +67,10 @@ class Trip:
         Raises:
             OSError: the disk is full, or cannot be written.
         """
-        places = unpacked(self.bases, Path.cwd())
-        moved(places)
         root = cache_root(self.cache)
         hashes = {path: sha256 for path, (sha256, _) in self.files.items()}
         luggage = Luggage(root, spec, hashes, lambda path: ray.get(self.files[path][1]), time.monotonic)
-        paths = tuple(places.get(path, path) for path in setting.paths)
-        return replace(setting, artifacts=str(root), paths=paths), luggage
+        return replace(setting, artifacts=str(root), moves=unpacked(self.bases, Path.cwd())), luggage
 
 
 class _Attempt:

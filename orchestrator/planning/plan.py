@@ -264,7 +264,7 @@ class Plan:
     def spec(self, trial: PlannedTrial, suggested: dict[str, Scalar], start: Start | None = None) -> TrialSpec:
         """The full specification of a planned trial with its suggested hyperparameters and its starting point."""
         inputs = trial.inputs or tuple((name, suggested[name]) for name in self._input_space)
-        epochs = self._epochs(trial, start.ancestor.budget if start else None, start.dense if start else None)
+        epochs = self._epochs(trial, start.ancestor.budget if start else None, start.ancestor.dense if start else None)
         runtime = RuntimeName.TFLM if trial.is_parent else self.sweep.budgets.runtime
         return TrialSpec(
             task=self.task(inputs),
@@ -277,7 +277,7 @@ class Plan:
             hyperparameters=fixed_values(self._taken(trial.method)) | suggested | dict(inputs),
             seed=trial.seed,
             training=self.sweep.training.model_copy(update={"epochs": epochs}),
-            ancestor=start.ancestor.hash() if start and trial.method in self._inheriting else None,
+            ancestor=start.ancestor.hash if start and trial.method in self._inheriting else None,
             parent=start.parent if start else None,
             front_end_counts=runtime is RuntimeName.FIRMWARE and may_have_front_end(self.sweep.task.name),
         )

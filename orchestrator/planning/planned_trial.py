@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from mcu.budget import Budget, Resources
 from orchestrator.planning.inputs import Inputs
-from orchestrator.spec import TrialSpec
 from search_spaces.choices import NetworkChoice
 
 
@@ -46,16 +45,28 @@ class PlannedTrial:
         return not self.is_parent and self.repeats is None
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trial that left its trained network: no more of it is kept, so that long sweeps do not fill the memory.
+
+    Attributes:
+        hash: of its specification.
+        dense: resources of the dense network; None if unknown.
+    """
+
+    hash: str
+    budget: Budget
+    dense: Resources | None
+
+
 @dataclass(frozen=True)
 class Start:
     """Starting point of a trial instead of random weights.
 
     Attributes:
-        ancestor: specification of the trial whose trained network it starts from.
-        dense: resources of the dense network; None if unknown.
+        ancestor: whose trained network it starts from.
         parent: hash of the specification of the dense network at the root of the lineage; None if that is lost.
     """
 
-    ancestor: TrialSpec
-    dense: Resources | None
+    ancestor: Trained
     parent: str | None

@@ -5,8 +5,10 @@ from __future__ import annotations
 from mcu.budget import Budget
 from orchestrator.storage.store import Study
 from search_spaces.budgets import BudgetsSection
+from search_spaces.sweep import SweepSection
 
 
 def budgets_of(study: Study) -> tuple[Budget, ...]:
     """The budgets known before the study started."""
-    return BudgetsSection.model_validate(study.sweep["budgets"]).planned(study.sweep["sweep"]["seed"])
+    seed = SweepSection.model_validate(study.sweep["sweep"]).seed
+    return BudgetsSection.model_validate(study.sweep["budgets"]).planned(seed)

@@ -16,6 +16,7 @@ from orchestrator.storage.epoch_reports import open_attempts
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store, Study
 from orchestrator.storage.study_lock import Clock, iso, utc_now
+from search_spaces.sweep import MethodsSection, SweepSection
 
 _BOUNDS = tuple(f"budget_{name}" for name in RESOURCES)
 _READ = ("state", "val_accuracy", "feasible", "finished_at", "reused_from", *RESOURCES, *_BOUNDS)
@@ -162,11 +163,13 @@ def _use(budget: Budget, row: Mapping[str, Any]) -> dict[str, float]:
 
 def _wanted(study: Study, names: list[str]) -> Counter[str]:
     """Planned trials by budget: networks and budgets take turns in every method."""
-    methods, network = study.sweep["methods"], study.sweep["network"]
-    cells = len(names) * (len(network["names"]) if network.get("names") else 1)
+    methods = MethodsSection.model_validate(study.sweep.get("methods", {}))
+    network = study.sweep["network"].get("names")
+    standard = SweepSection.model_validate(study.sweep["sweep"]).trials
+    cells = len(names) * (len(network) if network else 1)
     wanted: Counter[str] = Counter()
-    for method in methods["names"]:
-        trials = methods["trials"].get(method, study.sweep["sweep"]["trials"])
+    for method in methods.names:
+        trials = methods.trials.get(method, standard)
         wanted.update(names[index % cells % len(names)] for index in range(trials))
     return wanted
 

@@ -18,7 +18,7 @@ from mcu.units import format_duration
 from orchestrator.executors.base import Event, Executor, Finished, LossReason, Lost, Reported, Started
 from orchestrator.planning.budget_plan import BudgetPlan
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.planned_trial import PlannedTrial
+from orchestrator.planning.planned_trial import PlannedTrial, Trained
 from orchestrator.running.disk_guard import DiskGuard, DiskShort
 from orchestrator.running.interrupts import Interrupts, Wish
 from orchestrator.running.queue import Queue
@@ -319,7 +319,7 @@ class Driver:
         """Let those go on that waited for a trial's trained network, with it or without."""
         if planned.is_parent or self._parts.plan.lineage.inherits(planned):
             left = result.state == TrialState.COMPLETE and spec.leaves_network and self._parts.left_network(result)
-            self._queue.ended(planned.number, (spec, result) if left else None)
+            self._queue.ended(planned.number, Trained(spec.hash(), spec.budget, result.dense) if left else None)
 
     def _hand_out(self, work: Work) -> None:
         attempt = self._parts.store.begin_attempt(work.trial_id)

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 
 from mcu.budget import Budget
 from orchestrator.planning.lineage import Lineage, nearest_first
-from orchestrator.planning.planned_trial import PlannedTrial, Start
-from orchestrator.spec import TrialResult, TrialSpec
+from orchestrator.planning.planned_trial import PlannedTrial, Start, Trained
 
 
 class Queue:
@@ -25,7 +24,7 @@ class Queue:
 
     def __init__(self, lineage: Lineage, asked: Iterable[int] = ()) -> None:
         self._lineage = lineage
-        self._ended: dict[int, tuple[TrialSpec, TrialResult] | None] = {}
+        self._ended: dict[int, Trained | None] = {}
         self._blocked: dict[int, list[int]] = {}
         self._ready: list[tuple[int, int]] = []
         before = set(asked)
@@ -47,8 +46,8 @@ class Queue:
                 break
         heapq.heappush(self._ready, (-self._lineage.heights[number], number))
 
-    def ended(self, number: int, trained: tuple[TrialSpec, TrialResult] | None) -> None:
-        """Record that a trial has ended, and its specification if its trained network is available."""
+    def ended(self, number: int, trained: Trained | None) -> None:
+        """Record that a trial has ended, and what it left if its trained network is available."""
         self._ended[number] = trained
         for waiting in self._blocked.pop(number, ()):
             self._place(waiting)
@@ -69,14 +68,14 @@ class Queue:
         root = self._lineage.parent(trial)
         if ancestor is None or root is None:
             return None
-        spec, result = ancestor
         parent = self._ended.get(root)
-        return Start(spec, result.dense, parent[0].hash() if parent else None)
+        return Start(ancestor, parent.hash if parent else None)
 
     def _relatives(self, trial: PlannedTrial) -> list[tuple[int, Budget]]:
         """Trials of the same method, network and input that left one, for a budget that was chosen as results came."""
-        there = [(number, found[0]) for number, found in self._ended.items() if found]
-        mine = trial.method, trial.network, dict(trial.inputs)
+        mine, trials = (trial.method, trial.network, trial.inputs), self._lineage.trials
         return [
-            (number, spec.budget) for number, spec in there if (spec.method, spec.network, spec.task.searched) == mine
+            (number, found.budget)
+            for number, found in self._ended.items()
+            if found and (trials[number].method, trials[number].network, trials[number].inputs) == mine
         ]

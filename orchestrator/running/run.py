@@ -54,6 +54,7 @@ class RunOptions:
         address: of an existing Ray cluster.
         worker: ``module:function`` that runs a trial.
         take_over: take over the study from a driver that may still hold it.
+        folder: where the sweep's folder is now, if it is not where the study began.
 
     Raises:
         InputError: for an unknown executor.
@@ -64,6 +65,7 @@ class RunOptions:
     address: str | None = None
     worker: str = DEFAULT_WORKER
     take_over: bool = False
+    folder: str | None = None
 
     def __post_init__(self) -> None:
         if self.executor is not None and self.executor not in list(ExecutorName):
@@ -126,6 +128,7 @@ def begin_study(
             raise InputError(
                 f"study {there.name!r} in {database_label(store.url)} was made from another sweep: {shown}; "
                 "give this one another [sweep] name or another --storage, or --extend the study"
+                + _advice_for(there.name, different)
             )
         return there
     planned = len(plan.trials)
@@ -133,6 +136,12 @@ def begin_study(
         0, sweep.sweep.name, dump, sweep_file, workers, planned, package_versions(), machine(), "", dict(task or {})
     )
     return store.create_study(fresh)
+
+
+def _advice_for(study: str, different: list[str]) -> str:
+    """What to do where only the folder of the sweep's modules differs."""
+    moved = all(line.partition(":")[0].endswith(".base") for line in different)
+    return f"; if its folder was only moved: mcusweep resume --study {study} --folder DIR" if moved else ""
 
 
 def _extended(store: Store, there: Study, sweep: SweepConfig, sweep_file: str | None) -> Study:
@@ -174,8 +183,12 @@ def run_study(
     url = None if study.simulated else sweep.workers.artifacts
     files = claim_artifacts(store, url, tries=STORE_TRIES)
     _check_writable(files.folder)
-    setting = WorkerSetting(options.worker, str(files.folder), _import_paths(sweep), threads(sweep))
+    paths = import_paths(sweep)
+    moves = {} if options.folder is None else dict.fromkeys(paths, options.folder)
+    setting = WorkerSetting(options.worker, str(files.folder), paths, threads(sweep), moves)
     store.patience.tell = watcher.note
+    if store.upgraded:
+        watcher.note(store.upgraded)
     with store.lock(study.name, take_over=options.take_over) as lock:
         mirror = OptunaMirror(store.url, study.name, plan.methods, store.patience)
         try:
@@ -252,7 +265,8 @@ def disk_guard(store: Store, sweep: SweepConfig) -> DiskGuard:
     return DiskGuard(tuple(folders), 0 if sweep.workers.executor is ExecutorName.SIMULATED else sweep.workers.min_free)
 
 
-def _import_paths(sweep: SweepConfig) -> tuple[str, ...]:
+def import_paths(sweep: SweepConfig) -> tuple[str, ...]:
+    """Folders of the user's modules."""
     bases = (sweep.task.base, sweep.network.base, sweep.training.base)
     return tuple(dict.fromkeys(str(Path(base)) for base in bases if base))
 

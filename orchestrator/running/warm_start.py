@@ -10,7 +10,7 @@ from orchestrator.samplers.observation import observe
 from orchestrator.samplers.optuna import Space
 from orchestrator.samplers.registry import make_sampler
 from orchestrator.storage.store import Store, StoredTrial, Study
-from search_spaces.choices import TaskChoice
+from search_spaces.choices import TaskChoice, TrainingChoice
 from search_spaces.sweep import SweepConfig
 
 
@@ -37,13 +37,12 @@ def warm_start(sampler: Sampler, store: Store, study: Study) -> int:
     Trials with hyperparameters outside this sweep's ranges are ignored, and so are trials with another number of
     epochs, or with a lineage if this sweep has none, because their best hyperparameters differ.
     """
-    task = TaskChoice.model_validate(study.sweep["task"])
-    epochs = study.sweep["training"]["epochs"]
+    task, epochs = _task_and_epochs(study)
     taken = 0
     for earlier in store.studies():
         if earlier.id >= study.id or earlier.simulated != study.simulated:
             continue
-        if TaskChoice.model_validate(earlier.sweep["task"]) != task or earlier.sweep["training"]["epochs"] != epochs:
+        if _task_and_epochs(earlier) != (task, epochs):
             continue
         if earlier.sweep.get("lineage") != study.sweep.get("lineage"):
             continue
@@ -51,3 +50,8 @@ def warm_start(sampler: Sampler, store: Store, study: Study) -> int:
             if trial.state is TrialState.COMPLETE:
                 taken += sampler.restore(past_of(trial, None, earlier.name))
     return taken
+
+
+def _task_and_epochs(study: Study) -> tuple[TaskChoice, int]:
+    training = TrainingChoice.model_validate(study.sweep.get("training", {}))
+    return TaskChoice.model_validate(study.sweep["task"]), training.epochs

@@ -3,9 +3,9 @@
 It is write-only: our tables are authoritative, and `OptunaMirror.complete` adds what is missing after a crash. A trial
 here has the number of ours, unless it was started out of order: then its attribute `NUMBER` has our number.
 
-Studies and trials are written by Optuna's public API (`create_study`, `Study.add_trial`, `delete_study`). The exception
-is finishing a trial that was added as running: `Study.tell` sets no constraints, and creating a `Trial` of it calls a
-sampler, so the methods of `RDBStorage` are called, and constraints are written as in `Trial.set_constraint`.
+Studies are written by Optuna's functions (`create_study`, `delete_study`), trials by the methods of `RDBStorage`:
+`Study.add_trial` keeps a copy of every trial in memory, `Study.tell` sets no constraints, and creating a `Trial` calls
+a sampler. Constraints are written as in `Trial.set_constraint`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class OptunaMirror:
     def reconnected(self) -> None:
         """Read again which trials are written, after a broken transaction."""
         with self._errors():
-            written = self._study.get_trials(deepcopy=False)
+            written = self._storage.get_all_trials(self._study._study_id, deepcopy=False)
         self._places = {_number(trial): trial.number for trial in written}
         self._ended = {_number(trial) for trial in written if trial.state.is_finished()}
         self._outdated = any(trial.distributions["method"] != self._methods for trial in written)
@@ -138,7 +138,7 @@ class OptunaMirror:
             user_attrs=attributes | _shown(asked_row(trial.spec)) | fixed | _answered(result),
         )
         with self._errors():
-            self._study.add_trial(template)
+            self._storage.create_new_trial(self._study._study_id, template)
         self._places[trial.number] = len(self._places)
 
     @reconnecting

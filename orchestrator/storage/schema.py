@@ -7,12 +7,14 @@ order as text is chronological. JSON columns are canonical JSON texts. The colum
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Float,
     ForeignKey,
     Index,
@@ -22,12 +24,15 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    inspect,
+    select,
+    update,
 )
 
 import reports.columns
 from reports.columns import CATALOGUE, ColumnKind, Part
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 METADATA = MetaData()
 
 META = Table(
@@ -137,3 +142,32 @@ IMPORTED = Table(  # what came from elsewhere and is not trusted: shown as it is
     Column("kind", String(8), primary_key=True),
     Column("row_id", Integer, primary_key=True, autoincrement=False),
 )
+
+
+def _mark_what_is_imported(connection: Connection) -> None:
+    IMPORTED.create(connection, checkfirst=True)  # some databases of layout 1 have it
+
+
+STEPS: dict[int, Callable[[Connection], None]] = {1: _mark_what_is_imported}
+"""From each older layout to the next. Older layouts are read as they are, and brought up to date before writing."""
+
+_VERSION = META.c.key == "schema_version"
+
+
+def layout_of(connection: Connection) -> str | None:
+    """The layout of our tables in a database; None before there are any."""
+    if not inspect(connection).has_table(META.name):
+        return None
+    return connection.scalar(select(META.c.value).where(_VERSION))
+
+
+def is_older(layout: str) -> bool:
+    """Whether `upgrade_tables` can bring a layout up to date."""
+    return layout in map(str, STEPS)
+
+
+def upgrade_tables(connection: Connection, layout: str) -> None:
+    """Bring the tables of an older layout up to date, as a part of the transaction."""
+    for step in range(int(layout), SCHEMA_VERSION):
+        STEPS[step](connection)
+    connection.execute(update(META).where(_VERSION).values(value=str(SCHEMA_VERSION)))

@@ -22,6 +22,7 @@ from orchestrator.spec import EpochReport, TrialResult, TrialSpec, canonical_jso
 from orchestrator.storage.connection import (
     StoreError,
     database_errors,
+    database_file,
     database_label,
     open_engine,
     parse_storage,
@@ -39,7 +40,11 @@ from orchestrator.storage.schema import (
     STUDIES,
     TRAJECTORIES,
     TRIALS,
+    is_older,
+    layout_of,
+    upgrade_tables,
 )
+from orchestrator.storage.sqlite import backup_sqlite
 from orchestrator.storage.study_lock import Clock, Holder, StudyLock, iso, read_holder, utc_now
 from orchestrator.storage.trust import TRIAL, foreign
 
@@ -55,38 +60,60 @@ _DETAILS = ("dense_flash", "dense_sram", "dense_macs", "widths_json", "dense_wid
 class Store:
     """Read and write access to one trial database.
 
+    Args:
+        upgrading: bring the tables of an older layout up to date on a server as well; those of a file, of which a copy
+            is kept, always are when it is opened for writing.
+
     Raises:
         InputError: bad address, missing, damaged or foreign database (one line).
         StoreError: the database failed during use.
     """
 
-    def __init__(self, storage: str, *, writing: bool = False, clock: Clock = utc_now) -> None:
+    def __init__(self, storage: str, *, writing: bool = False, upgrading: bool = False, clock: Clock = utc_now) -> None:
         self.url: URL = parse_storage(storage)
         self.engine: Engine = open_engine(self.url, writing=writing)
         self._clock = clock
         self._writing = writing
         self._lock: StudyLock | None = None
         self.patience = Patience()
-        if writing:
-            self._create_tables()
-        else:
-            self._check_schema()
-
-    def _create_tables(self) -> None:
+        self.upgraded: str | None = None
         with transaction(self.engine, self.url) as connection:
-            take_turns(connection)
+            if writing:
+                self._prepare_tables(connection, upgrading)
+            else:
+                self._check_layout(connection.scalar(select(META.c.value).where(META.c.key == "schema_version")))
+
+    def _prepare_tables(self, connection: Connection, upgrading: bool) -> None:
+        """Create the tables, or bring them up to date; ``upgraded`` then says from where."""
+        take_turns(connection)
+        found = layout_of(connection)
+        if found is None:
             METADATA.create_all(connection)
-            if connection.execute(select(META.c.value)).first() is None:
-                connection.execute(insert(META).values(key="schema_version", value=str(SCHEMA_VERSION)))
-        self._check_schema()
-
-    def _check_schema(self) -> None:
-        with transaction(self.engine, self.url) as connection:
-            found = connection.scalar(select(META.c.value).where(META.c.key == "schema_version"))
-        if found != str(SCHEMA_VERSION):
+            connection.execute(insert(META).values(key="schema_version", value=str(SCHEMA_VERSION)))
+            return
+        if self._check_layout(found):
+            return
+        file, label = database_file(self.url), database_label(self.url)
+        if file is None and not upgrading:
             raise InputError(
-                f"{database_label(self.url)} was written with table layout {found}; this version reads {SCHEMA_VERSION}"
+                f"{label} has table layout {found}, this version writes {SCHEMA_VERSION}: "
+                "run `mcusweep study upgrade`; older versions refuse it then"
             )
+        self.upgraded = f"{label}: table layout {found} -> {SCHEMA_VERSION}"
+        if file is not None:
+            kept = file.with_name(f"{file.name}.layout-{found}")
+            backup_sqlite(file, kept)
+            self.upgraded += f"; the file of before is kept as {kept}"
+        upgrade_tables(connection, found)
+
+    def _check_layout(self, found: str | None) -> bool:
+        """Whether a layout is that of this version; one that it does not know is refused."""
+        if found is None or not (is_older(found) or found == str(SCHEMA_VERSION)):
+            raise InputError(
+                f"{database_label(self.url)} was written with table layout {found}; this version of mcusweep reads "
+                f"layouts up to {SCHEMA_VERSION}: install a newer one"
+            )
+        return found == str(SCHEMA_VERSION)
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:

@@ -97,6 +97,19 @@ def test_files_of_a_study_on_a_server_are_found_from_any_folder(address, tmp_pat
     store.close()
 
 
+def test_a_server_that_others_use_is_upgraded_only_when_asked(address, capsys):
+    Store(address, writing=True).close()
+    with Store(address).engine.begin() as connection:
+        connection.exec_driver_sql("drop table mcusweep_imported")
+        connection.exec_driver_sql("update mcusweep_meta set value = '1' where key = 'schema_version'")
+    Store(address).studies()
+    with pytest.raises(InputError, match=r"has table layout 1, this version writes 2: run `mcusweep study upgrade`"):
+        Store(address, writing=True)
+    assert cli.run(["study", "upgrade", "--storage", address]) == 0
+    assert capsys.readouterr().out.endswith(": table layout 1 -> 2\n")
+    Store(address, writing=True).close()
+
+
 def test_a_postgresql_server_that_is_gone_is_one_line(tmp_path):
     pytest.importorskip("psycopg", reason="the client of PostgreSQL is not installed")
     from orchestrator.storage.connection import StoreError

@@ -11,7 +11,7 @@ from PIL import Image
 from mcu.errors import InputError
 from orchestrator.planning import preflight
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.planned_trial import Start
+from orchestrator.planning.planned_trial import Start, Trained
 from orchestrator.planning.preflight import check_sweep, input_tasks
 from orchestrator.running.stop_rule import family
 from orchestrator.samplers.registry import make_sampler
@@ -161,7 +161,7 @@ def test_a_job_on_a_searched_input_begins_with_its_dense_network_and_deploys_its
     job = next(trial for trial in plan.trials if not trial.is_parent and dict(trial.inputs) == {"size": 16})
     parent = plan.spec(plan.trials[plan.lineage.parent(job)], {})
     trained = run_trial(parent, tmp_path, lambda _: True)
-    spec = plan.spec(job, {}, Start(parent, trained.dense, parent.hash()))
+    spec = plan.spec(job, {}, Start(Trained(parent.hash(), parent.budget, trained.dense), parent.hash()))
     result = run_trial(spec, tmp_path, lambda _: True)
     assert (trained.state, result.state) == ("complete", "complete")
     assert spec.task.searched == parent.task.searched == {"size": 16}

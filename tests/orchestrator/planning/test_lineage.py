@@ -9,7 +9,8 @@ from mcu.budget import Budget, Resources
 from mcu.errors import InputError
 from orchestrator.planning.extension import grown
 from orchestrator.planning.lineage import has_more_room, job_epochs, nearest_first, shrinkage
-from orchestrator.planning.plan import PARENT_METHOD, Plan, Start
+from orchestrator.planning.plan import PARENT_METHOD, Plan
+from orchestrator.planning.planned_trial import Start, Trained
 from search_spaces.sweep import SweepConfig
 
 LADDER = [
@@ -123,7 +124,7 @@ def test_a_method_that_is_taught_waits_for_the_dense_parent_and_trains_as_long_a
     assert plan.lineage.candidates(small) == (parent.number,)
     dense = Resources(flash=60_000, sram=50_000, macs=10**6)
     root = plan.spec(parent, {})
-    spec = plan.spec(small, {}, Start(root, dense, root.hash()))
+    spec = plan.spec(small, {}, Start(Trained(root.hash(), root.budget, dense), root.hash()))
     assert (spec.ancestor, spec.parent, spec.training.epochs) == (None, root.hash(), 20)
     assert not spec.leaves_network
     assert plan.expected_epochs(small, dense) == 20
@@ -148,7 +149,7 @@ def test_a_specification_names_its_ancestor_and_trains_by_the_distance_to_it():
     parent = plan.spec(by_name["dense parent"], {})
     assert (parent.training.epochs, parent.budget) == (40, Budget())
     dense = Resources(flash=60_000, sram=50_000, macs=10**6)
-    start = Start(parent, dense, parent.hash())
+    start = Start(Trained(parent.hash(), parent.budget, dense), parent.hash())
     near, far = plan.spec(by_name["open"], {}, start), plan.spec(by_name["small"], {}, start)
     assert near.ancestor == far.ancestor == near.parent == parent.hash()
     assert (near.training.epochs, far.training.epochs) == (10, 20)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -56,6 +57,15 @@ def test_a_finished_study_is_watched_once_and_told_as_json(storage, capsys):
     assert told["running"] is None
     assert told["trials"] == []
     assert [budget["left"] for budget in told["budgets"]] == [0, 0]
+
+
+def test_a_stored_sweep_without_what_has_a_default_is_read_with_it(storage, capsys):
+    scripted(storage, make_sweep(trials=2))
+    with sqlite3.connect(storage.removeprefix("sqlite:///")) as connection:
+        gone = "'$.methods', '$.sweep.seed', '$.sweep.trials'"
+        connection.execute(f"update mcusweep_studies set sweep_json = json_remove(sweep_json, {gone})")
+    connection.close()
+    assert cli.run(["status", "--storage", storage, "--format", "json"]) == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("ends", [[], ["2026-01-01T10:00:00.000Z"]])

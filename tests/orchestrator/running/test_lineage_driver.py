@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import fake_sweep
 import pytest
 from fake_sweep import OPTIONS, run
+from optuna.trial import FrozenTrial
 from scripted import ScriptedExecutor, frame_of, good
 from scripted import scripted as run_scripted
 
@@ -19,7 +22,8 @@ from orchestrator.executors.base import Finished, LossReason, Lost
 from orchestrator.planning.lineage import has_more_room
 from orchestrator.running.interrupts import Interrupts, Wish
 from orchestrator.running.run import begin_study, stored_sweep
-from orchestrator.spec import FILES, NETWORK, TrialResult
+from orchestrator.running.watcher import Watcher
+from orchestrator.spec import FILES, NETWORK, TrialResult, TrialSpec
 from orchestrator.storage.connection import artifact_root
 from orchestrator.storage.store import Store
 from search_spaces.sweep import SweepConfig
@@ -70,6 +74,24 @@ def test_rows_do_not_depend_on_the_number_of_workers(tmp_path, workers):
         assert report.counts == {"complete": 25}
         tables.append(frame_of(storage)[COMPARED])
     assert tables[0].equals(tables[1])
+
+
+def test_scripted_trials_that_are_done_leave_nothing_in_memory_that_is_large(storage):
+    """Specifications, results and Optuna's trials are a few KB each: 5,000 of them were 45 MB."""
+    kept: list[Counter[str]] = []
+
+    class Looking(Watcher):
+        def finished(self, number, spec, result, reused_from):
+            executor.seen.clear()
+            if number % 6 == 5:
+                gc.collect()
+                large = (TrialSpec, TrialResult, FrozenTrial)
+                kept.append(Counter(type(it).__name__ for it in gc.get_objects() if isinstance(it, large)))
+
+    executor = ScriptedExecutor(lambda attempt, spec, nth: [Finished(attempt, heir(spec))])
+    run(storage, sweep_of(trials=24, methods=("heir",)), make_executor=lambda *_: executor, watcher=Looking())
+    assert len(kept) >= 4
+    assert sum((kept[-1] - kept[0]).values()) <= 6, kept
 
 
 def test_scripted_trials_wait_for_their_ancestor_and_the_longest_way_goes_first(storage):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import main as cli
+from orchestrator.storage import schema
 from orchestrator.storage.frames import trials_frame
 from orchestrator.storage.store import Store
 from search_spaces.sweep import load_sweep
@@ -62,6 +63,50 @@ def test_the_frame_has_every_trial_and_its_specifications_keep_their_hashes(fold
     frame = trials_frame(store, study)
     assert frame["state"].value_counts().to_dict() == STATES
     assert [trial.spec.hash() for trial in store.trials(study)] == frame["spec_hash"].tolist()
+
+
+def contents(file: str) -> dict[str, list[tuple[object, ...]]]:
+    with sqlite3.connect(file) as connection:
+        tables = [row[0] for row in connection.execute("select name from sqlite_master where type = 'table'")]
+        return {table: connection.execute(f'select * from "{table}" order by 1').fetchall() for table in tables}
+
+
+def test_an_upgrade_keeps_every_row_and_a_copy_and_older_programs_refuse_it(folder, capsys, monkeypatch):
+    before, rows = contents("mcusweep.db"), told(capsys, "query", "--format", "json")
+    assert ("schema_version", "1") in before["mcusweep_meta"]
+    kept = folder.resolve() / "mcusweep.db.layout-1"
+    assert (
+        told(capsys, "study", "upgrade")
+        == f"mcusweep.db: table layout 1 -> 2; the file of before is kept as {kept.name}\n"
+    )
+    assert told(capsys, "study", "upgrade") == "mcusweep.db is up to date\n"
+    after = contents("mcusweep.db")
+    assert ("schema_version", "2") in after.pop("mcusweep_meta")
+    assert after.pop("mcusweep_imported") == []
+    assert after == {table: rows for table, rows in before.items() if table != "mcusweep_meta"}
+    assert contents(kept.name) == before
+    assert told(capsys, "query", "--format", "json") == rows
+    monkeypatch.setattr("orchestrator.storage.store.SCHEMA_VERSION", 1)
+    for words in (["query"], ["resume"], ["study", "upgrade"]):
+        assert cli.run(words) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith(
+            "mcusweep: mcusweep.db was written with table layout 2; this version of mcusweep reads la"
+        )
+    assert ("schema_version", "2") in contents("mcusweep.db")["mcusweep_meta"]
+
+
+def test_an_upgrade_that_fails_changes_nothing(folder, monkeypatch):
+    before = contents("mcusweep.db")
+
+    def broken(connection):
+        connection.exec_driver_sql("create table half (x integer)")
+        raise OSError("killed here")
+
+    monkeypatch.setitem(schema.STEPS, 1, broken)
+    with pytest.raises(OSError, match="killed here"):
+        Store("sqlite:///mcusweep.db", writing=True)
+    assert contents("mcusweep.db") == before
 
 
 def test_resume_and_extend_run_what_is_left_and_nothing_twice(folder, capsys):

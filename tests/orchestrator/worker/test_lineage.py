@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from mcu.errors import InputError
-from orchestrator.planning.plan import Plan, Start
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.planned_trial import Start, Trained
 from orchestrator.spec import NETWORK, EpochReport, TrialResult, TrialSpec
 from orchestrator.worker.trial import inheriting, problem_of, run_trial
 from pruning.training.evaluation import float_accuracy
@@ -38,7 +39,11 @@ def line(tmp_path_factory) -> tuple[Path, list[TrialSpec], list[TrialResult]]:
     """The dense parent, a job that begins with it, and one that begins with that."""
     root, specs, results = tmp_path_factory.mktemp("artifacts"), [], []
     for trial in PLAN.trials:
-        start = None if trial.is_parent else Start(specs[-1], results[-1].dense, specs[0].hash())
+        start = (
+            None
+            if trial.is_parent
+            else Start(Trained(specs[-1].hash(), specs[-1].budget, results[-1].dense), specs[0].hash())
+        )
         specs.append(PLAN.spec(trial, {}, start))
         results.append(run_trial(specs[-1], root, lambda _: True))
     return root, specs, results

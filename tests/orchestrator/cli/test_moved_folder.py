@@ -1,0 +1,67 @@
+"""A sweep whose own modules are elsewhere than when its study began goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fake_sweep import make_sweep
+
+from mcu.errors import InputError
+from orchestrator.cli import main as cli
+from orchestrator.executors.attempt import WorkerSetting, run_attempt
+from orchestrator.executors.shipment import Shipment
+from orchestrator.running import run as running
+from orchestrator.running.run import RunSummary, begin_study
+from orchestrator.storage.store import Store
+from search_spaces import factories
+
+WORKER = """
+from orchestrator.spec import TrialResult
+
+def run(spec, artifacts, report):
+    return TrialResult(state="complete", accuracy=0.5)
+"""
+
+
+def test_resume_takes_the_folder_of_now_for_that_of_then(storage, tmp_path, make_spec, monkeypatch, capsys):
+    monkeypatch.setattr(factories, "_ELSEWHERE", {})
+    then, now = tmp_path / "then", tmp_path / "now"
+    now.mkdir()
+    (now / "net_that_moved.py").write_text(WORKER)
+    sweep = make_sweep(trials=1)
+    sweep = sweep.model_copy(
+        update={"network": sweep.network.model_copy(update={"name": "net_that_moved:run", "base": str(then)})}
+    )
+    store = Store(storage, writing=True)
+    begin_study(store, sweep)
+    seen: list[WorkerSetting] = []
+
+    def make(setting, *_):
+        seen.append(setting)
+        raise InputError("far enough")
+
+    monkeypatch.setattr(running, "executor_for", lambda *given, **_: make(*given))
+    assert cli.run(["resume", "--storage", storage, "--folder", str(now), "--quiet"]) == 2
+    assert capsys.readouterr().err == "mcusweep: far enough\n"
+    [setting] = seen
+    assert (setting.paths, setting.moves) == ((str(then),), {str(then): str(now)})
+    assert set(Shipment.of(setting.paths).files) == {"0/net_that_moved.py"}
+    there = WorkerSetting("net_that_moved:run", str(tmp_path), setting.paths, moves=setting.moves)
+    factories._ELSEWHERE.clear()  # a worker is another process
+    assert run_attempt(there, make_spec().model_dump_json(), lambda report: True).accuracy == 0.5
+    elsewhere = sweep.model_copy(update={"network": sweep.network.model_copy(update={"base": str(now)})})
+    with pytest.raises(InputError, match=r"if its folder was only moved: mcusweep resume --study s --folder DIR"):
+        begin_study(store, elsewhere)
+    store.close()
+
+
+def test_the_command_to_go_on_names_the_folder(storage, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(factories, "_ELSEWHERE", {})
+    store = Store(storage, writing=True)
+    begin_study(store, make_sweep(trials=1))
+    store.close()
+    monkeypatch.setattr(running, "run_study", lambda *_: RunSummary("s", {}, False))
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["resume", "--storage", storage, "--folder", ".", "--quiet"]) == 130
+    assert capsys.readouterr().err.endswith(f" --folder {Path.cwd()}\n")
