@@ -84,14 +84,10 @@ def spoken_digits(
     plain = features_of(np.stack([mixing.placed(voice, RATE) for voice in voices]), front_end)
     splits = {name: (plain[place], digits[place]) for name, place in places.items()}
     if copies > 1:
-        parts, labels = [splits["train"][0]], [splits["train"][1]]
-        for speaker in np.unique(speakers[places["train"]]):
-            mine = np.flatnonzero(speakers == speaker)
-            kept = places["train"][mine]
-            varied = _varied([(files[at][0].name, voices[at]) for at in mine], copies, front_end)
-            parts.append(varied[:, kept].reshape(-1, *varied.shape[2:]))
-            labels.append(np.tile(digits[mine][kept], copies - 1))
-        splits["train"] = (np.concatenate(parts), np.concatenate(labels))
+        there = [(name.name, voice) for (name, *_), voice in zip(files, voices, strict=True)]
+        more, labels = _variants(there, speakers, digits, places["train"], copies, front_end)
+        x, y = splits["train"]
+        splits["train"] = (np.concatenate([x, more]), np.concatenate([y, labels]))
     return assemble(
         "spoken-digits",
         splits,
@@ -155,6 +151,25 @@ def _official(indices: np.ndarray) -> dict[str, np.ndarray]:
         "val": (indices >= OFFICIAL_TEST) & (indices < OFFICIAL_VAL),
         "test": indices < OFFICIAL_TEST,
     }
+
+
+def _variants(
+    recorded: Sequence[tuple[str, np.ndarray]],
+    speakers: np.ndarray,
+    digits: np.ndarray,
+    training: np.ndarray,
+    copies: int,
+    front_end: FrontEnd,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features and digits of the varied training recordings, speaker by speaker."""
+    parts, labels = [], []
+    for speaker in np.unique(speakers[training]):
+        mine = np.flatnonzero(speakers == speaker)
+        kept = training[mine]
+        varied = _varied([recorded[at] for at in mine], copies, front_end)
+        parts.append(varied[:, kept].reshape(-1, *varied.shape[2:]))
+        labels.append(np.tile(digits[mine][kept], copies - 1))
+    return np.concatenate(parts), np.concatenate(labels)
 
 
 def _varied(recorded: Sequence[tuple[str, np.ndarray]], copies: int, front_end: FrontEnd) -> np.ndarray:
