@@ -15,6 +15,8 @@ import numpy as np
 
 from mcu.budget import Budget, Resources
 from mcu.cost.arena import SCRATCH
+from mcu.cost.firmware_memory import plan_memory
+from mcu.cost.stage import Stage, Strips, heights_of, spans_of
 from mcu.errors import InputError
 from mcu.graph.graph import Graph, Op
 from mcu.graph.kinds import Kind
@@ -102,10 +104,10 @@ class ResourceModel:
         self._inputs = np.array([channels[op.inputs[0]] for op in graph.ops])
         self._outputs = np.array([channels[op.output] for op in graph.ops])
         self._coefficients = np.array([(t.macs_pair, t.macs_out, t.bytes_pair, t.bytes_out) for t in terms]).T
-        self._live = self._live_matrix(channels)
-        self._held = self.runtime.sram_per_channel * self._outputs[[op.kind in CONVOLUTIONS for op in graph.ops]].sum(0)
         self._structure = structure_of_graph(graph)
         self._matrix = channels
+        self._lives: dict[Stage | None, np.ndarray] = {}
+        self._held = self.runtime.sram_per_channel * self._outputs[[op.kind in CONVOLUTIONS for op in graph.ops]].sum(0)
 
     def _terms(self, op: Op) -> Terms:
         rule = RULES.get(op.kind)
@@ -115,11 +117,27 @@ class ResourceModel:
         tensor = self.graph.tensors[op.inputs[0] if spread else op.output]
         return rule(op, tensor.height * tensor.width)
 
-    def _live_matrix(self, channels: np.ndarray) -> np.ndarray:
-        """Bytes of all tensors alive at each step, affine in the widths; ``(steps, groups + 1)``."""
+    def _live(self, widths: np.ndarray) -> np.ndarray:
+        """Bytes of all tensors alive at each step, affine in widths about ``(..., groups)``; ``(steps, groups + 1)``.
+
+        Of several widths the median says which operators firmware runs strip by strip.
+        """
+        strips = None
+        if self.runtime.name is RuntimeName.FIRMWARE:
+            middle = np.median(widths.reshape(-1, widths.shape[-1]), axis=0)
+            strips = plan_memory(self._structure_at(np.maximum(middle, 1))).strips
+        stage = None if strips is None else strips.stage
+        if stage not in self._lives:
+            self._lives[stage] = self._live_matrix(strips)
+        return self._lives[stage]
+
+    def _live_matrix(self, strips: Strips | None) -> np.ndarray:
+        channels, structure = self._matrix, self._structure
         live = np.zeros((len(self.graph.ops), channels.shape[1]))
-        for tensor, (first, last), row in zip(self.graph.tensors, self.graph.last_uses(), channels, strict=True):
-            live[max(first, 0) : last + 1] += tensor.height * tensor.width * row
+        outputs = [port.tensor for port in structure.outputs]
+        spans = spans_of(structure.ops, heights_of(structure), outputs, strips)
+        for tensor, (rows, first, last), row in zip(self.graph.tensors, spans, channels, strict=True):
+            live[max(first - 1, 0) : last] += rows * tensor.width * row
         for step, op in enumerate(self.graph.ops):
             tensor = self.graph.tensors[op.output]
             sums = 4 * SCRATCH.get(op.kind, 0) if self.runtime.name is RuntimeName.TFLM else 0
@@ -139,7 +157,8 @@ class ResourceModel:
         macs = (macs_pair * inputs * outputs + macs_out * outputs).sum(-1)
         flash = (bytes_pair * inputs * outputs + bytes_out * outputs).sum(-1)
         full = _with_one(widths)
-        return np.stack([flash, (full @ self._live.T).max(-1) + full @ self._held, macs], -1)
+        live = self._live(widths)
+        return np.stack([flash, (full @ live.T).max(-1) + full @ self._held, macs], -1)
 
     def _channels(self, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         full = _with_one(widths)
@@ -148,7 +167,7 @@ class ResourceModel:
     def smooth(self, widths: np.ndarray) -> np.ndarray:
         """Flash, sram (smooth maximum over steps) and MACs at real-valued widths; ``(groups,)`` -> ``(3,)``."""
         resources = self.estimate(widths)
-        steps = self._live @ _with_one(widths)
+        steps = self._live(widths) @ _with_one(widths)
         resources[1] += steps.max() * float(np.log(_exponentials(steps).sum())) / PEAK_SHARPNESS
         return resources
 
@@ -164,8 +183,9 @@ class ResourceModel:
         def bilinear(pair: np.ndarray, out: np.ndarray) -> np.ndarray:
             return np.asarray((pair * after) @ inputs + (pair * before + out) @ outputs)
 
-        weights = _exponentials(self._live @ _with_one(widths))
-        peak = (weights / weights.sum()) @ self._live[:, :-1] + self._held[:-1]
+        live = self._live(widths)
+        weights = _exponentials(live @ _with_one(widths))
+        peak = (weights / weights.sum()) @ live[:, :-1] + self._held[:-1]
         return np.stack([bilinear(bytes_pair, bytes_out), peak, bilinear(macs_pair, macs_out)])
 
     def exact(self, widths: np.ndarray) -> Resources:

@@ -143,7 +143,7 @@ def layer_alone_table() -> list[str]:
         subject, macs = subject_of(name, model, write_tflite(model)), model.macs()
         cells = []
         for core in cores:
-            ours = measure_firmware(model, roomy_device(core), subject.inputs, subject.expected)
+            ours = measure_firmware(model, roomy_device(core), subject.inputs, subject.expected, by_strips=False)
             if not ours.bit_exact:
                 raise SystemExit(f"{name}: not bit-exact")
             theirs = cmsis_layer(subject, core)
@@ -163,7 +163,7 @@ def cmsis_layer(subject: Subject, core: Core) -> CmsisRun | None:
     if bakenn_version() is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        write_project(subject.model, Path(folder), samples=subject.inputs, expected=subject.expected)
+        write_project(subject.model, Path(folder), samples=subject.inputs, expected=subject.expected, by_strips=False)
         return run_cmsis_layer(Path(folder), subject.model, core)
 
 
@@ -172,7 +172,7 @@ def cmsis(subject: Subject) -> CmsisRun | str:
         return "bakenn is not installed"
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder)
-        write_project(subject.model, project, samples=subject.inputs, expected=subject.expected)
+        write_project(subject.model, project, samples=subject.inputs, expected=subject.expected, by_strips=False)
         return run_cmsis(project, subject.model, subject.data)
 
 
@@ -240,7 +240,7 @@ def code_sizes() -> None:
         widths = [{"int32_t": 4, "int16_t": 2}.get(table.ctype, 1) for table in call.tables]
         tables += sum(-(-t.values.size * w // 4) * 4 for t, w in zip(call.tables, widths, strict=True))
     with tempfile.TemporaryDirectory() as folder:
-        write_project(model, Path(folder))
+        write_project(model, Path(folder), by_strips=False)
         for item in ARCHITECTURES:
             print(f'    "{item.name}": "{toolchain(item).version()}",')
         for core in CORES.values():

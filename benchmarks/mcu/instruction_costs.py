@@ -101,11 +101,11 @@ def _assorted(net: RandomNet, x: int, rng: np.random.Generator) -> int:
 
 
 def counted(model: Int8Model, core: str, *, profile: bool) -> tuple[int, tuple[int, ...]]:
-    """Instructions of an inference, and of its layers where they are asked for."""
+    """Instructions of an inference, or of its layers on whole maps."""
     with tempfile.TemporaryDirectory() as folder:
         shape = model.tensors[model.input].shape[1:]
         inputs = np.random.default_rng(1).integers(-128, 128, (1, *shape)).astype(np.int8)
-        write_project(model, Path(folder), samples=inputs)
+        write_project(model, Path(folder), samples=inputs, by_strips=not profile)
         run = run_in_qemu(Path(folder), CORES[core], profile=profile)
     if not run.bit_exact:
         raise SystemExit(f"{core}: not bit-exact")

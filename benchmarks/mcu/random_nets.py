@@ -318,6 +318,36 @@ def every_operator_net(seed: int = 0, *, head: bool = True) -> Int8Model:
     return net.model(net.softmax(scores))
 
 
+def assorted_windows(seed: int) -> Int8Model:
+    """Windows of all heights, strides, dilations and paddings on maps of odd sizes, shortcuts, branches; then a dense
+    layer."""
+    rng = np.random.default_rng(seed)
+
+    def one_of(*values: int) -> int:
+        return int(rng.choice(values))
+
+    net = RandomNet(rng)
+    wide = one_of(1, 5, 8)
+    x = net.conv(net.input(one_of(29, 36, 43), wide, 3), 6, (one_of(3, 5), min(wide, 3)), (one_of(1, 2), 1))
+    for kind in rng.permutation(7)[:5]:
+        kernel, same = (one_of(1, 2, 3), 1), bool(rng.integers(2))
+        if kind == 0:
+            x = net.add(x, net.conv(net.conv(x, 9, (1, 1)), net.tensors[x].shape[3], (3, 1)))
+        elif kind == 1:
+            x = net.pool(x, (Kind.MAX_POOL, Kind.AVG_POOL)[one_of(0, 1)], kernel, (one_of(1, 2), 1), same=same)
+        elif kind == 2:
+            x = net.conv(net.pad(x, (one_of(0, 1, 3), one_of(0, 2)), (1, 0)), 7, kernel, same=False)
+        elif kind == 3:
+            x = net.concat(net.depthwise(x, (3, min(wide, 3))), net.relu(x), net.conv(x, 4, (1, 1)))
+        elif kind == 4:
+            x = net.depthwise(x, (one_of(3, 4), 1), (1, 1), dilation=(one_of(2, 3), 1), same=True)
+        elif kind == 5:
+            x = net.conv(x, 8, (1, 1), (one_of(1, 2), 1), same=same)
+        else:
+            x = net.mul(net.conv(x, 5, kernel), net.depthwise(net.conv(x, 5, (1, 1)), (3, 1)))
+    return net.model(net.dense(x, 4))
+
+
 def random_net(seed: int) -> Int8Model:
     """A few convolutions, depthwise convolutions, pools and additions of random shape; the output is a map."""
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""The static call list: every operator of an int8 model as one call of a C kernel with its constant tables."""
+"""Every operator of an int8 model as a call of a C kernel with its constant tables."""
 
 from __future__ import annotations
 
@@ -89,14 +89,19 @@ class Call:
 
 
 def calls_of(model: Int8Model) -> tuple[Call, ...]:
-    """All calls in execution order; a reshape needs none, a concatenation one for each input.
+    """All calls on whole tensors in execution order; a reshape needs none, a concatenation one for each input.
 
     Raises:
         InputError: if the kernels cannot express an operator exactly.
     """
-    calls = [replace(call, kind=op.kind, name=op.name) for op in model.ops for call in _LOWERINGS[op.kind](model, op)]
+    calls = [call for op in model.ops for call in lowered(model, op)]
     kernels = program_kernels([call.function for call in calls])
     return tuple(replace(call, function=kernel) for call, kernel in zip(calls, kernels, strict=True))
+
+
+def lowered(model: Int8Model, op: QOp) -> list[Call]:
+    """The calls of one operator, with the kernel that it would have on its own. Errors as ``calls_of``."""
+    return [replace(call, kind=op.kind, name=op.name) for call in _LOWERINGS[op.kind](model, op)]
 
 
 def program_kernels(kernels: Sequence[str]) -> list[str]:

@@ -96,6 +96,13 @@ COMPILERS = {"arm": "12.2.1", "riscv": "12.2.0"}
 CALL_BYTES = {"arm": 17, "riscv": 19}
 """Instructions and addresses of one call in ``model_run``, on average, by architecture."""
 
+_V6M = (23, 12, 60)
+STRIP_BYTES = {"arm": (19, 14, 30), "riscv": (27, 12, 60), "cortex-m0": _V6M, "cortex-m0+": _V6M}
+"""Of layers that run strip by strip: a call, the function of a run of equal strips, a loop; by core or architecture."""
+
+STRIP_STACK = 24
+"""Bytes of stack of such a function, at most."""
+
 # fmt: off
 CODE: Mapping[str, CoreCode] = {
     "cortex-m0": _core(

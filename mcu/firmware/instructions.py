@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from mcu.cost.firmware_memory import plan_memory
 from mcu.errors import InputError
-from mcu.firmware.calls import DEPTHWISE_LANES, Call, calls_of
+from mcu.firmware.calls import DEPTHWISE_LANES, Call
 from mcu.firmware.cores import CORES, Core
+from mcu.firmware.program import program_of
 from mcu.int8.model import Int8Model
 
 Counts = tuple[int, ...]
@@ -55,8 +57,8 @@ _WIDTHS = {
 }
 
 
-def predict_instructions(model: Int8Model, core: Core) -> int:
-    """Instructions of one inference on a core.
+def predict_instructions(model: Int8Model, core: Core, by_strips: bool = True) -> int:
+    """Instructions of one inference on a core; ``by_strips`` as in ``plan_memory``.
 
     Raises:
         InputError: if the core lacks instructions that the costs are for, or the kernels cannot express an operator.
@@ -65,9 +67,10 @@ def predict_instructions(model: Int8Model, core: Core) -> int:
         raise InputError(f"instructions are predicted for {core.name} as {' '.join(CORES[core.name].flags)} only")
     costs = _costs()[SAME_CODE.get(core.name, core.name)]
     total = 0.0
-    for call in calls_of(model):
-        counts = loop_counts(call, core.name)
-        total += sum(cost * count for cost, count in zip(costs[call.function], counts, strict=True))
+    for loop in program_of(model, plan_memory(model, by_strips).strips):
+        for placed in loop.calls:
+            counts, own = loop_counts(placed.call, core.name), costs[placed.call.function]
+            total += loop.times * sum(cost * count for cost, count in zip(own, counts, strict=True))
     return round(total)
 
 

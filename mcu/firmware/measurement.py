@@ -28,7 +28,7 @@ class FirmwareMeasurement:
         stack_measured: what the emulated self test touched of its painted stack, its own frames included.
         instructions: per inference.
         instructions_per_mac: None for a model without multiply-accumulates.
-        layers: instructions of each kernel call, in order.
+        layers: instructions of each layer's kernel calls, in order.
         latency_ms: ``instructions * cycles_per_instruction / clock_hz``: an estimate; caches and flash wait states
             are not in it.
         cycles_per_instruction: the assumption behind it.
@@ -59,6 +59,7 @@ def measure_firmware(
     cycles_per_instruction: float | None = None,
     folder: Path | None = None,
     tools: Toolchain | None = None,
+    by_strips: bool = True,
 ) -> FirmwareMeasurement:
     """Write, build, link and run a model.
 
@@ -67,6 +68,7 @@ def measure_firmware(
         expected: int8 outputs they must give, such as TFLM's; None compares with the reference interpreter.
         cycles_per_instruction: None takes the core's assumption (see ``Core``).
         folder: where to keep the project; None throws it away.
+        by_strips: as in ``plan_memory``.
 
     Raises:
         InputError: if firmware cannot be built for the device, tools are missing (``ToolsMissing``), the model holds
@@ -78,7 +80,7 @@ def measure_firmware(
     tools = tools or toolchain(core.architecture)
     with tempfile.TemporaryDirectory() as scratch:
         project = folder or Path(scratch) / "firmware"
-        write_project(model, project, samples=samples, expected=expected)
+        write_project(model, project, samples=samples, expected=expected, by_strips=by_strips)
         built = build(project, device, tools)
         run = run_in_qemu(project, core, tools=tools)
         layers = run_in_qemu(project, core, profile=True, tools=tools).layers

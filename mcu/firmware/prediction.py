@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from mcu.cost.firmware_memory import plan_memory
+from mcu.cost.stage import Forms
 from mcu.firmware.calls import convolution_kernel, depthwise_kernel, program_kernels
-from mcu.firmware.code_sizes import CALL_BYTES, CODE
+from mcu.firmware.code_sizes import CALL_BYTES, CODE, STRIP_BYTES, STRIP_STACK
 from mcu.firmware.cores import find_core
-from mcu.firmware.memory import plan_memory
 from mcu.graph.kinds import Kind
 from mcu.int8.lookup import TABLES
 from mcu.int8.model import Int8Model
@@ -27,6 +28,7 @@ STACK_SLACK = 8
 MORE_INPUT = 24
 """Instructions that write one more input: a function of the interface and its call."""
 
+WHOLE = Forms(1, 1, 0, 0)
 APPLICATION_RAM = 4
 """The variable ``main.c`` keeps its decision in."""
 
@@ -95,13 +97,13 @@ class FirmwarePrediction:
         return self.arena + self.stack + APPLICATION_RAM
 
 
-def predict_firmware(model: Structure | Int8Model, core: str, arena: int | None = None) -> FirmwarePrediction:
+def predict_firmware(model: Structure | Int8Model, core: str, by_strips: bool = True) -> FirmwarePrediction:
     """What the firmware of a model will take on a core.
 
     Args:
         model: a structure (the pruning job's light form, shapes only) or a finished model.
         core: as in the device catalogue, such as ``cortex-m4f``.
-        arena: bytes of activations where they are known; None plans them.
+        by_strips: as in ``plan_memory``.
 
     Raises:
         InputError: if firmware cannot be built for the core.
@@ -109,17 +111,26 @@ def predict_firmware(model: Structure | Int8Model, core: str, arena: int | None 
     target = find_core(core)
     code = CODE[target.name]
     structure = structure_of(model) if isinstance(model, Int8Model) else model
-    ops = [op for op in structure.ops if op.kind is not Kind.RESHAPE]
-    chosen = program_kernels([_kernel(structure, op) for op in ops])
-    kernels = set(chosen)
+    plan = plan_memory(structure, by_strips)
+    ops = [index for index, op in enumerate(structure.ops) if op.kind is not Kind.RESHAPE]
+    chosen = program_kernels([_kernel(structure, structure.ops[index]) for index in ops])
+    forms = {} if plan.strips is None else plan.strips.forms
+    kernels = {*chosen, *(["concat"] if any(form.moves for form in forms.values()) else [])}
+    call_bytes = CALL_BYTES[target.architecture.name]
+    strip_bytes = STRIP_BYTES.get(target.name, STRIP_BYTES[target.architecture.name])
     flash = code.base + SLACK + MORE_INPUT * (len(structure.inputs) - 1)
-    for op, kernel in zip(ops, chosen, strict=True):
+    for index, kernel in zip(ops, chosen, strict=True):
+        op, form = structure.ops[index], forms.get(index, WHOLE)
         calls = len(op.inputs) if op.kind is Kind.CONCAT else 1
-        flash += calls * (CALL_BYTES[target.architecture.name] + DESCRIPTIONS[kernel]) + _tables(structure, op)
+        flash += _tables(structure, op) + calls * form.descriptions * DESCRIPTIONS[kernel]
+        flash += form.move_descriptions * DESCRIPTIONS["concat"]
+        flash += (calls * form.calls + form.moves) * (strip_bytes[0] if index in forms else call_bytes)
+    if plan.strips is not None:
+        flash += sum(count * size for count, size in zip(plan.strips.runs, strip_bytes[1:], strict=True))
     flash += sum(code.kernels[kernel].flash for kernel in kernels)
-    stack = code.stack + STACK_SLACK + max((code.kernels[kernel].stack for kernel in kernels), default=0)
-    memory = plan_memory(structure).total if arena is None else arena
-    return FirmwarePrediction(flash=_words(flash), arena=memory, stack=-(-stack // 8) * 8)
+    stack = code.stack + STACK_SLACK + (STRIP_STACK if forms else 0)
+    stack += max((code.kernels[kernel].stack for kernel in kernels), default=0)
+    return FirmwarePrediction(flash=_words(flash), arena=plan.total, stack=-(-stack // 8) * 8)
 
 
 def _kernel(structure: Structure, op: OpForm) -> str:

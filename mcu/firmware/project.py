@@ -11,13 +11,13 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from mcu.cost.arena import Plan
+from mcu.cost.firmware_memory import FirmwarePlan, plan_memory
 from mcu.devices import Device, catalogue
 from mcu.errors import InputError
-from mcu.firmware.calls import Call, Table, calls_of
+from mcu.firmware.calls import Call, Table
 from mcu.firmware.cores import CORES, core_of
 from mcu.firmware.flags import COMPILE_FLAGS, HOST_FLAGS, LINK_FLAGS, flash_origin, ram_origin
-from mcu.firmware.memory import plan_memory
+from mcu.firmware.program import Loop, program_of
 from mcu.firmware.toolchain import ARCHITECTURES
 from mcu.graph.ports import Port, each
 from mcu.int8.model import Int8Model, QTensor
@@ -40,6 +40,7 @@ def write_project(
     expected: Codes | None = None,
     name: str = "model",
     sound: bool = False,
+    by_strips: bool = True,
 ) -> None:
     """Write the C project of a model into a folder, which is created if missing.
 
@@ -48,6 +49,7 @@ def write_project(
         expected: int8 ``(N, ...)`` outputs for them; None takes those of the reference interpreter.
         name: name of the project; letters, digits, space, ``_ . -``.
         sound: whether the application has an audio front end, which ``write_front_end`` adds.
+        by_strips: whether the first operators may run strip by strip, as ``plan_memory``.
 
     Raises:
         InputError: if the kernels cannot express an operator exactly, the samples do not fit the model or the
@@ -55,7 +57,9 @@ def write_project(
     """
     if not NAME.fullmatch(name):
         raise InputError(f"firmware name {name!r}: allowed are up to 64 letters, digits, space, '_', '.', '-'")
-    values = model_values(model, samples, expected) | _build_values() | {"name": name, "sound": sound}
+    values = (
+        model_values(model, samples, expected, by_strips=by_strips) | _build_values() | {"name": name, "sound": sound}
+    )
     render("project", values, folder)
     copy_sources(folder, sound)
 
@@ -118,9 +122,12 @@ def _check_codes(what: str, given: Sequence[np.ndarray], tensors: Sequence[QTens
         raise InputError(f"{what}: {found}: allowed is {allowed}")
 
 
-def model_values(model: Int8Model, samples: Codes | None, expected: Codes | None, prefix: str = "") -> dict[str, Any]:
+def model_values(
+    model: Int8Model, samples: Codes | None, expected: Codes | None, prefix: str = "", by_strips: bool = True
+) -> dict[str, Any]:
     """Values of a model for templates; its tables and layers start with ``prefix``. Errors as ``write_project``."""
-    calls, plan = calls_of(model), plan_memory(model)
+    plan = plan_memory(model, by_strips)
+    program = program_of(model, plan.strips)
     vectors = _vectors(model, samples, expected)
     first = len(model.inputs)
     ins = _ports("input", "in", model, model.inputs, plan, vectors[:first])
@@ -128,9 +135,9 @@ def model_values(model: Int8Model, samples: Codes | None, expected: Codes | None
     arguments = [f"const int8_t *{port['argument']}" for port in ins] + [f"int8_t *{port['argument']}" for port in outs]
     return {
         "prefix": prefix,
-        "macs": sum(call.macs for call in calls),
+        "macs": sum(loop.times * placed.call.macs for loop in program for placed in loop.calls),
         "arena_bytes": plan.total,
-        "calls": [_call_values(call, index, plan, prefix) for index, call in enumerate(calls)],
+        **_program_values(program, plan, prefix),
         "ins": ins,
         "outs": outs,
         "parameters": ", ".join(arguments),
@@ -139,7 +146,7 @@ def model_values(model: Int8Model, samples: Codes | None, expected: Codes | None
 
 
 def _ports(
-    what: str, short: str, model: Int8Model, ports: Sequence[Port], plan: Plan, vectors: Sequence[np.ndarray]
+    what: str, short: str, model: Int8Model, ports: Sequence[Port], plan: FirmwarePlan, vectors: Sequence[np.ndarray]
 ) -> list[dict[str, Any]]:
     """Inputs or outputs as templates name them; the names of several end in their own, or else in their number."""
     found: list[dict[str, Any]] = []
@@ -172,8 +179,33 @@ def _build_values() -> dict[str, Any]:
     }
 
 
-def _call_values(call: Call, index: int, plan: Plan, prefix: str) -> dict[str, Any]:
-    """A call as the template prints it: named tables, the struct's members, byte offsets of its arguments."""
+def _program_values(program: Sequence[Loop], plan: FirmwarePlan, prefix: str) -> dict[str, Any]:
+    """Loops of calls as the template prints them, and the layers' descriptions: equal ones and equal tables once."""
+    layers: list[dict[str, Any]] = []
+    numbers: dict[Any, int] = {}
+    tables: dict[int, int] = {}
+    loops: list[dict[str, Any]] = []
+    for loop in program:
+        calls = []
+        for placed in loop.calls:
+            call = placed.call
+            key = (placed.layer, call.function, *call.fields.items())
+            if key not in numbers:
+                numbers[key] = len(layers)
+                owner = tables.setdefault(placed.layer, len(layers)) if call.tables else len(layers)
+                layers.append(_layer_values(call, len(layers), owner, prefix))
+            places = [(plan.offsets[place.tensor] + place.at, place.step) for place in placed.arguments]
+            arguments = [f"&arena[{at} + (strip * {step})]" if step else f"&arena[{at}]" for at, step in places]
+            layer = f"{prefix}layer_{numbers[key]}"
+            calls.append({"function": call.function, "layer": layer, "arguments": arguments, "number": placed.layer})
+        function = f"{prefix}strip_{len(loops)}" if loop.is_strip else ""
+        loops.append({"times": loop.times, "calls": calls, "function": function})
+    count = 1 + max((placed.layer for loop in program for placed in loop.calls), default=-1)
+    return {"layers": layers, "loops": loops, "layer_count": count}
+
+
+def _layer_values(call: Call, index: int, owner: int, prefix: str) -> dict[str, Any]:
+    """A layer's description as the template prints it; its tables are those of the layer ``owner``."""
     tables = [
         {
             "ctype": table.ctype,
@@ -182,17 +214,16 @@ def _call_values(call: Call, index: int, plan: Plan, prefix: str) -> dict[str, A
             "text": _numbers(table.values),
         }
         for table in call.tables
+        if owner == index
     ]
-    members: dict[str, str | int] = {table.field: _table_name(table, index, prefix) for table in call.tables}
+    members: dict[str, str | int] = {table.field: _table_name(table, owner, prefix) for table in call.tables}
     title = re.sub(r"[^A-Za-z0-9_.\- ]", "_", f"{call.kind} {call.name}").strip()
-    arguments = [plan.offsets[tensor] for tensor in call.inputs]
     return {
         "title": f"{index}: {title}",
-        "function": call.function,
+        "name": f"{prefix}layer_{index}",
         "struct": call.struct,
         "tables": tables,
         "fields": members | call.fields,
-        "arguments": [*arguments, plan.offsets[call.output] + call.output_at],
     }
 
 

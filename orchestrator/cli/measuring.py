@@ -12,6 +12,7 @@ from mcu.errors import InputError
 from orchestrator.cli.options import DeviceOption, FormatName
 
 if TYPE_CHECKING:
+    from mcu.int8.model import Int8Model
     from mcu.measure import Measurement
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="An int8 model.")]
@@ -118,7 +119,16 @@ def firmware_facts(data: bytes, source: str, device: str | None) -> dict[str, An
         "latency_assumes": f"{ran.cycles_per_instruction:g} cycles an instruction at {ran.clock_hz / 1e6:g} MHz",
         "bit_exact": ran.bit_exact,
         "board": ran.board,
+        **_strips(model),
     }
+
+
+def _strips(model: Int8Model) -> dict[str, str]:
+    """What firmware runs strip by strip, where it does."""
+    from mcu.cost.firmware_memory import plan_memory
+
+    strips = plan_memory(model).strips
+    return {} if strips is None else {"by_strips": str(strips.stage)}
 
 
 def firmware_predicted(data: bytes, source: str, device: str) -> dict[str, Any]:
@@ -137,6 +147,7 @@ def firmware_predicted(data: bytes, source: str, device: str) -> dict[str, Any]:
         "flash_firmware_predicted": taken.flash,
         "sram_firmware_predicted": taken.ram,
         "instructions_predicted": instructions,
+        **_strips(model),
         "latency_ms": 1000.0 * instructions * core.cycles_per_instruction / target.clock_hz,
         "latency_assumes": f"{core.cycles_per_instruction:g} cycles an instruction at {target.clock_hz / 1e6:g} MHz",
     }

@@ -103,6 +103,10 @@ class Executor(ABC):
     def withdraw(self, attempt: str) -> None:
         """End an attempt now, whether it has started or not; the driver ignores later events of it."""
 
+    def want(self, trials: int) -> None:
+        """Hear how many attempts could run now, those that do included, for a pool of workers that can grow."""
+        del trials
+
     def obstacle(self) -> str | None:
         """One line on why no attempt can start now; None if one can."""
         return None

@@ -133,6 +133,7 @@ class RayExecutor(Executor):
         self._running: dict[str, _Running] = {}
         self._stored: OrderedDict[str, Any] = OrderedDict()
         self._polled = time.monotonic()
+        self._requested, self._asked = 0, -math.inf
         self.bytes_sent = self.bytes_taken = 0
 
     def _checked_need(self, cpus: int, gpus: float | None, use_gpu: bool) -> Need:
@@ -178,10 +179,20 @@ class RayExecutor(Executor):
 
     @property
     def capacity(self) -> int:
-        """How many attempts can run in parallel; at least one, so that a pending one triggers an autoscaler."""
+        """How many attempts can run in parallel; at least one, which waits for a node."""
         self._look()
         held = capacity(self._need, self._usable(self._need))
         return max(1, held if self._workers is None else min(self._workers, held))
+
+    def want(self, trials: int) -> None:
+        """Tell the autoscaler of a cluster, every few seconds: attempts that fit nowhere are not submitted."""
+        wanted = trials if self._workers is None else min(self._workers, trials)
+        if self._cluster.own or wanted == self._requested or time.monotonic() - self._asked < LOOK_SECONDS:
+            return
+        self._asked = time.monotonic()
+        with suppress(ray.exceptions.RayError, ConnectionError):  # `poll` notices a cluster that is gone
+            self._need.request(wanted)
+            self._requested = wanted
 
     def obstacle(self) -> str | None:
         """Why no attempt can start, if no remaining node can hold one."""
@@ -351,6 +362,9 @@ class RayExecutor(Executor):
         for attempt in list(self._running):
             if not self._cluster.own and ray.is_initialized():
                 self._cancel(attempt)
+        if self._requested and self._cluster.reachable:
+            self._asked = -math.inf
+            self.want(0)
         self._running = {}
         self._board = None
         self._stored.clear()

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import ray
+from ray.autoscaler.sdk import request_resources
+
+MOST_REQUESTED = 1000
 
 Node = Mapping[str, float]
 
@@ -25,6 +28,11 @@ class Need:
         gpus = int(node.get("GPU", 0))
         by_gpus = gpus * int(1 / self.gpus + 1e-9) if self.gpus < 1 else int(gpus / self.gpus)
         return min(by_cpus, by_gpus)
+
+    def request(self, trials: int) -> None:
+        """Let Ray's autoscaler provide room for so many trials, running ones included; the latest request holds."""
+        bundle: dict[str, float] = {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
+        request_resources(bundles=[bundle] * min(trials, MOST_REQUESTED))
 
     def __str__(self) -> str:
         return _amount(self.cpus, "CPU") + (f" and {_amount(self.gpus, 'GPU')}" if self.gpus else "")

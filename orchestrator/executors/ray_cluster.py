@@ -115,6 +115,11 @@ class RayCluster:
             if self._misses >= MOST_MISSES:
                 raise ExecutorLost(f"Ray is gone: its head at {self._head} does not answer")
 
+    @property
+    def reachable(self) -> bool:
+        """Whether the head of a cluster elsewhere answers."""
+        return ray.is_initialized() and self._head is not None and answers(self._head)
+
     def close(self) -> None:
         """Disconnect; a local cluster ends with every process it started."""
         self._watch()

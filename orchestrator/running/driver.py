@@ -145,6 +145,8 @@ class Driver:
             self._withdraw_what_waits()
         if not self._running and (wish is not Wish.GO_ON or not self._unfinished()):
             return False
+        startable = len(self._waiting) + self._queue.ready if wish is Wish.GO_ON else 0
+        parts.executor.want(len(self._running) + startable)
         for event in parts.executor.poll(POLL_SECONDS):
             self._take_in(event)
         self._end_overdue()

@@ -36,6 +36,11 @@ class Queue:
     def __len__(self) -> int:
         return self._missing
 
+    @property
+    def ready(self) -> int:
+        """Number of trials that can start now."""
+        return len(self._ready)
+
     def _place(self, number: int) -> None:
         """Let a trial be handed out, or wait for the first that it may still inherit from."""
         for candidate in self._lineage.candidates(self._lineage.trials[number]):

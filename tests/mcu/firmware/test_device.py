@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mcu.cost.firmware_memory import plan_memory
 from mcu.devices import find_device
 from mcu.errors import InputError
 from mcu.firmware import (
@@ -26,6 +27,7 @@ from mcu.firmware import (
     write_project,
 )
 from mcu.firmware.build import section_sizes
+from mcu.firmware.program import program_of
 from mcu.firmware.stack import stack_bytes
 from mcu.firmware.toolchain import ARCHITECTURES, RISCV
 from mcu.int8.model import Int8Model
@@ -115,7 +117,8 @@ def test_instruction_counts_repeat_and_split_into_layers(tmp_path: Path) -> None
     first, second, layers = (run_in_qemu(tmp_path, core, profile=profile) for profile in (False, False, True))
     assert first.instructions == second.instructions
     assert len(layers.layers) == len(model.ops)
-    slack = 60 * len(model.ops) + 2 * first.tick
+    called = sum(loop.times * len(loop.calls) for loop in program_of(model, plan_memory(model).strips))
+    slack = 60 * called + 2 * first.tick
     assert abs(sum(layers.layers) - first.instructions) < slack
 
 
@@ -184,7 +187,7 @@ def test_makefile_builds_what_build_builds(tmp_path: Path) -> None:
 @needs_tools
 def test_measurement_adds_up(tmp_path: Path) -> None:
     model, device = plain_net(size=16, width=8), find_device("stm32f446re")
-    found = measure_firmware(model, device, inputs(model), cycles_per_instruction=1.5)
+    found = measure_firmware(model, device, inputs(model), cycles_per_instruction=1.5, by_strips=False)
     assert found.bit_exact
     assert found.board == "mps2-an386"
     assert found.instructions_per_mac == pytest.approx(found.instructions / model.macs())
@@ -203,13 +206,14 @@ def test_riscv_computes_what_the_interpreter_computes() -> None:
     assert found.bit_exact
     assert found.board == "virt"
     assert found.stack_measured <= found.stack + 256
-    assert found.instructions <= sum(found.layers) <= found.instructions + 40 * len(found.layers)
+    called = sum(loop.times * len(loop.calls) for loop in program_of(model, plan_memory(model).strips))
+    assert found.instructions <= sum(found.layers) <= found.instructions + 40 * called
 
 
 @needs_tools
 def test_large_model_of_a_small_core_runs_on_a_larger_board(tmp_path: Path) -> None:
     model = plain_net(size=24, width=16)
-    write_project(model, tmp_path, samples=inputs(model, 1))
+    write_project(model, tmp_path, samples=inputs(model, 1), by_strips=False)
     run = run_in_qemu(tmp_path, CORES["cortex-m0+"])
     assert run.bit_exact
     assert run.board == "mps2-an385"

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from mcu.cost.firmware_memory import plan_memory
 from mcu.errors import InputError
 from mcu.firmware import CORES, toolchain
 from mcu.firmware.emulator import qemu_command
 from mcu.firmware.flags import LINK_FLAGS, WARNINGS
 from mcu.firmware.library import FOLDER, LibraryFormat, LibraryModel, write_library
-from mcu.firmware.memory import plan_memory
 from mcu.firmware.project import copy_sources
 from random_nets import every_operator_net, plain_net
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mcu.cost.firmware_memory import ALIGNMENT, plan_memory
 from mcu.errors import InputError
 from mcu.firmware import write_project
 from mcu.firmware.calls import calls_of
 from mcu.firmware.flags import HOST_FLAGS
-from mcu.firmware.memory import ALIGNMENT, plan_memory
 from mcu.firmware.project import KERNEL_SOURCES
 from mcu.graph.kinds import Kind
 from mcu.int8.model import Int8Model
@@ -159,7 +159,7 @@ def test_multipliers_above_one_are_exact(tmp_path: Path) -> None:
 def test_live_tensors_never_overlap(seed: int) -> None:
     structure = structure_of(random_net(seed) if seed > 3 else [plain_net(), residual_net(), separable_net(),
                                                                every_operator_net()][seed])  # fmt: skip
-    plan = plan_memory(structure)
+    plan = plan_memory(structure, by_strips=False)
     sizes = [int(np.prod(shape)) for shape in structure.shapes]
     born = {port.tensor: 0 for port in structure.inputs} | {op.output: step for step, op in enumerate(structure.ops, 1)}
     dies = dict.fromkeys(born, 0)

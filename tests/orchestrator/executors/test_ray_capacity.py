@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
 
 import pytest
 from fake_sweep import make_sweep, run
+from ray._private.ray_constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL
+from ray.experimental.internal_kv import _internal_kv_get
 from scripted import ScriptedExecutor, frame_of, good
 from servers import ray_head
 
@@ -65,15 +68,30 @@ def test_a_trial_goes_back_to_the_node_that_failed_it_where_no_other_can_hold_it
 
 
 @pytest.mark.slow
-def test_what_no_node_can_hold_is_refused_in_one_line():
+def test_what_no_node_can_hold_is_refused_in_one_line_and_what_finds_no_room_is_told_to_the_autoscaler():
     from orchestrator.executors.ray import RayExecutor
 
     with pytest.raises(InputError, match=r"gpus_per_trial = 1.0: no node .* 1 CPU and 1 GPU; nodes have 1 CPU, 0 "):
         RayExecutor(SETTING, 1, use_gpu=True, gpus_per_trial=1.0)
     for cpus, wanted, said in ((1, 2, "2 CPUs; nodes have 1 CPU"), (0, 1, "1 CPU; nodes have 0 CPUs")):
-        with ray_head(cpus) as address, pytest.raises(InputError, match=said) as caught:
-            RayExecutor(SETTING, None, cpus_per_trial=wanted, address=address)
-        assert len(str(caught.value).splitlines()) == 1
+        with ray_head(cpus) as address:
+            with pytest.raises(InputError, match=said) as caught:
+                RayExecutor(SETTING, None, cpus_per_trial=wanted, address=address)
+            assert len(str(caught.value).splitlines()) == 1
+            if cpus:
+                executor = RayExecutor(SETTING, None, address=address)
+                executor.want(5)
+                assert (executor.capacity, requested()) == (1, [{"CPU": 1.0}] * 5)
+                executor._need.request(0)
+                assert requested() == []
+                executor.shutdown()
+                assert executor._requested == 0
+
+
+def requested() -> list[dict[str, float]]:
+    """What the cluster's autoscaler is asked to have room for, where it reads that."""
+    asked: list[dict[str, float]] = json.loads(_internal_kv_get(AUTOSCALER_RESOURCE_REQUEST_CHANNEL) or "[]")
+    return asked
 
 
 class Waiting(ScriptedExecutor):

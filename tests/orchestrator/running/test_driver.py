@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
+from typing import ClassVar
 
 import fake_sweep
 import optuna
@@ -19,6 +21,7 @@ from sqlalchemy import event, text
 
 from mcu.errors import InputError
 from orchestrator.executors.base import Event, ExecutorError, Finished, LossReason, Lost, Reported, Started
+from orchestrator.running import driver as driver_module
 from orchestrator.running.disk_guard import DiskGuard, DiskShort
 from orchestrator.running.driver import Retries
 from orchestrator.running.interrupts import Interrupts, Wish
@@ -315,6 +318,28 @@ def test_killed_drivers_lose_and_repeat_nothing(storage, tmp_path):
     with sqlite3.connect(storage.removeprefix("sqlite:///")) as connection:
         states = connection.execute("select state, count(*) from trials group by state").fetchall()
     assert states == [("COMPLETE", trials)]
+
+
+def test_an_executor_hears_how_many_trials_could_run_and_the_log_is_merged_now_and_then(storage, monkeypatch):
+    """Who copies only the file of a database, while a sweep runs, misses a minute and not all."""
+    monkeypatch.setattr(driver_module, "HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr(driver_module, "CHECKPOINT_SECONDS", 0.0)
+    in_file: list[int] = []
+
+    class Hearing(ScriptedExecutor):
+        wanted: ClassVar[list[int]] = []
+
+        def want(self, trials):
+            self.wanted.append(trials)
+            if len(self.seen) > 2:
+                file = f"file:{storage.removeprefix('sqlite:///')}?immutable=1"
+                with closing(sqlite3.connect(file, uri=True)) as connection:
+                    in_file.append(connection.execute("select count(*) from mcusweep_trials").fetchone()[0])
+
+    executor = Hearing()
+    run(storage, make_sweep(trials=6), make_executor=lambda *_: executor)
+    assert executor.wanted == [6, 4, 2]
+    assert in_file == [2, 4]
 
 
 def test_a_database_that_is_deleted_while_a_sweep_runs_stops_it_with_the_path(storage, tmp_path):

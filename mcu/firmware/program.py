@@ -1,0 +1,111 @@
+"""The program of a model: kernel calls in order, those of a stage that runs strip by strip in loops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+from mcu.cost.stage import PADDING, Part, Strips, Turns
+from mcu.firmware.calls import CONCAT, Call, lowered, program_kernels
+from mcu.graph.kinds import Kind
+from mcu.int8.model import Int8Model, QOp
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an argument starts: bytes from the start of a tensor's memory, ``step`` more in every turn of the loop."""
+
+    tensor: int
+    at: int = 0
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A call and its arguments: inputs, then the output. ``layer`` is its number in ``calls_of``."""
+
+    call: Call
+    arguments: tuple[Place, ...]
+    layer: int
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Calls one after another, ``times`` times; ``is_strip`` if they are those of a strip."""
+
+    times: int
+    calls: tuple[Placed, ...]
+    is_strip: bool = False
+
+
+def program_of(model: Int8Model, strips: Strips | None) -> tuple[Loop, ...]:
+    """All calls of a model.
+
+    Args:
+        strips: of the operators that run strip by strip.
+
+    Raises:
+        InputError: if the kernels cannot express an operator exactly.
+    """
+    layers = [0, *accumulate(_calls(op) for op in model.ops)]
+    loops = []
+    for index, op in enumerate(model.ops):
+        if strips is None or not strips.stage.first <= index < strips.stage.end:
+            placed = [_whole(layer, call) for layer, call in enumerate(lowered(model, op), layers[index])]
+            loops.append(Loop(1, tuple(placed)))
+        elif index == strips.stage.first:
+            loops += [_strips(model, turns, layers) for turns in strips.turns()]
+    kernels = iter(program_kernels([placed.call.function for loop in loops for placed in loop.calls]))
+    return tuple(replace(loop, calls=tuple(_named(placed, next(kernels)) for placed in loop.calls)) for loop in loops)
+
+
+def _calls(op: QOp) -> int:
+    return {Kind.RESHAPE: 0, Kind.CONCAT: len(op.inputs)}.get(op.kind, 1)
+
+
+def _named(placed: Placed, kernel: str) -> Placed:
+    return replace(placed, call=replace(placed.call, function=kernel))
+
+
+def _whole(layer: int, call: Call) -> Placed:
+    inputs = tuple(Place(tensor) for tensor in call.inputs)
+    return Placed(call, (*inputs, Place(call.output, call.output_at)), layer)
+
+
+def _strips(model: Int8Model, turns: Turns, layers: Sequence[int]) -> Loop:
+    placed: list[Placed] = []
+    for part, reads, write in zip(turns.parts, turns.read_steps, turns.write_steps, strict=True):
+        op, layer = model.ops[part.op], layers[part.op]
+        if part.kept:
+            placed.append(_moved(model, op, part, layer))
+        placed += _strip(model, op, part, dict(zip(op.inputs, reads, strict=True)), write, layer)
+    return Loop(turns.times, tuple(placed), is_strip=True)
+
+
+def _moved(model: Int8Model, op: QOp, part: Part, layer: int) -> Placed:
+    """Rows that are needed again, to the front of their buffer: one after another, because they may overlap."""
+    row = _row_bytes(model, op.output)
+    fields = {"positions": part.kept, "channels": row, "out_channels": row}
+    call = Call("concat", CONCAT, fields, (op.output,), op.output, name=op.name, kind=op.kind)
+    return Placed(call, (Place(op.output, part.shift * row), Place(op.output)), layer)
+
+
+def _strip(model: Int8Model, op: QOp, part: Part, reads: dict[int, int], write: int, layer: int) -> Iterator[Placed]:
+    """The calls of one operator on some rows: those that it would have on maps of so many rows."""
+    tensors = list(model.tensors)
+    for tensor, rows in (*((tensor, part.read) for tensor in op.inputs), (op.output, part.made)):
+        tensors[tensor] = replace(tensors[tensor], shape=(1, rows, *tensors[tensor].shape[2:]))
+    bottom = part.bottom if op.kind in PADDING else op.padding[0][1]
+    shorter = replace(op, padding=((part.top, bottom), op.padding[1]))
+    starts = dict(zip(op.inputs, part.read_at, strict=True))
+    out_row = _row_bytes(model, op.output)
+    for number, call in enumerate(lowered(replace(model, tensors=tuple(tensors)), shorter), layer):
+        inputs = (Place(t, starts[t] * _row_bytes(model, t), reads[t] * _row_bytes(model, t)) for t in call.inputs)
+        output = Place(call.output, part.write_at * out_row + call.output_at, write * out_row)
+        yield Placed(call, (*inputs, output), number)
+
+
+def _row_bytes(model: Int8Model, tensor: int) -> int:
+    _, _, width, channels = model.tensors[tensor].shape
+    return width * channels
