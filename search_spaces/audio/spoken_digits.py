@@ -166,7 +166,7 @@ def _variants(
     for speaker in np.unique(speakers[training]):
         mine = np.flatnonzero(speakers == speaker)
         kept = training[mine]
-        varied = _varied([recorded[at] for at in mine], copies, front_end)
+        varied = _varied([recorded[at] for at in mine.tolist()], copies, front_end)
         parts.append(varied[:, kept].reshape(-1, *varied.shape[2:]))
         labels.append(np.tile(digits[mine][kept], copies - 1))
     return np.concatenate(parts), np.concatenate(labels)
