@@ -41,6 +41,13 @@ def difference(here: Mapping[str, str], there: Mapping[str, str]) -> str | None:
     return "; ".join(found) or None
 
 
+def failure(text: str) -> str:
+    """One line on why a node could not be probed, from Ray's message."""
+    if "ensure virtualenv exists" in text:
+        return "a requirements.txt beside the sweep needs virtualenv there: pip install 'mcusweep[cluster]'"
+    return " ".join(text.split())[:300]
+
+
 class NodeProbe:
     """Probes every node once, and admits those that match the driver's machine."""
 
@@ -74,7 +81,7 @@ class NodeProbe:
         except ray.exceptions.GetTimeoutError:
             return
         except ray.exceptions.RayError as error:
-            host, reason = node[:12], " ".join(str(error).split())[:300]
+            host, reason = node[:12], failure(str(error))
         if reason is None:
             self._record.admit(node)
             return

@@ -21,7 +21,7 @@ from hosts import Host, hosts, join, reason_against
 from mcu.errors import InputError
 from orchestrator.executors import ray_cluster
 from orchestrator.executors.base import ExecutorError
-from orchestrator.executors.node_probe import difference
+from orchestrator.executors.node_probe import difference, failure
 from orchestrator.executors.node_record import NodeRecord
 from orchestrator.executors.shipment import MOST_BYTES, Shipment, unpacked
 from orchestrator.storage.store import Store
@@ -80,6 +80,12 @@ def test_a_node_of_other_packages_is_told_by_name_and_builds_for_other_hardware_
     assert difference(here, here | {"python": "3.11.9", "torch": "2.13.0+cu130"}) is None
     assert difference(here, here | {"torch": "2.12.1"}) == "torch 2.12.1, the driver has 2.13.0"
     assert "python 3.12, the driver has 3.11" in str(difference(here, here | {"python": "3.12.0"}))
+
+
+def test_a_node_that_cannot_install_requirements_is_told_what_it_needs():
+    said = 'pip.py", line 132\n    import virtualenv  # noqa: F401 ensure virtualenv exists.\nModuleNotFound'
+    assert failure(said).endswith("needs virtualenv there: pip install 'mcusweep[cluster]'")
+    assert failure("it is\n  away") == "it is away"
 
 
 def test_nodes_that_fail_trials_are_avoided_so_long_as_there_are_others():

@@ -68,7 +68,7 @@ def test_the_job_of_kubernetes_runs_the_command_that_is_submitted():
 @pytest.mark.slow
 def test_a_submitted_sweep_is_stopped_and_goes_on_with_changed_files(tmp_path):
     if find_spec("aiohttp_cors") is None:
-        pytest.skip("NOT TESTED: `ray job submit`; pip install 'ray[default]'")
+        pytest.skip("NOT TESTED: `ray job submit`; pip install 'mcusweep[cluster]'")
     submit, stop, resume = commands()
     job, file = tmp_path / "job", tmp_path / "sweeps.db"
     job.mkdir()
