@@ -18,6 +18,7 @@ from mcu.cost.arena import peak_live
 from mcu.cost.firmware_memory import plan_memory
 from mcu.cost.stage import Strips, heights_of, spans_of, stages_of
 from mcu.firmware import CORES, FirmwareMeasurement, measure_firmware, predict_firmware, predict_instructions
+from mcu.int8.calibration import calibrate
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model
 from mcu.int8.quantize import quantise
@@ -54,7 +55,7 @@ SUBJECTS = (
     Subject("mobilenet-v2 x0.5, 96x96x3", NetworkChoice(name="mobilenet-v2", width=0.5), (3, 96, 96)),
     Subject("mobilenet-v2, 96x96x3", NetworkChoice(name="mobilenet-v2"), (3, 96, 96)),
     Subject("mobilenet-v1 x0.25, 96x96x1", NetworkChoice(name="mobilenet-v1", width=0.25), (1, 96, 96)),
-    Subject("resnet8, 32x32x3", NetworkChoice(name="resnet8"), (3, 32, 32)),
+    Subject("resnet8, 32x32x3", NetworkChoice(name="resnet8"), (3, 32, 32), ("cortex-m4f", "cortex-m55")),
     Subject("ds-cnn, 49x10x1", NetworkChoice(name="ds-cnn"), (1, 49, 10)),
 )  # fmt: skip
 
@@ -64,7 +65,7 @@ def model_of(subject: Subject) -> Int8Model:
     torch.manual_seed(0)
     traced = trace(build_network(subject.network, subject.shape, 10, 0).eval(), subject.shape)
     network = FoldedNet(traced.graph, traced.module)
-    network.calibrate(torch.as_tensor(np.random.default_rng(0).normal(size=(8, *subject.shape)), dtype=torch.float32))
+    calibrate(network, torch.as_tensor(np.random.default_rng(0).normal(size=(8, *subject.shape)), dtype=torch.float32))
     return quantise(network)
 
 
