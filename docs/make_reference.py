@@ -15,6 +15,7 @@ from pruning.catalogue import BUILT_IN
 from reports.columns import CATALOGUE, GROUP_CATALOGUE, PLAIN_KINDS
 from search_spaces.hyperparameters import FORMS, Choices, Range
 from search_spaces.sweep import NOT_IN_A_FILE, SweepConfig
+from search_spaces.validation_errors import HIDDEN_KEYS
 
 FOLDER = Path(__file__).resolve().parent / "reference"
 SPECIAL = {
@@ -59,7 +60,7 @@ def sweep_file() -> str:
                 _default(section, name, field, name in body.get("required", ())),
             )
             for name, field in body["properties"].items()
-            if name != "base"
+            if name not in HIDDEN_KEYS
         ]
         parts.append(f"\n## [{section}]\n\n{about}\n\n{table(('key', 'value', 'default'), rows)}")
     return "".join(parts)
@@ -76,7 +77,7 @@ def _sentence(text: str) -> str:
     for line in attributes.splitlines() if mark else ():
         name, colon, meaning = line.strip().partition(": ")
         if colon and name.replace(", ", "").isidentifier():
-            lines.append("" if name == "base" else f"- `{name}`: {meaning}")
+            lines.append("" if name in HIDDEN_KEYS else f"- `{name}`: {meaning}")
         elif line.strip() and lines[1:] and lines[-1]:
             lines[-1] += " " + line.strip()
     lines[1:] = filter(None, lines[1:])

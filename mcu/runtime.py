@@ -12,6 +12,8 @@ from mcu.cost.deployment import predict_deployment
 from mcu.devices import Device, find_device
 from mcu.errors import InputError
 from mcu.firmware import ToolsMissing, build, core_of, predict_firmware, write_project
+from mcu.firmware.front_end_run import measure_front_end
+from mcu.front_end import FrontEnd
 from mcu.int8.model import Int8Model
 from mcu.int8.structure import Structure
 from mcu.measure import measure_model
@@ -26,12 +28,16 @@ LINKER_SLACK = 32
 class Runtime:
     """A runtime, on a device where it matters.
 
+    Attributes:
+        front_end: what the C program computes before the network, if that counts as well.
+
     Raises:
         InputError: if firmware is asked for without a device, or for one it cannot be built for.
     """
 
     name: RuntimeName = RuntimeName.TFLM
     device: str | None = None
+    front_end: FrontEnd | None = None
 
     def __post_init__(self) -> None:
         if self.name is RuntimeName.FIRMWARE:
@@ -41,6 +47,17 @@ class Runtime:
         if self.device is None:
             raise InputError("[budgets] runtime = 'firmware': the budgets name no device; allowed with devices = [...]")
         return find_device(self.device)
+
+    def before(self) -> tuple[int, int]:
+        """Bytes of flash and SRAM of the front end, measured by the linker; 0 if it does not count.
+
+        Raises:
+            InputError: if the tools to measure it are missing.
+        """
+        if self.front_end is None or self.name is not RuntimeName.FIRMWARE:
+            return 0, 0
+        cost = measure_front_end(self.front_end, core_of(self._device()))
+        return cost.flash, cost.ram
 
     @property
     def sram_per_channel(self) -> int:
@@ -53,14 +70,14 @@ class Runtime:
         A subclass that overrides ``predict`` must override this: landing rejects widths whose floor is above a bound.
         """
         if self.name is RuntimeName.FIRMWARE:
-            return 0, 0
+            return self.before()
         return predict_flash(structure), peak_live(lifetimes(structure)) + predict_persistent(structure)
 
     def predict(self, structure: Structure) -> tuple[int, int]:
         """Bytes of flash and SRAM the model will take."""
         if self.name is RuntimeName.FIRMWARE:
-            firmware = predict_firmware(structure, core_of(self._device()).name)
-            return firmware.flash + LINKER_SLACK, firmware.ram
+            firmware, (flash, ram) = predict_firmware(structure, core_of(self._device()).name), self.before()
+            return flash + firmware.flash + LINKER_SLACK, ram + firmware.ram
         deployed = predict_deployment(structure)
         return deployed.flash, deployed.arena.total
 
@@ -69,12 +86,13 @@ class Runtime:
         if self.name is RuntimeName.TFLM:
             measured = measure_model(data)
             return Resources(measured.flash, measured.sram, measured.macs)
+        flash, ram = self.before()
         try:
             with tempfile.TemporaryDirectory() as scratch:
                 project = Path(scratch) / "firmware"
                 write_project(model, project)
                 built = build(project, self._device())
-            return Resources(built.flash, built.ram_static + built.stack, model.macs())
+            return Resources(flash + built.flash, ram + built.ram_static + built.stack, model.macs())
         except ToolsMissing:
             firmware = predict_firmware(model, core_of(self._device()).name)
-            return Resources(firmware.flash, firmware.ram, model.macs())
+            return Resources(flash + firmware.flash, ram + firmware.ram, model.macs())

@@ -55,11 +55,12 @@ class TrialSpec(Choice):
 
     Attributes:
         data: digest of the task's data, so that changed files are detected.
+        front_end_counts: whether the budget bounds the C front end of sound as well as the network's program.
         ancestor: hash of the specification whose trained network this trial starts from; None trains from scratch.
         parent: hash of the specification of the dense network at the root of the lineage, whose logits are distilled.
     """
 
-    later = frozenset({"ancestor", "parent"})
+    later = frozenset({"ancestor", "parent", "front_end_counts"})
 
     task: TaskChoice
     data: str | None = None
@@ -73,6 +74,7 @@ class TrialSpec(Choice):
     training: TrainingChoice
     ancestor: SpecHash | None = None
     parent: SpecHash | None = None
+    front_end_counts: bool = False
 
     @property
     def leaves_network(self) -> bool:

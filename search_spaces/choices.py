@@ -66,13 +66,18 @@ class TaskChoice(Choice):
         path: file of the task ``arrays``.
         options: options of the task; ``train_limit``, ``val_limit`` and ``test_limit`` work for every task.
         base: folder in which ``module:factory`` is looked up first.
+        searched: options that a trial's hyperparameters set, in place of ``options``; which sample is in which split
+            depends on ``options`` alone. Never in a file.
     """
+
+    later = frozenset({"searched"})
 
     name: Annotated[str, Field(min_length=1)]
     data: str | None = None
     path: str | None = None
     options: dict[str, Scalar] = {}
     base: str | None = None
+    searched: dict[str, Scalar] = {}
 
 
 class NetworkChoice(Choice):

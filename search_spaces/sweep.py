@@ -383,6 +383,9 @@ def _refuse_base(table: dict[str, Any], where: str) -> None:
     for name in NOT_IN_A_FILE:
         if name in table:
             raise InputError(f"{where}: unknown key {name}")
+    task = table.get("task")
+    if isinstance(task, dict) and "searched" in task:
+        raise InputError(f"{where}: unknown key task.searched: options are searched in [hyperparameters]")
     for section in ("task", "network", "training"):
         if isinstance(table.get(section), dict) and "base" in table[section]:
             raise InputError(f"{where}: unknown key {section}.base: factories are looked up beside the sweep file")

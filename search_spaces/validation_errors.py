@@ -11,7 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 SHOWN = 80
-HIDDEN_KEYS = ("base",)
+HIDDEN_KEYS = ("base", "searched")
 
 
 def describe_validation_error(

@@ -106,19 +106,19 @@ class RayExecutor(Executor):
         address: str | None = None,
         use_gpu: bool = False,
         gpus_per_trial: float | None = None,
-        lent: LentTask | None = None,
+        lent: Sequence[LentTask] = (),
         ship: Sequence[str] = (),
         patience: float = 0.0,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._setting, self._tell, self._workers = setting, tell, workers
         cpus = workers * cpus_per_trial if workers is not None else None
-        store = OBJECT_STORE_BYTES + (lent.bytes if lent is not None else 0)
+        store = OBJECT_STORE_BYTES + sum(task.bytes for task in lent)
         shipment = None if address is None else Shipment.of(setting.paths, ship)
         if shipment is not None and shipment.files:
             tell(str(shipment))
         self._cluster = RayCluster(cpus, address, object_store=store, shipment=shipment, patience=patience, tell=tell)
-        self._lent = ray.put(lent) if lent is not None else None
+        self._lent = ray.put(tuple(lent)) if lent else None
         self._shipment = shipment
         self._record = NodeRecord()
         self._probe = NodeProbe(self._record, tell) if shipment is not None else None

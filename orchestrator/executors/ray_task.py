@@ -111,7 +111,7 @@ class _Attempt:
 
 
 def attempt(
-    setting: WorkerSetting, board: str, name: str, spec_json: str, lent: LentTask | None, trip: Trip | None
+    setting: WorkerSetting, board: str, name: str, spec_json: str, lent: tuple[LentTask, ...] | None, trip: Trip | None
 ) -> Iterator[tuple[str, Any]]:
     """Yields ``started``, each ``report`` and ``file``, heartbeats (``alive``), then ``done`` or ``fault``."""
     if lent is not None:

@@ -35,7 +35,7 @@ class AdaptiveBudgetPlan(BudgetPlan):
         self._adaptive = AdaptiveBudgets(self._ranges, plan.sweep.sweep.seed, plan.sweep.budgets.count)
         self._first = len(plan.cells)
         self._methods = set(plan.sweep.methods.names)
-        self._single = len(plan.sweep.network.choices()) == 1
+        self._single = len(plan.sweep.network.choices()) * len(plan.inputs) == 1
         self._chosen: dict[int, Budget] = {}
         self._refused: dict[int, set[str]] = {}
 

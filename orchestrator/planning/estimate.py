@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from mcu.budget import Resources
 from mcu.resource_model import ResourceModel
 from mcu.tracing.trace import trace
+from orchestrator.planning.inputs import Inputs
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.planned_trial import PlannedTrial
-from orchestrator.planning.preflight import refusals
+from orchestrator.planning.preflight import input_tasks, refusals
 from orchestrator.worker.trial import problem_of, settings_of
 from pruning.training.problem import DivergedError
 from pruning.training.steps import Trainer
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
 from search_spaces.sweep import SweepConfig
-from search_spaces.tasks import Task, load_task
+from search_spaces.tasks import Task
 
 WARM_STEPS = 2
 STEPS = 4
+MOST_TIMED = 3
+"""Inputs on which a network is timed, about; the mean counts."""
+
 MOST_SECONDS = 2.0
 """For the steps of one network; a slow one gets fewer."""
 
@@ -61,15 +67,20 @@ def estimate_sweep(sweep: SweepConfig) -> Estimate:
     Raises:
         InputError: as loading the task and building the networks do.
     """
-    plan, task = Plan(sweep), load_task(sweep.task)
+    plan, tasks = Plan(sweep), input_tasks(sweep)
+    task = next(iter(tasks.values()))
     firsts: dict[str, PlannedTrial] = {}
     for trial in plan.trials:
         firsts.setdefault(trial.network.name, trial)
-    step_seconds = {name: _step_seconds(plan, trial) for name, trial in firsts.items()}
+    timed = list(tasks.items())[:: max(1, len(tasks) // MOST_TIMED)]
+    step_seconds = {
+        name: float(np.mean([_step_seconds(plan, trial, inputs, mine) for inputs, mine in timed]))
+        for name, trial in firsts.items()
+    }
     batch = min(sweep.training.batch_size, len(task.x_train))
     steps = sweep.training.epochs * (len(task.x_train) // batch)
-    lengths = {name: _lengths(plan, task, trial.network) for name, trial in firsts.items()}
-    lines = [f"budget {budget}: {error}" for budget, errors in refusals(sweep, task).items() for error in errors]
+    lengths = {name: _lengths(plan, tasks, trial.network) for name, trial in firsts.items()}
+    lines = [f"budget {budget}: {error}" for budget, errors in refusals(sweep, tasks).items() for error in errors]
     return Estimate(
         step_seconds,
         {name: seconds * steps for name, seconds in step_seconds.items()},
@@ -80,13 +91,21 @@ def estimate_sweep(sweep: SweepConfig) -> Estimate:
     )
 
 
-def _lengths(plan: Plan, task: Task, network: NetworkChoice) -> dict[int, float]:
+def _lengths(plan: Plan, tasks: Mapping[Inputs, Task], network: NetworkChoice) -> dict[int, float]:
     """How long each trial of a network trains, in whole jobs, by number, if every one begins with its first choice."""
+    mine = [trial for trial in plan.trials if trial.network == network]
+    dense = {
+        inputs: _dense(network, tasks.get(inputs) or next(iter(tasks.values()))) for inputs in {t.inputs for t in mine}
+    }
+    return {
+        trial.number: plan.expected_epochs(trial, dense[trial.inputs]) / plan.sweep.training.epochs for trial in mine
+    }
+
+
+def _dense(network: NetworkChoice, task: Task) -> Resources:
     traced = trace(build_network(network, task.input_shape, task.outputs, 0, task.cells), task.input_shape)
     model = ResourceModel(traced.graph)
-    dense = model.exact(model.dense_widths)
-    mine = [trial for trial in plan.trials if trial.network == network]
-    return {trial.number: plan.expected_epochs(trial, dense) / plan.sweep.training.epochs for trial in mine}
+    return model.exact(model.dense_widths)
 
 
 def _longest(plan: Plan, lengths: dict[int, float]) -> float:
@@ -102,9 +121,8 @@ def _longest(plan: Plan, lengths: dict[int, float]) -> float:
     return max(way(number) for number in lengths)
 
 
-def _step_seconds(plan: Plan, trial: PlannedTrial) -> float:
-    task = load_task(plan.sweep.task)
-    spec = plan.spec(trial, {})
+def _step_seconds(plan: Plan, trial: PlannedTrial, inputs: Inputs, task: Task) -> float:
+    spec = plan.spec(replace(trial, inputs=inputs), {})
     batch = min(spec.training.batch_size, len(task.x_train))
     some = np.arange(min(len(task.x_train), batch * (WARM_STEPS + STEPS)))
     problem = problem_of(spec, task)

@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING
 from mcu.budget import RESOURCES, Budget, Resources
 
 if TYPE_CHECKING:
+    from orchestrator.planning.inputs import Inputs
     from orchestrator.planning.planned_trial import PlannedTrial
+
+    Line = tuple[str, str, Inputs, int]
 
 NEAR, FAR = 1.5, 3.0
 """A network that has to shrink up to ``NEAR`` times needs the least training after its ancestor's; from ``FAR`` times
@@ -94,13 +97,13 @@ class Lineage:
         return trial.method in self.inheriting and trial.searched
 
     @cached_property
-    def _parents(self) -> dict[tuple[str, int], int]:
-        return {(t.network.model_dump_json(), t.seed): t.number for t in self.trials if t.is_parent}
+    def _parents(self) -> dict[tuple[str, Inputs, int], int]:
+        return {(t.network.model_dump_json(), t.inputs, t.seed): t.number for t in self.trials if t.is_parent}
 
     @cached_property
-    def _relatives(self) -> dict[tuple[str, str, int], list[PlannedTrial]]:
-        """Trials of one method, network and round whose budgets are known."""
-        found: dict[tuple[str, str, int], list[PlannedTrial]] = {}
+    def _relatives(self) -> dict[Line, list[PlannedTrial]]:
+        """Trials of one method, network, input and round whose budgets are known."""
+        found: dict[Line, list[PlannedTrial]] = {}
         for trial in self.trials:
             if self.inherits(trial) and trial.index < self.planned:
                 found.setdefault(_line_of(trial), []).append(trial)
@@ -110,7 +113,7 @@ class Lineage:
         """Number of the dense network at the root of a trial's lineage; None for a trial that has none."""
         if not trial.searched or trial.method not in self.inheriting | self.taught:
             return None
-        return self._parents.get((trial.network.model_dump_json(), trial.parent_seed))
+        return self._parents.get((trial.network.model_dump_json(), trial.inputs, trial.parent_seed))
 
     def candidates(self, trial: PlannedTrial) -> tuple[int, ...]:
         """Numbers of the possible ancestors of a trial, best first; the dense parent alone where it only teaches."""
@@ -138,8 +141,8 @@ class Lineage:
         return heights
 
 
-def _line_of(trial: PlannedTrial) -> tuple[str, str, int]:
-    return trial.method, trial.network.model_dump_json(), trial.turn
+def _line_of(trial: PlannedTrial) -> Line:
+    return trial.method, trial.network.model_dump_json(), trial.inputs, trial.turn
 
 
 def _open_as_infinite(bound: int | None) -> float:

@@ -8,26 +8,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
+from typing import NamedTuple
 
 from optuna.distributions import BaseDistribution
 
 from mcu.budget import Budget, Resources
 from mcu.errors import InputError
 from mcu.terms import RuntimeName
+from orchestrator.planning.inputs import Inputs, combinations, input_space, with_inputs
 from orchestrator.planning.lineage import Lineage, job_epochs, shrinkage
 from orchestrator.planning.planned_trial import PlannedTrial, Start
 from orchestrator.samplers.base import derive_seed
 from orchestrator.spec import TrialSpec
 from pruning.catalogue import find_method, method_entries
-from search_spaces.choices import NetworkChoice, Scalar
+from search_spaces.choices import NetworkChoice, Scalar, TaskChoice
 from search_spaces.hyperparameters import Hyperparameter, distributions, fixed_values
 from search_spaces.sweep import SweepConfig
 from search_spaces.tasks import task_digest
+from search_spaces.tasks.registry import may_have_front_end, searchable
 
 PARENT_METHOD = "dense-ptq"
 """What trains the dense network of a lineage: the method that compresses nothing, without a bound."""
 
 DENSE = Budget(name="dense parent")
+
+
+class Cell(NamedTuple):
+    """What a method's trials cycle through."""
+
+    network: NetworkChoice
+    inputs: Inputs
+    budget: Budget
 
 
 @dataclass(frozen=True)
@@ -37,9 +48,30 @@ class Plan:
     sweep: SweepConfig
 
     @cached_property
-    def cells(self) -> tuple[tuple[NetworkChoice, Budget], ...]:
-        """Every network at every budget; a method's trials cycle through these."""
-        return tuple(product(self.sweep.network.choices(), self.sweep.planned_budgets()))
+    def cells(self) -> tuple[Cell, ...]:
+        """Every network at every budget; a method's trials cycle through these.
+
+        In a lineage the searched options of the task are planned as well, because each needs a dense network.
+        """
+        inputs = self.inputs if self._inheriting else ((),)
+        return tuple(map(Cell._make, product(self.sweep.network.choices(), inputs, self.sweep.planned_budgets())))
+
+    @cached_property
+    def inputs(self) -> tuple[Inputs, ...]:
+        """Every combination of the searched options of the task; one without values if there are none.
+
+        Raises:
+            InputError: for an option without a list of values, or too many combinations.
+        """
+        return combinations(self._input_space)
+
+    @cached_property
+    def _input_space(self) -> dict[str, Hyperparameter]:
+        return input_space(self.sweep)
+
+    def task(self, inputs: Inputs) -> TaskChoice:
+        """The task with these options."""
+        return with_inputs(self.sweep.task, inputs)
 
     @cached_property
     def trials(self) -> tuple[PlannedTrial, ...]:
@@ -77,14 +109,17 @@ class Plan:
 
     def _parents(self, earlier: Sequence[PlannedTrial], added: Sequence[PlannedTrial]) -> list[PlannedTrial]:
         """The dense networks that added trials begin with and that are not there yet."""
-        there = {(trial.network.model_dump_json(), trial.seed) for trial in earlier if trial.is_parent}
+        there = {(trial.network.model_dump_json(), trial.inputs, trial.seed) for trial in earlier if trial.is_parent}
         index = -1 - len(there)
         found: list[PlannedTrial] = []
         for trial in added:
-            key = (trial.network.model_dump_json(), trial.parent_seed)
+            key = (trial.network.model_dump_json(), trial.inputs, trial.parent_seed)
             if trial.method in self._inheriting | self._taught and key not in there:
                 there.add(key)
-                found.append(PlannedTrial(0, PARENT_METHOD, index - len(found), trial.network, DENSE, key[1]))
+                mine = index - len(found)
+                found.append(
+                    PlannedTrial(0, PARENT_METHOD, mine, trial.network, DENSE, trial.parent_seed, inputs=trial.inputs)
+                )
         return found
 
     def _repeats(self, earlier: Sequence[PlannedTrial]) -> list[PlannedTrial]:
@@ -123,7 +158,8 @@ class Plan:
                 cell = at % len(self.cells)
                 seed = self._seed(index, turns[cell])
                 root = parent_seed if self.sweep.sweep.seeds is None else seed
-                slots[index] = PlannedTrial(0, "", index, *self.cells[cell], seed, turns[cell], root)
+                network, inputs, budget = self.cells[cell]
+                slots[index] = PlannedTrial(0, "", index, network, budget, seed, turns[cell], root, inputs=inputs)
                 turns[cell] += 1
                 at += 1
             cell = self._cell_of(slots[index])
@@ -146,11 +182,13 @@ class Plan:
         return missing
 
     def _cell_of(self, trial: PlannedTrial) -> int:
-        return self._positions[trial.network.model_dump_json(), trial.budget.label]
+        return self._positions[trial.network.model_dump_json(), trial.inputs, trial.budget.label]
 
     @cached_property
-    def _positions(self) -> dict[tuple[str, str], int]:
-        return {(network.model_dump_json(), budget.label): at for at, (network, budget) in enumerate(self.cells)}
+    def _positions(self) -> dict[tuple[str, Inputs, str], int]:
+        return {
+            (cell.network.model_dump_json(), cell.inputs, cell.budget.label): at for at, cell in enumerate(self.cells)
+        }
 
     def _seed(self, index: int, turn: int) -> int:
         """Seed of a method's trials of this index: one of its own, or with ``sweep.seeds`` one for the whole round.
@@ -170,8 +208,9 @@ class Plan:
 
     @cached_property
     def spaces(self) -> dict[str, dict[str, BaseDistribution]]:
-        """Search space by method: only hyperparameters that the method accepts."""
-        return {method: distributions(self._taken(method)) for method in self.sweep.methods.names}
+        """Search space by method: only hyperparameters that the method accepts, and options of the task."""
+        inputs = {} if self._inheriting else self._input_space
+        return {method: distributions(self._taken(method) | inputs) for method in self.sweep.methods.names}
 
     def check(self) -> None:
         """Refuse settings that no trial can use.
@@ -192,15 +231,16 @@ class Plan:
                 f"lineage.enabled = true: no method of this sweep ({', '.join(self.sweep.methods.names)}) can begin "
                 f"with a trained network; those that can are {able}"
             )
+        combinations(self._input_space)
         for name in self.sweep.hyperparameters:
-            if name not in taken:
+            if name not in taken and name not in self._input_space:
                 methods = ", ".join(self.sweep.methods.names)
                 known = {
                     key for method in self.sweep.methods.names for key in find_method(method).hyperparameters or ()
                 }
                 raise InputError(
                     f"hyperparameters.{name}: no method of this sweep ({', '.join(methods)}) takes it; "
-                    f"allowed are {', '.join(sorted(known))}"
+                    f"allowed are {', '.join(sorted(known | set(searchable(self.sweep.task.name))))}"
                 )
 
     def _taken(self, method: str) -> dict[str, Hyperparameter]:
@@ -208,29 +248,38 @@ class Plan:
         given = dict(self.sweep.hyperparameters)
         if self._inheriting and method not in self._inheriting | self._taught:
             given.pop("distillation", None)  # the scores to imitate are those of the lineage's parent
-        return {name: value for name, value in given.items() if takes is None or name in takes}
+        theirs = {name: value for name, value in given.items() if name not in self._input_space}
+        return {name: value for name, value in theirs.items() if takes is None or name in takes}
 
     @cached_property
-    def data(self) -> str:
+    def _digests(self) -> dict[Inputs, str]:
+        return {}
+
+    def data(self, inputs: Inputs) -> str:
         """Digest of the task's data, so that changed files make different trials."""
-        return task_digest(self.sweep.task)
+        if inputs not in self._digests:
+            self._digests[inputs] = task_digest(self.task(inputs))
+        return self._digests[inputs]
 
     def spec(self, trial: PlannedTrial, suggested: dict[str, Scalar], start: Start | None = None) -> TrialSpec:
         """The full specification of a planned trial with its suggested hyperparameters and its starting point."""
+        inputs = trial.inputs or tuple((name, suggested[name]) for name in self._input_space)
         epochs = self._epochs(trial, start.ancestor.budget if start else None, start.ancestor.dense if start else None)
+        runtime = RuntimeName.TFLM if trial.is_parent else self.sweep.budgets.runtime
         return TrialSpec(
-            task=self.sweep.task,
-            data=self.data,
+            task=self.task(inputs),
+            data=self.data(inputs),
             network=trial.network,
             method=trial.method,
             device=trial.budget.device,
-            runtime=RuntimeName.TFLM if trial.is_parent else self.sweep.budgets.runtime,
+            runtime=runtime,
             budget=trial.budget,
-            hyperparameters=fixed_values(self._taken(trial.method)) | suggested,
+            hyperparameters=fixed_values(self._taken(trial.method)) | suggested | dict(inputs),
             seed=trial.seed,
             training=self.sweep.training.model_copy(update={"epochs": epochs}),
             ancestor=start.ancestor.hash if start and trial.method in self._inheriting else None,
             parent=start.parent if start else None,
+            front_end_counts=runtime is RuntimeName.FIRMWARE and may_have_front_end(self.sweep.task.name),
         )
 
     def expected_epochs(self, trial: PlannedTrial, dense: Resources | None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mcu.budget import Budget, Resources
+from orchestrator.planning.inputs import Inputs
 from search_spaces.choices import NetworkChoice
 
 
@@ -19,6 +20,7 @@ class PlannedTrial:
         turn: number of earlier trials of the same network and budget per method.
         parent_seed: of the dense network at the root of the trial's lineage.
         repeats: number of the trial whose specification, but for the seed, this one has.
+        inputs: options of the task that were planned with the trial; in a sweep without a lineage they are sampled.
     """
 
     number: int
@@ -30,6 +32,7 @@ class PlannedTrial:
     turn: int = 0
     parent_seed: int = 0
     repeats: int | None = None
+    inputs: Inputs = ()
 
     @property
     def is_parent(self) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
+
+import numpy as np
 
 from mcu.errors import InputError
 from mcu.resource_model import ResourceModel
 from mcu.score import check_metric
 from mcu.terms import RuntimeName, TaskKind
+from orchestrator.planning.inputs import Inputs, combinations, input_space, told, with_inputs
 from pruning.engine.depth import shallowest
 from pruning.engine.landing import require_reachable
 from pruning.engine.network import Constraints
@@ -38,21 +42,45 @@ def check_sweep(sweep: SweepConfig) -> dict[str, Any]:
     training = sweep.training
     for reference in filter(None, (training.loop, training.loss, training.score)):
         load_reference(reference, training.base)
-    task = load_task(sweep.task)
+    tasks = input_tasks(sweep)
+    task = next(iter(tasks.values()))
     check_metric(task.kind, training.metric, task.name)
     if training.class_weights and task.kind is not TaskKind.CLASSIFICATION:
         raise InputError(f"training.class_weights: the task {task.name!r} has no classes to weigh; leave it out")
     facts = describe_task(sweep.task.name, task)
-    refused = refusals(sweep, task)
+    refused = refusals(sweep, tasks)
     for name, errors in refused.items():
-        if len(errors) == len(sweep.network.choices()):
+        if len(errors) == len(sweep.network.choices()) * len(tasks):
             raise InputError(f"budgets: {name}: {errors[0]}")
     return facts
 
 
-def refusals(sweep: SweepConfig, task: Task) -> dict[str, list[InputError]]:
-    """By label of budget, why networks cannot meet it; only budgets that some network cannot meet."""
-    models = {choice.name: _resources(choice, task) for choice in sweep.network.choices()}
+def input_tasks(sweep: SweepConfig) -> dict[Inputs, Task]:
+    """The task with every combination of its searched options.
+
+    Raises:
+        InputError: if a combination cannot be loaded, or has other samples than the first, which could not be compared.
+    """
+    found: dict[Inputs, Task] = {}
+    for inputs in combinations(input_space(sweep)):
+        task = found[inputs] = load_task(with_inputs(sweep.task, inputs))
+        first = next(iter(found.values()))
+        for split, _, y in task.splits():
+            if not np.array_equal(y, getattr(first, f"y_{split}")):
+                raise InputError(
+                    f"hyperparameters.{told(inputs)}: has other {split} samples than {told(next(iter(found)))}: some "
+                    "are equal, and so left out, with one of them"
+                )
+    return found
+
+
+def refusals(sweep: SweepConfig, tasks: Mapping[Inputs, Task]) -> dict[str, list[InputError]]:
+    """By label of budget, why networks cannot meet it; only budgets that some network on some input cannot meet."""
+    models = {
+        f"{choice.name} ({told(inputs)})" if inputs else choice.name: _resources(choice, task, inputs)
+        for choice in sweep.network.choices()
+        for inputs, task in tasks.items()
+    }
     found: dict[str, list[InputError]] = {}
     if sweep.budgets.runtime is not RuntimeName.TFLM:
         return found
@@ -72,7 +100,10 @@ def check_recipe(sweep: SweepConfig) -> None:
         InputError: naming the hyperparameter, its value and what is allowed.
     """
     most: dict[str, Scalar] = {}
+    inputs = input_space(sweep)
     for name, given in sweep.hyperparameters.items():
+        if name in inputs:
+            continue
         values = _values(given)
         for value in values:
             check_value(name, value, sweep.training.epochs)
@@ -92,8 +123,17 @@ def _values(given: Hyperparameter) -> list[Scalar]:
     return [given]
 
 
-def _resources(choice: NetworkChoice, task: Task) -> ResourceModel:
+def _resources(choice: NetworkChoice, task: Task, inputs: Inputs) -> ResourceModel:
     """Resources of the network without the residual branches a job may take out."""
+    try:
+        return _traced_resources(choice, task)
+    except InputError as error:
+        if not inputs:
+            raise
+        raise InputError(f"hyperparameters.{told(inputs)}: {error}") from None
+
+
+def _traced_resources(choice: NetworkChoice, task: Task) -> ResourceModel:
     network = build_network(choice, task.input_shape, task.outputs, 0, task.cells)
     for path in choice.frozen:
         if path not in dict(network.named_modules()):

@@ -71,7 +71,7 @@ class Tally:
     def begin(self, plan: Plan, finished: list[tuple[TrialSpec, TrialResult]], capacity: int) -> None:
         """Initialise from the plan and the finished trials of earlier runs."""
         self.planned, self.capacity, self.began = len(plan.trials), capacity, self.clock()
-        self.labels = {budget: budget.label for budget in (DENSE, *(budget for _, budget in plan.cells))}
+        self.labels = {budget: budget.label for budget in (DENSE, *(cell.budget for cell in plan.cells))}
         self.score = score_of(plan.sweep.training.judged_by)
         adaptive = plan.sweep.budgets.plan == "adaptive"
         for trial in plan.trials:

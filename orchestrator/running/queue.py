@@ -77,10 +77,10 @@ class Queue:
         return Start(ancestor, parent.hash if parent else None)
 
     def _relatives(self, trial: PlannedTrial) -> list[tuple[int, Budget]]:
-        """Trials of the same method and network that left one, for a budget that was chosen as results came."""
-        mine, trials = (trial.method, trial.network), self._lineage.trials
+        """Trials of the same method, network and input that left one, for a budget that was chosen as results came."""
+        mine, trials = (trial.method, trial.network, trial.inputs), self._lineage.trials
         return [
             (number, found.budget)
             for number, found in self._ended.items()
-            if found and (trials[number].method, trials[number].network) == mine
+            if found and (trials[number].method, trials[number].network, trials[number].inputs) == mine
         ]

@@ -17,6 +17,7 @@ from orchestrator.executors.attempt import DEFAULT_WORKER, WorkerSetting
 from orchestrator.executors.base import Executor
 from orchestrator.planning.budget_plan import budget_plan_for
 from orchestrator.planning.extension import bare, grown
+from orchestrator.planning.inputs import combinations, input_space, with_inputs
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sweep_difference import differences
 from orchestrator.provenance import machine, package_versions, usable_cpus
@@ -32,7 +33,8 @@ from orchestrator.storage.artifacts import Artifacts, artifact_folder, claim_art
 from orchestrator.storage.connection import database_file, database_label
 from orchestrator.storage.optuna_mirror import OptunaMirror
 from orchestrator.storage.store import Store, Study
-from orchestrator.worker.shared_task import lent_task
+from orchestrator.worker.shared_task import lent_tasks
+from search_spaces.choices import TaskChoice
 from search_spaces.sweep import SweepConfig, WorkersSection
 from search_spaces.terms import ExecutorName
 
@@ -304,11 +306,16 @@ def executor_for(
         address=options.address,
         use_gpu=sweep.training.device != "cpu",
         gpus_per_trial=section.gpus_per_trial,
-        lent=lent_task(sweep.task) if setting.worker == DEFAULT_WORKER else None,
+        lent=lent_tasks(plan_tasks(sweep)) if setting.worker == DEFAULT_WORKER else (),
         ship=section.ship,
         patience=REJOIN_SECONDS if reentered() else 0.0,
         tell=tell,
     )
+
+
+def plan_tasks(sweep: SweepConfig) -> list[TaskChoice]:
+    """The task with every combination of its searched options."""
+    return [with_inputs(sweep.task, inputs) for inputs in combinations(input_space(sweep))]
 
 
 def local_workers(section: WorkersSection, options: RunOptions) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from mcu.budget import Budget
 from mcu.terms import TrialState
+from orchestrator.planning.inputs import without_inputs
 from orchestrator.samplers.base import derive_seed
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 from search_spaces.sweep import SweepConfig
@@ -162,8 +163,8 @@ class AsyncRungs(StopRule):
 
 
 def family(spec: TrialSpec) -> str:
-    """Family of a trial: task, network, method and length of training."""
-    task, network = spec.task.model_dump_json(), spec.network.model_dump_json()
+    """Family of a trial: task whatever its searched options, network, method and length of training."""
+    task, network = without_inputs(spec.task).model_dump_json(), spec.network.model_dump_json()
     return f"{task}|{network}|{spec.method}|{spec.training.epochs}"
 
 

@@ -1,7 +1,8 @@
 """The audio front end of a task, in addition to its network: in deployment, export and cost.
 
-Its cost is reported separately. It is never part of a trial's flash, SRAM or instructions, and not compared with its
-budget: budgets are for the network, and the front end costs the same for every model of a task.
+Its cost is reported separately. Where the budget bounds the C program (``runtime = "firmware"``) its flash and RAM are
+part of what is bounded and of the trial's columns of the program, its instructions are not; elsewhere budgets are for
+the network alone.
 """
 
 from __future__ import annotations
@@ -20,14 +21,18 @@ if TYPE_CHECKING:
     from mcu.int8.model import Int8Model
 
 
-def front_end_facts(front_end: FrontEnd | None, device: str | None) -> dict[str, Any]:
+def front_end_facts(front_end: FrontEnd | None, device: str | None, counts: bool) -> dict[str, Any]:
     """The entry ``front_end`` of a deployment: ``parameters``, and ``cost`` on the device if measurable.
 
     Empty for tasks without sound.
+
+    Args:
+        counts: whether the budget bounds it.
     """
     if front_end is None:
         return {}
-    return {"front_end": {"parameters": asdict(front_end), "cost": _cost(front_end, device)}}
+    counted = {"counts": True} if counts else {}
+    return {"front_end": {"parameters": asdict(front_end), "cost": _cost(front_end, device), **counted}}
 
 
 def _cost(front_end: FrontEnd, device: str | None) -> dict[str, Any] | None:
@@ -73,8 +78,9 @@ def front_end_line(entry: dict[str, Any]) -> str:
     )
     if cost is None:
         return f"{what}; its cost was not measured."
+    place = "inside" if entry.get("counts") else "outside"
     return (
-        f"{what}; beside the network and outside its budget it takes {cost['flash']:,} bytes of flash, {cost['ram']:,} "
+        f"{what}; beside the network and {place} its budget it takes {cost['flash']:,} bytes of flash, {cost['ram']:,} "
         f"of RAM and {cost['instructions']:,} instructions a clip on a {cost['core']}; the window of samples, "
         f"{2 * front_end.window:,} bytes, is the application's."
     )

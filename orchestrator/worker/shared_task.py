@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -29,24 +30,24 @@ class LentTask:
 
 
 MOST_LENT = 2**30
-"""Bytes of a task above which workers map its cached files instead: they share one copy on a machine either way."""
+"""Bytes of tasks above which workers map its cached files instead: they share one copy on a machine either way."""
 
 _LENT: dict[str, LentTask] = {}
 
 
-def lent_task(choice: TaskChoice) -> LentTask | None:
-    """The task to share; None if it is too large, or the data are not on the driver's machine."""
+def lent_tasks(choices: Sequence[TaskChoice]) -> tuple[LentTask, ...]:
+    """The tasks to share; none if they are too large, or the data are not on the driver's machine."""
     try:
-        lent = LentTask(choice, task_digest(choice), load_task(choice))
+        lent = tuple(LentTask(choice, task_digest(choice), load_task(choice)) for choice in choices)
     except InputError:
-        return None
-    return lent if lent.bytes <= MOST_LENT else None
+        return ()
+    return lent if sum(task.bytes for task in lent) <= MOST_LENT else ()
 
 
-def borrow(lent: LentTask) -> None:
-    """Use a shared task in this process from now on."""
+def borrow(lent: Sequence[LentTask]) -> None:
+    """Use shared tasks in this process from now on."""
     _LENT.clear()  # a process works for one sweep at a time
-    _LENT[lent.choice.model_dump_json()] = lent
+    _LENT.update({task.choice.model_dump_json(): task for task in lent})
 
 
 def digest_here(choice: TaskChoice) -> str:
@@ -61,7 +62,7 @@ def task_here(choice: TaskChoice) -> Task:
     return _loaded(choice.model_dump_json()) if lent is None else lent.task
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _loaded(choice: str) -> Task:
     """Loaded tasks are kept: a worker process runs many trials of one sweep."""
     return load_task(TaskChoice.model_validate_json(choice))

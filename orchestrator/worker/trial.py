@@ -120,7 +120,7 @@ def problem_of(spec: TrialSpec, task: Task) -> Problem:
     return Problem(
         network, task.input_shape, task.outputs,
         task.x_train, task.y_train, task.x_val, task.y_val, tuple(mean), tuple(std), task.augment,
-        Runtime(spec.runtime, spec.device),
+        Runtime(spec.runtime, spec.device, task.front_end if spec.front_end_counts else None),
         objective_of(spec, task), spec.training.class_weights,
         spec.network.frozen, spec.network.round_to, dense_identity(spec),
     )  # fmt: skip
@@ -165,7 +165,7 @@ def settings_of(spec: TrialSpec, artifacts: Path) -> Settings:
     return Settings(
         training.epochs, training.batch_size, spec.seed, device,
         checkpoint=artifacts / spec.hash(), parents=artifacts / shared if shared else None,
-        hyperparameters=dict(spec.hyperparameters),
+        hyperparameters={n: value for n, value in spec.hyperparameters.items() if n not in spec.task.searched},
     )  # fmt: skip
 
 
@@ -182,8 +182,11 @@ def _epoch_report(progress: Progress) -> EpochReport:
     )
 
 
-def _firmware(spec: TrialSpec, outcome: Outcome, test: np.ndarray) -> dict[str, Any]:
-    """Columns of our C program on the trial's device, where firmware is built for it and the tools are installed."""
+def _firmware(spec: TrialSpec, problem: Problem, outcome: Outcome, test: np.ndarray) -> dict[str, Any]:
+    """Columns of our C program on the trial's device, where firmware is built for it and the tools are installed.
+
+    With the flash and SRAM of the front end if the budget bounds them.
+    """
     if spec.device is None:
         return {}
     try:
@@ -194,9 +197,10 @@ def _firmware(spec: TrialSpec, outcome: Outcome, test: np.ndarray) -> dict[str, 
         raise RuntimeError(
             f"the firmware of trial {spec.hash()[:12]} disagrees with the interpreter on {measured.board}"
         )
+    flash, sram = problem.runtime.before()
     return {
-        "flash_firmware": measured.flash_firmware,
-        "sram_firmware": measured.sram_firmware,
+        "flash_firmware": flash + measured.flash_firmware,
+        "sram_firmware": sram + measured.sram_firmware,
         "instructions": measured.instructions,
     }
 
@@ -251,7 +255,7 @@ def _complete(
         trajectory=outcome.trajectory,
         artifacts=_write(spec, task, outcome, measured, reference, test, artifacts)
         | _scores(spec, task, problem, answers, artifacts),
-        **_firmware(spec, outcome, test),
+        **_firmware(spec, problem, outcome, test),
     )
 
 
@@ -305,7 +309,7 @@ def _write(
         },
         "spec": spec.model_dump(mode="json"),
         "measured": measured.measured,
-        **front_end_facts(task.front_end, spec.device),
+        **front_end_facts(task.front_end, spec.device, spec.front_end_counts),
     }
     files = {"model": outcome.data, "deployment": _json(deployment)}
     if spec.leaves_network and outcome.trained is not None:

@@ -13,6 +13,7 @@ from mcu.errors import InputError
 from mcu.front_end import Features, FrontEnd
 from search_spaces.audio import background, mixing
 from search_spaces.audio.features import features_of
+from search_spaces.audio.front_ends import front_end_of
 from search_spaces.audio.sound_file import SoundError, in_16_bits, read_sound, resampled
 from search_spaces.audio.speakers import speakers_of
 from search_spaces.tasks.class_folders import (
@@ -183,23 +184,9 @@ def _front_end(
         raise InputError(f"task {NAME!r}: seconds = {seconds!r}: must make 16 to {MOST_SAMPLES:,} samples of a clip")
     if features == RAW:
         return None
-    window = 2 * round(rate * window_ms / 2000)
-    try:
-        return FrontEnd(
-            sample_rate=rate,
-            samples=round(rate * seconds),
-            window=window,
-            stride=round(rate * stride_ms / 1000),
-            fft=max(16, 1 << max(0, window - 1).bit_length()),
-            mels=mels,
-            low_hz=low_hz,
-            high_hz=min(high_hz, rate / 2),
-            coefficients=coefficients,
-            kind=Features(features),
-            centred=centred,
-        )
-    except InputError as error:
-        raise InputError(f"task {NAME!r}: {error}") from None
+    return front_end_of(
+        NAME, features, rate, seconds, mels, coefficients, window_ms, stride_ms, low_hz, high_hz, centred
+    )
 
 
 def _check(copies: int, noise_class: bool, most_broken: float) -> None:

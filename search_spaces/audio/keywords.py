@@ -15,9 +15,9 @@ from search_spaces.audio import mixing, synthesis
 from search_spaces.audio.background import FOLDER as NOISE
 from search_spaces.audio.background import noise_clips, noise_tracks
 from search_spaces.audio.features import features_of
+from search_spaces.audio.front_ends import front_end_of
 from search_spaces.audio.sound_file import read_clip
 from search_spaces.audio.speakers import official_split
-from search_spaces.audio.spoken_digits import front_end_of
 from search_spaces.audio.synthesis import CLASSES, KEYWORDS, RATE, Plan
 from search_spaces.audio.voices import ENGINES, engine_version, engines, split_of, voices
 from search_spaces.paths import user_path
@@ -33,7 +33,15 @@ RECIPE = "2"
 CLIPS = "1"
 
 
-def keywords(data: str | None = None, features: str = "mfcc", centred: bool = False) -> Task:
+def keywords(
+    data: str | None = None,
+    features: str = "mfcc",
+    centred: bool = False,
+    mels: int = 40,
+    coefficients: int = 10,
+    window_ms: float = 40.0,
+    stride_ms: float = 20.0,
+) -> Task:
     """Google Speech Commands (arXiv 1804.03209): ten keywords, unknown words and silence, by its own lists.
 
     Each split gets as many unknown words, and as many clips of background noise for silence, as it has clips per
@@ -45,12 +53,13 @@ def keywords(data: str | None = None, features: str = "mfcc", centred: bool = Fa
             ``validation_list.txt`` and ``testing_list.txt``, and ``_background_noise_``.
         features: ``mfcc`` or ``log_mel``.
         centred: whether the mean over the clip is subtracted from the features.
+        mels, coefficients, window_ms, stride_ms: the front end, see :class:`FrontEnd`.
 
     Raises:
         InputError: naming the folder, list or recording that is missing or unsuitable.
     """
     folder = _folder(data)
-    front_end = front_end_of(features, "keywords", RATE, centred)
+    front_end = front_end_of("keywords", features, RATE, 1.0, mels, coefficients, window_ms, stride_ms, centred=centred)
     tracks = noise_tracks(folder / NOISE, RATE, RATE)
     listed, notes = _listed(folder)
     known_words = [word for word in KEYWORDS if (folder / word).is_dir()]
@@ -92,6 +101,10 @@ def keywords_synthetic(
     takes: int = 6,
     voices: int = 0,
     centred: bool = False,
+    mels: int = 40,
+    coefficients: int = 10,
+    window_ms: float = 40.0,
+    stride_ms: float = 20.0,
 ) -> Task:
     """Ten keywords, unknown words and silence in the format of Speech Commands, spoken by synthesisers.
 
@@ -105,11 +118,14 @@ def keywords_synthetic(
         takes: times each voice says each word.
         voices: how many voices of espeak-ng; 0 for all, about 85.
         centred: whether the mean over the clip is subtracted from the features.
+        mels, coefficients, window_ms, stride_ms: the front end, see :class:`FrontEnd`.
 
     Raises:
         InputError: when espeak-ng is missing, saying how to install it.
     """
-    front_end = front_end_of(features, "keywords-synthetic", RATE, centred)
+    front_end = front_end_of(
+        "keywords-synthetic", features, RATE, 1.0, mels, coefficients, window_ms, stride_ms, centred=centred
+    )
     chosen = _plan(engines, clips, takes, voices)
     splits = {}
     for split, (files, labels) in synthetic_clips(chosen).items():

@@ -14,9 +14,10 @@ import numpy as np
 
 from mcu.errors import InputError
 from mcu.files import write_atomic
-from mcu.front_end import Features, FrontEnd
+from mcu.front_end import FrontEnd
 from search_spaces.audio import mixing
 from search_spaces.audio.features import features_of
+from search_spaces.audio.front_ends import front_end_of
 from search_spaces.audio.sound_file import read_clip
 from search_spaces.paths import user_path
 from search_spaces.tasks.digest import Source, digest_of
@@ -44,6 +45,10 @@ def spoken_digits(
     features: str = "mfcc",
     copies: int = 6,
     centred: bool = True,
+    mels: int = 40,
+    coefficients: int = 10,
+    window_ms: float = 40.0,
+    stride_ms: float = 20.0,
 ) -> Task:
     """Ten digits from FSDD: 3,000 recordings of six speakers at 8 kHz, as 49 frames of 10 MFCC (or 40 log-mel).
 
@@ -58,6 +63,7 @@ def spoken_digits(
             original.
         centred: whether the mean over the clip is subtracted from the features: speakers were recorded with different
             microphones.
+        mels, coefficients, window_ms, stride_ms: the front end, see :class:`FrontEnd`.
 
     Raises:
         InputError: for missing, damaged or unsuitable recordings, each by name.
@@ -66,7 +72,9 @@ def spoken_digits(
         raise InputError(f"task 'spoken-digits': split = {split!r}: must be one of {', '.join(SPLITS)}")
     if isinstance(copies, bool) or not 1 <= copies <= 100:
         raise InputError(f"task 'spoken-digits': copies = {copies!r}: must be 1 to 100")
-    front_end = front_end_of(features, "spoken-digits", RATE, centred)
+    front_end = front_end_of(
+        "spoken-digits", features, RATE, 1.0, mels, coefficients, window_ms, stride_ms, centred=centred
+    )
     files = recordings(data)
     speakers = np.array([speaker for _, _, speaker, _ in files])
     digits = np.array([digit for _, digit, _, _ in files], np.int64)
@@ -76,14 +84,10 @@ def spoken_digits(
     plain = features_of(np.stack([mixing.placed(voice, RATE) for voice in voices]), front_end)
     splits = {name: (plain[place], digits[place]) for name, place in places.items()}
     if copies > 1:
-        parts, labels = [splits["train"][0]], [splits["train"][1]]
-        for speaker in np.unique(speakers[places["train"]]):
-            mine = np.flatnonzero(speakers == speaker)
-            kept = places["train"][mine]
-            varied = _varied([(files[at][0].name, voices[at]) for at in mine], copies, front_end)
-            parts.append(varied[:, kept].reshape(-1, *varied.shape[2:]))
-            labels.append(np.tile(digits[mine][kept], copies - 1))
-        splits["train"] = (np.concatenate(parts), np.concatenate(labels))
+        there = [(name.name, voice) for (name, *_), voice in zip(files, voices, strict=True)]
+        more, labels = _variants(there, speakers, digits, places["train"], copies, front_end)
+        x, y = splits["train"]
+        splits["train"] = (np.concatenate([x, more]), np.concatenate([y, labels]))
     return assemble(
         "spoken-digits",
         splits,
@@ -108,28 +112,6 @@ def recordings(data: str | None = None) -> list[tuple[Path, int, str, int]]:
         InputError: when there are none.
     """
     return _files(_folder(data))
-
-
-def front_end_of(features: str, task: str, rate: int, centred: bool) -> FrontEnd:
-    """The keyword front end for one-second clips at ``rate``: 40 ms windows every 20 ms.
-
-    Raises:
-        InputError: for features that do not exist.
-    """
-    if not isinstance(centred, bool):
-        raise InputError(f"task {task!r}: centred = {centred!r}: must be true or false")
-    if features not in tuple(Features):
-        raise InputError(f"task {task!r}: features = {features!r}: must be one of {', '.join(Features)}")
-    window = rate // 25
-    return FrontEnd(
-        sample_rate=rate,
-        samples=rate,
-        window=window,
-        stride=window // 2,
-        fft=1 << (window - 1).bit_length(),
-        kind=Features(features),
-        centred=centred,
-    )
 
 
 def _folder(data: str | None) -> Path:
@@ -169,6 +151,25 @@ def _official(indices: np.ndarray) -> dict[str, np.ndarray]:
         "val": (indices >= OFFICIAL_TEST) & (indices < OFFICIAL_VAL),
         "test": indices < OFFICIAL_TEST,
     }
+
+
+def _variants(
+    recorded: Sequence[tuple[str, np.ndarray]],
+    speakers: np.ndarray,
+    digits: np.ndarray,
+    training: np.ndarray,
+    copies: int,
+    front_end: FrontEnd,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features and digits of the varied training recordings, speaker by speaker."""
+    parts, labels = [], []
+    for speaker in np.unique(speakers[training]):
+        mine = np.flatnonzero(speakers == speaker)
+        kept = training[mine]
+        varied = _varied([recorded[at] for at in mine.tolist()], copies, front_end)
+        parts.append(varied[:, kept].reshape(-1, *varied.shape[2:]))
+        labels.append(np.tile(digits[mine][kept], copies - 1))
+    return np.concatenate(parts), np.concatenate(labels)
 
 
 def _varied(recorded: Sequence[tuple[str, np.ndarray]], copies: int, front_end: FrontEnd) -> np.ndarray:

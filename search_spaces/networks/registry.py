@@ -76,6 +76,9 @@ BUILT_IN = {
             "", ("channels",),
         ),
         NetworkEntry(
+            "micro-cnn", f"{_CONVOLUTIONAL}:micro_cnn", "2 convolutions, 3 separable blocks: for 10 KB of flash", ""
+        ),
+        NetworkEntry(
             "tiny-cnn1d", f"{_CONVOLUTIONAL}:tiny_cnn1d", "5 convolutions along time, for motion and other sequences",
             "", ("channels", "kernel"),
         ),

@@ -45,6 +45,7 @@ def image_folder(
     augment: str = "shift_flip",
     background: str = "white",
     most_broken: float = 0.1,
+    split_size: int | None = None,
 ) -> Task:
     """Images of ``data``/CLASS/, rotated by their EXIF data, centre-cropped to a square, resized.
 
@@ -61,23 +62,27 @@ def image_folder(
         augment: data augmentation of training batches.
         background: colour behind transparent images: a name such as ``white``, or ``#rrggbb``.
         most_broken: largest fraction of broken files that is skipped; more is an error.
+        split_size: pixels of a side at which images are told apart and put into splits; ``size`` when absent.
 
     Raises:
         InputError: for no or one class, a class without images, or a bad option.
     """
-    behind = _checked(size, colour, background, most_broken)
+    sizes = (size, split_size or size)
+    behind = _checked(sizes, colour, background, most_broken)
     folders = class_folders("image-folder", given_folder("image-folder", data))
     left_out = LeftOut("image-folder", folders.folder, "images")
     Image.init()
-    read = read_samples(folders, lambda path: _image(path, size, behind), left_out)
+    read = read_samples(folders, lambda path: _image(path, sizes, behind), left_out)
     left_out.check(most_broken)
-    x, notes = _scaled(read.values, colour)
+    images, told_apart = zip(*read.values, strict=True)
+    x, notes = _scaled(images, colour)
     _check_different(x, read.y, folders, size)
+    hashes = sample_hashes(x if sizes[0] == sizes[1] else _scaled(told_apart, colour)[0])
     try:
-        places = split_three_ways(read.y, sample_hashes(x), read.told)
+        places = split_three_ways(read.y, hashes, read.told)
     except InputError as error:
         raise InputError(f"task 'image-folder': {folders.folder}: {error}; in {_named(folders.classes)}") from None
-    laid = sum(image.transparent for image in read.values)
+    laid = sum(image.transparent for image in images)
     if laid:
         notes.append(f"{laid} transparent images lie on {background} (options.background)")
     if folders.splits:
@@ -86,6 +91,7 @@ def image_folder(
         "image-folder",
         placed_splits(Rows(x), read.y, places),
         folders.classes,
+        hashes={split: hashes[index] for split, index in places.items()},
         augment=augment,
         citation=f"the user's images, {folders.folder.name}",
         notes=(*left_out.notes(), *notes),
@@ -111,11 +117,12 @@ class FittedImage:
     transparent: bool = False
 
 
-def _checked(size: int, colour: str, background: str, most_broken: float) -> tuple[int, ...]:
+def _checked(sizes: Sequence[int], colour: str, background: str, most_broken: float) -> tuple[int, ...]:
     if colour not in COLOURS:
         raise InputError(f"task 'image-folder': colour = {colour!r}: must be one of {', '.join(COLOURS)}")
-    if isinstance(size, bool) or not 4 <= size <= 1024:
-        raise InputError(f"task 'image-folder': size = {size!r}: must be 4 to 1024 pixels")
+    for name, size in zip(("size", "split_size"), sizes, strict=True):
+        if isinstance(size, bool) or not isinstance(size, int) or not 4 <= size <= 1024:
+            raise InputError(f"task 'image-folder': {name} = {size!r}: must be 4 to 1024 pixels")
     check_share("image-folder", most_broken)
     try:
         return ImageColor.getcolor(str(background), "RGB")  # type: ignore[return-value]
@@ -125,8 +132,8 @@ def _checked(size: int, colour: str, background: str, most_broken: float) -> tup
         ) from None
 
 
-def _image(path: Path, size: int, behind: tuple[int, ...]) -> FittedImage:
-    """The image in a file, cut and scaled.
+def _image(path: Path, sizes: Sequence[int], behind: tuple[int, ...]) -> tuple[FittedImage, ...]:
+    """The image in a file, cut, and scaled to each size.
 
     Raises:
         UnusableFileError: saying what the file is instead.
@@ -137,7 +144,9 @@ def _image(path: Path, size: int, behind: tuple[int, ...]) -> FittedImage:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=formats) as opened:
-                return _fitted(ImageOps.exif_transpose(opened), size, behind)
+                upright = ImageOps.exif_transpose(opened)
+                made = {size: _fitted(upright, size, behind) for size in set(sizes)}
+                return tuple(made[size] for size in sizes)
     except UnidentifiedImageError:
         if suffix not in SUFFIXES:
             raise UnusableFileError(suffix or "without suffix", broken=False) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -30,7 +31,8 @@ class TaskEntry:
     """A registered task: location of its loader, content, and source of its data.
 
     ``loader`` is called with those of ``data``, ``path`` and the options that its signature takes; the function of the
-    same name with the suffix ``_source`` takes the same arguments and returns what the loader would read.
+    same name with the suffix ``_source`` takes the same arguments and returns what the loader would read. Options that
+    are ``searchable`` may be hyperparameters of a sweep: they change samples and not which samples there are.
     """
 
     name: str
@@ -39,8 +41,10 @@ class TaskEntry:
     summary: str
     source: str
     options: tuple[str, ...] = ()
+    searchable: tuple[str, ...] = ()
 
 
+_FRONT_END = ("features", "mels", "coefficients", "window_ms", "stride_ms", "centred")
 _IMAGES = "search_spaces.tasks.images"
 BUILT_IN = {
     entry.name: entry
@@ -64,7 +68,7 @@ BUILT_IN = {
         TaskEntry(
             "image-folder", "search_spaces.tasks.image_folder:image_folder", "image",
             "your own images, a folder for each class", "a folder: task.data",
-            ("size", "colour", "augment", "background", "most_broken"),
+            ("size", "colour", "augment", "background", "most_broken", "split_size"), ("size",),
         ),
         TaskEntry(
             "watch", "search_spaces.tables.motion:watch", "motion",
@@ -75,7 +79,7 @@ BUILT_IN = {
             "spoken-digits", "search_spaces.audio.spoken_digits:spoken_digits", "sound",
             "3,000 digits of 6 speakers, 1x49x10 MFCC, 10 classes, tested on a speaker never heard",
             "a folder: task.data = the recordings of the Free Spoken Digit Dataset (FSDD)",
-            ("split", "held_out", "features", "copies", "centred"),
+            ("split", "held_out", "copies", *_FRONT_END), _FRONT_END,
         ),
         TaskEntry(
             "audio-folder", "search_spaces.audio.audio_folder:audio_folder", "sound",
@@ -84,17 +88,18 @@ BUILT_IN = {
                 "rate", "seconds", "features", "mels", "coefficients", "window_ms", "stride_ms", "low_hz", "high_hz",
                 "centred", "speaker", "speakers", "noise_class", "copies", "augment", "most_broken",
             ),
+            _FRONT_END,
         ),
         TaskEntry(
             "keywords", "search_spaces.audio.keywords:keywords", "sound",
             "10 keywords, unknown, silence: 1x49x10 MFCC, 12 classes, by the official lists",
-            "a folder: task.data = Google Speech Commands, unpacked", ("features", "centred"),
+            "a folder: task.data = Google Speech Commands, unpacked", _FRONT_END, _FRONT_END,
         ),
         TaskEntry(
             "keywords-synthetic", "search_spaces.audio.keywords:keywords_synthetic", "sound",
             "31,200 clips in the format of keywords, splits of different voices",
             "generated locally in minutes: `apt-get install espeak-ng`, and flite and festival if wanted",
-            ("features", "engines", "clips", "takes", "voices", "centred"),
+            ("engines", "clips", "takes", "voices", *_FRONT_END), _FRONT_END,
         ),
         TaskEntry(
             "table", "search_spaces.tables.table:table", "motion",
@@ -197,12 +202,12 @@ def load_task(choice: TaskChoice) -> Task:
     }
     if choice.name not in BUILT_IN:
         return limited(_made(choice), limits)
-    digest = task_digest(choice)
+    digest, by_place = task_digest(choice), bool(choice.searched)
     if not limits:
         return cached_task(digest, lambda: _made(choice))
     return cached_task(
-        digest_of(digest, sorted(limits.items())),
-        lambda: limited(cached_task(digest, lambda: _made(choice)), limits),
+        digest_of(digest, sorted(limits.items()), *(["by place"] if by_place else [])),
+        lambda: limited(cached_task(digest, lambda: _made(choice)), limits, by_place=by_place),
     )
 
 
@@ -246,8 +251,22 @@ def _offered(choice: TaskChoice) -> dict[str, str | None]:
     return {"data": choice.data, "path": choice.path}
 
 
+def searchable(name: str) -> tuple[str, ...]:
+    """Options of a task that may be hyperparameters of a sweep."""
+    return BUILT_IN[name].searchable if name in BUILT_IN else ()
+
+
+def may_have_front_end(name: str) -> bool:
+    """Whether samples of a task may be computed from sound by a front end, for which there is C code."""
+    return name not in BUILT_IN or BUILT_IN[name].modality == "sound"
+
+
 def _options(choice: TaskChoice) -> dict[str, Scalar]:
-    return {key: value for key, value in choice.options.items() if key not in LIMITS}
+    given = {key: value for key, value in choice.options.items() if key not in LIMITS}
+    if "size" in choice.searched and "split_size" not in given:
+        usual = inspect.signature(_loader(choice.name)).parameters["size"].default
+        given["split_size"] = given.get("size", usual)  # the splits of all sizes are those of the one in the file
+    return given | choice.searched
 
 
 def _made(choice: TaskChoice) -> Task:

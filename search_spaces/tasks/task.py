@@ -209,6 +209,7 @@ def assemble(
     classes: tuple[str, ...],
     normalise: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
     groups_test: np.ndarray | None = None,
+    hashes: Mapping[str, np.ndarray] | None = None,
     **described: Any,
 ) -> Task:
     """A task of three splits; a sample that recurs in a later split is dropped from the earlier one.
@@ -217,11 +218,12 @@ def assemble(
         splits: samples and labels by split name; large ``Rows`` end up in a mapped file of the cache.
         normalise: measured on the training split when absent.
         groups_test: who or what each test sample comes from.
+        hashes: by which samples recur; of the samples themselves when absent.
         described: ``augment``, ``citation``, ``licence``, ``front_end``, ``notes``.
     """
-    hashes = [sample_hashes(splits[split][0]) for split in SPLITS]
-    kept = without_leaks(hashes)
-    dropped = sum(len(of_split) - len(index) for of_split, index in zip(hashes, kept, strict=True))
+    known = [hashes[split] if hashes is not None else sample_hashes(splits[split][0]) for split in SPLITS]
+    kept = without_leaks(known)
+    dropped = sum(len(of_split) - len(index) for of_split, index in zip(known, kept, strict=True))
     fields: dict[str, Any] = {}
     for split, index in zip(SPLITS, kept, strict=True):
         x, y = splits[split]
@@ -241,8 +243,12 @@ def assemble(
     )
 
 
-def limited(task: Task, limits: Mapping[str, int]) -> Task:
+def limited(task: Task, limits: Mapping[str, int], *, by_place: bool = False) -> Task:
     """The task with at most ``limits[split]`` samples per split, classes in proportion.
+
+    Args:
+        by_place: whether a sample's place in the split decides instead of its content, so that tasks that differ in the
+            front end alone keep the same samples.
 
     Raises:
         InputError: when a limit does not leave a sample for every class.
@@ -258,7 +264,7 @@ def limited(task: Task, limits: Mapping[str, int]) -> Task:
             )
         labels = labels_of(y, task.kind)
         strata = labels if labels.ndim == 1 and labels.dtype.kind == "i" else np.zeros(len(y), np.int64)
-        index = stratified_subset(strata, sample_hashes(x), limit)
+        index = stratified_subset(strata, sample_hashes(np.arange(len(y))[:, None] if by_place else x), limit)
         fields |= {f"x_{split}": kept_rows(Rows(x).take(index)), f"y_{split}": y[index]}
         if split == "test" and task.groups_test is not None:
             fields["groups_test"] = task.groups_test[index]

@@ -5,6 +5,7 @@ from mcu.budget import Budget, Resources
 from mcu.cost.deployment import write_deployment
 from mcu.errors import InputError
 from mcu.firmware import toolchain
+from mcu.front_end import FrontEnd
 from mcu.int8.structure import structure_of
 from mcu.resource_model import ResourceModel
 from mcu.runtime import Runtime, RuntimeName
@@ -33,6 +34,22 @@ def test_prediction_never_promises_less_flash_than_the_linker_finds(random_model
         assert Budget(flash=flash, sram=sram).admits(Resources(built.flash, built.sram, built.macs))
         assert built.flash > 0.97 * flash
         assert built.sram > 0.97 * sram
+
+
+def test_the_front_end_of_sound_is_part_of_what_firmware_may_use(random_model):
+    if advice := toolchain().advice():
+        pytest.skip(advice)
+    listening = Runtime(RuntimeName.FIRMWARE, "stm32f446re", FrontEnd())
+    model = random_model(0)
+    alone, both = (runtime.predict(structure_of(model)) for runtime in (FIRMWARE, listening))
+    flash, ram = listening.before()
+    assert both == (alone[0] + flash, alone[1] + ram)
+    assert flash > 4 * FrontEnd().dct().size  # its tables alone
+    assert ram >= 4 * FrontEnd().fft
+    assert all(low <= whole for low, whole in zip(listening.floor(structure_of(model)), both, strict=True))
+    measured = [runtime.measure(model, b"") for runtime in (FIRMWARE, listening)]
+    assert (measured[1].flash - measured[0].flash, measured[1].sram - measured[0].sram) == (flash, ram)
+    assert Runtime(front_end=FrontEnd()).before() == (0, 0)  # TensorFlow Lite Micro: the file and the arena alone
 
 
 @pytest.mark.parametrize(("device", "says"), [(None, "no device"), ("esp32", "Cortex-M and RISC-V")])

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from mcu.budget import Budget
 from mcu.errors import InputError
+from mcu.resource_model import ResourceModel
+from mcu.tracing.trace import trace
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network, check_network, describe_network, network_names, registry
 from search_spaces.networks.layers import conv_bn, same_padding, scaled
@@ -80,6 +83,13 @@ def test_tc_resnet_convolves_along_time_over_all_features():
     signal.weight.data = network.stem.conv.weight.data[:, 0].transpose(1, 2)
     x = torch.randn(2, 1, 98, 40)
     assert torch.allclose(network.stem.conv(x)[..., 0], signal(x[:, 0].transpose(1, 2)), atol=1e-4)
+
+
+def test_the_micro_network_fits_the_corner_it_was_searched_for():
+    model = ResourceModel(trace(build("micro-cnn", (3, 32, 32)), (3, 32, 32)).graph)
+    used = model.exact(model.dense_widths)
+    assert Budget(flash=10 * 1024, sram=15_400, macs=384_000).admits(used)
+    assert used.flash > 8_000
 
 
 def test_mobilenet_keeps_more_positions_on_32_pixels_where_asked():

@@ -229,6 +229,19 @@ def test_an_incomplete_folder_of_commands_is_refused(tmp_path, write, spoil, mes
         load_task(TaskChoice(name="keywords", data=str(folder)))
 
 
+def test_keywords_take_the_front_end_of_their_options(tmp_path, write):
+    folder = write["commands"](tmp_path / "commands")
+    options = {"window_ms": 30, "stride_ms": 30, "coefficients": 12, "mels": 24}
+    task = load_task(TaskChoice(name="keywords", data=str(folder), options=options))
+    assert task.front_end == FrontEnd(window=480, stride=480, fft=512, mels=24, coefficients=12)
+    assert task.input_shape == (1, 33, 12)
+    with pytest.raises(InputError, match="task 'keywords': front end: coefficients = 30: must be 1 to 24"):
+        load_task(TaskChoice(name="keywords", data=str(folder), options=options | {"coefficients": 30}))
+    usual = load_task(TaskChoice(name="keywords", data=str(folder)))
+    assert usual.front_end == FrontEnd()
+    assert np.array_equal(usual.y_test, task.y_test)
+
+
 def test_some_of_the_words_without_noise_are_the_classes_there_are(tmp_path, write):
     folder = write["commands"](tmp_path / "commands")
     for name in ("stop", "up", "_background_noise_"):
