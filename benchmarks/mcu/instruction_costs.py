@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from mcu.firmware import CORES, run_in_qemu, write_project
-from mcu.firmware.calls import calls_of
+from mcu.firmware.calls import COLUMN, calls_of
 from mcu.firmware.code_sizes import KERNELS
 from mcu.firmware.instructions import SAME_CODE, loop_counts, predict_instructions
 from mcu.graph.kinds import Activation, Kind, Sampling
@@ -59,6 +59,21 @@ def rare_net(seed: int) -> Int8Model:
         kernel, stride = (int(rng.integers(1, 5)), int(rng.integers(1, 5))), (int(rng.integers(1, 4)), 2)
         x = net.prelu(net.transposed(x, channels, kernel, stride))
     return net.model(net.bilinear(x, (9, 7)))
+
+
+def narrow_net(seed: int) -> Int8Model:
+    """A first layer of a few channels, and two 1x1 convolutions behind it."""
+    rng = np.random.default_rng(seed)
+    net = RandomNet(rng)
+    channels = int(rng.integers(1, 5))
+    kernel = (int(rng.integers(2, 11)), int(rng.integers(1, 1 + min(5, COLUMN // 11 // channels))))
+    stride = (int(rng.integers(1, 4)), int(rng.integers(1, 3)))
+    size = (int(rng.integers(10, 24)), int(rng.integers(6, 16)))
+    alone = seed % 3 == 0  # a single position
+    x = net.input(*(kernel if alone else size), channels)
+    x = net.conv(x, int(rng.integers(4, 40)), kernel, stride, same=not alone and bool(rng.integers(2)))
+    x = net.conv(x, 16 if seed % 2 else int(rng.integers(4, 40)), (1, 1))
+    return net.model(net.conv(x, int(rng.integers(4, 40)), (1, 1)))
 
 
 def _assorted(net: RandomNet, x: int, rng: np.random.Generator) -> int:
@@ -116,7 +131,8 @@ def fit(core: str) -> dict[str, list[float]]:
     """Costs of every kernel, by the least sum of squared relative errors, none below 0."""
     rows: dict[str, list[tuple[tuple[int, ...], int]]] = {name: [] for name in KERNELS}
     for seed in FITTED:
-        for model in (random_net(seed), assorted_net(seed), *((rare_net(seed),) if seed % 4 == 0 else ())):
+        rare = (rare_net(seed),) if seed % 4 == 0 else ()
+        for model in (random_net(seed), assorted_net(seed), narrow_net(seed), *rare):
             _, layers = counted(model, core, profile=True)
             for call, instructions in zip(calls_of(model), layers, strict=True):
                 rows[call.function].append((loop_counts(call, core), instructions))

@@ -46,7 +46,12 @@ WORDS = frozenset(
 )
 """Members of the C structs that are int32; all others are int16."""
 
+ONE_RUN = frozenset({"pointwise", "narrow"})
+"""Kernels to which a window is one run of values."""
+
 POINTWISE_LANES = 4  # fewer output channels go through the kernel for any window
+NARROW_CHANNELS = 4  # more input channels make rows of taps that are long enough as they are
+COLUMN = 80  # values of a window that are copied together, of pointwise.c
 DEPTHWISE_LANES = 4  # fewer channels go through the one-at-a-time kernel
 SOFTMAX_CLASSES = 511  # more overflow the accumulator TensorFlow Lite Micro keeps the sum in
 
@@ -96,7 +101,7 @@ def calls_of(model: Int8Model) -> tuple[Call, ...]:
     """
     calls = [call for op in model.ops for call in lowered(model, op)]
     kernels = program_kernels([call.function for call in calls])
-    return tuple(replace(call, function=kernel) for call, kernel in zip(calls, kernels, strict=True))
+    return tuple(with_kernel(call, kernel) for call, kernel in zip(calls, kernels, strict=True))
 
 
 def lowered(model: Int8Model, op: QOp) -> list[Call]:
@@ -107,13 +112,25 @@ def lowered(model: Int8Model, op: QOp) -> list[Call]:
 def program_kernels(kernels: Sequence[str]) -> list[str]:
     """The kernels of a program, for those that its operators would have each on their own.
 
-    Where there are convolutions of larger windows but no depthwise ones, 1x1 layers are few: the code of a kernel of
-    their own, more than a kilobyte, costs more than it saves, and the kernel for any window runs them.
+    Where there are convolutions of larger windows but no depthwise ones, 1x1 and narrow layers are few: the code of
+    kernels of their own, more than a kilobyte, costs more than it saves, and the kernel for any window runs them.
     """
     separable = any(kernel.startswith("depthwise") for kernel in kernels)
     if separable or "convolution" not in kernels:
         return list(kernels)
-    return ["convolution" if kernel == "pointwise" else kernel for kernel in kernels]
+    return ["convolution" if kernel in ONE_RUN else kernel for kernel in kernels]
+
+
+def with_kernel(call: Call, kernel: str) -> Call:
+    """A call of the kernel, whose bias holds the offset of the input where no window is clipped."""
+    if kernel not in ONE_RUN:
+        return replace(call, function=kernel)
+    weights, bias = (next(table for table in call.tables if table.field == name) for name in ("weights", "bias"))
+    sums = weights.values.astype(np.int64).sum(axis=(1, 2, 3))
+    moved = replace(bias, values=bias.values + call.fields["in_offset"] * sums)
+    fields = call.fields | ({"in_offset": 0} if kernel == "pointwise" else {})
+    tables = tuple(moved if table is bias else table for table in call.tables)
+    return replace(call, function=kernel, fields=fields, tables=tables)
 
 
 def _convolution(model: Int8Model, op: QOp) -> list[Call]:
@@ -129,7 +146,7 @@ def _convolution(model: Int8Model, op: QOp) -> list[Call]:
         _weighted(
             model,
             op,
-            convolution_kernel(op, out_shape[3]),
+            convolution_kernel(op, in_shape[3], out_shape[3]),
             weights,
             _narrow_turned(geometry),
             conv_multipliers(model, op),
@@ -137,11 +154,14 @@ def _convolution(model: Int8Model, op: QOp) -> list[Call]:
     ]
 
 
-def convolution_kernel(op: QOp | OpForm, out_channels: int) -> str:
-    """The kernel that runs a convolution that is not in groups: windows of one value have their own."""
-    inside = op.padding == ((0, 0), (0, 0))
-    whole_blocks = out_channels >= POINTWISE_LANES
-    return "pointwise" if op.kernel == (1, 1) and inside and whole_blocks else "convolution"
+def convolution_kernel(op: QOp | OpForm, in_channels: int, out_channels: int) -> str:
+    """The kernel that runs a convolution that is not in groups, for one with no others beside it."""
+    if out_channels < POINTWISE_LANES:
+        return "convolution"
+    if op.kernel == (1, 1) and op.padding == ((0, 0), (0, 0)):
+        return "pointwise"
+    few = in_channels <= NARROW_CHANNELS and op.kernel[0] * op.kernel[1] * in_channels <= COLUMN
+    return "narrow" if few and op.dilation == (1, 1) else "convolution"
 
 
 def _grouped(model: Int8Model, op: QOp, weights: np.ndarray) -> Call:
@@ -162,7 +182,7 @@ def _dense(model: Int8Model, op: QOp) -> list[Call]:
         )
     single = replace(op, kernel=(1, 1))
     geometry = _geometry(single, shape, (1, 1, 1, weights.shape[0]))
-    function = convolution_kernel(single, weights.shape[0])
+    function = convolution_kernel(single, weights.shape[1], weights.shape[0])
     return [_weighted(model, op, function, weights[:, None, None, :], geometry, dense_multipliers(model, op))]
 
 
@@ -180,7 +200,7 @@ def _depthwise(model: Int8Model, op: QOp) -> list[Call]:
 def depthwise_kernel(op: QOp | OpForm, in_channels: int, out_channels: int) -> str:
     """The kernel that runs a depthwise layer of these channel counts."""
     if in_channels == 1:
-        return convolution_kernel(op, out_channels)
+        return convolution_kernel(op, 1, out_channels)
     whole_blocks = in_channels == out_channels and in_channels >= DEPTHWISE_LANES
     return "depthwise" if whole_blocks else "depthwise_multiplied"
 
@@ -438,11 +458,8 @@ def _weighted(
     sums = np.abs(weights.astype(np.int64)).sum(axis=axes) * reach + np.abs(bias)
     _check_sums(op, int((sums << np.array([max(shift, 0) for _, shift in multipliers])).max()))
     low, high = activation_range(op.activation, target)
-    offset = -source.zero_point
-    if function == "pointwise":  # no window hangs over a border: the offset of the input is a constant of the channel
-        bias, offset = bias + offset * weights.astype(np.int64).sum(axis=axes), 0
     fields = geometry | {
-        "in_offset": offset,
+        "in_offset": -source.zero_point,
         "out_offset": target.zero_point,
         "out_min": low,
         "out_max": high,

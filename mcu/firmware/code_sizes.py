@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from mcu.firmware.stack import stack_bytes
 from mcu.firmware.toolchain import Toolchain
 
 KERNELS = {
-    "convolution": ("convolution", ("convolution", "one_position", "two_positions")),
-    "pointwise": ("pointwise", ("pointwise", "pointwise_single", "pointwise_pair")),
-    "depthwise": ("depthwise", ("depthwise", "all_channels")),
+    "convolution": ("convolution", ("convolution", "one_position", "several_positions")),
+    "pointwise": ("pointwise", ("pointwise",)),
+    "narrow": ("pointwise", ("narrow", "fill_column")),
+    "depthwise": ("depthwise", ("depthwise", "all_channels", "all_channels_twice")),
     "depthwise_multiplied": ("depthwise", ("depthwise_multiplied",)),
     "max_pool": ("pooling", ("max_pool",)),
     "average_pool": ("pooling", ("average_pool",)),
@@ -38,6 +39,12 @@ KERNELS = {
 }
 """Object file and functions of every kernel."""
 
+SHARED = {"one_run": ("pointwise", ("runs", "run_single", "run_several"))}
+"""The same of code that several kernels call."""
+
+CALLED = {"pointwise": "one_run", "narrow": "one_run"}
+"""What of it a kernel calls."""
+
 
 @dataclass(frozen=True)
 class KernelCode:
@@ -54,12 +61,17 @@ class CoreCode:
     Attributes:
         base: flash of vector table, start-up, application and library functions.
         stack: of the application down to the call of a kernel.
-        kernels: by name.
+        kernels: by name; and the code they share.
     """
 
     base: int
     stack: int
     kernels: Mapping[str, KernelCode]
+
+    def flash_of(self, kernels: Collection[str]) -> int:
+        """Bytes of the code of some kernels together."""
+        shared = {CALLED[kernel] for kernel in kernels if kernel in CALLED}
+        return sum(self.kernels[name].flash for name in {*kernels, *shared})
 
 
 def measure_code(built: FirmwareBuild, tables: int, tools: Toolchain) -> CoreCode:
@@ -72,8 +84,10 @@ def measure_code(built: FirmwareBuild, tables: int, tools: Toolchain) -> CoreCod
     folder = built.elf.parent
     graphs = sorted(folder.glob("*.ci"))
     kernels = {
-        name: KernelCode(_code_bytes(folder / f"{stem}.o", functions, tools), stack_bytes(graphs, name))
-        for name, (stem, functions) in KERNELS.items()
+        name: KernelCode(
+            _code_bytes(folder / f"{stem}.o", functions, tools), stack_bytes(graphs, name) if name in KERNELS else 0
+        )
+        for name, (stem, functions) in (KERNELS | SHARED).items()
     }
     deepest = max(kernel.stack for kernel in kernels.values())
     flash = sum(kernel.flash for kernel in kernels.values())
@@ -87,7 +101,7 @@ def _code_bytes(item: Path, functions: tuple[str, ...], tools: Toolchain) -> int
 
 def _core(base: int, stack: int, *figures: int) -> CoreCode:
     pairs = zip(figures[::2], figures[1::2], strict=True)
-    return CoreCode(base, stack, {name: KernelCode(*pair) for name, pair in zip(KERNELS, pairs, strict=True)})
+    return CoreCode(base, stack, {name: KernelCode(*pair) for name, pair in zip(KERNELS | SHARED, pairs, strict=True)})
 
 
 COMPILERS = {"arm": "12.2.1", "riscv": "12.2.0"}
@@ -107,48 +121,48 @@ STRIP_STACK = 24
 CODE: Mapping[str, CoreCode] = {
     "cortex-m0": _core(
         1050, 48,
-        1080, 280, 1428, 200, 940, 312, 676, 144, 396, 72, 444, 120, 172, 64, 364, 72, 172, 64, 180, 80, 44, 56,
-        732, 168, 36, 12, 232, 88, 812, 168, 180, 88, 136, 72, 68, 20, 656, 168, 244, 80, 432, 80),
+        1140, 296, 96, 184, 420, 296, 956, 320, 676, 144, 396, 72, 444, 120, 172, 64, 364, 72, 172, 64, 180, 80, 44,
+        56, 732, 168, 36, 12, 232, 88, 812, 168, 180, 88, 136, 72, 68, 20, 656, 168, 244, 80, 432, 80, 508, 0),
     "cortex-m0+": _core(
         1050, 48,
-        1080, 280, 1428, 200, 940, 312, 676, 144, 396, 72, 444, 120, 172, 64, 364, 72, 172, 64, 180, 80, 44, 56,
-        732, 168, 36, 12, 232, 88, 812, 168, 180, 88, 136, 72, 68, 20, 656, 168, 244, 80, 432, 80),
+        1140, 296, 96, 184, 420, 296, 956, 320, 676, 144, 396, 72, 444, 120, 172, 64, 364, 72, 172, 64, 180, 80, 44,
+        56, 732, 168, 36, 12, 232, 88, 812, 168, 180, 88, 136, 72, 68, 20, 656, 168, 244, 80, 432, 80, 508, 0),
     "cortex-m3": _core(
         566, 40,
-        1748, 280, 1080, 152, 824, 256, 580, 112, 316, 72, 372, 80, 168, 32, 304, 36, 144, 28, 160, 80, 44, 56,
-        504, 64, 48, 8, 196, 48, 664, 144, 128, 72, 116, 72, 80, 16, 572, 144, 204, 48, 408, 80),
+        1852, 304, 96, 176, 476, 376, 844, 264, 580, 112, 316, 72, 372, 80, 168, 32, 304, 36, 144, 28, 160, 80, 44, 56,
+        504, 64, 48, 8, 196, 48, 664, 144, 128, 72, 116, 72, 80, 16, 572, 144, 204, 48, 408, 80, 1132, 0),
     "cortex-m4": _core(
         642, 40,
-        1968, 312, 1276, 184, 1100, 216, 588, 120, 316, 72, 372, 80, 132, 24, 232, 32, 116, 20, 160, 80, 44, 56,
-        508, 64, 48, 8, 176, 48, 672, 144, 132, 72, 116, 64, 80, 16, 596, 144, 216, 32, 416, 80),
+        2096, 336, 96, 208, 468, 408, 1108, 224, 588, 120, 316, 72, 372, 80, 132, 24, 232, 32, 116, 20, 160, 80, 44,
+        56, 508, 64, 48, 8, 176, 48, 672, 144, 132, 72, 116, 64, 80, 16, 596, 144, 216, 32, 416, 80, 1292, 0),
     "cortex-m4f": _core(
         666, 40,
-        1952, 312, 1280, 184, 1092, 216, 588, 120, 316, 72, 372, 80, 132, 24, 232, 32, 116, 20, 160, 80, 44, 56,
-        508, 64, 48, 8, 176, 48, 672, 144, 132, 72, 116, 64, 80, 16, 596, 152, 216, 32, 416, 80),
+        2080, 336, 96, 208, 468, 408, 1100, 224, 588, 120, 316, 72, 372, 80, 132, 24, 232, 32, 116, 20, 160, 80, 44,
+        56, 508, 64, 48, 8, 176, 48, 672, 144, 132, 72, 116, 64, 80, 16, 596, 152, 216, 32, 416, 80, 1292, 0),
     "cortex-m7": _core(
         642, 40,
-        1964, 304, 1296, 184, 1108, 216, 600, 120, 312, 72, 376, 80, 132, 24, 228, 32, 116, 20, 160, 80, 44, 56,
-        508, 64, 48, 8, 172, 48, 692, 144, 132, 72, 116, 72, 80, 16, 596, 152, 216, 36, 420, 80),
+        2108, 336, 92, 208, 468, 408, 1124, 224, 600, 120, 312, 72, 376, 80, 132, 24, 228, 32, 116, 20, 160, 80, 44,
+        56, 508, 64, 48, 8, 172, 48, 692, 144, 132, 72, 116, 72, 80, 16, 596, 152, 216, 36, 420, 80, 1304, 0),
     "cortex-m7f": _core(
         666, 40,
-        1956, 304, 1300, 184, 1096, 216, 600, 120, 312, 72, 376, 80, 132, 24, 228, 32, 116, 20, 160, 80, 44, 56,
-        512, 64, 48, 8, 172, 48, 692, 144, 132, 72, 116, 72, 80, 16, 600, 152, 216, 36, 424, 80),
+        2104, 336, 92, 208, 468, 408, 1112, 224, 600, 120, 312, 72, 376, 80, 132, 24, 228, 32, 116, 20, 160, 80, 44,
+        56, 512, 64, 48, 8, 172, 48, 692, 144, 132, 72, 116, 72, 80, 16, 600, 152, 216, 36, 424, 80, 1308, 0),
     "cortex-m33": _core(
         574, 40,
-        1988, 312, 1276, 184, 1096, 208, 600, 120, 316, 72, 372, 80, 136, 24, 216, 28, 112, 16, 160, 80, 44, 56,
-        504, 64, 48, 8, 176, 48, 680, 144, 132, 72, 116, 72, 80, 16, 588, 144, 212, 28, 408, 80),
+        2096, 336, 92, 208, 468, 408, 1112, 216, 600, 120, 316, 72, 372, 80, 136, 24, 216, 28, 112, 16, 160, 80, 44,
+        56, 504, 64, 48, 8, 176, 48, 680, 144, 132, 72, 116, 72, 80, 16, 588, 144, 212, 28, 408, 80, 1292, 0),
     "cortex-m55": _core(
         602, 40,
-        1756, 400, 580, 216, 1144, 352, 560, 112, 328, 72, 388, 80, 124, 20, 216, 28, 112, 16, 160, 80, 44, 56,
-        540, 80, 48, 8, 176, 48, 640, 144, 132, 72, 116, 72, 80, 16, 548, 144, 212, 28, 436, 88),
+        1480, 320, 92, 256, 500, 616, 1824, 472, 560, 112, 328, 72, 388, 80, 124, 20, 216, 28, 112, 16, 160, 80, 44,
+        56, 540, 80, 48, 8, 176, 48, 640, 144, 132, 72, 116, 72, 80, 16, 548, 144, 212, 28, 436, 88, 980, 0),
     "riscv32imc": _core(
-        278, 64,
-        2068, 224, 1436, 128, 880, 256, 584, 80, 300, 32, 348, 32, 188, 0, 400, 0, 156, 0, 216, 80, 76, 64,
-        608, 64, 44, 0, 200, 0, 688, 96, 164, 80, 156, 80, 80, 0, 564, 96, 232, 0, 444, 64),
+        246, 64,
+        2208, 256, 120, 144, 528, 336, 900, 256, 584, 80, 300, 32, 348, 32, 188, 0, 400, 0, 156, 0, 216, 80, 76, 64,
+        608, 64, 44, 0, 200, 0, 696, 96, 164, 80, 156, 80, 80, 0, 564, 96, 232, 0, 444, 64, 1368, 0),
     "riscv32imac": _core(
-        254, 64,
-        2068, 224, 1436, 128, 880, 256, 584, 80, 300, 32, 348, 32, 188, 0, 400, 0, 156, 0, 216, 80, 76, 64,
-        608, 64, 44, 0, 200, 0, 688, 96, 164, 80, 156, 80, 80, 0, 564, 96, 232, 0, 444, 64),
+        222, 64,
+        2208, 256, 120, 144, 528, 336, 900, 256, 584, 80, 300, 32, 348, 32, 188, 0, 400, 0, 156, 0, 216, 80, 76, 64,
+        608, 64, 44, 0, 200, 0, 696, 96, 164, 80, 156, 80, 80, 0, 564, 96, 232, 0, 444, 64, 1368, 0),
 }
-"""Base flash and stack, then flash and stack of every kernel in the order of KERNELS."""
+"""Base flash and stack, then flash and stack of every kernel in the order of KERNELS and SHARED."""
 # fmt: on

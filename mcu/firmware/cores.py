@@ -69,17 +69,17 @@ _SOFT = ("-mthumb", "-mfloat-abi=soft")
 _HARD = ("-mthumb", "-mfloat-abi=hard")
 _RISCV = ("-mabi=ilp32", "-msmall-data-limit=0", "--specs=picolibc.specs")
 _CORES = (
-    Core("cortex-m0", ("-mcpu=cortex-m0", *_SOFT), _MICROBIT, 1.5, 10.0, _AN385),
-    Core("cortex-m0+", ("-mcpu=cortex-m0plus", *_SOFT), _MICROBIT, 1.4, 10.0, _AN385),
-    Core("cortex-m3", ("-mcpu=cortex-m3", *_SOFT), _AN385, 1.3, 4.2),
-    Core("cortex-m4", ("-mcpu=cortex-m4", *_SOFT), _AN386, 1.2, 3.0),
-    Core("cortex-m4f", ("-mcpu=cortex-m4", *_HARD, "-mfpu=fpv4-sp-d16"), _AN386, 1.2, 3.0),
-    Core("cortex-m7", ("-mcpu=cortex-m7", *_SOFT), _AN500, 0.8, 3.0),
-    Core("cortex-m7f", ("-mcpu=cortex-m7", *_HARD, "-mfpu=fpv5-sp-d16"), _AN500, 0.8, 3.0),
-    Core("cortex-m33", ("-mcpu=cortex-m33", *_SOFT), _AN505, 1.2, 3.0),
-    Core("cortex-m55", ("-mcpu=cortex-m55", *_HARD), _AN547, 1.5, 1.4),
-    Core("riscv32imc", ("-march=rv32imc", *_RISCV), _VIRT_IMC, 1.3, 5.8, architecture=RISCV),
-    Core("riscv32imac", ("-march=rv32imac", *_RISCV), _VIRT_IMAC, 1.3, 5.8, architecture=RISCV),
+    Core("cortex-m0", ("-mcpu=cortex-m0", *_SOFT), _MICROBIT, 1.5, 9.7, _AN385),
+    Core("cortex-m0+", ("-mcpu=cortex-m0plus", *_SOFT), _MICROBIT, 1.4, 9.7, _AN385),
+    Core("cortex-m3", ("-mcpu=cortex-m3", *_SOFT), _AN385, 1.3, 4.0),
+    Core("cortex-m4", ("-mcpu=cortex-m4", *_SOFT), _AN386, 1.2, 2.6),
+    Core("cortex-m4f", ("-mcpu=cortex-m4", *_HARD, "-mfpu=fpv4-sp-d16"), _AN386, 1.2, 2.6),
+    Core("cortex-m7", ("-mcpu=cortex-m7", *_SOFT), _AN500, 0.8, 2.6),
+    Core("cortex-m7f", ("-mcpu=cortex-m7", *_HARD, "-mfpu=fpv5-sp-d16"), _AN500, 0.8, 2.6),
+    Core("cortex-m33", ("-mcpu=cortex-m33", *_SOFT), _AN505, 1.2, 2.6),
+    Core("cortex-m55", ("-mcpu=cortex-m55", *_HARD), _AN547, 1.5, 0.7),
+    Core("riscv32imc", ("-march=rv32imc", *_RISCV), _VIRT_IMC, 1.3, 5.6, architecture=RISCV),
+    Core("riscv32imac", ("-march=rv32imac", *_RISCV), _VIRT_IMAC, 1.3, 5.6, architecture=RISCV),
 )
 CORES = {core.name: core for core in _CORES}
 

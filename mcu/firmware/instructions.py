@@ -38,22 +38,26 @@ class _Width:
 
     Attributes:
         block: of a run of a convolution, what is left one by one; ``predicated``: or in one more turn.
-        pairs: whether two windows are taken at once.
-        lanes: channels of a depthwise convolution; ``unrolled``: whether its rows of three taps are.
+        positions: of a convolution that are taken at once, and ``channels`` then; ``short``: run that is kept then.
+        lanes: channels of a depthwise convolution; ``twice``: whether at two positions; ``unrolled``: whether its rows
+            of three taps are.
     """
 
     block: int = 1
-    pairs: bool = True
+    positions: int = 2
+    channels: int = 2
+    short: int = 0
     lanes: int = DEPTHWISE_LANES
+    twice: bool = False
     unrolled: bool = False
     predicated: bool = False
 
 
 _DSP = _Width(block=4, unrolled=True)
 _WIDTHS = {
-    "cortex-m0+": _Width(pairs=False),
+    "cortex-m0+": _Width(positions=1),
     **dict.fromkeys(("cortex-m4f", "cortex-m7f", "cortex-m33"), _DSP),
-    "cortex-m55": _Width(block=16, lanes=8, predicated=True),
+    "cortex-m55": _Width(block=16, positions=4, channels=1, short=16, lanes=8, twice=True, predicated=True),
 }
 
 
@@ -101,19 +105,28 @@ def _windows(fields: Mapping[str, int]) -> tuple[list[int], list[int]]:
 
 
 def _convolution(fields: Mapping[str, int], width: _Width) -> Counts:
-    rows, columns = _windows(fields)
+    rows, _ = _windows(fields)
+    single, several = _split(fields, width.positions)
+    alone = _runs(fields, single, -(-fields["out_c"] // 2), width)
+    at_once = _runs(fields, several, -(-fields["out_c"] // width.channels), width)
+    return (len(rows), *alone, *at_once)
+
+
+_Windows = list[tuple[list[int], list[int]]]
+"""Products of rows and columns of windows: the taps of each."""
+
+
+def _runs(fields: Mapping[str, int], windows: _Windows, turns: int, width: _Width) -> Counts:
+    """Positions, and what each of ``turns`` over the channels takes: positions, bands, runs, blocks and rests."""
     apart = fields["dilation_w"] > 1  # tap by tap
-    single, paired = _split(fields, columns) if width.pairs else (columns, [])
-    halves = -(-fields["out_c"] // 2)
-    counts: list[int] = [len(rows)]
-    for group in (single, paired):
-        positions, height = len(rows) * len(group), sum(rows)
-        runs = height * (sum(group) if apart else len(group))
-        lengths = [fields["in_c"]] * sum(group) if apart else [taps * fields["in_c"] for taps in group]
-        blocks = height * sum(length // width.block for length in lengths)
-        rest = height * sum(_rest(length, width) for length in lengths)
-        bands = height * len(group) if apart else 0
-        counts += [positions, *(halves * count for count in (positions, bands, runs, blocks, rest))]
+    counts = [0, 0, 0, 0, 0, 0]
+    for rows, columns in windows:
+        height, positions = sum(rows), len(rows) * len(columns)
+        lengths = [fields["in_c"]] * sum(columns) if apart else [taps * fields["in_c"] for taps in columns]
+        bands = height * len(columns) if apart else 0
+        blocks, rest = (sum(length // width.block for length in lengths), sum(_rest(n, width) for n in lengths))
+        inner = (positions, bands, height * len(lengths), height * blocks, height * rest)
+        counts = [total + count for total, count in zip(counts, (positions, *(turns * n for n in inner)), strict=True)]
     return tuple(counts)
 
 
@@ -122,45 +135,81 @@ def _rest(length: int, width: _Width) -> int:
     return (1 if rest else 0) if width.predicated else rest
 
 
-def _split(fields: Mapping[str, int], columns: list[int]) -> tuple[list[int], list[int]]:
-    """Taps of the windows that are taken alone, and of the first of each pair."""
-    single: list[int] = []
-    paired: list[int] = []
-    reach = fields["stride_w"] + (fields["kernel_w"] - 1) * fields["dilation_w"]
-    x = 0
-    while x < len(columns):
-        left = x * fields["stride_w"] - fields["pad_left"]
-        both = x + 1 < len(columns) and left >= 0 and left + reach < fields["in_w"]
-        (paired if both else single).append(columns[x])
-        x += 2 if both else 1
-    return single, paired
+def _split(fields: Mapping[str, int], positions: int) -> tuple[_Windows, _Windows]:
+    """Windows that are taken alone, and the first of those that are taken at once: in columns, else in rows."""
+    rows, columns = _windows(fields)
+    single_rows, several_rows = _groups(fields, "h", "pad_top", rows, positions)
+    single, several = _groups(fields, "w", "pad_left", columns, positions)
+    return [(single_rows, single)], [(several_rows, columns), (single_rows, several)]
+
+
+def _groups(fields: Mapping[str, int], side: str, pad: str, taps: list[int], size: int) -> tuple[list[int], list[int]]:
+    """Taps of the windows along an axis that are taken alone, and of the first of each group."""
+    stride, extent = fields[f"stride_{side}"], (fields[f"kernel_{side}"] - 1) * fields[f"dilation_{side}"] + 1
+    alone: list[int] = []
+    groups: list[int] = []
+    at = 0
+    while at < len(taps):
+        origin = at * stride - fields[pad]
+        inside = origin >= 0 and origin + (size - 1) * stride + extent <= fields[f"in_{side}"]
+        grouped = 1 < size <= len(taps) - at and inside
+        (groups if grouped else alone).append(taps[at])
+        at += size if grouped else 1
+    return alone, groups
+
+
+def _one_run(positions: int, size: int, out_c: int, width: _Width) -> list[int]:
+    """Positions, channels, blocks and rests, of single positions and of several at once; channels of short runs."""
+    several = positions // width.positions if width.positions > 1 else 0
+    counts = []
+    for times, channels in ((positions - several * width.positions, 2), (several, width.channels)):
+        turns = times * -(-out_c // channels)
+        counts += [times, turns, turns * (size // width.block), turns * _rest(size, width)]
+    if size == width.short:
+        return [*counts[:5], 0, 0, 0, counts[5]]
+    return [*counts, 0]
 
 
 def _pointwise(fields: Mapping[str, int], width: _Width) -> Counts:
-    rows, size = fields["out_h"], fields["in_c"]
-    paired = 0 if width.predicated else rows * (fields["out_w"] // 2)
-    turns = -(-fields["out_c"] // (4 if width.predicated else 2))
-    counts = [rows]
-    for positions in (rows * fields["out_w"] - 2 * paired, paired):
-        inner = positions * turns
-        counts += [positions, inner, inner * (size // width.block), inner * _rest(size, width)]
-    return tuple(counts)
+    row = _one_run(fields["out_w"], fields["in_c"], fields["out_c"], width)
+    return (fields["out_h"], *(fields["out_h"] * count for count in row))
 
 
-def _depthwise(fields: Mapping[str, int], width: _Width) -> Counts:
+def _narrow(fields: Mapping[str, int], width: _Width) -> Counts:
+    """Rows, positions, rows of taps and their values that are copied, values that are set first, then as pointwise."""
     rows, columns = _windows(fields)
-    looped = [taps for taps in columns if not (width.unrolled and taps == UNROLLED_TAPS)]
-    positions, blocks = len(rows) * len(columns), -(-fields["out_c"] // width.lanes)
-    bands = sum(rows) * blocks
+    size, in_c = fields["kernel_h"] * fields["kernel_w"] * fields["in_c"], fields["in_c"]
+    whole_rows = sum(taps == fields["kernel_h"] for taps in rows)
+    whole = whole_rows * sum(taps == fields["kernel_w"] for taps in columns)
+    positions = len(rows) * len(columns)
+    copied = (sum(rows) * len(columns), sum(rows) * sum(columns) * in_c)
     return (
         len(rows),
         positions,
-        positions * blocks,
-        bands * (len(columns) - len(looped)),
-        bands * len(looped),
-        bands * sum(looped),
-        positions * (fields["out_c"] if width.predicated and fields["out_c"] < width.lanes else 0),
+        *copied,
+        (positions - whole) * size,
+        *_one_run(positions, size, fields["out_c"], width),
     )
+
+
+def _depthwise(fields: Mapping[str, int], width: _Width) -> Counts:
+    """Rows; positions, blocks of channels, unrolled rows of taps, others, their taps, alone and at two; channels."""
+    rows, _ = _windows(fields)
+    few = fields["out_c"] < width.lanes
+    single, several = _split(fields, 2 if width.twice and not few else 1)
+    blocks = -(-fields["out_c"] // width.lanes)
+    counts = [len(rows)]
+    for windows in (single, several):
+        positions = sum(len(high) * len(wide) for high, wide in windows)
+        at_once = sum(sum(high) * sum(taps == UNROLLED_TAPS for taps in wide) for high, wide in windows)
+        bands = sum(sum(high) * len(wide) for high, wide in windows)
+        taps = sum(sum(high) * sum(wide) for high, wide in windows)
+        if not width.unrolled:
+            at_once = 0
+        looped = taps - UNROLLED_TAPS * at_once
+        counts += [positions, *(blocks * n for n in (positions, at_once, bands - at_once, looped))]
+    predicated = len(rows) * fields["out_w"] * fields["out_c"] if width.predicated and few else 0
+    return (*counts, predicated)
 
 
 def _each_output(fields: Mapping[str, int], width: _Width) -> Counts:
@@ -253,6 +302,7 @@ def _gather(fields: Mapping[str, int], width: _Width) -> Counts:
 _COUNTERS: Mapping[str, Callable[[Mapping[str, int], _Width], Counts]] = {
     "convolution": _convolution,
     "pointwise": _pointwise,
+    "narrow": _narrow,
     "depthwise": _depthwise,
     "depthwise_multiplied": _each_output,
     "max_pool": _each_output,

@@ -35,6 +35,7 @@ APPLICATION_RAM = 4
 DESCRIPTIONS = {
     "convolution": 52,
     "pointwise": 52,
+    "narrow": 52,
     "depthwise": 52,
     "depthwise_multiplied": 52,
     "max_pool": 28,
@@ -127,7 +128,7 @@ def predict_firmware(model: Structure | Int8Model, core: str, by_strips: bool = 
         flash += (calls * form.calls + form.moves) * (strip_bytes[0] if index in forms else call_bytes)
     if plan.strips is not None:
         flash += sum(count * size for count, size in zip(plan.strips.runs, strip_bytes[1:], strict=True))
-    flash += sum(code.kernels[kernel].flash for kernel in kernels)
+    flash += code.flash_of(kernels)
     stack = code.stack + STACK_SLACK + (STRIP_STACK if forms else 0)
     stack += max((code.kernels[kernel].stack for kernel in kernels), default=0)
     return FirmwarePrediction(flash=_words(flash), arena=plan.total, stack=-(-stack // 8) * 8)
@@ -137,7 +138,11 @@ def _kernel(structure: Structure, op: OpForm) -> str:
     if op.kind is Kind.DEPTHWISE:
         return depthwise_kernel(op, structure.shapes[op.inputs[0]][-1], structure.shapes[op.output][-1])
     if op.kind in (Kind.CONV, Kind.DENSE):
-        return "grouped" if op.groups > 1 else convolution_kernel(op, structure.shapes[op.output][-1])
+        return (
+            "grouped"
+            if op.groups > 1
+            else convolution_kernel(op, structure.shapes[op.inputs[0]][-1], structure.shapes[op.output][-1])
+        )
     return _PLAIN[op.kind]
 
 

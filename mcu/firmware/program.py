@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from mcu.cost.stage import PADDING, Part, Strips, Turns
-from mcu.firmware.calls import CONCAT, Call, lowered, program_kernels
+from mcu.firmware.calls import CONCAT, Call, lowered, program_kernels, with_kernel
 from mcu.graph.kinds import Kind
 from mcu.int8.model import Int8Model, QOp
 
@@ -65,7 +65,7 @@ def _calls(op: QOp) -> int:
 
 
 def _named(placed: Placed, kernel: str) -> Placed:
-    return replace(placed, call=replace(placed.call, function=kernel))
+    return replace(placed, call=with_kernel(placed.call, kernel))
 
 
 def _whole(layer: int, call: Call) -> Placed:

@@ -8,13 +8,13 @@ import pytest
 import mcu
 from mcu.cost.arena import SCRATCH
 from mcu.graph.kinds import Kind
-from mcu.int8 import folded_net
+from mcu.int8 import calibration, folded_net
 from mcu.int8.lookup import FIXED_RANGES, TABLES
 from mcu.tracing.rules import RULES
 from mcu.tracing.vocabulary import VOCABULARY
 
 FOREIGN = {Kind.DENSE, Kind.MEAN, Kind.RESHAPE, Kind.SOFTMAX}
-SOME = (TABLES, FIXED_RANGES, folded_net._FUNCTIONS, folded_net._FINEST, SCRATCH)
+SOME = (TABLES, FIXED_RANGES, folded_net._FUNCTIONS, calibration._FINEST, SCRATCH)
 """Tables of some operators on purpose."""
 
 UNTOLD = {Kind.PADV2, Kind.ELU, Kind.RELU, Kind.LOGISTIC, Kind.TANH, Kind.HARD_SWISH, Kind.RESIZE, Kind.PRELU}

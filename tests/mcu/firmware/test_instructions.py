@@ -21,16 +21,36 @@ from random_nets import RandomNet, every_operator_net, random_net
 def test_loops_of_a_convolution_are_counted_as_the_kernel_runs_them() -> None:
     net = RandomNet(np.random.default_rng(0))
     call = calls_of(net.model(net.conv(net.input(4, 6, 5), 3)))[0]  # 3x3, SAME: windows clipped at each border
-    # columns: 0 alone (clipped), 1 and 2, 3 and 4 together, 5 alone; rows of taps: 2 + 3 + 3 + 2
+    # rows 1 and 2 together; of rows 0 and 3, of two rows of taps each, columns 1 and 2, 3 and 4 together, 0 and 5 alone
     assert loop_counts(call, "cortex-m3") == (
         *(1, 4),
-        *(4 * 2, 2 * 8, 0, 2 * 10 * 2, 2 * 10 * 2 * 10, 0),
-        *(4 * 2, 2 * 8, 0, 2 * 10 * 2, 2 * 10 * 2 * 15, 0),
+        *(4, 2 * 4, 0, 2 * 4 * 2, 2 * 4 * 2 * 10, 0),
+        *(6 + 4, 2 * (6 + 4), 0, 2 * (3 * 6 + 4 * 2), 2 * (3 * (4 * 15 + 2 * 10) + 4 * 2 * 15), 0),
     )
     blocks_of_four = loop_counts(call, "cortex-m4f")
-    assert blocks_of_four[6:8] == (2 * 10 * 2 * 2, 2 * 10 * 2 * 2)  # ten values: two blocks and two
-    assert blocks_of_four[12:14] == (2 * 10 * 2 * 3, 2 * 10 * 2 * 3)
-    assert sum(loop_counts(call, "cortex-m0+")[8:]) == 0  # no pairs
+    assert blocks_of_four[6:8] == (2 * 4 * 2 * 2, 2 * 4 * 2 * 2)  # ten values: two blocks and two
+    assert blocks_of_four[12:14] == (2 * (3 * 16 + 4 * 6), 2 * (3 * 16 + 4 * 6))
+    assert sum(loop_counts(call, "cortex-m0+")[8:]) == 0  # one position at a time
+
+
+def test_loops_of_a_first_layer_are_counted_as_the_kernel_runs_them() -> None:
+    net = RandomNet(np.random.default_rng(0))
+    call = calls_of(net.model(net.conv(net.input(4, 6, 2), 5)))[0]
+    copied = (4, 24, 10 * 6, 10 * 16 * 2, (24 - 2 * 4) * 18)  # 3x3, of which 8 windows are whole
+    assert call.function == "narrow"
+    assert loop_counts(call, "cortex-m3") == (1, *copied, 0, 0, 0, 0, 12, 12 * 3, 12 * 3 * 18, 0, 0)
+    assert loop_counts(call, "cortex-m55") == (1, *copied, 0, 0, 0, 0, 6, 6 * 5, 6 * 5, 6 * 5, 0)
+
+
+def test_first_layers_take_a_kernel_of_their_own_unless_it_is_one_of_many_convolutions() -> None:
+    def kernels(*, separable: bool) -> list[str]:
+        net = RandomNet(np.random.default_rng(0))
+        x = net.conv(net.input(8, 8, 3), 8)
+        x = net.depthwise(x) if separable else net.conv(x, 8)
+        return [call.function for call in calls_of(net.model(net.conv(x, 8, (1, 1))))]
+
+    assert kernels(separable=True) == ["narrow", "depthwise", "pointwise"]
+    assert kernels(separable=False) == ["convolution"] * 3
 
 
 def test_every_kernel_has_counts_and_a_cost_for_each_on_every_core() -> None:

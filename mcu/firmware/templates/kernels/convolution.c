@@ -1,38 +1,52 @@
 /* Convolution without im2col: a window's rows are runs of contiguous int8 values in the input itself. */
 #include "kernels.h"
 
-#include "multiply.h"
+#include "products.h"
 
-#if defined(__ARM_ARCH_6M__)
-#define PAIRS 0 /* eight registers do not hold two windows */
-#else
-#define PAIRS 1
+OUTLINE void one_position(const convolution_t *layer, const window_t *window, int8_t *output)
+{
+    products_single(layer, window, (int32_t)layer->kernel_h * layer->kernel_w * layer->in_c, output);
+}
+
+#if POSITIONS > 1
+OUTLINE void several_positions(const convolution_t *layer, const window_t *window, int32_t next, int8_t *output,
+                               int32_t output_next)
+{
+    const int32_t size = (int32_t)layer->kernel_h * layer->kernel_w * layer->in_c;
+    products_several(layer, window, size, next, output, output_next);
+}
 #endif
 
+/* Several positions at once in a column, where their windows are clipped alike; else in a row; else one. */
 void convolution(const convolution_t *layer, const int8_t *input, int8_t *output)
 {
-    int8_t *out = output;
+    const int32_t out_row = (int32_t)layer->out_w * layer->out_c;
+    int32_t rows, columns;
     clip_t clip;
-    for (int32_t y = 0; y < layer->out_h; ++y) {
+    for (int32_t y = 0; y < layer->out_h; y += rows) {
         const int32_t top = (y * layer->stride_h) - layer->pad_top;
         clip.row = first_tap(top, layer->dilation_h);
         clip.row_end = end_tap(top, layer->dilation_h, layer->kernel_h, layer->in_h);
-        int32_t x = 0;
-        while (x < layer->out_w) {
+        rows = rows_inside(layer, y, top, POSITIONS) ? POSITIONS : 1;
+        int8_t *out = &output[y * out_row];
+        for (int32_t x = 0; x < layer->out_w; x += columns) {
             const int32_t left = (x * layer->stride_w) - layer->pad_left;
-            const int32_t last_of_next = left + layer->stride_w + ((layer->kernel_w - 1) * layer->dilation_w);
             clip.column = first_tap(left, layer->dilation_w);
             clip.column_end = end_tap(left, layer->dilation_w, layer->kernel_w, layer->in_w);
             const window_t window = window_of(layer, &clip, input, top, left, layer->dilation_w > 1);
-            if ((PAIRS != 0) && ((x + 1) < layer->out_w) && (left >= 0) && (last_of_next < layer->in_w)) {
-                two_positions(layer, &window, (int32_t)layer->stride_w * layer->in_c, out);
-                out = &out[2 * layer->out_c];
-                x += 2;
-            } else {
+            columns = 1;
+#if POSITIONS > 1
+            if (rows > 1) {
+                several_positions(layer, &window, (int32_t)layer->stride_h * layer->in_w * layer->in_c, out, out_row);
+            } else if (columns_inside(layer, x, left, POSITIONS)) {
+                several_positions(layer, &window, (int32_t)layer->stride_w * layer->in_c, out, layer->out_c);
+                columns = POSITIONS;
+            } else
+#endif
+            {
                 one_position(layer, &window, out);
-                out = &out[layer->out_c];
-                x += 1;
             }
+            out = &out[columns * layer->out_c];
         }
     }
 }

@@ -4,8 +4,6 @@
 #include "finish.h"
 #include "window.h"
 
-#define OUTLINE static __attribute__((noinline))
-
 #if defined(__ARM_FEATURE_MVE)
 
 #include "depthwise_mve.h"
@@ -79,19 +77,38 @@ OUTLINE void all_channels(const convolution_t *layer, const window_t *window, in
 
 void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output)
 {
-    int8_t *out = output;
+    const int32_t out_row = (int32_t)layer->out_w * layer->out_c;
+#if defined(__ARM_FEATURE_MVE)
+    const bool twice = layer->out_c >= LANES;
+#endif
+    int32_t rows = 1, columns;
     clip_t clip;
-    for (int32_t y = 0; y < layer->out_h; ++y) {
+    for (int32_t y = 0; y < layer->out_h; y += rows) {
         const int32_t top = (y * layer->stride_h) - layer->pad_top;
         clip.row = first_tap(top, layer->dilation_h);
         clip.row_end = end_tap(top, layer->dilation_h, layer->kernel_h, layer->in_h);
-        for (int32_t x = 0; x < layer->out_w; ++x) {
+#if defined(__ARM_FEATURE_MVE)
+        rows = (twice && rows_inside(layer, y, top, 2)) ? 2 : 1;
+#endif
+        int8_t *out = &output[y * out_row];
+        for (int32_t x = 0; x < layer->out_w; x += columns) {
             const int32_t left = (x * layer->stride_w) - layer->pad_left;
             clip.column = first_tap(left, layer->dilation_w);
             clip.column_end = end_tap(left, layer->dilation_w, layer->kernel_w, layer->in_w);
             const window_t window = window_of(layer, &clip, input, top, left, true);
-            all_channels(layer, &window, out);
-            out = &out[layer->out_c];
+            columns = 1;
+#if defined(__ARM_FEATURE_MVE)
+            if (rows > 1) {
+                all_channels_twice(layer, &window, (int32_t)layer->stride_h * layer->in_w * layer->in_c, out, out_row);
+            } else if (twice && columns_inside(layer, x, left, 2)) {
+                all_channels_twice(layer, &window, (int32_t)layer->stride_w * layer->in_c, out, layer->out_c);
+                columns = 2;
+            } else
+#endif
+            {
+                all_channels(layer, &window, out);
+            }
+            out = &out[columns * layer->out_c];
         }
     }
 }

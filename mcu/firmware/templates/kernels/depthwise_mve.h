@@ -1,52 +1,121 @@
 /* The inner loop of the depthwise convolution for the vector extension: eight channels in halfword lanes, even and odd
- * ones multiplied into words. The last block starts early enough to be whole; fewer channels are predicated. */
+ * ones multiplied into words, at one position or at two. The last block starts early enough to be whole; fewer channels
+ * are predicated. */
 #ifndef DEPTHWISE_MVE_H
 #define DEPTHWISE_MVE_H
 
-/* Up to eight channels from `start` on, in memory and in order, at one position. */
-static inline void sum_lanes(const window_t *window, const int8_t *weights, int32_t start, bool whole,
-                             mve_pred16_t lanes, int32_t sum[8])
+#define LANES 8
+
+/* Even and odd channels at a position. */
+typedef struct {
+    int32x4_t even, odd;
+} halves_t;
+
+/* One tap. */
+INLINE void add_tap(halves_t *sum, int16x8_t value, int16x8_t weight, int16_t offset)
 {
-    const int8_t *x = &window->input[start], *w = &weights[start];
-    int32x4x2_t both = {{vdupq_n_s32(0), vdupq_n_s32(0)}};
+    const int16x8_t moved = vaddq_n_s16(value, offset);
+    sum->even = vaddq_s32(sum->even, vmullbq_int_s16(moved, weight));
+    sum->odd = vaddq_s32(sum->odd, vmulltq_int_s16(moved, weight));
+}
+
+/* In the order of the channels. */
+INLINE void store(halves_t sum, int32_t to[LANES])
+{
+    const uint32x4_t places = vidupq_n_u32(0, 8);
+    vstrwq_scatter_offset_s32(to, places, sum.even);
+    vstrwq_scatter_offset_s32(&to[1], places, sum.odd);
+}
+
+/* Eight channels, at the next position too where there are two. */
+INLINE void sum_lanes(const window_t *window, const int8_t *weights, int32_t start, int32_t positions, int32_t next,
+                      int32_t sum[2][LANES])
+{
+    const int8_t *x = &window->input[start], *w = &weights[start], *x_next = &x[next];
+    const int16_t offset = (int16_t)window->offset;
+    halves_t here = {vdupq_n_s32(0), vdupq_n_s32(0)}, there = here;
     for (int32_t band = window->bands; band > 0; --band) {
         for (int32_t run = window->runs; run > 0; --run) {
-            const int16x8_t a = whole ? vldrbq_s16(x) : vldrbq_z_s16(x, lanes);
-            const int16x8_t b = whole ? vldrbq_s16(w) : vldrbq_z_s16(w, lanes);
-            const int16x8_t value = vaddq_n_s16(a, (int16_t)window->offset);
-            both.val[0] = vaddq_s32(both.val[0], vmullbq_int_s16(value, b));
-            both.val[1] = vaddq_s32(both.val[1], vmulltq_int_s16(value, b));
+            const int16x8_t weight = vldrbq_s16(w);
+            add_tap(&here, vldrbq_s16(x), weight, offset);
+            if (positions == 2) {
+                add_tap(&there, vldrbq_s16(x_next), weight, offset);
+                x_next += window->input_run;
+            }
+            x += window->input_run;
+            w += window->weight_run;
+        }
+        x += window->input_band;
+        x_next += window->input_band;
+        w += window->weight_band;
+    }
+    store(here, sum[0]);
+    if (positions == 2) {
+        store(there, sum[1]);
+    }
+}
+
+/* Fewer than eight channels at one position. */
+INLINE void few_channels(const convolution_t *layer, const window_t *window, int8_t *output)
+{
+    const finish_t rule = finish_of(layer);
+    const mve_pred16_t within = vctp16q((uint32_t)layer->out_c);
+    const int8_t *x = window->input, *w = &layer->weights[window->weight];
+    int32_t sum[LANES];
+    halves_t here = {vdupq_n_s32(0), vdupq_n_s32(0)};
+    for (int32_t band = window->bands; band > 0; --band) {
+        for (int32_t run = window->runs; run > 0; --run) {
+            add_tap(&here, vldrbq_z_s16(x, within), vldrbq_z_s16(w, within), (int16_t)window->offset);
             x += window->input_run;
             w += window->weight_run;
         }
         x += window->input_band;
         w += window->weight_band;
     }
-    vst2q_s32(sum, both);
+    store(here, sum);
+    for (int32_t channel = 0; channel < layer->out_c; channel += 4) {
+        const mve_pred16_t lanes = vctp32q((uint32_t)(layer->out_c - channel));
+        const int32x4_t bias = vldrwq_z_s32(&layer->bias[channel], lanes);
+        finish_lanes(&rule, channel, vaddq_s32(vldrwq_s32(&sum[channel]), bias), lanes, &output[channel]);
+    }
 }
 
-OUTLINE void all_channels(const convolution_t *layer, const window_t *window, int8_t *output)
+INLINE void whole_blocks(const convolution_t *layer, const window_t *window, int32_t positions, int32_t next,
+                         int8_t *output, int32_t output_next)
 {
     const finish_t rule = finish_of(layer);
     const window_t inside = *window; /* a copy, as for finish_t */
     const int8_t *const weights = &layer->weights[inside.weight];
     const int32_t channels = layer->out_c;
-    int32_t sum[8];
-    if (channels < 8) {
-        sum_lanes(&inside, weights, 0, false, vctp16q((uint32_t)channels), sum);
-        for (int32_t channel = 0; channel < channels; channel += 4) {
-            const mve_pred16_t lanes = vctp32q((uint32_t)(channels - channel));
-            const int32x4_t bias = vldrwq_z_s32(&layer->bias[channel], lanes);
-            finish_lanes(&rule, channel, vaddq_s32(vldrwq_s32(&sum[channel]), bias), lanes, &output[channel]);
+    int32_t sum[2][LANES];
+    for (int32_t channel = 0; channel < channels; channel += LANES) {
+        const int32_t start = minimum(channel, channels - LANES);
+        sum_lanes(&inside, weights, start, positions, next, sum);
+        for (int32_t half = 0; half < LANES; half += 4) {
+            const int32_t at = start + half;
+            const int32x4_t multiplier = vldrwq_s32(&rule.multiplier[at]), shift = vldrbq_s32(&rule.shift[at]);
+            const int32x4_t bias = vldrwq_s32(&layer->bias[at]);
+            for (int32_t place = 0; place < positions; ++place) {
+                const int32x4_t value = vaddq_s32(vldrwq_s32(&sum[place][half]), bias);
+                vstrbq_s32(&output[(place * output_next) + at], settle(&rule, value, multiplier, shift));
+            }
         }
     }
-    for (int32_t channel = 0; (channel < channels) && (channels >= 8); channel += 8) {
-        const int32_t start = minimum(channel, channels - 8);
-        const int32_t *const bias = &layer->bias[start];
-        sum_lanes(&inside, weights, start, true, 0, sum);
-        finish_vector(&rule, start, vaddq_s32(vldrwq_s32(sum), vldrwq_s32(bias)), &output[start]);
-        finish_vector(&rule, start + 4, vaddq_s32(vldrwq_s32(&sum[4]), vldrwq_s32(&bias[4])), &output[start + 4]);
+}
+
+OUTLINE void all_channels(const convolution_t *layer, const window_t *window, int8_t *output)
+{
+    if (layer->out_c < LANES) {
+        few_channels(layer, window, output);
+    } else {
+        whole_blocks(layer, window, 1, 0, output, 0);
     }
+}
+
+OUTLINE void all_channels_twice(const convolution_t *layer, const window_t *window, int32_t next, int8_t *output,
+                                int32_t output_next)
+{
+    whole_blocks(layer, window, 2, next, output, output_next);
 }
 
 #endif

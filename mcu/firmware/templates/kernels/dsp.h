@@ -36,6 +36,9 @@ static inline uint32_t widen_odd(uint32_t bytes)
 
 static inline uint32_t widen_even_add(uint32_t halves, uint32_t bytes)
 {
+    if (__builtin_constant_p(halves) && (halves == 0U)) {
+        return widen_even(bytes);
+    }
     uint32_t sums;
     __asm("sxtab16 %0, %1, %2" : "=r"(sums) : "r"(halves), "r"(bytes));
     return sums;
@@ -43,6 +46,9 @@ static inline uint32_t widen_even_add(uint32_t halves, uint32_t bytes)
 
 static inline uint32_t widen_odd_add(uint32_t halves, uint32_t bytes)
 {
+    if (__builtin_constant_p(halves) && (halves == 0U)) {
+        return widen_odd(bytes);
+    }
     uint32_t sums;
     __asm("sxtab16 %0, %1, %2, ror #8" : "=r"(sums) : "r"(halves), "r"(bytes));
     return sums;

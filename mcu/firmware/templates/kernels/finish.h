@@ -7,6 +7,9 @@
 #include "arithmetic.h"
 #include "kernels.h"
 
+#define INLINE static inline __attribute__((always_inline))
+#define OUTLINE static __attribute__((noinline))
+
 #if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
 
 /* Offset and bounds are in both halves of a word. */

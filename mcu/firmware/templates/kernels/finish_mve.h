@@ -32,18 +32,30 @@ static inline void finish_lanes(const finish_t *rule, int32_t channel, int32x4_t
     vstrbq_p_s32(output, settle(rule, sum, multiplier, shift), lanes);
 }
 
-/* Two channels at two positions: sum[0], sum[1] at the first. */
-static inline void finish_square(const finish_t *rule, int32_t channel, int32_t second, const int32_t sum[4],
-                                 int8_t *output, int8_t *output_next)
+static inline int32x4_t four(const int32_t values[4])
 {
-    const int32_t a = rule->multiplier[channel], b = rule->multiplier[second];
-    const int32_t c = rule->shift[channel], d = rule->shift[second];
-    const int32x4_t sums = {sum[0], sum[1], sum[2], sum[3]}, multiplier = {a, b, a, b}, shift = {c, d, c, d};
-    const int32x4_t values = settle(rule, sums, multiplier, shift);
-    output[channel] = (int8_t)values[0];
-    output[second] = (int8_t)values[1];
-    output_next[channel] = (int8_t)values[2];
-    output_next[second] = (int8_t)values[3];
+    int32x4_t vector;
+    __asm("vmov %q0[2], %q0[0], %1, %2\n\tvmov %q0[3], %q0[1], %3, %4"
+          : "=&w"(vector)
+          : "r"(values[0]), "r"(values[2]), "r"(values[1]), "r"(values[3]));
+    return vector;
+}
+
+/* A channel at four positions, which are `places` in the output. */
+static inline void finish_positions(const finish_t *rule, int32_t channel, int32x4_t sum, uint32x4_t places,
+                                    int8_t *output)
+{
+    const int32_t multiplier = rule->multiplier[channel], shift = rule->shift[channel];
+    int32x4_t value;
+    if (LIKELY(shift < 0)) {
+        const int32x4_t product = vqrdmulhq_n_s32(sum, multiplier);
+        value = vrshlq_n_s32(vaddq_s32(product, vshrq_n_s32(product, 31)), shift);
+    } else {
+        value = vqrdmulhq_n_s32(vshlq_r_s32(sum, shift), multiplier);
+    }
+    value = vaddq_n_s32(value, rule->offset);
+    value = vminq_s32(vmaxq_s32(value, vdupq_n_s32(rule->low)), vdupq_n_s32(rule->high));
+    vstrbq_scatter_offset_s32(output, places, value);
 }
 
 #endif

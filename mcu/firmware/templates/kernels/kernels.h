@@ -1,7 +1,8 @@
 /* int8 network kernels, bit-exact with the reference kernels of TensorFlow Lite Micro.
  *
  * Tensors are NHWC with batch 1. No kernel allocates memory or needs a scratch buffer: windows that hang
- * over a border are clipped instead of copied. The input and output of a kernel must not overlap.
+ * over a border are clipped instead of copied; those of a few input channels are copied, to the stack. The
+ * input and output of a kernel must not overlap.
  */
 #ifndef KERNELS_H
 #define KERNELS_H
@@ -144,6 +145,7 @@ typedef struct {
 
 KERNEL void convolution(const convolution_t *layer, const int8_t *input, int8_t *output);
 KERNEL void pointwise(const convolution_t *layer, const int8_t *input, int8_t *output);
+KERNEL void narrow(const convolution_t *layer, const int8_t *input, int8_t *output);
 KERNEL void grouped(const grouped_t *part, const int8_t *input, int8_t *output);
 KERNEL void transposed(const convolution_t *layer, const int8_t *input, int8_t *output);
 KERNEL void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output);

@@ -25,6 +25,27 @@ static inline int32_t end_tap(int32_t origin, int32_t dilation, int32_t kernel, 
     return minimum(kernel, inside);
 }
 
+/* Whether the windows of `several` outputs from `at` on lie inside an axis of `size` values; the first starts at
+ * `origin`, each takes `extent`. */
+static inline bool inside(int32_t at, int32_t several, int32_t outputs, int32_t stride, int32_t origin, int32_t extent,
+                          int32_t size)
+{
+    return ((at + several) <= outputs) && (origin >= 0) && ((origin + ((several - 1) * stride) + extent) <= size);
+}
+
+/* The same of the rows of windows from output row y on, and of their columns from output column x on. */
+static inline bool rows_inside(const convolution_t *layer, int32_t y, int32_t top, int32_t several)
+{
+    const int32_t extent = ((layer->kernel_h - 1) * layer->dilation_h) + 1;
+    return inside(y, several, layer->out_h, layer->stride_h, top, extent, layer->in_h);
+}
+
+static inline bool columns_inside(const convolution_t *layer, int32_t x, int32_t left, int32_t several)
+{
+    const int32_t extent = ((layer->kernel_w - 1) * layer->dilation_w) + 1;
+    return inside(x, several, layer->out_w, layer->stride_w, left, extent, layer->in_w);
+}
+
 /* What lies inside one window: bands of runs of contiguous values. Tap by tap, a run is a tap and a band a row of taps;
  * else a run is a row of taps, and there is one band. */
 typedef struct {
