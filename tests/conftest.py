@@ -1,3 +1,4 @@
+import os
 import signal
 import sys
 from pathlib import Path
@@ -18,8 +19,10 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path not in slow)
 
 
-settings.register_profile("unhurried", deadline=None)  # other work on the machine must not fail a test
-settings.load_profile("unhurried")
+# the same examples in every run, whatever else the machine does; HYPOTHESIS_PROFILE=random looks for new ones
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.register_profile("random", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -59,6 +59,7 @@ ALLOWED_REFUSALS = {
     "cat of what a sigmoid": "cat of what a sigmoid or tanh gives",
     "windows are not all of one size": "an adaptive pool of uneven windows",
     "in-place operation on a part": "an in-place operation on rows or columns of a tensor that is read again",
+    "returns this input as it is": "a network of nothing but dropout",
     "in-place operation behind dropout": "an in-place operation behind dropout on a tensor that is read again",
 }
 """Words of a refusal that may be, and what they say."""

@@ -1,7 +1,7 @@
 """The field's own data at published points: CIFAR-10 and Speech Commands, a lineage for each network.
 
-    OMP_NUM_THREADS=1 python benchmarks/pruning/field.py cifar10 IMAGES FOLDER --output docs/results/field/cifar10
-    OMP_NUM_THREADS=1 python benchmarks/pruning/field.py speech CLIPS FOLDER --output docs/results/field/speech
+    OMP_NUM_THREADS=1 python benchmarks/pruning/field.py cifar10 IMAGES FOLDER --output docs/results/pruning/cifar10
+    OMP_NUM_THREADS=1 python benchmarks/pruning/field.py speech CLIPS FOLDER --output docs/results/pruning/speech
 
 IMAGES and CLIPS are folders as the tasks ``image-folder`` and ``audio-folder`` read them. FOLDER keeps checkpoints and
 networks: a trial that was interrupted goes on from its last epoch, finished ones are rows beside the page and are not
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import time
 from dataclasses import dataclass, replace
@@ -39,6 +40,9 @@ from search_spaces.tasks import Task, load_task
 
 CHECKED = 16
 """Test samples on which the int8 model is compared with the interpreter, bit by bit."""
+
+SCALE = ("line", "budget", "method", "seed", "images", "epochs")
+"""What a row is about: a later measurement of the same replaces it."""
 
 METHODS = ("differentiable", "uniform", "l1")
 TEACHING = {"distillation": 0.7}
@@ -141,7 +145,7 @@ def sweep_of(page: Page, line: Line, chosen: argparse.Namespace, seed: int) -> S
     limits = {"train_limit": chosen.images} if chosen.images else {}
     return SweepConfig.model_validate({
         "sweep": {"name": "field", "seed": seed, "trials": len(line.points), "seeds": 1},
-        "task": {"name": page.task, "data": str(chosen.data), "options": page.options | limits},
+        "task": {"name": page.task, "data": ".", "options": page.options | limits},
         "network": {"name": line.network, "width": line.width},
         "budgets": {"list": [{"name": name, **point.budget.bounds()} for name, point in line.points.items()]},
         "methods": {"names": chosen.methods},
@@ -231,7 +235,7 @@ class Rows:
 
     def add(self, row: dict[str, Any]) -> None:
         """Keep a row, in place of an earlier one of the same trial."""
-        self.rows = [other for other in self.rows if other["spec"] != row["spec"]] + [row]
+        self.rows = [other for other in self.rows if any(other[name] != row[name] for name in SCALE)] + [row]
         print(json.dumps(row), flush=True)
         self.write()
 
@@ -319,7 +323,9 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     page = PAGES[chosen.page]
-    rows = Rows(page, chosen.output)
+    rows = Rows(page, chosen.output.resolve())
+    chosen.folder = chosen.folder.resolve()
+    os.chdir(chosen.data)  # so that a specification does not depend on where the data are
     if not chosen.report_only:
         for seed in chosen.seeds:
             for name in chosen.lines or page.lines:

@@ -94,7 +94,7 @@ class Lineage:
 
     def inherits(self, trial: PlannedTrial) -> bool:
         """Whether the trial starts from an ancestor if one is available."""
-        return trial.method in self.inheriting and trial.searched
+        return trial.method in self.inheriting and trial.is_sampled
 
     @cached_property
     def _parents(self) -> dict[tuple[str, Inputs, int], int]:
@@ -111,7 +111,7 @@ class Lineage:
 
     def parent(self, trial: PlannedTrial) -> int | None:
         """Number of the dense network at the root of a trial's lineage; None for a trial that has none."""
-        if not trial.searched or trial.method not in self.inheriting | self.taught:
+        if not trial.is_sampled or trial.method not in self.inheriting | self.taught:
             return None
         return self._parents.get((trial.network.model_dump_json(), trial.inputs, trial.parent_seed))
 

@@ -82,7 +82,7 @@ class Plan:
         """
         self.check()
         earlier = self._earlier.trials if self._earlier is not None else ()
-        added = self._added(tuple(trial for trial in earlier if trial.searched))
+        added = self._added(tuple(trial for trial in earlier if trial.is_sampled))
         together = (*earlier, *self._parents(earlier, added), *added, *self._repeats(earlier))
         return tuple(replace(trial, number=number) for number, trial in enumerate(together))
 

@@ -40,7 +40,7 @@ class PlannedTrial:
         return self.index < 0
 
     @property
-    def searched(self) -> bool:
+    def is_sampled(self) -> bool:
         """Whether it is part of the search: its hyperparameters are sampled, and later ones learn from its result."""
         return not self.is_parent and self.repeats is None
 

@@ -231,7 +231,7 @@ class Driver:
             planned_trial = parts.plan.trials[trial.number]
             if trial.result is not None:
                 self._note_network(planned_trial, trial.spec, trial.result)
-            if planned_trial.searched:
+            if planned_trial.is_sampled:
                 parts.budgets.restore(planned_trial, trial.spec, trial.result)
         self._remind_stop_rule(stored)
         return [(trial.spec, trial.result) for trial in stored if trial.result is not None]
@@ -255,7 +255,7 @@ class Driver:
         parts.mirror.complete([(self._mirrored(trial.number, trial.spec), trial.result) for trial in stored])
         for trial in stored:
             planned = parts.plan.trials[trial.number]
-            if planned.searched:
+            if planned.is_sampled:
                 parts.sampler.restore(past_of(trial, planned.index))
 
     # handing out
@@ -305,7 +305,7 @@ class Driver:
             assert again is not None, "a trial is repeated after it has ended"
             return TrialSpec.model_validate(again["spec"] | {"seed": planned.seed})
         chosen: dict[str, Scalar] = {}
-        if planned.searched:
+        if planned.is_sampled:
             planned = replace(planned, budget=parts.budgets.of(planned))
             seeds = parts.plan.sweep.sweep.seeds or 1
             context = Context(planned.budget, planned.network.name, len(parts.plan.cells), seeds)
@@ -314,7 +314,7 @@ class Driver:
 
     def _mirrored(self, number: int, spec: TrialSpec) -> MirroredTrial:
         planned = self._parts.plan.trials[number]
-        space = {} if not planned.searched else self._parts.plan.spaces[planned.method]
+        space = {} if not planned.is_sampled else self._parts.plan.spaces[planned.method]
         return MirroredTrial(number, spec, space, planned.index)
 
     def _note_network(self, planned: PlannedTrial, spec: TrialSpec, result: TrialResult) -> None:
@@ -369,7 +369,7 @@ class Driver:
         parts = self._parts
         planned = parts.plan.trials[work.number]
         parts.mirror.finish(self._mirrored(work.number, work.spec), result)
-        if planned.searched:
+        if planned.is_sampled:
             parts.sampler.learn(planned.method, planned.index, observe(result, work.spec.budget))
             parts.budgets.ended(planned, work.spec, result)
         self._note_network(planned, work.spec, result)
