@@ -303,19 +303,20 @@ these two budgets), and layers that landing shut are opened. Before that `all 0.
 
 ## The quickstart as a lineage
 
-`examples/quickstart.toml` at commit 7ad23e6: every method has the same dense parent, epochs and distillation; l1 begins
-with the networks of larger budgets as well. int8 accuracy in percent, validation (500 images) / test (1,000), one seed.
-By an exact McNemar test on the validation images nothing is better than `differentiable` at any budget (least
-probability 0.51); `uniform` is worse at the fifth (0.03).
+`make sweep` at commit 61b6bca, in a fresh clone on two idle hyperthreads: 19 trials in 2 min 34 s, 2 min 51 s with
+preflight and report. Every method has the same dense parent (16 epochs), epochs (8, less for near budgets) and
+distillation; l1 begins with the networks of larger budgets as well. int8 accuracy in percent, validation (500 images) /
+test (1,000), one seed. By an exact McNemar test on the validation images nothing is better than `differentiable` at any
+budget (least probability 0.09); on the test images **l1 is at the second** (0.016), nothing at the other five.
 
 | budget | differentiable | uniform | l1 |
 |---|---:|---:|---:|
-| 8 KB flash, 10 KB SRAM | 95.8 / 96.4 | 96.0 / 95.3 | 96.4 / 96.4 |
-| 12 KB, 12 KB | 97.8 / 97.1 | 96.4 / 96.1 | 97.2 / 96.7 |
-| 16 KB, 16 KB | 97.8 / 97.8 | 96.6 / 96.4 | 98.4 / 96.9 |
-| 24 KB, 16 KB | 98.4 / 97.6 | 97.4 / 97.2 | 98.2 / 96.7 |
-| 16 KB, 24 KB, 1 M MACs | 97.4 / 97.4 | 95.4 / 96.4 | 97.8 / 97.7 |
-| 32 KB, 24 KB, 3 M MACs | 99.0 / 98.2 | 98.4 / 97.7 | 98.8 / 97.9 |
+| 8 KB flash, 10 KB SRAM | 96.4 / 95.3 | 93.0 / 94.6 | 95.8 / 95.3 |
+| 12 KB, 12 KB | 96.4 / 95.5 | 95.2 / 95.6 | 97.8 / 96.9 |
+| 16 KB, 16 KB | 97.8 / 97.0 | 95.2 / 95.1 | 97.6 / 96.9 |
+| 24 KB, 16 KB | 97.8 / 97.8 | 96.4 / 95.5 | 97.2 / 96.6 |
+| 16 KB, 24 KB, 1 M MACs | 97.8 / 96.4 | 93.8 / 93.6 | 97.2 / 95.8 |
+| 32 KB, 24 KB, 3 M MACs | 97.8 / 97.5 | 96.8 / 96.6 | 97.8 / 97.6 |
 """
 
 
