@@ -18,6 +18,8 @@ import torch
 from overhead import problem_on
 
 from mcu.budget import Budget
+from mcu.resource_model import ResourceModel
+from mcu.tracing.trace import trace
 from pruning.differentiable import DifferentiablePruning
 from pruning.training.evaluation import int8_accuracy
 from pruning.training.problem import Outcome, Settings
@@ -50,7 +52,7 @@ def run(part: float, balance: float, seed: int, folder: Path) -> dict[str, Any]:
         return dict(json.loads(target.read_text()))
     problem = problem_on(NETWORK, IMAGES, EPOCHS)
     problem = replace(problem, network=lambda: build_network(NETWORK, problem.input_shape, problem.classes, seed))
-    model = problem.structure.model(problem.network())
+    model = ResourceModel(trace(problem.network(), problem.input_shape).graph)
     flash = int(part * model.exact(model.dense_widths).flash)
     torch.manual_seed(seed)
     settings = Settings(EPOCHS, seed=seed, hyperparameters={"balance": balance})

@@ -27,8 +27,9 @@ from mcu.budget import RESOURCES, Budget, Resources
 from mcu.resource_model import ResourceModel
 from mcu.tracing.trace import trace
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.planned_trial import Trained
 from orchestrator.running.queue import Queue
-from orchestrator.spec import FILES, NETWORK, TrialResult, TrialSpec
+from orchestrator.spec import FILES, NETWORK, TrialSpec
 from orchestrator.worker.trial import inheriting, problem_of, settings_of
 from pruning.methods import method
 from pruning.training.evaluation import int8_accuracy
@@ -122,7 +123,7 @@ def run_sweep(label: str, seed: int, chosen: argparse.Namespace) -> None:
         spec = plan.spec(trial, {}, queue.start(trial))
         row = run_trial(spec, trial.budget.label, label, seed, task, chosen)
         dense = Resources(**row["dense"])
-        queue.ended(number, (spec, TrialResult(state="complete", dense=dense)) if spec.leaves_network else None)
+        queue.ended(number, Trained(spec.hash(), spec.budget, dense) if spec.leaves_network else None)
 
 
 def _with_ancestors(plan: Plan, names: list[str]) -> set[int]:
@@ -197,7 +198,7 @@ def _in_order(rows: list[dict[str, Any]]) -> list[str]:
     queue, found = Queue(plan.lineage), []
     while (number := queue.next()) is not None:
         found.append(plan.trials[number].budget.label)
-        queue.ended(number, (plan.spec(plan.trials[number], {}), TrialResult(state="complete")))
+        queue.ended(number, Trained("", plan.trials[number].budget, None))
     return found
 
 

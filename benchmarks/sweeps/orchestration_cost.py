@@ -23,7 +23,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from orchestrator.executors.attempt import Report, WorkerSetting
+from orchestrator.executors.attempt import ReportEpoch, WorkerSetting
 from orchestrator.executors.base import Event, Executor, Finished
 from orchestrator.running.interrupts import Interrupts
 from orchestrator.running.run import RunOptions, begin_study, run_study
@@ -35,7 +35,7 @@ from search_spaces.sweep import SweepConfig
 HERE = Path(__file__).resolve().parent
 SECONDS, WORKERS = 10.0, 2
 WINDOW = 200
-Trial = Callable[[TrialSpec, Path, Report], TrialResult]
+Trial = Callable[[TrialSpec, Path, ReportEpoch], TrialResult]
 
 
 def sweep_of(trials: int) -> SweepConfig:
@@ -63,7 +63,7 @@ def answer(spec: TrialSpec, seconds: float) -> TrialResult:
     )  # fmt: skip
 
 
-def ten_seconds(spec: TrialSpec, artifacts: Path, report: Report) -> TrialResult:
+def ten_seconds(spec: TrialSpec, artifacts: Path, report: ReportEpoch) -> TrialResult:
     """Sleeps, so that other work on the machine does not count; reports every second, as epochs do."""
     for step in range(int(SECONDS)):
         time.sleep(1.0)
@@ -71,7 +71,7 @@ def ten_seconds(spec: TrialSpec, artifacts: Path, report: Report) -> TrialResult
     return answer(spec, SECONDS)
 
 
-def nothing(spec: TrialSpec, artifacts: Path, report: Report) -> TrialResult:
+def nothing(spec: TrialSpec, artifacts: Path, report: ReportEpoch) -> TrialResult:
     """Does nothing."""
     return answer(spec, 0.0)
 
