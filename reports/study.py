@@ -26,6 +26,7 @@ class StudyInfo:
         validation: how the trial of a number answered the validation samples; None where that is not known.
         stopping: one line on savings and errors of early stopping, if trials were stopped.
         seeds: by number of a trial that was trained with several seeds, one line on how well it does.
+        repeats: numbers of the trials that train another one again: each method has as many trials without them.
     """
 
     name: str
@@ -43,4 +44,5 @@ class StudyInfo:
     importances: Mapping[str, float] = field(default_factory=dict)
     stopping: str | None = None
     seeds: Mapping[int, str] = field(default_factory=dict)
+    repeats: frozenset[int] = frozenset()
     validation: Callable[[int], Validation | None] = lambda number: None

@@ -6,6 +6,7 @@ import shlex
 import sys
 import threading
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -108,7 +109,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
     """Provenance of the numbers in a report."""
     from orchestrator.queries.as_good import validations
     from orchestrator.queries.importances import importances
-    from orchestrator.queries.repeats import seeds_lines
+    from orchestrator.queries.repeats import repeats_of, seeds_lines
     from orchestrator.queries.stop_audit import stop_audit
     from orchestrator.spec import canonical_json
     from orchestrator.storage.artifacts import artifacts_of
@@ -136,6 +137,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
         reports=last_reports(store, study),
         importances=importances(frame),
         stopping=audit.line if audit is not None else None,
+        repeats=frozenset(chain.from_iterable(repeats_of(study).values())),
         seeds=seeds_lines(study, dict(zip(judged["number"].tolist(), judged["val_accuracy"].tolist(), strict=True))),
         validation=validations(artifacts_of(store), dict(zip(frame["number"], frame["artifacts"], strict=True))),
     )

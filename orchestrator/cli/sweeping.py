@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -115,7 +117,6 @@ def resume(
 ) -> int:
     """Run what is left of a study that was interrupted, and with --retry-failed what failed."""
     from orchestrator.running.run import RunOptions, import_paths, stored_sweep
-    from orchestrator.storage.store import Store
     from orchestrator.studies.trust import require_trust
     from orchestrator.studies.trust import trust as trust_study
     from search_spaces.factories import moved
@@ -124,10 +125,7 @@ def resume(
     options = RunOptions(workers=workers, executor=executor, address=address, take_over=take_over, folder=here)
     if where and not retry_failed:
         raise InputError("--where needs --retry-failed: it selects the failed trials to retry")
-    Store(storage).study(study)  # refuses a missing database or study before anything is written
-    store = Store(storage, writing=True)
-    try:
-        found = store.study(study)
+    with _opened(storage, study) as (store, found):
         if here is not None:
             moved(dict.fromkeys(import_paths(stored_sweep(found)), here))
         if trust:
@@ -139,8 +137,6 @@ def resume(
             again = plan_failed_again(store, found, where, take_over=take_over)
             print(f"{again} failed trials are retried", file=sys.stderr)
         return _run(store, found, stored_sweep(found), options, quiet)
-    finally:
-        store.close()
 
 
 def confirm(
@@ -155,19 +151,26 @@ def confirm(
 ) -> int:
     """Train the best trials of a finished study again with other seeds: how much of a result is chance."""
     from orchestrator.running.run import RunOptions, stored_sweep
-    from orchestrator.storage.store import Store
     from orchestrator.studies.confirm import plan_best_again
     from orchestrator.studies.trust import require_trust
 
     options = RunOptions(workers=workers, executor=executor, address=address)
-    Store(storage).study(study)  # refuses a missing database or study before anything is written
-    store = Store(storage, writing=True)
-    try:
-        found = store.study(study)
+    with _opened(storage, study) as (store, found):
         require_trust(store, found)
         found, added = plan_best_again(store, found, top, seeds)
         print(f"{added} trials are added to study {found.name}", file=sys.stderr)
         return _run(store, found, stored_sweep(found), options, quiet)
+
+
+@contextmanager
+def _opened(storage: str, name: str | None) -> Iterator[tuple[Store, Study]]:
+    """A study to go on with; a missing database or study is refused before anything is written."""
+    from orchestrator.storage.store import Store
+
+    Store(storage).study(name)
+    store = Store(storage, writing=True)
+    try:
+        yield store, store.study(name)
     finally:
         store.close()
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from mcu.errors import InputError
 from orchestrator.planning.extension import repeated
 from orchestrator.planning.plan import Plan
 from orchestrator.queries.as_good import validations
 from orchestrator.queries.repeats import repeats_of
-from orchestrator.running.run import stored_sweep
+from orchestrator.running.run import left_network, stored_sweep
 from orchestrator.storage.artifacts import artifacts_of
 from orchestrator.storage.frames import trials_frame
-from orchestrator.storage.store import Store, Study
+from orchestrator.storage.store import Store, StoredTrial, Study
 from reports.trials import tidy
 from reports.winners import winners
 
@@ -30,8 +30,8 @@ def plan_best_again(store: Store, study: Study, top: int, seeds: int) -> tuple[S
         seeds: for each of them.
 
     Raises:
-        InputError: the study has unfinished trials, trials merged in from elsewhere, or no model; or another driver
-            runs it.
+        InputError: the study has unfinished trials, trials merged in from elsewhere, or no model; the network that a
+            trial begins with is gone; or another driver runs it.
     """
     sweep, stored = stored_sweep(study), store.trials(study)
     repeats = {number for later in repeats_of(study).values() for number in later}
@@ -47,6 +47,7 @@ def plan_best_again(store: Store, study: Study, top: int, seeds: int) -> tuple[S
     if not wanted:
         raise InputError(f"study {study.name!r}: no trial has a model that fits its budget")
     had = Counter(sweep.repeats)
+    _check_ancestors(store, study, stored, wanted)
     missing = tuple(number for number in sorted(wanted) for _ in range(seeds - had[number]))
     if not missing:
         return study, 0
@@ -55,6 +56,21 @@ def plan_best_again(store: Store, study: Study, top: int, seeds: int) -> tuple[S
     del dump["workers"]
     with store.lock(study.name):
         return store.extend_study(study, dump, None, len(Plan(longer).trials)), len(missing)
+
+
+def _check_ancestors(store: Store, study: Study, stored: Sequence[StoredTrial], wanted: Collection[int]) -> None:
+    """Refuse to train again what begins with, or learns from, a network that is not there."""
+    results = {trial.spec.hash(): trial.result for trial in stored}
+    is_left = left_network(artifacts_of(store), study)
+    for trial in stored:
+        needed = {trial.spec.ancestor, trial.spec.parent} - {None} if trial.number in wanted else set()
+        for name in needed:
+            result = results.get(str(name))
+            if result is None or not is_left(result):
+                raise InputError(
+                    f"trial {trial.number} of study {study.name!r} cannot be trained again: the network of its lineage "
+                    f"in {str(name)[:12]}... is missing or damaged; restore the file, or try a smaller --top"
+                )
 
 
 def _best_of_each_budget(store: Store, study: Study, repeats: Collection[int]) -> list[list[int]]:

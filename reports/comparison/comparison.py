@@ -25,7 +25,6 @@ class Cell:
     tried: int
     feasible: int
     best: float | None
-    best_row: int | None
     mean: float | None
     spread: float | None
     interval: tuple[float, float] | None
@@ -86,7 +85,6 @@ def _cell(table: pd.DataFrame, budget: str, method: str, generator: np.random.Ge
         tried=int((mine & table["finished"]).sum()),
         feasible=len(accuracies),
         best=None if row is None else float(table["accuracy"].iloc[row]),
-        best_row=row,
         mean=float(accuracies.mean()) if len(accuracies) else None,
         spread=float(accuracies.std(ddof=1)) if len(accuracies) > 1 else None,
         interval=bootstrap_mean(list(accuracies), generator),

@@ -95,7 +95,7 @@ def draw_all(
     makers: dict[str, Callable[[], Figure | None]] = {
         f"accuracy_{name}": _accuracy_maker(table, name, look) for name in RESOURCES
     } | {
-        "methods": lambda: methods_figure(table, cells, look),
+        "methods": lambda: methods_figure(table[~table["number"].isin(study.repeats)], cells, look),
         "objectives": lambda: objectives_figure(table, look),
         "budget_use": lambda: use_figure(table, look),
         "slices": lambda: slices_figure(whole, look),

@@ -78,12 +78,13 @@ def _write_files(
     style: Style,
 ) -> None:
     won = winners(table, validation=study.validation)
-    cells = compare_methods(table)
+    once = table[~table["number"].isin(study.repeats)]
+    cells = compare_methods(once)
     drawn = draw_all(table, study, won, cells, style)
     tables = [
         winners_table(table, won, study, devices),
         methods_table(cells),
-        duels_table(duels(table)),
+        duels_table(duels(once)),
         failures_table(table),
     ]
     if (grown := lineage_table(table)).rows:

@@ -46,7 +46,8 @@ def go_on(storage: str, **more):
 
 @pytest.mark.parametrize("sweep", [PLAIN, HEIRS], ids=["independent", "lineage"])
 def test_repeats_differ_from_the_winner_of_each_budget_in_their_seed_alone(storage, sweep, monkeypatch):
-    monkeypatch.setattr("orchestrator.running.run.left_network", lambda *_: lambda result: True)
+    for place in ("running.run", "studies.confirm"):
+        monkeypatch.setattr(f"orchestrator.{place}.left_network", lambda *_: lambda result: True)
     planned = scripted(storage, sweep, judged)[0].counts["complete"]
     before = frame_of(storage)
     best = before[before["flash"] <= 32768]["val_accuracy"].idxmax(), before["val_accuracy"].idxmax()
@@ -108,3 +109,13 @@ def test_an_unfinished_study_or_one_without_a_model_is_refused(storage):
     scripted(storage, PLAIN, judged, interrupts=interrupts)
     with pytest.raises(InputError, match="6 trials have no result yet; run `mcusweep resume` first"):
         confirmed(storage, 1, 1)
+
+
+def test_a_trial_whose_ancestor_left_no_network_cannot_be_trained_again(storage, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrator.running.run.left_network", lambda *_: lambda result: True)
+        scripted(storage, HEIRS, judged)
+    with pytest.raises(
+        InputError, match=r"cannot be trained again: the network of its lineage in \w{12}\.\.\. is missing"
+    ):
+        confirmed(storage, 3, 1)

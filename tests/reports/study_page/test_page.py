@@ -372,3 +372,13 @@ def test_models_whose_memory_was_not_measured_do_not_pass_for_measured():
     assert whole["predicted"] == 0
     table["measured"] = False
     assert _facts(table)["predicted"] == whole["feasible"] > 0
+
+
+def test_methods_are_compared_without_the_trials_that_repeat_others(tmp_path):
+    frame = sample_trials(24)
+    last = frame["number"].nlargest(4)
+    fewer = write_report(frame[~frame["number"].isin(last)], tmp_path / "fewer", study=StudyInfo("s")).parent
+    more = write_report(frame, tmp_path / "more", study=StudyInfo("s", repeats=frozenset(last))).parent
+    plain = write_report(frame, tmp_path / "plain", study=StudyInfo("s")).parent
+    texts = [(folder / "tables" / "methods.csv").read_text() for folder in (fewer, more, plain)]
+    assert texts[0] == texts[1] != texts[2]
