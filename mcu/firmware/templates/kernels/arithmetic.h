@@ -6,7 +6,7 @@
 #ifndef ARITHMETIC_H
 #define ARITHMETIC_H
 
-#include <stdint.h>
+#include "kernels.h"
 
 #if defined(__ARM_FEATURE_DSP)
 #include "dsp.h"
@@ -20,28 +20,74 @@ static inline int32_t clamp(int32_t value, int32_t low, int32_t high)
     return (raised > high) ? high : raised;
 }
 
-static inline int32_t minimum(int32_t a, int32_t b)
+static inline index_t minimum(index_t a, index_t b)
 {
     return (a < b) ? a : b;
 }
 
-static inline int32_t maximum(int32_t a, int32_t b)
+static inline index_t maximum(index_t a, index_t b)
 {
     return (a > b) ? a : b;
 }
 
-/* (a * b) / 2^31 to the nearest, halves upwards. b is never negative, so that the result always fits. */
-static inline int32_t high_product(int32_t a, int32_t b)
-{
-    return (int32_t)((((int64_t)a * (int64_t)b) + ((int64_t)1 << 30)) >> 31);
-}
-
 /* value / 2^exponent to the nearest, halves away from zero; exponent 0 to 31. */
-static inline int32_t divide_by_power(int32_t value, int32_t exponent)
+static inline int32_t divide_by_power(int32_t value, index_t exponent)
 {
     const int32_t mask = (int32_t)(((uint32_t)1 << (uint32_t)exponent) - 1U);
     const int32_t threshold = (mask >> 1) + ((value < 0) ? 1 : 0);
     return (value >> exponent) + (((value & mask) > threshold) ? 1 : 0);
+}
+
+/* Functions of their own on an AVR, where they are long. */
+#if defined(__AVR__)
+#define ARITHMETIC KERNEL
+KERNEL int32_t high_product(int32_t a, int32_t b);
+KERNEL int32_t rescale(int32_t value, int32_t multiplier, index_t shift);
+#else
+#define ARITHMETIC static inline
+#endif
+
+#if defined(ARITHMETIC_C) && defined(__AVR__)
+/* The compiler would multiply 32 bits by 32. */
+static inline uint32_t whole_product(uint16_t a, uint16_t b)
+{
+    uint32_t product;
+    __asm("mul %A[a], %A[b]\n\t"
+          "movw %A[p], r0\n\t"
+          "mul %B[a], %B[b]\n\t"
+          "movw %C[p], r0\n\t"
+          "mul %B[a], %A[b]\n\t"
+          "add %B[p], r0\n\t"
+          "adc %C[p], r1\n\t"
+          "adc %D[p], %[zero]\n\t"
+          "mul %A[a], %B[b]\n\t"
+          "add %B[p], r0\n\t"
+          "adc %C[p], r1\n\t"
+          "adc %D[p], %[zero]\n\t"
+          "clr __zero_reg__"
+          : [p] "=&r"(product)
+          : [a] "r"(a), [b] "r"(b), [zero] "r"((uint8_t)0)
+          : "r0");
+    return product;
+}
+#endif
+
+#if !defined(__AVR__) || defined(ARITHMETIC_C)
+/* (a * b) / 2^31 to the nearest, halves upwards; not both are -2^31, so that the result always fits. */
+ARITHMETIC int32_t high_product(int32_t a, int32_t b)
+{
+#if defined(__AVR__) /* in parts of 16 bits, as if they had no sign */
+    const uint16_t a_low = (uint16_t)a, b_low = (uint16_t)b;
+    const uint16_t a_high = (uint16_t)((uint32_t)a >> 16), b_high = (uint16_t)((uint32_t)b >> 16);
+    const uint32_t one = whole_product(a_high, b_low), other = whole_product(a_low, b_high);
+    const uint32_t low = (whole_product(a_low, b_low) >> 16) + (uint16_t)one + (uint16_t)other + 0x4000U;
+    uint32_t high = whole_product(a_high, b_high) + (one >> 16) + (other >> 16) + (low >> 16);
+    high -= (a < 0) ? (uint32_t)b : 0U;
+    high -= (b < 0) ? (uint32_t)a : 0U;
+    return (int32_t)((high << 1) | ((uint16_t)low >> 15));
+#else
+    return (int32_t)((((int64_t)a * (int64_t)b) + ((int64_t)1 << 30)) >> 31);
+#endif
 }
 
 /* 2 * value * multiplier / 2^32, the high product of a value below 2^30 in magnitude. */
@@ -56,7 +102,7 @@ static inline int32_t high_product_small(int32_t value, int32_t multiplier)
 
 /* value * multiplier * 2^(shift - 31), shift -31 to 30. The exporter makes sure that |value| * 2^max(shift, 0) stays
  * below 2^30. */
-static inline int32_t rescale(int32_t value, int32_t multiplier, int32_t shift)
+ARITHMETIC int32_t rescale(int32_t value, int32_t multiplier, index_t shift)
 {
     int32_t result;
     if (LIKELY(shift < 0)) {
@@ -68,5 +114,6 @@ static inline int32_t rescale(int32_t value, int32_t multiplier, int32_t shift)
     }
     return result;
 }
+#endif
 
 #endif
