@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import nnls
 
-from mcu.firmware import CORES, run_in_qemu, write_project
+from mcu.firmware import CORES, run_in_emulator, write_project
 from mcu.firmware.calls import COLUMN, calls_of
 from mcu.firmware.code_sizes import KERNELS
 from mcu.firmware.instructions import SAME_CODE, loop_counts, predict_instructions
@@ -121,7 +121,7 @@ def counted(model: Int8Model, core: str, *, profile: bool) -> tuple[int, tuple[i
         shape = model.tensors[model.input].shape[1:]
         inputs = np.random.default_rng(1).integers(-128, 128, (1, *shape)).astype(np.int8)
         write_project(model, Path(folder), samples=inputs, by_strips=not profile)
-        run = run_in_qemu(Path(folder), CORES[core], profile=profile)
+        run = run_in_emulator(Path(folder), CORES[core], profile=profile)
     if not run.bit_exact:
         raise SystemExit(f"{core}: not bit-exact")
     return run.instructions, run.layers

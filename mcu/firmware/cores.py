@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from mcu.devices import Device, Simd
 from mcu.errors import InputError
-from mcu.firmware.toolchain import ARCHITECTURES, ARM, RISCV, Architecture
+from mcu.firmware.toolchain import ARCHITECTURES, ARM, AVR, RISCV, Architecture
 
 KB = 1024
 MB = 1024 * 1024
@@ -14,10 +14,10 @@ MB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Board:
-    """A machine QEMU emulates; memory regions in bytes.
+    """A machine that is emulated; memory regions in bytes.
 
-    ``flash_origin`` is where it takes the vector table or the first instruction from; ``options`` are what else QEMU
-    is told, such as the instructions its processor has.
+    ``flash_origin`` is where it takes the vector table or the first instruction from; ``options`` are what else the
+    emulator is told, such as the instructions its processor has.
     """
 
     machine: str
@@ -65,6 +65,10 @@ _VIRT_IMAC = Board("virt", 0x80000000, 16 * MB, 0x81000000, 16 * MB, _PLAIN)
 _VIRT_IMC = replace(_VIRT_IMAC, options=(*_PLAIN[:-1], "rv32,a=off,f=off,d=off"))
 _MICROBIT = Board("microbit", 0x00000000, 256 * KB, 0x20000000, 16 * KB)
 
+_UNO = Board("atmega328p", 0x00000000, 32 * KB, 0x100, 2 * KB)
+_1284P = Board("atmega1284p", 0x00000000, 128 * KB, 0x100, 16 * KB)
+_MEGA = Board("atmega2560", 0x00000000, 256 * KB, 0x200, 8 * KB)
+
 _SOFT = ("-mthumb", "-mfloat-abi=soft")
 _HARD = ("-mthumb", "-mfloat-abi=hard")
 _RISCV = ("-mabi=ilp32", "-msmall-data-limit=0", "--specs=picolibc.specs")
@@ -80,6 +84,8 @@ _CORES = (
     Core("cortex-m55", ("-mcpu=cortex-m55", *_HARD), _AN547, 1.5, 0.7),
     Core("riscv32imc", ("-march=rv32imc", *_RISCV), _VIRT_IMC, 1.3, 5.6, architecture=RISCV),
     Core("riscv32imac", ("-march=rv32imac", *_RISCV), _VIRT_IMAC, 1.3, 5.6, architecture=RISCV),
+    Core("avr5", ("-mmcu=atmega328p",), _UNO, 1.0, 100.0, _1284P, architecture=AVR),
+    Core("avr6", ("-mmcu=atmega2560",), _MEGA, 1.0, 100.0, architecture=AVR),
 )
 CORES = {core.name: core for core in _CORES}
 

@@ -22,7 +22,7 @@ from mcu.firmware import (
     find_core,
     measure_firmware,
     predict_firmware,
-    run_in_qemu,
+    run_in_emulator,
     toolchain,
     write_project,
 )
@@ -73,7 +73,7 @@ def test_every_operator_is_bit_exact_on_every_core(tmp_path: Path, core: str) ->
     x = inputs(model)
     expected = ReferenceInterpreter(model).run(x)
     write_project(model, tmp_path, samples=x, expected=expected)
-    run = run_in_qemu(tmp_path, CORES[core])
+    run = run_in_emulator(tmp_path, CORES[core])
     assert run.bit_exact
     assert np.array_equal(run.outputs, expected.reshape(len(x), -1))
     assert len(np.unique(expected)) > 30
@@ -85,7 +85,7 @@ def test_every_operator_is_bit_exact_on_every_core(tmp_path: Path, core: str) ->
 def test_random_networks_are_bit_exact_on_vector_cores(tmp_path: Path, core: str, seed: int) -> None:
     model = random_net(seed)
     write_project(model, tmp_path, samples=inputs(model))
-    assert run_in_qemu(tmp_path, CORES[core]).bit_exact
+    assert run_in_emulator(tmp_path, CORES[core]).bit_exact
 
 
 @needs_tools
@@ -95,7 +95,7 @@ def test_emulator_reports_a_wrong_output(tmp_path: Path) -> None:
     expected = ReferenceInterpreter(model).run(x)
     expected.flat[0] ^= 1
     write_project(model, tmp_path, samples=x, expected=expected)
-    assert not run_in_qemu(tmp_path, CORES["cortex-m3"]).bit_exact
+    assert not run_in_emulator(tmp_path, CORES["cortex-m3"]).bit_exact
 
 
 @needs_tools
@@ -114,7 +114,7 @@ def test_convolutions_take_few_instructions_a_mac(
     net = RandomNet(np.random.default_rng(0))
     model = net.model(net.conv(net.input(*shape), channels, kernel))
     write_project(model, tmp_path, samples=inputs(model, 1))
-    run = run_in_qemu(tmp_path, CORES[core])
+    run = run_in_emulator(tmp_path, CORES[core])
     assert run.bit_exact
     assert 0.1 < run.instructions / model.macs() <= most
 
@@ -124,7 +124,7 @@ def test_instruction_counts_repeat_and_split_into_layers(tmp_path: Path) -> None
     model = plain_net(size=12, width=6)
     write_project(model, tmp_path, samples=inputs(model, 1))
     core = CORES["cortex-m4f"]
-    first, second, layers = (run_in_qemu(tmp_path, core, profile=profile) for profile in (False, False, True))
+    first, second, layers = (run_in_emulator(tmp_path, core, profile=profile) for profile in (False, False, True))
     assert first.instructions == second.instructions
     assert len(layers.layers) == len(model.ops)
     called = sum(loop.times * len(loop.calls) for loop in program_of(model, plan_memory(model).strips))
@@ -137,7 +137,7 @@ def test_measured_stack_stays_within_the_call_graph_bound(tmp_path: Path) -> Non
     model = every_operator_net()
     write_project(model, tmp_path, samples=inputs(model, 1))
     for name in ("cortex-m0+", "cortex-m4f", "riscv32imc"):
-        run = run_in_qemu(tmp_path, CORES[name])
+        run = run_in_emulator(tmp_path, CORES[name])
         graphs = list(next((tmp_path / "build").glob(f"{name.replace('+', 'plus')}-*")).glob("*.ci"))
         bound = stack_bytes(graphs)
         kernels = max(stack_bytes(graphs, kernel) for kernel in ("convolution", "depthwise", "softmax"))
@@ -224,7 +224,7 @@ def test_riscv_computes_what_the_interpreter_computes() -> None:
 def test_large_model_of_a_small_core_runs_on_a_larger_board(tmp_path: Path) -> None:
     model = plain_net(size=24, width=16)
     write_project(model, tmp_path, samples=inputs(model, 1), by_strips=False)
-    run = run_in_qemu(tmp_path, CORES["cortex-m0+"])
+    run = run_in_emulator(tmp_path, CORES["cortex-m0+"])
     assert run.bit_exact
     assert run.board == "mps2-an385"
 
@@ -239,10 +239,10 @@ def test_other_architectures_are_refused_by_name() -> None:
 
 def test_missing_tools_name_the_packages(tmp_path: Path) -> None:
     write_project(plain_net(size=8), tmp_path)
-    bare = Toolchain(gcc=None, qemu=None)
+    bare = Toolchain(gcc=None, runner=None)
     for action in (
         lambda: build(tmp_path, find_device("stm32f446re"), bare),
-        lambda: run_in_qemu(tmp_path, find_core("cortex-m3"), tools=bare),
+        lambda: run_in_emulator(tmp_path, find_core("cortex-m3"), tools=bare),
     ):
         with pytest.raises(InputError, match="apt-get install gcc-arm-none-eabi") as refused:
             action()

@@ -12,7 +12,7 @@ import pytest
 from mcu.cost.firmware_memory import plan_memory
 from mcu.errors import InputError
 from mcu.firmware import CORES, toolchain
-from mcu.firmware.emulator import qemu_command
+from mcu.firmware.emulator import emulator_command
 from mcu.firmware.flags import LINK_FLAGS, WARNINGS
 from mcu.firmware.library import FOLDER, LibraryFormat, LibraryModel, write_library
 from mcu.firmware.project import copy_sources
@@ -102,7 +102,7 @@ def test_two_models_in_one_image_are_bit_exact_on_boards(tmp_path: Path, name: s
     linked = [*core.flags, *core.architecture.link_flags, *LINK_FLAGS, *symbols, "-I.", f"-I{FOLDER}/src"]
     sources = ["image.c", *core.architecture.self_test, "build/libmcusweep_model.a"]
     run(str(tools.compiler()), *linked, *sources, "-o", "image.elf", folder=tmp_path)
-    run(*qemu_command(tmp_path / "image.elf", board, tools), folder=tmp_path)
+    run(*emulator_command(tmp_path / "image.elf", board, tools), folder=tmp_path)
 
 
 @needs_cmake

@@ -47,44 +47,28 @@ KERNEL int32_t rescale(int32_t value, int32_t multiplier, index_t shift);
 #define ARITHMETIC static inline
 #endif
 
-#if defined(ARITHMETIC_C) && defined(__AVR__)
-/* The compiler would multiply 32 bits by 32. */
-static inline uint32_t whole_product(uint16_t a, uint16_t b)
-{
-    uint32_t product;
-    __asm("mul %A[a], %A[b]\n\t"
-          "movw %A[p], r0\n\t"
-          "mul %B[a], %B[b]\n\t"
-          "movw %C[p], r0\n\t"
-          "mul %B[a], %A[b]\n\t"
-          "add %B[p], r0\n\t"
-          "adc %C[p], r1\n\t"
-          "adc %D[p], %[zero]\n\t"
-          "mul %A[a], %B[b]\n\t"
-          "add %B[p], r0\n\t"
-          "adc %C[p], r1\n\t"
-          "adc %D[p], %[zero]\n\t"
-          "clr __zero_reg__"
-          : [p] "=&r"(product)
-          : [a] "r"(a), [b] "r"(b), [zero] "r"((uint8_t)0)
-          : "r0");
-    return product;
-}
-#endif
-
 #if !defined(__AVR__) || defined(ARITHMETIC_C)
 /* (a * b) / 2^31 to the nearest, halves upwards; not both are -2^31, so that the result always fits. */
 ARITHMETIC int32_t high_product(int32_t a, int32_t b)
 {
-#if defined(__AVR__) /* in parts of 16 bits, as if they had no sign */
-    const uint16_t a_low = (uint16_t)a, b_low = (uint16_t)b;
-    const uint16_t a_high = (uint16_t)((uint32_t)a >> 16), b_high = (uint16_t)((uint32_t)b >> 16);
-    const uint32_t one = whole_product(a_high, b_low), other = whole_product(a_low, b_high);
-    const uint32_t low = (whole_product(a_low, b_low) >> 16) + (uint16_t)one + (uint16_t)other + 0x4000U;
-    uint32_t high = whole_product(a_high, b_high) + (one >> 16) + (other >> 16) + (low >> 16);
-    high -= (a < 0) ? (uint32_t)b : 0U;
-    high -= (b < 0) ? (uint32_t)a : 0U;
-    return (int32_t)((high << 1) | ((uint16_t)low >> 15));
+#if defined(__AVR__) /* whose compiler shifts 64 bits slowly: rounded, then one bit to the left, the high half */
+    register int32_t high __asm("r22") = a;
+    register int32_t low __asm("r18") = b;
+    __asm("%~call __mulsidi3\n\t"
+          "subi %D[low], 0xC0\n\t"
+          "sbci %A[high], 0xFF\n\t"
+          "sbci %B[high], 0xFF\n\t"
+          "sbci %C[high], 0xFF\n\t"
+          "sbci %D[high], 0xFF\n\t"
+          "lsl %D[low]\n\t"
+          "rol %A[high]\n\t"
+          "rol %B[high]\n\t"
+          "rol %C[high]\n\t"
+          "rol %D[high]"
+          : [high] "+r"(high), [low] "+r"(low)
+          :
+          : "r0", "r26", "r27", "r30", "r31");
+    return high;
 #else
     return (int32_t)((((int64_t)a * (int64_t)b) + ((int64_t)1 << 30)) >> 31);
 #endif

@@ -14,6 +14,7 @@ __attribute__((section(".mmcu"), used)) static const struct __attribute__((packe
     uint16_t address;
 } console = {TAG_CONSOLE, 2U, (uint16_t)&GPIOR0};
 
+#define NO_ROOM 0xFFFFFFFFU /* the stack reaches the static data */
 #define PAINT 0xA5U
 #define PAINT_MARGIN 16U /* bytes below the caller's frame that painting itself may use */
 
@@ -85,7 +86,7 @@ uint32_t platform_stack_used(void)
     while (*byte == PAINT) {
         ++byte;
     }
-    return (uint32_t)(((uintptr_t)__stack - (uintptr_t)byte) + 1U);
+    return (byte == link_bss_end) ? NO_ROOM : (uint32_t)(((uintptr_t)__stack - (uintptr_t)byte) + 1U);
 }
 
 ISR(BADISR_vect)
