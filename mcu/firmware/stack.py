@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 LIBRARY_FRAME = 32
 """Bytes charged for a library function the graphs know nothing of (memcpy, 64-bit product of the M0+)."""
 
-RETURN_ADDRESS = 3
-"""Bytes of the return address of an AVR's library function: at most, as smaller parts take two."""
-
 _NODE = re.compile(r'node: \{ title: "([^"]+)" label: "([^"]*)"')
 _EDGE = re.compile(r'edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"')
-_FUNCTION = re.compile(r"^[0-9a-f]+ <(.+)>:$")
+_FUNCTION = re.compile(r"^([0-9a-f]+) <(.+)>:$", re.MULTILINE)
 _CALL = re.compile(r"\t(?:r?call|r?jmp)\t.*<([^+>]+)>$")
 _PUSH = re.compile(r"\tpush\t")
 _BYTES = re.compile(r"(\d+) bytes")
@@ -44,27 +42,51 @@ def stack_of_listing(listing: str, frames: Iterable[Path], entry: str = "main") 
 
     Args:
         listing: of ``objdump -d``.
-        frames: what ``-fstack-usage`` wrote: sizes with the return address.
+        frames: what ``-fstack-usage`` wrote: sizes with the return address, which is all of the smallest.
     """
     sizes: dict[str, int] = {}
     for path in frames:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             where, size, _ = line.split("\t")
-            name = _plain(where)
-            sizes[name] = max(int(size), sizes.get(name, 0))
-    pushes: dict[str, int] = {}
+            sizes[_plain(where)] = max(int(size), sizes.get(_plain(where), 0))
+    calls, pushes = _calls_and_pushes(listing)
+    address = min(sizes.values(), default=0)
+    library = {name: address + count for name, count in pushes.items()}
+    return _deepest(entry, library | sizes, calls, ())
+
+
+def called_functions(listing: str, entry: str) -> set[str]:
+    """Every function that a function of an AVR's program calls, itself or through others."""
+    calls, _ = _calls_and_pushes(listing)
+    found: set[str] = set()
+    waiting = [entry]
+    while waiting:
+        new = calls.get(waiting.pop(), set()) - found
+        found |= new
+        waiting += new
+    return found
+
+
+def function_bytes(listing: str) -> dict[str, int]:
+    """Bytes of every function of a program, up to the next."""
+    starts = sorted((int(address, 16), name) for address, name in _FUNCTION.findall(listing))
+    return {name: after - start for (start, name), (after, _) in pairwise(starts)}
+
+
+def _calls_and_pushes(listing: str) -> tuple[dict[str, set[str]], dict[str, int]]:
+    """The functions that each function calls, and how many registers it saves."""
     calls: dict[str, set[str]] = {}
+    pushes: dict[str, int] = {}
     function = ""
     for line in listing.splitlines():
         if found := _FUNCTION.match(line):
-            function = found[1]
+            function = found[2]
+            pushes[function] = 0
         elif (found := _CALL.search(line)) and found[1] != function:
             calls.setdefault(function, set()).add(found[1])
         elif _PUSH.search(line):
-            pushes[function] = pushes.get(function, 0) + 1
-    called = {name for names in calls.values() for name in names}
-    library = {name: RETURN_ADDRESS + pushes.get(name, 0) for name in called}
-    return _deepest(entry, library | sizes, calls, ())
+            pushes[function] += 1
+    return calls, pushes
 
 
 def _deepest(function: str, frames: dict[str, int], calls: dict[str, set[str]], above: tuple[str, ...]) -> int:

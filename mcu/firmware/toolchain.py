@@ -24,7 +24,8 @@ class Architecture:
         startup: the source with its reset handler; none where that is the C library's.
         platform: the sources a self test needs from the emulated machine.
         counted: what the emulator counts, "instructions" or "cycles".
-        stack_alignment: bytes.
+        stack_alignment: bytes; ``alignment``: of tables and functions in flash.
+        pointer: bytes of a pointer and of a count.
     """
 
     name: str
@@ -37,6 +38,8 @@ class Architecture:
     platform: tuple[str, ...]
     counted: str = "instructions"
     stack_alignment: int = 8
+    alignment: int = 4
+    pointer: int = 4
 
     @property
     def self_test(self) -> tuple[str, ...]:
@@ -84,6 +87,8 @@ AVR = Architecture(
     ("platform_avr.c",),
     counted="cycles",
     stack_alignment=1,
+    alignment=1,
+    pointer=2,
 )
 ARCHITECTURES = (ARM, RISCV, AVR)
 

@@ -13,13 +13,15 @@
 #define KERNEL
 #endif
 
-/* Where constants lie, and the type of counts, places and distances, which wraps like an address where it is no wider:
- * an AVR reads its flash by instructions of its own, and no map is larger than its RAM. */
+/* Where constants lie, how tables and activations are aligned, and the type of counts, places and distances. An AVR
+ * reads its flash by instructions of its own, and no map is larger than its RAM: 16 bits, which wrap as addresses do. */
 #if defined(__AVR__)
 #define FLASH __flash
+#define ALIGNED
 typedef int16_t index_t;
 #else
 #define FLASH
+#define ALIGNED __attribute__((aligned(4)))
 typedef int32_t index_t;
 #endif
 
