@@ -24,12 +24,13 @@ CONSTANTS = 64 * 1024
 LARGEST_ARRAY = 2**15 - 1
 """Bytes of an array on an AVR, at most."""
 
-_OVERFLOW = re.compile(r"region `(FLASH|RAM|REACH)' overflowed by (\d+) bytes?")
-_MEMORY = {"FLASH": "flash", "RAM": "SRAM", "REACH": "constants"}
+_OVERFLOW = re.compile(r"region `(FLASH|RAM)' overflowed by (\d+) bytes?")
+_MEMORY = {"FLASH": "flash", "RAM": "SRAM"}
 
 
 class FirmwareDoesNotFit(InputError):  # noqa: N818
-    """The linker refused: ``over`` holds the bytes too many by memory, ``flash``, ``SRAM`` and/or ``constants``."""
+    """It is too large: ``over`` holds the bytes too many by memory, ``flash``, ``SRAM`` and/or ``constants``; nothing
+    where a single array is too large."""
 
     def __init__(self, message: str, over: dict[str, int]) -> None:
         super().__init__(message)
@@ -143,9 +144,8 @@ def _compile(
     flags = (*core.flags, *COMPILE_FLAGS, *core.architecture.compile_flags)
     result = _run([str(tools.compiler()), *flags, *defines, "-c", *paths], out)
     if "size of array" in result.stderr:
-        raise InputError(
-            f"firmware for {core.name}: a table of weights, or the arena, is larger than {LARGEST_ARRAY:,} bytes"
-        )
+        what = "a table of weights, or the arena, is larger than"
+        raise FirmwareDoesNotFit(f"firmware for {core.name}: {what} {LARGEST_ARRAY:,} bytes", {})
     if result.returncode:
         raise RuntimeError(f"the compiler refuses the generated C:\n{result.stderr[-2000:]}")
     return [(out / source).with_suffix(".o") for source in sources]
@@ -180,15 +180,30 @@ def _link(
         "-o",
         str(elf.resolve()),
     ]
+    elf.unlink(missing_ok=True)
     result = _run(command, folder)
-    if result.returncode == 0:
-        return
-    over = {_MEMORY[region]: int(count) for region, count in _OVERFLOW.findall(result.stderr)}
-    if not over:
-        raise RuntimeError(f"the linker refuses the generated program:\n{result.stderr[-2000:]}")
     sizes = {"flash": memory.flash, "SRAM": memory.ram, "constants": CONSTANTS}
-    parts = [f"{name} {sizes[name]:,} bytes, over by {count:,}" for name, count in over.items()]
-    raise FirmwareDoesNotFit(f"{where}: does not fit: {'; '.join(parts)}", over)
+    over = {_MEMORY[region]: int(count) for region, count in _OVERFLOW.findall(result.stderr)}
+    if core.architecture is AVR:  # its linker says no amounts, but writes the program if told to
+        if "will not fit in region" in result.stderr:
+            _run([*command, "-Wl,--noinhibit-exec"], folder)
+        over = _over(section_sizes(elf, tools), sizes) if elf.is_file() else {}
+    if over:
+        parts = [f"{name} {sizes[name]:,} bytes, over by {count:,}" for name, count in over.items()]
+        raise FirmwareDoesNotFit(f"{where}: does not fit: {'; '.join(parts)}", over)
+    if result.returncode:
+        raise RuntimeError(f"the linker refuses the generated program:\n{result.stderr[-2000:]}")
+
+
+def _over(sections: dict[str, int], sizes: dict[str, int]) -> dict[str, int]:
+    """Bytes too many of an AVR's program, by memory."""
+    data = sections.get(".data", 0)
+    taken = {
+        "flash": sections.get(".text", 0) + data,
+        "SRAM": data + sections.get(".bss", 0) + sections.get(".stack", 0),
+        "constants": sections.get(".reach", 0),
+    }
+    return {name: taken[name] - size for name, size in sizes.items() if taken[name] > size}
 
 
 def _run(command: Sequence[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:

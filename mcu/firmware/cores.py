@@ -125,7 +125,7 @@ def find_core(name: str, where: str = "core") -> Core:
     core = CORES.get(name)
     if core is None:
         raise InputError(
-            f"{where}: {name!r}: firmware is built for {' and '.join(item.title for item in ARCHITECTURES)} only "
+            f"{where}: {name!r}: firmware is built for {', '.join(item.title for item in ARCHITECTURES)} only "
             f"({', '.join(CORES)}); every other figure is there for this device too"
         )
     return core

@@ -81,7 +81,7 @@ AVR = Architecture(
     "avr-",
     "simavr",
     # the last: frames hold what calls pass, so that their sizes say all
-    ("-std=gnu11", "-fwrapv", "-fstack-usage", "-maccumulate-args"),
+    ("-std=gnu11", "-fstack-usage", "-maccumulate-args"),
     ("-T", "link_avr.ld"),
     (),
     ("platform_avr.c",),

@@ -56,6 +56,8 @@ PARTS = {
     "cortex-m7f": "stm32f746zg",
     "cortex-m33": "stm32u585ai",
     "riscv32imc": "esp32-c3",
+    "avr5": "arduino-uno",
+    "avr6": "arduino-mega",
 }
 
 
@@ -66,7 +68,8 @@ def inputs(model: Int8Model, count: int = 2) -> np.ndarray:
 
 @needs_tools
 @pytest.mark.parametrize(
-    "core", ["cortex-m0+", "cortex-m3", "cortex-m4f", "cortex-m7f", "cortex-m33", "cortex-m55", "riscv32imc"]
+    "core",
+    ["cortex-m0+", "cortex-m3", "cortex-m4f", "cortex-m7f", "cortex-m33", "cortex-m55", "riscv32imc", "avr5", "avr6"],
 )
 def test_every_operator_is_bit_exact_on_every_core(tmp_path: Path, core: str) -> None:
     model = every_operator_net(head=False)
@@ -147,7 +150,13 @@ def test_measured_stack_stays_within_the_call_graph_bound(tmp_path: Path) -> Non
 @needs_tools
 @pytest.mark.parametrize(
     ("name", "memory", "word"),
-    [("stm32f446re", "sram", "SRAM"), ("stm32f446re", "flash", "flash"), ("gd32vf103cb", "sram", "SRAM")],
+    [
+        ("stm32f446re", "sram", "SRAM"),
+        ("stm32f446re", "flash", "flash"),
+        ("gd32vf103cb", "sram", "SRAM"),
+        ("atmega2560", "sram", "SRAM"),
+        ("atmega2560", "flash", "flash"),
+    ],
 )
 def test_one_byte_too_many_fails_to_link_in_one_line(tmp_path: Path, name: str, memory: str, word: str) -> None:
     device = replace(find_device(name), sram_bank=None)
@@ -231,7 +240,7 @@ def test_large_model_of_a_small_core_runs_on_a_larger_board(tmp_path: Path) -> N
 
 def test_other_architectures_are_refused_by_name() -> None:
     model = plain_net(size=8)
-    with pytest.raises(InputError, match=r"esp32.*xtensa.*Cortex-M and RISC-V .* only"):
+    with pytest.raises(InputError, match=r"esp32.*xtensa.*Cortex-M, RISC-V .*, AVR .* only"):
         measure_firmware(model, find_device("esp32"), inputs(model))
     with pytest.raises(InputError, match="xtensa"):
         predict_firmware(model, "xtensa-lx6")

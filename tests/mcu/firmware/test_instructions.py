@@ -76,7 +76,7 @@ def test_predicted_instructions_exceed_half_the_macs_on_every_core() -> None:
         assert predict_instructions(model, core) > model.macs() / 2
 
 
-@pytest.mark.parametrize(("name", "seed"), [("cortex-m4f", 2), ("cortex-m0+", 4), ("riscv32imc", 6)])
+@pytest.mark.parametrize(("name", "seed"), [("cortex-m4f", 2), ("cortex-m0+", 4), ("riscv32imc", 6), ("avr5", 6)])
 def test_prediction_is_within_five_percent_of_the_emulator(tmp_path: Path, name: str, seed: int) -> None:
     core = CORES[name]
     if advice := toolchain(core.architecture).advice():

@@ -16,6 +16,7 @@
 /* Where constants lie, how tables and activations are aligned, and the type of counts, places and distances. An AVR
  * reads its flash by instructions of its own, and no map is larger than its RAM: 16 bits, which wrap as addresses do. */
 #if defined(__AVR__)
+#pragma GCC optimize("wrapv")
 #define FLASH __flash
 #define ALIGNED
 typedef int16_t index_t;
