@@ -82,8 +82,8 @@ class Session:
         found = counts(words, 4)
         if found is None or found[0] != VERSION:
             raise InputError(
-                f"--port {self._label}: the board says {' '.join(words)!r}, this mcusweep reads version {VERSION} of the "
-                "protocol: export the library again and flash it"
+                f"--port {self._label}: the board says {' '.join(words)!r}, this mcusweep reads version {VERSION} of "
+                "the protocol: export the library again and flash it"
             )
         if not (found[1] > 0 and 0 < found[3] <= MOST_MODELS):
             raise InputError(
@@ -94,7 +94,7 @@ class Session:
 
     def _silence(self, head: list[int] | None) -> str:
         if head is not None:
-            return f"--port {self._label}: the board began to say what it is, but its lines come damaged: check the cable"
+            return f"--port {self._label}: the board says what it is, but its lines come damaged: check the cable"
         if self._lines.noise:
             return (
                 f"--port {self._label}: {self._lines.noise:,} bytes came at {self._baud} baud, none of them a line of "

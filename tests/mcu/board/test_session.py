@@ -1,4 +1,4 @@
-"""Every way in which a board can fail to answer: one line says which it was, and nothing is believed that is not sound."""
+"""Every way in which a board can fail to answer: one line says which it was, and nothing unsound is believed."""
 
 from __future__ import annotations
 
@@ -70,9 +70,12 @@ def test_a_run_with_a_damaged_line_is_repeated() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"board": line("board 2 1000000 0 1 extra")}, "says 'board 2 1000000 0 1 extra', this mcusweep reads version 1"),
+        (
+            {"board": line("board 2 9 0 1 new")},
+            "says 'board 2 9 0 1 new', this mcusweep reads version 1",
+        ),
         ({"board": line("board 1 0 0 1")}, "must give a number of ticks a second above 0"),
-        ({"model": b"$model 0 dig"}, "began to say what it is, but its lines come damaged"),
+        ({"model": b"$model 0 dig"}, "says what it is, but its lines come damaged"),
         ({"vector": line("boot")}, "the board restarted while digits ran"),
         ({"time": line("error no room")}, "the board refuses the run: no room"),
         ({"end": b""}, r"digits gave no line for 0\.4 s: it hangs"),
@@ -112,9 +115,9 @@ class Silent:
 def test_ports_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no such port; serial ports here: "), open_port(str(tmp_path / "x")):
         pass
-    with scripted(sound_board()) as port, open_port(port):
-        with pytest.raises(InputError, match="another program uses it"), open_port(port):
-            pass
+    taken = pytest.raises(InputError, match="another program uses it")
+    with scripted(sound_board()) as port, open_port(port), taken, open_port(port):
+        pass
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="the line failed"), open_port(str(tmp_path / "file")):
         pass
