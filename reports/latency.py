@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mcu.latency import Latency, estimate
 from reports.study import StudyInfo
 
 
-def latency_of(trial: Mapping[str, Any], device: Mapping[str, Any] | None, study: StudyInfo) -> Latency | None:
+def latency_of(trial: pd.Series, device: Mapping[str, Any] | None, study: StudyInfo) -> Latency | None:
     """The best figure there is; None if neither is known. An estimate includes the front end of sound.
 
     Args:
