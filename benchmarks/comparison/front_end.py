@@ -119,6 +119,7 @@ def page(results: dict[str, dict[str, object]]) -> str:
 
 
 PARTS = ("frontend", "model")
+TASKS = ("spoken-digits", "keywords-synthetic", "audio-folder")
 
 
 def main() -> None:
