@@ -99,11 +99,12 @@ class AsyncRungs(StopRule):
     """Asynchronous successive halving (Li et al., MLSys 2020) for constrained objectives, within each budget.
 
     Trials are compared only with trials of the same task, method and, unless networks race, network and length, at the
-    same level and at the same budget or, where budgets are sampled from ranges, at slightly smaller ones. A trial that is not among the best ``1 /
-    eta`` there stops; once before that, during pruning, a trial among the worst ``1 / eta`` stops. Ranking is by Deb's
-    rule: feasible before infeasible, smaller violation first, then the augmented Chebyshev distance to the ideal point
-    (accuracy 1, no resources). Pareto rank alone is not informative in four dimensions, where most points are
-    non-dominated; and unused budget has little value, so utilisation has a hundredth of the weight of accuracy.
+    same level and at the same budget or, where budgets are sampled from ranges, at slightly smaller ones. A trial that
+    is not among the best ``1 / eta`` there stops; once before that, during pruning, a trial among the worst ``1 / eta``
+    stops. Ranking is by Deb's rule: feasible before infeasible, smaller violation first, then the augmented Chebyshev
+    distance to the ideal point (accuracy 1, no resources). Pareto rank alone is not informative in four dimensions,
+    where most points are non-dominated; and unused budget has little value, so utilisation has a hundredth of the
+    weight of accuracy.
     """
 
     schedule: RungSchedule = field(default_factory=RungSchedule)
