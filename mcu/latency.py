@@ -40,6 +40,11 @@ class Cycles:
         """What a bound on latency calculates with: the value, or the end of the interval if there is none."""
         return self.high if self.value is None else self.value
 
+    @property
+    def counted(self) -> str:
+        """What the emulator counts of a program: instructions, or cycles in their place."""
+        return "cycles" if self.source == COUNTED else "instructions"
+
     def text(self) -> str:
         """``1.2 cycles an instruction ± 15 % (CMSIS-NN on STM32L4R5)``; ``cycles, counted``."""
         if self.source == COUNTED:

@@ -126,7 +126,8 @@ def facts(measured: Measurement, device: str | None) -> dict[str, Any]:
         budget = room.budget()
         used = Resources(measured.flash, measured.sram, measured.macs)
         answer |= {"device": room.name, "budget_flash": budget.flash, "budget_sram": budget.sram}
-        answer |= {"feasible": budget.admits(used), "binding_use": budget.binding_use(used)}
+        if not room.firmware_only:
+            answer |= {"feasible": budget.admits(used), "binding_use": budget.binding_use(used)}
     return answer
 
 
