@@ -11,6 +11,7 @@ from typing import Any
 SYMMETRIC = 0.02
 """Difference between the distances of both ends, relative to the value, below which one error is shown for both."""
 
+ESTIMATED = "estimated"
 COUNTED = "counted"
 """Source of a core whose emulator counts cycles in place of instructions."""
 
@@ -72,6 +73,10 @@ class Latency:
         value = None if self.value is None else self.value / scale
         return spread(value, self.low / scale, self.high / scale, unit)
 
+    def told(self) -> str:
+        """The same, with ``about`` before an estimate."""
+        return f"about {self.text()}" if self.origin.startswith(ESTIMATED) else self.text()
+
 
 @cache
 def _table() -> dict[str, Any]:
@@ -101,6 +106,6 @@ def estimate(instructions: float, cycles: Cycles, clock_hz: float) -> Latency:
     """``instructions * cycles / clock_hz``; caches and flash wait states are in it as far as in the cycles."""
     scale = 1000.0 * instructions / clock_hz
     value = None if cycles.value is None else scale * cycles.value
-    how = "" if cycles.source == COUNTED else "estimated: "
+    how = "" if cycles.source == COUNTED else f"{ESTIMATED}: "
     origin = f"{how}{cycles.text()} at {clock_hz / 1e6:g} MHz"
     return Latency(value, scale * cycles.low, scale * cycles.high, origin)

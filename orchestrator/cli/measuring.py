@@ -191,7 +191,7 @@ def firmware_predicted(data: bytes, source: str, device: str) -> dict[str, Any]:
 
 
 def _latency(found: Latency) -> dict[str, Any]:
-    return {"latency_ms": found.middle, "latency": f"about {found.text()}", "latency_origin": found.origin}
+    return {"latency_ms": found.middle, "latency": found.told(), "latency_origin": found.origin}
 
 
 def _draw(measured: Measurement, path: Path) -> None:

@@ -64,10 +64,12 @@ def find_best(
     budget: Budget,
     *,
     studies: Sequence[str] = (),
-    runtime: str = "tflm",
+    runtime: str | None = None,
     runners_up: int = 3,
 ) -> Best:
     """The best measured trial that fits the bounds, whatever budget it was run for.
+
+    ``runtime`` None is the interpreter where the device has it.
 
     The highest validation accuracy wins; of equal ones the smaller flash, then the earlier trial. Where it is known
     which validation samples each gets right, it is the smallest within one standard error of the highest
@@ -76,6 +78,8 @@ def find_best(
     Raises:
         InputError: no trial fits; the message gives the closest one. Or the fitting trials have different metrics.
     """
+    if runtime is None and budget.device is not None and find_device(budget.device).firmware_only:
+        runtime = "firmware"
     suffix = "_firmware" if runtime == "firmware" else ""
     used = {name: _used_name(name, suffix) for name in RESOURCES}
     measured = _measured(used)
