@@ -14,6 +14,7 @@ import numpy as np
 from mcu.cost.arena import Buffer
 from mcu.cost.planner import best_plan
 from mcu.cost.stage import Span, Strips, heights_of, spans_of, stages_of
+from mcu.cost.stream import Stream
 from mcu.graph.kinds import Kind
 from mcu.int8.model import Int8Model
 from mcu.int8.structure import Structure, structure_of
@@ -28,21 +29,30 @@ class FirmwarePlan:
     """Position of every activation tensor: ``offsets`` by index, ``total`` bytes in all.
 
     Attributes:
-        strips: of the operators that run strip by strip; the buffers of tensors inside hold some of their rows.
+        strips: of the operators that run strip by strip, or as a stream; the buffers of tensors inside hold some of
+            their rows.
     """
 
     offsets: tuple[int, ...]
     total: int
-    strips: Strips | None = None
+    strips: Strips | Stream | None = None
 
 
-def plan_memory(model: Structure | Int8Model, by_strips: bool = True) -> FirmwarePlan:
+def plan_memory(model: Structure | Int8Model, by_strips: bool = True, hop: int | None = None) -> FirmwarePlan:
     """Offsets of every activation tensor and the arena's bytes.
 
     Args:
         by_strips: whether operators may run strip by strip.
+        hop: rows by which the window moves on along a stream from run to run; None for windows that have nothing to do
+            with each other.
+
+    Raises:
+        InputError: if the input is no stream, or the hop is not shorter than it.
     """
     structure = structure_of(model) if isinstance(model, Int8Model) else model
+    if hop is not None:
+        stream = Stream(structure, hop)
+        return _placed(structure, stream.spans(), stream)
     best = _planned(structure, None)
     if not by_strips:
         return best
@@ -57,10 +67,13 @@ def plan_memory(model: Structure | Int8Model, by_strips: bool = True) -> Firmwar
 
 
 def _planned(structure: Structure, strips: Strips | None) -> FirmwarePlan:
+    outputs = [port.tensor for port in structure.outputs]
+    return _placed(structure, spans_of(structure.ops, heights_of(structure), outputs, strips), strips)
+
+
+def _placed(structure: Structure, spans: Sequence[Span], strips: Strips | Stream | None) -> FirmwarePlan:
     roots = _roots(structure)
     kept = sorted(set(roots))
-    outputs = [port.tensor for port in structure.outputs]
-    spans = spans_of(structure.ops, heights_of(structure), outputs, strips)
     plan = best_plan(_buffers(structure, roots, kept, spans))
     offsets = dict(zip(kept, plan.offsets, strict=True))
     return FirmwarePlan(tuple(offsets[root] for root in roots), plan.total, strips)

@@ -11,7 +11,7 @@ from mcu.errors import InputError
 from mcu.firmware.build import build
 from mcu.firmware.cores import core_of
 from mcu.firmware.emulator import run_in_qemu
-from mcu.firmware.project import Codes, write_project
+from mcu.firmware.project import Codes, stream_macs, write_project
 from mcu.firmware.toolchain import Toolchain, toolchain
 from mcu.graph.ports import each
 from mcu.int8.model import Int8Model
@@ -60,6 +60,7 @@ def measure_firmware(
     folder: Path | None = None,
     tools: Toolchain | None = None,
     by_strips: bool = True,
+    hop: int | None = None,
 ) -> FirmwareMeasurement:
     """Write, build, link and run a model.
 
@@ -69,6 +70,7 @@ def measure_firmware(
         cycles_per_instruction: None takes the core's assumption (see ``Core``).
         folder: where to keep the project; None throws it away.
         by_strips: as in ``plan_memory``.
+        hop: as in ``write_project``: figures are those of a step of a stream.
 
     Raises:
         InputError: if firmware cannot be built for the device, tools are missing (``ToolsMissing``), the model holds
@@ -80,12 +82,12 @@ def measure_firmware(
     tools = tools or toolchain(core.architecture)
     with tempfile.TemporaryDirectory() as scratch:
         project = folder or Path(scratch) / "firmware"
-        write_project(model, project, samples=samples, expected=expected, by_strips=by_strips)
+        write_project(model, project, samples=samples, expected=expected, by_strips=by_strips, hop=hop)
         built = build(project, device, tools)
         run = run_in_qemu(project, core, tools=tools)
         layers = run_in_qemu(project, core, profile=True, tools=tools).layers
     cycles = cycles_per_instruction or core.cycles_per_instruction
-    macs = model.macs()
+    macs = model.macs() if hop is None else stream_macs(model, hop)
     return FirmwareMeasurement(
         flash_firmware=built.flash,
         sram_firmware=built.ram,

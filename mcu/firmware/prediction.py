@@ -13,6 +13,7 @@ from math import prod
 
 from mcu.cost.firmware_memory import plan_memory
 from mcu.cost.stage import Forms
+from mcu.cost.stream import Stream
 from mcu.firmware.calls import convolution_kernel, depthwise_kernel, program_kernels
 from mcu.firmware.code_sizes import CALL_BYTES, CODE, STRIP_BYTES, STRIP_STACK
 from mcu.firmware.cores import find_core
@@ -98,13 +99,15 @@ class FirmwarePrediction:
         return self.arena + self.stack + APPLICATION_RAM
 
 
-def predict_firmware(model: Structure | Int8Model, core: str, by_strips: bool = True) -> FirmwarePrediction:
+def predict_firmware(
+    model: Structure | Int8Model, core: str, by_strips: bool = True, hop: int | None = None
+) -> FirmwarePrediction:
     """What the firmware of a model will take on a core.
 
     Args:
         model: a structure (the pruning job's light form, shapes only) or a finished model.
         core: as in the device catalogue, such as ``cortex-m4f``.
-        by_strips: as in ``plan_memory``.
+        by_strips, hop: as in ``plan_memory``.
 
     Raises:
         InputError: if firmware cannot be built for the core.
@@ -112,7 +115,7 @@ def predict_firmware(model: Structure | Int8Model, core: str, by_strips: bool = 
     target = find_core(core)
     code = CODE[target.name]
     structure = structure_of(model) if isinstance(model, Int8Model) else model
-    plan = plan_memory(structure, by_strips)
+    plan = plan_memory(structure, by_strips, hop)
     ops = [index for index, op in enumerate(structure.ops) if op.kind is not Kind.RESHAPE]
     chosen = program_kernels([_kernel(structure, structure.ops[index]) for index in ops])
     forms = {} if plan.strips is None else plan.strips.forms
@@ -126,6 +129,8 @@ def predict_firmware(model: Structure | Int8Model, core: str, by_strips: bool = 
         flash += _tables(structure, op) + calls * form.descriptions * DESCRIPTIONS[kernel]
         flash += form.move_descriptions * DESCRIPTIONS["concat"]
         flash += (calls * form.calls + form.moves) * (strip_bytes[0] if index in forms else call_bytes)
+    if isinstance(plan.strips, Stream) and plan.strips.input in plan.strips.moves:
+        flash += DESCRIPTIONS["concat"] + call_bytes
     if plan.strips is not None:
         flash += sum(count * size for count, size in zip(plan.strips.runs, strip_bytes[1:], strict=True))
     flash += code.flash_of(kernels)
