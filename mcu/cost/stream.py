@@ -61,6 +61,8 @@ class Stream:
         self.input = structure.inputs[0].tensor
         self._structure, self._heights = structure, heights_of(structure)
         rows = self._heights[self.input]
+        if rows < 2:
+            raise InputError("stream: the input is a single row; a stream is the rows of a window")
         if not 1 <= hop < rows:
             raise InputError(f"stream: hop = {hop}: must be 1 to {rows - 1}, less than the input's {rows} rows")
         self.hop = hop
@@ -70,9 +72,7 @@ class Stream:
         stored = [fresh | kept for fresh, kept in zip(self._fresh, self._kept, strict=True)]
         self._at = [np.concatenate([[0], np.cumsum(rows)]) for rows in stored]
         self.moves = {tensor: move for tensor in range(len(stored)) if (move := self._move(tensor)).count}
-        self.parts = {
-            index: self._parts(index, op) for index, op in enumerate(structure.ops) if not self._is_whole(op)
-        }
+        self.parts = {index: self._parts(index, op) for index, op in enumerate(structure.ops) if not self._is_whole(op)}
 
     def _inner_rows(self) -> list[Inner]:
         found = [NOTHING] * len(self._heights)

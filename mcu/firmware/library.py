@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mcu.errors import InputError
-from mcu.firmware.project import KERNEL_SOURCES, TEMPLATES, Codes, model_values, render_file
+from mcu.firmware.project import ARENA, KERNEL_SOURCES, TEMPLATES, Codes, model_values, render_file
 from mcu.int8.model import Int8Model
 
 FOLDER = "mcusweep_model"
@@ -43,12 +43,13 @@ def library_form(name: str) -> LibraryFormat:
 
 @dataclass(frozen=True)
 class LibraryModel:
-    """A model and the prefix of its functions' names, with int8 self-test vectors as in ``write_project``."""
+    """A model and the prefix of its functions' names; self-test vectors and ``hop`` as in ``write_project``."""
 
     name: str
     model: Int8Model
     samples: Codes | None = None
     expected: Codes | None = None
+    hop: int | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def write_library(
         InputError: if a name is not a lower-case C identifier or is given twice, and as ``write_project``.
     """
     _check_names(models)
-    written = [model_values(one.model, one.samples, one.expected, f"{one.name}_") for one in models]
+    written = [model_values(one.model, one.samples, one.expected, f"{one.name}_", hop=one.hop) for one in models]
     files = {
         "src/mcusweep_model.h": "mcusweep_model.h",
         "src/mcusweep_model.c": "mcusweep_model.c",
@@ -112,7 +113,7 @@ def write_library(
     }
     values: dict[str, Any] = {
         "models": [{"name": one.name} | told for one, told in zip(models, written, strict=True)],
-        "arena_bytes": max(told["arena_bytes"] for told in written),
+        "arena_bytes": max((told["arena_bytes"] for told in written if told["arena"] == ARENA), default=0),
         "kernels": _joined(KERNEL_SOURCES),
         "sources": [*sorted(Path(path).name for path in files if path.endswith(".c")), *sources],
         "sound": "frontend.c" in sources,

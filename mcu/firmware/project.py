@@ -27,6 +27,8 @@ from mcu.int8.model import Int8Model, QTensor
 KERNEL_SOURCES = ("convolution.c", "pointwise.c", "depthwise.c", "pooling.c", "elementwise.c", "softmax.c")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}")
 LINE = 110
+ARENA = "arena"
+"""The array of activations; a stream in a library has one of its own."""
 TEMPLATES = files("mcu.firmware") / "templates"
 
 
@@ -41,7 +43,7 @@ def write_project(
     samples: Codes | None = None,
     expected: Codes | None = None,
     name: str = "model",
-    sound: bool = False,
+    sound: str = "",
     by_strips: bool = True,
     hop: int | None = None,
 ) -> None:
@@ -50,10 +52,11 @@ def write_project(
     Args:
         samples: int8 ``(N, H, W, C)`` inputs of the self test, None for two synthetic ones; of several inputs a tuple.
             Of a stream ``(N, hop, W, C)``, its steps one after the other.
-        expected: int8 ``(N, ...)`` outputs for them; None takes those of the reference interpreter. Those of steps whose
-            window is not whole yet are not compared.
+        expected: int8 ``(N, ...)`` outputs for them; None takes those of the reference interpreter. Those of the
+            first steps of a stream, whose window is not whole, are not compared.
         name: name of the project; letters, digits, space, ``_ . -``.
-        sound: whether the application has an audio front end, which ``write_front_end`` adds.
+        sound: of an application with an audio front end, which ``write_front_end`` adds, its source: ``main.c`` hears
+            clips, ``stream.c`` a stream.
         by_strips: whether the first operators may run strip by strip, as ``plan_memory``.
         hop: rows by which the window moves on from run to run along a stream, as ``plan_memory``: the program takes
             only the new ones and computes only what they change.
@@ -92,12 +95,12 @@ def render_file(template: str, values: Mapping[str, Any], path: Path) -> None:
     path.write_text(environment.get_template(template).render(values), encoding="ascii")
 
 
-def copy_sources(folder: Path, sound: bool = False) -> None:
+def copy_sources(folder: Path, sound: str = "") -> None:
     """The files of a project that are the same for every model."""
     for source in [*(TEMPLATES / "kernels").iterdir(), *(TEMPLATES / "program").iterdir()]:
         (folder / source.name).write_bytes(source.read_bytes())
     if sound:
-        (folder / "main.c").write_bytes((TEMPLATES / "sound" / "main.c").read_bytes())
+        (folder / "main.c").write_bytes((TEMPLATES / "sound" / sound).read_bytes())
 
 
 def require_gain(model: Int8Model, hop: int) -> None:
@@ -188,14 +191,16 @@ def model_values(
     first = len(model.inputs)
     ins = _ports("input", "in", model, model.inputs, plan, vectors[:first])
     outs = _ports("output", "out", model, model.outputs, plan, vectors[first:])
+    arena = f"{prefix}{ARENA}" if stream else ARENA
     arguments = [f"const int8_t *{port['argument']}" for port in ins] + [f"int8_t *{port['argument']}" for port in outs]
     return {
         "prefix": prefix,
         "macs": _macs(program),
         "hop": hop,
         "warm_up": stream.warm_up if stream else 0,
+        "arena": arena,
         "arena_bytes": plan.total,
-        **_program_values(program, plan, prefix),
+        **_program_values(program, plan, prefix, arena),
         "ins": ins,
         "outs": outs,
         "parameters": ", ".join(arguments),
@@ -240,7 +245,7 @@ def _build_values() -> dict[str, Any]:
     }
 
 
-def _program_values(program: Sequence[Loop], plan: FirmwarePlan, prefix: str) -> dict[str, Any]:
+def _program_values(program: Sequence[Loop], plan: FirmwarePlan, prefix: str, arena: str) -> dict[str, Any]:
     """Loops of calls as the template prints them, and the layers' descriptions: equal ones and equal tables once."""
     layers: list[dict[str, Any]] = []
     numbers: dict[Any, int] = {}
@@ -256,7 +261,7 @@ def _program_values(program: Sequence[Loop], plan: FirmwarePlan, prefix: str) ->
                 owner = tables.setdefault(placed.layer, len(layers)) if call.tables else len(layers)
                 layers.append(_layer_values(call, len(layers), owner, prefix))
             places = [(plan.offsets[place.tensor] + place.at, place.step) for place in placed.arguments]
-            arguments = [f"&arena[{at} + (strip * {step})]" if step else f"&arena[{at}]" for at, step in places]
+            arguments = [f"&{arena}[{at} + (strip * {step})]" if step else f"&{arena}[{at}]" for at, step in places]
             layer = f"{prefix}layer_{numbers[key]}"
             calls.append({"function": call.function, "layer": layer, "arguments": arguments, "number": placed.layer})
         function = f"{prefix}strip_{len(loops)}" if loop.is_strip else ""

@@ -1,4 +1,4 @@
-"""Causal networks along time: what they say of a moment rests on the past alone, so that a stream needs few new columns."""
+"""Causal networks along time: what they say of a moment rests on the past alone, so a stream needs few new columns."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class LastStep(nn.Module):
     """The last step of a sequence ``(N, C, T, 1)``: ``(N, C)``."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """The rows before it are not looked at."""
         return x[:, :, -1:].flatten(1)
 
 
