@@ -85,7 +85,7 @@ def model_of(subject: Subject, sound: np.ndarray) -> tuple[Int8Model, tuple[floa
                 layer.momentum = None
         module(inputs)
         head = [layer for layer in module.modules() if isinstance(layer, torch.nn.Linear)][-1]
-        head.bias -= module.eval()(inputs).mean(0)
+        head.bias.sub_(module.eval()(inputs).mean(0))
     traced = trace(module, subject.shape)
     network = FoldedNet(traced.graph, traced.module)
     calibrate(network, inputs)
@@ -108,7 +108,7 @@ class Bench:
         """The window that ends with every shortest hop of the recording."""
         step = self.subject.hops[0] * self.subject.front_end.stride
         return classify_in_qemu(
-            self.folder / "whole", self.sound[None, -self.heard % step :], core_of(DEVICE), step=step
+            self.folder / "whole", self.sound[None, (-self.heard) % step :], core_of(DEVICE), step=step
         )
 
     def row(self, hop: int) -> str:

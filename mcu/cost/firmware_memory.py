@@ -7,7 +7,7 @@ calls take of flash.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,13 +29,14 @@ class FirmwarePlan:
     """Position of every activation tensor: ``offsets`` by index, ``total`` bytes in all.
 
     Attributes:
-        strips: of the operators that run strip by strip, or as a stream; the buffers of tensors inside hold some of
-            their rows.
+        strips: of the operators that run strip by strip; the buffers of tensors inside hold some of their rows.
+        stream: what a step of a stream computes and keeps; the buffers hold these rows.
     """
 
     offsets: tuple[int, ...]
     total: int
-    strips: Strips | Stream | None = None
+    strips: Strips | None = None
+    stream: Stream | None = None
 
 
 def plan_memory(model: Structure | Int8Model, by_strips: bool = True, hop: int | None = None) -> FirmwarePlan:
@@ -52,7 +53,7 @@ def plan_memory(model: Structure | Int8Model, by_strips: bool = True, hop: int |
     structure = structure_of(model) if isinstance(model, Int8Model) else model
     if hop is not None:
         stream = Stream(structure, hop)
-        return _placed(structure, stream.spans(), stream)
+        return replace(_placed(structure, stream.spans()), stream=stream)
     best = _planned(structure, None)
     if not by_strips:
         return best
@@ -68,15 +69,16 @@ def plan_memory(model: Structure | Int8Model, by_strips: bool = True, hop: int |
 
 def _planned(structure: Structure, strips: Strips | None) -> FirmwarePlan:
     outputs = [port.tensor for port in structure.outputs]
-    return _placed(structure, spans_of(structure.ops, heights_of(structure), outputs, strips), strips)
+    spans = spans_of(structure.ops, heights_of(structure), outputs, strips)
+    return replace(_placed(structure, spans), strips=strips)
 
 
-def _placed(structure: Structure, spans: Sequence[Span], strips: Strips | Stream | None) -> FirmwarePlan:
+def _placed(structure: Structure, spans: Sequence[Span]) -> FirmwarePlan:
     roots = _roots(structure)
     kept = sorted(set(roots))
     plan = best_plan(_buffers(structure, roots, kept, spans))
     offsets = dict(zip(kept, plan.offsets, strict=True))
-    return FirmwarePlan(tuple(offsets[root] for root in roots), plan.total, strips)
+    return FirmwarePlan(tuple(offsets[root] for root in roots), plan.total)
 
 
 def _roots(structure: Structure) -> list[int]:

@@ -175,9 +175,6 @@ class Stream:
             found[index] = Forms(len(parts), len(kinds), moved, moved)
         return found
 
-    runs = (0, 0)
-    """As of ``Strips``: functions of strips and loops over them."""
-
     def obstacle(self, names: Sequence[str]) -> str:
         """The first layer that computes all of its rows in every step, why, and what to do.
 

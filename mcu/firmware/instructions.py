@@ -71,7 +71,8 @@ def predict_instructions(model: Int8Model, core: Core, by_strips: bool = True, h
         raise InputError(f"instructions are predicted for {core.name} as {' '.join(CORES[core.name].flags)} only")
     costs = _costs()[SAME_CODE.get(core.name, core.name)]
     total = 0.0
-    for loop in program_of(model, plan_memory(model, by_strips, hop).strips):
+    plan = plan_memory(model, by_strips, hop)
+    for loop in program_of(model, plan.strips, plan.stream):
         for placed in loop.calls:
             counts, own = loop_counts(placed.call, core.name), costs[placed.call.function]
             total += loop.times * sum(cost * count for cost, count in zip(own, counts, strict=True))

@@ -13,7 +13,6 @@ from math import prod
 
 from mcu.cost.firmware_memory import plan_memory
 from mcu.cost.stage import Forms
-from mcu.cost.stream import Stream
 from mcu.firmware.calls import convolution_kernel, depthwise_kernel, program_kernels
 from mcu.firmware.code_sizes import CALL_BYTES, CODE, STRIP_BYTES, STRIP_STACK
 from mcu.firmware.cores import find_core
@@ -118,7 +117,8 @@ def predict_firmware(
     plan = plan_memory(structure, by_strips, hop)
     ops = [index for index, op in enumerate(structure.ops) if op.kind is not Kind.RESHAPE]
     chosen = program_kernels([_kernel(structure, structure.ops[index]) for index in ops])
-    forms = {} if plan.strips is None else plan.strips.forms
+    partial = plan.strips or plan.stream
+    forms = {} if partial is None else partial.forms
     kernels = {*chosen, *(["concat"] if any(form.moves for form in forms.values()) else [])}
     call_bytes = CALL_BYTES[target.architecture.name]
     strip_bytes = STRIP_BYTES.get(target.name, STRIP_BYTES[target.architecture.name])
@@ -129,7 +129,7 @@ def predict_firmware(
         flash += _tables(structure, op) + calls * form.descriptions * DESCRIPTIONS[kernel]
         flash += form.move_descriptions * DESCRIPTIONS["concat"]
         flash += (calls * form.calls + form.moves) * (strip_bytes[0] if index in forms else call_bytes)
-    if isinstance(plan.strips, Stream) and plan.strips.input in plan.strips.moves:
+    if plan.stream is not None and plan.stream.input in plan.stream.moves:
         flash += DESCRIPTIONS["concat"] + call_bytes
     if plan.strips is not None:
         flash += sum(count * size for count, size in zip(plan.strips.runs, strip_bytes[1:], strict=True))

@@ -40,11 +40,12 @@ class Loop:
     is_strip: bool = False
 
 
-def program_of(model: Int8Model, strips: Strips | Stream | None) -> tuple[Loop, ...]:
+def program_of(model: Int8Model, strips: Strips | None, stream: Stream | None = None) -> tuple[Loop, ...]:
     """All calls of a model.
 
     Args:
-        strips: of the operators that run strip by strip, or as a stream.
+        strips: of the operators that run strip by strip.
+        stream: what a step of a stream computes and keeps, instead.
 
     Raises:
         InputError: if the kernels cannot express an operator exactly.
@@ -52,14 +53,14 @@ def program_of(model: Int8Model, strips: Strips | Stream | None) -> tuple[Loop, 
     layers = [0, *accumulate(_calls(op) for op in model.ops)]
     loops: list[Loop] = []
     for index in range(len(model.ops)):
-        if isinstance(strips, Stream):
-            loops.append(_step(model, index, strips, layers[index]))
+        if stream is not None:
+            loops.append(_step(model, index, stream, layers[index]))
         elif strips is None or not strips.stage.first <= index < strips.stage.end:
             loops.append(_wholes(model, index, layers[index]))
         elif index == strips.stage.first:
             loops += [_strips(model, turns, layers) for turns in strips.turns()]
-    if isinstance(strips, Stream) and strips.input in strips.moves:
-        moved = _moved(model, QOp(Kind.RESHAPE, (), strips.input, name="input"), strips.moves[strips.input], layers[-1])
+    if stream is not None and stream.input in stream.moves:
+        moved = _moved(model, QOp(Kind.RESHAPE, (), stream.input, name="input"), stream.moves[stream.input], layers[-1])
         loops.append(Loop(1, (moved,)))
     kernels = iter(program_kernels([placed.call.function for loop in loops for placed in loop.calls]))
     return tuple(replace(loop, calls=tuple(_named(placed, next(kernels)) for placed in loop.calls)) for loop in loops)

@@ -105,15 +105,14 @@ def copy_sources(folder: Path, sound: str = "") -> None:
 
 def require_gain(model: Int8Model, hop: int) -> None:
     """Refuse a stream whose steps have as many multiply-accumulates as whole windows."""
-    stream = plan_memory(model, hop=hop).strips
-    assert isinstance(stream, Stream)
-    if stream_macs(model, hop) >= model.macs():
+    stream = plan_memory(model, hop=hop).stream
+    if stream is not None and stream_macs(model, hop) >= model.macs():
         raise InputError(f"stream with a hop of {hop}: {stream.obstacle([op.name for op in model.ops])}")
 
 
 def stream_macs(model: Int8Model, hop: int) -> int:
     """Multiply-accumulates of a step of a stream."""
-    return _macs(program_of(model, plan_memory(model, hop=hop).strips))
+    return _macs(program_of(model, None, plan_memory(model, hop=hop).stream))
 
 
 def _macs(program: Sequence[Loop]) -> int:
@@ -185,19 +184,18 @@ def model_values(
 ) -> dict[str, Any]:
     """Values of a model for templates; its tables and layers start with ``prefix``. Errors as ``write_project``."""
     plan = plan_memory(model, by_strips, hop)
-    program = program_of(model, plan.strips)
-    stream = plan.strips if isinstance(plan.strips, Stream) else None
-    vectors = _vectors(model, samples, expected, stream)
+    program = program_of(model, plan.strips, plan.stream)
+    vectors = _vectors(model, samples, expected, plan.stream)
     first = len(model.inputs)
     ins = _ports("input", "in", model, model.inputs, plan, vectors[:first])
     outs = _ports("output", "out", model, model.outputs, plan, vectors[first:])
-    arena = f"{prefix}{ARENA}" if stream else ARENA
+    arena = f"{prefix}{ARENA}" if plan.stream else ARENA
     arguments = [f"const int8_t *{port['argument']}" for port in ins] + [f"int8_t *{port['argument']}" for port in outs]
     return {
         "prefix": prefix,
         "macs": _macs(program),
         "hop": hop,
-        "warm_up": stream.warm_up if stream else 0,
+        "warm_up": plan.stream.warm_up if plan.stream else 0,
         "arena": arena,
         "arena_bytes": plan.total,
         **_program_values(program, plan, prefix, arena),
@@ -215,9 +213,9 @@ def _ports(
     found: list[dict[str, Any]] = []
     for number, (port, rows) in enumerate(zip(ports, vectors, strict=True)):
         tensor, own, entry = model.tensors[port.tensor], re.sub(r"[^a-z0-9]+", "_", port.name.lower()).strip("_"), 0
-        if isinstance(plan.strips, Stream) and port.tensor == plan.strips.input:
-            entry = plan.strips.entry * tensor.bytes // tensor.shape[1]
-            tensor = replace(tensor, shape=(1, plan.strips.hop, *tensor.shape[2:]))
+        if plan.stream is not None and port.tensor == plan.stream.input:
+            entry = plan.stream.entry * tensor.bytes // tensor.shape[1]
+            tensor = replace(tensor, shape=(1, plan.stream.hop, *tensor.shape[2:]))
         suffix = f"_{own.removeprefix(f'{what}_') or number}" if len(ports) > 1 else ""
         while any(suffix == other["suffix"] for other in found):
             suffix = f"_{number}{suffix}"

@@ -77,15 +77,15 @@ def test_a_causal_network_computes_a_row_of_each_layer_and_keeps_what_it_looks_b
     assert stream_macs(model, 1) * 35 < model.macs() < stream_macs(model, 1) * 45  # one row of 40 of each layer
     assert plan.total < whole.total / 2
     depthwise = [op for op in model.ops if op.kind is Kind.DEPTHWISE]
-    assert [plan.strips.rows(model.ops[index].output) for index in (1, 5, 9)] == [3, 5, 9]
-    assert {plan.strips.rows(op.output) for op in depthwise} == {1}
+    assert [plan.stream.rows(model.ops[index].output) for index in (1, 5, 9)] == [3, 5, 9]
+    assert {plan.stream.rows(op.output) for op in depthwise} == {1}
 
 
 def test_rows_next_to_padding_are_computed_again_and_no_others() -> None:
     net = RandomNet(np.random.default_rng(0))
     x = net.conv(net.conv(net.input(20, 3, 1), 4), 4)
     model = net.model(net.global_pool(x))
-    parts = plan_memory(model, hop=3).strips.parts
+    parts = plan_memory(model, hop=3).stream.parts
     assert [part.made for part in parts[0]] == [1, 3 + 1]
     assert [part.made for part in parts[1]] == [2, 3 + 2]
 
