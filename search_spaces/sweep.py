@@ -162,11 +162,14 @@ class StoppingSection(Choice):
         eta: at each level the best ``1 / eta`` of the trials of a method at a budget continue.
         audit_share: fraction of the trials that are never stopped; the report says how many of them would have been
             stopped by mistake.
+        race: whether the networks of ``[network] names`` compete at each budget, so that the trials of the losers are
+            stopped; otherwise each network is compared with itself only.
     """
 
-    later = frozenset({"eta", "audit_share"})
+    later = frozenset({"eta", "audit_share", "race"})
 
     enabled: bool = True
+    race: bool = False
     eta: Annotated[int, Field(ge=2, le=100)] = 3
     audit_share: Annotated[float, Field(ge=0, le=1)] = 0.1
 
