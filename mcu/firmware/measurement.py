@@ -15,6 +15,7 @@ from mcu.firmware.project import Codes, stream_macs, write_project
 from mcu.firmware.toolchain import Toolchain, toolchain
 from mcu.graph.ports import each
 from mcu.int8.model import Int8Model
+from mcu.latency import Latency, estimate
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,7 @@ class FirmwareMeasurement:
         instructions: per inference.
         instructions_per_mac: None for a model without multiply-accumulates.
         layers: instructions of each layer's kernel calls, in order.
-        latency_ms: ``instructions * cycles_per_instruction / clock_hz``: an estimate; caches and flash wait states
-            are not in it.
-        cycles_per_instruction: the assumption behind it.
+        latency: estimated from the instructions.
         bit_exact: whether every output value equals the reference.
         board: emulated machine.
     """
@@ -43,9 +42,7 @@ class FirmwareMeasurement:
     instructions: int
     instructions_per_mac: float | None
     layers: tuple[int, ...]
-    latency_ms: float
-    cycles_per_instruction: float
-    clock_hz: int
+    latency: Latency
     bit_exact: bool
     board: str
 
@@ -56,7 +53,6 @@ def measure_firmware(
     samples: Codes,
     expected: Codes | None = None,
     *,
-    cycles_per_instruction: float | None = None,
     folder: Path | None = None,
     tools: Toolchain | None = None,
     by_strips: bool = True,
@@ -67,7 +63,6 @@ def measure_firmware(
     Args:
         samples: int8 ``(N, H, W, C)``: inputs to run; of several a tuple.
         expected: int8 outputs they must give, such as TFLM's; None compares with the reference interpreter.
-        cycles_per_instruction: None takes the core's assumption (see ``Core``).
         folder: where to keep the project; None throws it away.
         by_strips: as in ``plan_memory``.
         hop: as in ``write_project``: figures are those of a step of a stream.
@@ -86,7 +81,6 @@ def measure_firmware(
         built = build(project, device, tools)
         run = run_in_qemu(project, core, tools=tools)
         layers = run_in_qemu(project, core, profile=True, tools=tools).layers
-    cycles = cycles_per_instruction or core.cycles_per_instruction
     macs = model.macs() if hop is None else stream_macs(model, hop)
     return FirmwareMeasurement(
         flash_firmware=built.flash,
@@ -96,9 +90,7 @@ def measure_firmware(
         instructions=run.instructions,
         instructions_per_mac=run.instructions / macs if macs else None,
         layers=layers,
-        latency_ms=1000.0 * run.instructions * cycles / device.clock_hz,
-        cycles_per_instruction=cycles,
-        clock_hz=device.clock_hz,
+        latency=estimate(run.instructions, core.cycles, device.clock_hz),
         bit_exact=run.bit_exact,
         board=run.board,
     )

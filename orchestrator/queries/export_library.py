@@ -65,7 +65,7 @@ def _library_model(name: str, data: bytes, facts: dict[str, Any], hop: int | Non
     if hop is not None and not facts.get("front_end"):
         require_gain(model, hop)
     samples, expected = self_test(facts, hop)
-    return LibraryModel(name, model, samples, expected, hop)
+    return LibraryModel(name, model, samples, expected, data, hop)
 
 
 def rows_of_a_step(facts: dict[str, Any], hop: int | None) -> int | None:

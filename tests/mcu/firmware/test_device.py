@@ -33,6 +33,7 @@ from mcu.firmware.toolchain import ARCHITECTURES, RISCV
 from mcu.int8.model import Int8Model
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.int8.structure import structure_of
+from mcu.latency import estimate
 from mcu.tflite import tflm
 from mcu.tflite.writer import write_tflite
 from random_nets import (
@@ -197,11 +198,11 @@ def test_makefile_builds_what_build_builds(tmp_path: Path) -> None:
 @needs_tools
 def test_measurement_adds_up(tmp_path: Path) -> None:
     model, device = plain_net(size=16, width=8), find_device("stm32f446re")
-    found = measure_firmware(model, device, inputs(model), cycles_per_instruction=1.5, by_strips=False)
+    found = measure_firmware(model, device, inputs(model), by_strips=False)
     assert found.bit_exact
     assert found.board == "mps2-an386"
     assert found.instructions_per_mac == pytest.approx(found.instructions / model.macs())
-    assert found.latency_ms == pytest.approx(1e3 * 1.5 * found.instructions / device.clock_hz)
+    assert found.latency == estimate(found.instructions, CORES["cortex-m4f"].cycles, device.clock_hz)
     assert found.sram_firmware == pytest.approx(16 * 16 * 8 * 2, rel=0.25)
     assert len(found.layers) == len(model.ops)
 
