@@ -21,7 +21,7 @@ from mcu.firmware import (
     core_of,
     predict_firmware,
     predict_instructions,
-    run_in_qemu,
+    run_in_emulator,
     toolchain,
     write_library,
     write_project,
@@ -121,7 +121,7 @@ def test_a_step_costs_on_a_board_what_was_predicted(tmp_path: Path) -> None:
     write_project(model, tmp_path, samples=recording(model, 1, 60), hop=1)
     built, run, predicted = (
         build(tmp_path, device),
-        run_in_qemu(tmp_path, core),
+        run_in_emulator(tmp_path, core),
         predict_firmware(model, core.name, hop=1),
     )
     assert run.bit_exact
