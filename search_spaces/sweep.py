@@ -41,7 +41,7 @@ REFERENCES = (
     "score",
 )  # keys of [task], [network] and [training] that may be of the form module:function
 PATHS = ("data", "path")  # keys of [task] that name files
-NOT_IN_A_FILE = ("grown_from", "repeats")
+NOT_IN_A_FILE = ("grown_from", "repeats", "latency_macs")
 """Fields of `SweepConfig` that commands add to the configuration of a study."""
 MAX_WORKERS = 100_000
 PARENT_LENGTH = 2
@@ -251,9 +251,10 @@ class SweepConfig(Choice):
     Attributes:
         grown_from: the configuration before the study was extended; never in a file.
         repeats: numbers of the trials that are trained again, each time with another seed; never in a file.
+        latency_macs: what ``budgets.latency`` allows on each device, as it was when the study began; never in a file.
     """
 
-    later = frozenset({"lineage", "repeats"})
+    later = frozenset({"lineage", "repeats", "latency_macs"})
 
     sweep: SweepSection
     task: TaskChoice
@@ -268,6 +269,7 @@ class SweepConfig(Choice):
     workers: WorkersSection = WorkersSection()
     grown_from: dict[str, Any] | None = None
     repeats: tuple[int, ...] = ()
+    latency_macs: dict[str, int] | None = None
 
     @model_validator(mode="after")
     def _checked(self) -> SweepConfig:
@@ -276,7 +278,7 @@ class SweepConfig(Choice):
 
     def planned_budgets(self) -> tuple[Budget, ...]:
         """The budgets of this sweep, sampled with its seed where they are ranges."""
-        return self.budgets.planned(self.sweep.seed)
+        return self.budgets.planned(self.sweep.seed, self.latency_macs or {})
 
     def trials_of(self, method: str) -> int:
         """How many trials ``method`` gets."""

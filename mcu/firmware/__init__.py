@@ -2,12 +2,12 @@
 
 from mcu.firmware.build import FirmwareBuild, FirmwareDoesNotFit, build
 from mcu.firmware.cores import CORES, Board, Core, core_of, find_core, macs_within
-from mcu.firmware.emulator import EmulatorRun, run_in_qemu
+from mcu.firmware.emulator import EmulatorRun, run_in_emulator
 from mcu.firmware.instructions import predict_instructions
 from mcu.firmware.library import LibraryFormat, LibraryModel, write_library
 from mcu.firmware.measurement import FirmwareMeasurement, measure_firmware
 from mcu.firmware.prediction import FirmwarePrediction, predict_firmware
-from mcu.firmware.project import write_project
+from mcu.firmware.project import require_gain, write_project
 from mcu.firmware.toolchain import Toolchain, ToolsMissing, toolchain
 
 __all__ = [
@@ -30,7 +30,8 @@ __all__ = [
     "measure_firmware",
     "predict_firmware",
     "predict_instructions",
-    "run_in_qemu",
+    "require_gain",
+    "run_in_emulator",
     "toolchain",
     "write_library",
     "write_project",

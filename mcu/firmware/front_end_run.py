@@ -14,7 +14,7 @@ import numpy as np
 
 from mcu.firmware.build import section_sizes
 from mcu.firmware.cores import Core
-from mcu.firmware.emulator import qemu_command
+from mcu.firmware.emulator import emulator_command
 from mcu.firmware.flags import COMPILE_FLAGS, LINK_FLAGS
 from mcu.firmware.front_end import InputCode, write_front_end
 from mcu.firmware.project import KERNEL_SOURCES, TEMPLATES, copy_sources
@@ -33,11 +33,13 @@ class FrontEndRun:
     """What clips gave on an emulated board.
 
     Attributes:
-        labels: class of each clip.
-        frontend_instructions, model_instructions: of one clip, the largest.
+        labels: class of each clip or step.
+        outputs: int8 ``(n, bytes)``, the network's.
+        frontend_instructions, model_instructions: of one clip or step, the largest.
     """
 
     labels: np.ndarray
+    outputs: np.ndarray
     frontend_instructions: int
     model_instructions: int
 
@@ -57,13 +59,17 @@ class FrontEndCost:
     ram: int
 
 
-def classify_in_qemu(folder: Path, clips: np.ndarray, core: Core, tools: Toolchain | None = None) -> FrontEndRun:
+def classify_in_qemu(
+    folder: Path, clips: np.ndarray, core: Core, tools: Toolchain | None = None, step: int | None = None
+) -> FrontEndRun:
     """Build model and front end of a project for an emulated board and let it label raw clips.
 
     Args:
         folder: what ``write_sound_project`` wrote.
-        clips: int16 ``(n, samples)``; all must fit the board's flash.
+        clips: int16 ``(n, samples)``; all must fit the board's flash. For a project that hears a stream the samples of
+            each of its steps.
         core: with the DSP and floating-point instructions of the device in question.
+        step: of a recording ``(1, samples)``, samples from the start of one clip to that of the next, which overlap.
 
     Raises:
         InputError: if a tool is missing (``ToolsMissing``).
@@ -71,13 +77,14 @@ def classify_in_qemu(folder: Path, clips: np.ndarray, core: Core, tools: Toolcha
     """
     tools = tools or toolchain(core.architecture)
     out = folder / "build" / f"{core.name}-frontend"
-    elf = _build(folder, out, ("model.c", *KERNEL_SOURCES, "frontend.c"), clips, core, (), tools)
+    defines = () if step is None else (f"-DSTEP={step}",)
+    elf = _build(folder, out, ("model.c", *KERNEL_SOURCES, "frontend.c"), clips, core, defines, tools)
     facts = _run_board(elf, core, tools)
-    if len(facts.get("label", [])) != len(clips):
-        raise RuntimeError(f"front end test labelled {len(facts.get('label', []))} of {len(clips)} clips")
-    return FrontEndRun(
-        np.array(facts["label"], np.int64), _instructions(facts, "frontend"), _instructions(facts, "model")
-    )
+    labels = np.array(facts.get("label", []), np.int64)
+    if len(labels) != len(clips) and step is None:
+        raise RuntimeError(f"front end test labelled {len(labels)} of {len(clips)} clips")
+    outputs = (np.array(facts["output"]) - 128).astype(np.int8).reshape(len(labels), -1)
+    return FrontEndRun(labels, outputs, _instructions(facts, "frontend"), _instructions(facts, "model"))
 
 
 @lru_cache(maxsize=8)
@@ -124,7 +131,20 @@ def _build(
     names = (*parts, *core.architecture.self_test)
     sources = [str((folder / name).resolve()) for name in names]
     gcc, include = str(tools.compiler()), f"-I{folder.resolve()}"
-    _run([gcc, *core.flags, *COMPILE_FLAGS, *defines, include, "-c", *sources, "frontend_test.c"], out)
+    _run(
+        [
+            gcc,
+            *core.flags,
+            *COMPILE_FLAGS,
+            *core.architecture.compile_flags,
+            *defines,
+            include,
+            "-c",
+            *sources,
+            "frontend_test.c",
+        ],
+        out,
+    )
     symbols = {
         "FLASH_ORIGIN": board.flash_origin,
         "FLASH_SIZE": board.flash,
@@ -141,7 +161,7 @@ def _build(
 
 
 def _run_board(elf: Path, core: Core, tools: Toolchain) -> dict[str, list[int]]:
-    command = qemu_command(elf, core.stand_in or core.board, tools)
+    command = emulator_command(elf, core.stand_in or core.board, tools)
     facts: dict[str, list[int]] = {}
     for name, number in _FACT.findall(_run(command, elf.parent)):
         facts.setdefault(name, []).append(int(number))

@@ -6,6 +6,7 @@ Several models share one arena.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from mcu.cost.deployment import write_deployment
 from mcu.errors import InputError
-from mcu.firmware.project import KERNEL_SOURCES, TEMPLATES, Codes, model_values, render_file
+from mcu.firmware.project import ARENA, KERNEL_SOURCES, TEMPLATES, Codes, model_values, render_file
 from mcu.int8.model import Int8Model
 
 FOLDER = "mcusweep_model"
@@ -41,14 +43,28 @@ def library_form(name: str) -> LibraryFormat:
     return LibraryFormat(name)
 
 
+IDENTITY_DIGITS = 16
+
+
+def identity_of(data: bytes) -> str:
+    """What a board calls a model: the first hexadecimal digits of the SHA-256 of its .tflite file."""
+    return hashlib.sha256(data).hexdigest()[:IDENTITY_DIGITS]
+
+
 @dataclass(frozen=True)
 class LibraryModel:
-    """A model and the prefix of its functions' names, with int8 self-test vectors as in ``write_project``."""
+    """A model and the prefix of its functions' names; self-test vectors and ``hop`` as in ``write_project``.
+
+    ``data`` is its .tflite file, by whose hash a board says which model it runs; by default as ``write_deployment``
+    makes it.
+    """
 
     name: str
     model: Int8Model
     samples: Codes | None = None
     expected: Codes | None = None
+    data: bytes | None = None
+    hop: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,16 +75,18 @@ class _Form:
     use: str
 
 
+_MEASURE = {"examples/measure.c": "measure.c"}
 _FORMS = {
     LibraryFormat.ARDUINO: _Form(
         {
             "library.properties": "arduino.properties",
             "examples/SelfTest/SelfTest.ino": "arduino_self_test.ino",
+            "examples/Measure/Measure.ino": "arduino_measure.ino",
         },
         "Copy this folder to `libraries/` of your Arduino sketchbook, or add it as a .ZIP library.",
     ),
     LibraryFormat.PLATFORMIO: _Form(
-        {"library.json": "platformio.json"},
+        {"library.json": "platformio.json", **_MEASURE},
         "Copy this folder to `lib/` of your PlatformIO project.",
     ),
     LibraryFormat.ZEPHYR: _Form(
@@ -76,15 +94,16 @@ _FORMS = {
             "zephyr/module.yml": "zephyr_module.yml",
             "zephyr/Kconfig": "zephyr_kconfig",
             "zephyr/CMakeLists.txt": "zephyr_cmake.txt",
+            **_MEASURE,
         },
         "Build your application with `-DZEPHYR_EXTRA_MODULES=` and the path of this folder.",
     ),
     LibraryFormat.ESP_IDF: _Form(
-        {"CMakeLists.txt": "idf_cmake.txt", "idf_component.yml": "idf_component.yml"},
+        {"CMakeLists.txt": "idf_cmake.txt", "idf_component.yml": "idf_component.yml", **_MEASURE},
         "Copy this folder to `components/` of your ESP-IDF project.",
     ),
     LibraryFormat.CMAKE: _Form(
-        {"CMakeLists.txt": "cmake.txt", "test/self_test.c": "cmake_self_test.c"},
+        {"CMakeLists.txt": "cmake.txt", "test/self_test.c": "cmake_self_test.c", **_MEASURE},
         "`add_subdirectory(mcusweep_model)` and `target_link_libraries(your_target PRIVATE mcusweep_model)`.",
     ),
 }
@@ -103,7 +122,7 @@ def write_library(
         InputError: if a name is not a lower-case C identifier or is given twice, and as ``write_project``.
     """
     _check_names(models)
-    written = [model_values(one.model, one.samples, one.expected, f"{one.name}_") for one in models]
+    written = [model_values(one.model, one.samples, one.expected, f"{one.name}_", hop=one.hop) for one in models]
     files = {
         "src/mcusweep_model.h": "mcusweep_model.h",
         "src/mcusweep_model.c": "mcusweep_model.c",
@@ -111,8 +130,11 @@ def write_library(
         "README.md": "README.md",
     }
     values: dict[str, Any] = {
-        "models": [{"name": one.name} | told for one, told in zip(models, written, strict=True)],
-        "arena_bytes": max(told["arena_bytes"] for told in written),
+        "models": [
+            {"name": one.name, "identity": _identity(one)} | told for one, told in zip(models, written, strict=True)
+        ],
+        "form": form,
+        "arena_bytes": max((told["arena_bytes"] for told in written if told["arena"] == ARENA), default=0),
         "kernels": _joined(KERNEL_SOURCES),
         "sources": [*sorted(Path(path).name for path in files if path.endswith(".c")), *sources],
         "sound": "frontend.c" in sources,
@@ -120,6 +142,12 @@ def write_library(
     }
     for path, template in (files | _FORMS[form].files).items():
         render_file(f"library/{template}.j2", values, folder / path)
+
+
+def _identity(one: LibraryModel) -> str:
+    """That of its file; a stream's is another, because the time of a step is not that of an inference."""
+    data = write_deployment(one.model) if one.data is None else one.data
+    return identity_of(data if one.hop is None else data + f"stream {one.hop}".encode())
 
 
 def _check_names(models: Sequence[LibraryModel]) -> None:

@@ -11,12 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mcu.budget import RESOURCES, Budget
 from mcu.errors import InputError
 from mcu.score import score_of
-from orchestrator.queries.export_library import Library, write_trials
+from orchestrator.queries.export_library import Library, rows_of_a_step, self_test, write_trials
 from orchestrator.queries.trial import TrialDetails
 from orchestrator.storage.artifacts import Artifacts
 from orchestrator.tables import human, printable
@@ -33,17 +31,20 @@ def export_trial(
     metadata: bool = False,
     library: Library | None = None,
     equals: str = "",
+    latency: str = "",
+    hop: int | None = None,
 ) -> list[str]:
     """Write a trial's model and related files into a folder; returns the names of the files.
 
     With ``metadata`` also ``model_with_metadata.tflite``: the same model with labels, input normalisation and
     provenance in the file; the model card states their size in bytes. With ``library`` also the folder written by
-    ``write_trials``. ``equals`` names models as good.
+    ``write_trials``. ``equals`` names models as good, ``latency`` is a line on the time of an inference. With ``hop``
+    the firmware hears a stream, so many rows a step.
 
     Everything is made beside the folder first, so an error leaves nothing half-written.
 
     Raises:
-        InputError: if the trial has no model, a file is damaged, or the folder cannot be written.
+        InputError: if the trial has no model, a file is damaged, the hop saves nothing, or the folder not writable.
     """
     model = trial.read("model", files)
     deployment = trial.read("deployment", files) if "deployment" in trial.artifacts else None
@@ -57,14 +58,14 @@ def export_trial(
             (stage / "model_data.c").write_text(_array_source(model), encoding="ascii")
             if deployment is not None:
                 (stage / "deployment.json").write_bytes(deployment)
-            note = _write_firmware(model, deployment, stage / "firmware")
+            note = _write_firmware(model, deployment, stage / "firmware", hop)
             if metadata and deployment is not None:
                 larger = with_metadata(trial, model, deployment)
                 (stage / "model_with_metadata.tflite").write_bytes(larger)
                 note += f"\n\n`model_with_metadata.tflite` says what it is in {len(larger) - len(model):,} more bytes."
             if library is not None:
                 note += f"\n\n{write_trials(library, files, stage)}"
-            (stage / "MODEL_CARD.md").write_text(model_card(trial, model, note, equals), encoding="utf-8")
+            (stage / "MODEL_CARD.md").write_text(model_card(trial, model, note, equals, latency), encoding="utf-8")
             return _move_all(stage, output)
     except OSError as error:
         raise InputError(f"--output {output}: {error.strerror or error}") from None
@@ -129,30 +130,35 @@ def _array_source(model: bytes) -> str:
     )
 
 
-def _write_firmware(model: bytes, deployment: bytes | None, folder: Path) -> str:
+def _write_firmware(model: bytes, deployment: bytes | None, folder: Path, hop: int | None) -> str:
     """The C project of the model; returns a line for the model card, which says so where it cannot be made."""
     from mcu.firmware.project import write_project
     from mcu.tflite.reader import read_tflite
     from orchestrator.worker.front_end import write_listening_project
 
-    samples = expected = None
     facts = json.loads(deployment) if deployment is not None else {}
-    if facts:
-        samples = np.array(facts["self_test"]["inputs_nhwc"], dtype=np.int8)
-        expected = np.array(facts["self_test"]["outputs"], dtype=np.int8)
+    listens = facts.get("front_end")
+    rows = rows_of_a_step(facts, hop)
+    samples, expected = self_test(facts, rows)
+    vectors: dict[str, Any] = {"samples": samples, "expected": expected, "hop": hop}
     try:
-        if facts.get("front_end"):
-            note = write_listening_project(read_tflite(model), facts, folder, samples=samples, expected=expected)
+        if listens:
+            note = write_listening_project(read_tflite(model), facts, folder, **vectors)
         else:
-            write_project(read_tflite(model), folder, samples=samples, expected=expected)
+            write_project(read_tflite(model), folder, **vectors)
             note = ""
     except InputError as error:
+        if hop is not None:
+            raise
         shutil.rmtree(folder, ignore_errors=True)
         return f"No C project: {printable(str(error))}"
-    return f"`firmware/` is a C project that needs no library; its self test compares with stored outputs.{note}"
+    what = "" if hop is None else f" for a stream, {hop} rows a step,"
+    if hop != rows:
+        note += "\n\nCentred features all change in every step: the front end saves work there, the network does not."
+    return f"`firmware/` is a C project{what} that needs no library; its self test compares with stored outputs.{note}"
 
 
-def model_card(trial: TrialDetails, model: bytes, firmware: str, equals: str = "") -> str:
+def model_card(trial: TrialDetails, model: bytes, firmware: str, equals: str = "", latency: str = "") -> str:
     """The model card as Markdown."""
     row = trial.row
     lines = [f"# {_cell(row['network'])} for {_cell(row['device'] or 'a budget')}", ""]
@@ -163,6 +169,7 @@ def model_card(trial: TrialDetails, model: bytes, firmware: str, equals: str = "
         "budget": Budget(*(row[f"budget_{name}"] for name in RESOURCES)),
         "seed": row["seed"],
         **{name: human(name, row[name]) for name in _CARD_RESULTS if row[name] is not None},
+        **({"latency": latency} if latency else {}),
         **{f"hyperparameter {name}": value for name, value in trial.parameters.items()},
         "bytes of model.tflite": f"{len(model):,}",
         "SHA-256 of model.tflite": hashlib.sha256(model).hexdigest(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +14,20 @@ from mcu.cost import firmware_memory
 from mcu.cost.firmware_memory import FirmwarePlan, plan_memory
 from mcu.cost.stage import stages_of
 from mcu.devices import find_device
-from mcu.firmware import CORES, build, core_of, predict_firmware, predict_instructions, project, run_in_qemu, toolchain
+from mcu.firmware import (
+    CORES,
+    build,
+    core_of,
+    predict_firmware,
+    predict_instructions,
+    project,
+    run_in_emulator,
+    toolchain,
+)
 from mcu.firmware.calls import calls_of
 from mcu.firmware.flags import HOST_FLAGS
 from mcu.firmware.program import program_of
-from mcu.firmware.project import KERNEL_SOURCES, write_project
+from mcu.firmware.project import write_project
 from mcu.firmware.toolchain import ARCHITECTURES
 from mcu.int8.model import Int8Model
 from mcu.int8.structure import structure_of
@@ -35,17 +43,6 @@ def plans(model: Int8Model) -> list[FirmwarePlan]:
     return [firmware_memory._planned(structure, strips) for strips in stages_of(structure).strips]
 
 
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Object files of the kernels for this computer, compiled once."""
-    if shutil.which("cc") is None:
-        pytest.skip("no C compiler (cc) on this computer")
-    folder = tmp_path_factory.mktemp("kernels")
-    project.copy_sources(folder)
-    subprocess.run(["cc", *HOST_FLAGS, "-c", *KERNEL_SOURCES, "platform_host.c"], cwd=folder, check=True)
-    return folder
-
-
 @pytest.mark.parametrize("seed", range(8))
 def test_every_stage_computes_what_the_reference_interpreter_computes(
     tmp_path: Path, kernels: Path, monkeypatch: pytest.MonkeyPatch, seed: int
@@ -55,7 +52,7 @@ def test_every_stage_computes_what_the_reference_interpreter_computes(
     shape = model.tensors[model.input].shape[1:]
     samples = np.random.default_rng(seed).integers(-128, 128, (3, *shape)).astype(np.int8)
     for index in sorted({0, len(found) // 2, len(found) - 1}):
-        monkeypatch.setattr(project, "plan_memory", lambda model, by_strips, plan=found[index]: plan)
+        monkeypatch.setattr(project, "plan_memory", lambda model, by_strips, hop, plan=found[index]: plan)
         write_project(model, tmp_path, samples=samples)
         objects = map(str, kernels.glob("*.o"))
         command = ["cc", *HOST_FLAGS, "-O1", "model.c", "selftest.c", *objects, "-o", "selftest_host"]
@@ -94,7 +91,7 @@ def test_memory_flash_and_instructions_are_as_predicted(tmp_path: Path, name: st
     assert built.ram_static == predicted.arena + 4
     assert built.ram <= predicted.ram <= built.ram + 40
     assert built.flash <= predicted.flash <= built.flash + 256
-    run = run_in_qemu(tmp_path, core, profile=True)
+    run = run_in_emulator(tmp_path, core, profile=True)
     assert run.bit_exact
     assert len(run.layers) == len(model.ops)
     assert predict_instructions(model, core) == pytest.approx(run.instructions, rel=0.06)
