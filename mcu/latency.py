@@ -11,6 +11,9 @@ from typing import Any
 SYMMETRIC = 0.02
 """Difference between the distances of both ends, relative to the value, below which one error is shown for both."""
 
+COUNTED = "counted"
+"""Source of a core whose emulator counts cycles in place of instructions."""
+
 
 @dataclass(frozen=True)
 class Cycles:
@@ -38,7 +41,9 @@ class Cycles:
         return self.high if self.value is None else self.value
 
     def text(self) -> str:
-        """``1.2 cycles an instruction ± 15 % (CMSIS-NN on STM32L4R5)``."""
+        """``1.2 cycles an instruction ± 15 % (CMSIS-NN on STM32L4R5)``; ``cycles, counted``."""
+        if self.source == COUNTED:
+            return "cycles, counted"
         return f"{spread(self.value, self.low, self.high, 'cycles an instruction')} ({self.source})"
 
 
@@ -91,5 +96,6 @@ def estimate(instructions: float, cycles: Cycles, clock_hz: float) -> Latency:
     """``instructions * cycles / clock_hz``; caches and flash wait states are in it as far as in the cycles."""
     scale = 1000.0 * instructions / clock_hz
     value = None if cycles.value is None else scale * cycles.value
-    origin = f"estimated: {cycles.text()} at {clock_hz / 1e6:g} MHz"
+    how = "" if cycles.source == COUNTED else "estimated: "
+    origin = f"{how}{cycles.text()} at {clock_hz / 1e6:g} MHz"
     return Latency(value, scale * cycles.low, scale * cycles.high, origin)

@@ -158,8 +158,8 @@ def page_text(data: dict[str, Any], found: Sequence[Measured], fitted: dict[str,
         "compiler is known, and its kernels are the most like ours. The range holds 80 % of the measurements of boards",
         "that the figure was made without (leave one board out). With a single board one program is left out, and the",
         "range is at least as wide, relative to the figure, as that of the Cortex-M4, which has most boards. Flash",
-        "wait states, caches, and for TinyMaix the compiler and its options, which are published for few boards, are all in",
-        "that range: a core alone does not determine a latency. On one board the networks are closer: 1.47 to 1.54 on",
+        "wait states, caches, and for TinyMaix the compiler and its options, which are published for few boards, are",
+        "all in that range: a core alone does not determine a latency. On one board the networks are closer: 1.47 to 1.54 on",
         "the L4R5ZI, 1.25 to 1.28 on the nRF5340 and 1.33 to 1.55 on the RA6M4, from full convolutions (resnet8) to",
         "depthwise and 1x1 (mobilenet-v1). So there is one figure for all kernels, and [a measured",
         "model](../../how-to/board.md) calibrates its board.",
@@ -177,10 +177,10 @@ def page_text(data: dict[str, Any], found: Sequence[Measured], fitted: dict[str,
     lines += ["", *(f"{core}: {source}." for core, (_, _, source) in UNMEASURED.items()), "", *TEXT]
     lines += ["| board | core | MHz | program | measured, ms | instructions counted | cycles per instruction |"]
     lines += ["|---|---|---|---|---|---|---|"]
-    for one in found:
+    for row in found:
         lines.append(
-            f"| {one.board} | {one.core} | {one.mhz} | {one.program} | {one.milliseconds:g} | {one.instructions:,} "
-            f"| {one.cycles:.2f} |"
+            f"| {row.board} | {row.core} | {row.mhz} | {row.program} | {row.milliseconds:g} | {row.instructions:,} "
+            f"| {row.cycles:.2f} |"
         )
     lines += ["", "| board | source | note |", "|---|---|---|"]
     for board in data["boards"]:

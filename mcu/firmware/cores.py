@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from mcu.devices import Device, Simd
 from mcu.errors import InputError
-from mcu.firmware.toolchain import ARCHITECTURES, ARM, RISCV, Architecture
+from mcu.firmware.toolchain import ARCHITECTURES, ARM, AVR, RISCV, Architecture
 from mcu.latency import Cycles, cycles_of
 
 KB = 1024
@@ -15,10 +15,10 @@ MB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Board:
-    """A machine QEMU emulates; memory regions in bytes.
+    """A machine that is emulated; memory regions in bytes.
 
-    ``flash_origin`` is where it takes the vector table or the first instruction from; ``options`` are what else QEMU
-    is told, such as the instructions its processor has.
+    ``flash_origin`` is where it takes the vector table or the first instruction from; ``options`` are what else the
+    emulator is told, such as the instructions its processor has.
     """
 
     machine: str
@@ -66,6 +66,10 @@ _VIRT_IMAC = Board("virt", 0x80000000, 16 * MB, 0x81000000, 16 * MB, _PLAIN)
 _VIRT_IMC = replace(_VIRT_IMAC, options=(*_PLAIN[:-1], "rv32,a=off,f=off,d=off"))
 _MICROBIT = Board("microbit", 0x00000000, 256 * KB, 0x20000000, 16 * KB)
 
+_UNO = Board("atmega328p", 0x00000000, 32 * KB, 0x100, 2 * KB)
+_1284P = Board("atmega1284p", 0x00000000, 128 * KB, 0x100, 16 * KB)
+_MEGA = Board("atmega2560", 0x00000000, 256 * KB, 0x200, 8 * KB)
+
 _SOFT = ("-mthumb", "-mfloat-abi=soft")
 _HARD = ("-mthumb", "-mfloat-abi=hard")
 _RISCV = ("-mabi=ilp32", "-msmall-data-limit=0", "--specs=picolibc.specs")
@@ -82,6 +86,8 @@ _CORES = (
     Core("cortex-m55", ("-mcpu=cortex-m55", *_HARD), _AN547, 0.7),
     Core("riscv32imc", ("-march=rv32imc", *_RISCV), _VIRT_IMC, 5.6, architecture=RISCV),
     Core("riscv32imac", ("-march=rv32imac", *_RISCV), _VIRT_IMAC, 5.6, architecture=RISCV),
+    Core("avr5", ("-mmcu=atmega328p",), _UNO, 100.0, _1284P, architecture=AVR),
+    Core("avr6", ("-mmcu=atmega2560",), _MEGA, 100.0, architecture=AVR),
 )
 CORES = {core.name: core for core in _CORES}
 
@@ -129,7 +135,7 @@ def find_core(name: str, where: str = "core") -> Core:
     core = CORES.get(name)
     if core is None:
         raise InputError(
-            f"{where}: {name!r}: firmware is built for {' and '.join(item.title for item in ARCHITECTURES)} only "
+            f"{where}: {name!r}: firmware is built for {', '.join(item.title for item in ARCHITECTURES)} only "
             f"({', '.join(CORES)}); every other figure is there for this device too"
         )
     return core

@@ -10,7 +10,7 @@ from mcu.devices import Device
 from mcu.errors import InputError
 from mcu.firmware.build import build
 from mcu.firmware.cores import core_of
-from mcu.firmware.emulator import run_in_qemu
+from mcu.firmware.emulator import run_in_emulator
 from mcu.firmware.project import Codes, write_project
 from mcu.firmware.toolchain import Toolchain, toolchain
 from mcu.graph.ports import each
@@ -20,7 +20,8 @@ from mcu.latency import Latency, estimate
 
 @dataclass(frozen=True)
 class FirmwareMeasurement:
-    """Bytes are those of the application linked for the device; instructions those QEMU executed.
+    """Bytes are those of the application linked for the device; instructions those that were
+    executed in the emulator, or cycles where it counts these.
 
     Attributes:
         flash_firmware: vector table, code, weights and tables.
@@ -77,8 +78,8 @@ def measure_firmware(
         project = folder or Path(scratch) / "firmware"
         write_project(model, project, samples=samples, expected=expected, by_strips=by_strips)
         built = build(project, device, tools)
-        run = run_in_qemu(project, core, tools=tools)
-        layers = run_in_qemu(project, core, profile=True, tools=tools).layers
+        run = run_in_emulator(project, core, tools=tools)
+        layers = run_in_emulator(project, core, profile=True, tools=tools).layers
     macs = model.macs()
     return FirmwareMeasurement(
         flash_firmware=built.flash,

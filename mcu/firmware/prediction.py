@@ -14,16 +14,17 @@ from math import prod
 from mcu.cost.firmware_memory import plan_memory
 from mcu.cost.stage import Forms
 from mcu.firmware.calls import convolution_kernel, depthwise_kernel, program_kernels
-from mcu.firmware.code_sizes import CALL_BYTES, CODE, STRIP_BYTES, STRIP_STACK
+from mcu.firmware.code_sizes import CALL_BYTES, CODE, MORE_ARGUMENT, STRIP_BYTES, STRIP_STACK
 from mcu.firmware.cores import find_core
+from mcu.firmware.toolchain import Architecture
 from mcu.graph.kinds import Kind
 from mcu.int8.lookup import TABLES
 from mcu.int8.model import Int8Model
 from mcu.int8.structure import CONVOLUTIONS, OpForm, Structure, structure_of
 
-SLACK = 56
-STACK_SLACK = 8
-"""Added to flash and stack, so that a prediction errs on the side that fits: ``model_run`` grows with the model."""
+SLACK = {"arm": (56, 8), "riscv": (56, 8), "avr": (0, 0)}
+"""Added to flash and stack, by architecture, so that a prediction errs on the side that fits: ``model_run`` grows with
+the model. It does so by known bytes on an AVR."""
 
 MORE_INPUT = 24
 """Instructions that write one more input: a function of the interface and its call."""
@@ -32,31 +33,31 @@ WHOLE = Forms(1, 1, 0, 0)
 APPLICATION_RAM = 4
 """The variable ``main.c`` keeps its decision in."""
 
-DESCRIPTIONS = {
-    "convolution": 52,
-    "pointwise": 52,
-    "narrow": 52,
-    "depthwise": 52,
-    "depthwise_multiplied": 52,
-    "max_pool": 28,
-    "average_pool": 28,
-    "mean": 20,
-    "add": 32,
-    "relu": 20,
-    "pad": 16,
-    "concat": 12,
-    "softmax": 16,
-    "lookup": 8,
-    "multiply": 24,
-    "grouped": 56,
-    "enlarge": 12,
-    "slice": 16,
-    "gather": 16,
-    "transposed": 52,
-    "prelu": 32,
-    "bilinear": 24,
+MEMBERS = {
+    "convolution": (4, 0, 18),
+    "pointwise": (4, 0, 18),
+    "narrow": (4, 0, 18),
+    "depthwise": (4, 0, 18),
+    "depthwise_multiplied": (4, 0, 18),
+    "max_pool": (0, 0, 13),
+    "average_pool": (0, 0, 13),
+    "mean": (2, 1, 3),
+    "add": (1, 3, 8),
+    "relu": (1, 1, 5),
+    "pad": (0, 0, 8),
+    "concat": (3, 0, 0),
+    "softmax": (4, 0, 0),
+    "lookup": (2, 0, 0),
+    "multiply": (2, 1, 6),
+    "grouped": (4, 0, 19),
+    "enlarge": (0, 0, 5),
+    "slice": (0, 0, 8),
+    "gather": (2, 0, 2),
+    "transposed": (4, 0, 18),
+    "prelu": (3, 2, 5),
+    "bilinear": (0, 2, 7),
 }
-"""Bytes of the layer structs in kernels.h, by kernel."""
+"""Members of the layer structs in kernels.h, by kernel: pointers and counts, of 32 bits, of 16 bits."""
 
 CHANNEL_TABLES = (4, 4, 1)  # bias, multiplier, shift
 CODES = 256  # a table of int8 codes
@@ -117,21 +118,31 @@ def predict_firmware(model: Structure | Int8Model, core: str, by_strips: bool = 
     chosen = program_kernels([_kernel(structure, structure.ops[index]) for index in ops])
     forms = {} if plan.strips is None else plan.strips.forms
     kernels = {*chosen, *(["concat"] if any(form.moves for form in forms.values()) else [])}
-    call_bytes = CALL_BYTES[target.architecture.name]
-    strip_bytes = STRIP_BYTES.get(target.name, STRIP_BYTES[target.architecture.name])
-    flash = code.base + SLACK + MORE_INPUT * (len(structure.inputs) - 1)
+    architecture = target.architecture
+    call_bytes, slack = CALL_BYTES[architecture.name], SLACK[architecture.name]
+    strip_bytes = STRIP_BYTES.get(target.name, STRIP_BYTES[architecture.name])
+    flash = code.base + slack[0] + MORE_INPUT * (len(structure.inputs) - 1)
     for index, kernel in zip(ops, chosen, strict=True):
         op, form = structure.ops[index], forms.get(index, WHOLE)
         calls = len(op.inputs) if op.kind is Kind.CONCAT else 1
-        flash += _tables(structure, op) + calls * form.descriptions * DESCRIPTIONS[kernel]
-        flash += form.move_descriptions * DESCRIPTIONS["concat"]
+        flash += _tables(structure, op, architecture)
+        flash += calls * form.descriptions * description_bytes(kernel, architecture)
+        flash += form.move_descriptions * description_bytes("concat", architecture)
         flash += (calls * form.calls + form.moves) * (strip_bytes[0] if index in forms else call_bytes)
+        flash += (len(op.inputs) - calls) * form.calls * MORE_ARGUMENT[architecture.name]
     if plan.strips is not None:
         flash += sum(count * size for count, size in zip(plan.strips.runs, strip_bytes[1:], strict=True))
     flash += code.flash_of(kernels)
-    stack = code.stack + STACK_SLACK + (STRIP_STACK if forms else 0)
+    stack = code.stack + slack[1] + (STRIP_STACK[architecture.name] if forms else 0)
     stack += max((code.kernels[kernel].stack for kernel in kernels), default=0)
-    return FirmwarePrediction(flash=_words(flash), arena=plan.total, stack=-(-stack // 8) * 8)
+    step = architecture.stack_alignment
+    return FirmwarePrediction(flash=_whole(flash, architecture), arena=plan.total, stack=-(-stack // step) * step)
+
+
+def description_bytes(kernel: str, architecture: Architecture) -> int:
+    """Bytes of a kernel's layer struct."""
+    pointers, words, halves = MEMBERS[kernel]
+    return _whole(architecture.pointer * pointers + 4 * words + 2 * halves, architecture)
 
 
 def _kernel(structure: Structure, op: OpForm) -> str:
@@ -146,15 +157,15 @@ def _kernel(structure: Structure, op: OpForm) -> str:
     return _PLAIN[op.kind]
 
 
-def _tables(structure: Structure, op: OpForm) -> int:
+def _tables(structure: Structure, op: OpForm, architecture: Architecture) -> int:
     if op.kind is Kind.SOFTMAX:
         return SOFTMAX_TABLE
     if op.kind in TABLES:
         return CODES
     if op.kind is Kind.GATHER:
-        return _words(ORDER * structure.shapes[op.output][-1])
+        return _whole(ORDER * structure.shapes[op.output][-1], architecture)
     if op.kind is Kind.PRELU:
-        return _words(structure.shapes[op.output][-1])
+        return _whole(structure.shapes[op.output][-1], architecture)
     if op.kind not in CONVOLUTIONS:
         return 0
     source, channels = structure.shapes[op.inputs[0]], structure.shapes[op.output][-1]
@@ -164,8 +175,8 @@ def _tables(structure: Structure, op: OpForm) -> int:
         weights = prod(op.kernel) * channels
     else:
         weights = prod(op.kernel) * source[-1] // op.groups * channels
-    return _words(weights) + sum(_words(size * channels) for size in CHANNEL_TABLES)
+    return sum(_whole(size, architecture) for size in (weights, *(size * channels for size in CHANNEL_TABLES)))
 
 
-def _words(size: int) -> int:
-    return -(-size // 4) * 4
+def _whole(size: int, architecture: Architecture) -> int:
+    return -(-size // architecture.alignment) * architecture.alignment
