@@ -17,7 +17,7 @@ from firmware_cmsis import run_cmsis_layer
 from mlperf_tiny import REFERENCES, Reference, autoencoder
 
 from mcu.firmware import Core, predict_instructions, toolchain, write_project
-from mcu.firmware.emulator import qemu_command
+from mcu.firmware.emulator import emulator_command
 from mcu.firmware.flags import LINK_FLAGS
 from mcu.firmware.project import copy_sources
 from mcu.graph.kinds import Kind
@@ -163,7 +163,7 @@ def tinymaix_instructions(checkout: Path, model: str, form: TinyMaixForm, core: 
         sources += core.architecture.self_test
         command = [str(tools.compiler()), *flags, *sources, *core.architecture.link_flags, *LINK_FLAGS, *symbols]
         subprocess.run([*command, "-lm", "-o", "program.elf"], cwd=folder, check=True)
-        ran = subprocess.run(qemu_command(folder / "program.elf", board, tools), capture_output=True, text=True)
+        ran = subprocess.run(emulator_command(folder / "program.elf", board, tools), capture_output=True, text=True)
     if ran.returncode:
         raise RuntimeError(f"{model} {form} on {core.name}: status {ran.returncode}: {ran.stdout}{ran.stderr}")
     busy, ticks = map(int, ran.stdout.split() or ran.stderr.split())
