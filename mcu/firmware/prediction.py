@@ -99,13 +99,15 @@ class FirmwarePrediction:
         return self.arena + self.stack + APPLICATION_RAM
 
 
-def predict_firmware(model: Structure | Int8Model, core: str, by_strips: bool = True) -> FirmwarePrediction:
+def predict_firmware(
+    model: Structure | Int8Model, core: str, by_strips: bool = True, hop: int | None = None
+) -> FirmwarePrediction:
     """What the firmware of a model will take on a core.
 
     Args:
         model: a structure (the pruning job's light form, shapes only) or a finished model.
         core: as in the device catalogue, such as ``cortex-m4f``.
-        by_strips: as in ``plan_memory``.
+        by_strips, hop: as in ``plan_memory``.
 
     Raises:
         InputError: if firmware cannot be built for the core.
@@ -113,10 +115,11 @@ def predict_firmware(model: Structure | Int8Model, core: str, by_strips: bool = 
     target = find_core(core)
     code = CODE[target.name]
     structure = structure_of(model) if isinstance(model, Int8Model) else model
-    plan = plan_memory(structure, by_strips)
+    plan = plan_memory(structure, by_strips, hop)
     ops = [index for index, op in enumerate(structure.ops) if op.kind is not Kind.RESHAPE]
     chosen = program_kernels([_kernel(structure, structure.ops[index]) for index in ops])
-    forms = {} if plan.strips is None else plan.strips.forms
+    partial = plan.strips or plan.stream
+    forms = {} if partial is None else partial.forms
     kernels = {*chosen, *(["concat"] if any(form.moves for form in forms.values()) else [])}
     architecture = target.architecture
     call_bytes, slack = CALL_BYTES[architecture.name], SLACK[architecture.name]
@@ -130,6 +133,8 @@ def predict_firmware(model: Structure | Int8Model, core: str, by_strips: bool = 
         flash += form.move_descriptions * description_bytes("concat", architecture)
         flash += (calls * form.calls + form.moves) * (strip_bytes[0] if index in forms else call_bytes)
         flash += (len(op.inputs) - calls) * form.calls * MORE_ARGUMENT[architecture.name]
+    if plan.stream is not None and plan.stream.input in plan.stream.moves:
+        flash += description_bytes("concat", architecture) + call_bytes
     if plan.strips is not None:
         flash += sum(count * size for count, size in zip(plan.strips.runs, strip_bytes[1:], strict=True))
     flash += code.flash_of(kernels)
