@@ -8,6 +8,7 @@ The models have random weights and fit an ATmega328P; each is linked for the rea
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,24 +71,24 @@ def row(name: str, model: Int8Model, device: Device) -> str:
     )
 
 
+def fill(text: str) -> list[str]:
+    """The lines of a paragraph."""
+    return textwrap.wrap(" ".join(text.split()), 120)
+
+
 def report() -> str:
     reference = "TensorFlow Lite Micro's interpreter" if tflm.available() else "the reference interpreter"
     head = "model | part (board) | MACs | flash B | RAM B | of it stack | stack touched | cycles | per MAC | at 16 MHz"
     lines = [
         "# Firmware on AVRs",
         "",
-        "Made by `python benchmarks/mcu/firmware_avr.py`. Compiled by avr-gcc at -O2, linked for the part's own flash "
-        "and RAM,",
-        "run in simavr, which counts cycles; an AVR has neither caches nor wait states. Every output value of "
-        f"{SAMPLES} random inputs is",
-        f"compared with {reference}. Flash holds the vector table, weights and tables, and code; RAM the",
-        "arena, other variables and the deepest stack of the call graph. What the self test touches of its painted stack "
-        "includes",
-        "its own frames; where it has no room on the part itself it runs on an ATmega1284P, whose instructions take the "
-        "same",
-        "cycles. The last column is the error of the predictions from shapes alone; that of flash is the table of "
-        "softmax, which",
-        "is at most as long as predicted.",
+        *fill(f"""Made by `python benchmarks/mcu/firmware_avr.py`. Compiled by avr-gcc at -O2, linked for the part's own
+        flash and RAM, run in simavr, which counts cycles; an AVR has neither caches nor wait states. Every output value
+        of {SAMPLES} random inputs is compared with {reference}. Flash holds the vector table, weights and tables, and
+        code; RAM the arena, other variables and the deepest stack of the call graph. What the self test touches of its
+        painted stack includes its own frames; where it has no room on the part itself it runs on an ATmega1284P, whose
+        instructions take the same cycles. The last column is the error of the predictions from shapes alone; that of
+        flash is the table of softmax, which is at most as long as predicted."""),
         "",
         f"| {head} | bit-exact | predicted flash, RAM, cycles |",
         "|" + "---|" * 12,
