@@ -24,7 +24,7 @@ from mcu.devices import Device, find_device
 from mcu.firmware import CORES, Core, FirmwareMeasurement, measure_firmware, predict_firmware, toolchain, write_project
 from mcu.firmware.build import build
 from mcu.firmware.calls import COLUMN, calls_of
-from mcu.firmware.code_sizes import CALL_BYTES, measure_code
+from mcu.firmware.code_sizes import measure_code
 from mcu.firmware.prediction import DESCRIPTIONS
 from mcu.firmware.toolchain import ARCHITECTURES
 from mcu.int8.model import Int8Model
@@ -251,8 +251,7 @@ def code_sizes() -> None:
             print(f'    "{item.name}": "{toolchain(item).version()}",')
         for core in CORES.values():
             tools = toolchain(core.architecture)
-            called = tables + len(calls) * CALL_BYTES[core.architecture.name]
-            code = measure_code(build(Path(folder), roomy_device(core), tools), called, tools)
+            code = measure_code(build(Path(folder), roomy_device(core), tools), tables, tools)
             figures = ", ".join(f"{kernel.flash}, {kernel.stack}" for kernel in code.kernels.values())
             print(f'    "{core.name}": _core(\n        {code.base}, {code.stack},\n        {figures}),')
 

@@ -203,6 +203,7 @@ class Strips:
         differs = np.any(rolled[1:] != rolled[:-1], axis=(1, 2))
         return [0, *(int(at) + 1 for at in np.flatnonzero(differs))]
 
+    @cached_property
     def turns(self) -> list[Turns]:
         """All strips in order, runs of equal ones together."""
         found = []

@@ -8,22 +8,21 @@ them by a few percent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 
 from mcu.cost.firmware_memory import plan_memory
 from mcu.cost.stage import Forms
 from mcu.firmware.calls import convolution_kernel, depthwise_kernel, program_kernels
-from mcu.firmware.code_sizes import CALL_BYTES, CODE, STRIP_BYTES, STRIP_STACK
-from mcu.firmware.cores import find_core
+from mcu.firmware.code_sizes import CODE, CoreCode, code_bytes, frame_bytes
+from mcu.firmware.cores import Core, find_core
+from mcu.firmware.functions import MOVE, Function, functions_of
+from mcu.firmware.scaling import exponential_table
 from mcu.graph.kinds import Kind
 from mcu.int8.lookup import TABLES
-from mcu.int8.model import Int8Model
+from mcu.int8.model import Int8Model, QOp
 from mcu.int8.structure import CONVOLUTIONS, OpForm, Structure, structure_of
-
-SLACK = 56
-STACK_SLACK = 8
-"""Added to flash and stack, so that a prediction errs on the side that fits: ``model_run`` grows with the model."""
 
 MORE_INPUT = 24
 """Instructions that write one more input: a function of the interface and its call."""
@@ -113,25 +112,51 @@ def predict_firmware(model: Structure | Int8Model, core: str, by_strips: bool = 
     code = CODE[target.name]
     structure = structure_of(model) if isinstance(model, Int8Model) else model
     plan = plan_memory(structure, by_strips)
-    ops = [index for index, op in enumerate(structure.ops) if op.kind is not Kind.RESHAPE]
-    chosen = program_kernels([_kernel(structure, structure.ops[index]) for index in ops])
+    kernels = _kernels(structure)
+    functions = functions_of(structure, plan, kernels)
+    flash = code.base + MORE_INPUT * (len(structure.inputs) - 1)
     forms = {} if plan.strips is None else plan.strips.forms
-    kernels = {*chosen, *(["concat"] if any(form.moves for form in forms.values()) else [])}
-    call_bytes = CALL_BYTES[target.architecture.name]
-    strip_bytes = STRIP_BYTES.get(target.name, STRIP_BYTES[target.architecture.name])
-    flash = code.base + SLACK + MORE_INPUT * (len(structure.inputs) - 1)
-    for index, kernel in zip(ops, chosen, strict=True):
-        op, form = structure.ops[index], forms.get(index, WHOLE)
-        calls = len(op.inputs) if op.kind is Kind.CONCAT else 1
-        flash += _tables(structure, op) + calls * form.descriptions * DESCRIPTIONS[kernel]
-        flash += form.move_descriptions * DESCRIPTIONS["concat"]
-        flash += (calls * form.calls + form.moves) * (strip_bytes[0] if index in forms else call_bytes)
-    if plan.strips is not None:
-        flash += sum(count * size for count, size in zip(plan.strips.runs, strip_bytes[1:], strict=True))
-    flash += code.flash_of(kernels)
-    stack = code.stack + STACK_SLACK + (STRIP_STACK if forms else 0)
-    stack += max((code.kernels[kernel].stack for kernel in kernels), default=0)
-    return FirmwarePrediction(flash=_words(flash), arena=plan.total, stack=-(-stack // 8) * 8)
+    for index, op in enumerate(structure.ops):
+        if op.kind is not Kind.RESHAPE:
+            form, calls = forms.get(index, WHOLE), len(op.inputs) if op.kind is Kind.CONCAT else 1
+            flash += _tables(structure, op) + calls * form.descriptions * DESCRIPTIONS[kernels[index]]
+            flash += form.move_descriptions * DESCRIPTIONS[MOVE]
+    if isinstance(model, Int8Model):
+        flash -= sum(SOFTMAX_TABLE - _exponentials(model, op) for op in model.ops if op.kind is Kind.SOFTMAX)
+    flash += ceil(sum(code_bytes(function.counts(), target) for function in functions))
+    flash += code.flash_of({call.kernel for function in functions for call in function.calls})
+    return FirmwarePrediction(flash=_words(flash), arena=plan.total, stack=_stack(functions, target))
+
+
+def _kernels(structure: Structure) -> list[str]:
+    """The kernel of every operator; those that need none have no name."""
+    needed = [op.kind is not Kind.RESHAPE for op in structure.ops]
+    chosen = iter(
+        program_kernels(
+            [_kernel(structure, op) for op, is_needed in zip(structure.ops, needed, strict=True) if is_needed]
+        )
+    )
+    return [next(chosen) if is_needed else "" for is_needed in needed]
+
+
+def _stack(functions: Sequence[Function], core: Core) -> int:
+    """Bytes on the deepest path."""
+    code = CODE[core.name]
+    run, *of_strips = functions
+    below = [
+        _deepest(run, code),
+        *(frame_bytes(function.saved, core) + _deepest(function, code) for function in of_strips),
+    ]
+    deepest = code.stack + frame_bytes(run.saved, core) + max(below)
+    return -(-deepest // 8) * 8
+
+
+def _deepest(function: Function, code: CoreCode) -> int:
+    return max((code.kernels[call.kernel].stack for call in function.calls), default=0)
+
+
+def _exponentials(model: Int8Model, op: QOp) -> int:
+    return 4 * len(exponential_table(model.tensors[op.inputs[0]].scale))
 
 
 def _kernel(structure: Structure, op: OpForm) -> str:

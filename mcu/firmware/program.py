@@ -55,7 +55,7 @@ def program_of(model: Int8Model, strips: Strips | None) -> tuple[Loop, ...]:
             placed = [_whole(layer, call) for layer, call in enumerate(lowered(model, op), layers[index])]
             loops.append(Loop(1, tuple(placed)))
         elif index == strips.stage.first:
-            loops += [_strips(model, turns, layers) for turns in strips.turns()]
+            loops += [_strips(model, turns, layers) for turns in strips.turns]
     kernels = iter(program_kernels([placed.call.function for loop in loops for placed in loop.calls]))
     return tuple(replace(loop, calls=tuple(_named(placed, next(kernels)) for placed in loop.calls)) for loop in loops)
 

@@ -86,6 +86,10 @@ class Toolchain:
         """The section size lister that comes with the compiler. Raises ToolsMissing if absent."""
         return self.compiler().with_name(f"{self.architecture.prefix}size")
 
+    def symbol_tool(self) -> Path:
+        """The symbol lister that comes with the compiler. Raises ToolsMissing if absent."""
+        return self.compiler().with_name(f"{self.architecture.prefix}nm")
+
     def version(self) -> str:
         """The compiler's version. Raises ToolsMissing if absent."""
         command = [str(self.compiler()), "-dumpfullversion"]

@@ -35,7 +35,7 @@ def check_rows(structure: Structure, strips: Strips) -> None:
         memory[op.output][:] = np.arange(heights[op.output])
     for port in structure.inputs:
         memory[port.tensor][:] = np.arange(heights[port.tensor])
-    for turns in strips.turns():
+    for turns in strips.turns:
         for turn in range(turns.times):
             for part, steps, step in zip(turns.parts, turns.read_steps, turns.write_steps, strict=True):
                 op = ops[part.op]
@@ -80,7 +80,7 @@ def test_rows_of_a_stage_by_hand() -> None:
     # SAME, stride 2, 16 rows: padding below only, so that a row of the depthwise convolution reads rows 2y to 2y + 2
     assert [strips.rows(tensor) for tensor in strips.tensors()] == [3, 1]
     assert strips.persistent == {structure.ops[0].output}
-    turns = strips.turns()
+    turns = strips.turns
     assert sum(turn.times for turn in turns) == 8
     assert [part.made for part in turns[0].parts] == [3, 1, 1]
     steady = max(turns, key=lambda turn: turn.times)
