@@ -37,9 +37,9 @@ def row(core: str, found: np.ndarray) -> str:
     off, sizes = found[:, :2], found[:, 2:]
     within = np.sum(np.abs(off) <= np.maximum(0.002 * sizes, (FEW, FEW // 2)), axis=0)
     cells = [
-        f"{sizes[:, at].min():,} to {sizes[:, at].max():,} | {np.abs(off[:, at]).mean():.1f} "
-        f"| {off[:, at].min():+d} to {off[:, at].max():+d} | {np.abs(off[:, at]).sum() / sizes[:, at].sum():.2%} | {within[at]}"
-        for at in (0, 1)
+        f"{size.min():,} to {size.max():,} | {np.abs(by).mean():.1f} | {by.min():+d} to {by.max():+d} "
+        f"| {np.abs(by).sum() / size.sum():.2%} | {count}"
+        for by, size, count in zip(off.T, sizes.T, within, strict=True)
     ]
     return f"| {core} | {' | '.join(cells)} |"
 
