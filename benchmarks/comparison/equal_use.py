@@ -95,7 +95,7 @@ def at_budgets(task: str, table: pd.DataFrame, use: pd.DataFrame) -> pd.DataFram
     parts = []
     for budget, bounds in use.iterrows():
         mine = table[(table[[f"budget_{name}" for name in RESOURCES]] == bounds.to_numpy()).all(axis=1)]
-        parts.append(seed_scores({task: mine}).assign(budget=budget, method=NAME))
+        parts.append(seed_scores({task: mine}).assign(budget=str(budget), method=NAME))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -49,7 +49,7 @@ def main() -> None:
 
     name, text = (*sys.argv[1:], *("mobilenet-v2", "3x64x64")[len(sys.argv) - 1 :])
     shape = shape_of(text)
-    module = build_network(NetworkChoice(name=name), shape, 10, seed=0)  # type: ignore[arg-type]
+    module = build_network(NetworkChoice(name=name), shape, 10, seed=0)
     x = torch.zeros(3, *shape)
     traced, captured = trace(module, shape), capture(module, shape)
 

@@ -240,7 +240,7 @@ def counted_macs(network: nn.Module, shape: tuple[int, ...]) -> int:
 
     def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         nonlocal total
-        weight = layer.weight
+        weight = layer.get_parameter("weight")
         positions = output.shape[2:].numel() if output.ndim > 2 else 1
         total += weight.numel() * positions
 

@@ -105,7 +105,9 @@ def _layer_program(model: Int8Model) -> str:
     op, source, target = model.ops[0], model.tensors[model.input], model.tensors[model.output]
     in_channels, channels = source.shape[-1], target.shape[-1]
     scales = conv_multipliers(model, op)
-    tables = {
+    assert op.weights is not None
+    assert op.bias is not None
+    tables: dict[str, Any] = {
         "int8_t weights": op.weights,
         "int32_t bias": op.bias,
         "int32_t multiplier": [value for value, _ in scales],

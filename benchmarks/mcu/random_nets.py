@@ -189,8 +189,8 @@ class RandomNet:
 
     def model(self, *outputs: int) -> Int8Model:
         """The finished network."""
-        ports = tuple(tuple(map(Port, numbers)) for numbers in (self.inputs, outputs))
-        return Int8Model(tuple(self.tensors), tuple(self.ops), *ports)
+        inputs, results = (tuple(map(Port, numbers)) for numbers in (self.inputs, outputs))
+        return Int8Model(tuple(self.tensors), tuple(self.ops), inputs, results)
 
     def _op(self, op: QOp) -> int:
         self.ops.append(op)

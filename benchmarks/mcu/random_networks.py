@@ -270,7 +270,7 @@ class Drawn(nn.Module):
                 raise ValueError("nothing left, or too much")
         features = int(np.prod(shape)) if plan.head in (2, 3) else shape[0] * (2 if plan.head == 4 else 1)
         joined = features + plan.side * self._is_pooled()
-        self.scores = nn.Linear(joined, 4)
+        self.scores: nn.Module = nn.Linear(joined, 4)
         if plan.head == 7:
             self.scores = nn.Sequential(
                 nn.Linear(joined, 8), nn.BatchNorm1d(8), nn.Hardswish(), nn.Dropout(), nn.Linear(8, 4)
@@ -352,6 +352,7 @@ class Drawn(nn.Module):
         if step.kind == "shared":
             return layer(F.relu(layer(x)))
         if step.kind == "functional":
+            assert isinstance(layer, nn.Conv1d | nn.Conv2d)
             return (F.conv1d if self.flat else F.conv2d)(x, layer.weight, bias=layer.bias, padding=1)
         if step.kind == "channels last":
             return layer(x.movedim(1, -1)).movedim(-1, 1)
@@ -370,12 +371,13 @@ class Drawn(nn.Module):
             F.adaptive_avg_pool2d, F.adaptive_max_pool2d
         )  # fmt: skip
         pool = F.avg_pool1d if self.flat else F.avg_pool2d
+        first: tuple[Any, ...] = (slice(None), slice(None), *(0 for _ in spatial))
         heads: Sequence[Callable[[], torch.Tensor]] = (
             lambda: x.mean(spatial),
             lambda: largest(x, 1).flatten(1),
             lambda: torch.flatten(x, 1),
             lambda: x.reshape(x.size(0), -1),
-            lambda: torch.cat([average(x, 1), largest(x, 1)], 1)[(slice(None), slice(None), *(0 for _ in spatial))],
+            lambda: torch.cat([average(x, 1), largest(x, 1)], 1)[first],
             lambda: pool(x, x.shape[2:]).view(len(x), -1),
             lambda: x.flatten(2).mean(-1),
             lambda: x.mean(spatial),
@@ -403,6 +405,7 @@ class Scales(nn.Module):
     def __init__(self, channels: int, axes: int) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.rand(1, channels, *(1,) * axes) + 0.5)
+        self.offset: torch.Tensor
         self.register_buffer("offset", torch.randn(channels, *(1,) * axes))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -476,7 +479,8 @@ def without_dropout(network: Drawn) -> Callable[..., Any]:
     """The network without ``F.dropout(x)``, which torch leaves on in evaluation mode."""
 
     def run(*inputs: torch.Tensor) -> Any:
-        keep, F.dropout = F.dropout, lambda x, p=0.5, training=True, inplace=False: x.clone() if training else x
+        keep = F.dropout
+        F.dropout = lambda input, p=0.5, training=True, inplace=False: input.clone() if training else input
         try:
             return network(*inputs)
         finally:
@@ -518,7 +522,13 @@ def roomy_device(core: Core) -> Device:
     """A device of that core with room for any network."""
     base = find_device("stm32f446re")
     name = f"any-{core.name.replace('+', 'plus')}"
-    sizes = {"flash": 16 << 20, "sram": 8 << 20, "sram_bank": None, "reserve_flash": 0, "reserve_sram": 0}
+    sizes: dict[str, Any] = {
+        "flash": 16 << 20,
+        "sram": 8 << 20,
+        "sram_bank": None,
+        "reserve_flash": 0,
+        "reserve_sram": 0,
+    }
     return replace(base, name=name, core=core.name, **sizes)
 
 

@@ -35,7 +35,8 @@ def resnet8(size: tuple[int, int, int], width: int, classes: int = 10) -> Int8Mo
 
     def conv(x: int, channels: int, kernel: int, stride: int, activation: Activation, same: bool = True) -> int:
         _, height, wide, inner = tensors[x].shape
-        padding = tuple(same_padding(s, kernel, stride) if same else (0, 0) for s in (height, wide))
+        rows, columns = (same_padding(s, kernel, stride) if same else (0, 0) for s in (height, wide))
+        padding = rows, columns
         shape = [output_size(s, kernel, stride, 1, p) for s, p in zip((height, wide), padding, strict=True)]
         rectified = activation is not Activation.NONE
         tensors.append(QTensor((1, *shape, channels), 0.02, -128 if rectified else 3))

@@ -22,12 +22,12 @@ from mcu.int8.quantize import correct_biases, equalise, quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import model_input
 from mcu.tracing.trace import trace
-from search_spaces.choices import NetworkChoice, TaskChoice
+from search_spaces.choices import NetworkChoice, Scalar, TaskChoice
 from search_spaces.networks import build_network
 from search_spaces.tasks import Task, load_task
 
 IMAGES = 512
-CASES = (
+CASES: tuple[tuple[str, str, float, dict[str, Scalar]], ...] = (
     ("mnist-5k", "resnet8", 0.5, {}),
     ("mnist-5k", "ds-cnn", 0.5, {}),
     ("fashion-mnist", "resnet8", 0.5, {"train_limit": 6000, "test_limit": 3000}),
@@ -62,7 +62,7 @@ def accuracy(folded: FoldedNet, x: torch.Tensor, y: np.ndarray) -> float:
     return float(np.mean(ReferenceInterpreter(model).predict(model_input(model, x.numpy())) == y))
 
 
-def examine(task_name: str, network_name: str, width: float, options: dict[str, int], epochs: int) -> list[str]:
+def examine(task_name: str, network_name: str, width: float, options: dict[str, Scalar], epochs: int) -> list[str]:
     task = load_task(TaskChoice(name=task_name, options=options))
     torch.manual_seed(0)
     network = build_network(NetworkChoice(name=network_name, width=width), task.input_shape, len(task.classes), 0)
@@ -104,8 +104,8 @@ def main() -> None:
         "| " + " | ".join(header) + " |",
         "|" + "---|" * len(header),
     ]
-    for case in CASES:
-        cells = examine(*case, epochs)
+    for task, network, width, options in CASES:
+        cells = examine(task, network, width, options, epochs)
         lines.append("| " + " | ".join(cells) + " |")
         print(lines[-1], file=sys.stderr, flush=True)
     lines += ["", f"{time.perf_counter() - start:.0f} s."]

@@ -101,7 +101,8 @@ def run(job: Job, folder: Path, dense: dict[str, Any]) -> dict[str, Any]:
         budget=Budget(), seed=job.seed, training=TrainingChoice(epochs=job.epochs, device="cpu"),
     )  # fmt: skip
     problem = problem_of(spec, task)
-    budget = Budget(**{job.resource: int(dense[job.resource] / job.factor)}) if dense else Budget()
+    bounds: dict[str, Any] = {job.resource: int(dense[job.resource] / job.factor)} if dense else {}
+    budget = Budget(**bounds)
     started, clock = time.process_time(), target / "core_seconds"
     spent = float(clock.read_text()) if clock.exists() else 0.0
 

@@ -109,6 +109,11 @@ PAGES = {
                 },
                 dense="85.6: ST model zoo, int8; 85: floor of MLPerf Tiny (arXiv 2106.07597)",
             ),
+            "micro-cnn x3": Line(
+                "micro-cnn",
+                {"uNAS's": Point(Budget(11_400, 15_400, 384_000), f"86.49: {UNAS}, 1 byte a weight", counted=True)},
+                width=3.0,
+            ),
         },
         "A JPEG copy of quality 75 of all 60,000 images in the official split: lossy (30.5 dB), what that costs is not "
         "known, so no figure here is one of CIFAR-10 itself. 15 % of the training images validate.",

@@ -69,6 +69,7 @@ ARMS = {
     "lineage": Arm(True, 1.0),
     "lineage, half of the epochs": Arm(True, 1 / 2),
     "lineage, a third of the epochs": Arm(True, 1 / 3),
+    "lineage, a quarter of the epochs": Arm(True, 1 / 4),
     "lineage without distillation": Arm(True, 1.0, (("distillation", 0.0),)),
     "lineage, short pruning": Arm(True, 1.0, (("pruning", 0.15),)),
 }
@@ -81,7 +82,7 @@ def budgets_of(dense: Resources, count: int) -> dict[str, Budget]:
     for direction, names in DIRECTIONS.items():
         for fraction in FRACTIONS[count]:
             least = {"sram": max(fraction, LEAST_SRAM)}
-            bounds = {name: int(getattr(dense, name) * least.get(name, fraction)) for name in names}
+            bounds: dict[str, Any] = {name: int(getattr(dense, name) * least.get(name, fraction)) for name in names}
             found[f"{direction} {fraction}"] = Budget(**bounds)
     return found
 

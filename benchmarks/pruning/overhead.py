@@ -16,7 +16,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mcu.budget import RESOURCES, Budget
+from mcu.budget import Budget
 from mcu.units import format_bytes, format_count
 from orchestrator.executors.attempt import keep_freed_memory
 from orchestrator.spec import TrialSpec
@@ -158,8 +158,11 @@ def compare(network: str, images: int, epochs: int, parts: Sequence[float]) -> l
     floor = smallest(whole.model)
     jobs = [Setup(DENSE, network, images, epochs), Setup(DENSE_JOB, network, images, epochs)]
     for part in parts:
-        bounds = {n: int(max(part * getattr(whole.dense, n), ROOM * getattr(floor, n))) for n in RESOURCES}
-        jobs.append(Setup(f"{part:g}", network, images, epochs, Budget(**bounds)))
+        bounds = [
+            int(max(part * full, ROOM * least))
+            for full, least in zip(astuple(whole.dense), astuple(floor), strict=True)
+        ]
+        jobs.append(Setup(f"{part:g}", network, images, epochs, Budget(*bounds)))
     competitors = [Competitor(job) for job in jobs]
     for competitor in competitors:
         competitor.load()

@@ -13,6 +13,7 @@ import argparse
 import json
 import time
 from collections import Counter
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def budget_of(job: dict[str, Any], network: torch.nn.Module) -> Budget:
     constraints = Constraints(SHAPE)
     model = constraints.model(network)
     dense, least = model.exact(model.dense_widths), smallest(model)
-    bounds = {}
+    bounds: dict[str, Any] = {}
     for name in job["resources"]:
         low, high = LEAST_ROOM * getattr(least, name), getattr(dense, name)
         bounds[name] = int(np.exp(np.log(low) + job["place"] * max(0.0, np.log(high) - np.log(low))))
@@ -139,7 +140,7 @@ def cost(name: str) -> tuple[float, float, float]:
     torch.manual_seed(0)
     plain, network = (build_network(NetworkChoice(name=name), COSTED_SHAPE, 10, 0) for _ in range(2))
     dense = Constraints(COSTED_SHAPE).model(network)
-    quarter = Budget(**{n: max(1, v // 4) for n, v in zip(RESOURCES, dense.exact(dense.dense_widths), strict=True)})
+    quarter = Budget(*(max(1, used // 4) for used in astuple(dense.exact(dense.dense_widths))))
     pruner = Pruner(network, torch.zeros(1, *COSTED_SHAPE), quarter, COSTED_STEPS)
     loops = [(module, torch.optim.AdamW(module.parameters())) for module in (plain, pruner)]
     pruner.attach(loops[1][1])

@@ -87,7 +87,9 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     problem = problem_for(job)
     model = ResourceModel(problem.constraints.trace(problem.network()).graph, problem.runtime)
     dense = model.exact(model.dense_widths)
-    bounds = {name: max(1, int(getattr(dense, name) / factor)) for name, factor in job["factors"].items()}
+    bounds: dict[str, Any] = {
+        name: max(1, int(getattr(dense, name) / factor)) for name, factor in job["factors"].items()
+    }
     row, started = job | {"bounds": bounds}, time.process_time()
     try:
         settings = Settings(EPOCHS, 64, job["index"])

@@ -134,7 +134,8 @@ def stopped_shares(whole: pd.DataFrame, stopping: pd.DataFrame, epochs: dict[int
     ended = stopping[(stopping["state"] == "stopped") & stopping["number"].isin(full.index)]
     shares = ended["cpu_s"].to_numpy() / full[ended["number"]].to_numpy()
     frame = pd.DataFrame({"epoch": [epochs[number] for number in ended["number"]], "share": shares})
-    return {float(epoch): float(rows["share"].median()) for epoch, rows in frame.groupby("epoch")}
+    medians = frame.groupby("epoch")["share"].median()
+    return dict(zip(medians.index.astype(float).tolist(), medians.tolist(), strict=True))
 
 
 def replay(folder: Path, whole: pd.DataFrame, shares: dict[float, float], orders: int) -> list[Replay]:
@@ -149,15 +150,15 @@ def replay(folder: Path, whole: pd.DataFrame, shares: dict[float, float], orders
         )
     store.close()
     known = sorted(shares.items())
-    rows = {row.number: row for row in whole.itertuples()}
+    cpu = {int(number): float(seconds) for number, seconds in zip(whole["number"], whole["cpu_s"], strict=True)}
     found = []
     for order in range(orders):
         rule = AsyncRungs(seed=order)
         spent, kept = 0.0, []
-        for number in np.random.default_rng(order).permutation(list(rows)).tolist():
+        for number in np.random.default_rng(order).permutation(list(cpu)).tolist():
             stopped = next((r.epochs_done for r in reports[number] if rule.judge(number, specs[number], r)), None)
-            share = 1.0 if stopped is None else float(np.interp(stopped, *zip(*known, strict=True)))
-            spent += share * rows[number].cpu_s
+            share = 1.0 if stopped is None else float(np.interp(stopped, *np.transpose(known)))
+            spent += share * cpu[number]
             kept += [number] if stopped is None else []
         left = mean_best(whole[whole["number"].isin(kept)])[-1]
         found.append(Replay(spent / whole["cpu_s"].sum(), mean_best(whole)[-1] - left))

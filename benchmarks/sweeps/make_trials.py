@@ -37,7 +37,12 @@ def write_study(store: Store, frame: pd.DataFrame, name: str) -> None:
         Study(0, name, SWEEP | {"sweep": {"name": name}}, None, {}, len(frame), {"mcusweep": "0"}, MACHINE, "")
     )
     records = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    take_trials(store, study, [_trial_row(record) for record in records], trusted=True)
+    take_trials(
+        store,
+        study,
+        [_trial_row({str(name): value for name, value in record.items()}) for record in records],
+        trusted=True,
+    )
 
 
 def _trial_row(record: dict[str, Any]) -> dict[str, Any]:

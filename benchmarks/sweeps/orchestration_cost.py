@@ -23,6 +23,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+from mcu.terms import TrialState
 from orchestrator.executors.attempt import ReportEpoch, WorkerSetting
 from orchestrator.executors.base import Event, Executor, Finished
 from orchestrator.running.interrupts import Interrupts
@@ -58,8 +59,9 @@ def answer(spec: TrialSpec, seconds: float) -> TrialResult:
     quality = 0.9 - abs(float(spec.hyperparameters["learning_rate"]) - 0.1) + 1e-9 * (spec.seed % 1000)
     flash = int(0.95 * (spec.budget.flash or 0))
     return TrialResult(
-        state="complete", accuracy=quality, val_accuracy=quality, float_accuracy=quality, flash=flash, sram=9_000,
-        macs=10 * flash, violation=0.0, feasible=True, binding_use=0.95, measured=False, duration_s=seconds,
+        state=TrialState.COMPLETE, accuracy=quality, val_accuracy=quality, float_accuracy=quality,
+        flash=flash, sram=9_000, macs=10 * flash, violation=0.0, feasible=True,
+        binding_use=0.95, measured=False, duration_s=seconds,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mcu.budget import RESOURCES, Resources
 from mcu.errors import InputError
+from mcu.terms import TrialState
 from orchestrator.executors.simulated import SimulatedTrial
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 
@@ -74,7 +75,7 @@ class RecordedCurves:
         used = {name: min(int(row[name] * scale.get(name, 1.0)), bounds.get(name, 2**62)) for name in RESOURCES}
         resources = Resources(**used)
         result = TrialResult(
-            state="complete",
+            state=TrialState.COMPLETE,
             accuracy=_noisy(float(row["accuracy"]), luck),
             val_accuracy=_noisy(float(row["val_accuracy"]), luck),
             violation=0.0,

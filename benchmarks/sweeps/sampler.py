@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from mcu.budget import Budget
+from mcu.terms import TrialState
 from orchestrator.planning.adaptive_budgets import AdaptiveBudgets
 from orchestrator.samplers.base import Context
 from orchestrator.samplers.observation import Observation
@@ -164,7 +165,7 @@ def replay(table: Table, strategy: str, seed: int, trials: int) -> list[float]:
         found.append(result)
         planner.found({"flash": result.flash, "macs": result.macs}, result.accuracy)
         values = (result.accuracy, result.flash, 0.0, result.macs)
-        sampler.learn("differentiable", index, Observation("complete", values, {"flash": -0.01}))
+        sampler.learn("differentiable", index, Observation(TrialState.COMPLETE, values, {"flash": -0.01}))
     return volumes(found)
 
 
@@ -228,8 +229,8 @@ def main() -> int:
         print(f"{strategy:36} {mean[31]:7.4f} {mean[63]:7.4f} {mean[-1]:7.4f} {needed or 0:8} {share}")
     curves = pd.DataFrame(rows, columns=["strategy", "seed", "trials", "hypervolume"])
     draw(curves, goal, arguments.trials, arguments.folder / f"hypervolume_{arguments.answers}.svg")
-    summary = curves.groupby(["strategy", "trials"])["hypervolume"].quantile([0.25, 0.5, 0.75]).unstack()
-    summary["mean"] = curves.groupby(["strategy", "trials"])["hypervolume"].mean()
+    groups = curves.groupby(["strategy", "trials"])["hypervolume"]
+    summary = pd.DataFrame({part: groups.quantile(part) for part in (0.25, 0.5, 0.75)} | {"mean": groups.mean()})
     summary.to_csv(arguments.folder / f"hypervolume_{arguments.answers}.csv", float_format="%.4f")
     needed = trials_to(means[OURS], goal)
     return 0 if needed is not None and needed <= arguments.trials / 2 else 1
