@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from mcu.budget import Budget
 from mcu.cost.firmware_memory import plan_memory
-from mcu.cost.stage import Strips, stages_of
+from mcu.cost.stage import Strips, overwritten, stages_of
 from mcu.graph.graph import Graph
 from mcu.graph.kinds import Kind
 from mcu.graph.ports import Port
@@ -140,3 +141,36 @@ def test_budgets_for_firmware_see_the_smaller_memory(mobilenet: Graph) -> None:
     assert rise == pytest.approx(slopes.max(), rel=0.2)
     assert firmware.admits(Budget(sram=exact), dense)
     assert not firmware.admits(Budget(sram=exact - 1), dense)
+
+
+def test_sums_products_and_activations_take_the_place_of_an_operand() -> None:
+    net = RandomNet(np.random.default_rng(0))
+    first = net.conv(net.input(6, 6, 8), 8)
+    swished = net.table(first, Kind.HARD_SWISH)
+    kept = net.relu(swished)
+    total = net.add(swished, kept)  # both are read again or for the last time: of these the first
+    model = net.model(net.conv(total, 2), kept)
+    structure = structure_of(model)
+    assert overwritten(structure) == {1: first, 3: swished}  # ``kept`` is an output
+    plan, size = plan_memory(structure, by_strips=False), 6 * 6 * 8
+    assert plan.offsets[first] == plan.offsets[swished] == plan.offsets[total] != plan.offsets[kept]
+    assert plan.total == 2 * size + 6 * 6 * 2
+
+
+def test_budgets_for_firmware_see_what_is_done_in_place() -> None:
+    class Swished(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = torch.nn.Sequential(
+                torch.nn.Conv2d(3, 4, 3, stride=2), torch.nn.Conv2d(4, 16, 1), torch.nn.Hardswish(),
+                torch.nn.AdaptiveAvgPool2d(1), torch.nn.Conv2d(16, 2, 1), torch.nn.Flatten(),
+            )  # fmt: skip
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layers(x)
+
+    graph = trace(Swished().eval(), (3, 21, 21)).graph
+    model = ResourceModel(graph, FIRMWARE)
+    assert model.estimate(graph.widths.astype(float))[1] == 10 * 10 * (4 + 16)  # not 2 x 16
+    whole = plan_memory(structure_of_graph(graph), by_strips=False)
+    assert whole.total == 10 * 10 * (4 + 16)
