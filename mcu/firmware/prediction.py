@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 
+from mcu.cost.firmware_functions import MOVE, Function, functions_of
 from mcu.cost.firmware_memory import plan_memory
 from mcu.cost.stage import Forms
 from mcu.firmware.calls import convolution_kernel, depthwise_kernel, program_kernels
 from mcu.firmware.code_sizes import CODE, CoreCode, code_bytes, frame_bytes
 from mcu.firmware.cores import Core, find_core
-from mcu.firmware.functions import MOVE, Function, functions_of
 from mcu.firmware.scaling import exponential_table
 from mcu.graph.kinds import Kind
 from mcu.int8.lookup import TABLES
