@@ -20,6 +20,9 @@ from mcu.measure import measure_model
 from mcu.terms import RuntimeName
 from mcu.tflite.flatbuffer_size import predict_flash
 
+FIRMWARE_ONLY = frozenset({"avr5", "avr6"})
+"""Cores without TensorFlow Lite Micro."""
+
 LINKER_SLACK, STACK_SLACK = 64, 16
 """Bytes added to the predicted flash and RAM of firmware, so that what a budget admits fits: the compiler's choice of
 registers moves the linked size and the stack by a few bytes."""
@@ -33,7 +36,8 @@ class Runtime:
         front_end: what the C program computes before the network, if that counts as well.
 
     Raises:
-        InputError: if firmware is asked for without a device, or for one it cannot be built for.
+        InputError: if firmware is asked for without a device, or for one it cannot be built for, or TensorFlow Lite
+            Micro for a device that it does not run on.
     """
 
     name: RuntimeName = RuntimeName.TFLM
@@ -43,6 +47,10 @@ class Runtime:
     def __post_init__(self) -> None:
         if self.name is RuntimeName.FIRMWARE:
             core_of(self._device())
+        elif self.device is not None and (found := find_device(self.device)).core in FIRMWARE_ONLY:
+            raise InputError(
+                f"device {found.name}: TensorFlow Lite Micro does not run on its core: allowed is runtime = 'firmware'"
+            )
 
     def _device(self) -> Device:
         if self.device is None:

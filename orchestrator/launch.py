@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.failures import RunFailed
+from orchestrator.latency_bounds import with_latency
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.preflight import check_sweep
 from orchestrator.queries.open_study import OpenStudy, open_study
@@ -79,6 +80,7 @@ def begun(
     if (options.executor or sweep.workers.executor) == ExecutorName.SIMULATED:
         sweep, facts = simulated(sweep), {}
     else:
+        sweep = with_latency(sweep, storage)
         facts = check_sweep(sweep)
     store = Store(storage, writing=True)
     try:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from mcu.board.latency import LATENCY
 from mcu.budget import Resources
 from mcu.terms import RuntimeName, TrialState
 from search_spaces.budgets import TrialBudget
@@ -25,6 +26,7 @@ FILES = {
     "scores": "scores.json",
     VALIDATION: "validation.json",
     NETWORK: "network.safetensors",
+    LATENCY: "latency.json",
 }
 """The files a trial may leave, by their name among its artifacts; nothing else is taken in from elsewhere."""
 

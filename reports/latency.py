@@ -1,4 +1,4 @@
-"""Latency estimated from executed instructions; the assumption is stated wherever the number is shown."""
+"""Latency of a trial on a device: as a board measured it, else estimated from executed instructions."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
+
+from mcu.latency import Latency, estimate
+from reports.study import StudyInfo
 
 
-def latency_ms(instructions: float | None, device: Mapping[str, Any] | None) -> float | None:
-    """``instructions * cycles_per_instruction / clock_hz`` in milliseconds; None if one of them is unknown.
-
-    An estimate: caches and flash wait states are not in it.
+def latency_of(trial: pd.Series, device: Mapping[str, Any] | None, study: StudyInfo) -> Latency | None:
+    """The best figure there is; None if neither is known. An estimate includes the front end of sound.
 
     Args:
-        device: its ``clock_hz`` and the assumed ``cycles_per_instruction`` of its core.
+        trial: its ``number``, and the ``instructions`` of an inference on the core of the device.
+        device: its ``name``, its ``clock_hz`` and the ``cycles`` of its instructions.
     """
-    if device is None or instructions is None or not np.isfinite(instructions) or instructions <= 0:
+    if device is None:
         return None
-    cycles, clock = device.get("cycles_per_instruction"), device.get("clock_hz")
-    return 1000.0 * instructions * cycles / clock if cycles and clock else None
+    number, instructions = int(trial["number"]), trial["instructions"]
+    measured = study.latencies.get((number, str(device.get("name"))))
+    cycles, clock = device.get("cycles"), device.get("clock_hz")
+    if measured is not None or not (cycles and clock and np.isfinite(instructions) and instructions > 0):
+        return measured
+    return estimate(float(instructions) + study.front_end_instructions(number), cycles, clock)
 
 
-def milliseconds(value: float) -> str:
-    """``21.4 ms``, ``1.24 s``."""
-    return f"{value / 1000:.3g} s" if value >= 1000 else f"{value:.3g} ms"
-
-
-def latency_text(instructions: float | None, device: Mapping[str, Any] | None) -> str:
-    """``about 21.4 ms at 168 MHz, assuming 1.2 cycles an instruction``; empty if unknown."""
-    estimate = latency_ms(instructions, device)
-    if estimate is None or device is None:
+def latency_text(latency: Latency | None) -> str:
+    """``about 21.4 ms ± 15 %, estimated: ...``, ``20.9 ms, measured on ...``; empty if unknown."""
+    if latency is None:
         return ""
-    clock = f"{device['clock_hz'] / 1e6:g} MHz"
-    assumed = f"assuming {device['cycles_per_instruction']:g} cycles an instruction"
-    return f"about {milliseconds(estimate)} at {clock}, {assumed}"
+    about = "" if latency.origin.startswith("measured") else "about "
+    return f"{about}{latency.text()}, {latency.origin}"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mcu.latency import Latency
 from reports.apart import Validation
 
 
@@ -23,6 +24,8 @@ class StudyInfo:
         attempts: rows of (number, worker_host, worker_pid, started_at, ended_at, reason) for the timeline.
         reports: (step, epochs done, validation accuracy) of each report of a trial's last attempt, by trial number.
         importances: relative importance of each hyperparameter, if known.
+        latencies: what boards measured, by number of the trial and device.
+        front_end_instructions: of the sound front end of the trial of a number; 0 without one.
         validation: how the trial of a number answered the validation samples; None where that is not known.
         stopping: one line on savings and errors of early stopping, if trials were stopped.
         seeds: by number of a trial that was trained with several seeds, one line on how well it does.
@@ -45,4 +48,6 @@ class StudyInfo:
     stopping: str | None = None
     seeds: Mapping[int, str] = field(default_factory=dict)
     repeats: frozenset[int] = frozenset()
+    latencies: Mapping[tuple[int, str], Latency] = field(default_factory=dict)
+    front_end_instructions: Callable[[int], int] = lambda number: 0
     validation: Callable[[int], Validation | None] = lambda number: None

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -81,7 +82,8 @@ class BudgetsSection(Choice):
 
     Attributes:
         latency: longest inference on each of the devices, such as ``"50ms"``: bounds multiply-accumulates by clock,
-            cycles per instruction (assumed) and instructions per multiply-accumulate (measured) of the core.
+            cycles per instruction (of models measured on such a board, else of the core) and instructions per
+            multiply-accumulate; with runtime = "firmware" less those of the front end of sound.
         flash, sram, macs: lowest and highest bound.
         count: number of budgets sampled from the ranges; for a grid an upper limit, with at least two values per axis.
         plan: ``sobol`` (scrambled Sobol points, uniform in the logarithm), ``grid``, or ``adaptive``: ``count`` Sobol
@@ -127,21 +129,26 @@ class BudgetsSection(Choice):
         given = {resource: getattr(self, resource) for resource in RESOURCES}
         return {resource: (pair[0], pair[1]) for resource, pair in given.items() if pair is not None}
 
-    def planned(self, seed: int) -> tuple[Budget, ...]:
-        """The budgets known before the sweep begins; ``seed`` scrambles the Sobol points."""
+    def planned(self, seed: int, latency_macs: Mapping[str, int] = MappingProxyType({})) -> tuple[Budget, ...]:
+        """The budgets known before the sweep begins.
+
+        Args:
+            seed: scrambles the Sobol points.
+            latency_macs: what ``latency`` allows, by device; for others the figures of the core decide.
+        """
         if self.devices:
-            return tuple(self._on(find_device(name)) for name in self.devices)
+            return tuple(self._on(find_device(name), latency_macs.get(name)) for name in self.devices)
         if self.list:
             return tuple(self.list)
         units = self._grid() if self.plan == "grid" else sobol_points(self.count, len(self.ranges()), seed)
         return tuple(dict.fromkeys(budget_at(self.ranges(), unit) for unit in units))
 
-    def _on(self, device: Device) -> Budget:
+    def _on(self, device: Device, macs: int | None) -> Budget:
         if self.latency is None:
             return device.budget()
         from mcu.firmware import macs_within
 
-        return replace(device.budget(), macs=macs_within(device, self.latency))
+        return replace(device.budget(), macs=macs_within(device, self.latency) if macs is None else macs)
 
     def _grid(self) -> np.ndarray:
         axes = len(self.ranges())

@@ -41,7 +41,7 @@ REFERENCES = (
     "score",
 )  # keys of [task], [network] and [training] that may be of the form module:function
 PATHS = ("data", "path")  # keys of [task] that name files
-NOT_IN_A_FILE = ("grown_from", "repeats")
+NOT_IN_A_FILE = ("grown_from", "repeats", "latency_macs")
 """Fields of `SweepConfig` that commands add to the configuration of a study."""
 MAX_WORKERS = 100_000
 PARENT_LENGTH = 2
@@ -162,11 +162,14 @@ class StoppingSection(Choice):
         eta: at each level the best ``1 / eta`` of the trials of a method at a budget continue.
         audit_share: fraction of the trials that are never stopped; the report says how many of them would have been
             stopped by mistake.
+        race: whether the networks of ``[network] names`` compete at each budget, so that the trials of the losers are
+            stopped; otherwise each network is compared with itself only.
     """
 
-    later = frozenset({"eta", "audit_share"})
+    later = frozenset({"eta", "audit_share", "race"})
 
     enabled: bool = True
+    race: bool = False
     eta: Annotated[int, Field(ge=2, le=100)] = 3
     audit_share: Annotated[float, Field(ge=0, le=1)] = 0.1
 
@@ -248,9 +251,10 @@ class SweepConfig(Choice):
     Attributes:
         grown_from: the configuration before the study was extended; never in a file.
         repeats: numbers of the trials that are trained again, each time with another seed; never in a file.
+        latency_macs: what ``budgets.latency`` allows on each device, as it was when the study began; never in a file.
     """
 
-    later = frozenset({"lineage", "repeats"})
+    later = frozenset({"lineage", "repeats", "latency_macs"})
 
     sweep: SweepSection
     task: TaskChoice
@@ -265,6 +269,7 @@ class SweepConfig(Choice):
     workers: WorkersSection = WorkersSection()
     grown_from: dict[str, Any] | None = None
     repeats: tuple[int, ...] = ()
+    latency_macs: dict[str, int] | None = None
 
     @model_validator(mode="after")
     def _checked(self) -> SweepConfig:
@@ -273,7 +278,7 @@ class SweepConfig(Choice):
 
     def planned_budgets(self) -> tuple[Budget, ...]:
         """The budgets of this sweep, sampled with its seed where they are ranges."""
-        return self.budgets.planned(self.sweep.seed)
+        return self.budgets.planned(self.sweep.seed, self.latency_macs or {})
 
     def trials_of(self, method: str) -> int:
         """How many trials ``method`` gets."""

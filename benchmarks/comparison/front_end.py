@@ -2,8 +2,10 @@
 
     python benchmarks/comparison/front_end.py --task spoken-digits --data FOLDER [--artifacts DIR]
         [--output docs/results/comparison]
+    python benchmarks/comparison/front_end.py --task audio-folder --data CLIPS --model MODEL.tflite
 
-The model is trained as in benchmarks/comparison/tasks.py, or taken from there when it lies in the artifact folder.
+The model is ``--model``, or trained as in benchmarks/comparison/tasks.py, or taken from there when it lies in the
+artifact folder. Of ``audio-folder`` every test clip is run, of the other tasks 100.
 """
 
 from __future__ import annotations
@@ -36,7 +38,10 @@ CLIPS = 100
 
 
 def raw_test_clips(task: str, data: str | None, loaded: Task) -> tuple[np.ndarray, np.ndarray]:
-    """100 clips of the test split, int16, spread over it, and their labels."""
+    """Clips of the test split, int16, and their labels: 100 spread over it, or all of a folder's."""
+    if task == "audio-folder":
+        raw = load_task(TaskChoice(name=task, data=data, options={"features": "raw"}))
+        return np.round(raw.x_test.reshape(len(raw.x_test), -1) * 32_768).astype(np.int16), raw.y_test
     if task == "keywords-synthetic":
         files, labels = synthetic_clips(default_plan())["test"]
         clips = np.concatenate([np.load(file) for file in files])
@@ -49,8 +54,10 @@ def raw_test_clips(task: str, data: str | None, loaded: Task) -> tuple[np.ndarra
     return clips[chosen], labels[chosen]
 
 
-def trained_model(task: str, data: str | None, artifacts: Path) -> bytes:
-    """The .tflite file of the task's dense case."""
+def trained_model(task: str, data: str | None, artifacts: Path, given: Path | None) -> bytes:
+    """The given .tflite file, or that of the task's dense case."""
+    if given is not None:
+        return given.read_bytes()
     bench = next(bench for bench in BENCHES if bench.task == task)
     case = next(cases(bench, data))
     path = artifacts / case.data / case.spec.hash() / "model.tflite"
@@ -59,11 +66,11 @@ def trained_model(task: str, data: str | None, artifacts: Path) -> bytes:
     return path.read_bytes()
 
 
-def compare(task: str, data: str | None, artifacts: Path, scratch: Path) -> dict[str, object]:
+def compare(task: str, data: str | None, artifacts: Path, scratch: Path, given: Path | None) -> dict[str, object]:
     """Label the clips both ways, and count what each part costs."""
     loaded = load_task(TaskChoice(name=task, data=data))
     assert loaded.front_end is not None
-    model = read_tflite(trained_model(task, data, artifacts))
+    model = read_tflite(trained_model(task, data, artifacts, given))
     clips, labels = raw_test_clips(task, data, loaded)
     features = features_of(clips, loaded.front_end)
     reference = ReferenceInterpreter(model)
@@ -94,7 +101,7 @@ def page(results: dict[str, dict[str, object]]) -> str:
     """What was found, as Markdown."""
     lines = [
         "# From samples to a label on an emulated Cortex-M4\n",
-        f"{CLIPS} raw 16-bit test clips go through the C front end and the int8 network in QEMU (mps2-an386, flags",
+        "Raw 16-bit test clips go through the C front end and the int8 network in QEMU (mps2-an386, flags",
         f"of {DEVICE}), and through torch's features and the reference interpreter in Python. A code of the",
         f"network's input may differ by {CODE_TOLERANCE} where a feature lies on a rounding edge. Instructions are",
         "QEMU's, of one clip; they are not cycles. Flash and RAM of the network are those of the whole application",
@@ -112,20 +119,24 @@ def page(results: dict[str, dict[str, object]]) -> str:
 
 
 PARTS = ("frontend", "model")
+TASKS = ("spoken-digits", "keywords-synthetic", "audio-folder")
 
 
 def main() -> None:
     """Compare one task and write the page of all compared so far."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", choices=("spoken-digits", "keywords-synthetic"), default="keywords-synthetic")
+    parser.add_argument(
+        "--task", choices=("spoken-digits", "keywords-synthetic", "audio-folder"), default="keywords-synthetic"
+    )
     parser.add_argument("--data")
+    parser.add_argument("--model", type=Path, help="a .tflite file for the task")
     parser.add_argument("--artifacts", type=Path, default=Path("mcusweep-artifacts/tasks"))
     parser.add_argument("--output", type=Path, default=Path("docs/results/comparison"))
     arguments = parser.parse_args()
     store = arguments.output / "front_end.json"
     results = json.loads(store.read_text(encoding="utf-8")) if store.is_file() else {}
     scratch = arguments.artifacts / f"{arguments.task}-firmware"
-    results[arguments.task] = compare(arguments.task, arguments.data, arguments.artifacts, scratch)
+    results[arguments.task] = compare(arguments.task, arguments.data, arguments.artifacts, scratch, arguments.model)
     arguments.output.mkdir(parents=True, exist_ok=True)
     store.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     (arguments.output / "front_end.md").write_text(page(results), encoding="utf-8")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import nnls
 
-from mcu.firmware import CORES, run_in_qemu, write_project
+from mcu.firmware import CORES, FirmwareDoesNotFit, run_in_emulator, write_project
 from mcu.firmware.calls import COLUMN, calls_of
 from mcu.firmware.code_sizes import KERNELS
 from mcu.firmware.instructions import SAME_CODE, loop_counts, predict_instructions
@@ -115,13 +115,16 @@ def _assorted(net: RandomNet, x: int, rng: np.random.Generator) -> int:
             return net.conv(x, wide, (3, 3), (int(rng.integers(1, 3)),) * 2)
 
 
-def counted(model: Int8Model, core: str, *, profile: bool) -> tuple[int, tuple[int, ...]]:
-    """Instructions of an inference, or of its layers on whole maps."""
+def counted(model: Int8Model, core: str, *, profile: bool) -> tuple[int, tuple[int, ...]] | None:
+    """Instructions of an inference, or of its layers on whole maps; None if no emulated board has room."""
     with tempfile.TemporaryDirectory() as folder:
         shape = model.tensors[model.input].shape[1:]
         inputs = np.random.default_rng(1).integers(-128, 128, (1, *shape)).astype(np.int8)
         write_project(model, Path(folder), samples=inputs, by_strips=not profile)
-        run = run_in_qemu(Path(folder), CORES[core], profile=profile)
+        try:
+            run = run_in_emulator(Path(folder), CORES[core], profile=profile)
+        except FirmwareDoesNotFit:
+            return None
     if not run.bit_exact:
         raise SystemExit(f"{core}: not bit-exact")
     return run.instructions, run.layers
@@ -133,12 +136,12 @@ def fit(core: str) -> dict[str, list[float]]:
     for seed in FITTED:
         rare = (rare_net(seed),) if seed % 4 == 0 else ()
         for model in (random_net(seed), assorted_net(seed), narrow_net(seed), *rare):
-            _, layers = counted(model, core, profile=True)
-            for call, instructions in zip(calls_of(model), layers, strict=True):
+            found = counted(model, core, profile=True)
+            for call, instructions in zip(calls_of(model), found[1] if found else (), strict=found is not None):
                 rows[call.function].append((loop_counts(call, core), instructions))
     costs = {}
-    for name, found in rows.items():
-        counts, measured = np.array([row[0] for row in found], float), np.array([row[1] for row in found], float)
+    for name, own in rows.items():
+        counts, measured = np.array([row[0] for row in own], float), np.array([row[1] for row in own], float)
         weights = 1 / np.maximum(measured, 500)
         costs[name] = [round(float(cost), 2) for cost in nnls(counts * weights[:, None], measured * weights)[0]]
     return costs
@@ -149,8 +152,9 @@ def check(core: str) -> str:
     errors = []
     for seed in CHECKED:
         for model in (random_net(seed), assorted_net(seed)):
-            measured, _ = counted(model, core, profile=False)
-            errors.append(predict_instructions(model, CORES[core]) / measured - 1)
+            found = counted(model, core, profile=False)
+            if found is not None:
+                errors.append(predict_instructions(model, CORES[core]) / found[0] - 1)
     shown = np.abs(errors)
     return f"| {core} | {len(errors)} | {shown.mean():.1%} | {min(errors):+.1%} to {max(errors):+.1%} |"
 

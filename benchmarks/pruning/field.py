@@ -208,6 +208,7 @@ def run_trial(
     }  # fmt: skip
     if not isinstance(outcome, Outcome):
         return row | {"reason": outcome.reason}
+    (target / FILES["model"]).write_bytes(outcome.data)
     reference = ReferenceInterpreter(outcome.model)
     test = int8_inputs(outcome.model, task.x_test, problem)
     check_against_interpreter(outcome.data, reference, (test[:CHECKED],))

@@ -109,6 +109,13 @@ def parent_of(chosen: argparse.Namespace) -> TrainedNetwork:
     )
 
 
+REASONS = """
+That is within what seeds differ by, so accuracy does not decide. The chain stays, as each job of it is an ordinary job:
+one that can be stopped, resumed, refused or extended alone, in less CPU time, since the trunk is exported beside its
+forks. What a trunk would have for it, forks that do not wait for one another, counts where workers are more than
+directions of budgets."""
+
+
 def page_of(rows: list[dict[str, Any]], chain: list[dict[str, Any]]) -> str:
     """Accuracy of trunk, fork and chain at every budget."""
     lines = [
@@ -137,6 +144,7 @@ def page_of(rows: list[dict[str, Any]], chain: list[dict[str, Any]]) -> str:
     ahead = sum(gap > 0 for gap in better)
     by = 100 * statistics.mean(better)
     lines.append(f"\nThe chain is ahead at {ahead} of {len(better)} budgets, by {by:.2f} points on average.")
+    lines.append(REASONS)
     return "\n".join(lines) + "\n"
 
 

@@ -297,7 +297,7 @@ def overwritten(structure: Structure) -> dict[int, int]:
             names[op.output] = names[op.inputs[0]]
     last = {names[tensor]: index for index, op in enumerate(structure.ops) for tensor in op.inputs}
     last |= {names[port.tensor]: len(structure.ops) for port in structure.outputs}
-    found = {}
+    found: dict[int, int] = {}
     for index, op in enumerate(structure.ops):
         if op.kind in IN_PLACE:
             for tensor in op.inputs:

@@ -2,7 +2,7 @@
 
 from mcu.firmware.build import FirmwareBuild, FirmwareDoesNotFit, build
 from mcu.firmware.cores import CORES, Board, Core, core_of, find_core, macs_within
-from mcu.firmware.emulator import EmulatorRun, run_in_qemu
+from mcu.firmware.emulator import EmulatorRun, run_in_emulator
 from mcu.firmware.instructions import predict_instructions
 from mcu.firmware.library import LibraryFormat, LibraryModel, write_library
 from mcu.firmware.measurement import FirmwareMeasurement, measure_firmware
@@ -30,7 +30,7 @@ __all__ = [
     "measure_firmware",
     "predict_firmware",
     "predict_instructions",
-    "run_in_qemu",
+    "run_in_emulator",
     "toolchain",
     "write_library",
     "write_project",

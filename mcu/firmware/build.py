@@ -13,19 +13,24 @@ from mcu.errors import InputError
 from mcu.firmware.cores import Board, Core, core_of
 from mcu.firmware.flags import COMPILE_FLAGS, LINK_FLAGS, flash_origin, ram_origin
 from mcu.firmware.project import KERNEL_SOURCES
-from mcu.firmware.stack import stack_bytes
-from mcu.firmware.toolchain import Toolchain, toolchain
+from mcu.firmware.stack import stack_bytes, stack_of_listing
+from mcu.firmware.toolchain import AVR, Toolchain, toolchain
 
-STACK_ALIGNMENT = 8
 SELF_TEST_RAM = 16 * 1024
 """RAM of a self-test image beyond the arena: its stack, and little else."""
+
+CONSTANTS = 64 * 1024
+"""Bytes of flash that an AVR's pointers reach, from its start: vector table and constants."""
+LARGEST_ARRAY = 2**15 - 1
+"""Bytes of an array on an AVR, at most."""
 
 _OVERFLOW = re.compile(r"region `(FLASH|RAM)' overflowed by (\d+) bytes?")
 _MEMORY = {"FLASH": "flash", "RAM": "SRAM"}
 
 
 class FirmwareDoesNotFit(InputError):  # noqa: N818
-    """The linker refused: ``over`` holds the bytes too many by memory, ``flash`` and/or ``SRAM``."""
+    """It is too large: ``over`` holds the bytes too many by memory, ``flash``, ``SRAM`` and/or ``constants``; nothing
+    where a single array is too large."""
 
     def __init__(self, message: str, over: dict[str, int]) -> None:
         super().__init__(message)
@@ -81,11 +86,15 @@ def build_for_core(folder: Path, core: Core, memory: _Memory, where: str, tools:
     """``build`` with the core and the memory given; ``where`` begins the message if it does not fit."""
     out = folder / "build" / _directory(core)
     sound = ("frontend.c",) if (folder / "frontend.c").is_file() else ()
-    objects = _compile(
-        folder, out, core, ("model.c", *KERNEL_SOURCES, *sound, "main.c", core.architecture.startup), (), tools
-    )
-    stack = -(-stack_bytes(path.with_suffix(".ci") for path in objects) // STACK_ALIGNMENT) * STACK_ALIGNMENT
+    sources = ("model.c", *KERNEL_SOURCES, *sound, "main.c", *core.architecture.startup)
+    objects = _compile(folder, out, core, sources, (), tools)
     elf = out / "firmware.elf"
+    if core.architecture is AVR:  # its compiler is too old to write call graphs
+        _link(folder, elf, core, objects, memory, 0, where, tools)
+        stack = stack_of_listing(tools.listing(elf), (path.with_suffix(".su") for path in objects))
+    else:
+        stack = stack_bytes(path.with_suffix(".ci") for path in objects)
+    stack = -(-stack // core.architecture.stack_alignment) * core.architecture.stack_alignment
     _link(folder, elf, core, objects, memory, stack, where, tools)
     sections = section_sizes(elf, tools)
     data = sections.get(".data", 0)
@@ -112,7 +121,7 @@ def build_self_test(folder: Path, core: Core, board: Board, arena: int, profile:
     )
     memory = _Memory(board.flash_origin, board.flash, board.ram_origin, min(board.ram, arena + SELF_TEST_RAM))
     elf = out / "selftest.elf"
-    _link(folder, elf, core, objects, memory, 1024, f"self test on {board.machine}", tools)
+    _link(folder, elf, core, objects, memory, min(1024, board.ram // 4), f"self test on {board.machine}", tools)
     return elf
 
 
@@ -132,8 +141,11 @@ def _compile(
 ) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     paths = [str((folder / source).resolve()) for source in sources]
-    command = [str(tools.compiler()), *core.flags, *COMPILE_FLAGS, *defines, "-c", *paths]
-    result = _run(command, out)
+    flags = (*core.flags, *COMPILE_FLAGS, *core.architecture.compile_flags)
+    result = _run([str(tools.compiler()), *flags, *defines, "-c", *paths], out)
+    if "size of array" in result.stderr:
+        what = "a table of weights, or the arena, is larger than"
+        raise FirmwareDoesNotFit(f"firmware for {core.name}: {what} {LARGEST_ARRAY:,} bytes", {})
     if result.returncode:
         raise RuntimeError(f"the compiler refuses the generated C:\n{result.stderr[-2000:]}")
     return [(out / source).with_suffix(".o") for source in sources]
@@ -168,15 +180,30 @@ def _link(
         "-o",
         str(elf.resolve()),
     ]
+    elf.unlink(missing_ok=True)
     result = _run(command, folder)
-    if result.returncode == 0:
-        return
+    sizes = {"flash": memory.flash, "SRAM": memory.ram, "constants": CONSTANTS}
     over = {_MEMORY[region]: int(count) for region, count in _OVERFLOW.findall(result.stderr)}
-    if not over:
+    if core.architecture is AVR:  # its linker says no amounts, but writes the program if told to
+        if "will not fit in region" in result.stderr:
+            _run([*command, "-Wl,--noinhibit-exec"], folder)
+        over = _over(section_sizes(elf, tools), sizes) if elf.is_file() else {}
+    if over:
+        parts = [f"{name} {sizes[name]:,} bytes, over by {count:,}" for name, count in over.items()]
+        raise FirmwareDoesNotFit(f"{where}: does not fit: {'; '.join(parts)}", over)
+    if result.returncode:
         raise RuntimeError(f"the linker refuses the generated program:\n{result.stderr[-2000:]}")
-    sizes = {"flash": memory.flash, "SRAM": memory.ram}
-    parts = [f"{name} {sizes[name]:,} bytes, over by {count:,}" for name, count in over.items()]
-    raise FirmwareDoesNotFit(f"{where}: does not fit: {'; '.join(parts)}", over)
+
+
+def _over(sections: dict[str, int], sizes: dict[str, int]) -> dict[str, int]:
+    """Bytes too many of an AVR's program, by memory."""
+    data = sections.get(".data", 0)
+    taken = {
+        "flash": sections.get(".text", 0) + data,
+        "SRAM": data + sections.get(".bss", 0) + sections.get(".stack", 0),
+        "constants": sections.get(".reach", 0),
+    }
+    return {name: taken[name] - size for name, size in sizes.items() if taken[name] > size}
 
 
 def _run(command: Sequence[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:

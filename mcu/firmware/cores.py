@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from mcu.devices import Device, Simd
 from mcu.errors import InputError
-from mcu.firmware.toolchain import ARCHITECTURES, ARM, RISCV, Architecture
+from mcu.firmware.toolchain import ARCHITECTURES, ARM, AVR, RISCV, Architecture
+from mcu.latency import Cycles, cycles_of
 
 KB = 1024
 MB = 1024 * 1024
@@ -14,10 +15,10 @@ MB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Board:
-    """A machine QEMU emulates; memory regions in bytes.
+    """A machine that is emulated; memory regions in bytes.
 
-    ``flash_origin`` is where it takes the vector table or the first instruction from; ``options`` are what else QEMU
-    is told, such as the instructions its processor has.
+    ``flash_origin`` is where it takes the vector table or the first instruction from; ``options`` are what else the
+    emulator is told, such as the instructions its processor has.
     """
 
     machine: str
@@ -38,10 +39,6 @@ class Core:
             and when linking.
         board: emulated board with this core.
         stand_in: larger board for programs that do not fit the first; it executes the same instructions.
-        cycles_per_instruction: ASSUMED, for the latency estimate. Only the Cortex-M4's rests on hardware: a
-            model fitted to an nRF52840 implies 0.99 to 1.34 cycles per instruction of int8 kernels. The others
-            follow from the pipelines (two-cycle loads on the M0+, dual issue on the M7, a stall behind a load on
-            the RISC-V cores) and are not measured.
         instructions_per_mac: MEASURED in the emulator: the most that any of the three reference networks of
             docs/results/mcu/firmware.md took, a depthwise-separable one.
     """
@@ -49,10 +46,14 @@ class Core:
     name: str
     flags: tuple[str, ...]
     board: Board
-    cycles_per_instruction: float
     instructions_per_mac: float
     stand_in: Board | None = None
     architecture: Architecture = ARM
+
+    @property
+    def cycles(self) -> Cycles:
+        """Cycles per instruction of int8 kernels, from public measurements where there are any."""
+        return cycles_of(self.name)
 
 
 _AN385 = Board("mps2-an385", 0x00000000, 4 * MB, 0x20000000, 4 * MB)
@@ -65,21 +66,28 @@ _VIRT_IMAC = Board("virt", 0x80000000, 16 * MB, 0x81000000, 16 * MB, _PLAIN)
 _VIRT_IMC = replace(_VIRT_IMAC, options=(*_PLAIN[:-1], "rv32,a=off,f=off,d=off"))
 _MICROBIT = Board("microbit", 0x00000000, 256 * KB, 0x20000000, 16 * KB)
 
+_UNO = Board("atmega328p", 0x00000000, 32 * KB, 0x100, 2 * KB)
+_1284P = Board("atmega1284p", 0x00000000, 128 * KB, 0x100, 16 * KB)
+_MEGA = Board("atmega2560", 0x00000000, 256 * KB, 0x200, 8 * KB)
+
 _SOFT = ("-mthumb", "-mfloat-abi=soft")
 _HARD = ("-mthumb", "-mfloat-abi=hard")
 _RISCV = ("-mabi=ilp32", "-msmall-data-limit=0", "--specs=picolibc.specs")
+
 _CORES = (
-    Core("cortex-m0", ("-mcpu=cortex-m0", *_SOFT), _MICROBIT, 1.5, 9.7, _AN385),
-    Core("cortex-m0+", ("-mcpu=cortex-m0plus", *_SOFT), _MICROBIT, 1.4, 9.7, _AN385),
-    Core("cortex-m3", ("-mcpu=cortex-m3", *_SOFT), _AN385, 1.3, 4.0),
-    Core("cortex-m4", ("-mcpu=cortex-m4", *_SOFT), _AN386, 1.2, 2.6),
-    Core("cortex-m4f", ("-mcpu=cortex-m4", *_HARD, "-mfpu=fpv4-sp-d16"), _AN386, 1.2, 2.6),
-    Core("cortex-m7", ("-mcpu=cortex-m7", *_SOFT), _AN500, 0.8, 2.6),
-    Core("cortex-m7f", ("-mcpu=cortex-m7", *_HARD, "-mfpu=fpv5-sp-d16"), _AN500, 0.8, 2.6),
-    Core("cortex-m33", ("-mcpu=cortex-m33", *_SOFT), _AN505, 1.2, 2.6),
-    Core("cortex-m55", ("-mcpu=cortex-m55", *_HARD), _AN547, 1.5, 0.7),
-    Core("riscv32imc", ("-march=rv32imc", *_RISCV), _VIRT_IMC, 1.3, 5.6, architecture=RISCV),
-    Core("riscv32imac", ("-march=rv32imac", *_RISCV), _VIRT_IMAC, 1.3, 5.6, architecture=RISCV),
+    Core("cortex-m0", ("-mcpu=cortex-m0", *_SOFT), _MICROBIT, 9.7, _AN385),
+    Core("cortex-m0+", ("-mcpu=cortex-m0plus", *_SOFT), _MICROBIT, 9.7, _AN385),
+    Core("cortex-m3", ("-mcpu=cortex-m3", *_SOFT), _AN385, 4.0),
+    Core("cortex-m4", ("-mcpu=cortex-m4", *_SOFT), _AN386, 2.6),
+    Core("cortex-m4f", ("-mcpu=cortex-m4", *_HARD, "-mfpu=fpv4-sp-d16"), _AN386, 2.6),
+    Core("cortex-m7", ("-mcpu=cortex-m7", *_SOFT), _AN500, 2.6),
+    Core("cortex-m7f", ("-mcpu=cortex-m7", *_HARD, "-mfpu=fpv5-sp-d16"), _AN500, 2.6),
+    Core("cortex-m33", ("-mcpu=cortex-m33", *_SOFT), _AN505, 2.6),
+    Core("cortex-m55", ("-mcpu=cortex-m55", *_HARD), _AN547, 0.7),
+    Core("riscv32imc", ("-march=rv32imc", *_RISCV), _VIRT_IMC, 5.6, architecture=RISCV),
+    Core("riscv32imac", ("-march=rv32imac", *_RISCV), _VIRT_IMAC, 5.6, architecture=RISCV),
+    Core("avr5", ("-mmcu=atmega328p",), _UNO, 100.0, _1284P, architecture=AVR),
+    Core("avr6", ("-mmcu=atmega2560",), _MEGA, 100.0, architecture=AVR),
 )
 CORES = {core.name: core for core in _CORES}
 
@@ -96,17 +104,25 @@ def core_of(device: Device) -> Core:
     return core
 
 
-def macs_within(device: Device, microseconds: int) -> int:
+def macs_within(device: Device, microseconds: int, cycles: Cycles | None = None, before: int = 0) -> int:
     """Multiply-accumulates a device can execute in that time, by its clock and the figures of its core.
+
+    Args:
+        cycles: per instruction; None takes those of the core.
+        before: instructions of the front end, which come out of the same time.
 
     Raises:
         InputError: if firmware cannot be built for it, or the time is too short for one.
     """
     core = core_of(device)
-    cycles = device.clock_hz * microseconds / 1_000_000
-    macs = int(cycles / (core.cycles_per_instruction * core.instructions_per_mac))
+    per_instruction = (cycles or core.cycles).bound
+    instructions = device.clock_hz * microseconds / 1_000_000 / per_instruction - before
+    macs = int(instructions / core.instructions_per_mac)
     if macs < 1:
-        raise InputError(f"latency of {microseconds} us: {device.name} has no time for a single multiply-accumulate")
+        front = f" behind the {before:,} instructions of the front end" if before else ""
+        raise InputError(
+            f"latency of {microseconds} us: {device.name} has no time for a single multiply-accumulate{front}"
+        )
     return macs
 
 
@@ -119,7 +135,7 @@ def find_core(name: str, where: str = "core") -> Core:
     core = CORES.get(name)
     if core is None:
         raise InputError(
-            f"{where}: {name!r}: firmware is built for {' and '.join(item.title for item in ARCHITECTURES)} only "
+            f"{where}: {name!r}: firmware is built for {', '.join(item.title for item in ARCHITECTURES)} only "
             f"({', '.join(CORES)}); every other figure is there for this device too"
         )
     return core

@@ -17,8 +17,8 @@ WARNINGS = (
     "-Wcast-qual",
 )
 HOST_FLAGS = ("-std=c11", "-O2", *WARNINGS)
-COMPILE_FLAGS = (*HOST_FLAGS, "-ffunction-sections", "-fdata-sections", "-fcallgraph-info=su")
-LINK_FLAGS = ("-nostartfiles", "-Wl,--gc-sections", "-T", "link.ld")
+COMPILE_FLAGS = (*HOST_FLAGS, "-ffunction-sections", "-fdata-sections")
+LINK_FLAGS = ("-Wl,--gc-sections",)
 _FLASH_ORIGINS = {
     "STMicroelectronics": 0x08000000,
     "GigaDevice": 0x08000000,
@@ -26,7 +26,7 @@ _FLASH_ORIGINS = {
     "Analog Devices": 0x10000000,
     "Espressif": 0x42000000,
 }
-_RAM_ORIGINS = {"Espressif": 0x3FC80000}
+_RAM_ORIGINS = {"Espressif": 0x3FC80000, "avr5": 0x100, "avr6": 0x200}
 
 
 def flash_origin(device: Device) -> int:
@@ -38,5 +38,5 @@ def flash_origin(device: Device) -> int:
 
 
 def ram_origin(device: Device) -> int:
-    """Where the vendor's parts map their RAM. As ``flash_origin``."""
-    return _RAM_ORIGINS.get(device.vendor, 0x20000000)
+    """Where the vendor's parts, or those with the core, map their RAM. As ``flash_origin``."""
+    return _RAM_ORIGINS.get(device.core, _RAM_ORIGINS.get(device.vendor, 0x20000000))

@@ -14,7 +14,7 @@ import numpy as np
 
 from mcu.firmware.build import section_sizes
 from mcu.firmware.cores import Core
-from mcu.firmware.emulator import qemu_command
+from mcu.firmware.emulator import emulator_command
 from mcu.firmware.flags import COMPILE_FLAGS, LINK_FLAGS
 from mcu.firmware.front_end import InputCode, write_front_end
 from mcu.firmware.project import KERNEL_SOURCES, TEMPLATES, copy_sources
@@ -124,7 +124,20 @@ def _build(
     names = (*parts, *core.architecture.self_test)
     sources = [str((folder / name).resolve()) for name in names]
     gcc, include = str(tools.compiler()), f"-I{folder.resolve()}"
-    _run([gcc, *core.flags, *COMPILE_FLAGS, *defines, include, "-c", *sources, "frontend_test.c"], out)
+    _run(
+        [
+            gcc,
+            *core.flags,
+            *COMPILE_FLAGS,
+            *core.architecture.compile_flags,
+            *defines,
+            include,
+            "-c",
+            *sources,
+            "frontend_test.c",
+        ],
+        out,
+    )
     symbols = {
         "FLASH_ORIGIN": board.flash_origin,
         "FLASH_SIZE": board.flash,
@@ -141,7 +154,7 @@ def _build(
 
 
 def _run_board(elf: Path, core: Core, tools: Toolchain) -> dict[str, list[int]]:
-    command = qemu_command(elf, core.stand_in or core.board, tools)
+    command = emulator_command(elf, core.stand_in or core.board, tools)
     facts: dict[str, list[int]] = {}
     for name, number in _FACT.findall(_run(command, elf.parent)):
         facts.setdefault(name, []).append(int(number))

@@ -1,7 +1,8 @@
 """Instructions of one inference, predicted: how often each loop of each kernel runs, times its cost on the core.
 
 How often follows from the shapes, exactly. The costs are fitted to counts of the emulator, by
-``python benchmarks/mcu/instruction_costs.py``, which also says how far off they are on networks they have not seen.
+``python benchmarks/mcu/instruction_costs.py``, which also says how far off they are on networks they have not seen. Of
+an AVR the emulator counts cycles, so these are predicted.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ SAME_CODE = {
     "cortex-m4": "cortex-m4f",
     "cortex-m7": "cortex-m7f",
     "riscv32imac": "riscv32imc",
+    "avr6": "avr5",
 }
-"""Cores that execute the instructions of another, whose costs they share."""
+"""Cores that execute the instructions of another, whose costs they share; a call takes an ATmega2560 a cycle more."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,15 @@ class _Width:
 
     Attributes:
         block: of a run of a convolution, what is left one by one; ``predicated``: or in one more turn.
+        single: channels of a convolution at one position; ``raised``: offset of the input that costs no more.
         positions: of a convolution that are taken at once, and ``channels`` then; ``short``: run that is kept then.
         lanes: channels of a depthwise convolution; ``twice``: whether at two positions; ``unrolled``: whether its rows
             of three taps are.
     """
 
     block: int = 1
+    single: int = 2
+    raised: int | None = None
     positions: int = 2
     channels: int = 2
     short: int = 0
@@ -54,9 +59,11 @@ class _Width:
 
 
 _DSP = _Width(block=4, unrolled=True)
+_AVR = _Width(single=1, raised=128, positions=1, lanes=1)
 _WIDTHS = {
     "cortex-m0+": _Width(positions=1),
     **dict.fromkeys(("cortex-m4f", "cortex-m7f", "cortex-m33"), _DSP),
+    "avr5": _AVR,
     "cortex-m55": _Width(block=16, positions=4, channels=1, short=16, lanes=8, twice=True, predicated=True),
 }
 
@@ -107,7 +114,7 @@ def _windows(fields: Mapping[str, int]) -> tuple[list[int], list[int]]:
 def _convolution(fields: Mapping[str, int], width: _Width) -> Counts:
     rows, _ = _windows(fields)
     single, several = _split(fields, width.positions)
-    alone = _runs(fields, single, -(-fields["out_c"] // 2), width)
+    alone = _runs(fields, single, -(-fields["out_c"] // width.single), width)
     at_once = _runs(fields, several, -(-fields["out_c"] // width.channels), width)
     return (len(rows), *alone, *at_once)
 
@@ -125,6 +132,8 @@ def _runs(fields: Mapping[str, int], windows: _Windows, turns: int, width: _Widt
         lengths = [fields["in_c"]] * sum(columns) if apart else [taps * fields["in_c"] for taps in columns]
         bands = height * len(columns) if apart else 0
         blocks, rest = (sum(length // width.block for length in lengths), sum(_rest(n, width) for n in lengths))
+        if width.raised is not None and fields["in_offset"] not in (0, width.raised):
+            rest = blocks  # the weights are summed as well
         inner = (positions, bands, height * len(lengths), height * blocks, height * rest)
         counts = [total + count for total, count in zip(counts, (positions, *(turns * n for n in inner)), strict=True)]
     return tuple(counts)
@@ -162,7 +171,7 @@ def _one_run(positions: int, size: int, out_c: int, width: _Width) -> list[int]:
     """Positions, channels, blocks and rests, of single positions and of several at once; channels of short runs."""
     several = positions // width.positions if width.positions > 1 else 0
     counts = []
-    for times, channels in ((positions - several * width.positions, 2), (several, width.channels)):
+    for times, channels in ((positions - several * width.positions, width.single), (several, width.channels)):
         turns = times * -(-out_c // channels)
         counts += [times, turns, turns * (size // width.block), turns * _rest(size, width)]
     if size == width.short:

@@ -6,6 +6,7 @@ Several models share one arena.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from mcu.cost.deployment import write_deployment
 from mcu.errors import InputError
 from mcu.firmware.project import KERNEL_SOURCES, TEMPLATES, Codes, model_values, render_file
 from mcu.int8.model import Int8Model
@@ -41,14 +43,27 @@ def library_form(name: str) -> LibraryFormat:
     return LibraryFormat(name)
 
 
+IDENTITY_DIGITS = 16
+
+
+def identity_of(data: bytes) -> str:
+    """What a board calls a model: the first hexadecimal digits of the SHA-256 of its .tflite file."""
+    return hashlib.sha256(data).hexdigest()[:IDENTITY_DIGITS]
+
+
 @dataclass(frozen=True)
 class LibraryModel:
-    """A model and the prefix of its functions' names, with int8 self-test vectors as in ``write_project``."""
+    """A model and the prefix of its functions' names, with int8 self-test vectors as in ``write_project``.
+
+    ``data`` is its .tflite file, by whose hash a board says which model it runs; by default as ``write_deployment``
+    makes it.
+    """
 
     name: str
     model: Int8Model
     samples: Codes | None = None
     expected: Codes | None = None
+    data: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -59,16 +74,18 @@ class _Form:
     use: str
 
 
+_MEASURE = {"examples/measure.c": "measure.c"}
 _FORMS = {
     LibraryFormat.ARDUINO: _Form(
         {
             "library.properties": "arduino.properties",
             "examples/SelfTest/SelfTest.ino": "arduino_self_test.ino",
+            "examples/Measure/Measure.ino": "arduino_measure.ino",
         },
         "Copy this folder to `libraries/` of your Arduino sketchbook, or add it as a .ZIP library.",
     ),
     LibraryFormat.PLATFORMIO: _Form(
-        {"library.json": "platformio.json"},
+        {"library.json": "platformio.json", **_MEASURE},
         "Copy this folder to `lib/` of your PlatformIO project.",
     ),
     LibraryFormat.ZEPHYR: _Form(
@@ -76,15 +93,16 @@ _FORMS = {
             "zephyr/module.yml": "zephyr_module.yml",
             "zephyr/Kconfig": "zephyr_kconfig",
             "zephyr/CMakeLists.txt": "zephyr_cmake.txt",
+            **_MEASURE,
         },
         "Build your application with `-DZEPHYR_EXTRA_MODULES=` and the path of this folder.",
     ),
     LibraryFormat.ESP_IDF: _Form(
-        {"CMakeLists.txt": "idf_cmake.txt", "idf_component.yml": "idf_component.yml"},
+        {"CMakeLists.txt": "idf_cmake.txt", "idf_component.yml": "idf_component.yml", **_MEASURE},
         "Copy this folder to `components/` of your ESP-IDF project.",
     ),
     LibraryFormat.CMAKE: _Form(
-        {"CMakeLists.txt": "cmake.txt", "test/self_test.c": "cmake_self_test.c"},
+        {"CMakeLists.txt": "cmake.txt", "test/self_test.c": "cmake_self_test.c", **_MEASURE},
         "`add_subdirectory(mcusweep_model)` and `target_link_libraries(your_target PRIVATE mcusweep_model)`.",
     ),
 }
@@ -111,7 +129,12 @@ def write_library(
         "README.md": "README.md",
     }
     values: dict[str, Any] = {
-        "models": [{"name": one.name} | told for one, told in zip(models, written, strict=True)],
+        "models": [
+            {"name": one.name, "identity": identity_of(write_deployment(one.model) if one.data is None else one.data)}
+            | told
+            for one, told in zip(models, written, strict=True)
+        ],
+        "form": form,
         "arena_bytes": max(told["arena_bytes"] for told in written),
         "kernels": _joined(KERNEL_SOURCES),
         "sources": [*sorted(Path(path).name for path in files if path.endswith(".c")), *sources],

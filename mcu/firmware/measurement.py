@@ -10,16 +10,18 @@ from mcu.devices import Device
 from mcu.errors import InputError
 from mcu.firmware.build import build
 from mcu.firmware.cores import core_of
-from mcu.firmware.emulator import run_in_qemu
+from mcu.firmware.emulator import run_in_emulator
 from mcu.firmware.project import Codes, write_project
 from mcu.firmware.toolchain import Toolchain, toolchain
 from mcu.graph.ports import each
 from mcu.int8.model import Int8Model
+from mcu.latency import Latency, estimate
 
 
 @dataclass(frozen=True)
 class FirmwareMeasurement:
-    """Bytes are those of the application linked for the device; instructions those QEMU executed.
+    """Bytes are those of the application linked for the device; instructions those that were
+    executed in the emulator, or cycles where it counts these.
 
     Attributes:
         flash_firmware: vector table, code, weights and tables.
@@ -29,9 +31,7 @@ class FirmwareMeasurement:
         instructions: per inference.
         instructions_per_mac: None for a model without multiply-accumulates.
         layers: instructions of each layer's kernel calls, in order.
-        latency_ms: ``instructions * cycles_per_instruction / clock_hz``: an estimate; caches and flash wait states
-            are not in it.
-        cycles_per_instruction: the assumption behind it.
+        latency: estimated from the instructions.
         bit_exact: whether every output value equals the reference.
         board: emulated machine.
     """
@@ -43,9 +43,7 @@ class FirmwareMeasurement:
     instructions: int
     instructions_per_mac: float | None
     layers: tuple[int, ...]
-    latency_ms: float
-    cycles_per_instruction: float
-    clock_hz: int
+    latency: Latency
     bit_exact: bool
     board: str
 
@@ -56,7 +54,6 @@ def measure_firmware(
     samples: Codes,
     expected: Codes | None = None,
     *,
-    cycles_per_instruction: float | None = None,
     folder: Path | None = None,
     tools: Toolchain | None = None,
     by_strips: bool = True,
@@ -66,7 +63,6 @@ def measure_firmware(
     Args:
         samples: int8 ``(N, H, W, C)``: inputs to run; of several a tuple.
         expected: int8 outputs they must give, such as TFLM's; None compares with the reference interpreter.
-        cycles_per_instruction: None takes the core's assumption (see ``Core``).
         folder: where to keep the project; None throws it away.
         by_strips: as in ``plan_memory``.
 
@@ -82,9 +78,8 @@ def measure_firmware(
         project = folder or Path(scratch) / "firmware"
         write_project(model, project, samples=samples, expected=expected, by_strips=by_strips)
         built = build(project, device, tools)
-        run = run_in_qemu(project, core, tools=tools)
-        layers = run_in_qemu(project, core, profile=True, tools=tools).layers
-    cycles = cycles_per_instruction or core.cycles_per_instruction
+        run = run_in_emulator(project, core, tools=tools)
+        layers = run_in_emulator(project, core, profile=True, tools=tools).layers
     macs = model.macs()
     return FirmwareMeasurement(
         flash_firmware=built.flash,
@@ -94,9 +89,7 @@ def measure_firmware(
         instructions=run.instructions,
         instructions_per_mac=run.instructions / macs if macs else None,
         layers=layers,
-        latency_ms=1000.0 * run.instructions * cycles / device.clock_hz,
-        cycles_per_instruction=cycles,
-        clock_hz=device.clock_hz,
+        latency=estimate(run.instructions, core.cycles, device.clock_hz),
         bit_exact=run.bit_exact,
         board=run.board,
     )

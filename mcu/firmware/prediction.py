@@ -19,6 +19,7 @@ from mcu.firmware.calls import convolution_kernel, depthwise_kernel, program_ker
 from mcu.firmware.code_sizes import CODE, CoreCode, code_bytes, frame_bytes
 from mcu.firmware.cores import Core, find_core
 from mcu.firmware.scaling import exponential_table
+from mcu.firmware.toolchain import Architecture
 from mcu.graph.kinds import Kind
 from mcu.int8.lookup import TABLES
 from mcu.int8.model import Int8Model, QOp
@@ -31,31 +32,31 @@ WHOLE = Forms(1, 1, 0, 0)
 APPLICATION_RAM = 4
 """The variable ``main.c`` keeps its decision in."""
 
-DESCRIPTIONS = {
-    "convolution": 52,
-    "pointwise": 52,
-    "narrow": 52,
-    "depthwise": 52,
-    "depthwise_multiplied": 52,
-    "max_pool": 28,
-    "average_pool": 28,
-    "mean": 20,
-    "add": 32,
-    "relu": 20,
-    "pad": 16,
-    "concat": 12,
-    "softmax": 16,
-    "lookup": 8,
-    "multiply": 24,
-    "grouped": 56,
-    "enlarge": 12,
-    "slice": 16,
-    "gather": 16,
-    "transposed": 52,
-    "prelu": 32,
-    "bilinear": 24,
+MEMBERS = {
+    "convolution": (4, 0, 18),
+    "pointwise": (4, 0, 18),
+    "narrow": (4, 0, 18),
+    "depthwise": (4, 0, 18),
+    "depthwise_multiplied": (4, 0, 18),
+    "max_pool": (0, 0, 13),
+    "average_pool": (0, 0, 13),
+    "mean": (2, 1, 3),
+    "add": (1, 3, 8),
+    "relu": (1, 1, 5),
+    "pad": (0, 0, 8),
+    "concat": (3, 0, 0),
+    "softmax": (4, 0, 0),
+    "lookup": (2, 0, 0),
+    "multiply": (2, 1, 6),
+    "grouped": (4, 0, 19),
+    "enlarge": (0, 0, 5),
+    "slice": (0, 0, 8),
+    "gather": (2, 0, 2),
+    "transposed": (4, 0, 18),
+    "prelu": (3, 2, 5),
+    "bilinear": (0, 2, 7),
 }
-"""Bytes of the layer structs in kernels.h, by kernel."""
+"""Members of the layer structs in kernels.h, by kernel: pointers and counts, of 32 bits, of 16 bits."""
 
 CHANNEL_TABLES = (4, 4, 1)  # bias, multiplier, shift
 CODES = 256  # a table of int8 codes
@@ -109,7 +110,7 @@ def predict_firmware(model: Structure | Int8Model, core: str, by_strips: bool = 
         InputError: if firmware cannot be built for the core.
     """
     target = find_core(core)
-    code = CODE[target.name]
+    code, architecture = CODE[target.name], target.architecture
     structure = structure_of(model) if isinstance(model, Int8Model) else model
     plan = plan_memory(structure, by_strips)
     kernels = _kernels(structure)
@@ -119,13 +120,14 @@ def predict_firmware(model: Structure | Int8Model, core: str, by_strips: bool = 
     for index, op in enumerate(structure.ops):
         if op.kind is not Kind.RESHAPE:
             form, calls = forms.get(index, WHOLE), len(op.inputs) if op.kind is Kind.CONCAT else 1
-            flash += _tables(structure, op) + calls * form.descriptions * DESCRIPTIONS[kernels[index]]
-            flash += form.move_descriptions * DESCRIPTIONS[MOVE]
+            flash += _tables(structure, op, architecture)
+            flash += calls * form.descriptions * description_bytes(kernels[index], architecture)
+            flash += form.move_descriptions * description_bytes(MOVE, architecture)
     if isinstance(model, Int8Model):
         flash -= sum(SOFTMAX_TABLE - _exponentials(model, op) for op in model.ops if op.kind is Kind.SOFTMAX)
     flash += ceil(sum(code_bytes(function.counts(), target) for function in functions))
     flash += code.flash_of({call.kernel for function in functions for call in function.calls})
-    return FirmwarePrediction(flash=_words(flash), arena=plan.total, stack=_stack(functions, target))
+    return FirmwarePrediction(flash=_whole(flash, architecture), arena=plan.total, stack=_stack(functions, target))
 
 
 def _kernels(structure: Structure) -> list[str]:
@@ -145,10 +147,11 @@ def _stack(functions: Sequence[Function], core: Core) -> int:
     run, *of_strips = functions
     below = [
         _deepest(run, code),
-        *(frame_bytes(function.saved, core) + _deepest(function, code) for function in of_strips),
+        *(frame_bytes(function.saved, core, True) + _deepest(function, code) for function in of_strips),
     ]
-    deepest = code.stack + frame_bytes(run.saved, core) + max(below)
-    return -(-deepest // 8) * 8
+    deepest = code.stack + frame_bytes(run.saved, core, False) + max(below)
+    step = core.architecture.stack_alignment
+    return -(-deepest // step) * step
 
 
 def _deepest(function: Function, code: CoreCode) -> int:
@@ -157,6 +160,12 @@ def _deepest(function: Function, code: CoreCode) -> int:
 
 def _exponentials(model: Int8Model, op: QOp) -> int:
     return 4 * len(exponential_table(model.tensors[op.inputs[0]].scale))
+
+
+def description_bytes(kernel: str, architecture: Architecture) -> int:
+    """Bytes of a kernel's layer struct."""
+    pointers, words, halves = MEMBERS[kernel]
+    return _whole(architecture.pointer * pointers + 4 * words + 2 * halves, architecture)
 
 
 def _kernel(structure: Structure, op: OpForm) -> str:
@@ -171,15 +180,15 @@ def _kernel(structure: Structure, op: OpForm) -> str:
     return _PLAIN[op.kind]
 
 
-def _tables(structure: Structure, op: OpForm) -> int:
+def _tables(structure: Structure, op: OpForm, architecture: Architecture) -> int:
     if op.kind is Kind.SOFTMAX:
         return SOFTMAX_TABLE
     if op.kind in TABLES:
         return CODES
     if op.kind is Kind.GATHER:
-        return _words(ORDER * structure.shapes[op.output][-1])
+        return _whole(ORDER * structure.shapes[op.output][-1], architecture)
     if op.kind is Kind.PRELU:
-        return _words(structure.shapes[op.output][-1])
+        return _whole(structure.shapes[op.output][-1], architecture)
     if op.kind not in CONVOLUTIONS:
         return 0
     source, channels = structure.shapes[op.inputs[0]], structure.shapes[op.output][-1]
@@ -189,8 +198,8 @@ def _tables(structure: Structure, op: OpForm) -> int:
         weights = prod(op.kernel) * channels
     else:
         weights = prod(op.kernel) * source[-1] // op.groups * channels
-    return _words(weights) + sum(_words(size * channels) for size in CHANNEL_TABLES)
+    return sum(_whole(size, architecture) for size in (weights, *(size * channels for size in CHANNEL_TABLES)))
 
 
-def _words(size: int) -> int:
-    return -(-size // 4) * 4
+def _whole(size: int, architecture: Architecture) -> int:
+    return -(-size // architecture.alignment) * architecture.alignment

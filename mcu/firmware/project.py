@@ -22,7 +22,15 @@ from mcu.firmware.toolchain import ARCHITECTURES
 from mcu.graph.ports import Port, each
 from mcu.int8.model import Int8Model, QTensor
 
-KERNEL_SOURCES = ("convolution.c", "pointwise.c", "depthwise.c", "pooling.c", "elementwise.c", "softmax.c")
+KERNEL_SOURCES = (
+    "arithmetic.c",
+    "convolution.c",
+    "pointwise.c",
+    "depthwise.c",
+    "pooling.c",
+    "elementwise.c",
+    "softmax.c",
+)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}")
 LINE = 110
 TEMPLATES = files("mcu.firmware") / "templates"

@@ -1,9 +1,11 @@
-"""Worst-case stack from the compiler's call graphs (``-fcallgraph-info=su``): no recursion, no function pointers."""
+"""Worst-case stack from the compiler's call graphs (``-fcallgraph-info=su``), or, for a compiler without them, from the
+calls in a disassembled program: no recursion, no function pointers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 LIBRARY_FRAME = 32
@@ -11,6 +13,9 @@ LIBRARY_FRAME = 32
 
 _NODE = re.compile(r'node: \{ title: "([^"]+)" label: "([^"]*)"')
 _EDGE = re.compile(r'edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"')
+_FUNCTION = re.compile(r"^([0-9a-f]+) <(.+)>:$", re.MULTILINE)
+_CALL = re.compile(r"\t(?:r?call|r?jmp)\t.*<([^+>]+)>$")
+_PUSH = re.compile(r"\tpush\t")
 _BYTES = re.compile(r"(\d+) bytes")
 
 
@@ -30,6 +35,58 @@ def stack_bytes(graphs: Iterable[Path], entry: str = "reset_handler") -> int:
         for caller, callee in _EDGE.findall(text):
             calls.setdefault(_plain(caller), set()).add(_plain(callee))
     return _deepest(entry, frames, calls, ())
+
+
+def stack_of_listing(listing: str, frames: Iterable[Path], entry: str = "main") -> int:
+    """Bytes of stack on the deepest path from ``entry`` through an AVR's program.
+
+    Args:
+        listing: of ``objdump -d``.
+        frames: what ``-fstack-usage`` wrote: sizes with the return address, which is all of the smallest.
+    """
+    sizes: dict[str, int] = {}
+    for path in frames:
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            where, size, _ = line.split("\t")
+            sizes[_plain(where)] = max(int(size), sizes.get(_plain(where), 0))
+    calls, pushes = _calls_and_pushes(listing)
+    address = min(sizes.values(), default=0)
+    library = {name: address + count for name, count in pushes.items()}
+    return _deepest(entry, library | sizes, calls, ())
+
+
+def called_functions(listing: str, entry: str) -> set[str]:
+    """Every function that a function of an AVR's program calls, itself or through others."""
+    calls, _ = _calls_and_pushes(listing)
+    found: set[str] = set()
+    waiting = [entry]
+    while waiting:
+        new = calls.get(waiting.pop(), set()) - found
+        found |= new
+        waiting += new
+    return found
+
+
+def function_bytes(listing: str) -> dict[str, int]:
+    """Bytes of every function of a program, up to the next."""
+    starts = sorted((int(address, 16), name) for address, name in _FUNCTION.findall(listing))
+    return {name: after - start for (start, name), (after, _) in pairwise(starts)}
+
+
+def _calls_and_pushes(listing: str) -> tuple[dict[str, set[str]], dict[str, int]]:
+    """The functions that each function calls, and how many registers it saves."""
+    calls: dict[str, set[str]] = {}
+    pushes: dict[str, int] = {}
+    function = ""
+    for line in listing.splitlines():
+        if found := _FUNCTION.match(line):
+            function = found[2]
+            pushes[function] = 0
+        elif (found := _CALL.search(line)) and found[1] != function:
+            calls.setdefault(function, set()).add(found[1])
+        elif _PUSH.search(line):
+            pushes[function] += 1
+    return calls, pushes
 
 
 def _deepest(function: str, frames: dict[str, int], calls: dict[str, set[str]], above: tuple[str, ...]) -> int:

@@ -128,9 +128,11 @@ def best(
         _print_winners(store, study, format_name)
         return
     answer = find(store, study, device, flash, sram, macs)
+    latency = _latency(store, answer)
     if format_name == "json":
-        print(json.dumps(answer.as_dict(), indent=2))
+        print(json.dumps(answer.as_dict() | latency, indent=2))
         return
+    from orchestrator.queries.trial import latency_line
     from orchestrator.tables import Format, write_rows
     from reports.columns import Shown, names
 
@@ -138,6 +140,16 @@ def best(
     rows = [{name: row[name] for name in short} for row in (answer.trial, *answer.runners_up)]
     write_rows(short, rows, Format.TABLE)
     print(answer.reason, file=sys.stderr)
+    if latency:
+        print(f"latency: {latency_line(latency)}", file=sys.stderr)
+
+
+def _latency(store: Store, answer: Best) -> dict[str, Any]:
+    """The latency of the chosen trial on its device, if it is known."""
+    from orchestrator.queries.latency import latency_of
+    from orchestrator.queries.trial import load_trial
+
+    return latency_of(store, load_trial(store, f"{answer.trial['study']}#{answer.trial['number']}"))
 
 
 def find(

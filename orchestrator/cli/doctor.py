@@ -38,6 +38,7 @@ def check_machine() -> list[Finding]:
         ("ray", _ray),
         ("tflite-micro", _tflm),
         *((f"firmware tools, {item.name}", partial(firmware_tools, item)) for item in ARCHITECTURES),
+        ("board", _pyserial),
         ("disk", _disk),
         ("mnist-5k", lambda: _task("mnist-5k")),
         ("fashion-mnist", lambda: _task("fashion-mnist")),
@@ -102,6 +103,12 @@ def firmware_tools(architecture: Architecture) -> str:
     """Compiler and emulator of an architecture; InputError with one line that says what to install."""
     tools = toolchain(architecture)
     return f"{tools.compiler()}, {tools.emulator()}"
+
+
+def _pyserial() -> str:
+    from mcu.board.port import import_pyserial
+
+    return f"pyserial {import_pyserial().__version__}, for measure --port"
 
 
 def _disk() -> str:

@@ -1,4 +1,4 @@
-"""``measure``: an int8 .tflite file from any tool."""
+"""``measure``: an int8 .tflite file from any tool; with ``--port`` a board that runs one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mcu.errors import InputError
-from orchestrator.cli.options import DeviceOption, FormatName
+from orchestrator.cli.options import STORAGE, DeviceOption, FormatName, Storage, StudyName
 
 if TYPE_CHECKING:
     from mcu.int8.model import Int8Model
+    from mcu.latency import Latency
     from mcu.measure import Measurement
 
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="An int8 model.")]
+ModelFile = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL.tflite]", show_default=False,
+        help="An int8 model; with --port also a trial, such as 12 or STUDY#12, or nothing: what the board runs.",
+    ),
+]  # fmt: skip
+Port = Annotated[
+    str | None,
+    typer.Option("--port", metavar="DEVICE", help="Time the self test of an exported library on a board, there."),
+]
+Baud = Annotated[int, typer.Option("--baud", metavar="RATE", min=300, max=4_000_000, help="Of the serial line.")]
+Runs = Annotated[int | None, typer.Option("--runs", metavar="N", help="Timed inferences; by default about a second.")]
+Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=1, help="Longest inference on the board.")]
 WithFirmware = Annotated[bool, typer.Option("--firmware", help="Also build our C program and run it in QEMU.")]
 FigureFile = Annotated[
     Path | None, typer.Option("--figure", metavar="FILE", help="Draw memory over time (.png, .svg or .pdf).")
@@ -28,15 +42,38 @@ LONGEST_NAME = 40
 
 
 def measure(
-    model: ModelFile,
+    model: ModelFile = None,
     device: DeviceOption = None,
     firmware: WithFirmware = False,
     figure: FigureFile = None,
+    port: Port = None,
+    baud: Baud = 115_200,
+    runs: Runs = None,
+    timeout: Timeout = 60.0,
+    study: StudyName = None,
+    storage: Storage = STORAGE,
     format_name: FormatName = "table",
 ) -> None:
-    """Measure an int8 .tflite file: flash, TFLM arena, MACs, every layer; with a device, whether it fits."""
+    """Measure an int8 .tflite file: flash, TFLM arena, MACs, every layer; with a device, whether it fits.
+
+    With --port a board's latency, which is stored beside the model of its trial.
+    """
     if format_name not in ("table", "json"):
         raise InputError(f"--format {format_name!r}: must be table or json")
+    if port is not None:
+        from orchestrator.cli.board import BoardOptions, measure_board, print_board
+
+        if firmware or figure is not None:
+            raise InputError("--port measures on a board: --firmware and --figure are for a file")
+        options = BoardOptions(port, baud, runs, timeout, device, study, storage)
+        print_board(measure_board(model, options), format_name)
+        return
+    if model is None:
+        raise InputError("MODEL.tflite is missing; without one measure needs --port DEVICE")
+    _measure_file(Path(model), device, firmware, figure, format_name)
+
+
+def _measure_file(model: Path, device: str | None, firmware: bool, figure: Path | None, format_name: str) -> None:
     if figure is not None and figure.suffix not in FIGURE_TYPES:
         raise InputError(f"--figure {figure}: must end in {', '.join(FIGURE_TYPES)}")
     try:
@@ -115,8 +152,7 @@ def firmware_facts(data: bytes, source: str, device: str | None) -> dict[str, An
         "stack": ran.stack,
         "instructions": ran.instructions,
         "instructions_per_mac": ran.instructions_per_mac,
-        "latency_ms": ran.latency_ms,
-        "latency_assumes": f"{ran.cycles_per_instruction:g} cycles an instruction at {ran.clock_hz / 1e6:g} MHz",
+        **_latency(ran.latency),
         "bit_exact": ran.bit_exact,
         "board": ran.board,
         **_strips(model),
@@ -135,6 +171,7 @@ def firmware_predicted(data: bytes, source: str, device: str) -> dict[str, Any]:
     """The same from tables, without the tools; empty where firmware cannot be built for the device or the model."""
     from mcu.devices import find_device
     from mcu.firmware import core_of, predict_firmware, predict_instructions
+    from mcu.latency import estimate
     from mcu.tflite.reader import read_tflite
 
     target = find_device(device)
@@ -148,9 +185,12 @@ def firmware_predicted(data: bytes, source: str, device: str) -> dict[str, Any]:
         "sram_firmware_predicted": taken.ram,
         "instructions_predicted": instructions,
         **_strips(model),
-        "latency_ms": 1000.0 * instructions * core.cycles_per_instruction / target.clock_hz,
-        "latency_assumes": f"{core.cycles_per_instruction:g} cycles an instruction at {target.clock_hz / 1e6:g} MHz",
+        **_latency(estimate(instructions, core.cycles, target.clock_hz)),
     }
+
+
+def _latency(found: Latency) -> dict[str, Any]:
+    return {"latency_ms": found.middle, "latency": f"about {found.text()}", "latency_origin": found.origin}
 
 
 def _draw(measured: Measurement, path: Path) -> None:

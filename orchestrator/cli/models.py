@@ -53,7 +53,8 @@ def export(
     from orchestrator.queries.best import equals_of
     from orchestrator.queries.export import export_trial
     from orchestrator.queries.export_library import Library
-    from orchestrator.queries.trial import load_trial
+    from orchestrator.queries.latency import latency_of
+    from orchestrator.queries.trial import latency_line, load_trial
     from orchestrator.storage.artifacts import artifacts_of
     from orchestrator.storage.store import Store
 
@@ -65,7 +66,8 @@ def export(
         library = Library(library_form(form), {name: details} | beside)
     elif also:
         raise InputError("--also: several models are one library: say for whom with --format")
-    names = export_trial(details, artifacts_of(store), output, metadata, library, equals_of(store, details))
+    latency = latency_line(latency_of(store, details))
+    names = export_trial(details, artifacts_of(store), output, metadata, library, equals_of(store, details), latency)
     print(f"trial {details.row['number']}: {', '.join(names)}", file=sys.stderr)
     print(output)
 

@@ -88,27 +88,27 @@ def _style(name: str) -> Style:
 def write_study(store: Store, study: Study, output: Path, style: Style) -> Path:
     """Write the report of a study in its current state; returns the path of the page."""
     from mcu.devices import catalogue
+    from orchestrator.queries.latency import core_cycles, cycles_on
     from orchestrator.storage.frames import trials_frame
     from reports.study_page.page import write_report
 
     frame = trials_frame(store, study)
+    named = {str(name) for name in frame["device"].dropna().unique()}
     devices = [
-        {"name": part.name, "core": part.core, "clock_hz": part.clock_hz, "cycles_per_instruction": _cycles(part.core)}
+        {
+            "name": part.name, "core": part.core, "clock_hz": part.clock_hz,
+            "cycles": cycles_on(store, part) if part.name in named else core_cycles(part),
+        }
         for part in catalogue()
-    ]
+    ]  # fmt: skip
     return write_report(frame, output, study=study_info(store, study, frame), devices=devices, style=style)
-
-
-def _cycles(core: str) -> float | None:
-    from mcu.firmware.cores import CORES
-
-    return CORES[core].cycles_per_instruction if core in CORES else None
 
 
 def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
     """Provenance of the numbers in a report."""
     from orchestrator.queries.as_good import validations
     from orchestrator.queries.importances import importances
+    from orchestrator.queries.latency import front_end_instructions, measured_latencies
     from orchestrator.queries.repeats import repeats_of, seeds_lines
     from orchestrator.queries.stop_audit import stop_audit
     from orchestrator.spec import canonical_json
@@ -122,6 +122,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
     option = "" if address == STORAGE else f" --storage {shlex.quote(address)}"
     tested = study.task.get("counts", {}).get("test")
     name = shlex.quote(study.name)
+    notes = dict(zip(frame["number"], frame["artifacts"], strict=True))
     return StudyInfo(
         name=study.name,
         sweep=canonical_json({**study.sweep, "workers": study.workers}),
@@ -139,7 +140,9 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
         stopping=audit.line if audit is not None else None,
         repeats=frozenset(chain.from_iterable(repeats_of(study).values())),
         seeds=seeds_lines(study, dict(zip(judged["number"].tolist(), judged["val_accuracy"].tolist(), strict=True))),
-        validation=validations(artifacts_of(store), dict(zip(frame["number"], frame["artifacts"], strict=True))),
+        front_end_instructions=lambda number: front_end_instructions(notes[number], artifacts_of(store)),
+        latencies=measured_latencies(artifacts_of(store), notes),
+        validation=validations(artifacts_of(store), notes),
     )
 
 

@@ -40,8 +40,9 @@ def show(
     storage: Storage = STORAGE,
 ) -> None:
     """Everything about one trial: results, scores by class, settings, widths, memory, trajectory, attempts, files."""
+    from orchestrator.queries.latency import latency_of
     from orchestrator.queries.trial import details_text, lineage_of, load_trial
-    from orchestrator.queries.trial_memory import front_end_of, latency_of, memory_of
+    from orchestrator.queries.trial_memory import front_end_of, memory_of
     from orchestrator.queries.trial_scores import scores_of
     from orchestrator.storage.artifacts import artifacts_of
     from orchestrator.storage.store import Store
@@ -57,7 +58,8 @@ def show(
     lineage = lineage_of(store, details)
     front_end = front_end_of(details, artifacts_of(store))
     found = {"memory": memory, "scores": scores, "lineage": [dict(step.trial) for step in lineage]}
-    everything = details.as_dict() | latency_of(details) | found | front_end
+    latency = latency_of(store, details)
+    everything = details.as_dict() | latency | found | front_end
     if figure is not None:
         _write_figures(store, details, memory, {figure.suffix[1:]: figure})
     if output is not None:
@@ -65,7 +67,7 @@ def show(
     if format_name == "json":
         print(json.dumps(everything, indent=2))
     else:
-        print(details_text(details, memory, latency_of(details) | front_end, scores, lineage), end="")
+        print(details_text(details, memory, latency | front_end, scores, lineage), end="")
 
 
 def _write_figures(store: Store, details: TrialDetails, memory: list[dict[str, Any]], files: dict[str, Path]) -> None:

@@ -27,6 +27,9 @@ def grown(old: SweepConfig, new: SweepConfig) -> SweepConfig:
     for line in differences(bare(before), bare(after)):
         if not line.startswith(_MAY_GROW):
             raise InputError(f"--extend: {line}: only trials, seeds, budgets, networks and methods can be added")
+    if old.budgets.latency is not None and old.budgets.latency == new.budgets.latency:
+        kept = {budget.device: budget.macs for budget in old.planned_budgets()}
+        new = new.model_copy(update={"latency_macs": {**(new.latency_macs or {}), **kept}})
     _check_trials(old, new)
     _check_cells(old, new)
     return _after(before, new.model_copy(update={"repeats": old.repeats}))

@@ -33,12 +33,14 @@ def export_trial(
     metadata: bool = False,
     library: Library | None = None,
     equals: str = "",
+    latency: str = "",
 ) -> list[str]:
     """Write a trial's model and related files into a folder; returns the names of the files.
 
     With ``metadata`` also ``model_with_metadata.tflite``: the same model with labels, input normalisation and
     provenance in the file; the model card states their size in bytes. With ``library`` also the folder written by
-    ``write_trials``. ``equals`` names models as good.
+    ``write_trials``. ``equals`` names models as good, ``latency`` is a line on the
+    time of an inference.
 
     Everything is made beside the folder first, so an error leaves nothing half-written.
 
@@ -64,7 +66,7 @@ def export_trial(
                 note += f"\n\n`model_with_metadata.tflite` says what it is in {len(larger) - len(model):,} more bytes."
             if library is not None:
                 note += f"\n\n{write_trials(library, files, stage)}"
-            (stage / "MODEL_CARD.md").write_text(model_card(trial, model, note, equals), encoding="utf-8")
+            (stage / "MODEL_CARD.md").write_text(model_card(trial, model, note, equals, latency), encoding="utf-8")
             return _move_all(stage, output)
     except OSError as error:
         raise InputError(f"--output {output}: {error.strerror or error}") from None
@@ -152,7 +154,7 @@ def _write_firmware(model: bytes, deployment: bytes | None, folder: Path) -> str
     return f"`firmware/` is a C project that needs no library; its self test compares with stored outputs.{note}"
 
 
-def model_card(trial: TrialDetails, model: bytes, firmware: str, equals: str = "") -> str:
+def model_card(trial: TrialDetails, model: bytes, firmware: str, equals: str = "", latency: str = "") -> str:
     """The model card as Markdown."""
     row = trial.row
     lines = [f"# {_cell(row['network'])} for {_cell(row['device'] or 'a budget')}", ""]
@@ -163,6 +165,7 @@ def model_card(trial: TrialDetails, model: bytes, firmware: str, equals: str = "
         "budget": Budget(*(row[f"budget_{name}"] for name in RESOURCES)),
         "seed": row["seed"],
         **{name: human(name, row[name]) for name in _CARD_RESULTS if row[name] is not None},
+        **({"latency": latency} if latency else {}),
         **{f"hyperparameter {name}": value for name, value in trial.parameters.items()},
         "bytes of model.tflite": f"{len(model):,}",
         "SHA-256 of model.tflite": hashlib.sha256(model).hexdigest(),

@@ -55,10 +55,10 @@ def _deployment(trial: TrialDetails, files: Artifacts) -> dict[str, Any]:
 def _library_model(name: str, data: bytes, facts: dict[str, Any]) -> LibraryModel:
     model = read_tflite(data)
     if not facts:
-        return LibraryModel(name, model)
+        return LibraryModel(name, model, data=data)
     vectors = facts["self_test"]
     samples, expected = (np.array(vectors[key], dtype=np.int8) for key in ("inputs_nhwc", "outputs"))
-    return LibraryModel(name, model, samples, expected)
+    return LibraryModel(name, model, samples, expected, data)
 
 
 def _write_front_end(one: LibraryModel, facts: dict[str, Any], folder: Path) -> None:

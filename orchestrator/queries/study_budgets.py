@@ -11,4 +11,4 @@ from search_spaces.sweep import SweepSection
 def budgets_of(study: Study) -> tuple[Budget, ...]:
     """The budgets known before the study started."""
     seed = SweepSection.model_validate(study.sweep["sweep"]).seed
-    return BudgetsSection.model_validate(study.sweep["budgets"]).planned(seed)
+    return BudgetsSection.model_validate(study.sweep["budgets"]).planned(seed, study.sweep.get("latency_macs") or {})

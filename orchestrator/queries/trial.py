@@ -120,7 +120,7 @@ def details_text(
 
     Args:
         memory: rows of (layer, kind, live) of its model.
-        latency: ``latency_ms`` and ``latency_assumes``, if it can be estimated, and the ``front_end`` before it.
+        latency: as ``latency.latency_of``, and the ``front_end`` before it.
         scores: metrics by class, see ``trial_scores.scores_of``.
         lineage: its ancestors and descendants, see ``lineage_of``.
     """
@@ -134,7 +134,7 @@ def details_text(
         if name not in skipped and row[name] is not None
     ]
     if latency and "latency_ms" in latency:
-        lines.append(f"  {'latency_ms':18} {latency['latency_ms']:,.3g}, an estimate: {latency['latency_assumes']}")
+        lines.append(printable(f"  {'latency':18} {latency_line(latency)}"))
     lines += [f"  {'param.' + printable(name):18} {human(name, value)}" for name, value in trial.parameters.items()]
     if latency and "front_end" in latency:
         lines += ["", front_end_line(latency["front_end"])]
@@ -159,6 +159,19 @@ def details_text(
         lines += ["", "Files"]
         lines += [printable(f"  {name:18} {a['bytes']:>9,} B  {a['path']}") for name, a in trial.artifacts.items()]
     return "\n".join(lines) + "\n"
+
+
+def latency_line(found: Mapping[str, Any]) -> str:
+    """A latency for people: the figure with its origin, and beside a measured one the estimate; or empty.
+
+    Args:
+        found: as ``latency.latency_of``.
+    """
+    if "latency" not in found:
+        return ""
+    estimated = found.get("latency_estimated_ms")
+    beside = "" if estimated is None else f" (estimated were {estimated:.3g} ms)"
+    return f"{found['latency']}, {found['latency_origin']}{beside}"
 
 
 def lineage_of(store: Store, trial: TrialDetails) -> list[Step]:

@@ -1,11 +1,10 @@
-"""Memory of a stored trial's model during inference, its front end, and its estimated latency."""
+"""Memory of a stored trial's model during inference, and its front end."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from mcu.devices import find_device
 from mcu.errors import InputError
 from orchestrator.queries.trial import TrialDetails
 from orchestrator.storage.artifacts import Artifacts
@@ -40,21 +39,3 @@ def front_end_of(trial: TrialDetails, files: Artifacts) -> dict[str, Any]:
     except InputError:
         return {}
     return {"front_end": entry} if entry else {}
-
-
-def latency_of(trial: TrialDetails) -> dict[str, Any]:
-    """``latency_ms`` and ``latency_assumes``; empty if no firmware was run for a known device."""
-    instructions, name = trial.row["instructions"], trial.row["device"]
-    if not instructions or not name:
-        return {}
-    from mcu.firmware.cores import core_of
-
-    try:
-        device = find_device(name)
-        cycles = core_of(device).cycles_per_instruction
-    except InputError:
-        return {}
-    return {
-        "latency_ms": 1000.0 * instructions * cycles / device.clock_hz,
-        "latency_assumes": f"{cycles:g} cycles an instruction at {device.clock_hz / 1e6:g} MHz",
-    }

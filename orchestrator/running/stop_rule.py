@@ -57,6 +57,7 @@ class RungSchedule:
         audit_share: fraction of the trials that are never stopped, so that false stops can be counted.
         reach: trials are compared with trials whose bounds are not larger and at least ``1 / reach`` as large; with 1,
             of the same budget only.
+        race: trials are compared across networks, whatever their lengths.
     """
 
     eta: int = 3
@@ -65,6 +66,7 @@ class RungSchedule:
     early: float = 0.2
     audit_share: float = 0.1
     reach: float = 1.0
+    race: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,13 @@ class Audit:
 class AsyncRungs(StopRule):
     """Asynchronous successive halving (Li et al., MLSys 2020) for constrained objectives, within each budget.
 
-    Trials are compared only with trials of the same task, network, method and length, at the same level and at the same
-    budget or, where budgets are sampled from ranges, at slightly smaller ones. A trial that is not among the best ``1 /
-    eta`` there stops; once before that, during pruning, a trial among the worst ``1 / eta`` stops. Ranking is by Deb's
-    rule: feasible before infeasible, smaller violation first, then the augmented Chebyshev distance to the ideal point
-    (accuracy 1, no resources). Pareto rank alone is not informative in four dimensions, where most points are
-    non-dominated; and unused budget has little value, so utilisation has a hundredth of the weight of accuracy.
+    Trials are compared only with trials of the same task, method and, unless networks race, network and length, at the
+    same level and at the same budget or, where budgets are sampled from ranges, at slightly smaller ones. A trial that
+    is not among the best ``1 / eta`` there stops; once before that, during pruning, a trial among the worst ``1 / eta``
+    stops. Ranking is by Deb's rule: feasible before infeasible, smaller violation first, then the augmented Chebyshev
+    distance to the ideal point (accuracy 1, no resources). Pareto rank alone is not informative in four dimensions,
+    where most points are non-dominated; and unused budget has little value, so utilisation has a hundredth of the
+    weight of accuracy.
     """
 
     schedule: RungSchedule = field(default_factory=RungSchedule)
@@ -128,7 +131,7 @@ class AsyncRungs(StopRule):
 
     def _among_the_rest(self, number: int, spec: TrialSpec, level: int, own: LevelScore, keep: float) -> bool:
         """Whether a trial is not in the part of its peers that is kept, and not spared."""
-        reached = self._seen.setdefault((family(spec), level), {})
+        reached = self._seen.setdefault((family(spec, self.schedule.race), level), {})
         reached.setdefault(spec.budget, {})[number] = own
         peers = [
             other
@@ -142,7 +145,7 @@ class AsyncRungs(StopRule):
         if better < len(peers) * keep:
             return False
         if self.spared(number):
-            self._condemned[number] = stratum(spec)
+            self._condemned[number] = stratum(spec, self.schedule.race)
             return False
         return True
 
@@ -153,7 +156,7 @@ class AsyncRungs(StopRule):
     def ended(self, number: int, spec: TrialSpec, result: TrialResult) -> None:
         """Record final accuracies, for the audit."""
         if result.state == TrialState.COMPLETE and not result.violation and result.val_accuracy is not None:
-            self._finals.setdefault(stratum(spec), {})[number] = result.val_accuracy
+            self._finals.setdefault(stratum(spec, self.schedule.race), {})[number] = result.val_accuracy
 
     def audit(self) -> Audit:
         """Number of spared trials that would have been stopped, and of those that were the best."""
@@ -162,15 +165,15 @@ class AsyncRungs(StopRule):
         return Audit(len(ended), wrong)
 
 
-def family(spec: TrialSpec) -> str:
-    """Family of a trial: task whatever its searched options, network, method and length of training."""
-    task, network = without_inputs(spec.task).model_dump_json(), spec.network.model_dump_json()
-    return f"{task}|{network}|{spec.method}|{spec.training.epochs}"
+def family(spec: TrialSpec, race: bool = False) -> str:
+    """Family of a trial: task whatever its searched options, method and, unless networks race, network and epochs."""
+    own = "" if race else f"{spec.network.model_dump_json()}|{spec.training.epochs}"
+    return f"{without_inputs(spec.task).model_dump_json()}|{own}|{spec.method}"
 
 
-def stratum(spec: TrialSpec) -> str:
+def stratum(spec: TrialSpec, race: bool = False) -> str:
     """A family at one budget."""
-    return f"{family(spec)}|{spec.budget}"
+    return f"{family(spec, race)}|{spec.budget}"
 
 
 def no_more_room(budget: Budget, than: Budget, reach: float) -> bool:
@@ -199,5 +202,6 @@ def stop_rule_for(sweep: SweepConfig) -> StopRule:
     if not sweep.stopping.enabled:
         return NeverStop()
     reach = NEIGHBOURS if sweep.budgets.ranges() and sweep.budgets.plan != "grid" else 1.0
-    schedule = RungSchedule(eta=sweep.stopping.eta, audit_share=sweep.stopping.audit_share, reach=reach)
+    stopping = sweep.stopping
+    schedule = RungSchedule(eta=stopping.eta, audit_share=stopping.audit_share, reach=reach, race=stopping.race)
     return AsyncRungs(schedule, seed=sweep.sweep.seed)

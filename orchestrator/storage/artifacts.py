@@ -18,12 +18,18 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import select, update
+
 from mcu.errors import InputError
 from mcu.files import write_atomic
 from orchestrator.object_store import ObjectStore
-from orchestrator.storage.connection import artifact_root, database_file, database_label
+from orchestrator.spec import FILES, Artifact, canonical_json
+from orchestrator.storage.connection import artifact_root, database_file, database_label, take_turns, transaction
+from orchestrator.storage.records import notes_in
+from orchestrator.storage.schema import STUDIES, TRIALS
 from orchestrator.storage.sqlite import open_sqlite
 from orchestrator.storage.store import Store
+from orchestrator.storage.trust import TRIAL, foreign
 
 MARKER = ".mcusweep-databases.json"
 """Marker file in an artifact folder: for each database identity the paths of its databases (several after a copy)."""
@@ -119,6 +125,55 @@ def claim_artifacts(store: Store, url: str | None = None, *, tries: int = 2) -> 
         raise InputError(f"{remote.url} holds the files of another database; give each a folder of its own")
     store.add_note(_REMOTE, remote.url)
     return Artifacts(folder, remote)
+
+
+@dataclass(frozen=True)
+class TrialFiles:
+    """The files of a trial by name; ``trial`` is its row id, ``label`` names it in messages."""
+
+    trial: int
+    label: str
+    device: str | None
+    notes: dict[str, Artifact]
+
+
+def trials_with(store: Store, text: str, *, trusted: bool = False) -> list[TrialFiles]:
+    """The trials in whose notes of files a text occurs, oldest first.
+
+    Args:
+        text: letters, digits and quotes.
+        trusted: leave out those that came from elsewhere.
+    """
+    columns = (TRIALS.c.id, STUDIES.c.name, TRIALS.c.number, TRIALS.c.device, TRIALS.c.artifacts_json)
+    query = select(*columns).join(STUDIES, STUDIES.c.id == TRIALS.c.study_id)
+    query = query.where(TRIALS.c.artifacts_json.contains(text, autoescape=True)).order_by(TRIALS.c.id)
+    with transaction(store.engine, store.url) as connection:
+        rows = connection.execute(query).all()
+        if rows and trusted:  # databases of layout 1, which have no such files, have no table of imported rows
+            elsewhere = set(connection.scalars(foreign(TRIAL)))
+            rows = [row for row in rows if row.id not in elsewhere]
+    return [TrialFiles(row.id, f"{row.name}#{row.number}", row.device, notes_in(row.artifacts_json)) for row in rows]
+
+
+def add_file(store: Store, trial: int, name: str, data: bytes) -> None:
+    """Give a finished trial a file more, or another one in place of its own, under the hash of its content.
+
+    Raises:
+        InputError: the file cannot be written.
+        ObjectStoreError: the object store does not answer.
+    """
+    files, digest = claim_artifacts(store), hashlib.sha256(data).hexdigest()
+    note = Artifact(path=f"{digest[:16]}/{FILES[name]}", sha256=digest, bytes=len(data))
+    try:
+        write_atomic(files.folder / note.path, data)
+    except OSError as error:
+        raise InputError(f"{files.folder / note.path}: cannot be written: {error.strerror}") from None
+    files.send([note.path])
+    with transaction(store.engine, store.url) as connection:
+        take_turns(connection)
+        notes = notes_in(connection.scalar(select(TRIALS.c.artifacts_json).where(TRIALS.c.id == trial))) | {name: note}
+        text = canonical_json({key: value.model_dump() for key, value in notes.items()})
+        connection.execute(update(TRIALS).where(TRIALS.c.id == trial).values(artifacts_json=text))
 
 
 def artifact_folder(store: Store) -> Path:

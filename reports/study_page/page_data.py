@@ -15,7 +15,7 @@ from mcu.score import score_of
 from mcu.terms import TrialState
 from reports.figures.scales import log_ticks
 from reports.figures.style import Look
-from reports.latency import latency_text
+from reports.latency import latency_of, latency_text
 from reports.study import StudyInfo
 from reports.study_page.gallery import budget_limits
 from reports.study_page.tables import accuracy_interval, used
@@ -62,7 +62,7 @@ def _answer(
         "interval": "" if interval is None else f"{100 * interval[0]:.1f} – {100 * interval[1]:.1f} %",
         "validation": score_of(trial["metric"]).shown(trial["val_accuracy"], 1),
         "used": [_use(trial, winner.bounds, name) for name in RESOURCES],
-        "instructions": _instructions(trial, device, known),
+        "instructions": _instructions(trial, device, known, study),
         "runner_up": None if next_one is None or winner.row != winner.highest else _runner_up(trial, next_one),
         "highest": None if winner.row == winner.highest else _runner_up(trial, table.iloc[winner.highest or 0]),
         "as_good": [int(table["number"].iloc[row]) for row in winner.as_good[:MOST_EQUALS]],
@@ -73,14 +73,16 @@ def _answer(
     }
 
 
-def _instructions(trial: pd.Series, device: Mapping[str, Any] | None, known: Mapping[str, Mapping[str, Any]]) -> str:
+def _instructions(
+    trial: pd.Series, device: Mapping[str, Any] | None, known: Mapping[str, Mapping[str, Any]], study: StudyInfo
+) -> str:
     """Instructions an inference, and the latency where they were counted on the core of the board in question."""
     if not trial["instructions"] > 0:
-        return ""
+        return latency_text(latency_of(trial, device, study))
     counted = known.get(str(trial["device"]))
     core = f" on {counted['core']}" if counted else ""
     same = device is not None and counted is not None and device.get("core") == counted.get("core")
-    latency = latency_text(float(trial["instructions"]), device) if same else ""
+    latency = latency_text(latency_of(trial, device, study)) if same else ""
     return f"{trial['instructions'] / 1e6:,.2f} M instructions an inference{core}" + (latency and f", {latency}")
 
 

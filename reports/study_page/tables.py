@@ -13,7 +13,7 @@ from mcu.score import score_of
 from mcu.terms import FINAL_STATES, TrialState
 from reports.comparison.comparison import Cell, Duel
 from reports.intervals import wilson
-from reports.latency import latency_ms, milliseconds
+from reports.latency import latency_of
 from reports.lineage import tree
 from reports.study import StudyInfo
 from reports.table import Table, percent
@@ -35,14 +35,16 @@ def winners_table(
 ) -> Table:
     """The winner of each budget with its accuracy, interval, and utilisation of each bound.
 
-    If firmware was run, it includes executed instructions and the latency estimated from them for the same device.
+    If firmware was run, it includes executed instructions and the latency on the same device, measured or estimated.
     """
     known = {str(device.get("name")): device for device in devices}
-    ran = any(winner.row is not None and table["instructions"].iloc[winner.row] > 0 for winner in winners)
+    chosen = [table.iloc[winner.row] for winner in winners if winner.row is not None]
+    measured = {number for number, _ in study.latencies}
+    ran = any(trial["instructions"] > 0 or int(trial["number"]) in measured for trial in chosen)
     rows: list[tuple[str, ...]] = []
     for winner in winners:
         if winner.row is None:
-            rows.append((winner.budget, *("–",) * (9 if ran else 7)))
+            rows.append((winner.budget, *("–",) * (10 if ran else 7)))
             continue
         trial = table.iloc[winner.row]
         interval = accuracy_interval(float(trial["accuracy"]), study)
@@ -53,11 +55,13 @@ def winners_table(
         tail: tuple[str, ...] = (shown[0], shown[1] + spans, *uses)
         if ran:
             own = known.get(winner.device or "") if trial["device"] == winner.device else None
-            estimate = latency_ms(float(trial["instructions"]), own)
-            tail += (used("macs", trial["instructions"]), "–" if estimate is None else milliseconds(estimate))
+            latency = latency_of(trial, own, study)
+            on_board = latency is not None and latency.origin.startswith("measured")
+            tail += (used("macs", trial["instructions"]), "–" if latency is None else latency.text())
+            tail += ("measured" if on_board else "–" if latency is None else "estimate",)
         rows.append((winner.budget, str(trial["number"]), str(trial["method"]), *tail))
     header: tuple[str, ...] = ("budget", "trial", "method", "validation", "test (95 %)", "flash", "SRAM", "MACs")
-    header += ("instructions", "latency (estimate)") if ran else ()
+    header += ("instructions", "latency", "latency is") if ran else ()
     return Table("winners", "Winners", header, tuple(rows))
 
 

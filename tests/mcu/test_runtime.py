@@ -52,7 +52,7 @@ def test_the_front_end_of_sound_is_part_of_what_firmware_may_use(random_model):
     assert Runtime(front_end=FrontEnd()).before() == (0, 0)  # TensorFlow Lite Micro: the file and the arena alone
 
 
-@pytest.mark.parametrize(("device", "says"), [(None, "no device"), ("esp32", "Cortex-M and RISC-V")])
+@pytest.mark.parametrize(("device", "says"), [(None, "no device"), ("esp32", "Cortex-M, RISC-V")])
 def test_firmware_needs_a_device_it_is_built_for(device, says):
     with pytest.raises(InputError, match=says):
         Runtime(RuntimeName.FIRMWARE, device)

@@ -22,7 +22,7 @@ from mcu.firmware import (
     find_core,
     measure_firmware,
     predict_firmware,
-    run_in_qemu,
+    run_in_emulator,
     toolchain,
     write_project,
 )
@@ -33,6 +33,7 @@ from mcu.firmware.toolchain import ARCHITECTURES, RISCV
 from mcu.int8.model import Int8Model
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.int8.structure import structure_of
+from mcu.latency import estimate
 from mcu.tflite import tflm
 from mcu.tflite.writer import write_tflite
 from random_nets import (
@@ -56,6 +57,8 @@ PARTS = {
     "cortex-m7f": "stm32f746zg",
     "cortex-m33": "stm32u585ai",
     "riscv32imc": "esp32-c3",
+    "avr5": "arduino-uno",
+    "avr6": "arduino-mega",
 }
 
 
@@ -66,14 +69,15 @@ def inputs(model: Int8Model, count: int = 2) -> np.ndarray:
 
 @needs_tools
 @pytest.mark.parametrize(
-    "core", ["cortex-m0+", "cortex-m3", "cortex-m4f", "cortex-m7f", "cortex-m33", "cortex-m55", "riscv32imc"]
+    "core",
+    ["cortex-m0+", "cortex-m3", "cortex-m4f", "cortex-m7f", "cortex-m33", "cortex-m55", "riscv32imc", "avr5", "avr6"],
 )
 def test_every_operator_is_bit_exact_on_every_core(tmp_path: Path, core: str) -> None:
     model = every_operator_net(head=False)
     x = inputs(model)
     expected = ReferenceInterpreter(model).run(x)
     write_project(model, tmp_path, samples=x, expected=expected)
-    run = run_in_qemu(tmp_path, CORES[core])
+    run = run_in_emulator(tmp_path, CORES[core])
     assert run.bit_exact
     assert np.array_equal(run.outputs, expected.reshape(len(x), -1))
     assert len(np.unique(expected)) > 30
@@ -85,7 +89,7 @@ def test_every_operator_is_bit_exact_on_every_core(tmp_path: Path, core: str) ->
 def test_random_networks_are_bit_exact_on_vector_cores(tmp_path: Path, core: str, seed: int) -> None:
     model = random_net(seed)
     write_project(model, tmp_path, samples=inputs(model))
-    assert run_in_qemu(tmp_path, CORES[core]).bit_exact
+    assert run_in_emulator(tmp_path, CORES[core]).bit_exact
 
 
 @needs_tools
@@ -95,7 +99,7 @@ def test_emulator_reports_a_wrong_output(tmp_path: Path) -> None:
     expected = ReferenceInterpreter(model).run(x)
     expected.flat[0] ^= 1
     write_project(model, tmp_path, samples=x, expected=expected)
-    assert not run_in_qemu(tmp_path, CORES["cortex-m3"]).bit_exact
+    assert not run_in_emulator(tmp_path, CORES["cortex-m3"]).bit_exact
 
 
 @needs_tools
@@ -114,7 +118,7 @@ def test_convolutions_take_few_instructions_a_mac(
     net = RandomNet(np.random.default_rng(0))
     model = net.model(net.conv(net.input(*shape), channels, kernel))
     write_project(model, tmp_path, samples=inputs(model, 1))
-    run = run_in_qemu(tmp_path, CORES[core])
+    run = run_in_emulator(tmp_path, CORES[core])
     assert run.bit_exact
     assert 0.1 < run.instructions / model.macs() <= most
 
@@ -124,7 +128,7 @@ def test_instruction_counts_repeat_and_split_into_layers(tmp_path: Path) -> None
     model = plain_net(size=12, width=6)
     write_project(model, tmp_path, samples=inputs(model, 1))
     core = CORES["cortex-m4f"]
-    first, second, layers = (run_in_qemu(tmp_path, core, profile=profile) for profile in (False, False, True))
+    first, second, layers = (run_in_emulator(tmp_path, core, profile=profile) for profile in (False, False, True))
     assert first.instructions == second.instructions
     assert len(layers.layers) == len(model.ops)
     called = sum(loop.times * len(loop.calls) for loop in program_of(model, plan_memory(model).strips))
@@ -137,7 +141,7 @@ def test_measured_stack_stays_within_the_call_graph_bound(tmp_path: Path) -> Non
     model = every_operator_net()
     write_project(model, tmp_path, samples=inputs(model, 1))
     for name in ("cortex-m0+", "cortex-m4f", "riscv32imc"):
-        run = run_in_qemu(tmp_path, CORES[name])
+        run = run_in_emulator(tmp_path, CORES[name])
         graphs = list(next((tmp_path / "build").glob(f"{name.replace('+', 'plus')}-*")).glob("*.ci"))
         bound = stack_bytes(graphs)
         kernels = max(stack_bytes(graphs, kernel) for kernel in ("convolution", "depthwise", "softmax"))
@@ -147,7 +151,13 @@ def test_measured_stack_stays_within_the_call_graph_bound(tmp_path: Path) -> Non
 @needs_tools
 @pytest.mark.parametrize(
     ("name", "memory", "word"),
-    [("stm32f446re", "sram", "SRAM"), ("stm32f446re", "flash", "flash"), ("gd32vf103cb", "sram", "SRAM")],
+    [
+        ("stm32f446re", "sram", "SRAM"),
+        ("stm32f446re", "flash", "flash"),
+        ("gd32vf103cb", "sram", "SRAM"),
+        ("atmega2560", "sram", "SRAM"),
+        ("atmega2560", "flash", "flash"),
+    ],
 )
 def test_one_byte_too_many_fails_to_link_in_one_line(tmp_path: Path, name: str, memory: str, word: str) -> None:
     device = replace(find_device(name), sram_bank=None)
@@ -199,11 +209,11 @@ def test_makefile_builds_what_build_builds(tmp_path: Path) -> None:
 @needs_tools
 def test_measurement_adds_up(tmp_path: Path) -> None:
     model, device = plain_net(size=16, width=8), find_device("stm32f446re")
-    found = measure_firmware(model, device, inputs(model), cycles_per_instruction=1.5, by_strips=False)
+    found = measure_firmware(model, device, inputs(model), by_strips=False)
     assert found.bit_exact
     assert found.board == "mps2-an386"
     assert found.instructions_per_mac == pytest.approx(found.instructions / model.macs())
-    assert found.latency_ms == pytest.approx(1e3 * 1.5 * found.instructions / device.clock_hz)
+    assert found.latency == estimate(found.instructions, CORES["cortex-m4f"].cycles, device.clock_hz)
     assert found.sram_firmware == pytest.approx(16 * 16 * 8 * 2, rel=0.25)
     assert len(found.layers) == len(model.ops)
 
@@ -226,14 +236,14 @@ def test_riscv_computes_what_the_interpreter_computes() -> None:
 def test_large_model_of_a_small_core_runs_on_a_larger_board(tmp_path: Path) -> None:
     model = plain_net(size=24, width=16)
     write_project(model, tmp_path, samples=inputs(model, 1), by_strips=False)
-    run = run_in_qemu(tmp_path, CORES["cortex-m0+"])
+    run = run_in_emulator(tmp_path, CORES["cortex-m0+"])
     assert run.bit_exact
     assert run.board == "mps2-an385"
 
 
 def test_other_architectures_are_refused_by_name() -> None:
     model = plain_net(size=8)
-    with pytest.raises(InputError, match=r"esp32.*xtensa.*Cortex-M and RISC-V .* only"):
+    with pytest.raises(InputError, match=r"esp32.*xtensa.*Cortex-M, RISC-V .*, AVR .* only"):
         measure_firmware(model, find_device("esp32"), inputs(model))
     with pytest.raises(InputError, match="xtensa"):
         predict_firmware(model, "xtensa-lx6")
@@ -241,10 +251,10 @@ def test_other_architectures_are_refused_by_name() -> None:
 
 def test_missing_tools_name_the_packages(tmp_path: Path) -> None:
     write_project(plain_net(size=8), tmp_path)
-    bare = Toolchain(gcc=None, qemu=None)
+    bare = Toolchain(gcc=None, runner=None)
     for action in (
         lambda: build(tmp_path, find_device("stm32f446re"), bare),
-        lambda: run_in_qemu(tmp_path, find_core("cortex-m3"), tools=bare),
+        lambda: run_in_emulator(tmp_path, find_core("cortex-m3"), tools=bare),
     ):
         with pytest.raises(InputError, match="apt-get install gcc-arm-none-eabi") as refused:
             action()

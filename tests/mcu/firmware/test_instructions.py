@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mcu.errors import InputError
-from mcu.firmware import CORES, predict_instructions, run_in_qemu, toolchain, write_project
+from mcu.firmware import CORES, predict_instructions, run_in_emulator, toolchain, write_project
 from mcu.firmware.calls import calls_of
 from mcu.firmware.code_sizes import KERNELS
 from mcu.firmware.instructions import COSTS, SAME_CODE, loop_counts
@@ -76,14 +76,14 @@ def test_predicted_instructions_exceed_half_the_macs_on_every_core() -> None:
         assert predict_instructions(model, core) > model.macs() / 2
 
 
-@pytest.mark.parametrize(("name", "seed"), [("cortex-m4f", 2), ("cortex-m0+", 4), ("riscv32imc", 6)])
+@pytest.mark.parametrize(("name", "seed"), [("cortex-m4f", 2), ("cortex-m0+", 4), ("riscv32imc", 6), ("avr5", 6)])
 def test_prediction_is_within_five_percent_of_the_emulator(tmp_path: Path, name: str, seed: int) -> None:
     core = CORES[name]
     if advice := toolchain(core.architecture).advice():
         pytest.skip(advice)
     model = random_net(seed)
     write_project(model, tmp_path)
-    assert predict_instructions(model, core) == pytest.approx(run_in_qemu(tmp_path, core).instructions, rel=0.05)
+    assert predict_instructions(model, core) == pytest.approx(run_in_emulator(tmp_path, core).instructions, rel=0.05)
 
 
 def test_a_core_without_the_instructions_of_its_costs_is_refused() -> None:

@@ -15,7 +15,16 @@ from mcu.cost import firmware_memory
 from mcu.cost.firmware_memory import FirmwarePlan, plan_memory
 from mcu.cost.stage import stages_of
 from mcu.devices import find_device
-from mcu.firmware import CORES, build, core_of, predict_firmware, predict_instructions, project, run_in_qemu, toolchain
+from mcu.firmware import (
+    CORES,
+    build,
+    core_of,
+    predict_firmware,
+    predict_instructions,
+    project,
+    run_in_emulator,
+    toolchain,
+)
 from mcu.firmware.calls import calls_of
 from mcu.firmware.flags import HOST_FLAGS
 from mcu.firmware.program import program_of
@@ -94,7 +103,7 @@ def test_memory_flash_and_instructions_are_as_predicted(tmp_path: Path, name: st
     assert built.ram_static == predicted.arena + 4
     assert predicted.ram == pytest.approx(built.ram, rel=0.002, abs=16)
     assert predicted.flash == pytest.approx(built.flash, rel=0.01)
-    run = run_in_qemu(tmp_path, core, profile=True)
+    run = run_in_emulator(tmp_path, core, profile=True)
     assert run.bit_exact
     assert len(run.layers) == len(model.ops)
     assert predict_instructions(model, core) == pytest.approx(run.instructions, rel=0.06)

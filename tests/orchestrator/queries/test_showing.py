@@ -10,9 +10,11 @@ import pytest
 
 from mcu.budget import Budget
 from mcu.int8.model import Int8Model
+from mcu.latency import cycles_of
 from orchestrator.cli import main as cli
+from orchestrator.queries.latency import latency_of
 from orchestrator.queries.trial import load_trial
-from orchestrator.queries.trial_memory import latency_of, memory_of
+from orchestrator.queries.trial_memory import memory_of
 from orchestrator.spec import Artifact, EpochReport
 from orchestrator.storage.artifacts import Artifacts
 from orchestrator.storage.connection import artifact_root
@@ -64,15 +66,16 @@ def test_without_its_file_a_trial_is_shown_all_the_same(shown, capsys):
 
 
 def test_latency_states_its_assumption(shown):
-    found = latency_of(load_trial(shown[0], "0"))
-    assert found == {"latency_ms": pytest.approx(60.0), "latency_assumes": "1.2 cycles an instruction at 180 MHz"}
+    found, cycles = latency_of(shown[0], load_trial(shown[0], "0")), cycles_of("cortex-m4f")
+    assert found["latency_ms"] == pytest.approx(9e6 * cycles.middle / 180e3)
+    assert found["latency_origin"] == f"estimated: {cycles.text()} at 180 MHz"
 
 
 def test_show_draws_and_writes_everything(shown, capsys):
     _, storage = shown
     assert cli.run(["show", "0", "--figure", "trial.png", "--output", "out", "--format", "json", *storage]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert answer["latency_ms"] == pytest.approx(60.0)
+    assert answer["latency_ms"] == pytest.approx(50.0 * cycles_of("cortex-m4f").middle)
     assert Path("trial.png").read_bytes().startswith(b"\x89PNG")
     names = {path.name for path in Path("out").iterdir()}
     assert names == {"trial.png", "trial.svg", "trial.pdf", "trial.json", "trajectory.csv", "memory.csv", "widths.csv"}

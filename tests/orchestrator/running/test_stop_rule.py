@@ -49,6 +49,19 @@ def test_other_budgets_and_methods_are_no_peers(make_spec, changed):
     assert not rule.judge(9, make_spec(seed=9, **changed), report(0.25, 0.1))
 
 
+def test_networks_compete_only_in_a_race(make_spec):
+    def lost(race: bool) -> bool:
+        rule = AsyncRungs(RungSchedule(audit_share=0.0, race=race))
+        verdicts(rule, make_spec, [0.9, 0.8, 0.7, 0.9])
+        other = make_spec(seed=9)
+        network = other.network.model_copy(update={"name": "other"})
+        training = other.training.model_copy(update={"epochs": 2 * other.training.epochs})
+        return rule.judge(9, other.model_copy(update={"network": network, "training": training}), report(0.5, 0.1))
+
+    assert lost(race=True)
+    assert not lost(race=False)
+
+
 def test_a_trial_over_its_bounds_is_not_judged_before_the_deadline_and_loses_after_it(make_spec):
     over = 2 * 65_536
     early, late = AsyncRungs(NO_AUDIT), AsyncRungs(NO_AUDIT)

@@ -8,6 +8,10 @@
 
 #include "depthwise_mve.h"
 
+#elif defined(__AVR__)
+
+#include "depthwise_avr.h"
+
 #else
 
 #define LANES 4
@@ -118,25 +122,32 @@ OUTLINE void all_channels(const convolution_t *layer, const window_t *window, in
 /* Where windows lie inside the input, a row of positions is one call. */
 void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output)
 {
-    const int32_t out_row = (int32_t)layer->out_w * layer->out_c, step = (int32_t)layer->stride_w * layer->in_c;
+    const index_t out_row = (index_t)layer->out_w * layer->out_c;
+#if !defined(__AVR__)
+    const int32_t step = (int32_t)layer->stride_w * layer->in_c;
+#endif
 #if defined(__ARM_FEATURE_MVE)
     const bool twice = layer->out_c >= LANES;
 #endif
-    int32_t rows = 1, columns;
+    index_t rows = 1, columns;
     clip_t clip;
-    for (int32_t y = 0; y < layer->out_h; y += rows) {
-        const int32_t top = (y * layer->stride_h) - layer->pad_top;
+    for (index_t y = 0; y < layer->out_h; y += rows) {
+        const index_t top = (y * layer->stride_h) - layer->pad_top;
         clip.row = first_tap(top, layer->dilation_h);
         clip.row_end = end_tap(top, layer->dilation_h, layer->kernel_h, layer->in_h);
 #if defined(__ARM_FEATURE_MVE)
         rows = (twice && rows_inside(layer, y, top, 2)) ? 2 : 1;
 #endif
         int8_t *out = &output[y * out_row];
-        for (int32_t x = 0; x < layer->out_w; x += columns) {
-            const int32_t left = (x * layer->stride_w) - layer->pad_left;
+        for (index_t x = 0; x < layer->out_w; x += columns) {
+            const index_t left = (x * layer->stride_w) - layer->pad_left;
             clip.column = first_tap(left, layer->dilation_w);
             clip.column_end = end_tap(left, layer->dilation_w, layer->kernel_w, layer->in_w);
             const window_t window = window_of(layer, &clip, input, top, left, true);
+#if defined(__AVR__)
+            columns = 1;
+            all_channels(layer, &window, out);
+#else
             columns = maximum(whole_columns(layer, x, left), 1);
 #if defined(__ARM_FEATURE_MVE)
             if (rows > 1) {
@@ -151,6 +162,7 @@ void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output)
             {
                 all_channels(layer, &window, columns, step, out);
             }
+#endif
             out = &out[columns * layer->out_c];
         }
     }
@@ -159,27 +171,27 @@ void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output)
 /* Any number of channels and any depth multiplier, one output at a time. */
 void depthwise_multiplied(const convolution_t *layer, const int8_t *input, int8_t *output)
 {
-    const int32_t in_c = layer->in_c, out_c = layer->out_c;
-    const int32_t multiplier = out_c / in_c;
+    const index_t in_c = layer->in_c, out_c = layer->out_c;
+    const index_t multiplier = out_c / in_c;
     const finish_t rule = finish_of(layer);
     int8_t *out = output;
     clip_t clip;
-    for (int32_t y = 0; y < layer->out_h; ++y) {
-        const int32_t top = (y * layer->stride_h) - layer->pad_top;
+    for (index_t y = 0; y < layer->out_h; ++y) {
+        const index_t top = (y * layer->stride_h) - layer->pad_top;
         clip.row = first_tap(top, layer->dilation_h);
         clip.row_end = end_tap(top, layer->dilation_h, layer->kernel_h, layer->in_h);
-        for (int32_t x = 0; x < layer->out_w; ++x) {
-            const int32_t left = (x * layer->stride_w) - layer->pad_left;
-            const int32_t origin = ((top * layer->in_w) + left) * in_c;
+        for (index_t x = 0; x < layer->out_w; ++x) {
+            const index_t left = (x * layer->stride_w) - layer->pad_left;
+            const index_t origin = ((top * layer->in_w) + left) * in_c;
             clip.column = first_tap(left, layer->dilation_w);
             clip.column_end = end_tap(left, layer->dilation_w, layer->kernel_w, layer->in_w);
-            for (int32_t channel = 0; channel < out_c; ++channel) {
+            for (index_t channel = 0; channel < out_c; ++channel) {
                 int32_t sum = layer->bias[channel];
-                for (int32_t row = clip.row; row < clip.row_end; ++row) {
-                    for (int32_t column = clip.column; column < clip.column_end; ++column) {
-                        const int32_t at = (row * layer->dilation_h * layer->in_w) + (column * layer->dilation_w);
-                        const int32_t value = input[origin + (at * in_c) + (channel / multiplier)];
-                        const int32_t tap = (row * layer->kernel_w) + column;
+                for (index_t row = clip.row; row < clip.row_end; ++row) {
+                    for (index_t column = clip.column; column < clip.column_end; ++column) {
+                        const index_t at = (row * layer->dilation_h * layer->in_w) + (column * layer->dilation_w);
+                        const int8_t value = input[origin + (at * in_c) + (channel / multiplier)];
+                        const index_t tap = (row * layer->kernel_w) + column;
                         sum += (value + layer->in_offset) * layer->weights[(tap * out_c) + channel];
                     }
                 }

@@ -9,7 +9,7 @@
 
 void add(const add_t *layer, const int8_t *a, const int8_t *b, int8_t *output)
 {
-    for (int32_t i = 0; i < layer->size; ++i) {
+    for (index_t i = 0; i < layer->size; ++i) {
         const int32_t value_a = (a[i] + layer->offset_a) * ADD_SCALE;
         const int32_t value_b = (b[i] + layer->offset_b) * ADD_SCALE;
         const int32_t sum = rescale(value_a, layer->multiplier_a, layer->shift_a) +
@@ -21,7 +21,7 @@ void add(const add_t *layer, const int8_t *a, const int8_t *b, int8_t *output)
 
 void relu(const rescale_t *layer, const int8_t *input, int8_t *output)
 {
-    for (int32_t i = 0; i < layer->size; ++i) {
+    for (index_t i = 0; i < layer->size; ++i) {
         const int32_t value = rescale(input[i] + layer->in_offset, layer->multiplier, layer->shift);
         output[i] = (int8_t)clamp(value + layer->out_offset, layer->out_min, layer->out_max);
     }
@@ -29,15 +29,15 @@ void relu(const rescale_t *layer, const int8_t *input, int8_t *output)
 
 void lookup(const lookup_t *layer, const int8_t *input, int8_t *output)
 {
-    for (int32_t i = 0; i < layer->size; ++i) {
+    for (index_t i = 0; i < layer->size; ++i) {
         output[i] = layer->table[input[i] - INT8_MIN];
     }
 }
 
 void prelu(const prelu_t *layer, const int8_t *input, int8_t *output)
 {
-    for (int32_t start = 0; start < layer->size; start += layer->period) {
-        for (int32_t i = 0; i < layer->period; ++i) {
+    for (index_t start = 0; start < layer->size; start += layer->period) {
+        for (index_t i = 0; i < layer->period; ++i) {
             const int32_t x = input[start + i] + layer->in_offset;
             const int32_t value =
                 (x < 0) ? rescale(x * (layer->slopes[i] + layer->slope_offset), layer->multiplier_below, layer->shift_below)
@@ -49,9 +49,9 @@ void prelu(const prelu_t *layer, const int8_t *input, int8_t *output)
 
 void multiply(const multiply_t *layer, const int8_t *a, const int8_t *b, int8_t *output)
 {
-    for (int32_t start = 0; start < layer->size; start += layer->period) {
-        for (int32_t i = 0; i < layer->period; ++i) {
-            const int32_t product = (a[start + i] + layer->offset_a) * (b[i] + layer->offset_b);
+    for (index_t start = 0; start < layer->size; start += layer->period) {
+        for (index_t i = 0; i < layer->period; ++i) {
+            const int32_t product = (int32_t)(a[start + i] + layer->offset_a) * (b[i] + layer->offset_b);
             const int32_t value = rescale(product, layer->multiplier, layer->shift) + layer->out_offset;
             output[start + i] = (int8_t)clamp(value, layer->out_min, layer->out_max);
         }
@@ -62,9 +62,9 @@ void enlarge(const enlarge_t *layer, const int8_t *input, int8_t *output)
 {
     const size_t channels = (size_t)layer->channels, row = (size_t)layer->in_w * channels;
     int8_t *out = output;
-    for (int32_t y = 0; y < (layer->in_h * layer->down); ++y) {
+    for (index_t y = 0; y < (layer->in_h * layer->down); ++y) {
         const int8_t *from = &input[(size_t)(y / layer->down) * row];
-        for (int32_t x = 0; x < (layer->in_w * layer->right); ++x) {
+        for (index_t x = 0; x < (layer->in_w * layer->right); ++x) {
             (void)memcpy(out, &from[(size_t)(x / layer->right) * channels], channels);
             out = &out[channels];
         }
@@ -75,9 +75,9 @@ void slice(const slice_t *layer, const int8_t *input, int8_t *output)
 {
     const size_t channels = (size_t)layer->channels, row = (size_t)layer->in_w * channels;
     int8_t *out = output;
-    for (int32_t y = 0; y < layer->out_h; ++y) {
+    for (index_t y = 0; y < layer->out_h; ++y) {
         const int8_t *from = &input[(size_t)(layer->top + (y * layer->down)) * row];
-        for (int32_t x = 0; x < layer->out_w; ++x) {
+        for (index_t x = 0; x < layer->out_w; ++x) {
             (void)memcpy(out, &from[(size_t)(layer->left + (x * layer->right)) * channels], channels);
             out = &out[channels];
         }
@@ -86,10 +86,10 @@ void slice(const slice_t *layer, const int8_t *input, int8_t *output)
 
 void gather(const gather_t *layer, const int8_t *input, int8_t *output)
 {
-    for (int32_t position = 0; position < layer->positions; ++position) {
+    for (index_t position = 0; position < layer->positions; ++position) {
         const int8_t *from = &input[position * layer->in_channels];
         int8_t *to = &output[position * layer->channels];
-        for (int32_t channel = 0; channel < layer->channels; ++channel) {
+        for (index_t channel = 0; channel < layer->channels; ++channel) {
             to[channel] = from[layer->order[channel]];
         }
     }
@@ -97,7 +97,7 @@ void gather(const gather_t *layer, const int8_t *input, int8_t *output)
 
 void pad(const pad_t *layer, const int8_t *input, int8_t *output)
 {
-    const int32_t channels = layer->channels;
+    const index_t channels = layer->channels;
     const size_t row = (size_t)(layer->in_w * channels);
     const size_t left = (size_t)(layer->left * channels), right = (size_t)(layer->right * channels);
     const size_t top = (size_t)layer->top * (left + row + right);
@@ -105,7 +105,7 @@ void pad(const pad_t *layer, const int8_t *input, int8_t *output)
     int8_t *out = output;
     (void)memset(out, layer->value, top);
     out = &out[top];
-    for (int32_t y = 0; y < layer->in_h; ++y) {
+    for (index_t y = 0; y < layer->in_h; ++y) {
         (void)memset(out, layer->value, left);
         (void)memcpy(&out[left], &input[(size_t)y * row], row);
         (void)memset(&out[left + row], layer->value, right);
@@ -116,7 +116,7 @@ void pad(const pad_t *layer, const int8_t *input, int8_t *output)
 
 void concat(const concat_t *part, const int8_t *input, int8_t *output)
 {
-    for (int32_t position = 0; position < part->positions; ++position) {
+    for (index_t position = 0; position < part->positions; ++position) {
         (void)memcpy(&output[position * part->out_channels], &input[position * part->channels],
                      (size_t)part->channels);
     }

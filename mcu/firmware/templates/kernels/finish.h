@@ -14,8 +14,8 @@
 
 /* Offset and bounds are in both halves of a word. */
 typedef struct {
-    const int32_t *multiplier;
-    const int8_t *shift;
+    const FLASH int32_t *multiplier;
+    const FLASH int8_t *shift;
     uint32_t offset, low, high;
 } finish_t;
 
@@ -33,18 +33,18 @@ static inline uint32_t settle(const finish_t *rule, int32_t a, int32_t b)
     return smaller_halves(larger_halves(values, rule->low), rule->high);
 }
 
-static inline int32_t rescaled(const finish_t *rule, int32_t channel, int32_t sum)
+static inline int32_t rescaled(const finish_t *rule, index_t channel, int32_t sum)
 {
     return rescale(sum, rule->multiplier[channel], rule->shift[channel]);
 }
 
-static inline int8_t finish(const finish_t *rule, int32_t channel, int32_t sum)
+static inline int8_t finish(const finish_t *rule, index_t channel, int32_t sum)
 {
     return (int8_t)settle(rule, rescaled(rule, channel, sum), 0);
 }
 
 /* The same channel at two positions. */
-static inline void finish_both(const finish_t *rule, int32_t channel, int32_t sum, int32_t sum_next,
+static inline void finish_both(const finish_t *rule, index_t channel, int32_t sum, int32_t sum_next,
                                int8_t *output, int8_t *output_next)
 {
     const int32_t multiplier = rule->multiplier[channel], shift = rule->shift[channel];
@@ -54,7 +54,7 @@ static inline void finish_both(const finish_t *rule, int32_t channel, int32_t su
 }
 
 /* Four channels at one position. */
-static inline void finish_four(const finish_t *rule, int32_t channel, const int32_t sum[4], int8_t *output)
+static inline void finish_four(const finish_t *rule, index_t channel, const int32_t sum[4], int8_t *output)
 {
     const uint32_t even = settle(rule, rescaled(rule, channel, sum[0]), rescaled(rule, channel + 2, sum[2]));
     const uint32_t odd = settle(rule, rescaled(rule, channel + 1, sum[1]), rescaled(rule, channel + 3, sum[3]));
@@ -65,9 +65,9 @@ static inline void finish_four(const finish_t *rule, int32_t channel, const int3
 #else
 
 typedef struct {
-    const int32_t *multiplier;
-    const int8_t *shift;
-    int32_t offset, low, high;
+    const FLASH int32_t *multiplier;
+    const FLASH int8_t *shift;
+    index_t offset, low, high;
 } finish_t;
 
 static inline finish_t finish_of(const convolution_t *layer)
@@ -76,14 +76,14 @@ static inline finish_t finish_of(const convolution_t *layer)
     return rule;
 }
 
-static inline int8_t finish(const finish_t *rule, int32_t channel, int32_t sum)
+static inline int8_t finish(const finish_t *rule, index_t channel, int32_t sum)
 {
     const int32_t value = rescale(sum, rule->multiplier[channel], rule->shift[channel]) + rule->offset;
     return (int8_t)clamp(value, rule->low, rule->high);
 }
 
 /* The same channel at two positions. */
-static inline void finish_both(const finish_t *rule, int32_t channel, int32_t sum, int32_t sum_next,
+static inline void finish_both(const finish_t *rule, index_t channel, int32_t sum, int32_t sum_next,
                                int8_t *output, int8_t *output_next)
 {
     const int8_t value = finish(rule, channel, sum), value_next = finish(rule, channel, sum_next);
@@ -92,9 +92,9 @@ static inline void finish_both(const finish_t *rule, int32_t channel, int32_t su
 }
 
 /* Four channels at one position. */
-static inline void finish_four(const finish_t *rule, int32_t channel, const int32_t sum[4], int8_t *output)
+static inline void finish_four(const finish_t *rule, index_t channel, const int32_t sum[4], int8_t *output)
 {
-    for (int32_t lane = 0; lane < 4; ++lane) {
+    for (index_t lane = 0; lane < 4; ++lane) {
         output[lane] = finish(rule, channel + lane, sum[lane]);
     }
 }

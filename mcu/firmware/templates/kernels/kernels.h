@@ -13,12 +13,25 @@
 #define KERNEL
 #endif
 
+/* Where constants lie, how tables and activations are aligned, and the type of counts, places and distances. An AVR
+ * reads its flash by instructions of its own, and no map is larger than its RAM: 16 bits, which wrap as addresses do. */
+#if defined(__AVR__)
+#pragma GCC optimize("wrapv")
+#define FLASH __flash
+#define ALIGNED
+typedef int16_t index_t;
+#else
+#define FLASH
+#define ALIGNED __attribute__((aligned(4)))
+typedef int32_t index_t;
+#endif
+
 /* A convolution or dense layer; a dense layer is a 1x1 convolution on a 1x1 map. */
-typedef struct {
-    const int8_t *weights;      /* (out_c, kernel_h, kernel_w, in_c); depthwise: (kernel_h, kernel_w, out_c) */
-    const int32_t *bias;        /* (out_c) */
-    const int32_t *multiplier;  /* (out_c), Q0.31 */
-    const int8_t *shift;        /* (out_c), powers of two, positive shifts left */
+struct convolution {
+    const FLASH int8_t *weights;        /* (out_c, kernel_h, kernel_w, in_c); depthwise: (kernel_h, kernel_w, out_c) */
+    const FLASH int32_t *bias;          /* (out_c) */
+    const FLASH int32_t *multiplier;    /* (out_c), Q0.31 */
+    const FLASH int8_t *shift;          /* (out_c), powers of two, positive shifts left */
     int16_t in_h, in_w, in_c;
     int16_t out_h, out_w, out_c;
     int16_t kernel_h, kernel_w;
@@ -28,15 +41,16 @@ typedef struct {
     int16_t in_offset;          /* minus the input's zero point */
     int16_t out_offset;         /* the output's zero point */
     int16_t out_min, out_max;   /* the fused activation */
-} convolution_t;
+};
+typedef const FLASH struct convolution convolution_t;
 
 /* A convolution whose outputs each read one of `groups` equal parts of the input channels. */
-typedef struct {
-    convolution_t layer;        /* weights: (out_c, kernel_h, kernel_w, in_c / groups) */
+typedef const FLASH struct {
+    struct convolution layer;   /* weights: (out_c, kernel_h, kernel_w, in_c / groups) */
     int16_t groups;
 } grouped_t;
 
-typedef struct {
+typedef const FLASH struct {
     int16_t in_h, in_w, channels;
     int16_t out_h, out_w;
     int16_t kernel_h, kernel_w;
@@ -45,8 +59,8 @@ typedef struct {
     int16_t out_min, out_max;
 } pool_t;
 
-typedef struct {
-    int32_t size;
+typedef const FLASH struct {
+    index_t size;
     int32_t multiplier_a, multiplier_b, out_multiplier;
     int16_t shift_a, shift_b, out_shift;
     int16_t offset_a, offset_b, out_offset;
@@ -54,51 +68,51 @@ typedef struct {
 } add_t;
 
 /* Standalone activation, and the scaling half of a mean. */
-typedef struct {
-    int32_t size;
+typedef const FLASH struct {
+    index_t size;
     int32_t multiplier;
     int16_t shift;
     int16_t in_offset, out_offset;
     int16_t out_min, out_max;
 } rescale_t;
 
-typedef struct {
-    int32_t positions;          /* rows times columns that are averaged */
-    int32_t channels;
+typedef const FLASH struct {
+    index_t positions;          /* rows times columns that are averaged */
+    index_t channels;
     int32_t multiplier;
     int16_t shift;
     int16_t in_offset, out_offset;
 } mean_t;
 
-typedef struct {
+typedef const FLASH struct {
     int16_t in_h, in_w, channels;
     int16_t top, bottom, left, right;
     int16_t value;
 } pad_t;
 
 /* One input of a concatenation along the channels. */
-typedef struct {
-    int32_t positions;
-    int32_t channels;           /* of the input */
-    int32_t out_channels;       /* of the output */
+typedef const FLASH struct {
+    index_t positions;
+    index_t channels;           /* of the input */
+    index_t out_channels;       /* of the output */
 } concat_t;
 
-typedef struct {
-    const int32_t *exponential; /* exp(-i * beta * scale) in Q0.31, i = 0 .. count - 1; zero beyond */
-    int32_t count;
-    int32_t rows;
-    int32_t classes;
+typedef const FLASH struct {
+    const FLASH int32_t *exponential;   /* exp(-i * beta * scale) in Q0.31, i = 0 .. count - 1; zero beyond */
+    index_t count;
+    index_t rows;
+    index_t classes;
 } softmax_t;
 
-typedef struct {
-    const int8_t *table;        /* output of the codes -128 .. 127 */
-    int32_t size;
+typedef const FLASH struct {
+    const FLASH int8_t *table;          /* output of the codes -128 .. 127 */
+    index_t size;
 } lookup_t;
 
 /* A product; b has as many values as a, or one for each channel. */
-typedef struct {
-    int32_t size;
-    int32_t period;             /* values of b */
+typedef const FLASH struct {
+    index_t size;
+    index_t period;             /* values of b */
     int32_t multiplier;
     int16_t shift;
     int16_t offset_a, offset_b, out_offset;
@@ -106,23 +120,23 @@ typedef struct {
 } multiply_t;
 
 /* Every value `down` times below and `right` times beside itself. */
-typedef struct {
+typedef const FLASH struct {
     int16_t in_h, in_w, channels;
     int16_t down, right;
 } enlarge_t;
 
 /* Values below zero times a slope; one slope, or as many as the last dimensions have values. */
-typedef struct {
-    const int8_t *slopes;
-    int32_t size;
-    int32_t period;             /* slopes */
+typedef const FLASH struct {
+    const FLASH int8_t *slopes;
+    index_t size;
+    index_t period;             /* slopes */
     int32_t multiplier, multiplier_below;
     int16_t shift, shift_below;
     int16_t in_offset, slope_offset, out_offset;
 } prelu_t;
 
 /* Bilinear interpolation; distances and starts on the input are in units of 1/1024. */
-typedef struct {
+typedef const FLASH struct {
     int32_t scale_h, scale_w;
     int16_t start_h, start_w;
     int16_t in_h, in_w, channels;
@@ -130,16 +144,16 @@ typedef struct {
 } bilinear_t;
 
 /* Every `down`-th row from `top` on, and of it every `right`-th column from `left` on. */
-typedef struct {
+typedef const FLASH struct {
     int16_t out_h, out_w, channels;
     int16_t in_w;
     int16_t top, left, down, right;
 } slice_t;
 
 /* Some of the channels, in an order of their own. */
-typedef struct {
-    const int16_t *order;       /* (channels), of the input's channels */
-    int32_t positions;
+typedef const FLASH struct {
+    const FLASH int16_t *order;         /* (channels), of the input's channels */
+    index_t positions;
     int16_t in_channels, channels;
 } gather_t;
 

@@ -7,7 +7,7 @@
 #define COLUMN 80 /* values of a window, at most */
 
 /* All output channels at one position. */
-OUTLINE void run_single(const convolution_t *layer, const int8_t *input, int32_t size, int8_t *output)
+OUTLINE void run_single(const convolution_t *layer, const int8_t *input, index_t size, int8_t *output)
 {
     const window_t window = whole_run(input, size);
     products_single(layer, &window, size, output);
@@ -15,12 +15,12 @@ OUTLINE void run_single(const convolution_t *layer, const int8_t *input, int32_t
 
 #if POSITIONS > 1
 /* All output channels at some times POSITIONS positions, `next` values apart. */
-OUTLINE void run_several(const convolution_t *layer, const int8_t *input, int32_t size, int32_t next, int32_t times,
+OUTLINE void run_several(const convolution_t *layer, const int8_t *input, index_t size, index_t next, index_t times,
                          int8_t *output)
 {
     const int8_t *x = input;
     int8_t *out = output;
-    for (int32_t left = times; left > 0; --left) {
+    for (index_t left = times; left > 0; --left) {
 #if defined(SHORT)
         if (size == SHORT) {
             products_short(layer, x, next, out);
@@ -37,10 +37,10 @@ OUTLINE void run_several(const convolution_t *layer, const int8_t *input, int32_
 #endif
 
 /* All output channels at `positions` positions. */
-OUTLINE void runs(const convolution_t *layer, const int8_t *input, int32_t size, int32_t next, int32_t positions,
+OUTLINE void runs(const convolution_t *layer, const int8_t *input, index_t size, index_t next, index_t positions,
                   int8_t *output)
 {
-    int32_t done = 0;
+    index_t done = 0;
 #if POSITIONS > 1
     run_several(layer, input, size, next, positions / POSITIONS, output);
     done = positions - (positions % POSITIONS);
@@ -54,17 +54,17 @@ void pointwise(const convolution_t *layer, const int8_t *input, int8_t *output)
 {
     const int8_t *row = input;
     int8_t *out = output;
-    for (int32_t y = 0; y < layer->out_h; ++y) {
-        runs(layer, row, layer->in_c, (int32_t)layer->stride_w * layer->in_c, layer->out_w, out);
-        out = &out[(int32_t)layer->out_w * layer->out_c];
-        row = &row[(int32_t)layer->stride_h * layer->in_w * layer->in_c];
+    for (index_t y = 0; y < layer->out_h; ++y) {
+        runs(layer, row, layer->in_c, (index_t)layer->stride_w * layer->in_c, layer->out_w, out);
+        out = &out[(index_t)layer->out_w * layer->out_c];
+        row = &row[(index_t)layer->stride_h * layer->in_w * layer->in_c];
     }
 }
 
 /* Copies a few values. */
-static inline void copy_run(int8_t *to, const int8_t *from, int32_t count)
+static inline void copy_run(int8_t *to, const int8_t *from, index_t count)
 {
-    int32_t i = 0;
+    index_t i = 0;
 #if defined(__ARM_FEATURE_UNALIGNED)
     for (; (i + 4) <= count; i += 4) {
         (void)memcpy(&to[i], &from[i], 4);
@@ -78,14 +78,14 @@ static inline void copy_run(int8_t *to, const int8_t *from, int32_t count)
 /* A window's values as one run; those outside the input are its zero point. */
 OUTLINE void fill_column(const convolution_t *layer, const clip_t *clip, const int8_t *input, int8_t *column)
 {
-    const int32_t in_c = layer->in_c, taps = layer->kernel_w * in_c, in_row = layer->in_w * in_c;
-    const int32_t first = clip->column * in_c, count = (clip->column_end - clip->column) * in_c;
+    const index_t in_c = layer->in_c, taps = layer->kernel_w * in_c, in_row = layer->in_w * in_c;
+    const index_t first = clip->column * in_c, count = (clip->column_end - clip->column) * in_c;
     if (((clip->row_end - clip->row) < layer->kernel_h) || (count < taps)) {
-        (void)memset(column, -layer->in_offset, (uint32_t)(layer->kernel_h * taps));
+        (void)memset(column, -layer->in_offset, (size_t)(layer->kernel_h * taps));
     }
     const int8_t *from = &input[(clip->row * in_row) + first];
     int8_t *to = &column[(clip->row * taps) + first];
-    for (int32_t row = clip->row; row < clip->row_end; ++row) {
+    for (index_t row = clip->row; row < clip->row_end; ++row) {
         copy_run(to, from, count);
         from = &from[in_row];
         to = &to[taps];
@@ -94,17 +94,17 @@ OUTLINE void fill_column(const convolution_t *layer, const clip_t *clip, const i
 
 void narrow(const convolution_t *layer, const int8_t *input, int8_t *output)
 {
-    const int32_t size = (int32_t)layer->kernel_h * layer->kernel_w * layer->in_c;
+    const index_t size = (index_t)layer->kernel_h * layer->kernel_w * layer->in_c;
     int8_t columns[POSITIONS * COLUMN];
     int8_t *out = output;
-    int32_t filled = 0, remaining = (int32_t)layer->out_h * layer->out_w;
+    index_t filled = 0, remaining = (index_t)layer->out_h * layer->out_w;
     clip_t clip;
-    for (int32_t y = 0; y < layer->out_h; ++y) {
-        const int32_t top = (y * layer->stride_h) - layer->pad_top;
+    for (index_t y = 0; y < layer->out_h; ++y) {
+        const index_t top = (y * layer->stride_h) - layer->pad_top;
         clip.row = first_tap(top, 1);
         clip.row_end = end_tap(top, 1, layer->kernel_h, layer->in_h);
-        for (int32_t x = 0; x < layer->out_w; ++x) {
-            const int32_t left = (x * layer->stride_w) - layer->pad_left;
+        for (index_t x = 0; x < layer->out_w; ++x) {
+            const index_t left = (x * layer->stride_w) - layer->pad_left;
             clip.column = first_tap(left, 1);
             clip.column_end = end_tap(left, 1, layer->kernel_w, layer->in_w);
             fill_column(layer, &clip, &input[((top * layer->in_w) + left) * layer->in_c], &columns[filled * COLUMN]);

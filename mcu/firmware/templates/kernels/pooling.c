@@ -5,24 +5,24 @@
 
 void max_pool(const pool_t *layer, const int8_t *input, int8_t *output)
 {
-    const int32_t channels = layer->channels;
+    const index_t channels = layer->channels;
     int8_t *out = output;
     clip_t clip;
-    for (int32_t y = 0; y < layer->out_h; ++y) {
-        const int32_t top = (y * layer->stride_h) - layer->pad_top;
+    for (index_t y = 0; y < layer->out_h; ++y) {
+        const index_t top = (y * layer->stride_h) - layer->pad_top;
         clip.row = first_tap(top, 1);
         clip.row_end = end_tap(top, 1, layer->kernel_h, layer->in_h);
-        for (int32_t x = 0; x < layer->out_w; ++x) {
-            const int32_t left = (x * layer->stride_w) - layer->pad_left;
-            const int32_t origin = ((top * layer->in_w) + left) * channels;
+        for (index_t x = 0; x < layer->out_w; ++x) {
+            const index_t left = (x * layer->stride_w) - layer->pad_left;
+            const index_t origin = ((top * layer->in_w) + left) * channels;
             clip.column = first_tap(left, 1);
             clip.column_end = end_tap(left, 1, layer->kernel_w, layer->in_w);
-            for (int32_t channel = 0; channel < channels; ++channel) {
-                int32_t largest = INT8_MIN;
-                for (int32_t row = clip.row; row < clip.row_end; ++row) {
+            for (index_t channel = 0; channel < channels; ++channel) {
+                index_t largest = INT8_MIN;
+                for (index_t row = clip.row; row < clip.row_end; ++row) {
                     const int8_t *from =
                         &input[origin + (((row * layer->in_w) + clip.column) * channels) + channel];
-                    for (int32_t column = clip.column; column < clip.column_end; ++column) {
+                    for (index_t column = clip.column; column < clip.column_end; ++column) {
                         largest = maximum(largest, *from);
                         from += channels;
                     }
@@ -35,33 +35,33 @@ void max_pool(const pool_t *layer, const int8_t *input, int8_t *output)
 }
 
 /* Quotient to the nearest, halves away from zero. */
-static inline int32_t divide_rounding(int32_t sum, int32_t count)
+static inline int32_t divide_rounding(int32_t sum, index_t count)
 {
-    const int32_t half = count / 2;
+    const index_t half = count / 2;
     return (sum > 0) ? ((sum + half) / count) : ((sum - half) / count);
 }
 
 void average_pool(const pool_t *layer, const int8_t *input, int8_t *output)
 {
-    const int32_t channels = layer->channels;
+    const index_t channels = layer->channels;
     int8_t *out = output;
     clip_t clip;
-    for (int32_t y = 0; y < layer->out_h; ++y) {
-        const int32_t top = (y * layer->stride_h) - layer->pad_top;
+    for (index_t y = 0; y < layer->out_h; ++y) {
+        const index_t top = (y * layer->stride_h) - layer->pad_top;
         clip.row = first_tap(top, 1);
         clip.row_end = end_tap(top, 1, layer->kernel_h, layer->in_h);
-        for (int32_t x = 0; x < layer->out_w; ++x) {
-            const int32_t left = (x * layer->stride_w) - layer->pad_left;
-            const int32_t origin = ((top * layer->in_w) + left) * channels;
+        for (index_t x = 0; x < layer->out_w; ++x) {
+            const index_t left = (x * layer->stride_w) - layer->pad_left;
+            const index_t origin = ((top * layer->in_w) + left) * channels;
             clip.column = first_tap(left, 1);
             clip.column_end = end_tap(left, 1, layer->kernel_w, layer->in_w);
-            const int32_t count = (clip.row_end - clip.row) * (clip.column_end - clip.column);
-            for (int32_t channel = 0; channel < channels; ++channel) {
+            const index_t count = (clip.row_end - clip.row) * (clip.column_end - clip.column);
+            for (index_t channel = 0; channel < channels; ++channel) {
                 int32_t sum = 0;
-                for (int32_t row = clip.row; row < clip.row_end; ++row) {
+                for (index_t row = clip.row; row < clip.row_end; ++row) {
                     const int8_t *from =
                         &input[origin + (((row * layer->in_w) + clip.column) * channels) + channel];
-                    for (int32_t column = clip.column; column < clip.column_end; ++column) {
+                    for (index_t column = clip.column; column < clip.column_end; ++column) {
                         sum += *from;
                         from += channels;
                     }
@@ -75,9 +75,9 @@ void average_pool(const pool_t *layer, const int8_t *input, int8_t *output)
 
 void mean(const mean_t *layer, const int8_t *input, int8_t *output)
 {
-    for (int32_t channel = 0; channel < layer->channels; ++channel) {
-        int32_t sum = layer->positions * layer->in_offset;
-        for (int32_t position = 0; position < layer->positions; ++position) {
+    for (index_t channel = 0; channel < layer->channels; ++channel) {
+        int32_t sum = (int32_t)layer->positions * layer->in_offset;
+        for (index_t position = 0; position < layer->positions; ++position) {
             sum += input[(position * layer->channels) + channel];
         }
         const int32_t value = rescale(sum, layer->multiplier, layer->shift) + layer->out_offset;
@@ -89,26 +89,28 @@ void mean(const mean_t *layer, const int8_t *input, int8_t *output)
 
 /* The two rows or columns that an output lies between, and the weight of the second. */
 typedef struct {
-    int32_t low, high, weight;
+    index_t low, high;
+    int32_t weight;
 } between_t;
 
-static inline between_t between(int32_t index, int32_t scale, int32_t start, int32_t size)
+static inline between_t between(index_t index, int32_t scale, int32_t start, index_t size)
 {
     const int32_t at = (index * scale) + start;
     between_t found;
-    found.low = maximum(at / ONE, 0);
-    found.high = minimum((at + (ONE - 1)) / ONE, size - 1);
+    found.low = maximum((index_t)(at / ONE), 0);
+    found.high = minimum((index_t)((at + (ONE - 1)) / ONE), size - 1);
     found.weight = at - (found.low * ONE);
     return found;
 }
 
 void bilinear(const bilinear_t *layer, const int8_t *input, int8_t *output)
 {
-    const int32_t channels = layer->channels, half = (ONE * ONE) / 2;
+    const index_t channels = layer->channels;
+    const int32_t half = (ONE * ONE) / 2;
     int8_t *out = output;
-    for (int32_t y = 0; y < layer->out_h; ++y) {
+    for (index_t y = 0; y < layer->out_h; ++y) {
         const between_t row = between(y, layer->scale_h, layer->start_h, layer->in_h);
-        for (int32_t x = 0; x < layer->out_w; ++x) {
+        for (index_t x = 0; x < layer->out_w; ++x) {
             const between_t column = between(x, layer->scale_w, layer->start_w, layer->in_w);
             const int8_t *const a = &input[((row.low * layer->in_w) + column.low) * channels];
             const int8_t *const b = &input[((row.high * layer->in_w) + column.low) * channels];
@@ -117,7 +119,7 @@ void bilinear(const bilinear_t *layer, const int8_t *input, int8_t *output)
             const int32_t left = ONE - column.weight, top = ONE - row.weight;
             const int32_t of_a = top * left, of_b = row.weight * left;
             const int32_t of_c = top * column.weight, of_d = row.weight * column.weight;
-            for (int32_t i = 0; i < channels; ++i) {
+            for (index_t i = 0; i < channels; ++i) {
                 const int32_t sum = (a[i] * of_a) + (b[i] * of_b) + (c[i] * of_c) + (d[i] * of_d);
                 out[i] = (int8_t)((sum + ((sum > 0) ? half : -half)) / (ONE * ONE));
             }

@@ -12,6 +12,9 @@
 #if defined(__ARM_FEATURE_MVE)
 #define POSITIONS 4
 #include "products_mve.h"
+#elif defined(__AVR__)
+#define POSITIONS 1
+#include "products_avr.h"
 #else
 
 #if defined(__ARM_ARCH_6M__)
@@ -117,7 +120,7 @@ INLINE void products_several(const convolution_t *layer, const window_t *window,
 #endif
 
 /* The window that is one run of `size` values, whose offset is in the bias. */
-static inline window_t whole_run(const int8_t *input, int32_t size)
+static inline window_t whole_run(const int8_t *input, index_t size)
 {
     const window_t window = {input, 0, 1, 1, size, 0, 0, 0, 0, 0};
     return window;

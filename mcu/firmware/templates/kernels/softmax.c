@@ -6,7 +6,7 @@
 #define SUM_INTEGER_BITS 12
 #define OUTPUT_BITS 8
 
-static int32_t shift_left_saturating(int32_t value, int32_t bits)
+static int32_t shift_left_saturating(int32_t value, index_t bits)
 {
     const int32_t limit = INT32_MAX >> bits;
     int32_t result = (int32_t)((uint32_t)value << (uint32_t)bits);
@@ -25,16 +25,16 @@ static int32_t reciprocal_of_one_plus(int32_t x)
 {
     const int32_t half_denominator = (int32_t)(((int64_t)x + INT32_MAX + 1) / 2);
     int32_t guess = 1515870810 + high_product(half_denominator, -1010580540);
-    for (int32_t step = 0; step < 3; ++step) {
+    for (index_t step = 0; step < 3; ++step) {
         const int32_t error = ((int32_t)1 << 29) - high_product(half_denominator, guess);
         guess += shift_left_saturating(high_product(guess, error), 2);
     }
     return shift_left_saturating(guess, 1);
 }
 
-static int32_t leading_zeros(uint32_t value)
+static index_t leading_zeros(uint32_t value)
 {
-    int32_t zeros = 0;
+    index_t zeros = 0;
     for (uint32_t rest = value; (rest & 0x80000000U) == 0U; rest <<= 1) {
         ++zeros;
     }
@@ -43,34 +43,34 @@ static int32_t leading_zeros(uint32_t value)
 
 static void softmax_row(const softmax_t *layer, const int8_t *input, int8_t *output)
 {
-    int32_t largest = INT8_MIN;
-    for (int32_t i = 0; i < layer->classes; ++i) {
+    index_t largest = INT8_MIN;
+    for (index_t i = 0; i < layer->classes; ++i) {
         largest = maximum(largest, input[i]);
     }
     int32_t sum = 0; /* Q12.19, at least the exponential of zero */
-    for (int32_t i = 0; i < layer->classes; ++i) {
-        const int32_t difference = largest - input[i];
+    for (index_t i = 0; i < layer->classes; ++i) {
+        const index_t difference = largest - input[i];
         if (difference < layer->count) {
             sum += divide_by_power(layer->exponential[difference], SUM_INTEGER_BITS);
         }
     }
-    const int32_t headroom = leading_zeros((uint32_t)sum);
+    const index_t headroom = leading_zeros((uint32_t)sum);
     const int32_t fraction = (int32_t)(((uint32_t)sum << (uint32_t)headroom) - 0x80000000U);
     const int32_t scale = reciprocal_of_one_plus(fraction);
-    const int32_t exponent = (SUM_INTEGER_BITS - headroom) + (31 - OUTPUT_BITS);
-    for (int32_t i = 0; i < layer->classes; ++i) {
-        const int32_t difference = largest - input[i];
+    const index_t exponent = (SUM_INTEGER_BITS - headroom) + (31 - OUTPUT_BITS);
+    for (index_t i = 0; i < layer->classes; ++i) {
+        const index_t difference = largest - input[i];
         int32_t value = INT8_MIN;
         if (difference < layer->count) {
             value += divide_by_power(high_product(scale, layer->exponential[difference]), exponent);
         }
-        output[i] = (int8_t)minimum(value, INT8_MAX);
+        output[i] = (int8_t)minimum((index_t)value, INT8_MAX);
     }
 }
 
 void softmax(const softmax_t *layer, const int8_t *input, int8_t *output)
 {
-    for (int32_t row = 0; row < layer->rows; ++row) {
+    for (index_t row = 0; row < layer->rows; ++row) {
         softmax_row(layer, &input[row * layer->classes], &output[row * layer->classes]);
     }
 }

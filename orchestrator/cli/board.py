@@ -1,0 +1,220 @@
+"""``measure --port``: the self test of an exported library on a real board, over its serial line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from mcu.errors import InputError
+
+if TYPE_CHECKING:
+    from mcu.board import Board, BoardModel, BoardRun, MeasuredLatency, Session
+    from mcu.devices import Device
+    from orchestrator.storage.artifacts import TrialFiles
+    from orchestrator.storage.store import Store
+
+AUTOMATIC_SECONDS = 1.0
+FEWEST_RUNS, MOST_RUNS = 5, 100
+"""Without ``--runs``: as many as take a second, within these."""
+
+now: Callable[[], datetime] = lambda: datetime.now(UTC)  # noqa: E731
+
+
+@dataclass(frozen=True)
+class BoardOptions:
+    """Options of ``measure`` that matter for a board."""
+
+    port: str
+    baud: int
+    runs: int | None
+    timeout: float
+    device: str | None
+    study: str | None
+    storage: str
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The model that the board has to run: its identity, and its name in messages."""
+
+    identity: str
+    label: str
+
+
+def measure_board(model: str | None, options: BoardOptions) -> list[dict[str, Any]]:
+    """Measure a board's models, or the one that is asked for, and store what belongs to a trial.
+
+    Args:
+        model: a .tflite file, or the reference of a trial; None for what the board runs.
+
+    Returns:
+        facts of each model.
+
+    Raises:
+        InputError: the port, the board or its model is not as it should be; nothing is stored then.
+    """
+    from mcu.board import Session, open_port
+    from mcu.devices import find_device
+
+    device = None if options.device is None else find_device(options.device)
+    store = _database(options.storage)
+    wanted = None if model is None else _wanted(model, store, options.study)
+    with open_port(options.port, options.baud) as line:
+        session = Session(line, options.port, baud=options.baud, patience=options.timeout)
+        board = session.identify()
+        chosen = board.models if wanted is None else (_chosen(board, wanted, options.port),)
+        ran = [(one, _run(session, board, one, options.runs)) for one in chosen]
+    return [_facts(one, run, board, device, store, options) for one, run in ran]
+
+
+def _database(storage: str) -> Store | None:
+    """The database, opened for writing; None if there is none where the default one would be."""
+    from orchestrator.storage.address import DEFAULT_STORAGE
+    from orchestrator.storage.connection import database_file, parse_storage
+    from orchestrator.storage.store import Store
+
+    file = database_file(parse_storage(storage))
+    if storage == DEFAULT_STORAGE and file is not None and not file.exists():
+        return None
+    Store(storage)  # a missing database is refused before anything is written
+    return Store(storage, writing=True)
+
+
+def _wanted(model: str, store: Store | None, study: str | None) -> _Wanted:
+    from mcu.firmware.library import IDENTITY_DIGITS, identity_of
+    from orchestrator.queries.trial import load_trial
+
+    path = Path(model)
+    if path.suffix == ".tflite" or path.exists():
+        try:
+            return _Wanted(identity_of(path.read_bytes()), str(path))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    if store is None:
+        raise InputError(f"{model}: is no .tflite file, and there is no database with trials; give --storage")
+    details = load_trial(store, model, study)
+    if "model" not in details.artifacts:
+        raise InputError(f"trial {details.row['number']} of {details.row['study']} has no model")
+    label = f"trial {details.row['number']} of {details.row['study']}"
+    return _Wanted(details.artifacts["model"]["sha256"][:IDENTITY_DIGITS], label)
+
+
+def _chosen(board: Board, wanted: _Wanted, port: str) -> BoardModel:
+    for model in board.models:
+        if model.identity == wanted.identity:
+            return model
+    there = " and ".join(f"{model.name} ({model.identity})" for model in board.models)
+    raise InputError(
+        f"--port {port}: the board runs {there}, expected was {wanted.label} ({wanted.identity}): export that with "
+        "--format and flash it, or measure without naming a model"
+    )
+
+
+def _run(session: Session, board: Board, model: BoardModel, runs: int | None) -> BoardRun:
+    """The timed inferences; a board that computes something else is refused."""
+    if runs is None:
+        seconds = max(session.measure(board, model, 1).ticks[0], 1) / board.ticks_per_second
+        runs = min(max(int(AUTOMATIC_SECONDS / seconds), FEWEST_RUNS), MOST_RUNS)
+    found = session.measure(board, model, runs)
+    if any(found.wrong):
+        vectors = ", ".join(str(at) for at, wrong in enumerate(found.wrong) if wrong)
+        raise InputError(
+            f"the board computes other outputs: {sum(found.wrong)} codes of {model.name} differ in test vectors "
+            f"{vectors}; nothing is stored: look at the compiler, its flags and the stack"
+        )
+    return found
+
+
+def _facts(
+    model: BoardModel, run: BoardRun, board: Board, device: Device | None, store: Store | None, options: BoardOptions
+) -> dict[str, Any]:
+    times = [1e6 * ticks / board.ticks_per_second for ticks in run.ticks]
+    trials = [] if store is None else _trials_of(store, model)
+    known = sorted({trial.device for trial in trials if trial.device is not None})
+    name = device.name if device is not None else known[0] if len(known) == 1 else None
+    facts: dict[str, Any] = {
+        "model": model.name, "identity": model.identity, "port": options.port, "runs": len(times),
+        "latency_ms": median(times) / 1000, "latency_least_ms": min(times) / 1000,
+        "latency_most_ms": max(times) / 1000, "bit_exact": True,
+    }  # fmt: skip
+    if name is None:
+        reason = "it is not known which microcontroller this is: give --device NAME"
+        return facts | {"stored": [], "not_stored": reason}
+    from mcu.board import MeasuredLatency
+
+    at = now().isoformat(timespec="seconds").replace("+00:00", "Z")
+    measured = MeasuredLatency(name, options.port, at, len(times), median(times), min(times), max(times), board.core_hz)
+    facts |= {"device": name} | _compared(store, trials, run, measured)
+    if not trials:
+        where = "there is no database" if store is None else f"no trial of {options.storage} has this model"
+        return facts | {"stored": [], "not_stored": where}
+    return facts | {"stored": [trial.label for trial in trials]}
+
+
+def _trials_of(store: Store, model: BoardModel) -> list[TrialFiles]:
+    """The trials whose model the board runs."""
+    from orchestrator.storage.artifacts import trials_with
+
+    return [
+        trial
+        for trial in trials_with(store, model.identity)
+        if "model" in trial.notes and trial.notes["model"].sha256.startswith(model.identity)
+    ]
+
+
+def _compared(
+    store: Store | None, trials: list[TrialFiles], run: BoardRun, measured: MeasuredLatency
+) -> dict[str, Any]:
+    """Outputs compared with those of the trial; the estimate; and storing."""
+    from orchestrator.queries.latency import keep_latency, predicted_latency
+
+    if store is None or not trials:
+        return {}
+    _check_outputs(store, trials[0], run)
+    estimated = predicted_latency(store, trials[0], measured.device)
+    for trial in trials:
+        keep_latency(store, trial, measured)
+    if estimated is None:
+        return {}
+    return {"estimated_ms": estimated.middle, "estimate": f"{estimated.text()}, {estimated.origin}"}
+
+
+def _check_outputs(store: Store, trial: TrialFiles, run: BoardRun) -> None:
+    """Compare with the outputs in the trial's files, which the board does not know."""
+    import zlib
+
+    import numpy as np
+
+    from orchestrator.storage.artifacts import artifacts_of
+
+    note = trial.notes.get("deployment")
+    if note is None:
+        return
+    facts = json.loads(artifacts_of(store).read(note.path, note.sha256, trial.label))
+    outputs = np.array(facts["self_test"]["outputs"], dtype=np.int8)
+    if tuple(zlib.crc32(output.tobytes()) for output in outputs) != run.checks:
+        raise InputError(
+            f"the board's outputs are not those of {trial.label}: nothing is stored; export the library again"
+        )
+
+
+def print_board(facts: list[dict[str, Any]], format_name: str) -> None:
+    """The facts on stdout, and on stderr what was not stored and why."""
+    if format_name == "json":
+        print(json.dumps(facts, indent=2))
+        return
+    for number, one in enumerate(facts):
+        if number:
+            print()
+        for name, value in one.items():
+            shown = ", ".join(value) or "nowhere" if isinstance(value, list) else value
+            print(f"{name:20} {f'{shown:.4g}' if isinstance(shown, float) else shown}")
+    for one in facts:
+        if "not_stored" in one:
+            print(f"{one['model']}: not stored: {one['not_stored']}", file=sys.stderr)
