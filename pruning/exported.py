@@ -89,25 +89,30 @@ class ExportedModel:
         found = int8_outputs(ReferenceInterpreter(self.model), *codes)
         return found[0] if len(found) == 1 else {p.name: y for p, y in zip(self.model.outputs, found, strict=True)}
 
-    def firmware(self, folder: str | Path, name: str = "model") -> None:
+    def firmware(self, folder: str | Path, name: str = "model", hop: int | None = None) -> None:
         """Write a complete C project of the model into a folder.
 
-        Raises:
-            InputError: if the kernels cannot express an operator.
-        """
-        write_project(self.model, Path(folder), name=name)
+        Args:
+            hop: of a stream, rows of the input that are new in every run; None for inputs that have nothing to do with
+                each other.
 
-    def library(self, folder: str | Path, form: str, name: str = "mcusweep") -> None:
+        Raises:
+            InputError: if the kernels cannot express an operator, or the hop saves nothing.
+        """
+        write_project(self.model, Path(folder), name=name, hop=hop)
+
+    def library(self, folder: str | Path, form: str, name: str = "mcusweep", hop: int | None = None) -> None:
         """Write ``mcusweep_model``, a library for another build system, into a folder.
 
         Args:
             form: ``arduino``, ``platformio``, ``zephyr``, ``esp-idf`` or ``cmake``.
             name: prefix of its functions.
+            hop: as of ``firmware``.
 
         Raises:
             InputError: if the form or the name is not allowed, or the kernels cannot express an operator.
         """
-        write_library([LibraryModel(name, self.model)], Path(folder) / FOLDER, library_form(form))
+        write_library([LibraryModel(name, self.model, hop=hop)], Path(folder) / FOLDER, library_form(form))
 
 
 def calibration_samples(source: Any, device: torch.device, inputs: Sequence[str] = ("x",)) -> tuple[torch.Tensor, ...]:

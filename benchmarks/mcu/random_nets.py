@@ -290,6 +290,18 @@ def separable_net(seed: int = 0, width: int = 64, blocks: int = 4) -> Int8Model:
     return net.model(net.conv(net.global_pool(x), 12, (1, 1), activation=NONE))
 
 
+def causal_net(seed: int = 0, width: int = 8, rows: int = 40) -> Int8Model:
+    """Along time: causal convolutions that look further and further back, a shortcut; the last row is read."""
+    net = RandomNet(np.random.default_rng(seed))
+    x = net.conv(net.pad(net.input(rows, 5, 1), (2, 0), (0, 0)), width, (3, 5), same=False)
+    for dilation in (1, 2, 4):
+        back = net.pad(x, (2 * dilation, 0), (0, 0))
+        inner = net.depthwise(back, (3, 1), same=False, dilation=(dilation, 1))
+        x = net.add(x, net.conv(inner, width, (1, 1), activation=NONE))
+    last = net.slice(x, (rows - 1, 0), (1, 1), (1, 1))
+    return net.model(net.conv(last, 4, (1, 1), activation=NONE))
+
+
 def every_operator_net(seed: int = 0, *, head: bool = True) -> Int8Model:
     """Every operator once or more: odd channel counts, clipped and dilated windows, strides, a depth multiplier.
 

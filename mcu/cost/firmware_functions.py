@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from math import prod
 
 from mcu.cost.firmware_memory import FirmwarePlan
-from mcu.cost.stage import Turns
+from mcu.cost.stage import Part, Turns
+from mcu.cost.stream import Move
 from mcu.graph.kinds import Kind
 from mcu.int8.structure import Structure
 
@@ -77,14 +78,19 @@ def functions_of(structure: Structure, plan: FirmwarePlan, kernels: Sequence[str
     Args:
         kernels: of every operator, any text for those that need none.
     """
-    strips = plan.strips
+    strips, stream = plan.strips, plan.stream
     inside = range(0) if strips is None else range(strips.stage.first, strips.stage.end)
-    whole = [
-        call
-        for index in range(len(structure.ops))
-        if index not in inside
-        for call in _whole(structure, plan, kernels, index)
-    ]
+    whole: list[CallForm] = []
+    for index, op in enumerate(structure.ops):
+        if stream is not None and index in stream.parts:
+            if op.output in stream.moves:
+                whole.append(_moved(structure, plan, op.output, stream.moves[op.output]))
+            for part in stream.parts[index]:
+                whole += _part(structure, plan, kernels, part, (0,) * len(op.inputs), 0)
+        elif index not in inside:
+            whole += _whole(structure, plan, kernels, index)
+    if stream is not None and stream.input in stream.moves:
+        whole.append(_moved(structure, plan, stream.input, stream.moves[stream.input]))
     runs = [] if strips is None else strips.turns
     of_strips = [Function(tuple(_strip(structure, plan, kernels, turns)), turns.times > 1) for turns in runs]
     looped = sum(function.is_loop for function in of_strips)
@@ -101,15 +107,26 @@ def _whole(structure: Structure, plan: FirmwarePlan, kernels: Sequence[str], ind
 
 def _strip(structure: Structure, plan: FirmwarePlan, kernels: Sequence[str], turns: Turns) -> Iterator[CallForm]:
     for part, reads, write in zip(turns.parts, turns.read_steps, turns.write_steps, strict=True):
-        op = structure.ops[part.op]
-        start, row = plan.offsets[op.output], _row(structure, op.output)
         if part.kept:
-            yield CallForm(MOVE, ((start + part.shift * row, 0), (start, 0)))
-        inputs = [
-            (plan.offsets[tensor] + at * _row(structure, tensor), step * _row(structure, tensor))
-            for tensor, at, step in zip(op.inputs, part.read_at, reads, strict=True)
-        ]
-        yield from _calls(structure, kernels, part.op, inputs, (start + part.write_at * row, write * row))
+            yield _moved(structure, plan, structure.ops[part.op].output, Move(part.kept, part.shift, 0))
+        yield from _part(structure, plan, kernels, part, reads, write)
+
+
+def _moved(structure: Structure, plan: FirmwarePlan, tensor: int, move: Move) -> CallForm:
+    start, row = plan.offsets[tensor], _row(structure, tensor)
+    return CallForm(MOVE, ((start + move.source * row, 0), (start + move.target * row, 0)))
+
+
+def _part(
+    structure: Structure, plan: FirmwarePlan, kernels: Sequence[str], part: Part, reads: Sequence[int], write: int
+) -> Iterator[CallForm]:
+    op = structure.ops[part.op]
+    start, row = plan.offsets[op.output], _row(structure, op.output)
+    inputs = [
+        (plan.offsets[tensor] + at * _row(structure, tensor), step * _row(structure, tensor))
+        for tensor, at, step in zip(op.inputs, part.read_at, reads, strict=True)
+    ]
+    yield from _calls(structure, kernels, part.op, inputs, (start + part.write_at * row, write * row))
 
 
 def _calls(

@@ -8,13 +8,14 @@ calls take of flash.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mcu.cost.arena import Buffer
 from mcu.cost.planner import best_plan
 from mcu.cost.stage import Span, Strips, heights_of, overwritten, spans_of, stages_of
+from mcu.cost.stream import Stream
 from mcu.graph.kinds import Kind
 from mcu.int8.model import Int8Model
 from mcu.int8.structure import Structure, structure_of
@@ -30,20 +31,30 @@ class FirmwarePlan:
 
     Attributes:
         strips: of the operators that run strip by strip; the buffers of tensors inside hold some of their rows.
+        stream: what a step of a stream computes and keeps; the buffers hold these rows.
     """
 
     offsets: tuple[int, ...]
     total: int
     strips: Strips | None = None
+    stream: Stream | None = None
 
 
-def plan_memory(model: Structure | Int8Model, by_strips: bool = True) -> FirmwarePlan:
+def plan_memory(model: Structure | Int8Model, by_strips: bool = True, hop: int | None = None) -> FirmwarePlan:
     """Offsets of every activation tensor and the arena's bytes.
 
     Args:
         by_strips: whether operators may run strip by strip.
+        hop: rows by which the window moves on along a stream from run to run; None for windows that have nothing to do
+            with each other.
+
+    Raises:
+        InputError: if the input is no stream, or the hop is not shorter than it.
     """
     structure = structure_of(model) if isinstance(model, Int8Model) else model
+    if hop is not None:
+        stream = Stream(structure, hop)
+        return replace(_placed(structure, stream.spans(), _roots(structure, None, {})), stream=stream)
     best = _planned(structure, None)
     if not by_strips:
         return best
@@ -58,14 +69,16 @@ def plan_memory(model: Structure | Int8Model, by_strips: bool = True) -> Firmwar
 
 
 def _planned(structure: Structure, strips: Strips | None) -> FirmwarePlan:
-    in_place = overwritten(structure)
-    roots = _roots(structure, strips, in_place)
-    kept = sorted(set(roots))
-    outputs = [port.tensor for port in structure.outputs]
+    outputs, in_place = [port.tensor for port in structure.outputs], overwritten(structure)
     spans = spans_of(structure.ops, heights_of(structure), outputs, strips, in_place.items())
+    return replace(_placed(structure, spans, _roots(structure, strips, in_place)), strips=strips)
+
+
+def _placed(structure: Structure, spans: Sequence[Span], roots: list[int]) -> FirmwarePlan:
+    kept = sorted(set(roots))
     plan = best_plan(_buffers(structure, roots, kept, spans))
     offsets = dict(zip(kept, plan.offsets, strict=True))
-    return FirmwarePlan(tuple(offsets[root] for root in roots), plan.total, strips)
+    return FirmwarePlan(tuple(offsets[root] for root in roots), plan.total)
 
 
 def _roots(structure: Structure, strips: Strips | None, in_place: Mapping[int, int]) -> list[int]:

@@ -358,10 +358,10 @@ class Stages:
 def stages_of(structure: Structure) -> Stages:
     """The stages of a network: they start at the first operator that can run by rows, and only their last output is
     read outside. Known from the heights alone, and kept for the next channel counts."""
-    runs_by_rows = tuple(_runs_by_rows(structure, op) for op in structure.ops)
+    by_rows = tuple(runs_by_rows(structure, op) for op in structure.ops)
     outputs = frozenset(port.tensor for port in structure.outputs)
     in_place = tuple(overwritten(structure).items())
-    return _stages(structure.ops, heights_of(structure), runs_by_rows, outputs, in_place)
+    return _stages(structure.ops, heights_of(structure), by_rows, outputs, in_place)
 
 
 def heights_of(structure: Structure) -> tuple[int, ...]:
@@ -369,7 +369,8 @@ def heights_of(structure: Structure) -> tuple[int, ...]:
     return tuple(shape[1] if len(shape) == 4 else 1 for shape in structure.shapes)
 
 
-def _runs_by_rows(structure: Structure, op: OpForm) -> bool:
+def runs_by_rows(structure: Structure, op: OpForm) -> bool:
+    """Whether some rows of an operator's output can be made from some rows of its inputs."""
     shapes = [structure.shapes[tensor] for tensor in (*op.inputs, op.output)]
     if op.kind not in WINDOWED | PADDING | ROW_BY_ROW or any(len(shape) != 4 for shape in shapes):
         return False
@@ -380,7 +381,7 @@ def _runs_by_rows(structure: Structure, op: OpForm) -> bool:
 def _stages(
     ops: tuple[OpForm, ...],
     heights: tuple[int, ...],
-    runs_by_rows: tuple[bool, ...],
+    by_rows: tuple[bool, ...],
     outputs: frozenset[int],
     in_place: tuple[tuple[int, int], ...],
 ) -> Stages:
@@ -389,10 +390,10 @@ def _stages(
     for index, op in enumerate(ops):
         for tensor in op.inputs:
             last_read[tensor] = max(last_read.get(tensor, 0), index)
-    first = (*runs_by_rows, True).index(True)
+    first = (*by_rows, True).index(True)
     inside: list[int] = []
     for index in range(first, min(first + MOST_OPERATORS, len(ops))):
-        if not runs_by_rows[index]:
+        if not by_rows[index]:
             break
         closed = all(last_read.get(tensor, len(ops)) <= index for tensor in inside)
         if closed and inside:

@@ -7,7 +7,7 @@ from mcu.firmware.instructions import predict_instructions
 from mcu.firmware.library import LibraryFormat, LibraryModel, write_library
 from mcu.firmware.measurement import FirmwareMeasurement, measure_firmware
 from mcu.firmware.prediction import FirmwarePrediction, predict_firmware
-from mcu.firmware.project import write_project
+from mcu.firmware.project import require_gain, write_project
 from mcu.firmware.toolchain import Toolchain, ToolsMissing, toolchain
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "measure_firmware",
     "predict_firmware",
     "predict_instructions",
+    "require_gain",
     "run_in_emulator",
     "toolchain",
     "write_library",

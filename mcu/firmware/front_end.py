@@ -36,15 +36,18 @@ class InputCode:
     zero_point: int
 
 
-def write_front_end(front_end: FrontEnd, code: InputCode, folder: Path) -> None:
+def write_front_end(front_end: FrontEnd, code: InputCode, folder: Path, hop: int | None = None) -> None:
     """Write ``frontend.c`` and ``frontend.h`` into the folder of a firmware project.
+
+    Args:
+        hop: frames of a step, for sound that is a stream.
 
     Raises:
         InputError: if the deviation or the scale is not positive.
     """
     if not (code.std > 0 and code.scale > 0):
         raise InputError(f"front end: std = {code.std}, scale = {code.scale}: must be above 0")
-    render("sound", _values(front_end, code), folder)
+    render("sound", _values(front_end, code) | _stream_values(front_end, hop), folder)
 
 
 def write_sound_project(
@@ -56,11 +59,14 @@ def write_sound_project(
     samples: np.ndarray | None = None,
     expected: np.ndarray | None = None,
     name: str = "model",
+    hop: int | None = None,
 ) -> None:
     """``write_project`` with the front end before the network: a program from samples of sound to a label.
 
     Args:
         normalise: mean and deviation that training took from the features.
+        hop: frames between two labels of a stream; None for clips. Centred features change all in every step: then the
+            network, and its samples, are as for clips.
 
     Raises:
         InputError: if the network does not take what the front end gives; and as ``write_project``.
@@ -70,8 +76,14 @@ def write_sound_project(
         raise InputError(
             f"front end: gives {front_end.frames} x {front_end.values} features, the network takes {source.shape[1:]}"
         )
-    write_project(model, folder, samples=samples, expected=expected, name=name, sound=True)
-    write_front_end(front_end, InputCode(*normalise, source.scale, source.zero_point), folder)
+    if hop is not None and not 1 <= hop < front_end.frames == source.shape[1]:
+        raise InputError(
+            f"stream: hop = {hop}: must be 1 to {front_end.frames - 1} frames, of which the network's input has "
+            f"{source.shape[1]} as rows"
+        )
+    sound, rows = ("main.c", None) if hop is None else ("stream.c", None if front_end.centred else hop)
+    write_project(model, folder, samples=samples, expected=expected, name=name, sound=sound, hop=rows)
+    write_front_end(front_end, InputCode(*normalise, source.scale, source.zero_point), folder, hop)
 
 
 def _values(front_end: FrontEnd, code: InputCode) -> dict[str, Any]:
@@ -105,8 +117,16 @@ def _values(front_end: FrontEnd, code: InputCode) -> dict[str, Any]:
         "gain": repr(float(np.float32(1 / (code.std * code.scale)))),
         "offset": repr(float(np.float32(code.zero_point - code.mean / (code.std * code.scale)))),
         "table_bytes": 4 * (sum(map(len, tables.values())) + dct.size) + lines,
+        "window_bytes": 2 * front_end.window,
         "ram_bytes": 4 * (front_end.fft + front_end.mels + 2 + kept),
     }
+
+
+def _stream_values(front_end: FrontEnd, hop: int | None) -> dict[str, int | None]:
+    if hop is None:
+        return {"hop": None}
+    heard = (front_end.frames - 1) * front_end.stride + front_end.window
+    return {"hop": hop, "warm_up": -(-heard // (hop * front_end.stride)) - 1}
 
 
 def _literal(value: float) -> str:

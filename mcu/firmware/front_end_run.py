@@ -33,11 +33,13 @@ class FrontEndRun:
     """What clips gave on an emulated board.
 
     Attributes:
-        labels: class of each clip.
-        frontend_instructions, model_instructions: of one clip, the largest.
+        labels: class of each clip or step.
+        outputs: int8 ``(n, bytes)``, the network's.
+        frontend_instructions, model_instructions: of one clip or step, the largest.
     """
 
     labels: np.ndarray
+    outputs: np.ndarray
     frontend_instructions: int
     model_instructions: int
 
@@ -57,13 +59,17 @@ class FrontEndCost:
     ram: int
 
 
-def classify_in_qemu(folder: Path, clips: np.ndarray, core: Core, tools: Toolchain | None = None) -> FrontEndRun:
+def classify_in_qemu(
+    folder: Path, clips: np.ndarray, core: Core, tools: Toolchain | None = None, step: int | None = None
+) -> FrontEndRun:
     """Build model and front end of a project for an emulated board and let it label raw clips.
 
     Args:
         folder: what ``write_sound_project`` wrote.
-        clips: int16 ``(n, samples)``; all must fit the board's flash.
+        clips: int16 ``(n, samples)``; all must fit the board's flash. For a project that hears a stream the samples of
+            each of its steps.
         core: with the DSP and floating-point instructions of the device in question.
+        step: of a recording ``(1, samples)``, samples from the start of one clip to that of the next, which overlap.
 
     Raises:
         InputError: if a tool is missing (``ToolsMissing``).
@@ -71,13 +77,14 @@ def classify_in_qemu(folder: Path, clips: np.ndarray, core: Core, tools: Toolcha
     """
     tools = tools or toolchain(core.architecture)
     out = folder / "build" / f"{core.name}-frontend"
-    elf = _build(folder, out, ("model.c", *KERNEL_SOURCES, "frontend.c"), clips, core, (), tools)
+    defines = () if step is None else (f"-DSTEP={step}",)
+    elf = _build(folder, out, ("model.c", *KERNEL_SOURCES, "frontend.c"), clips, core, defines, tools)
     facts = _run_board(elf, core, tools)
-    if len(facts.get("label", [])) != len(clips):
-        raise RuntimeError(f"front end test labelled {len(facts.get('label', []))} of {len(clips)} clips")
-    return FrontEndRun(
-        np.array(facts["label"], np.int64), _instructions(facts, "frontend"), _instructions(facts, "model")
-    )
+    labels = np.array(facts.get("label", []), np.int64)
+    if len(labels) != len(clips) and step is None:
+        raise RuntimeError(f"front end test labelled {len(labels)} of {len(clips)} clips")
+    outputs = (np.array(facts["output"]) - 128).astype(np.int8).reshape(len(labels), -1)
+    return FrontEndRun(labels, outputs, _instructions(facts, "frontend"), _instructions(facts, "model"))
 
 
 @lru_cache(maxsize=8)

@@ -68,8 +68,8 @@ _WIDTHS = {
 }
 
 
-def predict_instructions(model: Int8Model, core: Core, by_strips: bool = True) -> int:
-    """Instructions of one inference on a core; ``by_strips`` as in ``plan_memory``.
+def predict_instructions(model: Int8Model, core: Core, by_strips: bool = True, hop: int | None = None) -> int:
+    """Instructions of one inference, or one step of a stream, on a core; ``by_strips`` and ``hop`` as ``plan_memory``.
 
     Raises:
         InputError: if the core lacks instructions that the costs are for, or the kernels cannot express an operator.
@@ -78,7 +78,8 @@ def predict_instructions(model: Int8Model, core: Core, by_strips: bool = True) -
         raise InputError(f"instructions are predicted for {core.name} as {' '.join(CORES[core.name].flags)} only")
     costs = _costs()[SAME_CODE.get(core.name, core.name)]
     total = 0.0
-    for loop in program_of(model, plan_memory(model, by_strips).strips):
+    plan = plan_memory(model, by_strips, hop)
+    for loop in program_of(model, plan.strips, plan.stream):
         for placed in loop.calls:
             counts, own = loop_counts(placed.call, core.name), costs[placed.call.function]
             total += loop.times * sum(cost * count for cost, count in zip(own, counts, strict=True))

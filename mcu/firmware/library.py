@@ -16,7 +16,7 @@ from typing import Any
 
 from mcu.cost.deployment import write_deployment
 from mcu.errors import InputError
-from mcu.firmware.project import KERNEL_SOURCES, TEMPLATES, Codes, model_values, render_file
+from mcu.firmware.project import ARENA, KERNEL_SOURCES, TEMPLATES, Codes, model_values, render_file
 from mcu.int8.model import Int8Model
 
 FOLDER = "mcusweep_model"
@@ -53,7 +53,7 @@ def identity_of(data: bytes) -> str:
 
 @dataclass(frozen=True)
 class LibraryModel:
-    """A model and the prefix of its functions' names, with int8 self-test vectors as in ``write_project``.
+    """A model and the prefix of its functions' names; self-test vectors and ``hop`` as in ``write_project``.
 
     ``data`` is its .tflite file, by whose hash a board says which model it runs; by default as ``write_deployment``
     makes it.
@@ -64,6 +64,7 @@ class LibraryModel:
     samples: Codes | None = None
     expected: Codes | None = None
     data: bytes | None = None
+    hop: int | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def write_library(
         InputError: if a name is not a lower-case C identifier or is given twice, and as ``write_project``.
     """
     _check_names(models)
-    written = [model_values(one.model, one.samples, one.expected, f"{one.name}_") for one in models]
+    written = [model_values(one.model, one.samples, one.expected, f"{one.name}_", hop=one.hop) for one in models]
     files = {
         "src/mcusweep_model.h": "mcusweep_model.h",
         "src/mcusweep_model.c": "mcusweep_model.c",
@@ -130,12 +131,10 @@ def write_library(
     }
     values: dict[str, Any] = {
         "models": [
-            {"name": one.name, "identity": identity_of(write_deployment(one.model) if one.data is None else one.data)}
-            | told
-            for one, told in zip(models, written, strict=True)
+            {"name": one.name, "identity": _identity(one)} | told for one, told in zip(models, written, strict=True)
         ],
         "form": form,
-        "arena_bytes": max(told["arena_bytes"] for told in written),
+        "arena_bytes": max((told["arena_bytes"] for told in written if told["arena"] == ARENA), default=0),
         "kernels": _joined(KERNEL_SOURCES),
         "sources": [*sorted(Path(path).name for path in files if path.endswith(".c")), *sources],
         "sound": "frontend.c" in sources,
@@ -143,6 +142,12 @@ def write_library(
     }
     for path, template in (files | _FORMS[form].files).items():
         render_file(f"library/{template}.j2", values, folder / path)
+
+
+def _identity(one: LibraryModel) -> str:
+    """That of its file; a stream's is another, because the time of a step is not that of an inference."""
+    data = write_deployment(one.model) if one.data is None else one.data
+    return identity_of(data if one.hop is None else data + f"stream {one.hop}".encode())
 
 
 def _check_names(models: Sequence[LibraryModel]) -> None:

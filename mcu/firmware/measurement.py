@@ -11,7 +11,7 @@ from mcu.errors import InputError
 from mcu.firmware.build import build
 from mcu.firmware.cores import core_of
 from mcu.firmware.emulator import run_in_emulator
-from mcu.firmware.project import Codes, write_project
+from mcu.firmware.project import Codes, stream_macs, write_project
 from mcu.firmware.toolchain import Toolchain, toolchain
 from mcu.graph.ports import each
 from mcu.int8.model import Int8Model
@@ -57,6 +57,7 @@ def measure_firmware(
     folder: Path | None = None,
     tools: Toolchain | None = None,
     by_strips: bool = True,
+    hop: int | None = None,
 ) -> FirmwareMeasurement:
     """Write, build, link and run a model.
 
@@ -65,6 +66,7 @@ def measure_firmware(
         expected: int8 outputs they must give, such as TFLM's; None compares with the reference interpreter.
         folder: where to keep the project; None throws it away.
         by_strips: as in ``plan_memory``.
+        hop: as in ``write_project``: figures are those of a step of a stream.
 
     Raises:
         InputError: if firmware cannot be built for the device, tools are missing (``ToolsMissing``), the model holds
@@ -76,11 +78,11 @@ def measure_firmware(
     tools = tools or toolchain(core.architecture)
     with tempfile.TemporaryDirectory() as scratch:
         project = folder or Path(scratch) / "firmware"
-        write_project(model, project, samples=samples, expected=expected, by_strips=by_strips)
+        write_project(model, project, samples=samples, expected=expected, by_strips=by_strips, hop=hop)
         built = build(project, device, tools)
         run = run_in_emulator(project, core, tools=tools)
         layers = run_in_emulator(project, core, profile=True, tools=tools).layers
-    macs = model.macs()
+    macs = model.macs() if hop is None else stream_macs(model, hop)
     return FirmwareMeasurement(
         flash_firmware=built.flash,
         sram_firmware=built.ram,

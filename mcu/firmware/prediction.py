@@ -98,13 +98,15 @@ class FirmwarePrediction:
         return self.arena + self.stack + APPLICATION_RAM
 
 
-def predict_firmware(model: Structure | Int8Model, core: str, by_strips: bool = True) -> FirmwarePrediction:
+def predict_firmware(
+    model: Structure | Int8Model, core: str, by_strips: bool = True, hop: int | None = None
+) -> FirmwarePrediction:
     """What the firmware of a model will take on a core.
 
     Args:
         model: a structure (the pruning job's light form, shapes only) or a finished model.
         core: as in the device catalogue, such as ``cortex-m4f``.
-        by_strips: as in ``plan_memory``.
+        by_strips, hop: as in ``plan_memory``.
 
     Raises:
         InputError: if firmware cannot be built for the core.
@@ -112,17 +114,20 @@ def predict_firmware(model: Structure | Int8Model, core: str, by_strips: bool = 
     target = find_core(core)
     code, architecture = CODE[target.name], target.architecture
     structure = structure_of(model) if isinstance(model, Int8Model) else model
-    plan = plan_memory(structure, by_strips)
+    plan = plan_memory(structure, by_strips, hop)
     kernels = _kernels(structure)
     functions = functions_of(structure, plan, kernels)
     flash = code.base + MORE_INPUT * (len(structure.inputs) - 1)
-    forms = {} if plan.strips is None else plan.strips.forms
+    partial = plan.strips or plan.stream
+    forms = {} if partial is None else partial.forms
     for index, op in enumerate(structure.ops):
         if op.kind is not Kind.RESHAPE:
             form, calls = forms.get(index, WHOLE), len(op.inputs) if op.kind is Kind.CONCAT else 1
             flash += _tables(structure, op, architecture)
             flash += calls * form.descriptions * description_bytes(kernels[index], architecture)
             flash += form.move_descriptions * description_bytes(MOVE, architecture)
+    if plan.stream is not None and plan.stream.input in plan.stream.moves:
+        flash += description_bytes(MOVE, architecture)
     if isinstance(model, Int8Model):
         flash -= sum(SOFTMAX_TABLE - _exponentials(model, op) for op in model.ops if op.kind is Kind.SOFTMAX)
     flash += ceil(sum(code_bytes(function.counts(), target) for function in functions))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from mcu.cost.stage import PADDING, Part, Strips, Turns
+from mcu.cost.stream import Move, Stream
 from mcu.firmware.calls import CONCAT, Call, lowered, program_kernels, with_kernel
 from mcu.graph.kinds import Kind
 from mcu.int8.model import Int8Model, QOp
@@ -39,23 +40,28 @@ class Loop:
     is_strip: bool = False
 
 
-def program_of(model: Int8Model, strips: Strips | None) -> tuple[Loop, ...]:
+def program_of(model: Int8Model, strips: Strips | None, stream: Stream | None = None) -> tuple[Loop, ...]:
     """All calls of a model.
 
     Args:
         strips: of the operators that run strip by strip.
+        stream: what a step of a stream computes and keeps, instead.
 
     Raises:
         InputError: if the kernels cannot express an operator exactly.
     """
     layers = [0, *accumulate(_calls(op) for op in model.ops)]
-    loops = []
-    for index, op in enumerate(model.ops):
-        if strips is None or not strips.stage.first <= index < strips.stage.end:
-            placed = [_whole(layer, call) for layer, call in enumerate(lowered(model, op), layers[index])]
-            loops.append(Loop(1, tuple(placed)))
+    loops: list[Loop] = []
+    for index in range(len(model.ops)):
+        if stream is not None:
+            loops.append(_step(model, index, stream, layers[index]))
+        elif strips is None or not strips.stage.first <= index < strips.stage.end:
+            loops.append(_wholes(model, index, layers[index]))
         elif index == strips.stage.first:
             loops += [_strips(model, turns, layers) for turns in strips.turns]
+    if stream is not None and stream.input in stream.moves:
+        moved = _moved(model, QOp(Kind.RESHAPE, (), stream.input, name="input"), stream.moves[stream.input], layers[-1])
+        loops.append(Loop(1, (moved,)))
     kernels = iter(program_kernels([placed.call.function for loop in loops for placed in loop.calls]))
     return tuple(replace(loop, calls=tuple(_named(placed, next(kernels)) for placed in loop.calls)) for loop in loops)
 
@@ -73,22 +79,39 @@ def _whole(layer: int, call: Call) -> Placed:
     return Placed(call, (*inputs, Place(call.output, call.output_at)), layer)
 
 
+def _wholes(model: Int8Model, index: int, layer: int) -> Loop:
+    return Loop(1, tuple(_whole(at, call) for at, call in enumerate(lowered(model, model.ops[index]), layer)))
+
+
+def _step(model: Int8Model, index: int, stream: Stream, layer: int) -> Loop:
+    """The calls of one operator in a step of a stream."""
+    op, parts = model.ops[index], stream.parts.get(index)
+    if parts is None:
+        return _wholes(model, index, layer)
+    placed: list[Placed] = []
+    if op.output in stream.moves:
+        placed.append(_moved(model, op, stream.moves[op.output], layer))
+    for part in parts:
+        placed += _strip(model, op, part, dict.fromkeys(op.inputs, 0), 0, layer)
+    return Loop(1, tuple(placed))
+
+
 def _strips(model: Int8Model, turns: Turns, layers: Sequence[int]) -> Loop:
     placed: list[Placed] = []
     for part, reads, write in zip(turns.parts, turns.read_steps, turns.write_steps, strict=True):
         op, layer = model.ops[part.op], layers[part.op]
         if part.kept:
-            placed.append(_moved(model, op, part, layer))
+            placed.append(_moved(model, op, Move(part.kept, part.shift, 0), layer))
         placed += _strip(model, op, part, dict(zip(op.inputs, reads, strict=True)), write, layer)
     return Loop(turns.times, tuple(placed), is_strip=True)
 
 
-def _moved(model: Int8Model, op: QOp, part: Part, layer: int) -> Placed:
-    """Rows that are needed again, to the front of their buffer: one after another, because they may overlap."""
+def _moved(model: Int8Model, op: QOp, move: Move, layer: int) -> Placed:
+    """Rows that are needed again, towards the front of their buffer: one after another, because they may overlap."""
     row = _row_bytes(model, op.output)
-    fields = {"positions": part.kept, "channels": row, "out_channels": row}
+    fields = {"positions": move.count, "channels": row, "out_channels": row}
     call = Call("concat", CONCAT, fields, (op.output,), op.output, name=op.name, kind=op.kind)
-    return Placed(call, (Place(op.output, part.shift * row), Place(op.output)), layer)
+    return Placed(call, (Place(op.output, move.source * row), Place(op.output, move.target * row)), layer)
 
 
 def _strip(model: Int8Model, op: QOp, part: Part, reads: dict[int, int], write: int, layer: int) -> Iterator[Placed]:
@@ -97,7 +120,7 @@ def _strip(model: Int8Model, op: QOp, part: Part, reads: dict[int, int], write: 
     for tensor, rows in (*((tensor, part.read) for tensor in op.inputs), (op.output, part.made)):
         tensors[tensor] = replace(tensors[tensor], shape=(1, rows, *tensors[tensor].shape[2:]))
     bottom = part.bottom if op.kind in PADDING else op.padding[0][1]
-    shorter = replace(op, padding=((part.top, bottom), op.padding[1]))
+    shorter = replace(op, padding=((part.top, bottom), op.padding[1]), begin=(0, op.begin[1]))
     starts = dict(zip(op.inputs, part.read_at, strict=True))
     out_row = _row_bytes(model, op.output)
     for number, call in enumerate(lowered(replace(model, tensors=tuple(tensors)), shorter), layer):

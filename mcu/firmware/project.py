@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import jinja2
 import numpy as np
 
 from mcu.cost.firmware_memory import FirmwarePlan, plan_memory
+from mcu.cost.stream import Stream, windows_of
 from mcu.devices import Device, catalogue
 from mcu.errors import InputError
 from mcu.firmware.calls import Call, Table
@@ -33,6 +35,8 @@ KERNEL_SOURCES = (
 )
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}")
 LINE = 110
+ARENA = "arena"
+"""The array of activations; a stream in a library has one of its own."""
 TEMPLATES = files("mcu.firmware") / "templates"
 
 
@@ -47,27 +51,35 @@ def write_project(
     samples: Codes | None = None,
     expected: Codes | None = None,
     name: str = "model",
-    sound: bool = False,
+    sound: str = "",
     by_strips: bool = True,
+    hop: int | None = None,
 ) -> None:
     """Write the C project of a model into a folder, which is created if missing.
 
     Args:
         samples: int8 ``(N, H, W, C)`` inputs of the self test, None for two synthetic ones; of several inputs a tuple.
-        expected: int8 ``(N, ...)`` outputs for them; None takes those of the reference interpreter.
+            Of a stream ``(N, hop, W, C)``, its steps one after the other.
+        expected: int8 ``(N, ...)`` outputs for them; None takes those of the reference interpreter. Those of the
+            first steps of a stream, whose window is not whole, are not compared.
         name: name of the project; letters, digits, space, ``_ . -``.
-        sound: whether the application has an audio front end, which ``write_front_end`` adds.
+        sound: of an application with an audio front end, which ``write_front_end`` adds, its source: ``main.c`` hears
+            clips, ``stream.c`` a stream.
         by_strips: whether the first operators may run strip by strip, as ``plan_memory``.
+        hop: rows by which the window moves on from run to run along a stream, as ``plan_memory``: the program takes
+            only the new ones and computes only what they change.
 
     Raises:
         InputError: if the kernels cannot express an operator exactly, the samples do not fit the model or the
-            name holds other characters.
+            name holds other characters; or if a step of a stream would compute as much as a whole window, and there is
+            no sound.
     """
     if not NAME.fullmatch(name):
         raise InputError(f"firmware name {name!r}: allowed are up to 64 letters, digits, space, '_', '.', '-'")
-    values = (
-        model_values(model, samples, expected, by_strips=by_strips) | _build_values() | {"name": name, "sound": sound}
-    )
+    if hop is not None and not sound:
+        require_gain(model, hop)
+    values = model_values(model, samples, expected, by_strips=by_strips, hop=hop)
+    values |= _build_values() | {"name": name, "sound": sound}
     render("project", values, folder)
     copy_sources(folder, sound)
 
@@ -91,16 +103,36 @@ def render_file(template: str, values: Mapping[str, Any], path: Path) -> None:
     path.write_text(environment.get_template(template).render(values), encoding="ascii")
 
 
-def copy_sources(folder: Path, sound: bool = False) -> None:
+def copy_sources(folder: Path, sound: str = "") -> None:
     """The files of a project that are the same for every model."""
     for source in [*(TEMPLATES / "kernels").iterdir(), *(TEMPLATES / "program").iterdir()]:
         (folder / source.name).write_bytes(source.read_bytes())
     if sound:
-        (folder / "main.c").write_bytes((TEMPLATES / "sound" / "main.c").read_bytes())
+        (folder / "main.c").write_bytes((TEMPLATES / "sound" / sound).read_bytes())
 
 
-def _vectors(model: Int8Model, samples: Codes | None, expected: Codes | None) -> list[np.ndarray]:
+def require_gain(model: Int8Model, hop: int) -> None:
+    """Refuse a stream whose steps have as many multiply-accumulates as whole windows."""
+    stream = plan_memory(model, hop=hop).stream
+    if stream is not None and stream_macs(model, hop) >= model.macs():
+        raise InputError(f"stream with a hop of {hop}: {stream.obstacle([op.name for op in model.ops])}")
+
+
+def stream_macs(model: Int8Model, hop: int) -> int:
+    """Multiply-accumulates of a step of a stream."""
+    return _macs(program_of(model, None, plan_memory(model, hop=hop).stream))
+
+
+def _macs(program: Sequence[Loop]) -> int:
+    return sum(loop.times * placed.call.macs for loop in program for placed in loop.calls)
+
+
+def _vectors(
+    model: Int8Model, samples: Codes | None, expected: Codes | None, stream: Stream | None
+) -> list[np.ndarray]:
     """Test vectors: int8 ``(N, bytes)`` for each input and output."""
+    if stream is not None:
+        return _steps(model, samples, expected, stream)
     sources, targets = ([model.tensors[port.tensor] for port in ports] for ports in (model.inputs, model.outputs))
     inputs = [_synthetic(source) for source in sources] if samples is None else list(each(samples))
     _check_codes("test vectors", inputs, sources, len(inputs[0]))
@@ -112,6 +144,26 @@ def _vectors(model: Int8Model, samples: Codes | None, expected: Codes | None) ->
     outputs = list(each(expected))
     _check_codes("expected outputs", outputs, targets, len(inputs[0]))
     return [values.reshape(len(values), -1) for values in (*inputs, *outputs)]
+
+
+def _steps(model: Int8Model, samples: Codes | None, expected: Codes | None, stream: Stream) -> list[np.ndarray]:
+    """``_vectors`` of a stream; None as samples is a synthetic one that is twice as long as its window."""
+    source, target = model.tensors[model.input], model.tensors[model.output]
+    step = replace(source, shape=(1, stream.hop, *source.shape[2:]))
+    if samples is None:
+        samples = _synthetic(source).reshape(-1)
+        samples = samples[: samples.size // step.bytes * step.bytes].reshape(-1, *step.shape[1:])
+    steps = next(iter(each(samples)))
+    _check_codes("test vectors", [steps], [step], len(steps))
+    if expected is None:
+        from mcu.int8.reference_interpreter import ReferenceInterpreter  # imports torch: only where it is needed
+
+        windows = windows_of(steps.reshape(-1, *source.shape[2:]), source.shape[1], stream.hop)
+        expected = np.zeros((len(steps), *target.shape[1:]), np.int8)
+        expected[stream.warm_up :] = ReferenceInterpreter(model).run(windows)
+    outputs = next(iter(each(expected)))
+    _check_codes("expected outputs", [outputs], [target], len(steps))
+    return [values.reshape(len(values), -1) for values in (steps, outputs)]
 
 
 def _synthetic(source: QTensor) -> np.ndarray:
@@ -131,21 +183,30 @@ def _check_codes(what: str, given: Sequence[np.ndarray], tensors: Sequence[QTens
 
 
 def model_values(
-    model: Int8Model, samples: Codes | None, expected: Codes | None, prefix: str = "", by_strips: bool = True
+    model: Int8Model,
+    samples: Codes | None,
+    expected: Codes | None,
+    prefix: str = "",
+    by_strips: bool = True,
+    hop: int | None = None,
 ) -> dict[str, Any]:
     """Values of a model for templates; its tables and layers start with ``prefix``. Errors as ``write_project``."""
-    plan = plan_memory(model, by_strips)
-    program = program_of(model, plan.strips)
-    vectors = _vectors(model, samples, expected)
+    plan = plan_memory(model, by_strips, hop)
+    program = program_of(model, plan.strips, plan.stream)
+    vectors = _vectors(model, samples, expected, plan.stream)
     first = len(model.inputs)
     ins = _ports("input", "in", model, model.inputs, plan, vectors[:first])
     outs = _ports("output", "out", model, model.outputs, plan, vectors[first:])
+    arena = f"{prefix}{ARENA}" if plan.stream else ARENA
     arguments = [f"const int8_t *{port['argument']}" for port in ins] + [f"int8_t *{port['argument']}" for port in outs]
     return {
         "prefix": prefix,
-        "macs": sum(loop.times * placed.call.macs for loop in program for placed in loop.calls),
+        "macs": _macs(program),
+        "hop": hop,
+        "warm_up": plan.stream.warm_up if plan.stream else 0,
+        "arena": arena,
         "arena_bytes": plan.total,
-        **_program_values(program, plan, prefix),
+        **_program_values(program, plan, prefix, arena),
         "ins": ins,
         "outs": outs,
         "parameters": ", ".join(arguments),
@@ -159,7 +220,10 @@ def _ports(
     """Inputs or outputs as templates name them; the names of several end in their own, or else in their number."""
     found: list[dict[str, Any]] = []
     for number, (port, rows) in enumerate(zip(ports, vectors, strict=True)):
-        tensor, own = model.tensors[port.tensor], re.sub(r"[^a-z0-9]+", "_", port.name.lower()).strip("_")
+        tensor, own, entry = model.tensors[port.tensor], re.sub(r"[^a-z0-9]+", "_", port.name.lower()).strip("_"), 0
+        if plan.stream is not None and port.tensor == plan.stream.input:
+            entry = plan.stream.entry * tensor.bytes // tensor.shape[1]
+            tensor = replace(tensor, shape=(1, plan.stream.hop, *tensor.shape[2:]))
         suffix = f"_{own.removeprefix(f'{what}_') or number}" if len(ports) > 1 else ""
         while any(suffix == other["suffix"] for other in found):
             suffix = f"_{number}{suffix}"
@@ -168,7 +232,7 @@ def _ports(
                 "suffix": suffix, "lower": what + suffix, "upper": (what + suffix).upper(), "argument": short + suffix,
                 "title": f" `{suffix[1:]}`" if suffix else "", "shape": _shape_text(tensor.shape),
                 "bytes": tensor.bytes, "scale": repr(float(tensor.scale)), "zero_point": tensor.zero_point,
-                "offset": plan.offsets[port.tensor], "rows": [_numbers(row) for row in rows],
+                "offset": plan.offsets[port.tensor] + entry, "rows": [_numbers(row) for row in rows],
             }
         )  # fmt: skip
     return found
@@ -187,7 +251,7 @@ def _build_values() -> dict[str, Any]:
     }
 
 
-def _program_values(program: Sequence[Loop], plan: FirmwarePlan, prefix: str) -> dict[str, Any]:
+def _program_values(program: Sequence[Loop], plan: FirmwarePlan, prefix: str, arena: str) -> dict[str, Any]:
     """Loops of calls as the template prints them, and the layers' descriptions: equal ones and equal tables once."""
     layers: list[dict[str, Any]] = []
     numbers: dict[Any, int] = {}
@@ -203,7 +267,7 @@ def _program_values(program: Sequence[Loop], plan: FirmwarePlan, prefix: str) ->
                 owner = tables.setdefault(placed.layer, len(layers)) if call.tables else len(layers)
                 layers.append(_layer_values(call, len(layers), owner, prefix))
             places = [(plan.offsets[place.tensor] + place.at, place.step) for place in placed.arguments]
-            arguments = [f"&arena[{at} + (strip * {step})]" if step else f"&arena[{at}]" for at, step in places]
+            arguments = [f"&{arena}[{at} + (strip * {step})]" if step else f"&{arena}[{at}]" for at, step in places]
             layer = f"{prefix}layer_{numbers[key]}"
             calls.append({"function": call.function, "layer": layer, "arguments": arguments, "number": placed.layer})
         function = f"{prefix}strip_{len(loops)}" if loop.is_strip else ""

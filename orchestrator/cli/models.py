@@ -32,6 +32,15 @@ AlsoTrials = Annotated[
     list[str] | None,
     typer.Option("--also", metavar="NAME=TRIAL", help="Another trial in the same library; may be repeated."),
 ]
+Stream = Annotated[
+    int | None,
+    typer.Option(
+        "--stream",
+        metavar="HOP",
+        min=1,
+        help="Firmware for a stream: it is given HOP new rows a step, and gives the result of the whole window.",
+    ),
+]
 
 
 def export(
@@ -41,6 +50,7 @@ def export(
     form: LibraryForm = None,
     name: LibraryName = "mcusweep",
     also: AlsoTrials = None,
+    stream: Stream = None,
     study: StudyName = None,
     device: DeviceOption = None,
     flash: Flash = None,
@@ -63,11 +73,11 @@ def export(
     library = None
     if form is not None:
         beside = {key: load_trial(store, reference, study) for key, reference in _named(also or [], name).items()}
-        library = Library(library_form(form), {name: details} | beside)
+        library = Library(library_form(form), {name: details} | beside, stream)
     elif also:
         raise InputError("--also: several models are one library: say for whom with --format")
-    latency = latency_line(latency_of(store, details))
-    names = export_trial(details, artifacts_of(store), output, metadata, library, equals_of(store, details), latency)
+    equals, latency = equals_of(store, details), latency_line(latency_of(store, details))
+    names = export_trial(details, artifacts_of(store), output, metadata, library, equals, latency, stream)
     print(f"trial {details.row['number']}: {', '.join(names)}", file=sys.stderr)
     print(output)
 

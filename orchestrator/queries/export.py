@@ -11,12 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mcu.budget import RESOURCES, Budget
 from mcu.errors import InputError
 from mcu.score import score_of
-from orchestrator.queries.export_library import Library, write_trials
+from orchestrator.queries.export_library import Library, rows_of_a_step, self_test, write_trials
 from orchestrator.queries.trial import TrialDetails
 from orchestrator.storage.artifacts import Artifacts
 from orchestrator.tables import human, printable
@@ -34,18 +32,19 @@ def export_trial(
     library: Library | None = None,
     equals: str = "",
     latency: str = "",
+    hop: int | None = None,
 ) -> list[str]:
     """Write a trial's model and related files into a folder; returns the names of the files.
 
     With ``metadata`` also ``model_with_metadata.tflite``: the same model with labels, input normalisation and
     provenance in the file; the model card states their size in bytes. With ``library`` also the folder written by
-    ``write_trials``. ``equals`` names models as good, ``latency`` is a line on the
-    time of an inference.
+    ``write_trials``. ``equals`` names models as good, ``latency`` is a line on the time of an inference. With ``hop``
+    the firmware hears a stream, so many rows a step.
 
     Everything is made beside the folder first, so an error leaves nothing half-written.
 
     Raises:
-        InputError: if the trial has no model, a file is damaged, or the folder cannot be written.
+        InputError: if the trial has no model, a file is damaged, the hop saves nothing, or the folder not writable.
     """
     model = trial.read("model", files)
     deployment = trial.read("deployment", files) if "deployment" in trial.artifacts else None
@@ -59,7 +58,7 @@ def export_trial(
             (stage / "model_data.c").write_text(_array_source(model), encoding="ascii")
             if deployment is not None:
                 (stage / "deployment.json").write_bytes(deployment)
-            note = _write_firmware(model, deployment, stage / "firmware")
+            note = _write_firmware(model, deployment, stage / "firmware", hop)
             if metadata and deployment is not None:
                 larger = with_metadata(trial, model, deployment)
                 (stage / "model_with_metadata.tflite").write_bytes(larger)
@@ -131,27 +130,32 @@ def _array_source(model: bytes) -> str:
     )
 
 
-def _write_firmware(model: bytes, deployment: bytes | None, folder: Path) -> str:
+def _write_firmware(model: bytes, deployment: bytes | None, folder: Path, hop: int | None) -> str:
     """The C project of the model; returns a line for the model card, which says so where it cannot be made."""
     from mcu.firmware.project import write_project
     from mcu.tflite.reader import read_tflite
     from orchestrator.worker.front_end import write_listening_project
 
-    samples = expected = None
     facts = json.loads(deployment) if deployment is not None else {}
-    if facts:
-        samples = np.array(facts["self_test"]["inputs_nhwc"], dtype=np.int8)
-        expected = np.array(facts["self_test"]["outputs"], dtype=np.int8)
+    listens = facts.get("front_end")
+    rows = rows_of_a_step(facts, hop)
+    samples, expected = self_test(facts, rows)
+    vectors: dict[str, Any] = {"samples": samples, "expected": expected, "hop": hop}
     try:
-        if facts.get("front_end"):
-            note = write_listening_project(read_tflite(model), facts, folder, samples=samples, expected=expected)
+        if listens:
+            note = write_listening_project(read_tflite(model), facts, folder, **vectors)
         else:
-            write_project(read_tflite(model), folder, samples=samples, expected=expected)
+            write_project(read_tflite(model), folder, **vectors)
             note = ""
     except InputError as error:
+        if hop is not None:
+            raise
         shutil.rmtree(folder, ignore_errors=True)
         return f"No C project: {printable(str(error))}"
-    return f"`firmware/` is a C project that needs no library; its self test compares with stored outputs.{note}"
+    what = "" if hop is None else f" for a stream, {hop} rows a step,"
+    if hop != rows:
+        note += "\n\nCentred features all change in every step: the front end saves work there, the network does not."
+    return f"`firmware/` is a C project{what} that needs no library; its self test compares with stored outputs.{note}"
 
 
 def model_card(trial: TrialDetails, model: bytes, firmware: str, equals: str = "", latency: str = "") -> str:

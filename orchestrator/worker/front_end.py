@@ -50,7 +50,13 @@ def _cost(front_end: FrontEnd, device: str | None) -> dict[str, Any] | None:
 
 
 def write_listening_project(
-    model: Int8Model, facts: dict[str, Any], folder: Path, *, samples: np.ndarray | None, expected: np.ndarray | None
+    model: Int8Model,
+    facts: dict[str, Any],
+    folder: Path,
+    *,
+    samples: np.ndarray | None,
+    expected: np.ndarray | None,
+    hop: int | None = None,
 ) -> str:
     """Write the C project with its front end; returns the text for the model card.
 
@@ -64,7 +70,7 @@ def write_listening_project(
 
     front_end = FrontEnd(**facts["front_end"]["parameters"])
     normalise = facts["normalise"]["mean"][0], facts["normalise"]["std"][0]
-    write_sound_project(model, front_end, normalise, folder, samples=samples, expected=expected)
+    write_sound_project(model, front_end, normalise, folder, samples=samples, expected=expected, hop=hop)
     return f"\n\n{front_end_line(facts['front_end'])}"
 
 

@@ -34,6 +34,7 @@ class NetworkEntry:
 
 _CONVOLUTIONAL = "search_spaces.networks.convolutional"
 _RESNET = "search_spaces.networks.resnet"
+_TEMPORAL = "search_spaces.networks.temporal"
 _MOBILENET = "search_spaces.networks.mobilenet"
 _CONNECTED = "search_spaces.networks.fully_connected"
 BUILT_IN = {
@@ -65,6 +66,10 @@ BUILT_IN = {
         NetworkEntry(
             "tc-resnet14", f"{_RESNET}:tc_resnet14", "6 residual blocks along time, for keywords",
             "Choi et al., arXiv 1904.03814", ("kernel",),
+        ),
+        NetworkEntry(
+            "causal-cnn", f"{_TEMPORAL}:causal_cnn", "causal dilated separable blocks along time, for streams",
+            "Bai et al., arXiv 1803.01271", ("channels", "kernel"),
         ),
         NetworkEntry("plain-cnn", f"{_CONVOLUTIONAL}:plain_cnn", "7 convolutions in a row", "", ("channels",)),
         NetworkEntry(

@@ -65,7 +65,7 @@ def table(
     left_out = LeftOut(NAME, place if place.is_dir() else place.parent, "files")
     recordings, wanted = _recordings(place, wanted, left_out)
     left_out.check(most_broken)
-    labels, y, notes = _labels(recordings, where)
+    labels, y, notes = _labels(recordings, wanted.label, where)
     notes = [f"columns: {', '.join(wanted.columns)}", *notes]
     windows = cut(recordings, y, window, stride or max(1, window // 2))
     notes += _incomplete(windows, window, most_broken, where)
@@ -82,10 +82,15 @@ def table(
     )
 
 
-def _labels(recordings: list[Recording], where: str) -> tuple[Labels, np.ndarray, list[str]]:
-    """The classes, the number of each row's or -1 where it has no label, and what is to be said of them."""
+def _labels(recordings: list[Recording], columns: tuple[str, ...], where: str) -> tuple[Labels, np.ndarray, list[str]]:
+    """The classes, the number of each row's or -1 where it has no label, and what is to be said of them.
+
+    Args:
+        columns: of the label; those of a one-hot label name the classes.
+    """
+    names = columns if len(columns) > 1 else None
     rows = np.concatenate([each.labelled for each in recordings])
-    labels = read_labels(np.concatenate([each.labels[each.labelled] for each in recordings]), where)
+    labels = read_labels(np.concatenate([each.labels[each.labelled] for each in recordings]), where, names)
     y = np.full(len(rows), -1, np.int64)
     y[rows] = labels.y
     notes = [labels.note] if labels.note else []

@@ -1,13 +1,18 @@
-"""Random int8 models as fixtures: every operator the writer knows, odd shapes, all paddings."""
+"""Random int8 models as fixtures: every operator the writer knows, odd shapes, all paddings; compiled kernels."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mcu.firmware.flags import HOST_FLAGS
+from mcu.firmware.project import KERNEL_SOURCES, copy_sources
 from mcu.graph.kinds import Activation, Kind, Sampling
 from mcu.graph.ports import Port
 from mcu.graph.windows import output_size, same_padding
@@ -315,3 +320,14 @@ def _block(build: NetworkBuilder, x: int) -> int:
             return build.slice(x, begin, stride)
         case _:
             return build.convolution(x, wide, kernel, dilation=(2, 2), same=True)
+
+
+@pytest.fixture(scope="session")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Object files of the kernels for this computer, compiled once."""
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler (cc) on this computer")
+    folder = tmp_path_factory.mktemp("kernels")
+    copy_sources(folder)
+    subprocess.run(["cc", *HOST_FLAGS, "-c", *KERNEL_SOURCES, "platform_host.c"], cwd=folder, check=True)
+    return folder

@@ -143,6 +143,66 @@ def test_a_board_labels_raw_clips_as_the_host_does(tmp_path):
     assert run.model_instructions > 100_000
 
 
+STREAM = """
+#include "frontend.h"
+#include <stdio.h>
+#include <string.h>
+
+static int16_t heard[FRONTEND_STEP], clip[FRONTEND_SAMPLES];
+static int8_t pushed[FRONTEND_FRAMES * FRONTEND_VALUES], wanted[FRONTEND_FRAMES * FRONTEND_VALUES];
+
+int main(void)
+{
+    const size_t used = (FRONTEND_FRAMES - 1) * FRONTEND_STRIDE + FRONTEND_WINDOW;
+    const size_t size = sizeof pushed, fresh = FRONTEND_HOP * FRONTEND_VALUES;
+    int steps = 0, wrong = 0;
+    for (; fread(heard, sizeof heard, 1, stdin) == 1; ++steps) {
+        for (size_t i = 0; i < FRONTEND_STEP; ++i) {
+            (void)memmove(clip, &clip[1], (used - 1) * sizeof clip[0]);
+            clip[used - 1] = heard[i];
+        }
+        (void)memmove(pushed, &pushed[fresh], size - fresh);
+        frontend_push(heard, CENTRED ? pushed : &pushed[size - fresh]);
+        frontend_run(clip, wanted);
+        wrong += (steps >= FRONTEND_WARM_UP) && (memcmp(pushed, wanted, size) != 0);
+    }
+    (void)printf("%d %d", steps - FRONTEND_WARM_UP, wrong);
+    return 0;
+}
+"""
+
+
+@needs_cc
+@pytest.mark.parametrize("name", ["8 kHz", "centred", "strides apart"])
+def test_a_stream_has_the_codes_of_the_clip_that_ends_with_each_step(tmp_path, name):
+    front_end = FRONT_ENDS.get(name) or FrontEnd(8000, 160 + 9 * 330 + 50, window=160, stride=330, fft=256)
+    write_front_end(front_end, CODE, tmp_path, hop=3)
+    (tmp_path / "program.c").write_text(STREAM)
+    command = ["cc", *HOST_FLAGS, f"-DCENTRED={int(front_end.centred)}", "frontend.c", "program.c", "-o", "program"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    sound = clips_of(front_end, 12).ravel()[: 40 * 3 * front_end.stride]
+    found = subprocess.run([tmp_path / "program"], input=sound.tobytes(), capture_output=True, check=True).stdout
+    compared, wrong = map(int, found.split())
+    assert wrong == 0
+    assert compared >= 15
+
+
+@needs_board
+def test_a_board_hears_a_stream_as_it_hears_the_clip_that_ends_with_each_step(tmp_path):
+    front_end = FRONT_ENDS["8 kHz"]
+    model, core = listening_model(front_end, clips_of(front_end, 8)), find_core("cortex-m4f")
+    step = 2 * front_end.stride
+    sound = clips_of(front_end, 8)[2:6, : 8000 // 3].ravel()[: 30 * step]
+    write_sound_project(model, front_end, (CODE.mean, CODE.std), tmp_path / "stream", hop=2)
+    stream = classify_in_qemu(tmp_path / "stream", sound.reshape(-1, step), core)
+    write_sound_project(model, front_end, (CODE.mean, CODE.std), tmp_path / "clips")
+    clips = classify_in_qemu(tmp_path / "clips", sound[None], core, step=step)
+    assert np.array_equal(stream.outputs[24:], clips.outputs)  # a clip of 49 frames ends with the 25th step
+    assert len(np.unique(clips.outputs, axis=0)) > 3
+    assert stream.frontend_instructions * 20 < clips.frontend_instructions
+    assert stream.model_instructions * 2 < clips.model_instructions
+
+
 @needs_board
 def test_a_front_end_costs_more_where_floats_are_software():
     front_end = FRONT_ENDS["8 kHz"]
@@ -207,3 +267,5 @@ def test_a_network_for_other_features_is_refused(tmp_path):
     model = listening_model(front_end, clips_of(front_end, 8))
     with pytest.raises(InputError, match=r"gives 49 x 20 features, the network takes \(49, 10, 1\)"):
         write_sound_project(model, replace(front_end, coefficients=20), (0.0, 1.0), tmp_path)
+    with pytest.raises(InputError, match="hop = 49: must be 1 to 48 frames"):
+        write_sound_project(model, front_end, (0.0, 1.0), tmp_path, hop=49)

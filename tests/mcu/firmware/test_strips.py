@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from mcu.firmware import (
 from mcu.firmware.calls import calls_of
 from mcu.firmware.flags import HOST_FLAGS
 from mcu.firmware.program import program_of
-from mcu.firmware.project import KERNEL_SOURCES, write_project
+from mcu.firmware.project import write_project
 from mcu.firmware.toolchain import ARCHITECTURES
 from mcu.int8.model import Int8Model
 from mcu.int8.structure import structure_of
@@ -44,17 +43,6 @@ def plans(model: Int8Model) -> list[FirmwarePlan]:
     return [firmware_memory._planned(structure, strips) for strips in stages_of(structure).strips]
 
 
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Object files of the kernels for this computer, compiled once."""
-    if shutil.which("cc") is None:
-        pytest.skip("no C compiler (cc) on this computer")
-    folder = tmp_path_factory.mktemp("kernels")
-    project.copy_sources(folder)
-    subprocess.run(["cc", *HOST_FLAGS, "-c", *KERNEL_SOURCES, "platform_host.c"], cwd=folder, check=True)
-    return folder
-
-
 @pytest.mark.parametrize("seed", range(8))
 def test_every_stage_computes_what_the_reference_interpreter_computes(
     tmp_path: Path, kernels: Path, monkeypatch: pytest.MonkeyPatch, seed: int
@@ -64,7 +52,7 @@ def test_every_stage_computes_what_the_reference_interpreter_computes(
     shape = model.tensors[model.input].shape[1:]
     samples = np.random.default_rng(seed).integers(-128, 128, (3, *shape)).astype(np.int8)
     for index in sorted({0, len(found) // 2, len(found) - 1}):
-        monkeypatch.setattr(project, "plan_memory", lambda model, by_strips, plan=found[index]: plan)
+        monkeypatch.setattr(project, "plan_memory", lambda model, by_strips, hop, plan=found[index]: plan)
         write_project(model, tmp_path, samples=samples)
         objects = map(str, kernels.glob("*.o"))
         command = ["cc", *HOST_FLAGS, "-O1", "model.c", "selftest.c", *objects, "-o", "selftest_host"]

@@ -18,6 +18,7 @@ from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import model_input
 from mcu.tflite.reader import read_tflite
 from orchestrator.cli import main as cli
+from orchestrator.queries.export_library import rows_of_a_step, self_test
 from search_spaces.audio.features import features_of
 
 pytestmark = pytest.mark.slow
@@ -124,6 +125,35 @@ def test_the_exported_self_test_holds_on_this_computer(study):
     facts = dict(line.split() for line in result.stdout.splitlines() if len(line.split()) == 2)
     assert int(facts["samples"]) > 0
     assert facts["wrong"] == "0"
+
+
+@needs_make
+def test_an_exported_stream_holds_on_this_computer_and_one_without_gain_is_refused(study, capsys):
+    assert cli.run(["export", "0", "--output", "stream", "--stream", "2", "--format", "cmake"]) == 0
+    folder = study / "stream" / "firmware"
+    told = subprocess.run(["make", "selftest"], cwd=folder, check=True, capture_output=True, text=True).stdout
+    assert "wrong 0" in told
+    assert "MODEL_HOP" not in (folder / "model.h").read_text()  # the task's features are centred
+    assert "frontend_push(heard, model_input());" in (folder / "main.c").read_text()
+    library = study / "stream/cmake/mcusweep_model/src"
+    assert "#define FRONTEND_HOP 2\n" in (library / "frontend.h").read_text()
+    card = (study / "stream" / "MODEL_CARD.md").read_text()
+    assert "a stream, 2 rows a step" in card
+    assert "the front end saves work there, the network does not" in card
+    capsys.readouterr()
+    assert cli.run(["export", "0", "--output", "long", "--stream", "49"]) == 2
+    assert "hop = 49: must be 1 to 48 frames" in capsys.readouterr().err
+    assert not (study / "long").exists() or not list((study / "long").iterdir())
+
+
+def test_the_self_test_of_a_stream_is_the_stored_clips_one_after_another():
+    clips = np.arange(2 * 5 * 3).reshape(2, 5, 3, 1)
+    facts = {"self_test": {"inputs_nhwc": clips.tolist(), "outputs": [[1], [2]]}}
+    samples, expected = self_test(facts, 2)
+    assert np.array_equal(samples, clips.reshape(5, 2, 3, 1))
+    assert expected is None
+    assert rows_of_a_step(facts, 2) == 2
+    assert rows_of_a_step({"front_end": {"parameters": {"centred": True}}}, 2) is None
 
 
 @needs_make

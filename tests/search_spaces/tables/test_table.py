@@ -104,6 +104,7 @@ def test_a_one_hot_label_is_several_columns(tmp_path):
     task = table_task(tmp_path / "t.csv", group="person", window=50, label="run, sit, walk")
     assert task.y_test.tolist() == table_task(tmp_path / "plain.csv", group="person", window=50).y_test.tolist()
     assert "one-hot over 3 classes" in task.notes
+    assert task.classes == ("run", "sit", "walk")
 
 
 def test_a_folder_of_recordings_deals_whole_files(tmp_path):

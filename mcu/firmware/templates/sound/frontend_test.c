@@ -1,4 +1,5 @@
-/* Raw clips through front end and network: prints the label of each and the instructions of both parts. */
+/* Raw clips, or a recording step by step, through front end and network: prints the label of each, its output codes plus
+ * 128, and the instructions of both parts. */
 #include "frontend.h"
 #include "platform.h"
 
@@ -30,6 +31,18 @@ void frontend_run(const int16_t *samples, int8_t *input)
 {
     input[0] = (int8_t)samples[0];
 }
+#endif
+
+#if defined(FRONTEND_HOP)
+#define HEARD FRONTEND_STEP
+#define hear frontend_push
+#else
+#define HEARD FRONTEND_SAMPLES
+#define hear frontend_run
+#endif
+
+#if !defined(STEP) /* samples from clip to clip */
+#define STEP HEARD
 #endif
 
 #define CALIBRATION_LOOPS 100000U
@@ -82,10 +95,10 @@ int main(void)
     const uint32_t end = platform_clock();
     print_fact("calibration_instructions", (int32_t)(4U * CALIBRATION_LOOPS));
     print_fact("calibration_ticks", (int32_t)((end - middle) - (middle - start)));
-    for (const int16_t *clip = clips; clip < clips_end; clip += FRONTEND_SAMPLES) {
+    for (const int16_t *clip = clips; (clips_end - clip) >= HEARD; clip += STEP) {
         platform_clock_start();
         const uint32_t before = platform_clock();
-        frontend_run(clip, model_input());
+        hear(clip, model_input());
         const uint32_t between = platform_clock();
         model_run();
         const uint32_t after = platform_clock();
@@ -93,6 +106,9 @@ int main(void)
             print_fact("clock_overflow", 1);
         }
         print_fact("label", best(model_output()));
+        for (int32_t i = 0; i < MODEL_OUTPUT_BYTES; ++i) {
+            print_fact("output", model_output()[i] - INT8_MIN);
+        }
         print_fact("frontend_ticks", (int32_t)(between - before));
         print_fact("model_ticks", (int32_t)(after - between));
     }
