@@ -10,6 +10,8 @@ from collections.abc import Container
 from dataclasses import dataclass
 from enum import Enum, Flag, StrEnum, auto
 
+from mcu.terms import RuntimeName
+
 
 class ColumnKind(StrEnum):
     """Type of a column, as named on the reference page."""
@@ -207,3 +209,9 @@ def unit_of(name: str) -> Unit | None:
     """The unit of a column, or of one named after it, such as ``first_accuracy`` or ``best_flash``."""
     found = [column for column in CATALOGUE if name == column.name or name.endswith(f"_{column.name}")]
     return max(found, key=lambda column: len(column.name)).unit if found else None
+
+
+def used_columns(runtime: str) -> dict[str, str]:
+    """By resource, the column of what a trial's model uses on a runtime (`mcu.terms.RuntimeName`)."""
+    suffix = "_firmware" if runtime == RuntimeName.FIRMWARE else ""
+    return {"flash": f"flash{suffix}", "sram": f"sram{suffix}", "macs": "macs"}

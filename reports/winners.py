@@ -11,6 +11,7 @@ import pandas as pd
 from mcu.budget import RESOURCES
 from mcu.terms import MEASURED
 from reports.apart import Validation, choose
+from reports.columns import used_columns
 from reports.fronts import Mask, best_row, fits, front_rows
 from reports.trials import budgets
 
@@ -39,12 +40,7 @@ class Winner:
 
 def used_of(table: pd.DataFrame, runtime: str = "tflm") -> dict[str, np.ndarray]:
     """Resources of each trial on a runtime: the firmware's figures if the runtime is firmware."""
-    suffix = "_firmware" if runtime == "firmware" else ""
-    return {
-        "flash": table[f"flash{suffix}"].to_numpy(dtype=float),
-        "sram": table[f"sram{suffix}"].to_numpy(dtype=float),
-        "macs": table["macs"].to_numpy(dtype=float),
-    }
+    return {name: table[column].to_numpy(dtype=float) for name, column in used_columns(runtime).items()}
 
 
 def fitting_rows(table: pd.DataFrame, bounds: Mapping[str, float], runtime: str = "tflm") -> Mask:
@@ -57,7 +53,7 @@ def best_first(table: pd.DataFrame, bounds: Mapping[str, float], runtime: str = 
     """Positions of the trials that fit, highest validation accuracy first, then smallest flash."""
     fit = fitting_rows(table, bounds, runtime) & table["val_accuracy"].notna().to_numpy()
     rows = np.flatnonzero(fit)
-    score, flash = table["val_accuracy"].to_numpy(dtype=float), table["flash"].to_numpy(dtype=float)
+    score, flash = table["val_accuracy"].to_numpy(dtype=float), used_of(table, runtime)["flash"]
     return [int(row) for row in rows[np.lexsort((rows, flash[rows], -score[rows]))]]
 
 
@@ -75,13 +71,13 @@ def winners(
             smallest within one standard error of the highest.
     """
     found = []
-    numbers, flash = table["number"].to_numpy(), table["flash"].to_numpy(dtype=float)
+    numbers = table["number"].to_numpy()
     for record in budgets(table).to_dict("records"):
         bounds = {name: record[f"budget_{name}"] for name in RESOURCES if np.isfinite(record[f"budget_{name}"])}
         mine = table["budget"] == record["budget"]
         runtime = next((value for value in table.loc[mine, "runtime"] if value), "tflm")
-        order = best_first(table, bounds, runtime)
-        choice = choose(order, lambda row: validation(int(numbers[row])), lambda row: float(flash[row]))
+        order, flash = best_first(table, bounds, runtime), used_of(table, runtime)["flash"]
+        choice = choose(order, lambda row: validation(int(numbers[row])), lambda row, flash=flash: float(flash[row]))
         row = order[choice.chosen] if order else None
         found.append(
             Winner(

@@ -57,11 +57,13 @@ class Arm:
     Attributes:
         lineage: whether jobs begin with one another's networks.
         part: of the epochs that an independent job gets.
+        parent: epochs of the dense parent, in those of an independent job; None for twice those of this arm's jobs.
     """
 
     lineage: bool
     part: float
     hyperparameters: tuple[tuple[str, float], ...] = ()
+    parent: float | None = None
 
 
 ARMS = {
@@ -70,6 +72,7 @@ ARMS = {
     "lineage, half of the epochs": Arm(True, 1 / 2),
     "lineage, a third of the epochs": Arm(True, 1 / 3),
     "lineage, a quarter of the epochs": Arm(True, 1 / 4),
+    "lineage, a quarter of the epochs after half a parent": Arm(True, 1 / 4, parent=1.0),
     "lineage without distillation": Arm(True, 1.0, (("distillation", 0.0),)),
     "lineage, short pruning": Arm(True, 1.0, (("pruning", 0.15),)),
 }
@@ -89,6 +92,7 @@ def budgets_of(dense: Resources, count: int) -> dict[str, Budget]:
 
 def sweep_of(arm: Arm, seed: int, chosen: argparse.Namespace, budgets: dict[str, Budget]) -> SweepConfig:
     """The sweep of one arm and seed."""
+    own = {} if arm.parent is None else {"parent_epochs": round(chosen.epochs * arm.parent)}
     return SweepConfig.model_validate({
         "sweep": {"name": "lineage", "seed": seed, "trials": len(budgets), "seeds": 1},
         "task": {"name": "fashion-mnist", "options": {"train_limit": chosen.images, "val_limit": 2000}},
@@ -97,7 +101,7 @@ def sweep_of(arm: Arm, seed: int, chosen: argparse.Namespace, budgets: dict[str,
         "methods": {"names": ["differentiable"]},
         "training": {"epochs": max(1, round(chosen.epochs * arm.part)), "device": "cpu"},
         "hyperparameters": {"learning_rate": 0.1, **dict(arm.hyperparameters)},
-        "lineage": {"enabled": arm.lineage},
+        "lineage": {"enabled": arm.lineage} | own,
     })  # fmt: skip
 
 

@@ -134,9 +134,10 @@ def best(
         return
     from orchestrator.queries.trial import latency_line
     from orchestrator.tables import Format, write_rows
-    from reports.columns import Shown, names
+    from reports.columns import Shown, names, used_columns
 
-    short = names(shown=Shown.TERMINAL)
+    own = used_columns(answer.trial["runtime"])
+    short = [own.get(name, name) for name in names(shown=Shown.TERMINAL)]
     rows = [{name: row[name] for name in short} for row in (answer.trial, *answer.runners_up)]
     write_rows(short, rows, Format.TABLE)
     print(answer.reason, file=sys.stderr)
@@ -171,19 +172,22 @@ def find(
 
 def _print_winners(store: Store, study: str | None, format_name: str) -> None:
     from orchestrator.queries.best import find_best
-    from orchestrator.queries.study_budgets import budgets_of
+    from orchestrator.queries.study_budgets import budgets_of, runtime_of
     from orchestrator.tables import Format, write_rows
+    from reports.columns import used_columns
 
     found = store.study(study)
+    own = used_columns(runtime_of(found))
+    columns = [own.get(name, name) for name in _WINNERS]
     rows: list[dict[str, Any]] = []
     for budget in budgets_of(found):
         try:
             answer = find_best(store, budget, studies=(found.name,), runners_up=0)
         except InputError:
-            rows.append(dict.fromkeys(_WINNERS) | {"budget": budget.label})
+            rows.append(dict.fromkeys(columns) | {"budget": budget.label})
             continue
-        rows.append({key: answer.trial.get(key) for key in _WINNERS} | _use(budget.label, answer))
-    write_rows(_WINNERS, rows, Format(format_name))
+        rows.append({key: answer.trial.get(key) for key in columns} | _use(budget.label, answer))
+    write_rows(columns, rows, Format(format_name))
 
 
 def _use(name: str, answer: Best) -> dict[str, Any]:

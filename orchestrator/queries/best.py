@@ -10,8 +10,9 @@ from mcu.budget import RESOURCES, Budget, amounts
 from mcu.devices import find_device
 from mcu.errors import InputError
 from mcu.score import score_of
-from mcu.terms import MEASURED
+from mcu.terms import MEASURED, RuntimeName
 from orchestrator.queries.as_good import equals_line, validation_in
+from orchestrator.queries.study_budgets import runtime_of
 from orchestrator.queries.trial import TrialDetails
 from orchestrator.queries.where_grammar import parse_where
 from orchestrator.storage.artifacts import artifacts_of
@@ -19,6 +20,7 @@ from orchestrator.storage.columns import COLUMNS
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store
 from reports.apart import LOOKED_AT, Choice, choose, told_apart
+from reports.columns import used_columns
 
 
 @dataclass(frozen=True)
@@ -64,38 +66,39 @@ def find_best(
     budget: Budget,
     *,
     studies: Sequence[str] = (),
-    runtime: str = "tflm",
     runners_up: int = 3,
 ) -> Best:
     """The best measured trial that fits the bounds, whatever budget it was run for.
 
-    The highest validation accuracy wins; of equal ones the smaller flash, then the earlier trial. Where it is known
-    which validation samples each gets right, it is the smallest within one standard error of the highest
+    A trial's use is that of its runtime: the .tflite file and TFLM's arena, or the exported C program. The highest
+    validation accuracy wins; of equal ones the smaller flash, then the earlier trial. Where it is known which
+    validation samples each gets right, it is the smallest within one standard error of the highest
     (`reports.apart.choose`).
 
     Raises:
         InputError: no trial fits; the message gives the closest one. Or the fitting trials have different metrics.
     """
-    suffix = "_firmware" if runtime == "firmware" else ""
-    used = {name: _used_name(name, suffix) for name in RESOURCES}
-    measured = _measured(used)
-    fits = _fitting(budget, used)
-    ids = None if "*" in studies else [store.study(name).id for name in studies] or [store.study().id]
+    asked = None if "*" in studies else [store.study(name) for name in studies] or [store.study()]
+    ids = None if asked is None else [study.id for study in asked]
+    runtimes = tuple(RuntimeName) if asked is None else tuple({runtime_of(study) for study in asked})
+    fits = _fitting(budget, runtimes)
     with trial_search(store, parse_where(fits).condition, ids, parameters=False) as search:
         rows = search.rows((*COLUMNS, "artifacts"), ("-val_accuracy", "flash"), max(1 + runners_up, LOOKED_AT))
         fitting = search.count()
         metrics = search.values("metric")
     if not rows:
-        raise InputError(_nothing_fits(budget, _closest(store, budget, measured, ids, used), suffix))
+        raise InputError(_nothing_fits(budget, _closest(store, budget, ids, runtimes)))
     if len(metrics) > 1 and ("*" in studies or len(studies) > 1):
         raise InputError(f"the trials that fit are measured by {' and '.join(metrics)}: name studies of one metric")
     there = artifacts_of(store)
     files = {(row["study"], row["number"]): row.pop("artifacts") for row in rows}
     choice = choose(
-        rows, lambda row: validation_in(there, files[row["study"], row["number"]]), lambda row: float(row["flash"])
+        rows,
+        lambda row: validation_in(there, files[row["study"], row["number"]]),
+        lambda row: float(_use(row)["flash"]),
     )
     chosen = rows[choice.chosen]
-    shares = {name: chosen[used[name]] / bound for name, bound in budget.bounds().items()}
+    shares = {name: _use(chosen)[name] / bound for name, bound in budget.bounds().items()}
     several = len({row["study"] for row in rows}) > 1
     as_good = tuple(_name(rows[place], several) for place in choice.as_good if place != choice.chosen)
     next_ones = [row for row in rows if row is not chosen][:runners_up]
@@ -111,9 +114,7 @@ def equals_of(store: Store, trial: TrialDetails) -> str:
     own = validation_in(there, trial.artifacts)
     if own is None:
         return ""
-    suffix = "_firmware" if row["runtime"] == "firmware" else ""
-    used = {name: _used_name(name, suffix) for name in RESOURCES}
-    fits = _fitting(Budget(*(row[f"budget_{name}"] for name in RESOURCES)), used)
+    fits = _fitting(Budget(*(row[f"budget_{name}"] for name in RESOURCES)), (RuntimeName(row["runtime"]),))
     with trial_search(store, parse_where(fits).condition, [store.study(row["study"]).id], parameters=False) as search:
         others = search.rows(("number", "artifacts"), ("-val_accuracy", "flash"), LOOKED_AT)
     found = [
@@ -137,13 +138,25 @@ def _seeds(store: Store, row: Mapping[str, Any]) -> str:
     return seeds_lines(study, values).get(row["number"], "")
 
 
-def _measured(used: Mapping[str, str]) -> str:
-    known = " and ".join(f"{name} is not null" for name in ("val_accuracy", "accuracy", *used.values()))
-    return f"state in {tuple(map(str, MEASURED))} and {known}"
+def _measured(runtime: RuntimeName) -> str:
+    """Condition for the measured trials of a runtime."""
+    names = ("val_accuracy", "accuracy", *used_columns(runtime).values())
+    known = " and ".join(f"{name} is not null" for name in names)
+    return f"state in {tuple(map(str, MEASURED))} and runtime = '{runtime}' and {known}"
 
 
-def _fitting(budget: Budget, used: Mapping[str, str]) -> str:
-    return " and ".join((_measured(used), *(f"{used[name]} <= {bound}" for name, bound in budget.bounds().items())))
+def _fitting(budget: Budget, runtimes: Sequence[RuntimeName]) -> str:
+    """Condition for the measured trials whose figures on their runtime, one of these, are within the bounds."""
+    by_runtime = [
+        [_measured(runtime), *(f"{used_columns(runtime)[name]} <= {bound}" for name, bound in budget.bounds().items())]
+        for runtime in runtimes
+    ]
+    return " or ".join(f"({' and '.join(parts)})" for parts in by_runtime)
+
+
+def _use(row: Mapping[str, Any]) -> dict[str, int]:
+    """A measured trial's resources on its runtime."""
+    return {name: row[column] for name, column in used_columns(row["runtime"]).items()}
 
 
 def _name(row: Mapping[str, Any], several: bool) -> str:
@@ -151,18 +164,21 @@ def _name(row: Mapping[str, Any], several: bool) -> str:
 
 
 def _closest(
-    store: Store, budget: Budget, measured: str, studies: Sequence[int] | None, used: Mapping[str, str]
+    store: Store, budget: Budget, studies: Sequence[int] | None, runtimes: Sequence[RuntimeName]
 ) -> dict[str, Any] | None:
     """The measured trial whose largest part of a bound is smallest."""
-    bounds = budget.bounds()
-    with trial_search(store, parse_where(measured).condition, studies, parameters=False) as search:
-        rows = search.narrow([used[name] for name in bounds])
-        over = [max(value / bound for value, bound in zip(row[1:], bounds.values(), strict=True)) for row in rows]
-        return search.by_id(COLUMNS, [rows[over.index(min(over))][0]])[0] if rows else None
-
-
-def _used_name(resource: str, suffix: str) -> str:
-    return resource if resource == "macs" else f"{resource}{suffix}"
+    bounds, found = budget.bounds(), []
+    for runtime in runtimes:
+        columns = [used_columns(runtime)[name] for name in bounds]
+        with trial_search(store, parse_where(_measured(runtime)).condition, studies, parameters=False) as search:
+            over = [
+                (max(value / bound for value, bound in zip(used, bounds.values(), strict=True)), key)
+                for key, *used in search.narrow(columns)
+            ]
+            if over:
+                least, key = min(over)
+                found.append((least, search.by_id(COLUMNS, [key])[0]))
+    return min(found, key=lambda each: each[0])[1] if found else None
 
 
 def _reason(rows: Sequence[dict[str, Any]], choice: Choice, budget: Budget, fitting: int, equals: str) -> str:
@@ -188,9 +204,10 @@ def _reason(rows: Sequence[dict[str, Any]], choice: Choice, budget: Budget, fitt
     return "; ".join(parts)
 
 
-def _nothing_fits(budget: Budget, closest: dict[str, Any] | None, suffix: str) -> str:
+def _nothing_fits(budget: Budget, closest: dict[str, Any] | None) -> str:
     line = f"no measured trial fits {budget}"
     if closest is None:
         return f"{line}: none has finished yet"
-    uses = amounts({name: closest[_used_name(name, suffix)] for name in budget.bounds()})
+    use = _use(closest)
+    uses = amounts({name: use[name] for name in budget.bounds()})
     return f"{line}; the closest is trial {closest['number']} ({closest['method']}) with {uses}"

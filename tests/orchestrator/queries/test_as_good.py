@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 
 from mcu.budget import Budget
+from mcu.errors import InputError
+from mcu.terms import RuntimeName
 from orchestrator.cli import main as cli
 from orchestrator.queries.best import equals_of, find_best
 from orchestrator.queries.export import model_card
 from orchestrator.queries.trial import load_trial
 from orchestrator.spec import VALIDATION, Artifact
 from orchestrator.storage.connection import artifact_root
+from orchestrator.storage.store import Study
 from reports.apart import Validation
 
 LABELS = np.arange(500) % 10
@@ -66,3 +69,18 @@ def test_the_model_card_and_the_report_name_them(noisy, tmp_path, storage):
     assert 'as good on 500 validation samples: <a href="#trial-0">0</a>' in page
     (winner,) = json.loads((tmp_path / "report" / "fronts.json").read_text())["winners"]
     assert (winner["trial"]["number"], [each["number"] for each in winner["as_good"]]) == (1, [0])
+
+
+def test_bounds_of_firmware_are_compared_with_the_firmware(store, make_spec, result, capsys):
+    sweep = {"sweep": {"name": "c"}, "budgets": {"runtime": "firmware", "list": [{"flash": 24_000, "sram": 1_500}]}}
+    study = store.create_study(Study(0, "c", sweep, None, {}, 2, {"python": "3"}, {"cpus": 2}, ""))
+    bytes_of_both = {"flash": 20_000, "sram": 4_400, "flash_firmware": 22_000, "sram_firmware": 700}
+    for number, runtime in enumerate(RuntimeName):
+        trial = store.add_trial(study, number, make_spec(number).model_copy(update={"runtime": runtime}))
+        store.finish_attempt(store.begin_attempt(trial), result.model_copy(update=bytes_of_both))
+    best = find_best(store, Budget(flash=24_000, sram=1_500))
+    assert (best.trial["number"], best.used) == (1, {"flash": 22_000 / 24_000, "sram": 700 / 1_500})
+    with pytest.raises(InputError, match=r"the closest is trial 1 .* with 700 B SRAM"):
+        find_best(store, Budget(sram=600))
+    assert cli.run(["best", "--storage", str(store.url), "--format", "json"]) == 0
+    assert [row["sram_firmware"] for row in json.loads(capsys.readouterr().out)] == [700]
