@@ -182,6 +182,7 @@ def synthetic_trial(spec: TrialSpec, levels: int = 8) -> SimulatedTrial:
             violation=0.0,
             feasible=True,
             binding_use=spec.budget.binding_use(full),
+            **({"flash_firmware": full.flash, "sram_firmware": full.sram} if spec.runtime == "firmware" else {}),
             measured=False,
             duration_s=seconds,
         ),

@@ -231,6 +231,16 @@ def test_latency_is_estimated_for_the_board_the_firmware_ran_for(tmp_path):
     assert "about 120 ms ± 10 %" in write_report(frame, tmp_path, study=slow, devices=[board]).read_text("utf-8")
 
 
+def test_bounds_of_firmware_are_shown_beside_the_use_of_the_firmware(tmp_path):
+    frame = sample_trials(6).assign(runtime="firmware", method="uniform", device="nrf52840", state="complete")
+    frame = frame.assign(budget_flash=24_000.0, budget_sram=1_500.0, flash=20_000, sram=4_400, val_accuracy=0.9)
+    frame = frame.assign(accuracy=0.9, feasible=True, violation=0.0, flash_firmware=22_000, sram_firmware=750)
+    text = write_report(frame, tmp_path, study=StudyInfo("s"), style=Style.SCREEN).read_text("utf-8")
+    assert "50 % of 1.5 KB" in text
+    assert "Flash and SRAM are those of the C program" in text
+    assert "Flash (bytes of the C program)" in (tmp_path / "figures/accuracy_flash.svg").read_text()
+
+
 def test_a_measured_latency_is_shown_with_its_origin_even_where_no_firmware_was_run(tmp_path):
     frame = sample_trials(30)
     board = {"name": "stm32f446re", "core": "cortex-m4f", "clock_hz": 180_000_000, "cycles": None}
