@@ -69,8 +69,8 @@ def bakenn_version() -> str | None:
     return version("bakenn") if importlib.util.find_spec("bakenn") else None
 
 
-def run_cmsis(folder: Path, model: Int8Model, data: bytes, core: Core | None = None) -> CmsisRun | str:
-    """Run the self test of a project with bakenn's program in it, by default on the Cortex-M4; a text says why not."""
+def run_cmsis(folder: Path, model: Int8Model, data: bytes) -> CmsisRun | str:
+    """Run the self test of a project with bakenn's program in it; a text says why that cannot be."""
     import bakenn
     from bakenn.targets import CORTEX_M4
 
@@ -84,8 +84,8 @@ def run_cmsis(folder: Path, model: Int8Model, data: bytes, core: Core | None = N
     except bakenn.BakeNNError as error:
         return f"refused: {str(error).splitlines()[0][:60]}"
     (folder / "shim.c").write_text(SHIM)
-    core = core or CORES["cortex-m4"]
-    run = emulate(_build(folder, core, folder / "bakenn"), core.board, toolchain())
+    elf = _build(folder, CORES["cortex-m4"], folder / "bakenn")
+    run = emulate(elf, CORES["cortex-m4"].board, toolchain())
     kernels = re.findall(r"^  \[\d+\] [^:]+: (\S+)", compiled.memory_report.to_text(), re.MULTILINE)
     accelerated = sum(kernel.startswith("cmsis_nn.") for kernel in kernels)
     return CmsisRun(run.instructions, run.bit_exact, accelerated, len(kernels))

@@ -183,13 +183,13 @@ class Stream:
         """
         for index, op in enumerate(self._structure.ops):
             if op.kind not in PADDING and self._fresh[op.output].all():
-                return f"layer {names[index]!r} {self._reason(op)}"
+                return f"layer {index + 1}, {names[index]!r}, {self._reason(op)}"
         return "no layer keeps rows"
 
     def _reason(self, op: OpForm) -> str:
         shift, stride = self._inner[op.inputs[0]].shift, _window(op)[0]
         if not self._by_rows(op):
-            return f"({op.kind}) reads the whole window: convolve along time before it"
+            return f"{op.kind}, reads the whole window: convolve along time before it"
         if shift % stride:
             least = self.hop * stride // math.gcd(shift, stride)
             return f"has stride {stride} along time: take a hop that is a multiple of {least}"

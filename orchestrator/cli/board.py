@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -20,10 +18,11 @@ if TYPE_CHECKING:
     from orchestrator.storage.store import Store
 
 AUTOMATIC_SECONDS = 1.0
+FASTER = 1.02
+"""Times its catalogue's clock that a device may run at."""
+
 FEWEST_RUNS, MOST_RUNS = 5, 100
 """Without ``--runs``: as many as take a second, within these."""
-
-now: Callable[[], datetime] = lambda: datetime.now(UTC)  # noqa: E731
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def measure_board(model: str | None, options: BoardOptions) -> list[dict[str, An
 
 
 def _database(storage: str) -> Store | None:
-    """The database, opened for writing; None if there is none where the default one would be."""
+    """The database; None if there is none where the default one would be."""
     from orchestrator.storage.address import DEFAULT_STORAGE
     from orchestrator.storage.connection import database_file, parse_storage
     from orchestrator.storage.store import Store
@@ -82,8 +81,7 @@ def _database(storage: str) -> Store | None:
     file = database_file(parse_storage(storage))
     if storage == DEFAULT_STORAGE and file is not None and not file.exists():
         return None
-    Store(storage)  # a missing database is refused before anything is written
-    return Store(storage, writing=True)
+    return Store(storage)
 
 
 def _wanted(model: str, store: Store | None, study: str | None) -> _Wanted:
@@ -134,6 +132,8 @@ def _run(session: Session, board: Board, model: BoardModel, runs: int | None) ->
 def _facts(
     model: BoardModel, run: BoardRun, board: Board, device: Device | None, store: Store | None, options: BoardOptions
 ) -> dict[str, Any]:
+    from mcu.devices import find_device
+
     times = [1e6 * ticks / board.ticks_per_second for ticks in run.ticks]
     trials = [] if store is None else _trials_of(store, model)
     known = sorted({trial.device for trial in trials if trial.device is not None})
@@ -143,18 +143,30 @@ def _facts(
         "latency_ms": median(times) / 1000, "latency_least_ms": min(times) / 1000,
         "latency_most_ms": max(times) / 1000, "bit_exact": True,
     }  # fmt: skip
+    if name is not None:
+        _check_clock(find_device(name), board, options.port)
     if name is None:
         reason = "it is not known which microcontroller this is: give --device NAME"
         return facts | {"stored": [], "not_stored": reason}
     from mcu.board import MeasuredLatency
+    from orchestrator.storage.study_lock import iso, utc_now
 
-    at = now().isoformat(timespec="seconds").replace("+00:00", "Z")
+    at = iso(utc_now())
     measured = MeasuredLatency(name, options.port, at, len(times), median(times), min(times), max(times), board.core_hz)
-    facts |= {"device": name} | _compared(store, trials, run, measured)
+    facts |= {"device": name} | _compared(store, trials, run, measured, options)
     if not trials:
         where = "there is no database" if store is None else f"no trial of {options.storage} has this model"
         return facts | {"stored": [], "not_stored": where}
     return facts | {"stored": [trial.label for trial in trials]}
+
+
+def _check_clock(device: Device, board: Board, port: str) -> None:
+    """Refuse a processor that is faster than the device can be: it is another one."""
+    if board.core_hz is not None and board.core_hz > FASTER * device.clock_hz:
+        raise InputError(
+            f"--port {port}: the board's processor runs at {board.core_hz / 1e6:g} MHz, {device.name} at most at "
+            f"{device.clock_hz / 1e6:g}: --device must name the microcontroller that is there"
+        )
 
 
 def _trials_of(store: Store, model: BoardModel) -> list[TrialFiles]:
@@ -169,20 +181,33 @@ def _trials_of(store: Store, model: BoardModel) -> list[TrialFiles]:
 
 
 def _compared(
-    store: Store | None, trials: list[TrialFiles], run: BoardRun, measured: MeasuredLatency
+    store: Store | None, trials: list[TrialFiles], run: BoardRun, measured: MeasuredLatency, options: BoardOptions
 ) -> dict[str, Any]:
     """Outputs compared with those of the trial; the estimate; and storing."""
-    from orchestrator.queries.latency import keep_latency, predicted_latency
+    from orchestrator.queries.latency import predicted_latency
 
     if store is None or not trials:
         return {}
     _check_outputs(store, trials[0], run)
     estimated = predicted_latency(store, trials[0], measured.device)
-    for trial in trials:
-        keep_latency(store, trial, measured)
+    _keep(options.storage, trials, measured)
     if estimated is None:
         return {}
     return {"estimated_ms": estimated.middle, "estimate": f"{estimated.text()}, {estimated.origin}"}
+
+
+def _keep(storage: str, trials: list[TrialFiles], measured: MeasuredLatency) -> None:
+    from orchestrator.queries.latency import keep_latency
+    from orchestrator.storage.store import Store
+
+    writing = Store(storage, writing=True)
+    try:
+        if writing.upgraded:
+            print(writing.upgraded, file=sys.stderr)
+        for trial in trials:
+            keep_latency(writing, trial, measured)
+    finally:
+        writing.close()
 
 
 def _check_outputs(store: Store, trial: TrialFiles, run: BoardRun) -> None:

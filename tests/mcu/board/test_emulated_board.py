@@ -73,7 +73,7 @@ def build(folder: Path, core: Core, hooks: str, rate: int) -> Path:
     flags = [*core.flags, "-std=c11", "-O2", *WARNINGS, f"-DBOARD_TICKS_PER_SECOND={rate}U", "-Isrc"]
     flags += ["-DBOARD_CORE_HZ=48000000U", "-ffunction-sections", "-fdata-sections"]
     sources = ["src/mcusweep_model.c", "src/mcusweep_self_test.c", "examples/measure.c", "hooks.c"]
-    linked = [*core.architecture.link_flags, *LINK_FLAGS, *symbols, core.architecture.startup]
+    linked = [*core.architecture.link_flags, *LINK_FLAGS, *symbols, *core.architecture.startup]
     command = [str(tools.compiler()), *flags, *sources, *linked, "-o", "image.elf"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -96,8 +96,12 @@ def test_rows_next_to_padding_are_computed_again_and_no_others() -> None:
     ("model", "hop", "message"),
     [
         (causal_net(), 40, r"hop = 40: must be 1 to 39, less than the input's 40 rows"),
-        (separable_net(), 3, r"'layers.0.conv' has stride 2 along time: take a hop that is a multiple of 6"),
-        (separable_net(), 40, r"'layers.0.conv' has no row that is there again after the hop: take a shorter hop"),
+        (separable_net(), 3, r"layer 1, 'layers.0.conv', has stride 2 along time: take a hop that is a multiple of 6"),
+        (
+            separable_net(),
+            40,
+            r"layer 1, 'layers.0.conv', has no row that is there again after the hop: take a shorter hop",
+        ),
         (several_ports_net(1), 1, r"stream: 2 inputs; a stream is the rows of one"),
     ],
 )
@@ -110,7 +114,7 @@ def test_a_stream_that_saves_nothing_is_refused(tmp_path: Path, model: Int8Model
 def test_a_network_that_reads_the_whole_window_at_once_is_refused(tmp_path: Path) -> None:
     net = RandomNet(np.random.default_rng(0))
     model = net.model(net.dense(net.input(20, 3, 1), 4))
-    with pytest.raises(InputError, match=r"\(dense\) reads the whole window: convolve along time before it"):
+    with pytest.raises(InputError, match=r"dense, reads the whole window: convolve along time before it"):
         write_project(model, tmp_path, hop=1)
 
 

@@ -97,6 +97,7 @@ def other_outputs() -> Sequence[bytes]:
         (sound_board(IDENTITY, 9, BYTES, wrong=2), [], "4 codes of digits differ in test vectors 0, 1; nothing"),
         (sound_board(IDENTITY, 9, other_outputs()), [], "the board's outputs are not those of s#0: nothing is stored"),
         (sound_board(IDENTITY, 9, BYTES), ["--device", "nowhere"], "nowhere"),
+        (sound_board(IDENTITY, 9, BYTES), ["--device", "stm32l053r8"], "runs at 64 MHz, stm32l053r8 at most at 32"),
         (sound_board(IDENTITY, 9, BYTES), ["absent.tflite"], "absent.tflite: cannot be read"),
         (sound_board(IDENTITY, 9, BYTES), ["--firmware"], "--firmware and --figure are for a file"),
     ],

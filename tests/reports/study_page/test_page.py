@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcu.errors import InputError
-from mcu.latency import Cycles, Latency
+from mcu.latency import Cycles
 from reports.comparison.comparison import compare_methods
 from reports.figures.methods import methods_figure
 from reports.figures.scales import log_ticks
@@ -227,8 +227,6 @@ def test_latency_is_estimated_for_the_board_the_firmware_ran_for(tmp_path):
     rows = pd.read_csv(tmp_path / "tables/winners.csv").set_index("budget")
     assert rows.loc["stm32f446re", "latency"] in ("80 ms ± 10 %", "–")
     assert (rows["instructions"] == "12.00 M").all()
-    slow = StudyInfo("sound", front_end_instructions=lambda number: 6_000_000)
-    assert "about 120 ms ± 10 %" in write_report(frame, tmp_path, study=slow, devices=[board]).read_text("utf-8")
 
 
 def test_bounds_of_firmware_are_shown_beside_the_use_of_the_firmware(tmp_path):
@@ -239,17 +237,6 @@ def test_bounds_of_firmware_are_shown_beside_the_use_of_the_firmware(tmp_path):
     assert "50 % of 1.5 KB" in text
     assert "Flash and SRAM are those of the C program" in text
     assert "Flash (bytes of the C program)" in (tmp_path / "figures/accuracy_flash.svg").read_text()
-
-
-def test_a_measured_latency_is_shown_with_its_origin_even_where_no_firmware_was_run(tmp_path):
-    frame = sample_trials(30)
-    board = {"name": "stm32f446re", "core": "cortex-m4f", "clock_hz": 180_000_000, "cycles": None}
-    measured = Latency(21.0, 20.9, 21.2, "measured on /dev/ttyACM0 at 2026-11-28, 20 runs")
-    study = StudyInfo("fast", latencies={(number, "stm32f446re"): measured for number in frame["number"]})
-    text = write_report(frame, tmp_path, study=study, devices=[board]).read_text("utf-8")
-    assert "21 ms ± 1 %, measured on /dev/ttyACM0 at 2026-11-28, 20 runs" in text
-    rows = pd.read_csv(tmp_path / "tables/winners.csv").set_index("budget")
-    assert tuple(rows.loc["stm32f446re", ["latency", "latency is"]]) in (("21 ms ± 1 %", "measured"), ("–", "–"))
 
 
 def test_training_of_winners_counts_epochs_where_the_reports_say_how_long_one_is():
