@@ -16,7 +16,7 @@ import numpy as np
 from mcu.budget import Budget, Resources
 from mcu.cost.arena import SCRATCH
 from mcu.cost.firmware_memory import plan_memory
-from mcu.cost.stage import Stage, Strips, heights_of, spans_of
+from mcu.cost.stage import Stage, Strips, heights_of, overwritten, spans_of
 from mcu.errors import InputError
 from mcu.graph.graph import Graph, Op
 from mcu.graph.kinds import Kind
@@ -135,7 +135,8 @@ class ResourceModel:
         channels, structure = self._matrix, self._structure
         live = np.zeros((len(self.graph.ops), channels.shape[1]))
         outputs = [port.tensor for port in structure.outputs]
-        spans = spans_of(structure.ops, heights_of(structure), outputs, strips)
+        in_place = overwritten(structure).items() if self.runtime.name is RuntimeName.FIRMWARE else ()
+        spans = spans_of(structure.ops, heights_of(structure), outputs, strips, in_place)
         for tensor, (rows, first, last), row in zip(self.graph.tensors, spans, channels, strict=True):
             live[max(first - 1, 0) : last] += rows * tensor.width * row
         for step, op in enumerate(self.graph.ops):

@@ -24,9 +24,9 @@ from mcu.devices import Device, find_device
 from mcu.firmware import CORES, Core, FirmwareMeasurement, measure_firmware, predict_firmware, toolchain, write_project
 from mcu.firmware.build import build
 from mcu.firmware.calls import COLUMN, Call, calls_of
-from mcu.firmware.code_sizes import CALL_BYTES, MORE_ARGUMENT, measure_code
+from mcu.firmware.code_sizes import CALLS, measure_code
 from mcu.firmware.prediction import description_bytes
-from mcu.firmware.toolchain import ARCHITECTURES, Architecture
+from mcu.firmware.toolchain import ARCHITECTURES, AVR, Architecture
 from mcu.int8.model import Int8Model
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.tflite import tflm
@@ -137,6 +137,12 @@ def single_layers() -> Iterator[tuple[str, Int8Model]]:
     yield "depthwise 3x3, 16x16, 17", layer(16, 16, 17, 0, (3, 3))
     yield "depthwise 3x3 stride 2, 16x16, 24", layer(16, 16, 24, 0, (3, 3), 2)
     yield "depthwise 5x5, 16x16, 16", layer(16, 16, 16, 0, (5, 5))
+    for channels in (2, 3, 4, 5, 9):
+        yield f"depthwise 3x3, 10x10, {channels}", layer(10, 10, channels, 0, (3, 3))
+    for channels, made in ((1, 8), (3, 3), (5, 3), (7, 8)):
+        yield f"1x1, 10x10, {channels} to {made}", layer(10, 10, channels, made, (1, 1))
+    for channels, made in ((2, 3), (5, 8), (7, 3)):
+        yield f"3x3, 10x10, {channels} to {made}", layer(10, 10, channels, made, (3, 3))
 
 
 def layer_alone_table() -> list[str]:
@@ -257,11 +263,12 @@ def code_sizes() -> None:
 
 
 def _call_bytes(call: Call, architecture: Architecture) -> int:
-    """Bytes of a call, its description and its tables."""
-    step, more = architecture.alignment, MORE_ARGUMENT[architecture.name] * (len(call.inputs) - 1)
+    """Bytes of a call's description and tables; on an AVR, where they are known, of the call too."""
+    step, own = architecture.alignment, CALLS["avr"]
+    known = int(own[2] + own[3] * (len(call.inputs) - 1)) if architecture is AVR else 0
     widths = [{"int32_t": 4, "int16_t": 2}.get(table.ctype, 1) for table in call.tables]
     tables = sum(-(-t.values.size * w // step) * step for t, w in zip(call.tables, widths, strict=True))
-    return CALL_BYTES[architecture.name] + more + description_bytes(call.function, architecture) + tables
+    return known + description_bytes(call.function, architecture) + tables
 
 
 def main() -> None:

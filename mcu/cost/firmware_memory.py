@@ -1,4 +1,5 @@
-"""Offsets of activations in the firmware's arena: aligned to words, not 16 bytes; a reshape is done in place.
+"""Offsets of activations in the firmware's arena: aligned to words, not 16 bytes; reshapes, sums, products and
+activations are done in place.
 
 The first operators run strip by strip (``mcu.cost.stage``) where that saves more bytes of RAM than their additional
 calls take of flash.
@@ -6,14 +7,14 @@ calls take of flash.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mcu.cost.arena import Buffer
 from mcu.cost.planner import best_plan
-from mcu.cost.stage import Span, Strips, heights_of, spans_of, stages_of
+from mcu.cost.stage import Span, Strips, heights_of, overwritten, spans_of, stages_of
 from mcu.cost.stream import Stream
 from mcu.graph.kinds import Kind
 from mcu.int8.model import Int8Model
@@ -53,7 +54,7 @@ def plan_memory(model: Structure | Int8Model, by_strips: bool = True, hop: int |
     structure = structure_of(model) if isinstance(model, Int8Model) else model
     if hop is not None:
         stream = Stream(structure, hop)
-        return replace(_placed(structure, stream.spans()), stream=stream)
+        return replace(_placed(structure, stream.spans(), _roots(structure, None, {})), stream=stream)
     best = _planned(structure, None)
     if not by_strips:
         return best
@@ -68,25 +69,27 @@ def plan_memory(model: Structure | Int8Model, by_strips: bool = True, hop: int |
 
 
 def _planned(structure: Structure, strips: Strips | None) -> FirmwarePlan:
-    outputs = [port.tensor for port in structure.outputs]
-    spans = spans_of(structure.ops, heights_of(structure), outputs, strips)
-    return replace(_placed(structure, spans), strips=strips)
+    outputs, in_place = [port.tensor for port in structure.outputs], overwritten(structure)
+    spans = spans_of(structure.ops, heights_of(structure), outputs, strips, in_place.items())
+    return replace(_placed(structure, spans, _roots(structure, strips, in_place)), strips=strips)
 
 
-def _placed(structure: Structure, spans: Sequence[Span]) -> FirmwarePlan:
-    roots = _roots(structure)
+def _placed(structure: Structure, spans: Sequence[Span], roots: list[int]) -> FirmwarePlan:
     kept = sorted(set(roots))
     plan = best_plan(_buffers(structure, roots, kept, spans))
     offsets = dict(zip(kept, plan.offsets, strict=True))
     return FirmwarePlan(tuple(offsets[root] for root in roots), plan.total)
 
 
-def _roots(structure: Structure) -> list[int]:
-    """For each tensor the one whose memory it is: itself, unless a reshape made it."""
+def _roots(structure: Structure, strips: Strips | None, in_place: Mapping[int, int]) -> list[int]:
+    """For each tensor the one whose memory it is: itself, unless a reshape made it, or an operator outside of a stage
+    that writes over its operand."""
     roots = list(range(len(structure.shapes)))
-    for op in structure.ops:
+    for index, op in enumerate(structure.ops):
         if op.kind is Kind.RESHAPE:
             roots[op.output] = roots[op.inputs[0]]
+        elif index in in_place and (strips is None or not strips.stage.first <= index < strips.stage.end):
+            roots[op.output] = roots[in_place[index]]
     return roots
 
 
@@ -113,7 +116,8 @@ def _bounds(structure: Structure) -> list[tuple[int, Strips]]:
     """Stages with the most bytes alive at any step, least first."""
     stages = stages_of(structure)
     count, steps = len(stages.strips), len(structure.ops) + 2
-    own = np.array(_roots(structure)) == np.arange(len(structure.shapes))
+    own = np.ones(len(structure.shapes), np.int64)
+    own[[op.output for op in structure.ops if op.kind is Kind.RESHAPE]] = 0
     sizes = stages.spans[..., 0] * np.array([_row_bytes(shape) for shape in structure.shapes]) * own
     at = np.arange(count)[:, None] * steps
     changes = np.bincount((at + stages.spans[..., 1]).ravel(), sizes.ravel(), count * steps)

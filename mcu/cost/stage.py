@@ -23,6 +23,9 @@ PADDING = frozenset({Kind.PAD, Kind.PADV2})
 ROW_BY_ROW = frozenset({Kind.ADD, Kind.CONCAT, Kind.RELU, Kind.MUL, Kind.GATHER, *TABLES})
 """Operators whose output row needs that row of their inputs."""
 
+IN_PLACE = frozenset({Kind.ADD, Kind.RELU, Kind.MUL, Kind.PRELU, *TABLES})
+"""Operators that read a value for the last time before they write the one in its place."""
+
 HEIGHTS = (1, 2, 4)
 """Rows of the stage's output per strip that are tried."""
 
@@ -203,6 +206,7 @@ class Strips:
         differs = np.any(rolled[1:] != rolled[:-1], axis=(1, 2))
         return [0, *(int(at) + 1 for at in np.flatnonzero(differs))]
 
+    @cached_property
     def turns(self) -> list[Turns]:
         """All strips in order, runs of equal ones together."""
         found = []
@@ -284,11 +288,38 @@ Span = tuple[int, int, int]
 """Rows of a tensor that there is memory for, its first and last step; step 0 is before the first operator."""
 
 
+def overwritten(structure: Structure) -> dict[int, int]:
+    """By the index of an operator the operand that its output may take the place of: of the same shape, read for the
+    last time, under no other shape either, and no output of the network."""
+    names = list(range(len(structure.shapes)))
+    for op in structure.ops:
+        if op.kind is Kind.RESHAPE:
+            names[op.output] = names[op.inputs[0]]
+    last = {names[tensor]: index for index, op in enumerate(structure.ops) for tensor in op.inputs}
+    last |= {names[port.tensor]: len(structure.ops) for port in structure.outputs}
+    found: dict[int, int] = {}
+    for index, op in enumerate(structure.ops):
+        if op.kind in IN_PLACE:
+            for tensor in op.inputs:
+                if last[names[tensor]] == index and structure.shapes[tensor] == structure.shapes[op.output]:
+                    found.setdefault(index, tensor)
+    return found
+
+
 def spans_of(
-    ops: Sequence[OpForm], heights: Sequence[int], outputs: Iterable[int], strips: Strips | None
+    ops: Sequence[OpForm],
+    heights: Sequence[int],
+    outputs: Iterable[int],
+    strips: Strips | None,
+    in_place: Iterable[tuple[int, int]] = (),
 ) -> list[Span]:
     """Rows and lifetime of every tensor. A stage runs its operators again and again: what is read from outside stays
-    until its end, its output is there from its start, and so is what is kept from strip to strip."""
+    until its end, its output is there from its start, and so is what is kept from strip to strip.
+
+    Args:
+        in_place: operators and the operand that each writes over, as ``overwritten``, outside of a stage: it ends with
+            the operator before.
+    """
     spans = [[height, 0, 0] for height in heights]
     for step, op in enumerate(ops, 1):
         spans[op.output][1:] = [step, step]
@@ -296,6 +327,9 @@ def spans_of(
             spans[tensor][2] = step
     for tensor in outputs:
         spans[tensor][2] = len(ops)
+    for index, tensor in in_place:
+        if strips is None or not strips.stage.first <= index < strips.stage.end:
+            spans[tensor][2] = index
     if strips is not None:
         first, last = strips.stage.first + 1, strips.stage.end
         for span in spans:
@@ -326,7 +360,8 @@ def stages_of(structure: Structure) -> Stages:
     read outside. Known from the heights alone, and kept for the next channel counts."""
     by_rows = tuple(runs_by_rows(structure, op) for op in structure.ops)
     outputs = frozenset(port.tensor for port in structure.outputs)
-    return _stages(structure.ops, heights_of(structure), by_rows, outputs)
+    in_place = tuple(overwritten(structure).items())
+    return _stages(structure.ops, heights_of(structure), by_rows, outputs, in_place)
 
 
 def heights_of(structure: Structure) -> tuple[int, ...]:
@@ -344,7 +379,11 @@ def runs_by_rows(structure: Structure, op: OpForm) -> bool:
 
 @lru_cache(maxsize=32)
 def _stages(
-    ops: tuple[OpForm, ...], heights: tuple[int, ...], by_rows: tuple[bool, ...], outputs: frozenset[int]
+    ops: tuple[OpForm, ...],
+    heights: tuple[int, ...],
+    by_rows: tuple[bool, ...],
+    outputs: frozenset[int],
+    in_place: tuple[tuple[int, int], ...],
 ) -> Stages:
     found: list[Strips] = []
     last_read = dict.fromkeys(outputs, len(ops))
@@ -361,5 +400,5 @@ def _stages(
             tried = [rows for rows in HEIGHTS if rows < heights[ops[index].output]]
             found += [Strips(ops, heights, Stage(first, index + 1, rows)) for rows in tried]
         inside.append(ops[index].output)
-    spans = np.array([spans_of(ops, heights, outputs, strips) for strips in found], np.int64)
+    spans = np.array([spans_of(ops, heights, outputs, strips, in_place) for strips in found], np.int64)
     return Stages(tuple(found), spans.reshape(-1, len(heights), 3))

@@ -49,10 +49,8 @@ WORDS = frozenset(
 ONE_RUN = frozenset({"pointwise", "narrow"})
 """Kernels to which a window is one run of values."""
 
-POINTWISE_LANES = 4  # fewer output channels go through the kernel for any window
 NARROW_CHANNELS = 4  # more input channels make rows of taps that are long enough as they are
 COLUMN = 80  # values of a window that are copied together, of pointwise.c
-DEPTHWISE_LANES = 4  # fewer channels go through the one-at-a-time kernel
 SOFTMAX_CLASSES = 511  # more overflow the accumulator TensorFlow Lite Micro keeps the sum in
 
 CONVOLUTION, POOL, ADD, RELU, MEAN = "convolution_t", "pool_t", "add_t", "rescale_t", "mean_t"
@@ -156,8 +154,6 @@ def _convolution(model: Int8Model, op: QOp) -> list[Call]:
 
 def convolution_kernel(op: QOp | OpForm, in_channels: int, out_channels: int) -> str:
     """The kernel that runs a convolution that is not in groups, for one with no others beside it."""
-    if out_channels < POINTWISE_LANES:
-        return "convolution"
     if op.kernel == (1, 1) and op.padding == ((0, 0), (0, 0)):
         return "pointwise"
     few = in_channels <= NARROW_CHANNELS and op.kernel[0] * op.kernel[1] * in_channels <= COLUMN
@@ -201,8 +197,7 @@ def depthwise_kernel(op: QOp | OpForm, in_channels: int, out_channels: int) -> s
     """The kernel that runs a depthwise layer of these channel counts."""
     if in_channels == 1:
         return convolution_kernel(op, 1, out_channels)
-    whole_blocks = in_channels == out_channels and in_channels >= DEPTHWISE_LANES
-    return "depthwise" if whole_blocks else "depthwise_multiplied"
+    return "depthwise" if in_channels == out_channels else "depthwise_multiplied"
 
 
 def _pool(model: Int8Model, op: QOp) -> list[Call]:

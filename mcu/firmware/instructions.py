@@ -15,7 +15,7 @@ from importlib.resources import files
 
 from mcu.cost.firmware_memory import plan_memory
 from mcu.errors import InputError
-from mcu.firmware.calls import DEPTHWISE_LANES, Call
+from mcu.firmware.calls import Call
 from mcu.firmware.cores import CORES, Core
 from mcu.firmware.program import program_of
 from mcu.int8.model import Int8Model
@@ -52,7 +52,7 @@ class _Width:
     positions: int = 2
     channels: int = 2
     short: int = 0
-    lanes: int = DEPTHWISE_LANES
+    lanes: int = 4
     twice: bool = False
     unrolled: bool = False
     predicated: bool = False
@@ -203,23 +203,47 @@ def _narrow(fields: Mapping[str, int], width: _Width) -> Counts:
 
 
 def _depthwise(fields: Mapping[str, int], width: _Width) -> Counts:
-    """Rows; positions, blocks of channels, unrolled rows of taps, others, their taps, alone and at two; channels."""
+    """Rows, runs of positions; positions, blocks of channels, unrolled rows of taps, others, their taps, alone and at
+    two; of channels one by one positions, unrolled rows, others, their taps; channels that are predicated."""
     rows, _ = _windows(fields)
-    few = fields["out_c"] < width.lanes
-    single, several = _split(fields, 2 if width.twice and not few else 1)
-    blocks = -(-fields["out_c"] // width.lanes)
-    counts = [len(rows)]
-    for windows in (single, several):
-        positions = sum(len(high) * len(wide) for high, wide in windows)
-        at_once = sum(sum(high) * sum(taps == UNROLLED_TAPS for taps in wide) for high, wide in windows)
-        bands = sum(sum(high) * len(wide) for high, wide in windows)
-        taps = sum(sum(high) * sum(wide) for high, wide in windows)
-        if not width.unrolled:
-            at_once = 0
-        looped = taps - UNROLLED_TAPS * at_once
-        counts += [positions, *(blocks * n for n in (positions, at_once, bands - at_once, looped))]
-    predicated = len(rows) * fields["out_w"] * fields["out_c"] if width.predicated and few else 0
-    return (*counts, predicated)
+    channels, few = fields["out_c"], fields["out_c"] < width.lanes
+    several_at_once = 2 if width.twice and not few else 1
+    windows = _split(fields, several_at_once)
+    single, blocks = (0, -(-channels // width.lanes)) if width.predicated else _apart(channels, width.lanes)
+    counts = [len(rows), _runs_of_positions(fields, several_at_once)]
+    for own in windows:
+        counts += _taps_of(own, blocks, width.unrolled)
+    predicated = len(rows) * fields["out_w"] * channels if width.predicated and few else 0
+    alone = [a + b for a, b in zip(*(_taps_of(own, single, width.unrolled)[1:] for own in windows), strict=True)]
+    return (*counts, *alone, predicated)
+
+
+def _apart(channels: int, lanes: int) -> tuple[int, int]:
+    """Channels that are taken one by one, and blocks."""
+    if channels < lanes:
+        return channels, 0
+    return (1, channels // lanes) if channels % lanes == 1 else (0, -(-channels // lanes))
+
+
+def _taps_of(windows: _Windows, turns: int, unrolled: bool) -> list[int]:
+    """Positions; and of each of ``turns`` over the channels positions, unrolled rows of taps, others, their taps."""
+    positions = sum(len(high) * len(wide) for high, wide in windows)
+    at_once = sum(sum(high) * sum(taps == UNROLLED_TAPS for taps in wide) for high, wide in windows) if unrolled else 0
+    bands = sum(sum(high) * len(wide) for high, wide in windows)
+    looped = sum(sum(high) * sum(wide) for high, wide in windows) - UNROLLED_TAPS * at_once
+    return [positions, *(turns * n for n in (positions, at_once, bands - at_once, looped))]
+
+
+def _runs_of_positions(fields: Mapping[str, int], several: int) -> int:
+    """Calls for runs of positions whose windows lie inside, and for single ones."""
+    rows, columns = _windows(fields)
+    stride, extent = fields["stride_w"], (fields["kernel_w"] - 1) * fields["dilation_w"] + 1
+    starts = [at * stride - fields["pad_left"] for at in range(len(columns))]
+    whole = sum(start >= 0 and start + extent <= fields["in_w"] for start in starts)
+    alone, groups = _groups(fields, "h", "pad_top", rows, several)
+    odd = several > 1 and whole > 1 and whole % 2 == 1
+    at_a_time = len(columns) - whole + (whole > 0)
+    return (len(alone) + len(groups)) * at_a_time + odd * len(alone)
 
 
 def _each_output(fields: Mapping[str, int], width: _Width) -> Counts:

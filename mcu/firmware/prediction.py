@@ -8,23 +8,22 @@ them by a few percent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 
+from mcu.cost.firmware_functions import MOVE, Function, functions_of
 from mcu.cost.firmware_memory import plan_memory
 from mcu.cost.stage import Forms
 from mcu.firmware.calls import convolution_kernel, depthwise_kernel, program_kernels
-from mcu.firmware.code_sizes import CALL_BYTES, CODE, MORE_ARGUMENT, STRIP_BYTES, STRIP_STACK
-from mcu.firmware.cores import find_core
+from mcu.firmware.code_sizes import CODE, CoreCode, code_bytes, frame_bytes
+from mcu.firmware.cores import Core, find_core
+from mcu.firmware.scaling import exponential_table
 from mcu.firmware.toolchain import Architecture
 from mcu.graph.kinds import Kind
 from mcu.int8.lookup import TABLES
-from mcu.int8.model import Int8Model
+from mcu.int8.model import Int8Model, QOp
 from mcu.int8.structure import CONVOLUTIONS, OpForm, Structure, structure_of
-
-SLACK = {"arm": (56, 8), "riscv": (56, 8), "avr": (0, 0)}
-"""Added to flash and stack, by architecture, so that a prediction errs on the side that fits: ``model_run`` grows with
-the model. It does so by known bytes on an AVR."""
 
 MORE_INPUT = 24
 """Instructions that write one more input: a function of the interface and its call."""
@@ -113,35 +112,59 @@ def predict_firmware(
         InputError: if firmware cannot be built for the core.
     """
     target = find_core(core)
-    code = CODE[target.name]
+    code, architecture = CODE[target.name], target.architecture
     structure = structure_of(model) if isinstance(model, Int8Model) else model
     plan = plan_memory(structure, by_strips, hop)
-    ops = [index for index, op in enumerate(structure.ops) if op.kind is not Kind.RESHAPE]
-    chosen = program_kernels([_kernel(structure, structure.ops[index]) for index in ops])
+    kernels = _kernels(structure)
+    functions = functions_of(structure, plan, kernels)
+    flash = code.base + MORE_INPUT * (len(structure.inputs) - 1)
     partial = plan.strips or plan.stream
     forms = {} if partial is None else partial.forms
-    kernels = {*chosen, *(["concat"] if any(form.moves for form in forms.values()) else [])}
-    architecture = target.architecture
-    call_bytes, slack = CALL_BYTES[architecture.name], SLACK[architecture.name]
-    strip_bytes = STRIP_BYTES.get(target.name, STRIP_BYTES[architecture.name])
-    flash = code.base + slack[0] + MORE_INPUT * (len(structure.inputs) - 1)
-    for index, kernel in zip(ops, chosen, strict=True):
-        op, form = structure.ops[index], forms.get(index, WHOLE)
-        calls = len(op.inputs) if op.kind is Kind.CONCAT else 1
-        flash += _tables(structure, op, architecture)
-        flash += calls * form.descriptions * description_bytes(kernel, architecture)
-        flash += form.move_descriptions * description_bytes("concat", architecture)
-        flash += (calls * form.calls + form.moves) * (strip_bytes[0] if index in forms else call_bytes)
-        flash += (len(op.inputs) - calls) * form.calls * MORE_ARGUMENT[architecture.name]
+    for index, op in enumerate(structure.ops):
+        if op.kind is not Kind.RESHAPE:
+            form, calls = forms.get(index, WHOLE), len(op.inputs) if op.kind is Kind.CONCAT else 1
+            flash += _tables(structure, op, architecture)
+            flash += calls * form.descriptions * description_bytes(kernels[index], architecture)
+            flash += form.move_descriptions * description_bytes(MOVE, architecture)
     if plan.stream is not None and plan.stream.input in plan.stream.moves:
-        flash += description_bytes("concat", architecture) + call_bytes
-    if plan.strips is not None:
-        flash += sum(count * size for count, size in zip(plan.strips.runs, strip_bytes[1:], strict=True))
-    flash += code.flash_of(kernels)
-    stack = code.stack + slack[1] + (STRIP_STACK[architecture.name] if forms else 0)
-    stack += max((code.kernels[kernel].stack for kernel in kernels), default=0)
-    step = architecture.stack_alignment
-    return FirmwarePrediction(flash=_whole(flash, architecture), arena=plan.total, stack=-(-stack // step) * step)
+        flash += description_bytes(MOVE, architecture)
+    if isinstance(model, Int8Model):
+        flash -= sum(SOFTMAX_TABLE - _exponentials(model, op) for op in model.ops if op.kind is Kind.SOFTMAX)
+    flash += ceil(sum(code_bytes(function.counts(), target) for function in functions))
+    flash += code.flash_of({call.kernel for function in functions for call in function.calls})
+    return FirmwarePrediction(flash=_whole(flash, architecture), arena=plan.total, stack=_stack(functions, target))
+
+
+def _kernels(structure: Structure) -> list[str]:
+    """The kernel of every operator; those that need none have no name."""
+    needed = [op.kind is not Kind.RESHAPE for op in structure.ops]
+    chosen = iter(
+        program_kernels(
+            [_kernel(structure, op) for op, is_needed in zip(structure.ops, needed, strict=True) if is_needed]
+        )
+    )
+    return [next(chosen) if is_needed else "" for is_needed in needed]
+
+
+def _stack(functions: Sequence[Function], core: Core) -> int:
+    """Bytes on the deepest path."""
+    code = CODE[core.name]
+    run, *of_strips = functions
+    below = [
+        _deepest(run, code),
+        *(frame_bytes(function.saved, core, True) + _deepest(function, code) for function in of_strips),
+    ]
+    deepest = code.stack + frame_bytes(run.saved, core, False) + max(below)
+    step = core.architecture.stack_alignment
+    return -(-deepest // step) * step
+
+
+def _deepest(function: Function, code: CoreCode) -> int:
+    return max((code.kernels[call.kernel].stack for call in function.calls), default=0)
+
+
+def _exponentials(model: Int8Model, op: QOp) -> int:
+    return 4 * len(exponential_table(model.tensors[op.inputs[0]].scale))
 
 
 def description_bytes(kernel: str, architecture: Architecture) -> int:

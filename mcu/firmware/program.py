@@ -58,7 +58,7 @@ def program_of(model: Int8Model, strips: Strips | None, stream: Stream | None = 
         elif strips is None or not strips.stage.first <= index < strips.stage.end:
             loops.append(_wholes(model, index, layers[index]))
         elif index == strips.stage.first:
-            loops += [_strips(model, turns, layers) for turns in strips.turns()]
+            loops += [_strips(model, turns, layers) for turns in strips.turns]
     if stream is not None and stream.input in stream.moves:
         moved = _moved(model, QOp(Kind.RESHAPE, (), stream.input, name="input"), stream.moves[stream.input], layers[-1])
         loops.append(Loop(1, (moved,)))

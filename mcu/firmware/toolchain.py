@@ -128,6 +128,10 @@ class Toolchain:
         """The section size lister that comes with the compiler. Raises ToolsMissing if absent."""
         return self.compiler().with_name(f"{self.architecture.prefix}size")
 
+    def symbol_tool(self) -> Path:
+        """The symbol lister that comes with the compiler. Raises ToolsMissing if absent."""
+        return self.compiler().with_name(f"{self.architecture.prefix}nm")
+
     def listing(self, elf: Path) -> str:
         """A linked program, disassembled. Raises ToolsMissing if the compiler is absent."""
         tool = self.compiler().with_name(f"{self.architecture.prefix}objdump")

@@ -33,7 +33,7 @@ def test_prediction_never_promises_less_flash_than_the_linker_finds(random_model
         built = FIRMWARE.measure(model, write_deployment(model))
         assert Budget(flash=flash, sram=sram).admits(Resources(built.flash, built.sram, built.macs))
         assert built.flash > 0.97 * flash
-        assert built.sram > 0.97 * sram
+        assert built.sram >= sram - 48
 
 
 def test_the_front_end_of_sound_is_part_of_what_firmware_may_use(random_model):

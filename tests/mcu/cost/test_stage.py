@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from mcu.budget import Budget
 from mcu.cost.firmware_memory import plan_memory
-from mcu.cost.stage import Strips, stages_of
+from mcu.cost.stage import Strips, overwritten, stages_of
 from mcu.graph.graph import Graph
 from mcu.graph.kinds import Kind
 from mcu.graph.ports import Port
@@ -35,7 +36,7 @@ def check_rows(structure: Structure, strips: Strips) -> None:
         memory[op.output][:] = np.arange(heights[op.output])
     for port in structure.inputs:
         memory[port.tensor][:] = np.arange(heights[port.tensor])
-    for turns in strips.turns():
+    for turns in strips.turns:
         for turn in range(turns.times):
             for part, steps, step in zip(turns.parts, turns.read_steps, turns.write_steps, strict=True):
                 op = ops[part.op]
@@ -80,7 +81,7 @@ def test_rows_of_a_stage_by_hand() -> None:
     # SAME, stride 2, 16 rows: padding below only, so that a row of the depthwise convolution reads rows 2y to 2y + 2
     assert [strips.rows(tensor) for tensor in strips.tensors()] == [3, 1]
     assert strips.persistent == {structure.ops[0].output}
-    turns = strips.turns()
+    turns = strips.turns
     assert sum(turn.times for turn in turns) == 8
     assert [part.made for part in turns[0].parts] == [3, 1, 1]
     steady = max(turns, key=lambda turn: turn.times)
@@ -140,3 +141,36 @@ def test_budgets_for_firmware_see_the_smaller_memory(mobilenet: Graph) -> None:
     assert rise == pytest.approx(slopes.max(), rel=0.2)
     assert firmware.admits(Budget(sram=exact), dense)
     assert not firmware.admits(Budget(sram=exact - 1), dense)
+
+
+def test_sums_products_and_activations_take_the_place_of_an_operand() -> None:
+    net = RandomNet(np.random.default_rng(0))
+    first = net.conv(net.input(6, 6, 8), 8)
+    swished = net.table(first, Kind.HARD_SWISH)
+    kept = net.relu(swished)
+    total = net.add(swished, kept)  # both are read again or for the last time: of these the first
+    model = net.model(net.conv(total, 2), kept)
+    structure = structure_of(model)
+    assert overwritten(structure) == {1: first, 3: swished}  # ``kept`` is an output
+    plan, size = plan_memory(structure, by_strips=False), 6 * 6 * 8
+    assert plan.offsets[first] == plan.offsets[swished] == plan.offsets[total] != plan.offsets[kept]
+    assert plan.total == 2 * size + 6 * 6 * 2
+
+
+def test_budgets_for_firmware_see_what_is_done_in_place() -> None:
+    class Swished(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = torch.nn.Sequential(
+                torch.nn.Conv2d(3, 4, 3, stride=2), torch.nn.Conv2d(4, 16, 1), torch.nn.Hardswish(),
+                torch.nn.AdaptiveAvgPool2d(1), torch.nn.Conv2d(16, 2, 1), torch.nn.Flatten(),
+            )  # fmt: skip
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layers(x)
+
+    graph = trace(Swished().eval(), (3, 21, 21)).graph
+    model = ResourceModel(graph, FIRMWARE)
+    assert model.estimate(graph.widths.astype(float))[1] == 10 * 10 * (4 + 16)  # not 2 x 16
+    whole = plan_memory(structure_of_graph(graph), by_strips=False)
+    assert whole.total == 10 * 10 * (4 + 16)

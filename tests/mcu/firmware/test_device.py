@@ -174,7 +174,7 @@ def test_one_byte_too_many_fails_to_link_in_one_line(tmp_path: Path, name: str, 
 
 @needs_tools
 @pytest.mark.parametrize("core", ["cortex-m0+", "cortex-m4f", "cortex-m33", "riscv32imc"])
-def test_prediction_is_within_one_percent_and_not_below(tmp_path: Path, core: str) -> None:
+def test_flash_and_ram_are_as_predicted(tmp_path: Path, core: str) -> None:
     device = replace(find_device(PARTS[core]), sram=4 << 20, flash=16 << 20, sram_bank=None)
     models = (residual_net(), every_operator_net(), *((plain_net(), separable_net()) if core == "cortex-m4f" else ()))
     for index, model in enumerate(models):
@@ -182,9 +182,11 @@ def test_prediction_is_within_one_percent_and_not_below(tmp_path: Path, core: st
         write_project(model, folder)
         built = build(folder, device)
         predicted = predict_firmware(model, core)
-        assert predicted == predict_firmware(structure_of(model), core)
-        assert built.flash <= predicted.flash <= 1.01 * built.flash
-        assert built.ram <= predicted.ram <= 1.01 * built.ram
+        shapes = predict_firmware(structure_of(model), core)  # which do not say how long a softmax table is
+        assert (shapes.arena, shapes.stack) == (predicted.arena, predicted.stack)
+        assert predicted.flash <= shapes.flash < predicted.flash + 1024
+        assert predicted.flash == pytest.approx(built.flash, rel=0.002, abs=32)
+        assert predicted.ram == pytest.approx(built.ram, rel=0.002, abs=16)
 
 
 @needs_tools

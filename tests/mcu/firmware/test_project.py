@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mcu.cost.firmware_memory import ALIGNMENT, plan_memory
+from mcu.cost.stage import overwritten
 from mcu.errors import InputError
 from mcu.firmware import write_project
 from mcu.firmware.calls import calls_of
@@ -168,6 +169,10 @@ def test_live_tensors_never_overlap(seed: int) -> None:
             dies[tensor] = step
     dies |= {port.tensor: len(structure.ops) for port in structure.outputs}
     shared = {frozenset((op.inputs[0], op.output)) for op in structure.ops if op.kind is Kind.RESHAPE}
+    in_place = overwritten(structure)
+    shared |= {frozenset((tensor, structure.ops[index].output)) for index, tensor in in_place.items()}
+    assert all(plan.offsets[tensor] == plan.offsets[structure.ops[index].output] for index, tensor in in_place.items())
+    assert all(dies[tensor] == index + 1 for index, tensor in in_place.items())
     for a in born:
         assert plan.offsets[a] % ALIGNMENT == 0
         assert plan.offsets[a] + sizes[a] <= plan.total

@@ -131,8 +131,8 @@ def test_a_step_costs_on_a_board_what_was_predicted(tmp_path: Path) -> None:
     assert run.bit_exact
     assert run.instructions * 20 < predict_instructions(model, core)
     assert predict_instructions(model, core, hop=1) == pytest.approx(run.instructions, rel=0.06)
-    assert built.flash <= predicted.flash <= built.flash + 256
-    assert built.ram <= predicted.ram <= built.ram + 48
+    assert predicted.flash == pytest.approx(built.flash, rel=0.01)
+    assert predicted.ram == pytest.approx(built.ram, rel=0.002, abs=16)
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) on this computer")

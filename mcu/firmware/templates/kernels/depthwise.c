@@ -44,44 +44,88 @@ static inline void add_tap(lanes_t *lanes, int32_t input_run, int32_t weight_run
 
 #endif
 
-/* All channels at one position. The last block starts early enough to be whole: a few channels are computed twice
- * rather than one by one. Rows of three taps, the usual ones, are unrolled where loops cost much. */
-OUTLINE void all_channels(const convolution_t *layer, const window_t *window, int8_t *output)
+/* Four channels at one position. Rows of three taps, the usual ones, are unrolled where loops cost much. */
+INLINE void sum_four(const window_t *window, lanes_t *lanes)
+{
+    for (int32_t band = window->bands; band > 0; --band) {
+        if (UNROLLED && (window->runs == 3)) {
+            add_tap(lanes, window->input_run, window->weight_run, window->offset);
+            add_tap(lanes, window->input_run, window->weight_run, window->offset);
+            add_tap(lanes, window->input_run, window->weight_run, window->offset);
+        } else {
+            for (int32_t run = window->runs; run > 0; --run) {
+                add_tap(lanes, window->input_run, window->weight_run, window->offset);
+            }
+        }
+        lanes->x += window->input_band;
+        lanes->w += window->weight_band;
+    }
+}
+
+/* The sum of one channel at one position. */
+INLINE int32_t sum_one(const window_t *window, const int8_t *input, const int8_t *weights, int32_t bias)
+{
+    const int32_t input_run = window->input_run, weight_run = window->weight_run, offset = window->offset;
+    const int8_t *x = input, *w = weights;
+    int32_t sum = bias;
+    for (int32_t band = window->bands; band > 0; --band) {
+        if (UNROLLED && (window->runs == 3)) {
+            sum += (x[0] + offset) * w[0];
+            sum += (x[input_run] + offset) * w[weight_run];
+            sum += (x[2 * input_run] + offset) * w[2 * weight_run];
+            x = &x[3 * input_run];
+            w = &w[3 * weight_run];
+        } else {
+            for (int32_t run = window->runs; run > 0; --run) {
+                sum += (*x + offset) * *w;
+                x = &x[input_run];
+                w = &w[weight_run];
+            }
+        }
+        x += window->input_band;
+        w += window->weight_band;
+    }
+    return sum;
+}
+
+/* All channels at some positions, `step` values apart. The last block starts early enough to be whole: two or three
+ * channels are computed twice rather than one by one. */
+OUTLINE void all_channels(const convolution_t *layer, const window_t *window, int32_t times, int32_t step,
+                          int8_t *output)
 {
     const finish_t rule = finish_of(layer);
     const int32_t channels = layer->out_c;
-    const window_t inside = *window; /* a copy, as for finish_t */
+    window_t inside = *window; /* a copy, as for finish_t */
     const int8_t *const weights = &layer->weights[inside.weight];
-    for (int32_t channel = 0; channel < channels; channel += LANES) {
-        const int32_t start = minimum(channel, channels - LANES);
-        const int32_t *const bias = &layer->bias[start];
-        lanes_t lanes = {&inside.input[start], &weights[start], {bias[0], bias[1], bias[2], bias[3]}};
-        if (UNROLLED && (inside.runs == 3)) {
-            for (int32_t band = inside.bands; band > 0; --band) {
-                add_tap(&lanes, inside.input_run, inside.weight_run, inside.offset);
-                add_tap(&lanes, inside.input_run, inside.weight_run, inside.offset);
-                add_tap(&lanes, inside.input_run, inside.weight_run, inside.offset);
-                lanes.x += inside.input_band;
-                lanes.w += inside.weight_band;
-            }
-        } else {
-            for (int32_t band = inside.bands; band > 0; --band) {
-                for (int32_t run = inside.runs; run > 0; --run) {
-                    add_tap(&lanes, inside.input_run, inside.weight_run, inside.offset);
-                }
-                lanes.x += inside.input_band;
-                lanes.w += inside.weight_band;
-            }
+    int8_t *out = output;
+    for (int32_t left = times; left > 0; --left) {
+        int32_t channel = 0;
+        while ((channels >= LANES) && ((channels - channel) > 1)) {
+            const int32_t start = minimum(channel, channels - LANES);
+            const int32_t *const bias = &layer->bias[start];
+            lanes_t lanes = {&inside.input[start], &weights[start], {bias[0], bias[1], bias[2], bias[3]}};
+            sum_four(&inside, &lanes);
+            finish_four(&rule, start, lanes.sum, &out[start]);
+            channel += LANES;
         }
-        finish_four(&rule, start, lanes.sum, &output[start]);
+        for (; channel < channels; ++channel) {
+            const int32_t sum = sum_one(&inside, &inside.input[channel], &weights[channel], layer->bias[channel]);
+            out[channel] = finish(&rule, channel, sum);
+        }
+        inside.input = &inside.input[step];
+        out = &out[channels];
     }
 }
 
 #endif
 
+/* Where windows lie inside the input, a row of positions is one call. */
 void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output)
 {
     const index_t out_row = (index_t)layer->out_w * layer->out_c;
+#if !defined(__AVR__)
+    const int32_t step = (int32_t)layer->stride_w * layer->in_c;
+#endif
 #if defined(__ARM_FEATURE_MVE)
     const bool twice = layer->out_c >= LANES;
 #endif
@@ -100,18 +144,25 @@ void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output)
             clip.column = first_tap(left, layer->dilation_w);
             clip.column_end = end_tap(left, layer->dilation_w, layer->kernel_w, layer->in_w);
             const window_t window = window_of(layer, &clip, input, top, left, true);
+#if defined(__AVR__)
             columns = 1;
+            all_channels(layer, &window, out);
+#else
+            columns = maximum(whole_columns(layer, x, left), 1);
 #if defined(__ARM_FEATURE_MVE)
             if (rows > 1) {
-                all_channels_twice(layer, &window, (index_t)layer->stride_h * layer->in_w * layer->in_c, out, out_row);
-            } else if (twice && columns_inside(layer, x, left, 2)) {
-                all_channels_twice(layer, &window, (index_t)layer->stride_w * layer->in_c, out, layer->out_c);
-                columns = 2;
+                const steps_t steps = {step, layer->out_c, (int32_t)layer->stride_h * layer->in_w * layer->in_c, out_row};
+                all_channels_twice(layer, &window, columns, &steps, out);
+            } else if (twice && (columns > 1)) {
+                const steps_t steps = {2 * step, 2 * layer->out_c, step, layer->out_c};
+                all_channels_twice(layer, &window, columns / 2, &steps, out);
+                columns -= columns % 2;
             } else
 #endif
             {
-                all_channels(layer, &window, out);
+                all_channels(layer, &window, columns, step, out);
             }
+#endif
             out = &out[columns * layer->out_c];
         }
     }

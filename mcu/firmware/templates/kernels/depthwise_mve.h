@@ -55,10 +55,15 @@ INLINE void sum_lanes(const window_t *window, const int8_t *weights, int32_t sta
     }
 }
 
+/* From one turn to the next, of input and output; and from a position to the one beside it. */
+typedef struct {
+    int32_t input, output;
+    int32_t next, output_next;
+} steps_t;
+
 /* Fewer than eight channels at one position. */
-INLINE void few_channels(const convolution_t *layer, const window_t *window, int8_t *output)
+INLINE void few_channels(const convolution_t *layer, const finish_t *rule, const window_t *window, int8_t *output)
 {
-    const finish_t rule = finish_of(layer);
     const mve_pred16_t within = vctp16q((uint32_t)layer->out_c);
     const int8_t *x = window->input, *w = &layer->weights[window->weight];
     int32_t sum[LANES];
@@ -76,46 +81,62 @@ INLINE void few_channels(const convolution_t *layer, const window_t *window, int
     for (int32_t channel = 0; channel < layer->out_c; channel += 4) {
         const mve_pred16_t lanes = vctp32q((uint32_t)(layer->out_c - channel));
         const int32x4_t bias = vldrwq_z_s32(&layer->bias[channel], lanes);
-        finish_lanes(&rule, channel, vaddq_s32(vldrwq_s32(&sum[channel]), bias), lanes, &output[channel]);
+        finish_lanes(rule, channel, vaddq_s32(vldrwq_s32(&sum[channel]), bias), lanes, &output[channel]);
     }
 }
 
-INLINE void whole_blocks(const convolution_t *layer, const window_t *window, int32_t positions, int32_t next,
-                         int8_t *output, int32_t output_next)
+INLINE void whole_blocks(const convolution_t *layer, const finish_t *rule, const window_t *window, int32_t positions,
+                         int32_t next, int8_t *output, int32_t output_next)
 {
-    const finish_t rule = finish_of(layer);
-    const window_t inside = *window; /* a copy, as for finish_t */
-    const int8_t *const weights = &layer->weights[inside.weight];
+    const int8_t *const weights = &layer->weights[window->weight];
     const int32_t channels = layer->out_c;
     int32_t sum[2][LANES];
     for (int32_t channel = 0; channel < channels; channel += LANES) {
         const int32_t start = minimum(channel, channels - LANES);
-        sum_lanes(&inside, weights, start, positions, next, sum);
+        sum_lanes(window, weights, start, positions, next, sum);
         for (int32_t half = 0; half < LANES; half += 4) {
             const int32_t at = start + half;
-            const int32x4_t multiplier = vldrwq_s32(&rule.multiplier[at]), shift = vldrbq_s32(&rule.shift[at]);
+            const int32x4_t multiplier = vldrwq_s32(&rule->multiplier[at]), shift = vldrbq_s32(&rule->shift[at]);
             const int32x4_t bias = vldrwq_s32(&layer->bias[at]);
             for (int32_t place = 0; place < positions; ++place) {
                 const int32x4_t value = vaddq_s32(vldrwq_s32(&sum[place][half]), bias);
-                vstrbq_s32(&output[(place * output_next) + at], settle(&rule, value, multiplier, shift));
+                vstrbq_s32(&output[(place * output_next) + at], settle(rule, value, multiplier, shift));
             }
         }
     }
 }
 
-OUTLINE void all_channels(const convolution_t *layer, const window_t *window, int8_t *output)
+/* All channels at some positions, `step` values apart. */
+OUTLINE void all_channels(const convolution_t *layer, const window_t *window, int32_t times, int32_t step,
+                          int8_t *output)
 {
-    if (layer->out_c < LANES) {
-        few_channels(layer, window, output);
-    } else {
-        whole_blocks(layer, window, 1, 0, output, 0);
+    const finish_t rule = finish_of(layer);
+    window_t inside = *window; /* a copy, as for finish_t */
+    int8_t *out = output;
+    for (int32_t left = times; left > 0; --left) {
+        if (layer->out_c < LANES) {
+            few_channels(layer, &rule, &inside, out);
+        } else {
+            whole_blocks(layer, &rule, &inside, 1, 0, out, 0);
+        }
+        inside.input = &inside.input[step];
+        out = &out[layer->out_c];
     }
 }
 
-OUTLINE void all_channels_twice(const convolution_t *layer, const window_t *window, int32_t next, int8_t *output,
-                                int32_t output_next)
+/* The same, two positions at once. */
+OUTLINE void all_channels_twice(const convolution_t *layer, const window_t *window, int32_t times,
+                                const steps_t *steps, int8_t *output)
 {
-    whole_blocks(layer, window, 2, next, output, output_next);
+    const finish_t rule = finish_of(layer);
+    window_t inside = *window;
+    const steps_t by = *steps;
+    int8_t *out = output;
+    for (int32_t left = times; left > 0; --left) {
+        whole_blocks(layer, &rule, &inside, 2, by.next, out, by.output_next);
+        inside.input = &inside.input[by.input];
+        out = &out[by.output];
+    }
 }
 
 #endif

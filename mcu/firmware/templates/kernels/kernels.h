@@ -2,7 +2,7 @@
  *
  * Tensors are NHWC with batch 1. No kernel allocates memory or needs a scratch buffer: windows that hang
  * over a border are clipped instead of copied; those of a few input channels are copied, to the stack. The
- * input and output of a kernel must not overlap.
+ * input and output of a kernel must not overlap; but add, multiply, relu, prelu and lookup may write over an input.
  */
 #ifndef KERNELS_H
 #define KERNELS_H

@@ -46,6 +46,14 @@ static inline bool columns_inside(const convolution_t *layer, index_t x, index_t
     return inside(x, several, layer->out_w, layer->stride_w, left, extent, layer->in_w);
 }
 
+/* How many outputs from column x on have windows whose columns all lie inside; the first starts at `left`. */
+static inline index_t whole_columns(const convolution_t *layer, index_t x, index_t left)
+{
+    const index_t extent = ((index_t)(layer->kernel_w - 1) * layer->dilation_w) + 1;
+    const index_t room = layer->in_w - (left + extent);
+    return ((left < 0) || (room < 0)) ? 0 : minimum(layer->out_w - x, (room / layer->stride_w) + 1);
+}
+
 /* What lies inside one window: bands of runs of contiguous values. Tap by tap, a run is a tap and a band a row of taps;
  * else a run is a row of taps, and there is one band. */
 typedef struct {
