@@ -78,6 +78,11 @@ class Device:
         if self.sram_bank is not None and not 0 < self.sram_bank <= self.sram:
             raise InputError(f"device {self.name!r}: sram_bank = {self.sram_bank:,}: must be 1 to {self.sram:,}")
 
+    @property
+    def firmware_only(self) -> bool:
+        """Whether TensorFlow Lite Micro does not run on its core."""
+        return self.core in _FIRMWARE_ONLY
+
     def budget(self) -> Budget:
         """What is left for the model: flash and SRAM less the reserve, the arena within one bank."""
         arena = self.sram - self.reserve_sram
@@ -88,6 +93,7 @@ class Device:
         return f"{self.name} ({self.core}, {format_bytes(self.flash)} flash, {format_bytes(self.sram)} SRAM)"
 
 
+_FIRMWARE_ONLY = frozenset({"avr5", "avr6"})
 _RANGES = (
     ("clock_hz", 1_000_000, 3_000_000_000),
     ("flash", 8 * KB, 256 * KB * KB),
@@ -156,6 +162,14 @@ def find_device(name: str) -> Device:
     close = get_close_matches(wanted, by_name, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(close)}?" if close else "`mcusweep devices` lists them"
     raise InputError(f"device {name!r} is not in the catalogue: {hint}")
+
+
+def require_interpreter(device: Device) -> None:
+    """Raise InputError if TensorFlow Lite Micro does not run on a device."""
+    if device.firmware_only:
+        raise InputError(
+            f"device {device.name}: TensorFlow Lite Micro does not run on its core: allowed is runtime = 'firmware'"
+        )
 
 
 def _device(name: str, table: Any, where: str) -> Device:

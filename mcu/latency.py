@@ -11,6 +11,7 @@ from typing import Any
 SYMMETRIC = 0.02
 """Difference between the distances of both ends, relative to the value, below which one error is shown for both."""
 
+ESTIMATED = "estimated"
 COUNTED = "counted"
 """Source of a core whose emulator counts cycles in place of instructions."""
 
@@ -40,6 +41,11 @@ class Cycles:
         """What a bound on latency calculates with: the value, or the end of the interval if there is none."""
         return self.high if self.value is None else self.value
 
+    @property
+    def counted(self) -> str:
+        """What the emulator counts of a program: instructions, or cycles in their place."""
+        return "cycles" if self.source == COUNTED else "instructions"
+
     def text(self) -> str:
         """``1.2 cycles an instruction ± 15 % (CMSIS-NN on STM32L4R5)``; ``cycles, counted``."""
         if self.source == COUNTED:
@@ -66,6 +72,10 @@ class Latency:
         unit, scale = ("s", 1000.0) if self.low >= 1000 else ("ms", 1.0)
         value = None if self.value is None else self.value / scale
         return spread(value, self.low / scale, self.high / scale, unit)
+
+    def told(self) -> str:
+        """The same, with ``about`` before an estimate."""
+        return f"about {self.text()}" if self.origin.startswith(ESTIMATED) else self.text()
 
 
 @cache
@@ -96,6 +106,6 @@ def estimate(instructions: float, cycles: Cycles, clock_hz: float) -> Latency:
     """``instructions * cycles / clock_hz``; caches and flash wait states are in it as far as in the cycles."""
     scale = 1000.0 * instructions / clock_hz
     value = None if cycles.value is None else scale * cycles.value
-    how = "" if cycles.source == COUNTED else "estimated: "
+    how = "" if cycles.source == COUNTED else f"{ESTIMATED}: "
     origin = f"{how}{cycles.text()} at {clock_hz / 1e6:g} MHz"
     return Latency(value, scale * cycles.low, scale * cycles.high, origin)

@@ -9,7 +9,7 @@ from pathlib import Path
 from mcu.budget import Resources
 from mcu.cost.arena import BYTES_PER_CHANNEL, lifetimes, peak_live, predict_persistent
 from mcu.cost.deployment import predict_deployment
-from mcu.devices import Device, find_device
+from mcu.devices import Device, find_device, require_interpreter
 from mcu.errors import InputError
 from mcu.firmware import ToolsMissing, build, core_of, predict_firmware, write_project
 from mcu.firmware.front_end_run import measure_front_end
@@ -19,9 +19,6 @@ from mcu.int8.structure import Structure
 from mcu.measure import measure_model
 from mcu.terms import RuntimeName
 from mcu.tflite.flatbuffer_size import predict_flash
-
-FIRMWARE_ONLY = frozenset({"avr5", "avr6"})
-"""Cores without TensorFlow Lite Micro."""
 
 LINKER_SLACK, STACK_SLACK = 64, 16
 """Bytes added to the predicted flash and RAM of firmware, so that what a budget admits fits: the compiler's choice of
@@ -47,10 +44,8 @@ class Runtime:
     def __post_init__(self) -> None:
         if self.name is RuntimeName.FIRMWARE:
             core_of(self._device())
-        elif self.device is not None and (found := find_device(self.device)).core in FIRMWARE_ONLY:
-            raise InputError(
-                f"device {found.name}: TensorFlow Lite Micro does not run on its core: allowed is runtime = 'firmware'"
-            )
+        elif self.device is not None:
+            require_interpreter(self._device())
 
     def _device(self) -> Device:
         if self.device is None:

@@ -143,7 +143,7 @@ CATALOGUE = (
            "bytes of RAM of the exported C program, static and stack, where it was built",
            unit=_BYTES, better=_LOW, shown=_CARD | _COMPARED),
     Column("instructions", _INTEGER, _RESULT,
-           "instructions of one inference, where the C program was run in an emulator",
+           "instructions of one inference, or cycles of an AVR, where the C program was run in an emulator",
            unit=_OPERATIONS, better=_LOW, shown=_CARD | _COMPARED),
     Column("violation", _NUMBER, _RESULT,
            "sum over bounds of max(0, used / bound - 1), on measured values; 0 is within the budget",

@@ -33,5 +33,4 @@ def latency_text(latency: Latency | None) -> str:
     """``about 21.4 ms ± 15 %, estimated: ...``, ``20.9 ms, measured on ...``; empty if unknown."""
     if latency is None:
         return ""
-    about = "" if latency.origin.startswith("measured") else "about "
-    return f"{about}{latency.text()}, {latency.origin}"
+    return f"{latency.told()}, {latency.origin}"

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, model_validator
 
 from mcu.budget import RESOURCES, Budget
-from mcu.devices import Device, find_device
+from mcu.devices import Device, find_device, require_interpreter
 from mcu.errors import InputError
 from mcu.terms import RuntimeName
 from mcu.units import parse_bytes, parse_count, parse_duration
@@ -111,6 +111,9 @@ class BudgetsSection(Choice):
             raise InputError(f"{problem}: give exactly one of {FORMS}")
         if self.latency is not None and not self.devices:
             raise InputError("latency: bounds the time on a device; allowed with devices = [...]")
+        if self.runtime is RuntimeName.TFLM:
+            for name in self.devices or ():
+                require_interpreter(find_device(name))
         if not self.ranges():
             for key in ("plan", "count"):
                 if getattr(self, key) != type(self).model_fields[key].default:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
-from mcu.devices import find_device
+from mcu.devices import Device, find_device
 from mcu.errors import InputError
 from search_spaces.tasks.registry import describe_task
 
@@ -117,11 +117,19 @@ def template(task: str = "mnist-5k", device: str | None = None) -> str:
         network=_text(start.network),
         width=start.width,
         budgets=(LARGER_BUDGETS if task in LARGER else SMALL_BUDGETS) if part is None else f"devices = [{_text(part)}]",
+        **_runtime(found),
         epochs=start.epochs,
         batch_size=start.batch_size,
         metric="" if start.metric is None else f"metric = {_text(start.metric)}\n",
         trials=start.trials,
     )
+
+
+def _runtime(device: Device | None) -> dict[str, str]:
+    """What bounds apply to: the only runtime there is for a device, else the interpreter."""
+    if device is not None and device.firmware_only:
+        return {"runtime": '"firmware"', "pad": " " * 17, "bounded": "flash and RAM of the C program"}
+    return {"runtime": '"tflm"', "pad": " " * 21, "bounded": "the .tflite file and the TFLM arena"}
 
 
 def _text(value: str) -> str:
@@ -151,7 +159,7 @@ width = {width}                          # multiplies every layer's channels
 # flash = ["16KB", "256KB"]          # ranges instead, sampled evenly in the logarithm: 64KB = 65536, 64kB = 64000
 # sram = ["8KB", "64KB"]
 # count = 8                          # how many budgets are sampled; plan = "sobol", "grid" or "adaptive"
-runtime = "tflm"                     # bounds apply to the .tflite file and the TFLM arena
+runtime = {runtime}{pad}# bounds apply to {bounded}
 
 [methods]                            # `mcusweep methods` lists them
 names = ["differentiable", "uniform", "l1"]

@@ -40,7 +40,7 @@ class Core:
         board: emulated board with this core.
         stand_in: larger board for programs that do not fit the first; it executes the same instructions.
         instructions_per_mac: MEASURED in the emulator: the most that any of the three reference networks of
-            docs/results/mcu/firmware.md took, a depthwise-separable one.
+            docs/results/mcu/firmware.md, or firmware_avr.md, took, a depthwise-separable one.
     """
 
     name: str
@@ -86,8 +86,8 @@ _CORES = (
     Core("cortex-m55", ("-mcpu=cortex-m55", *_HARD), _AN547, 0.7),
     Core("riscv32imc", ("-march=rv32imc", *_RISCV), _VIRT_IMC, 5.6, architecture=RISCV),
     Core("riscv32imac", ("-march=rv32imac", *_RISCV), _VIRT_IMAC, 5.6, architecture=RISCV),
-    Core("avr5", ("-mmcu=atmega328p",), _UNO, 100.0, _1284P, architecture=AVR),
-    Core("avr6", ("-mmcu=atmega2560",), _MEGA, 100.0, architecture=AVR),
+    Core("avr5", ("-mmcu=atmega328p",), _UNO, 92.2, _1284P, architecture=AVR),
+    Core("avr6", ("-mmcu=atmega2560",), _MEGA, 94.3, architecture=AVR),
 )
 CORES = {core.name: core for core in _CORES}
 

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from mcu.errors import InputError
 from mcu.firmware.build import section_sizes
 from mcu.firmware.cores import Core
 from mcu.firmware.emulator import emulator_command
 from mcu.firmware.flags import COMPILE_FLAGS, LINK_FLAGS
 from mcu.firmware.front_end import InputCode, write_front_end
 from mcu.firmware.project import KERNEL_SOURCES, TEMPLATES, copy_sources
-from mcu.firmware.toolchain import Toolchain, toolchain
+from mcu.firmware.toolchain import AVR, Toolchain, toolchain
 from mcu.front_end import FrontEnd
 
 RAM_SIZE = 256 * 1024
@@ -93,6 +94,8 @@ def measure_front_end(front_end: FrontEnd, core: Core) -> FrontEndCost:
 
     Errors as ``classify_in_qemu``.
     """
+    if core.architecture is AVR:
+        raise InputError(f"front end of sound on {core.name}: its floating-point arithmetic is for 32-bit cores only")
     tools = toolchain(core.architecture)
     noise = np.random.default_rng(0).normal(scale=3000, size=(1, front_end.samples)).clip(-32768, 32767)
     with tempfile.TemporaryDirectory() as scratch:

@@ -126,7 +126,8 @@ def facts(measured: Measurement, device: str | None) -> dict[str, Any]:
         budget = room.budget()
         used = Resources(measured.flash, measured.sram, measured.macs)
         answer |= {"device": room.name, "budget_flash": budget.flash, "budget_sram": budget.sram}
-        answer |= {"feasible": budget.admits(used), "binding_use": budget.binding_use(used)}
+        if not room.firmware_only:
+            answer |= {"feasible": budget.admits(used), "binding_use": budget.binding_use(used)}
     return answer
 
 
@@ -190,7 +191,7 @@ def firmware_predicted(data: bytes, source: str, device: str) -> dict[str, Any]:
 
 
 def _latency(found: Latency) -> dict[str, Any]:
-    return {"latency_ms": found.middle, "latency": f"about {found.text()}", "latency_origin": found.origin}
+    return {"latency_ms": found.middle, "latency": found.told(), "latency_origin": found.origin}
 
 
 def _draw(measured: Measurement, path: Path) -> None:

@@ -145,7 +145,7 @@ def latency_of(store: Store, trial: TrialDetails) -> dict[str, Any]:
     if estimated is None:
         return {}
     return {
-        "latency_ms": estimated.middle, "latency": f"about {estimated.text()}", "latency_origin": estimated.origin,
+        "latency_ms": estimated.middle, "latency": estimated.told(), "latency_origin": estimated.origin,
         **({"latency_front_end_ms": front} if front else {}),
     }  # fmt: skip
 

@@ -83,7 +83,8 @@ def _instructions(
     core = f" on {counted['core']}" if counted else ""
     same = device is not None and counted is not None and device.get("core") == counted.get("core")
     latency = latency_text(latency_of(trial, device, study)) if same else ""
-    return f"{trial['instructions'] / 1e6:,.2f} M instructions an inference{core}" + (latency and f", {latency}")
+    unit = counted["cycles"].counted if counted and counted.get("cycles") else "instructions"
+    return f"{trial['instructions'] / 1e6:,.2f} M {unit} an inference{core}" + (latency and f", {latency}")
 
 
 def _runner_up(trial: pd.Series, other: pd.Series) -> dict[str, Any]:

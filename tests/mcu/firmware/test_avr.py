@@ -21,9 +21,11 @@ from mcu.firmware import (
     toolchain,
 )
 from mcu.firmware.build import section_sizes
+from mcu.firmware.front_end_run import measure_front_end
 from mcu.firmware.project import write_project
 from mcu.firmware.stack import called_functions, function_bytes, stack_of_listing
 from mcu.firmware.toolchain import AVR
+from mcu.front_end import FrontEnd
 from mcu.int8.model import Int8Model
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.runtime import Runtime
@@ -31,6 +33,7 @@ from mcu.terms import RuntimeName
 from mcu.tflite import tflm
 from mcu.tflite.writer import write_tflite
 from random_nets import RandomNet
+from search_spaces.budgets import BudgetsSection
 
 ADVICE = toolchain(AVR).advice() or ""
 needs_tools = pytest.mark.skipif(bool(ADVICE), reason=ADVICE)
@@ -111,6 +114,10 @@ def test_a_table_larger_than_an_array_may_be_is_refused_in_one_line(tmp_path: Pa
 def test_the_interpreter_is_refused_where_it_does_not_run() -> None:
     with pytest.raises(InputError, match=r"atmega328p.*TensorFlow Lite Micro.*runtime = 'firmware'"):
         Runtime(RuntimeName.TFLM, "arduino-uno")
+    with pytest.raises(ValueError, match=r"atmega328p.*runtime = 'firmware'"):
+        BudgetsSection.model_validate({"devices": ["arduino-uno"]})
+    with pytest.raises(InputError, match=r"front end of sound on avr5.*32-bit cores only"):
+        measure_front_end(FrontEnd(), CORES["avr5"])
     assert Runtime(RuntimeName.FIRMWARE, "arduino-uno").device == "arduino-uno"
 
 

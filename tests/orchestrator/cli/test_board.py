@@ -127,3 +127,18 @@ def test_a_damaged_file_of_latencies_is_no_latency(trial):
     (claim_artifacts(trial).folder / note["path"]).write_text("[]")
     assert latency_of(trial, load_trial(trial, "0"))["latency_origin"].startswith("estimated: ")
     assert cycles_on(trial, find_device("stm32f446re")) == CORES["cortex-m4f"].cycles
+
+
+def test_a_measured_latency_travels_with_its_study_and_calibrates_only_once_it_is_trusted(trial, tmp_path):
+    from orchestrator.storage.store import Store
+    from orchestrator.studies.bundle import bundle_of
+    from orchestrator.studies.merge import bring_in
+
+    assert measure(trial, sound_board(IDENTITY, 700, BYTES), "--runs", "1") == 0
+    bundle = bundle_of(trial, trial.study("s"))
+    assert [path.rpartition("/")[2] for path in bundle.files()] == ["deployment.json", "latency.json", "model.tflite"]
+    there = Store(f"sqlite:///{tmp_path}/there.db", writing=True)
+    assert bring_in(there, bundle).missing == ()
+    assert latency_of(there, load_trial(there, "0"))["latency_ms"] == pytest.approx(0.7)
+    assert cycles_on(there, find_device("stm32f446re")) == CORES["cortex-m4f"].cycles
+    there.close()
