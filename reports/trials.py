@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from mcu.budget import RESOURCES, Budget
-from mcu.terms import FINAL_STATES, TrialState
-from reports.columns import ColumnKind, names
+from mcu.terms import FINAL_STATES, RuntimeName, TrialState
+from reports.columns import ColumnKind, names, used_columns
 
 _DEFAULTS = {"seed": 0, "attempts": 1}
 _OWN = ("number", *_DEFAULTS)
@@ -26,7 +26,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
 
     Numbers become floats with NaN for missing, texts become ``str`` or None, times UTC timestamps, ``feasible``
     ``known`` and ``finished`` booleans. A ``known`` trial has an accuracy and all three resources, feasible or not.
-    Nothing is dropped.
+    ``flash`` and ``sram`` are those of the trial's runtime. Nothing is dropped.
     """
     table = frame.reset_index(drop=True).copy()
     for name in NUMBERS:
@@ -34,6 +34,9 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     for name in TEXTS:
         values = table[name] if name in table else [None] * len(table)
         table[name] = pd.Series([None if _missing(value) else str(value) for value in values], dtype=object)
+    firmware = table["runtime"] == RuntimeName.FIRMWARE
+    for name, column in used_columns(RuntimeName.FIRMWARE).items():
+        table.loc[firmware, name] = table.loc[firmware, column]
     for name in TIMES:
         moments = table[name] if name in table else pd.Series([None] * len(table), dtype=object)
         table[name] = pd.to_datetime(moments, utc=True, errors="coerce", format="mixed")
@@ -65,6 +68,12 @@ def budgets(table: pd.DataFrame) -> pd.DataFrame:
 def bounded(table: pd.DataFrame) -> pd.DataFrame:
     """The trials that had a budget: all except the dense networks of a lineage."""
     return table[table[_BOUNDS].notna().any(axis=1)]
+
+
+def runtime_in(table: pd.DataFrame) -> RuntimeName:
+    """What the bounds of a tidy table apply to."""
+    found = bounded(table)["runtime"]
+    return RuntimeName.FIRMWARE if len(found) and (found == RuntimeName.FIRMWARE).all() else RuntimeName.TFLM
 
 
 def methods(table: pd.DataFrame) -> list[str]:

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from mcu.budget import RESOURCES
-from mcu.terms import MEASURED
+from mcu.terms import MEASURED, RuntimeName
 from reports.apart import Validation, choose
-from reports.columns import used_columns
 from reports.fronts import Mask, best_row, fits, front_rows
 from reports.trials import budgets
 
@@ -38,22 +37,19 @@ class Winner:
     samples: int = 0
 
 
-def used_of(table: pd.DataFrame, runtime: str = "tflm") -> dict[str, np.ndarray]:
-    """Resources of each trial on a runtime: the firmware's figures if the runtime is firmware."""
-    return {name: table[column].to_numpy(dtype=float) for name, column in used_columns(runtime).items()}
-
-
-def fitting_rows(table: pd.DataFrame, bounds: Mapping[str, float], runtime: str = "tflm") -> Mask:
-    """Which finished trials meet the bounds with measured values, whatever budget they were run for."""
+def fitting_rows(table: pd.DataFrame, bounds: Mapping[str, float], runtime: str = RuntimeName.TFLM) -> Mask:
+    """Which finished trials of a runtime meet the bounds with measured values, whatever budget they were run for."""
     finished = table["state"].isin(MEASURED).to_numpy() & table["known"].to_numpy(dtype=bool)
-    return finished & fits(used_of(table, runtime), bounds)
+    same = table["runtime"].fillna(RuntimeName.TFLM).to_numpy() == runtime
+    used = {name: table[name].to_numpy(dtype=float) for name in RESOURCES}
+    return finished & same & fits(used, bounds)
 
 
-def best_first(table: pd.DataFrame, bounds: Mapping[str, float], runtime: str = "tflm") -> list[int]:
+def best_first(table: pd.DataFrame, bounds: Mapping[str, float], runtime: str = RuntimeName.TFLM) -> list[int]:
     """Positions of the trials that fit, highest validation accuracy first, then smallest flash."""
     fit = fitting_rows(table, bounds, runtime) & table["val_accuracy"].notna().to_numpy()
     rows = np.flatnonzero(fit)
-    score, flash = table["val_accuracy"].to_numpy(dtype=float), used_of(table, runtime)["flash"]
+    score, flash = table["val_accuracy"].to_numpy(dtype=float), table["flash"].to_numpy(dtype=float)
     return [int(row) for row in rows[np.lexsort((rows, flash[rows], -score[rows]))]]
 
 
@@ -71,13 +67,13 @@ def winners(
             smallest within one standard error of the highest.
     """
     found = []
-    numbers = table["number"].to_numpy()
+    numbers, flash = table["number"].to_numpy(), table["flash"].to_numpy(dtype=float)
     for record in budgets(table).to_dict("records"):
         bounds = {name: record[f"budget_{name}"] for name in RESOURCES if np.isfinite(record[f"budget_{name}"])}
         mine = table["budget"] == record["budget"]
-        runtime = next((value for value in table.loc[mine, "runtime"] if value), "tflm")
-        order, flash = best_first(table, bounds, runtime), used_of(table, runtime)["flash"]
-        choice = choose(order, lambda row: validation(int(numbers[row])), lambda row, flash=flash: float(flash[row]))
+        runtime = next((value for value in table.loc[mine, "runtime"] if value), RuntimeName.TFLM)
+        order = best_first(table, bounds, runtime)
+        choice = choose(order, lambda row: validation(int(numbers[row])), lambda row: float(flash[row]))
         row = order[choice.chosen] if order else None
         found.append(
             Winner(

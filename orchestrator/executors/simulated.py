@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcu.budget import Resources
-from mcu.terms import TrialState
+from mcu.terms import RuntimeName, TrialState
 from orchestrator.executors.base import Event, Executor, Finished, LossReason, Lost, Reported, Started
 from orchestrator.samplers.base import derive_seed
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
@@ -182,6 +182,8 @@ def synthetic_trial(spec: TrialSpec, levels: int = 8) -> SimulatedTrial:
             violation=0.0,
             feasible=True,
             binding_use=spec.budget.binding_use(full),
+            flash_firmware=full.flash if spec.runtime is RuntimeName.FIRMWARE else None,
+            sram_firmware=full.sram if spec.runtime is RuntimeName.FIRMWARE else None,
             measured=False,
             duration_s=seconds,
         ),

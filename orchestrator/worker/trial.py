@@ -23,7 +23,7 @@ from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import Measurement, check_against_interpreter, measure_model
 from mcu.runtime import Runtime
 from mcu.score import check_metric
-from mcu.terms import Metric, TaskKind, TrialState
+from mcu.terms import Metric, RuntimeName, TaskKind, TrialState
 from orchestrator.spec import FILES, NETWORK, VALIDATION, Artifact, EpochReport, TrialResult, TrialSpec
 from orchestrator.worker.front_end import front_end_facts
 from orchestrator.worker.identity import dense_identity, shared_parents
@@ -182,17 +182,20 @@ def _epoch_report(progress: Progress) -> EpochReport:
     )
 
 
-def _firmware(spec: TrialSpec, problem: Problem, outcome: Outcome, test: np.ndarray) -> dict[str, Any]:
+def _firmware(spec: TrialSpec, problem: Problem, outcome: Outcome, used: Resources, test: np.ndarray) -> dict[str, Any]:
     """Columns of our C program on the trial's device, where firmware is built for it and the tools are installed.
 
-    With the flash and SRAM of the front end if the budget bounds them.
+    With the flash and SRAM of the front end if the budget bounds them. Without tools, what such a budget bounds is
+    predicted.
     """
+    bounded = {"flash_firmware": used.flash, "sram_firmware": used.sram}
+    known: dict[str, Any] = bounded if spec.runtime is RuntimeName.FIRMWARE else {}
     if spec.device is None:
-        return {}
+        return known
     try:
         measured = measure_firmware(outcome.model, find_device(spec.device), test[:FIRMWARE_SAMPLES])
     except InputError:
-        return {}
+        return known
     if not measured.bit_exact:
         raise RuntimeError(
             f"the firmware of trial {spec.hash()[:12]} disagrees with the interpreter on {measured.board}"
@@ -255,7 +258,7 @@ def _complete(
         trajectory=outcome.trajectory,
         artifacts=_write(spec, task, outcome, measured, reference, test, artifacts)
         | _scores(spec, task, problem, answers, artifacts),
-        **_firmware(spec, problem, outcome, test),
+        **_firmware(spec, problem, outcome, used, test),
     )
 
 

@@ -10,13 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from mcu.terms import RuntimeName
 from reports.figures.scales import accuracy_axis, device_lines, resource_axis
 from reports.figures.style import INK, SOFT, Look, legend_below, new_figure, plain_note, rasterise
 from reports.metric import metric_title, score_in
-from reports.trials import RESOURCE_TITLES, methods
+from reports.trials import RESOURCE_TITLES, methods, runtime_in
 from reports.winners import accuracy_front
 
-UNITS = {"flash": "bytes of the .tflite file", "sram": "bytes of the arena", "macs": "multiply-accumulates"}
+UNITS = {
+    RuntimeName.TFLM: {"flash": "bytes of the .tflite file", "sram": "bytes of the arena"},
+    RuntimeName.FIRMWARE: {"flash": "bytes of the C program", "sram": "bytes of its RAM"},
+}
 
 
 def accuracy_figure(
@@ -40,7 +44,7 @@ def accuracy_figure(
     on_fronts = [table["accuracy"].iloc[row] for rows in [*fronts.values(), overall] for row in rows]
     below = accuracy_axis(axes, known["accuracy"].tolist(), on_fronts, score_in(table))
     device_lines(axes, limits)
-    axes.set_xlabel(f"{RESOURCE_TITLES[resource]} ({UNITS[resource]})")
+    axes.set_xlabel(f"{RESOURCE_TITLES[resource]} ({UNITS[runtime_in(table)].get(resource, 'multiply-accumulates')})")
     axes.set_ylabel(f"int8 test {metric_title(table)}")
     axes.grid(axis="x", visible=False)
     if below:

@@ -67,7 +67,7 @@ class Drawing:
         return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
 
 
-_NEEDED = {*NUMBERS, *TIMES, "method", "device", "state", "number", "seed", "metric"}
+_NEEDED = {*NUMBERS, *TIMES, "method", "device", "runtime", "state", "number", "seed", "metric"}
 _NEEDED |= {"budget", "known", "feasible", "finished"}
 _THEME = {
     **{colour: f"c{position}" for position, colour in enumerate(PALETTE)},

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from mcu.budget import RESOURCES
 from mcu.errors import InputError
+from mcu.terms import RuntimeName
 from mcu.units import format_duration
 from reports.comparison.comparison import compare_methods, duels
 from reports.csv_cells import safe_cell
@@ -30,7 +31,7 @@ from reports.study_page.gallery import Drawing, draw_all
 from reports.study_page.page_data import answer_rows, scatter_data, shown_rows, trial_header, trial_rows
 from reports.study_page.tables import duels_table, failures_table, lineage_table, methods_table, winners_table
 from reports.table import Table
-from reports.trials import budgets, methods, tidy
+from reports.trials import budgets, methods, runtime_in, tidy
 from reports.winners import Winner, accuracy_front, winners
 
 
@@ -129,6 +130,7 @@ def render_page(
         trials=trial_rows(table, rows),
         sweep=_pretty(study.sweep),
         metric=metric_title(table),
+        firmware=runtime_in(table) is RuntimeName.FIRMWARE,
     )
 
 

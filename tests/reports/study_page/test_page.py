@@ -229,6 +229,16 @@ def test_latency_is_estimated_for_the_board_the_firmware_ran_for(tmp_path):
     assert (rows["instructions"] == "12.00 M").all()
 
 
+def test_bounds_of_firmware_are_shown_beside_the_use_of_the_firmware(tmp_path):
+    frame = sample_trials(6).assign(runtime="firmware", method="uniform", device="nrf52840", state="complete")
+    frame = frame.assign(budget_flash=24_000.0, budget_sram=1_500.0, flash=20_000, sram=4_400, val_accuracy=0.9)
+    frame = frame.assign(accuracy=0.9, feasible=True, violation=0.0, flash_firmware=22_000, sram_firmware=750)
+    text = write_report(frame, tmp_path, study=StudyInfo("s"), style=Style.SCREEN).read_text("utf-8")
+    assert "50 % of 1.5 KB" in text
+    assert "Flash and SRAM are those of the C program" in text
+    assert "Flash (bytes of the C program)" in (tmp_path / "figures/accuracy_flash.svg").read_text()
+
+
 def test_training_of_winners_counts_epochs_where_the_reports_say_how_long_one_is():
     trial = sample_trials(1).iloc[0].to_dict()
     trial["trajectory"] = [{"step": step, "flash": 9000, "phase": "pruning"} for step in (0, 50, 100)]
