@@ -87,8 +87,7 @@ def report() -> str:
         of {SAMPLES} random inputs is compared with {reference}. Flash holds the vector table, weights and tables, and
         code; RAM the arena, other variables and the deepest stack of the call graph. What the self test touches of its
         painted stack includes its own frames; where it has no room on the part itself it runs on an ATmega1284P, whose
-        instructions take the same cycles. The last column is the error of the predictions from shapes alone; that of
-        flash is the table of softmax, which is at most as long as predicted."""),
+        instructions take the same cycles. The last column is the error of the predictions."""),
         "",
         f"| {head} | bit-exact | predicted flash, RAM, cycles |",
         "|" + "---|" * 12,
