@@ -94,7 +94,12 @@ def overrides(task: str, methods: tuple[str, ...], speech: Path | None) -> list[
         "lineage.enabled=true",
     ]
     if task == "speech":
-        sets += [f'task={{name="audio-folder", data="{speech}"}}', f"training.epochs={SPEECH_EPOCHS}"]
+        sets += [
+            f'task.data="{speech}"',
+            'task.name="audio-folder"',
+            "task.options={}",
+            f"training.epochs={SPEECH_EPOCHS}",
+        ]
     return sets
 
 
