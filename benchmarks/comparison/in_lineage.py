@@ -24,11 +24,14 @@ from search_spaces.sweep import load_sweep
 SWEEPS = Path("examples/compare")
 LEARNING_RATE = 0.1
 SEEDS = 3
+BALANCE = 0.3
 GROUPS = (
     ("differentiable", "group-norm-sparse", "l1", "uniform"),
+    ("differentiable-balanced",),
     ("differentiable-no-sram", "differentiable-macs-only", "slimming", "l2"),
     ("group-norm", "fpgm", "taylor", "random"),
 )
+"""Methods that share a study; ``differentiable-balanced`` is ``differentiable`` with a price on unbounded resources."""
 TASKS = {"fashion-mnist": "fashion_mnist.toml", "speech": "keywords.toml", "watch": "watch.toml"}
 SPEECH_EPOCHS = 30
 
@@ -38,6 +41,7 @@ Networks, budgets and epochs are those of `examples/compare`, with one learning 
 lineage: a dense parent trained for twice the epochs, once a seed, for all methods. Every pruner begins with the network
 of its own next larger budget, else with the parent's, trains for half to all of the epochs by the distance to it, and
 is taught by the parent while it recovers; `uniform` trains from scratch for all of the epochs and is taught by it too.
+`differentiable-balanced` prices resources without a bound (`balance = {balance:g}`).
 In place of synthetic keywords: 5,032 recordings of 8 words of Speech Commands v0.01, speakers apart, {speech} epochs.
 
     python benchmarks/comparison/in_lineage.py --speech CLIPS
@@ -76,7 +80,11 @@ def main() -> int:
         print(f"{options.storage}: no group is through yet", file=sys.stderr)
         return 1
     heading = HEADING.format(
-        rate=LEARNING_RATE, seeds=SEEDS, speech=SPEECH_EPOCHS, through="Methods through:\n" + "\n".join(through)
+        rate=LEARNING_RATE,
+        balance=BALANCE,
+        seeds=SEEDS,
+        speech=SPEECH_EPOCHS,
+        through="Methods through:\n" + "\n".join(through),
     )
     print(write_comparison(tables, options.output, heading=heading))
     return 0
@@ -85,14 +93,17 @@ def main() -> int:
 def overrides(task: str, methods: tuple[str, ...], speech: Path | None) -> list[str]:
     """What makes the comparison's sweep that of a group of methods in a lineage."""
     budgets = len(load_sweep(SWEEPS / TASKS[task]).planned_budgets())
+    names = [name.removesuffix("-balanced") for name in methods]
     sets = [
         f'sweep.name="lineage-{task}-{methods[0]}"',
         f"sweep.seeds={SEEDS}",
         f"sweep.trials={budgets * SEEDS}",
-        f"methods.names={list(methods)}",
+        f"methods.names={names}",
         f"hyperparameters.learning_rate={LEARNING_RATE}",
         "lineage.enabled=true",
     ]
+    if names != list(methods):
+        sets.append(f"hyperparameters.balance={BALANCE}")
     if task == "speech":
         sets += [
             f'task.data="{speech}"',
@@ -109,7 +120,8 @@ def _through(task: str, methods: tuple[str, ...], options: argparse.Namespace) -
     table = trials_of(sweep, options.storage)
     if table is None or len(finished(table)) < len(Plan(sweep).trials):
         return None
-    return table[table["method"].isin(methods)]
+    mine = table[table["method"].isin(sweep.methods.names)]
+    return mine.replace({"method": dict(zip(sweep.methods.names, methods, strict=True))})
 
 
 if __name__ == "__main__":
