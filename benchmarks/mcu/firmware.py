@@ -137,9 +137,9 @@ def single_layers() -> Iterator[tuple[str, Int8Model]]:
     yield "depthwise 3x3, 16x16, 17", layer(16, 16, 17, 0, (3, 3))
     yield "depthwise 3x3 stride 2, 16x16, 24", layer(16, 16, 24, 0, (3, 3), 2)
     yield "depthwise 5x5, 16x16, 16", layer(16, 16, 16, 0, (5, 5))
-    for channels in (2, 3, 4, 5, 9):
+    for channels in (1, 2, 3, 4, 5, 9):
         yield f"depthwise 3x3, 10x10, {channels}", layer(10, 10, channels, 0, (3, 3))
-    for channels, made in ((1, 8), (3, 3), (5, 3), (7, 8)):
+    for channels, made in ((1, 3), (1, 8), (3, 3), (5, 3), (7, 8)):
         yield f"1x1, 10x10, {channels} to {made}", layer(10, 10, channels, made, (1, 1))
     for channels, made in ((2, 3), (5, 8), (7, 3)):
         yield f"3x3, 10x10, {channels} to {made}", layer(10, 10, channels, made, (3, 3))
