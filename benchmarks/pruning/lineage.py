@@ -301,7 +301,8 @@ driver reaches late, because it begins with the longest chains of all directions
 the CPU time, and a quarter of them is none either: what a job does besides training, which is calibration, export and
 validation, was 4 of the 11 seconds of the one that was profiled, and the dense parent, trained for 6 epochs, has only
 79.6 %. With the parent of the half (85.2 %) two epochs of each job still end at 22.8 % of hypervolume in 165 s; with a
-learning rate of 0.03 in place of 0.1 they end lower at each of eight budgets tried. So that goal is missed, by far. Nothing has run under long training; other methods in a lineage are in
+learning rate of 0.03 in place of 0.1 they end lower at each of eight budgets tried. So that goal is missed, by far.
+Nothing has run under long training; other methods in a lineage are in
 [their own comparison](../comparison/lineage/README.md), branches off one trunk in [trunk](trunk.md).
 
 Rows of seed 0 are of commit 6da9318, but for `all 0.2` and `all 0.1`, which are of 7ad23e6 like part of seed 1's; the
