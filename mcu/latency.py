@@ -17,7 +17,21 @@ COUNTED = "counted"
 
 
 @dataclass(frozen=True)
-class Cycles:
+class Ranged:
+    """A figure with its error: ``value`` (None in an interval) between ``low`` and ``high``."""
+
+    value: float | None
+    low: float
+    high: float
+
+    @property
+    def middle(self) -> float:
+        """The value, or the middle of the interval where there is none."""
+        return (self.low + self.high) / 2 if self.value is None else self.value
+
+
+@dataclass(frozen=True)
+class Cycles(Ranged):
     """Cycles per instruction of a core, or of one device.
 
     Attributes:
@@ -26,15 +40,7 @@ class Cycles:
         source: what the figures rest on.
     """
 
-    value: float | None
-    low: float
-    high: float
     source: str
-
-    @property
-    def middle(self) -> float:
-        """The value, or the middle of the interval where there is none."""
-        return (self.low + self.high) / 2 if self.value is None else self.value
 
     @property
     def bound(self) -> float:
@@ -54,18 +60,10 @@ class Cycles:
 
 
 @dataclass(frozen=True)
-class Latency:
-    """Milliseconds of one inference: ``value`` (None in an interval), its range, and where it comes from."""
+class Latency(Ranged):
+    """Milliseconds of one inference, and where the figure comes from."""
 
-    value: float | None
-    low: float
-    high: float
     origin: str
-
-    @property
-    def middle(self) -> float:
-        """The value, or the middle of the interval where there is none."""
-        return (self.low + self.high) / 2 if self.value is None else self.value
 
     def text(self) -> str:
         """``21.4 ms ± 15 %``, ``14 to 40 ms``."""

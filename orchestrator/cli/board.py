@@ -46,6 +46,15 @@ class _Wanted:
     label: str
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """What a board did with a model, and the trials that the model is from."""
+
+    model: BoardModel
+    run: BoardRun
+    trials: list[TrialFiles]
+
+
 def measure_board(model: str | None, options: BoardOptions) -> list[dict[str, Any]]:
     """Measure a board's models, or the one that is asked for, and store what belongs to a trial.
 
@@ -69,7 +78,11 @@ def measure_board(model: str | None, options: BoardOptions) -> list[dict[str, An
         board = session.identify()
         chosen = board.models if wanted is None else (_chosen(board, wanted, options.port),)
         ran = [(one, _run(session, board, one, options.runs)) for one in chosen]
-    return [_facts(one, run, board, device, store, options) for one, run in ran]
+    measured = [_Measured(one, run, [] if store is None else _trials_of(store, one)) for one, run in ran]
+    names = [_device_of(one, device) for one in measured]
+    for one, name in zip(measured, names, strict=True):  # all of them, before anything is stored
+        _check(one, name, board, store, options.port)
+    return [_facts(one, name, board, store, options) for one, name in zip(measured, names, strict=True)]
 
 
 def _database(storage: str) -> Store | None:
@@ -129,35 +142,50 @@ def _run(session: Session, board: Board, model: BoardModel, runs: int | None) ->
     return found
 
 
-def _facts(
-    model: BoardModel, run: BoardRun, board: Board, device: Device | None, store: Store | None, options: BoardOptions
-) -> dict[str, Any]:
+def _device_of(measured: _Measured, device: Device | None) -> str | None:
+    """The microcontroller: the one that was named, else that of the model's trials, if they agree."""
+    known = {trial.device for trial in measured.trials if trial.device is not None}
+    return device.name if device is not None else known.pop() if len(known) == 1 else None
+
+
+def _check(measured: _Measured, name: str | None, board: Board, store: Store | None, port: str) -> None:
+    """Refuse a board that cannot be that device, or whose outputs are not those of the model's trial."""
     from mcu.devices import find_device
 
-    times = [1e6 * ticks / board.ticks_per_second for ticks in run.ticks]
-    trials = [] if store is None else _trials_of(store, model)
-    known = sorted({trial.device for trial in trials if trial.device is not None})
-    name = device.name if device is not None else known[0] if len(known) == 1 else None
+    if name is not None:
+        _check_clock(find_device(name), board, port)
+    if store is not None and measured.trials:
+        _check_outputs(store, measured.trials[0], measured.run)
+
+
+def _facts(
+    one: _Measured, name: str | None, board: Board, store: Store | None, options: BoardOptions
+) -> dict[str, Any]:
+    """What was measured and where it is stored now."""
+    times = [1e6 * ticks / board.ticks_per_second for ticks in one.run.ticks]
     facts: dict[str, Any] = {
-        "model": model.name, "identity": model.identity, "port": options.port, "runs": len(times),
+        "model": one.model.name, "identity": one.model.identity, "port": options.port, "runs": len(times),
         "latency_ms": median(times) / 1000, "latency_least_ms": min(times) / 1000,
         "latency_most_ms": max(times) / 1000, "bit_exact": True,
     }  # fmt: skip
-    if name is not None:
-        _check_clock(find_device(name), board, options.port)
     if name is None:
         reason = "it is not known which microcontroller this is: give --device NAME"
         return facts | {"stored": [], "not_stored": reason}
+    facts["device"] = name
+    if store is None or not one.trials:
+        where = "there is no database" if store is None else f"no trial of {options.storage} has this model"
+        return facts | {"stored": [], "not_stored": where}
     from mcu.board import MeasuredLatency
+    from orchestrator.queries.latency import predicted_latency
     from orchestrator.storage.study_lock import iso, utc_now
 
     at = iso(utc_now())
     measured = MeasuredLatency(name, options.port, at, len(times), median(times), min(times), max(times), board.core_hz)
-    facts |= {"device": name} | _compared(store, trials, run, measured, options)
-    if not trials:
-        where = "there is no database" if store is None else f"no trial of {options.storage} has this model"
-        return facts | {"stored": [], "not_stored": where}
-    return facts | {"stored": [trial.label for trial in trials]}
+    estimated = predicted_latency(store, one.trials[0], name)
+    _keep(options.storage, one.trials, measured)
+    if estimated is not None:
+        facts |= {"estimated_ms": estimated.middle, "estimate": f"{estimated.text()}, {estimated.origin}"}
+    return facts | {"stored": [trial.label for trial in one.trials]}
 
 
 def _check_clock(device: Device, board: Board, port: str) -> None:
@@ -178,22 +206,6 @@ def _trials_of(store: Store, model: BoardModel) -> list[TrialFiles]:
         for trial in trials_with(store, model.identity)
         if "model" in trial.notes and trial.notes["model"].sha256.startswith(model.identity)
     ]
-
-
-def _compared(
-    store: Store | None, trials: list[TrialFiles], run: BoardRun, measured: MeasuredLatency, options: BoardOptions
-) -> dict[str, Any]:
-    """Outputs compared with those of the trial; the estimate; and storing."""
-    from orchestrator.queries.latency import predicted_latency
-
-    if store is None or not trials:
-        return {}
-    _check_outputs(store, trials[0], run)
-    estimated = predicted_latency(store, trials[0], measured.device)
-    _keep(options.storage, trials, measured)
-    if estimated is None:
-        return {}
-    return {"estimated_ms": estimated.middle, "estimate": f"{estimated.text()}, {estimated.origin}"}
 
 
 def _keep(storage: str, trials: list[TrialFiles], measured: MeasuredLatency) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mcu.board import BAUD
 from mcu.errors import InputError
 from orchestrator.cli.options import STORAGE, DeviceOption, FormatName, Storage, StudyName
 
@@ -47,7 +48,7 @@ def measure(
     firmware: WithFirmware = False,
     figure: FigureFile = None,
     port: Port = None,
-    baud: Baud = 115_200,
+    baud: Baud = BAUD,
     runs: Runs = None,
     timeout: Timeout = 60.0,
     study: StudyName = None,

@@ -48,6 +48,7 @@ from pruning.training.problem import (
 )
 from pruning.training.trained import TrainedNetwork
 from reports.apart import Validation
+from reports.columns import used_columns
 from search_spaces.factories import load_reference
 from search_spaces.networks import build_network
 from search_spaces.tasks import Task
@@ -188,8 +189,9 @@ def _firmware(spec: TrialSpec, problem: Problem, outcome: Outcome, used: Resourc
     With the flash and SRAM of the front end if the budget bounds them. Without tools, what such a budget bounds is
     predicted.
     """
-    bounded = {"flash_firmware": used.flash, "sram_firmware": used.sram}
-    known: dict[str, Any] = bounded if spec.runtime is RuntimeName.FIRMWARE else {}
+    known: dict[str, Any] = {}
+    if spec.runtime is RuntimeName.FIRMWARE:
+        known = {"flash_firmware": used.flash, "sram_firmware": used.sram}
     if spec.device is None:
         return known
     try:
@@ -209,12 +211,10 @@ def _firmware(spec: TrialSpec, problem: Problem, outcome: Outcome, used: Resourc
 
 
 def _held(spec: TrialSpec, used: Resources) -> dict[str, Any]:
-    """Resources and how they stand against the budget, as columns."""
+    """Resources on the trial's runtime and how they stand against the budget, as columns."""
     violation = spec.budget.violation(used)
     return {
-        "flash": used.flash,
-        "sram": used.sram,
-        "macs": used.macs,
+        **{column: getattr(used, name) for name, column in used_columns(spec.runtime).items()},
         "violation": violation,
         "feasible": violation == 0,
         "binding_use": spec.budget.binding_use(used),

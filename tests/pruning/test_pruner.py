@@ -83,7 +83,7 @@ def take(pruner, optimizer, x, y):
     return loss
 
 
-def check(model, pruner, budget=BUDGET):
+def assert_within(model, pruner, budget=BUDGET):
     measured = measure_model(model.data)
     used = Resources(measured.flash, measured.sram, measured.macs)
     assert budget.admits(used)
@@ -97,7 +97,7 @@ def test_a_loop_with_any_optimiser_ends_inside_the_budget(name):
     for x, y in batches(STEPS):
         take(pruner, optimizer, x, y)
     model = pruner.export(calibration=X)
-    check(model, pruner)
+    assert_within(model, pruner)
     for parameter, state in optimizer.state.items():
         assert all(v.shape == parameter.shape for v in state.values() if isinstance(v, torch.Tensor) and v.dim())
     assert {id(p) for p in pruner.parameters()} == {id(p) for p in optimizer.param_groups[0]["params"]}
@@ -150,7 +150,7 @@ def test_losses_that_are_kept_disturb_nothing():
     pruner, optimizer = begun()
     kept = [take(pruner, optimizer, x, y) for x, y in batches(STEPS)]
     assert all(math.isfinite(loss.item()) for loss in kept)
-    check(pruner.export(calibration=X), pruner)
+    assert_within(pruner.export(calibration=X), pruner)
 
 
 def test_accumulated_gradients_move_the_widths_as_one_batch_of_all_would():
@@ -184,7 +184,7 @@ def test_clipping_schedulers_and_evaluation_in_between_work():
             pruner.eval()
             pruner(X[:8])
             pruner.train()
-    check(pruner.export(calibration=X), pruner)
+    assert_within(pruner.export(calibration=X), pruner)
 
 
 def test_mixed_precision_with_a_scaler_works():
@@ -200,7 +200,7 @@ def test_mixed_precision_with_a_scaler_works():
         scaler.step(optimizer)
         scaler.update()
         pruner.step()
-    check(pruner.export(calibration=X), pruner)
+    assert_within(pruner.export(calibration=X), pruner)
 
 
 def test_an_average_of_the_weights_follows_and_can_be_exported():
@@ -214,7 +214,7 @@ def test_an_average_of_the_weights_follows_and_can_be_exported():
         shapes = [[p.shape for p in model.parameters()] for model in (pruner, average.module)]
         assert shapes[0] == shapes[1]
     model = pruner.export(calibration=X, weights=average)
-    check(model, pruner)
+    assert_within(model, pruner)
     average.eval()
     assert (model.predict(X[:100]).argmax(1) == average(X[:100]).argmax(1).numpy()).mean() > 0.9
     assert model.data != pruner.export(calibration=X).data
@@ -235,7 +235,7 @@ def test_some_parameters_in_groups_of_their_own_and_int8_training():
     for x, y in batches(8):
         take(pruner, optimizer, x, y)
     after = pruner.export()
-    check(after, pruner)
+    assert_within(after, pruner)
     assert after.data != before.data
 
 

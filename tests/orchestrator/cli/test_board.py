@@ -20,7 +20,7 @@ from orchestrator.queries.trial import load_trial
 from orchestrator.spec import FILES, Artifact
 from orchestrator.storage.artifacts import claim_artifacts
 from random_nets import plain_net
-from scripted_board import Answer, scripted, sound_board
+from scripted_board import Answer, line, scripted, sound_board
 
 pytest.importorskip("serial", reason="pyserial is not installed")
 
@@ -90,12 +90,21 @@ def other_outputs() -> Sequence[bytes]:
     return [bytes(reversed(BYTES[0] + b"x")), BYTES[1]]
 
 
+def a_right_model_and_a_wrong_one(command: str) -> Sequence[bytes]:
+    if command.split() == ["mcusweep", "board"]:
+        models = [line(f"model {at} {name} {IDENTITY} 2") for at, name in enumerate(("right", "wrong"))]
+        return [line("board 1 1000000 64000000 2"), *models]
+    outputs = other_outputs() if command.startswith("mcusweep run 1") else BYTES
+    return sound_board(IDENTITY, 9, outputs)(command)
+
+
 @pytest.mark.parametrize(
     ("board", "arguments", "message"),
     [
         (sound_board("f" * 16, 9, BYTES), ["0"], f"runs digits ({16 * 'f'}), expected was trial 0 of s ({IDENTITY})"),
         (sound_board(IDENTITY, 9, BYTES, wrong=2), [], "4 codes of digits differ in test vectors 0, 1; nothing"),
         (sound_board(IDENTITY, 9, other_outputs()), [], "the board's outputs are not those of s#0: nothing is stored"),
+        (a_right_model_and_a_wrong_one, [], "the board's outputs are not those of s#0: nothing is stored"),
         (sound_board(IDENTITY, 9, BYTES), ["--device", "nowhere"], "nowhere"),
         (sound_board(IDENTITY, 9, BYTES), ["--device", "stm32l053r8"], "runs at 64 MHz, stm32l053r8 at most at 32"),
         (sound_board(IDENTITY, 9, BYTES), ["absent.tflite"], "absent.tflite: cannot be read"),
