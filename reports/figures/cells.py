@@ -124,8 +124,11 @@ def fronts_figure(scores: pd.DataFrame, task: str, ranks: Ranking) -> Figure | N
     accuracy_axis(panels[0], points["mean"].tolist(), ends.tolist())
     panels[0].set_ylabel("int8 test accuracy")
     handles = [Line2D([], [], color=PALETTE[at], marker=MARKERS[at], markersize=4) for at in range(len(named))]
-    handles.append(Line2D([], [], color=OTHER))
-    figure.legend(handles, [*named, "the others"], loc="outside lower center", ncols=4)
+    labels = list(named)
+    if set(points["method"]) - set(named):
+        handles.append(Line2D([], [], color=OTHER))
+        labels.append("the others")
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure
 
 
