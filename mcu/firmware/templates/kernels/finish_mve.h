@@ -41,11 +41,9 @@ static inline int32x4_t four(const int32_t values[4])
     return vector;
 }
 
-/* A channel at four positions, which are `places` in the output. */
-static inline void finish_positions(const finish_t *rule, int32_t channel, int32x4_t sum, uint32x4_t places,
-                                    int8_t *output)
+/* Four sums of a channel as output values. */
+static inline int32x4_t settle_channel(const finish_t *rule, int32_t multiplier, int32_t shift, int32x4_t sum)
 {
-    const int32_t multiplier = rule->multiplier[channel], shift = rule->shift[channel];
     int32x4_t value;
     if (LIKELY(shift < 0)) {
         const int32x4_t product = vqrdmulhq_n_s32(sum, multiplier);
@@ -54,7 +52,14 @@ static inline void finish_positions(const finish_t *rule, int32_t channel, int32
         value = vqrdmulhq_n_s32(vshlq_r_s32(sum, shift), multiplier);
     }
     value = vaddq_n_s32(value, rule->offset);
-    value = vminq_s32(vmaxq_s32(value, vdupq_n_s32(rule->low)), vdupq_n_s32(rule->high));
+    return vminq_s32(vmaxq_s32(value, vdupq_n_s32(rule->low)), vdupq_n_s32(rule->high));
+}
+
+/* A channel at four positions, which are `places` in the output. */
+static inline void finish_positions(const finish_t *rule, int32_t channel, int32x4_t sum, uint32x4_t places,
+                                    int8_t *output)
+{
+    const int32x4_t value = settle_channel(rule, rule->multiplier[channel], rule->shift[channel], sum);
     vstrbq_scatter_offset_s32(output, places, value);
 }
 
