@@ -128,9 +128,7 @@ void depthwise(const FLASH void *description, const int8_t *input, int8_t *outpu
 {
     const convolution_t *const layer = description;
     const index_t out_row = (index_t)layer->out_w * layer->out_c;
-#if !defined(__AVR__)
-    const int32_t step = (int32_t)layer->stride_w * layer->in_c;
-#endif
+    const index_t step = (index_t)layer->stride_w * layer->in_c;
 #if defined(__ARM_FEATURE_MVE)
     const bool twice = layer->out_c >= LANES;
 #endif
@@ -149,10 +147,6 @@ void depthwise(const FLASH void *description, const int8_t *input, int8_t *outpu
             clip.column = first_tap(left, layer->dilation_w);
             clip.column_end = end_tap(left, layer->dilation_w, layer->kernel_w, layer->in_w);
             const window_t window = window_of(layer, &clip, input, top, left, true);
-#if defined(__AVR__)
-            columns = 1;
-            all_channels(layer, &window, out);
-#else
             columns = maximum(whole_columns(layer, x, left), 1);
 #if defined(__ARM_FEATURE_MVE)
             if (rows > 1) {
@@ -167,7 +161,6 @@ void depthwise(const FLASH void *description, const int8_t *input, int8_t *outpu
             {
                 all_channels(layer, &window, columns, step, out);
             }
-#endif
             out = &out[columns * layer->out_c];
         }
     }
