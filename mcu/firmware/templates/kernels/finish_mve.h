@@ -3,6 +3,7 @@
 #define FINISH_MVE_H
 
 #include <arm_mve.h>
+#include <stdbool.h>
 
 /* Four sums as output values. As rescale() of arithmetic.h: a doubled high product with rounding, then a rounding shift,
  * before which negative values are lowered so that their halves round away. */
@@ -16,11 +17,50 @@ static inline int32x4_t settle(const finish_t *rule, int32x4_t sum, int32x4_t mu
     return vminq_s32(vmaxq_s32(value, vdupq_n_s32(rule->low)), vdupq_n_s32(rule->high));
 }
 
-/* Four channels at one position. */
-static inline void finish_vector(const finish_t *rule, int32_t channel, int32x4_t sum, int8_t *output)
+/* Negative values lowered by one, so that their halves round away. */
+static inline int32x4_t lowered(int32x4_t product)
 {
-    const int32x4_t multiplier = vldrwq_s32(&rule->multiplier[channel]), shift = vldrbq_s32(&rule->shift[channel]);
-    vstrbq_s32(output, settle(rule, sum, multiplier, shift));
+    return vaddq_s32(product, vshrq_n_s32(product, 31));
+}
+
+/* Four sums of a channel whose shift is to the right. */
+static inline int32x4_t rescale_right(int32x4_t sum, int32_t multiplier, int32_t shift)
+{
+    return vrshlq_n_s32(lowered(vqrdmulhq_n_s32(sum, multiplier)), shift);
+}
+
+/* Bounds that take a register while they are needed, where all others hold values. */
+#define CLAMP(width)                                                                       \
+    __asm("vdup." width " %q[bound], %[low]\n\t"                                           \
+          "vmax.s" width " %q[value], %q[value], %q[bound]\n\t"                            \
+          "vdup." width " %q[bound], %[high]\n\t"                                          \
+          "vmin.s" width " %q[value], %q[value], %q[bound]"                                \
+          : [value] "+&w"(value), [bound] "=&w"(bound)                                     \
+          : [low] "r"(low), [high] "r"(high))
+
+static inline int16x8_t clamp_halves(int16x8_t halves, int32_t low, int32_t high)
+{
+    int16x8_t value = halves, bound;
+    CLAMP("16");
+    return value;
+}
+
+static inline int32x4_t clamp_words(int32x4_t words, int32_t low, int32_t high)
+{
+    int32x4_t value = words, bound;
+    CLAMP("32");
+    return value;
+}
+
+/* Whether all of a layer's shifts are to the right. */
+static inline bool shifts_right(const convolution_t *layer)
+{
+    int32_t most = INT8_MIN;
+    for (int32_t channel = 0; channel < layer->out_c; channel += 16) {
+        const mve_pred16_t lanes = vctp8q((uint32_t)(layer->out_c - channel));
+        most = vmaxvq_p_s8((int8_t)most, vldrbq_z_s8(&layer->shift[channel], lanes), lanes);
+    }
+    return most < 0;
 }
 
 /* Up to four channels at one position: those of `lanes`. */
