@@ -17,18 +17,6 @@ static inline int32x4_t settle(const finish_t *rule, int32x4_t sum, int32x4_t mu
     return vminq_s32(vmaxq_s32(value, vdupq_n_s32(rule->low)), vdupq_n_s32(rule->high));
 }
 
-/* Negative values lowered by one, so that their halves round away. */
-static inline int32x4_t lowered(int32x4_t product)
-{
-    return vaddq_s32(product, vshrq_n_s32(product, 31));
-}
-
-/* Four sums of a channel whose shift is to the right. */
-static inline int32x4_t rescale_right(int32x4_t sum, int32_t multiplier, int32_t shift)
-{
-    return vrshlq_n_s32(lowered(vqrdmulhq_n_s32(sum, multiplier)), shift);
-}
-
 /* Bounds that take a register while they are needed, where all others hold values. */
 #define CLAMP(width)                                                                       \
     __asm("vdup." width " %q[bound], %[low]\n\t"                                           \
