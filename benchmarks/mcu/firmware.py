@@ -159,9 +159,7 @@ def layer_alone_table() -> list[str]:
         subject, macs = subject_of(name, model, write_tflite(model)), model.macs()
         cells = []
         for core in cores:
-            ours = measure_firmware(
-                model, roomy_device(core), subject.inputs, subject.expected, plan=plan_memory(model, by_strips=False)
-            )
+            ours = measure_firmware(model, roomy_device(core), subject.inputs, subject.expected, plan=subject.plan)
             if not ours.bit_exact:
                 raise SystemExit(f"{name}: not bit-exact")
             theirs = cmsis_layer(subject, core)

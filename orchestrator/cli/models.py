@@ -77,8 +77,10 @@ def export(
     elif also:
         raise InputError("--also: several models are one library: say for whom with --format")
     equals, latency = equals_of(store, details), latency_line(latency_of(store, details))
-    names = export_trial(details, artifacts_of(store), output, metadata, library, equals, latency, stream, device)
+    names, plan = export_trial(details, artifacts_of(store), output, metadata, library, equals, latency, stream, device)
     print(f"trial {details.row['number']}: {', '.join(names)}", file=sys.stderr)
+    if plan:
+        print(f"firmware: {plan}", file=sys.stderr)
     print(output)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mcu.devices import find_device
+from orchestrator.tables import printable
 
 if TYPE_CHECKING:
     from mcu.cost.firmware_memory import FirmwarePlan
@@ -51,4 +52,4 @@ def plan_of(
     entry = facts.get(ENTRY)
     if entry is None:
         return plan_memory(model), ""
-    return plan_with(structure_of(model), Stage(*entry["stage"]) if entry["stage"] else None), entry["told"]
+    return plan_with(structure_of(model), Stage(*entry["stage"]) if entry["stage"] else None), printable(entry["told"])
