@@ -20,13 +20,14 @@ from pathlib import Path
 import numpy as np
 from firmware_cmsis import CmsisRun, bakenn_version, run_cmsis, run_cmsis_layer
 
+from mcu.cost.firmware_memory import FirmwarePlan, plan_memory
 from mcu.devices import Device, find_device
 from mcu.firmware import CORES, Core, FirmwareMeasurement, measure_firmware, predict_firmware, toolchain, write_project
 from mcu.firmware.build import build
-from mcu.firmware.calls import COLUMN, Call, calls_of
-from mcu.firmware.code_sizes import CALLS, measure_code
-from mcu.firmware.prediction import description_bytes
-from mcu.firmware.toolchain import ARCHITECTURES, AVR, Architecture
+from mcu.firmware.calls import COLUMN, calls_of
+from mcu.firmware.code_sizes import measure_code
+from mcu.firmware.prediction import constant_bytes
+from mcu.firmware.toolchain import ARCHITECTURES
 from mcu.int8.model import Int8Model
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.tflite import tflm
@@ -48,6 +49,10 @@ class Subject:
     data: bytes
     inputs: np.ndarray
     expected: np.ndarray
+
+    @property
+    def plan(self) -> FirmwarePlan:
+        return plan_memory(self.model, by_strips=False)
 
 
 def subject_of(name: str, model: Int8Model, data: bytes) -> Subject:
@@ -76,7 +81,7 @@ def roomy_device(core: Core) -> Device:
 def measured_rows(subject: Subject) -> Iterator[tuple[str, FirmwareMeasurement]]:
     for name in MEASURED_CORES:
         device = roomy_device(CORES[name])
-        found = measure_firmware(subject.model, device, subject.inputs, subject.expected, by_strips=False)
+        found = measure_firmware(subject.model, device, subject.inputs, subject.expected, plan=subject.plan)
         print(f"{subject.name} {name}: {found}", file=sys.stderr)
         yield name, found
 
@@ -86,7 +91,7 @@ def main_table(found: dict[str, dict[str, FirmwareMeasurement]], tested: list[Su
     lines = [f"| {head} | predicted flash, RAM |", "|" + "---|" * 9]
     for subject in tested:
         for core, row in found[subject.name].items():
-            predicted = predict_firmware(subject.model, core, by_strips=False)
+            predicted = predict_firmware(subject.model, core, subject.plan)
             flash, ram = predicted.flash / row.flash_firmware - 1, predicted.ram / row.sram_firmware - 1
             lines.append(
                 f"| {subject.name} | {core} ({row.board}) | {row.flash_firmware:,} | {row.sram_firmware:,} "
@@ -154,7 +159,7 @@ def layer_alone_table() -> list[str]:
         subject, macs = subject_of(name, model, write_tflite(model)), model.macs()
         cells = []
         for core in cores:
-            ours = measure_firmware(model, roomy_device(core), subject.inputs, subject.expected, by_strips=False)
+            ours = measure_firmware(model, roomy_device(core), subject.inputs, subject.expected, plan=subject.plan)
             if not ours.bit_exact:
                 raise SystemExit(f"{name}: not bit-exact")
             theirs = cmsis_layer(subject, core)
@@ -174,7 +179,13 @@ def cmsis_layer(subject: Subject, core: Core) -> CmsisRun | None:
     if bakenn_version() is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        write_project(subject.model, Path(folder), samples=subject.inputs, expected=subject.expected, by_strips=False)
+        write_project(
+            subject.model,
+            Path(folder),
+            samples=subject.inputs,
+            expected=subject.expected,
+            plan=subject.plan,
+        )
         return run_cmsis_layer(Path(folder), subject.model, core)
 
 
@@ -183,7 +194,7 @@ def cmsis(subject: Subject) -> CmsisRun | str:
         return "bakenn is not installed"
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder)
-        write_project(subject.model, project, samples=subject.inputs, expected=subject.expected, by_strips=False)
+        write_project(subject.model, project, samples=subject.inputs, expected=subject.expected, plan=subject.plan)
         return run_cmsis(project, subject.model, subject.data)
 
 
@@ -246,29 +257,20 @@ def report(tested: list[Subject], command: str) -> str:
 def code_sizes() -> None:
     """Print the lines of ``COMPILERS`` and ``CODE`` in mcu/firmware/code_sizes.py."""
     model = every_operator_net()
-    calls = calls_of(model)
+    plan = plan_memory(model, by_strips=False)
     with tempfile.TemporaryDirectory() as folder:
-        write_project(model, Path(folder), by_strips=False)
+        write_project(model, Path(folder), plan=plan)
         for item in ARCHITECTURES:
             print(f'    "{item.name}": "{toolchain(item).version()}",')
         for core in CORES.values():
             tools = toolchain(core.architecture)
-            known = sum(_call_bytes(call, core.architecture) for call in calls)
-            code = measure_code(build(Path(folder), roomy_device(core), tools), known, tools)
+            built = build(Path(folder), roomy_device(core), tools)
+            code = measure_code(built, constant_bytes(model, plan, core.architecture), tools)
             figures = ", ".join(f"{kernel.flash}, {kernel.stack}" for kernel in code.kernels.values())
             library = f",\n        library={tuple(code.library.values())}" if code.library else ""
             print(f'    "{core.name}": _core(\n        {code.base}, {code.stack},\n        {figures}{library}),')
             if code.called:
                 print("called:", {kernel: parts for kernel, parts in code.called.items() if parts})
-
-
-def _call_bytes(call: Call, architecture: Architecture) -> int:
-    """Bytes of a call's description and tables; on an AVR, where they are known, of the call too."""
-    step, own = architecture.alignment, CALLS["avr"]
-    known = int(own[2] + own[3] * (len(call.inputs) - 1)) if architecture is AVR else 0
-    widths = [{"int32_t": 4, "int16_t": 2}.get(table.ctype, 1) for table in call.tables]
-    tables = sum(-(-t.values.size * w // step) * step for t, w in zip(call.tables, widths, strict=True))
-    return known + description_bytes(call.function, architecture) + tables
 
 
 def main() -> None:

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from mcu.devices import Device
 
+KERNEL_SOURCES = (
+    "arithmetic.c",
+    "convolution.c",
+    "pointwise.c",
+    "depthwise.c",
+    "pooling.c",
+    "elementwise.c",
+    "softmax.c",
+    "program.c",
+)
 WARNINGS = (
     "-Wall",
     "-Wextra",

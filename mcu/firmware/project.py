@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,13 @@ from mcu.devices import Device, catalogue
 from mcu.errors import InputError
 from mcu.firmware.calls import Call, Table
 from mcu.firmware.cores import CORES, core_of
-from mcu.firmware.flags import COMPILE_FLAGS, HOST_FLAGS, LINK_FLAGS, flash_origin, ram_origin
-from mcu.firmware.program import Loop, program_of
+from mcu.firmware.flags import COMPILE_FLAGS, HOST_FLAGS, KERNEL_SOURCES, LINK_FLAGS, flash_origin, ram_origin
+from mcu.firmware.planning import choose_plan
+from mcu.firmware.program import Loop, Placed, program_of
 from mcu.firmware.toolchain import ARCHITECTURES
 from mcu.graph.ports import Port, each
 from mcu.int8.model import Int8Model, QTensor
 
-KERNEL_SOURCES = (
-    "arithmetic.c",
-    "convolution.c",
-    "pointwise.c",
-    "depthwise.c",
-    "pooling.c",
-    "elementwise.c",
-    "softmax.c",
-)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}")
 LINE = 110
 ARENA = "arena"
@@ -52,7 +44,7 @@ def write_project(
     expected: Codes | None = None,
     name: str = "model",
     sound: str = "",
-    by_strips: bool = True,
+    plan: FirmwarePlan | None = None,
     hop: int | None = None,
 ) -> None:
     """Write the C project of a model into a folder, which is created if missing.
@@ -65,7 +57,7 @@ def write_project(
         name: name of the project; letters, digits, space, ``_ . -``.
         sound: of an application with an audio front end, which ``write_front_end`` adds, its source: ``main.c`` hears
             clips, ``stream.c`` a stream.
-        by_strips: whether the first operators may run strip by strip, as ``plan_memory``.
+        plan: memory, and what runs strip by strip; None for what ``choose_plan`` says of the model and the hop alone.
         hop: rows by which the window moves on from run to run along a stream, as ``plan_memory``: the program takes
             only the new ones and computes only what they change.
 
@@ -78,7 +70,7 @@ def write_project(
         raise InputError(f"firmware name {name!r}: allowed are up to 64 letters, digits, space, '_', '.', '-'")
     if hop is not None and not sound:
         require_gain(model, hop)
-    values = model_values(model, samples, expected, by_strips=by_strips, hop=hop)
+    values = model_values(model, samples, expected, plan=plan, hop=hop)
     values |= _build_values() | {"name": name, "sound": sound}
     render("project", values, folder)
     copy_sources(folder, sound)
@@ -187,11 +179,11 @@ def model_values(
     samples: Codes | None,
     expected: Codes | None,
     prefix: str = "",
-    by_strips: bool = True,
+    plan: FirmwarePlan | None = None,
     hop: int | None = None,
 ) -> dict[str, Any]:
     """Values of a model for templates; its tables and layers start with ``prefix``. Errors as ``write_project``."""
-    plan = plan_memory(model, by_strips, hop)
+    plan = choose_plan(model, hop=hop).plan if plan is None else plan
     program = program_of(model, plan.strips, plan.stream)
     vectors = _vectors(model, samples, expected, plan.stream)
     first = len(model.inputs)
@@ -252,13 +244,14 @@ def _build_values() -> dict[str, Any]:
 
 
 def _program_values(program: Sequence[Loop], plan: FirmwarePlan, prefix: str, arena: str) -> dict[str, Any]:
-    """Loops of calls as the template prints them, and the layers' descriptions: equal ones and equal tables once."""
+    """Tables of steps as the template prints them, and the layers' descriptions: equal ones and equal tables once."""
     layers: list[dict[str, Any]] = []
     numbers: dict[Any, int] = {}
     tables: dict[int, int] = {}
-    loops: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
+    main: list[_Line] = []
     for loop in program:
-        calls = []
+        lines: list[_Line] = []
         for placed in loop.calls:
             call = placed.call
             key = (placed.layer, call.function, *call.fields.items())
@@ -266,14 +259,53 @@ def _program_values(program: Sequence[Loop], plan: FirmwarePlan, prefix: str, ar
                 numbers[key] = len(layers)
                 owner = tables.setdefault(placed.layer, len(layers)) if call.tables else len(layers)
                 layers.append(_layer_values(call, len(layers), owner, prefix))
-            places = [(plan.offsets[place.tensor] + place.at, place.step) for place in placed.arguments]
-            arguments = [f"&{arena}[{at} + (strip * {step})]" if step else f"&{arena}[{at}]" for at, step in places]
-            layer = f"{prefix}layer_{numbers[key]}"
-            calls.append({"function": call.function, "layer": layer, "arguments": arguments, "number": placed.layer})
-        function = f"{prefix}strip_{len(loops)}" if loop.is_strip else ""
-        loops.append({"times": loop.times, "calls": calls, "function": function})
+            lines.append(_line(placed, f"{prefix}layer_{numbers[key]}", plan, arena))
+        if loop.times == 1:
+            main += lines
+        else:
+            name = f"{prefix}strips_{len(found)}"
+            found.append(_repeated(name, loop.times, lines))
+            text = f"{{LAYER({lines[0].number}) {{.of_one = strips}}, &{name}, NULL, NULL, NULL}}"
+            main.append(_Line(lines[0].number, text, f"{loop.times} strips"))
+    found.append({"name": f"{prefix}program", "turns": 1, "steps": _commented([(x.text, x.comment) for x in main])})
     count = 1 + max((placed.layer for loop in program for placed in loop.calls), default=-1)
-    return {"layers": layers, "loops": loops, "layer_count": count}
+    return {"layers": layers, "programs": found, "layer_count": count}
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A step in C, its layer's number and title; ``move`` is by how much its places grow in a loop."""
+
+    number: int
+    text: str
+    comment: str
+    move: str = ""
+
+
+def _line(placed: Placed, layer: str, plan: FirmwarePlan, arena: str) -> _Line:
+    *inputs, output = [f"&{arena}[{plan.offsets[place.tensor] + place.at}]" for place in placed.arguments]
+    *steps, last = [place.step for place in placed.arguments]
+    kind, second, more = ("of_one", "NULL", 0) if len(inputs) == 1 else ("of_two", inputs[1], steps[1])
+    places = f"{inputs[0]}, {second}, {output}"
+    text = f"{{LAYER({placed.layer}) {{.{kind} = {placed.call.function}}}, &{layer}, {places}}}"
+    move = f"{{{steps[0]}, {more}, {last}}}" if any((*steps, last)) else ""
+    return _Line(placed.layer, text, _title(placed.call), move)
+
+
+def _repeated(name: str, turns: int, lines: Sequence[_Line]) -> dict[str, Any]:
+    moves: list[str] = []
+    steps = []
+    for line in lines:
+        where = f"&{name}_moves[{len(moves)}]" if line.move else "NULL"
+        moves += [line.move] if line.move else []
+        steps.append((f"{{{line.text}, {where}}}", line.comment))
+    return {"name": name, "turns": turns, "moves": moves, "steps": _commented(steps)}
+
+
+def _commented(lines: Sequence[tuple[str, str]]) -> list[str]:
+    """Elements of a table, each with its comment, which begin in one column."""
+    width = max((len(text) for text, _ in lines), default=0)
+    return [f"{text + ',':{width + 1}} /* {comment} */" for text, comment in lines]
 
 
 def _layer_values(call: Call, index: int, owner: int, prefix: str) -> dict[str, Any]:
@@ -289,14 +321,17 @@ def _layer_values(call: Call, index: int, owner: int, prefix: str) -> dict[str, 
         if owner == index
     ]
     members: dict[str, str | int] = {table.field: _table_name(table, owner, prefix) for table in call.tables}
-    title = re.sub(r"[^A-Za-z0-9_.\- ]", "_", f"{call.kind} {call.name}").strip()
     return {
-        "title": f"{index}: {title}",
+        "title": f"{index}: {_title(call)}",
         "name": f"{prefix}layer_{index}",
         "struct": call.struct,
         "tables": tables,
         "fields": members | call.fields,
     }
+
+
+def _title(call: Call) -> str:
+    return re.sub(r"[^A-Za-z0-9_.\- ]", "_", f"{call.kind} {call.name}").strip()
 
 
 def _table_name(table: Table, index: int, prefix: str) -> str:
