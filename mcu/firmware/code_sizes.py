@@ -42,7 +42,7 @@ KERNELS = {
 """Object file and functions of every kernel."""
 
 SHARED = {
-    "one_run": ("pointwise", ("runs", "run_single", "run_several")),
+    "one_run": ("pointwise", ("runs", "run_single", "run_several", "runs_of_one_vector", "runs_of_two_vectors")),
     STRIPS: ("program", ("strips",)),
 }
 """The same of code that several kernels call, and of what calls kernels again and again."""
