@@ -41,8 +41,8 @@ class _Width:
     Attributes:
         block: of a run of a convolution, what is left one by one; ``predicated``: or in one more turn.
         single: channels of a convolution at one position; ``raised``: offset of the input that costs no more.
-        positions: of a convolution that are taken at once, and ``channels`` then; ``vector``: values of a run that a register
-            keeps.
+        positions: of a convolution that are taken at once, and ``channels`` then; ``vector``: values of a run that a
+            register keeps.
         lanes: channels of a depthwise convolution; ``twice``: whether at two positions; ``unrolled``: whether its rows
             of three taps are.
     """
