@@ -77,6 +77,19 @@ def narrow_net(seed: int) -> Int8Model:
     return net.model(net.conv(x, int(rng.integers(4, 40)), (1, 1)))
 
 
+def depthwise_net(seed: int) -> Int8Model:
+    """Depthwise layers of few channels and of many, and of every shape of window."""
+    rng = np.random.default_rng(seed)
+    net = RandomNet(rng)
+    channels = int(rng.choice((1, 1, 2, 3, 4, 5, 7, 8, 9, 12, 17, 24)))
+    x = net.input(int(rng.integers(5, 15)), int(rng.integers(5, 15)), channels)
+    for _ in range(4):
+        kernel, dilation = (int(rng.integers(1, 6)), int(rng.integers(1, 6))), int(rng.integers(3)) // 2 + 1
+        stride = (int(rng.integers(2)) + 1,) * 2 if dilation == 1 and min(net.tensors[x].shape[1:3]) > 4 else (1, 1)
+        x = net.depthwise(x, kernel, stride, dilation=(dilation, dilation))
+    return net.model(x)
+
+
 def _assorted(net: RandomNet, x: int, rng: np.random.Generator) -> int:
     _, height, width, channels = net.tensors[x].shape
     kernel = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
@@ -136,7 +149,7 @@ def fit(core: str) -> dict[str, list[float]]:
     rows: dict[str, list[tuple[tuple[int, ...], int]]] = {name: [] for name in KERNELS}
     for seed in FITTED:
         rare = (rare_net(seed),) if seed % 4 == 0 else ()
-        for model in (random_net(seed), assorted_net(seed), narrow_net(seed), *rare):
+        for model in (random_net(seed), assorted_net(seed), narrow_net(seed), depthwise_net(seed), *rare):
             found = counted(model, core, profile=True)
             for call, instructions in zip(calls_of(model), found[1] if found else (), strict=found is not None):
                 rows[call.function].append((loop_counts(call, core), instructions))

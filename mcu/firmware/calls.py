@@ -185,7 +185,7 @@ def _dense(model: Int8Model, op: QOp) -> list[Call]:
 def _depthwise(model: Int8Model, op: QOp) -> list[Call]:
     weights, source, target = _weights_of(op), model.tensors[op.inputs[0]], model.tensors[op.output]
     in_shape, out_shape = source.shape, target.shape
-    if in_shape[3] == 1:  # every output sees the one channel: an ordinary convolution, and a faster one
+    if in_shape[3] == 1 < out_shape[3]:  # every output sees the one channel: an ordinary convolution, and a faster one
         turned = np.ascontiguousarray(weights.transpose(3, 1, 2, 0))
         return _convolution(model, replace(op, kind=Kind.CONV, weights=turned))
     function = depthwise_kernel(op, in_shape[3], out_shape[3])
@@ -195,9 +195,9 @@ def _depthwise(model: Int8Model, op: QOp) -> list[Call]:
 
 def depthwise_kernel(op: QOp | OpForm, in_channels: int, out_channels: int) -> str:
     """The kernel that runs a depthwise layer of these channel counts."""
-    if in_channels == 1:
-        return convolution_kernel(op, 1, out_channels)
-    return "depthwise" if in_channels == out_channels else "depthwise_multiplied"
+    if in_channels == out_channels:
+        return "depthwise"
+    return convolution_kernel(op, 1, out_channels) if in_channels == 1 else "depthwise_multiplied"
 
 
 def _pool(model: Int8Model, op: QOp) -> list[Call]:

@@ -41,7 +41,8 @@ class _Width:
     Attributes:
         block: of a run of a convolution, what is left one by one; ``predicated``: or in one more turn.
         single: channels of a convolution at one position; ``raised``: offset of the input that costs no more.
-        positions: of a convolution that are taken at once, and ``channels`` then; ``short``: run that is kept then.
+        positions: of a convolution that are taken at once, and ``channels`` then; ``vector``: values of a run that a
+            register keeps.
         lanes: channels of a depthwise convolution; ``twice``: whether at two positions; ``unrolled``: whether its rows
             of three taps are.
     """
@@ -51,7 +52,7 @@ class _Width:
     raised: int | None = None
     positions: int = 2
     channels: int = 2
-    short: int = 0
+    vector: int = 0
     lanes: int = 4
     twice: bool = False
     unrolled: bool = False
@@ -64,7 +65,7 @@ _WIDTHS = {
     "cortex-m0+": _Width(positions=1),
     **dict.fromkeys(("cortex-m4f", "cortex-m7f", "cortex-m33"), _DSP),
     "avr5": _AVR,
-    "cortex-m55": _Width(block=16, positions=4, channels=1, short=16, lanes=8, twice=True, predicated=True),
+    "cortex-m55": _Width(block=16, positions=4, channels=1, vector=16, lanes=8, twice=True, predicated=True),
 }
 
 
@@ -167,21 +168,28 @@ def _groups(fields: Mapping[str, int], side: str, pad: str, taps: list[int], siz
     return alone, groups
 
 
-def _one_run(positions: int, size: int, out_c: int, width: _Width) -> list[int]:
-    """Positions, channels, blocks and rests, of single positions and of several at once; channels of short runs."""
+def _one_run(times: int, positions: int, size: int, out_c: int, width: _Width) -> list[int]:
+    """Of ``times`` calls for some positions each: positions, channels, blocks and rests, of single positions and of
+    several at once; of runs of one vector that is kept groups of positions, of these channels at once; and of two."""
+    kept = [0, 0, 0, 0]
+    if size == width.vector and positions >= 4 and out_c % 2 == 0:
+        groups = times * -(-positions // 4)
+        kept[:2] = groups, groups * (out_c // 2)
+    elif width.vector < size <= 2 * width.vector and positions >= 2 and out_c >= 4:
+        groups = times * -(-positions // 2)
+        kept[2:] = groups, groups * -(-out_c // 4)
+    if sum(kept):
+        return [*[0] * 8, *kept]
     several = positions // width.positions if width.positions > 1 else 0
     counts = []
-    for times, channels in ((positions - several * width.positions, width.single), (several, width.channels)):
-        turns = times * -(-out_c // channels)
-        counts += [times, turns, turns * (size // width.block), turns * _rest(size, width)]
-    if size == width.short:
-        return [*counts[:5], 0, 0, 0, counts[5]]
-    return [*counts, 0]
+    for at, channels in ((positions - several * width.positions, width.single), (several, width.channels)):
+        turns = times * at * -(-out_c // channels)
+        counts += [times * at, turns, turns * (size // width.block), turns * _rest(size, width)]
+    return [*counts, *kept]
 
 
 def _pointwise(fields: Mapping[str, int], width: _Width) -> Counts:
-    row = _one_run(fields["out_w"], fields["in_c"], fields["out_c"], width)
-    return (fields["out_h"], *(fields["out_h"] * count for count in row))
+    return fields["out_h"], *_one_run(fields["out_h"], fields["out_w"], fields["in_c"], fields["out_c"], width)
 
 
 def _narrow(fields: Mapping[str, int], width: _Width) -> Counts:
@@ -192,29 +200,40 @@ def _narrow(fields: Mapping[str, int], width: _Width) -> Counts:
     whole = whole_rows * sum(taps == fields["kernel_w"] for taps in columns)
     positions = len(rows) * len(columns)
     copied = (sum(rows) * len(columns), sum(rows) * sum(columns) * in_c)
-    return (
-        len(rows),
-        positions,
-        *copied,
-        (positions - whole) * size,
-        *_one_run(positions, size, fields["out_c"], width),
-    )
+    together, left = divmod(positions, width.positions)
+    runs = _one_run(together, width.positions, size, fields["out_c"], width)
+    last = _one_run(1, left, size, fields["out_c"], width)
+    products = (a + b for a, b in zip(runs, last, strict=True))
+    return (len(rows), positions, *copied, (positions - whole) * size, *products)
 
 
 def _depthwise(fields: Mapping[str, int], width: _Width) -> Counts:
     """Rows, runs of positions; positions, blocks of channels, unrolled rows of taps, others, their taps, alone and at
-    two; of channels one by one positions, unrolled rows, others, their taps; channels that are predicated."""
+    two; of channels one by one positions, unrolled rows, others, their taps; channels that are predicated; channels one
+    by one of runs of positions."""
     rows, _ = _windows(fields)
     channels, few = fields["out_c"], fields["out_c"] < width.lanes
+    if width.predicated and channels == 1:
+        return _only_channel(fields, width)
     several_at_once = 2 if width.twice and not few else 1
     windows = _split(fields, several_at_once)
     single, blocks = (0, -(-channels // width.lanes)) if width.predicated else _apart(channels, width.lanes)
-    counts = [len(rows), _runs_of_positions(fields, several_at_once)]
+    runs = _runs_of_positions(fields, several_at_once)
+    counts = [len(rows), runs]
     for own in windows:
-        counts += _taps_of(own, blocks, width.unrolled)
+        counts += _taps_of(own, blocks, width.unrolled) if blocks else [0, 0, 0, 0, 0]
     predicated = len(rows) * fields["out_w"] * channels if width.predicated and few else 0
     alone = [a + b for a, b in zip(*(_taps_of(own, single, width.unrolled)[1:] for own in windows), strict=True)]
-    return (*counts, *alone, predicated)
+    return (*counts, *alone, predicated, runs * single)
+
+
+def _only_channel(fields: Mapping[str, int], width: _Width) -> Counts:
+    """The same of a single channel, four positions at a time in lanes."""
+    rows, columns = _windows(fields)
+    whole = _whole_columns(fields)
+    groups = [taps for at, taps in enumerate(columns) if at not in whole] + [fields["kernel_w"]] * -(-len(whole) // 4)
+    alone = _taps_of([(rows, groups)], 1, width.unrolled)[1:]
+    return (len(rows), _runs_of_positions(fields, 1), *[0] * 10, *alone, 0, 0)
 
 
 def _apart(channels: int, lanes: int) -> tuple[int, int]:
@@ -236,13 +255,18 @@ def _taps_of(windows: _Windows, turns: int, unrolled: bool) -> list[int]:
 def _runs_of_positions(fields: Mapping[str, int], several: int) -> int:
     """Calls for runs of positions whose windows lie inside, and for single ones."""
     rows, columns = _windows(fields)
-    stride, extent = fields["stride_w"], (fields["kernel_w"] - 1) * fields["dilation_w"] + 1
-    starts = [at * stride - fields["pad_left"] for at in range(len(columns))]
-    whole = sum(start >= 0 and start + extent <= fields["in_w"] for start in starts)
+    whole = len(_whole_columns(fields))
     alone, groups = _groups(fields, "h", "pad_top", rows, several)
     odd = several > 1 and whole > 1 and whole % 2 == 1
     at_a_time = len(columns) - whole + (whole > 0)
     return (len(alone) + len(groups)) * at_a_time + odd * len(alone)
+
+
+def _whole_columns(fields: Mapping[str, int]) -> list[int]:
+    """Positions of a row whose windows' columns all lie inside."""
+    stride, extent = fields["stride_w"], (fields["kernel_w"] - 1) * fields["dilation_w"] + 1
+    starts = [at * stride - fields["pad_left"] for at in range(fields["out_w"])]
+    return [at for at, start in enumerate(starts) if start >= 0 and start + extent <= fields["in_w"]]
 
 
 def _each_output(fields: Mapping[str, int], width: _Width) -> Counts:

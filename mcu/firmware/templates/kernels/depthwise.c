@@ -94,26 +94,30 @@ OUTLINE void all_channels(const convolution_t *layer, const window_t *window, in
                           int8_t *output)
 {
     const finish_t rule = finish_of(layer);
-    const int32_t channels = layer->out_c;
-    window_t inside = *window; /* a copy, as for finish_t */
+    const int32_t channels = layer->out_c, blocked = (channels < LANES) ? 0 : ((channels + 2) & ~(LANES - 1));
+    const window_t inside = *window; /* a copy, as for finish_t */
     const int8_t *const weights = &layer->weights[inside.weight];
+    const int8_t *input = inside.input;
     int8_t *out = output;
-    for (int32_t left = times; left > 0; --left) {
-        int32_t channel = 0;
-        while ((channels >= LANES) && ((channels - channel) > 1)) {
+    for (int32_t left = (blocked > 0) ? times : 0; left > 0; --left) {
+        for (int32_t channel = 0; (channels - channel) > 1; channel += LANES) {
             const int32_t start = minimum(channel, channels - LANES);
             const int32_t *const bias = &layer->bias[start];
-            lanes_t lanes = {&inside.input[start], &weights[start], {bias[0], bias[1], bias[2], bias[3]}};
+            lanes_t lanes = {&input[start], &weights[start], {bias[0], bias[1], bias[2], bias[3]}};
             sum_four(&inside, &lanes);
             finish_four(&rule, start, lanes.sum, &out[start]);
-            channel += LANES;
         }
-        for (; channel < channels; ++channel) {
-            const int32_t sum = sum_one(&inside, &inside.input[channel], &weights[channel], layer->bias[channel]);
-            out[channel] = finish(&rule, channel, sum);
-        }
-        inside.input = &inside.input[step];
+        input = &input[step];
         out = &out[channels];
+    }
+    for (int32_t channel = blocked; channel < channels; ++channel) {
+        input = &inside.input[channel];
+        out = &output[channel];
+        for (int32_t left = times; left > 0; --left) {
+            *out = finish(&rule, channel, sum_one(&inside, input, &weights[channel], layer->bias[channel]));
+            input = &input[step];
+            out = &out[channels];
+        }
     }
 }
 
@@ -124,9 +128,7 @@ void depthwise(const FLASH void *description, const int8_t *input, int8_t *outpu
 {
     const convolution_t *const layer = description;
     const index_t out_row = (index_t)layer->out_w * layer->out_c;
-#if !defined(__AVR__)
-    const int32_t step = (int32_t)layer->stride_w * layer->in_c;
-#endif
+    const index_t step = (index_t)layer->stride_w * layer->in_c;
 #if defined(__ARM_FEATURE_MVE)
     const bool twice = layer->out_c >= LANES;
 #endif
@@ -145,10 +147,6 @@ void depthwise(const FLASH void *description, const int8_t *input, int8_t *outpu
             clip.column = first_tap(left, layer->dilation_w);
             clip.column_end = end_tap(left, layer->dilation_w, layer->kernel_w, layer->in_w);
             const window_t window = window_of(layer, &clip, input, top, left, true);
-#if defined(__AVR__)
-            columns = 1;
-            all_channels(layer, &window, out);
-#else
             columns = maximum(whole_columns(layer, x, left), 1);
 #if defined(__ARM_FEATURE_MVE)
             if (rows > 1) {
@@ -163,7 +161,6 @@ void depthwise(const FLASH void *description, const int8_t *input, int8_t *outpu
             {
                 all_channels(layer, &window, columns, step, out);
             }
-#endif
             out = &out[columns * layer->out_c];
         }
     }

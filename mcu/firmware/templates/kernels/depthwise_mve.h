@@ -85,6 +85,34 @@ INLINE void few_channels(const convolution_t *layer, const finish_t *rule, const
     }
 }
 
+/* A layer's only channel at some positions, `step` values apart, four at a time. */
+INLINE void only_channel(const convolution_t *layer, const finish_t *rule, const window_t *window, int32_t times,
+                         int32_t step, int8_t *output)
+{
+    const int32_t bias = layer->bias[0], multiplier = rule->multiplier[0], shift = rule->shift[0];
+    const uint32x4_t places = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)step);
+    const int8_t *first = window->input;
+    int8_t *out = output;
+    for (int32_t left = times; left > 0; left -= 4) {
+        const mve_pred16_t lanes = vctp32q((uint32_t)left);
+        const int8_t *x = first, *w = &layer->weights[window->weight];
+        int32x4_t sum = vdupq_n_s32(bias);
+        for (int32_t band = window->bands; band > 0; --band) {
+            for (int32_t run = window->runs; run > 0; --run) {
+                const int32x4_t value = vldrbq_gather_offset_z_s32(x, places, lanes);
+                sum = vmlaq_n_s32(sum, vaddq_n_s32(value, window->offset), *w);
+                x += window->input_run;
+                w += window->weight_run;
+            }
+            x += window->input_band;
+            w += window->weight_band;
+        }
+        vstrbq_p_s32(out, settle_channel(rule, multiplier, shift, sum), lanes);
+        first = &first[4 * step];
+        out = &out[4];
+    }
+}
+
 INLINE void whole_blocks(const convolution_t *layer, const finish_t *rule, const window_t *window, int32_t positions,
                          int32_t next, int8_t *output, int32_t output_next)
 {
@@ -113,6 +141,10 @@ OUTLINE void all_channels(const convolution_t *layer, const window_t *window, in
     const finish_t rule = finish_of(layer);
     window_t inside = *window; /* a copy, as for finish_t */
     int8_t *out = output;
+    if (layer->out_c == 1) {
+        only_channel(layer, &rule, &inside, times, step, output);
+        return;
+    }
     for (int32_t left = times; left > 0; --left) {
         if (layer->out_c < LANES) {
             few_channels(layer, &rule, &inside, out);

@@ -4,6 +4,10 @@
 
 #include "products.h"
 
+#if defined(__ARM_FEATURE_MVE)
+#include "pointwise_mve.h"
+#endif
+
 #define COLUMN 80 /* values of a window, at most */
 
 /* All output channels at one position. */
@@ -21,15 +25,8 @@ OUTLINE void run_several(const convolution_t *layer, const int8_t *input, index_
     const int8_t *x = input;
     int8_t *out = output;
     for (index_t left = times; left > 0; --left) {
-#if defined(SHORT)
-        if (size == SHORT) {
-            products_short(layer, x, next, out);
-        } else
-#endif
-        {
-            const window_t window = whole_run(x, size);
-            products_several(layer, &window, size, next, out, layer->out_c);
-        }
+        const window_t window = whole_run(x, size);
+        products_several(layer, &window, size, next, out, layer->out_c);
         x = &x[POSITIONS * next];
         out = &out[POSITIONS * layer->out_c];
     }
@@ -41,6 +38,16 @@ OUTLINE void runs(const convolution_t *layer, const int8_t *input, index_t size,
                   int8_t *output)
 {
     index_t done = 0;
+#if defined(__ARM_FEATURE_MVE)
+    if ((size == VECTOR) && (positions >= 4) && ((layer->out_c % 2) == 0) && shifts_right(layer)) {
+        runs_of_one_vector(layer, input, next, positions, output);
+        return;
+    }
+    if ((size > VECTOR) && (size <= (2 * VECTOR)) && (positions >= 2) && (layer->out_c >= LANES) && shifts_right(layer)) {
+        runs_of_two_vectors(layer, input, size, next, positions, output);
+        return;
+    }
+#endif
 #if POSITIONS > 1
     run_several(layer, input, size, next, positions / POSITIONS, output);
     done = positions - (positions % POSITIONS);

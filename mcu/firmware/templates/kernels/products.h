@@ -72,7 +72,8 @@ INLINE void add_run(sums_t *sum, int32_t positions, const int8_t *x, int32_t nex
     }
 }
 
-/* All output channels, two at a time; an odd last one is computed beside itself. A channel has `size` weights. */
+/* All output channels, two at a time; an odd last one is computed beside itself, and finished once. A channel has `size`
+ * weights. */
 INLINE void products_of(const convolution_t *layer, const window_t *window, int32_t size, int32_t positions,
                         int32_t next, int8_t *output, int32_t output_next)
 {
@@ -97,7 +98,9 @@ INLINE void products_of(const convolution_t *layer, const window_t *window, int3
         if (positions == 2) {
             int8_t *const there = &output[output_next];
             finish_both(&rule, channel, sum.here[0], sum.there[0], &output[channel], &there[channel]);
-            finish_both(&rule, second, sum.here[1], sum.there[1], &output[second], &there[second]);
+            if (second > channel) {
+                finish_both(&rule, second, sum.here[1], sum.there[1], &output[second], &there[second]);
+            }
         } else {
             output[channel] = finish(&rule, channel, sum.here[0]);
             output[second] = finish(&rule, second, sum.here[1]);

@@ -3,36 +3,45 @@
 #ifndef PRODUCTS_MVE_H
 #define PRODUCTS_MVE_H
 
+#define VECTOR 16 /* values */
+#define LANES 4   /* sums of a vector */
+
 /* Of an output channel at four positions, and of its weights. */
 typedef struct {
     int32_t at[POSITIONS], weights;
 } sums_t;
 
-/* One run of a window, at four positions. In one piece, as the compiler would spill the pointers. */
-INLINE void add_run(sums_t *sum, const int8_t *x, int32_t next, const int8_t *w, int32_t count)
+/* One run of a window, at four positions; leaves the pointers behind its last whole block. In one piece, as the compiler
+ * would spill them. */
+#define ADD_RUN(tally)                                                                                             \
+    __asm("dlstp.8 lr, %[x3]\n\t"                                                                                  \
+          "add %[x1], %[x0], %[next]\n\t"                                                                          \
+          "add %[x2], %[x1], %[next]\n\t"                                                                          \
+          "add %[x3], %[x2], %[next]\n"                                                                            \
+          "1:\n\t"                                                                                                 \
+          "vldrb.8 q0, [%[w]], #16\n\t"                                                                            \
+          "vldrb.8 q1, [%[x0]], #16\n\t" tally "vldrb.8 q2, [%[x1]], #16\n\t"                                      \
+          "vmladava.s8 %[s0], q0, q1\n\t"                                                                          \
+          "vldrb.8 q1, [%[x2]], #16\n\t"                                                                           \
+          "vmladava.s8 %[s1], q0, q2\n\t"                                                                          \
+          "vldrb.8 q2, [%[x3]], #16\n\t"                                                                           \
+          "vmladava.s8 %[s2], q0, q1\n\t"                                                                          \
+          "vmladava.s8 %[s3], q0, q2\n\t"                                                                          \
+          "letp lr, 1b"                                                                                            \
+          : [s0] "+Te"(sum->at[0]), [s1] "+Te"(sum->at[1]), [s2] "+Te"(sum->at[2]), [s3] "+Te"(sum->at[3]),        \
+            [sum] "+Te"(sum->weights), [x0] "+r"(*x), [x1] "=&r"(x1), [x2] "=&r"(x2), [x3] "+r"(left), [w] "+r"(*w) \
+          : [next] "r"(next)                                                                                       \
+          : "q0", "q1", "q2", "lr", "memory")
+
+INLINE void add_run(sums_t *sum, const int8_t **x, int32_t next, const int8_t **w, int32_t count, int32_t offset)
 {
-    const int8_t *x0 = x, *x1, *x2, *from = w;
+    const int8_t *x1, *x2;
     int32_t left = count; /* then the fourth position */
-    __asm("dlstp.8 lr, %[x3]\n\t"
-          "add %[x1], %[x0], %[next]\n\t"
-          "add %[x2], %[x1], %[next]\n\t"
-          "add %[x3], %[x2], %[next]\n"
-          "1:\n\t"
-          "vldrb.8 q0, [%[w]], #16\n\t"
-          "vldrb.8 q1, [%[x0]], #16\n\t"
-          "vaddva.s8 %[sum], q0\n\t"
-          "vldrb.8 q2, [%[x1]], #16\n\t"
-          "vmladava.s8 %[s0], q0, q1\n\t"
-          "vldrb.8 q1, [%[x2]], #16\n\t"
-          "vmladava.s8 %[s1], q0, q2\n\t"
-          "vldrb.8 q2, [%[x3]], #16\n\t"
-          "vmladava.s8 %[s2], q0, q1\n\t"
-          "vmladava.s8 %[s3], q0, q2\n\t"
-          "letp lr, 1b"
-          : [s0] "+Te"(sum->at[0]), [s1] "+Te"(sum->at[1]), [s2] "+Te"(sum->at[2]), [s3] "+Te"(sum->at[3]),
-            [sum] "+Te"(sum->weights), [x0] "+r"(x0), [x1] "=&r"(x1), [x2] "=&r"(x2), [x3] "+r"(left), [w] "+r"(from)
-          : [next] "r"(next)
-          : "q0", "q1", "q2", "lr", "memory");
+    if (__builtin_constant_p(offset) && (offset == 0)) {
+        ADD_RUN("");
+    } else {
+        ADD_RUN("vaddva.s8 %[sum], q0\n\t");
+    }
 }
 
 /* Of two output channels at one position, and of their weights. */
@@ -94,14 +103,16 @@ INLINE void products_several(const convolution_t *layer, const window_t *window,
     const uint32x4_t places = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)output_next);
     const int32_t *const biases = layer->bias;
     const int8_t *weights = &layer->weights[window->weight];
+    const int32_t count = window->count, blocks = (count + (VECTOR - 1)) & ~(VECTOR - 1);
+    const int32_t input_run = window->input_run - blocks, weight_run = window->weight_run - blocks;
     for (int32_t channel = 0; channel < channels; ++channel) {
         sums_t sum = {{0, 0, 0, 0}, 0};
         const int8_t *x = window->input, *w = weights;
         for (int32_t band = window->bands; band > 0; --band) {
             for (int32_t run = window->runs; run > 0; --run) {
-                add_run(&sum, x, next, w, window->count);
-                x += window->input_run;
-                w += window->weight_run;
+                add_run(&sum, &x, next, &w, count, window->offset);
+                x += input_run;
+                w += weight_run;
             }
             x += window->input_band;
             w += window->weight_band;
@@ -109,27 +120,6 @@ INLINE void products_several(const convolution_t *layer, const window_t *window,
         const int32_t bias = biases[channel] + (window->offset * sum.weights);
         finish_positions(&rule, channel, vaddq_n_s32(four(sum.at), bias), places, &output[channel]);
         weights = &weights[size];
-    }
-}
-
-#define SHORT 16
-
-/* The same of runs that are one vector each, whose values stay in registers. */
-INLINE void products_short(const convolution_t *layer, const int8_t *input, int32_t next, int8_t *output)
-{
-    const finish_t rule = finish_of(layer);
-    const int32_t channels = layer->out_c;
-    const int32_t *const biases = layer->bias;
-    const uint32x4_t places = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)channels);
-    const int8x16_t x0 = vldrbq_s8(input), x1 = vldrbq_s8(&input[next]);
-    const int8x16_t x2 = vldrbq_s8(&input[2 * next]), x3 = vldrbq_s8(&input[3 * next]);
-    const int8_t *w = layer->weights;
-    for (int32_t channel = 0; channel < channels; ++channel) {
-        const int8x16_t weight = vldrbq_s8(w);
-        const int32_t at[POSITIONS] = {vmladavq_s8(x0, weight), vmladavq_s8(x1, weight), vmladavq_s8(x2, weight),
-                                       vmladavq_s8(x3, weight)};
-        finish_positions(&rule, channel, vaddq_n_s32(four(at), biases[channel]), places, &output[channel]);
-        w = &w[SHORT];
     }
 }
 
