@@ -146,11 +146,12 @@ def best(
 
 
 def _latency(store: Store, answer: Best) -> dict[str, Any]:
-    """The latency of the chosen trial on its device, if it is known."""
+    """The latency of the chosen trial on the device asked for, else on its own, if it is known."""
     from orchestrator.queries.latency import latency_of
     from orchestrator.queries.trial import load_trial
 
-    return latency_of(store, load_trial(store, f"{answer.trial['study']}#{answer.trial['number']}"))
+    trial = load_trial(store, f"{answer.trial['study']}#{answer.trial['number']}")
+    return latency_of(store, trial, answer.device)
 
 
 def find(

@@ -10,13 +10,17 @@ from mcu.budget import Budget
 from mcu.errors import InputError
 from mcu.terms import RuntimeName
 from orchestrator.cli import main as cli
-from orchestrator.queries.best import equals_of, find_best
+from orchestrator.queries.best import budget_for, equals_of, find_best
 from orchestrator.queries.export import model_card
+from orchestrator.queries.latency import latency_of
 from orchestrator.queries.trial import load_trial
 from orchestrator.spec import VALIDATION, Artifact
 from orchestrator.storage.connection import artifact_root
+from orchestrator.storage.frames import trials_frame
 from orchestrator.storage.store import Study
 from reports.apart import Validation
+from reports.trials import tidy
+from reports.winners import winners
 
 LABELS = np.arange(500) % 10
 
@@ -84,3 +88,29 @@ def test_bounds_of_firmware_are_compared_with_the_firmware(store, make_spec, res
         find_best(store, Budget(sram=600))
     assert cli.run(["best", "--storage", str(store.url), "--format", "json"]) == 0
     assert [row["sram_firmware"] for row in json.loads(capsys.readouterr().out)] == [700]
+
+
+def test_the_bytes_and_the_latency_of_a_program_hold_for_the_devices_of_its_core(store, make_spec, result, capsys):
+    sweep = {"sweep": {"name": "c"}, "budgets": {"runtime": "firmware", "devices": ["stm32f103c8", "nrf52832"]}}
+    study = store.create_study(Study(0, "c", sweep, None, {}, 2, {"python": "3"}, {"cpus": 2}, ""))
+    for number, (device, right) in enumerate((("stm32f103c8", 0.95), ("nrf52832", 0.9))):
+        spec = make_spec(number).model_copy(update={"runtime": RuntimeName.FIRMWARE, "device": device})
+        ran = {"val_accuracy": right, "flash_firmware": 22_000, "sram_firmware": 700, "instructions": 10**6}
+        store.finish_attempt(store.begin_attempt(store.add_trial(study, number, spec)), result.model_copy(update=ran))
+    best = find_best(store, budget_for("nrf52840"))
+    assert (best.trial["number"], best.fitting) == (1, 1)
+    assert find_best(store, Budget(flash=24_000)).trial["number"] == 0
+    with pytest.raises(InputError, match="none with a program for the core of rp2040 has finished yet"):
+        find_best(store, budget_for("rp2040"))
+    table = tidy(trials_frame(store, study)).assign(budget_flash=65_536.0)
+    assert [(won.device, won.row, won.fitting) for won in winners(table)] == [("nrf52832", 1, 1), ("stm32f103c8", 0, 1)]
+    trial = load_trial(store, "1")
+    assert set(latency_of(store, trial, "nrf52840")) == {"latency_ms", "latency", "latency_origin"}
+    assert latency_of(store, trial, "stm32f103c8") == {}
+
+
+def test_a_board_without_the_interpreter_has_no_best_among_models_for_it(noisy):
+    with pytest.raises(InputError, match="TensorFlow Lite Micro does not run on its core: allowed is runtime"):
+        find_best(noisy, budget_for("arduino-uno"))
+    with pytest.raises(InputError, match="none with a program for the core of atmega328p"):
+        find_best(noisy, budget_for("arduino-uno"), studies=("*",))
