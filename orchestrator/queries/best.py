@@ -164,7 +164,10 @@ def _measured(runtime: RuntimeName, device: str | None) -> str:
 def _fitting(budget: Budget, runtimes: Sequence[RuntimeName]) -> str:
     """Condition for the measured trials whose figures on their runtime, one of these, are within the bounds."""
     by_runtime = [
-        [_measured(runtime, budget.device), *(f"{used_columns(runtime)[name]} <= {bound}" for name, bound in budget.bounds().items())]
+        [
+            _measured(runtime, budget.device),
+            *(f"{used_columns(runtime)[name]} <= {bound}" for name, bound in budget.bounds().items()),
+        ]
         for runtime in runtimes
     ]
     return " or ".join(f"({' and '.join(parts)})" for parts in by_runtime)
@@ -224,7 +227,11 @@ def _reason(rows: Sequence[dict[str, Any]], choice: Choice, budget: Budget, fitt
 def _nothing_fits(budget: Budget, closest: dict[str, Any] | None, runtimes: Sequence[RuntimeName]) -> str:
     line = f"no measured trial fits {budget}"
     if closest is None:
-        of_core = f" with a program for the core of {budget.device}" if budget.device and RuntimeName.FIRMWARE in runtimes else ""
+        of_core = (
+            f" with a program for the core of {budget.device}"
+            if budget.device and RuntimeName.FIRMWARE in runtimes
+            else ""
+        )
         return f"{line}: none{of_core} has finished yet"
     use = _use(closest)
     uses = amounts({name: use[name] for name in budget.bounds()})
