@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
-from mcu.budget import Resources
+from mcu.budget import Budget, Resources
 from mcu.cost.arena import BYTES_PER_CHANNEL, lifetimes, peak_live, predict_persistent
 from mcu.cost.deployment import predict_deployment
+from mcu.cost.firmware_memory import FirmwarePlan, plan_memory, plans_of
 from mcu.devices import Device, find_device, require_interpreter
 from mcu.errors import InputError
-from mcu.firmware import ToolsMissing, build, core_of, predict_firmware, write_project
+from mcu.firmware import PlanChoice, ToolsMissing, build, choose_plan, core_of, predict_firmware, write_project
 from mcu.firmware.front_end_run import measure_front_end
 from mcu.front_end import FrontEnd
 from mcu.int8.model import Int8Model
@@ -31,6 +33,8 @@ class Runtime:
 
     Attributes:
         front_end: what the C program computes before the network, if that counts as well.
+        budget: bounds by which the plan of the C program is chosen: a model is within them if any plan of it is, and
+            the fastest of these is built. Those of TensorFlow Lite Micro's arena bound its RAM too.
 
     Raises:
         InputError: if firmware is asked for without a device, or for one it cannot be built for, or TensorFlow Lite
@@ -40,6 +44,7 @@ class Runtime:
     name: RuntimeName = RuntimeName.TFLM
     device: str | None = None
     front_end: FrontEnd | None = None
+    budget: Budget | None = None
 
     def __post_init__(self) -> None:
         if self.name is RuntimeName.FIRMWARE:
@@ -80,23 +85,52 @@ class Runtime:
     def predict(self, structure: Structure) -> tuple[int, int]:
         """Bytes of flash and SRAM the model will take."""
         if self.name is RuntimeName.FIRMWARE:
-            firmware, (flash, ram) = predict_firmware(structure, core_of(self._device()).name), self.before()
-            return flash + firmware.flash + LINKER_SLACK, ram + firmware.ram + STACK_SLACK
+            return self._predict_firmware(structure)
         deployed = predict_deployment(structure)
         return deployed.flash, deployed.arena.total
+
+    def _predict_firmware(self, structure: Structure) -> tuple[int, int]:
+        """Of the smallest plan, or else of one within the bounds."""
+        smallest = self._taken(structure, plan_memory(structure))
+        bounds = self._bounds()
+        if bounds.admits(Resources(*smallest, 0)) or sum(smallest) > (bounds.flash or inf) + (bounds.sram or inf):
+            return smallest
+        taken = (self._taken(structure, plan) for plan in plans_of(structure, bounds.sram))
+        return next((found for found in taken if bounds.admits(Resources(*found, 0))), smallest)
+
+    def _taken(self, structure: Structure, plan: FirmwarePlan) -> tuple[int, int]:
+        firmware, (flash, ram) = predict_firmware(structure, core_of(self._device()).name, plan), self.before()
+        return flash + firmware.flash + LINKER_SLACK, ram + firmware.ram + STACK_SLACK
+
+    def _bounds(self) -> Budget:
+        """Those on flash and RAM of the C program: the interpreter's file is no measure of its flash."""
+        given = self.budget or Budget()
+        return Budget(given.flash if self.name is RuntimeName.FIRMWARE else None, given.sram)
+
+    def choose_plan(self, model: Int8Model) -> PlanChoice:
+        """The plan of the model's C program; without a device for whatever core it may run on.
+
+        Raises:
+            InputError: if the kernels cannot express an operator, or the tools to measure a front end are missing.
+        """
+        bounds, (flash, ram) = self._bounds(), self.before()
+        room = Budget(
+            bounds.flash and max(bounds.flash - flash - LINKER_SLACK, 1),
+            bounds.sram and max(bounds.sram - ram - STACK_SLACK, 1),
+        )
+        return choose_plan(model, find_device(self.device).core if self.device else None, room)
 
     def measure(self, model: Int8Model, data: bytes) -> Resources:
         """Resources of the finished model: measured by the interpreter or the linker (predicted without its tools)."""
         if self.name is RuntimeName.TFLM:
             measured = measure_model(data)
             return Resources(measured.flash, measured.sram, measured.macs)
-        flash, ram = self.before()
+        (flash, ram), choice = self.before(), self.choose_plan(model)
         try:
             with tempfile.TemporaryDirectory() as scratch:
                 project = Path(scratch) / "firmware"
-                write_project(model, project)
+                write_project(model, project, plan=choice.plan)
                 built = build(project, self._device())
             return Resources(flash + built.flash, ram + built.ram_static + built.stack, model.macs())
         except ToolsMissing:
-            firmware = predict_firmware(model, core_of(self._device()).name)
-            return Resources(flash + firmware.flash, ram + firmware.ram, model.macs())
+            return Resources(flash + choice.chosen.flash, ram + choice.chosen.ram, model.macs())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import nn
 
 from mcu.budget import Budget, Resources
 from mcu.cost.deployment import write_deployment
+from mcu.cost.firmware_memory import FirmwarePlan, plan_memory
 from mcu.errors import InputError
 from mcu.firmware import LibraryModel, write_library, write_project
 from mcu.firmware.library import FOLDER, library_form
@@ -40,6 +41,7 @@ class ExportedModel:
         resources: measured.
         network: the folded float network, for the same inputs.
         val_score: of the int8 model on validation data, if given.
+        runtime: with the bounds by which the plan of its C program is chosen.
     """
 
     model: Int8Model
@@ -47,6 +49,7 @@ class ExportedModel:
     resources: Resources
     network: nn.Module
     val_score: float | None = None
+    runtime: Runtime = field(default_factory=Runtime)
 
     @classmethod
     def of(
@@ -69,7 +72,7 @@ class ExportedModel:
         used = runtime.measure(model, data)
         require_within(budget, charge(model, used) if charge else used, maker)
         exact.fake_quantise(False)
-        return cls(model, data, used, exact)
+        return cls(model, data, used, exact, runtime=runtime)
 
     def save(self, path: str | Path) -> None:
         """Write the .tflite file."""
@@ -99,7 +102,7 @@ class ExportedModel:
         Raises:
             InputError: if the kernels cannot express an operator, or the hop saves nothing.
         """
-        write_project(self.model, Path(folder), name=name, hop=hop)
+        write_project(self.model, Path(folder), name=name, plan=self._plan(hop), hop=hop)
 
     def library(self, folder: str | Path, form: str, name: str = "mcusweep", hop: int | None = None) -> None:
         """Write ``mcusweep_model``, a library for another build system, into a folder.
@@ -112,7 +115,11 @@ class ExportedModel:
         Raises:
             InputError: if the form or the name is not allowed, or the kernels cannot express an operator.
         """
-        write_library([LibraryModel(name, self.model, hop=hop)], Path(folder) / FOLDER, library_form(form))
+        one = LibraryModel(name, self.model, hop=hop, plan=self._plan(hop))
+        write_library([one], Path(folder) / FOLDER, library_form(form))
+
+    def _plan(self, hop: int | None) -> FirmwarePlan:
+        return self.runtime.choose_plan(self.model).plan if hop is None else plan_memory(self.model, hop=hop)
 
 
 def calibration_samples(source: Any, device: torch.device, inputs: Sequence[str] = ("x",)) -> tuple[torch.Tensor, ...]:

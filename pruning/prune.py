@@ -12,6 +12,7 @@ from torch import nn
 
 from mcu.budget import Budget, Resources
 from mcu.errors import InputError
+from mcu.runtime import Runtime
 from pruning.differentiable import DifferentiablePruning
 from pruning.exported import ExportedModel
 from pruning.training.evaluation import int8_accuracy
@@ -62,7 +63,7 @@ def prune(
             raise InputError(f"{name}: classes go from {y.min()} to {y.max()}; the network has 0 to {classes - 1}")
     problem = Problem(
         lambda: copy.deepcopy(network), shape, classes, x_train, y_train, x_val, y_val, augment=augment, frozen=frozen,
-        round_to=round_to,
+        round_to=round_to, runtime=Runtime(budget=budget),
     )  # fmt: skip
     settings = Settings(epochs, batch_size, seed, device, hyperparameters=dict(hyperparameters or {}))
     outcome = DifferentiablePruning().run(problem, budget, settings, lambda progress: True)
@@ -70,7 +71,7 @@ def prune(
         raise InputError(outcome.reason)
     used: Resources = problem.runtime.measure(outcome.model, outcome.data)
     score = int8_accuracy(outcome.model, x_val, y_val, problem)
-    return ExportedModel(outcome.model, outcome.data, used, outcome.folded_network, score)
+    return ExportedModel(outcome.model, outcome.data, used, outcome.folded_network, score, problem.runtime)
 
 
 def _logits(network: nn.Module, x: torch.Tensor) -> torch.Tensor:

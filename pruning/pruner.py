@@ -17,6 +17,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -105,8 +106,8 @@ class Pruner(nn.Module):
     ) -> None:
         if steps < LEAST_STEPS:
             raise InputError(f"steps = {steps}: too few to prune in; pass epochs * batches, at least {LEAST_STEPS}")
-        method = DifferentiablePruning()
-        constraints = Constraints(_shapes(example_input), tuple(frozen), round_to, runtime or Runtime())
+        method, bounded = DifferentiablePruning(), replace(runtime or Runtime(), budget=budget)
+        constraints = Constraints(_shapes(example_input), tuple(frozen), round_to, bounded)
         method.require_reachable(network, constraints, budget)
         prunable = PrunableNetwork(network, constraints, seed)
         chosen = {name: value for name, value in (("warmup", warmup), ("pruning", pruning)) if value is not None}

@@ -16,6 +16,7 @@ import torch
 from firmware_cmsis import run_cmsis_layer
 from mlperf_tiny import REFERENCES, Reference, autoencoder
 
+from mcu.cost.firmware_memory import plan_memory
 from mcu.firmware import Core, predict_instructions, toolchain, write_project
 from mcu.firmware.emulator import emulator_command
 from mcu.firmware.flags import LINK_FLAGS
@@ -185,14 +186,14 @@ def cmsis_instructions(name: str, core: Core) -> int:
     """Instructions of one inference of an MLPerf Tiny network: convolutions by CMSIS-NN, the few others by ours."""
     reference = next(one for one in REFERENCES if SHORT[one.name.split()[0]] == name)
     model = mlperf_model(reference)
-    total = predict_instructions(model, core, by_strips=False)
+    total = predict_instructions(model, core, plan_memory(model, by_strips=False))
     for one in _convolutions(model):
         with tempfile.TemporaryDirectory() as folder:
-            write_project(one, Path(folder), by_strips=False)
+            write_project(one, Path(folder), plan=plan_memory(one, by_strips=False))
             ran = run_cmsis_layer(Path(folder), one, core)
         if not ran.bit_exact:
             raise RuntimeError(f"{name} on {core.name}: not bit-exact")
-        total += ran.instructions - predict_instructions(one, core, by_strips=False)
+        total += ran.instructions - predict_instructions(one, core, plan_memory(one, by_strips=False))
     return total
 
 

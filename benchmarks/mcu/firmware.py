@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from firmware_cmsis import CmsisRun, bakenn_version, run_cmsis, run_cmsis_layer
 
+from mcu.cost.firmware_memory import FirmwarePlan, plan_memory
 from mcu.devices import Device, find_device
 from mcu.firmware import CORES, Core, FirmwareMeasurement, measure_firmware, predict_firmware, toolchain, write_project
 from mcu.firmware.build import build
@@ -49,6 +50,10 @@ class Subject:
     inputs: np.ndarray
     expected: np.ndarray
 
+    @property
+    def plan(self) -> FirmwarePlan:
+        return plan_memory(self.model, by_strips=False)
+
 
 def subject_of(name: str, model: Int8Model, data: bytes) -> Subject:
     shape = model.tensors[model.input].shape[1:]
@@ -76,7 +81,7 @@ def roomy_device(core: Core) -> Device:
 def measured_rows(subject: Subject) -> Iterator[tuple[str, FirmwareMeasurement]]:
     for name in MEASURED_CORES:
         device = roomy_device(CORES[name])
-        found = measure_firmware(subject.model, device, subject.inputs, subject.expected, by_strips=False)
+        found = measure_firmware(subject.model, device, subject.inputs, subject.expected, plan=subject.plan)
         print(f"{subject.name} {name}: {found}", file=sys.stderr)
         yield name, found
 
@@ -86,7 +91,7 @@ def main_table(found: dict[str, dict[str, FirmwareMeasurement]], tested: list[Su
     lines = [f"| {head} | predicted flash, RAM |", "|" + "---|" * 9]
     for subject in tested:
         for core, row in found[subject.name].items():
-            predicted = predict_firmware(subject.model, core, by_strips=False)
+            predicted = predict_firmware(subject.model, core, subject.plan)
             flash, ram = predicted.flash / row.flash_firmware - 1, predicted.ram / row.sram_firmware - 1
             lines.append(
                 f"| {subject.name} | {core} ({row.board}) | {row.flash_firmware:,} | {row.sram_firmware:,} "
@@ -154,7 +159,7 @@ def layer_alone_table() -> list[str]:
         subject, macs = subject_of(name, model, write_tflite(model)), model.macs()
         cells = []
         for core in cores:
-            ours = measure_firmware(model, roomy_device(core), subject.inputs, subject.expected, by_strips=False)
+            ours = measure_firmware(model, roomy_device(core), subject.inputs, subject.expected, plan=subject.plan)
             if not ours.bit_exact:
                 raise SystemExit(f"{name}: not bit-exact")
             theirs = cmsis_layer(subject, core)
@@ -174,7 +179,13 @@ def cmsis_layer(subject: Subject, core: Core) -> CmsisRun | None:
     if bakenn_version() is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        write_project(subject.model, Path(folder), samples=subject.inputs, expected=subject.expected, by_strips=False)
+        write_project(
+            subject.model,
+            Path(folder),
+            samples=subject.inputs,
+            expected=subject.expected,
+            plan=subject.plan,
+        )
         return run_cmsis_layer(Path(folder), subject.model, core)
 
 
@@ -183,7 +194,7 @@ def cmsis(subject: Subject) -> CmsisRun | str:
         return "bakenn is not installed"
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder)
-        write_project(subject.model, project, samples=subject.inputs, expected=subject.expected, by_strips=False)
+        write_project(subject.model, project, samples=subject.inputs, expected=subject.expected, plan=subject.plan)
         return run_cmsis(project, subject.model, subject.data)
 
 
@@ -248,7 +259,7 @@ def code_sizes() -> None:
     model = every_operator_net()
     calls = calls_of(model)
     with tempfile.TemporaryDirectory() as folder:
-        write_project(model, Path(folder), by_strips=False)
+        write_project(model, Path(folder), plan=plan_memory(model, by_strips=False))
         for item in ARCHITECTURES:
             print(f'    "{item.name}": "{toolchain(item).version()}",')
         for core in CORES.values():

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mcu.devices import Device, find_device
-from mcu.firmware import core_of, measure_firmware, predict_firmware, predict_instructions
+from mcu.firmware import choose_plan, core_of, measure_firmware, predict_firmware, predict_instructions
 from mcu.graph.kinds import Kind
 from mcu.int8.model import Int8Model
 from mcu.int8.reference_interpreter import ReferenceInterpreter
@@ -55,12 +55,13 @@ def _head(net: RandomNet, x: int, classes: int) -> int:
 def row(name: str, model: Int8Model, device: Device) -> str:
     x = np.random.default_rng(1).integers(-128, 128, (SAMPLES, *model.tensors[model.input].shape[1:])).astype(np.int8)
     expected = tflm.run(write_tflite(model), x, name) if tflm.available() else ReferenceInterpreter(model).run(x)
+    plan = choose_plan(model).plan
     found, core = measure_firmware(model, device, x, expected), core_of(device)
-    predicted = predict_firmware(model, core.name)
+    predicted = predict_firmware(model, core.name, plan)
     pairs = (
         (predicted.flash, found.flash_firmware),
         (predicted.ram, found.sram_firmware),
-        (predict_instructions(model, core), found.instructions),
+        (predict_instructions(model, core, plan), found.instructions),
     )
     errors = ", ".join(f"{guess / actual - 1:+.2%}" for guess, actual in pairs)
     return (

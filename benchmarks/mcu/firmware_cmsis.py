@@ -19,9 +19,9 @@ import numpy as np
 from mcu.firmware import CORES, Core, toolchain
 from mcu.firmware.emulator import emulate
 from mcu.firmware.flags import LINK_FLAGS
-from mcu.firmware.scaling import activation_range, conv_multipliers
 from mcu.graph.kinds import Kind
 from mcu.int8.model import Int8Model
+from mcu.int8.scaling import activation_range, conv_multipliers
 
 SHIM = """#include "model.h"
 #include "bakenn/bknn_net.h"

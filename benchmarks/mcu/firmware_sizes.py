@@ -13,7 +13,7 @@ import numpy as np
 from firmware import roomy_device
 from instruction_costs import CHECKED, MEASURED, assorted_net
 
-from mcu.firmware import CORES, build, predict_firmware, write_project
+from mcu.firmware import CORES, build, choose_plan, predict_firmware, write_project
 from random_nets import random_net
 
 FEW = 32
@@ -28,7 +28,7 @@ def errors(core: str) -> np.ndarray:
             with tempfile.TemporaryDirectory() as folder:
                 write_project(model, Path(folder))
                 built = build(Path(folder), roomy_device(CORES[core]))
-            predicted = predict_firmware(model, core)
+            predicted = predict_firmware(model, core, choose_plan(model).plan)
             rows.append((predicted.flash - built.flash, predicted.ram - built.ram, built.flash, built.ram))
     return np.array(rows)
 

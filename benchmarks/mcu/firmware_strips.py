@@ -15,9 +15,16 @@ import torch
 from firmware import roomy_device
 
 from mcu.cost.arena import peak_live
-from mcu.cost.firmware_memory import plan_memory
+from mcu.cost.firmware_memory import FirmwarePlan, plan_memory
 from mcu.cost.stage import Strips, heights_of, spans_of, stages_of
-from mcu.firmware import CORES, FirmwareMeasurement, measure_firmware, predict_firmware, predict_instructions
+from mcu.firmware import (
+    CORES,
+    FirmwareMeasurement,
+    choose_plan,
+    measure_firmware,
+    predict_firmware,
+    predict_instructions,
+)
 from mcu.int8.calibration import calibrate
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model
@@ -76,18 +83,22 @@ def rows(subject: Subject, model: Int8Model) -> list[str]:
     found = []
     for name in subject.cores:
         device = roomy_device(CORES[name])
-        whole, strips = (measure_firmware(model, device, inputs, expected, by_strips=way) for way in (False, True))
+        chosen = choose_plan(model, name).plan
+        plans = (plan_memory(model, by_strips=False), chosen)
+        whole, strips = (measure_firmware(model, device, inputs, expected, plan=plan) for plan in plans)
         print(subject.title, name, whole, strips, file=sys.stderr, flush=True)
-        found.append(row(subject.title, name, model, whole, strips))
+        found.append(row(subject.title, name, model, chosen, whole, strips))
     return found
 
 
-def row(title: str, core: str, model: Int8Model, whole: FirmwareMeasurement, strips: FirmwareMeasurement) -> str:
-    predicted = predict_firmware(model, core)
+def row(
+    title: str, core: str, model: Int8Model, plan: FirmwarePlan, whole: FirmwareMeasurement, strips: FirmwareMeasurement
+) -> str:
+    predicted = predict_firmware(model, core, plan)
     errors = (
         predicted.flash / strips.flash_firmware - 1,
         predicted.ram / strips.sram_firmware - 1,
-        predict_instructions(model, CORES[core]) / strips.instructions - 1,
+        predict_instructions(model, CORES[core], plan) / strips.instructions - 1,
     )
     exact = "yes" if whole.bit_exact and strips.bit_exact else "NO"
     return (

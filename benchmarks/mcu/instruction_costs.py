@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import nnls
 
+from mcu.cost.firmware_memory import plan_memory
 from mcu.firmware import CORES, FirmwareDoesNotFit, run_in_emulator, write_project
 from mcu.firmware.calls import COLUMN, calls_of
 from mcu.firmware.code_sizes import KERNELS
@@ -120,7 +121,7 @@ def counted(model: Int8Model, core: str, *, profile: bool) -> tuple[int, tuple[i
     with tempfile.TemporaryDirectory() as folder:
         shape = model.tensors[model.input].shape[1:]
         inputs = np.random.default_rng(1).integers(-128, 128, (1, *shape)).astype(np.int8)
-        write_project(model, Path(folder), samples=inputs, by_strips=not profile)
+        write_project(model, Path(folder), samples=inputs, plan=plan_memory(model, by_strips=not profile))
         try:
             run = run_in_emulator(Path(folder), CORES[core], profile=profile)
         except FirmwareDoesNotFit:
@@ -154,7 +155,7 @@ def check(core: str) -> str:
         for model in (random_net(seed), assorted_net(seed)):
             found = counted(model, core, profile=False)
             if found is not None:
-                errors.append(predict_instructions(model, CORES[core]) / found[0] - 1)
+                errors.append(predict_instructions(model, CORES[core], plan_memory(model)) / found[0] - 1)
     shown = np.abs(errors)
     return f"| {core} | {len(errors)} | {shown.mean():.1%} | {min(errors):+.1%} to {max(errors):+.1%} |"
 

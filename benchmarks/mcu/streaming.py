@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mcu.cost.firmware_memory import plan_memory
 from mcu.devices import find_device
 from mcu.firmware import build, core_of, predict_firmware, predict_instructions, write_project
 from mcu.firmware.front_end import write_sound_project
@@ -124,11 +125,12 @@ class Bench:
         equal = int((found == wanted).sum())
         whole, streaming = build(self.folder / "whole", DEVICE), build(folder, DEVICE)
         write_project(self.model, folder / "alone", hop=hop)
-        alone, predicted = build(folder / "alone", DEVICE), predict_firmware(self.model, core.name, hop=hop)
+        plan = plan_memory(self.model, hop=hop)
+        alone, predicted = build(folder / "alone", DEVICE), predict_firmware(self.model, core.name, plan)
         errors = (
             predicted.flash / alone.flash - 1,
             predicted.ram / alone.ram - 1,
-            predict_instructions(self.model, core, hop=hop) / stream.model_instructions - 1,
+            predict_instructions(self.model, core, plan) / stream.model_instructions - 1,
         )
         once = self.whole.frontend_instructions + self.whole.model_instructions
         each = stream.frontend_instructions + stream.model_instructions

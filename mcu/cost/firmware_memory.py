@@ -1,8 +1,8 @@
 """Offsets of activations in the firmware's arena: aligned to words, not 16 bytes; reshapes, sums, products and
 activations are done in place.
 
-The first operators run strip by strip (``mcu.cost.stage``) where that saves more bytes of RAM than their additional
-calls take of flash.
+The first operators can run strip by strip (``mcu.cost.stage``). Which do is said by a plan, which is made once and
+handed on to what predicts, writes and measures a program; ``mcu.firmware.planning`` chooses it.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ import numpy as np
 
 from mcu.cost.arena import Buffer
 from mcu.cost.planner import best_plan
-from mcu.cost.stage import Span, Strips, heights_of, overwritten, spans_of, stages_of
+from mcu.cost.stage import Span, Stage, Strips, heights_of, overwritten, spans_of, stages_of
 from mcu.cost.stream import Stream
+from mcu.errors import InputError
 from mcu.graph.kinds import Kind
 from mcu.int8.model import Int8Model
 from mcu.int8.structure import Structure, structure_of
 
 ALIGNMENT = 4
-PLANS = 8
-"""Stages that are planned, those with the lowest bounds."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class FirmwarePlan:
 
 
 def plan_memory(model: Structure | Int8Model, by_strips: bool = True, hop: int | None = None) -> FirmwarePlan:
-    """Offsets of every activation tensor and the arena's bytes.
+    """The plan whose arena and additional flash are least together.
 
     Args:
         by_strips: whether operators may run strip by strip.
@@ -59,13 +58,42 @@ def plan_memory(model: Structure | Int8Model, by_strips: bool = True, hop: int |
     if not by_strips:
         return best
     least = best.total
-    for bound, strips in _bounds(structure)[:PLANS]:
+    for bound, strips in _bounds(structure):
         if bound >= least:
             break
         plan = _planned(structure, strips)
         if plan.total + strips.flash < least:
             best, least = plan, plan.total + strips.flash
     return best
+
+
+def plans_of(structure: Structure, most: int | None = None) -> list[FirmwarePlan]:
+    """Whole maps, then the stages that could be worth their additional calls, the smallest arenas first.
+
+    Args:
+        most: bytes of an arena above which a plan is not wanted; whole maps are there in any case.
+    """
+    whole = _planned(structure, None)
+    found = [
+        _planned(structure, strips)
+        for bound, strips in _bounds(structure)
+        if bound < whole.total and (most is None or bound <= most)
+    ]
+    return [whole, *(plan for plan in found if plan.total < whole.total)]
+
+
+def plan_with(structure: Structure, stage: Stage | None) -> FirmwarePlan:
+    """The plan of a stage that is known, None for whole maps.
+
+    Raises:
+        InputError: if the network has no such stage.
+    """
+    if stage is None:
+        return _planned(structure, None)
+    for strips in stages_of(structure).strips:
+        if strips.stage == stage:
+            return _planned(structure, strips)
+    raise InputError(f"network: {stage} cannot run strip by strip in it")
 
 
 def _planned(structure: Structure, strips: Strips | None) -> FirmwarePlan:
@@ -113,7 +141,7 @@ def _aligned(size: int) -> int:
 
 
 def _bounds(structure: Structure) -> list[tuple[int, Strips]]:
-    """Stages with the most bytes alive at any step, least first."""
+    """Stages with the most bytes alive at any step, least first; of as many rows a time only those that end earlier."""
     stages = stages_of(structure)
     count, steps = len(stages.strips), len(structure.ops) + 2
     own = np.ones(len(structure.shapes), np.int64)
@@ -123,4 +151,11 @@ def _bounds(structure: Structure) -> list[tuple[int, Strips]]:
     changes = np.bincount((at + stages.spans[..., 1]).ravel(), sizes.ravel(), count * steps)
     changes -= np.bincount((at + stages.spans[..., 2] + 1).ravel(), sizes.ravel(), count * steps)
     bounds = changes.reshape(count, steps).cumsum(1).max(1, initial=0).astype(np.int64)
-    return [(int(bounds[index]), stages.strips[index]) for index in np.argsort(bounds, kind="stable")]
+    found: list[tuple[int, Strips]] = []
+    ends: dict[int, int] = {}
+    for index in np.argsort(bounds, kind="stable"):
+        strips = stages.strips[index]
+        if strips.stage.end < ends.get(strips.stage.rows, steps):
+            ends[strips.stage.rows] = strips.stage.end
+            found.append((int(bounds[index]), strips))
+    return found

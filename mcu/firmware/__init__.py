@@ -6,6 +6,7 @@ from mcu.firmware.emulator import EmulatorRun, run_in_emulator
 from mcu.firmware.instructions import predict_instructions
 from mcu.firmware.library import LibraryFormat, LibraryModel, write_library
 from mcu.firmware.measurement import FirmwareMeasurement, measure_firmware
+from mcu.firmware.planning import PlanChoice, choose_plan
 from mcu.firmware.prediction import FirmwarePrediction, predict_firmware
 from mcu.firmware.project import require_gain, write_project
 from mcu.firmware.toolchain import Toolchain, ToolsMissing, toolchain
@@ -21,9 +22,11 @@ __all__ = [
     "FirmwarePrediction",
     "LibraryFormat",
     "LibraryModel",
+    "PlanChoice",
     "Toolchain",
     "ToolsMissing",
     "build",
+    "choose_plan",
     "core_of",
     "find_core",
     "macs_within",

@@ -11,8 +11,7 @@ from pathlib import Path
 from mcu.devices import Device
 from mcu.errors import InputError
 from mcu.firmware.cores import Board, Core, core_of
-from mcu.firmware.flags import COMPILE_FLAGS, LINK_FLAGS, flash_origin, ram_origin
-from mcu.firmware.project import KERNEL_SOURCES
+from mcu.firmware.flags import COMPILE_FLAGS, KERNEL_SOURCES, LINK_FLAGS, flash_origin, ram_origin
 from mcu.firmware.stack import stack_bytes, stack_of_listing
 from mcu.firmware.toolchain import AVR, Toolchain, toolchain
 

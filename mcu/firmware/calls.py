@@ -8,7 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mcu.errors import InputError
-from mcu.firmware.scaling import (
+from mcu.graph.kinds import Activation, Kind
+from mcu.int8.fixed_point import interpolation, quantise_multiplier
+from mcu.int8.lookup import TABLES, table_of
+from mcu.int8.model import Int8Model, QOp, groups_of, op_macs
+from mcu.int8.scaling import (
     activation_range,
     conv_multipliers,
     dense_multipliers,
@@ -16,10 +20,6 @@ from mcu.firmware.scaling import (
     float32,
     mean_multiplier,
 )
-from mcu.graph.kinds import Activation, Kind
-from mcu.int8.fixed_point import interpolation, quantise_multiplier
-from mcu.int8.lookup import TABLES, table_of
-from mcu.int8.model import Int8Model, QOp, groups_of, op_macs
 from mcu.int8.structure import OpForm
 
 INT16_MAX = 2**15 - 1

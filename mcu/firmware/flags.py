@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from mcu.devices import Device
 
+KERNEL_SOURCES = (
+    "arithmetic.c",
+    "convolution.c",
+    "pointwise.c",
+    "depthwise.c",
+    "pooling.c",
+    "elementwise.c",
+    "softmax.c",
+)
 WARNINGS = (
     "-Wall",
     "-Wextra",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mcu.cost.firmware_memory import FirmwarePlan
 from mcu.errors import InputError
 from mcu.firmware.project import render, write_project
 from mcu.front_end import FLOOR, Features, FrontEnd
@@ -59,6 +60,7 @@ def write_sound_project(
     samples: np.ndarray | None = None,
     expected: np.ndarray | None = None,
     name: str = "model",
+    plan: FirmwarePlan | None = None,
     hop: int | None = None,
 ) -> None:
     """``write_project`` with the front end before the network: a program from samples of sound to a label.
@@ -82,7 +84,7 @@ def write_sound_project(
             f"{source.shape[1]} as rows"
         )
     sound, rows = ("main.c", None) if hop is None else ("stream.c", None if front_end.centred else hop)
-    write_project(model, folder, samples=samples, expected=expected, name=name, sound=sound, hop=rows)
+    write_project(model, folder, samples=samples, expected=expected, name=name, sound=sound, plan=plan, hop=rows)
     write_front_end(front_end, InputCode(*normalise, source.scale, source.zero_point), folder, hop)
 
 

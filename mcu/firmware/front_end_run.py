@@ -16,9 +16,9 @@ from mcu.errors import InputError
 from mcu.firmware.build import section_sizes
 from mcu.firmware.cores import Core
 from mcu.firmware.emulator import emulator_command
-from mcu.firmware.flags import COMPILE_FLAGS, LINK_FLAGS
+from mcu.firmware.flags import COMPILE_FLAGS, KERNEL_SOURCES, LINK_FLAGS
 from mcu.firmware.front_end import InputCode, write_front_end
-from mcu.firmware.project import KERNEL_SOURCES, TEMPLATES, copy_sources
+from mcu.firmware.project import TEMPLATES, copy_sources
 from mcu.firmware.toolchain import AVR, Toolchain, toolchain
 from mcu.front_end import FrontEnd
 

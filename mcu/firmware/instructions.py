@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from mcu.cost.firmware_memory import plan_memory
+from mcu.cost.firmware_memory import FirmwarePlan
 from mcu.errors import InputError
 from mcu.firmware.calls import Call
 from mcu.firmware.cores import CORES, Core
@@ -68,8 +68,8 @@ _WIDTHS = {
 }
 
 
-def predict_instructions(model: Int8Model, core: Core, by_strips: bool = True, hop: int | None = None) -> int:
-    """Instructions of one inference, or one step of a stream, on a core; ``by_strips`` and ``hop`` as ``plan_memory``.
+def predict_instructions(model: Int8Model, core: Core, plan: FirmwarePlan) -> int:
+    """Instructions of one inference, or one step of a stream, on a core.
 
     Raises:
         InputError: if the core lacks instructions that the costs are for, or the kernels cannot express an operator.
@@ -78,7 +78,6 @@ def predict_instructions(model: Int8Model, core: Core, by_strips: bool = True, h
         raise InputError(f"instructions are predicted for {core.name} as {' '.join(CORES[core.name].flags)} only")
     costs = _costs()[SAME_CODE.get(core.name, core.name)]
     total = 0.0
-    plan = plan_memory(model, by_strips, hop)
     for loop in program_of(model, plan.strips, plan.stream):
         for placed in loop.calls:
             counts, own = loop_counts(placed.call, core.name), costs[placed.call.function]

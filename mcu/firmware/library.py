@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from mcu.cost.deployment import write_deployment
+from mcu.cost.firmware_memory import FirmwarePlan
 from mcu.errors import InputError
-from mcu.firmware.project import ARENA, KERNEL_SOURCES, TEMPLATES, Codes, model_values, render_file
+from mcu.firmware.flags import KERNEL_SOURCES
+from mcu.firmware.project import ARENA, TEMPLATES, Codes, model_values, render_file
 from mcu.int8.model import Int8Model
 
 FOLDER = "mcusweep_model"
@@ -53,7 +55,7 @@ def identity_of(data: bytes) -> str:
 
 @dataclass(frozen=True)
 class LibraryModel:
-    """A model and the prefix of its functions' names; self-test vectors and ``hop`` as in ``write_project``.
+    """A model and the prefix of its functions' names; self-test vectors, ``hop`` and ``plan`` as in ``write_project``.
 
     ``data`` is its .tflite file, by whose hash a board says which model it runs; by default as ``write_deployment``
     makes it.
@@ -65,6 +67,7 @@ class LibraryModel:
     expected: Codes | None = None
     data: bytes | None = None
     hop: int | None = None
+    plan: FirmwarePlan | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def write_library(
         InputError: if a name is not a lower-case C identifier or is given twice, and as ``write_project``.
     """
     _check_names(models)
-    written = [model_values(one.model, one.samples, one.expected, f"{one.name}_", hop=one.hop) for one in models]
+    written = [model_values(one.model, one.samples, one.expected, f"{one.name}_", one.plan, one.hop) for one in models]
     files = {
         "src/mcusweep_model.h": "mcusweep_model.h",
         "src/mcusweep_model.c": "mcusweep_model.c",

@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from mcu.cost.firmware_memory import FirmwarePlan
 from mcu.devices import Device
 from mcu.errors import InputError
 from mcu.firmware.build import build
@@ -56,7 +57,7 @@ def measure_firmware(
     *,
     folder: Path | None = None,
     tools: Toolchain | None = None,
-    by_strips: bool = True,
+    plan: FirmwarePlan | None = None,
     hop: int | None = None,
 ) -> FirmwareMeasurement:
     """Write, build, link and run a model.
@@ -65,8 +66,7 @@ def measure_firmware(
         samples: int8 ``(N, H, W, C)``: inputs to run; of several a tuple.
         expected: int8 outputs they must give, such as TFLM's; None compares with the reference interpreter.
         folder: where to keep the project; None throws it away.
-        by_strips: as in ``plan_memory``.
-        hop: as in ``write_project``: figures are those of a step of a stream.
+        plan, hop: as in ``write_project``; of a stream the figures are those of a step.
 
     Raises:
         InputError: if firmware cannot be built for the device, tools are missing (``ToolsMissing``), the model holds
@@ -78,7 +78,7 @@ def measure_firmware(
     tools = tools or toolchain(core.architecture)
     with tempfile.TemporaryDirectory() as scratch:
         project = folder or Path(scratch) / "firmware"
-        write_project(model, project, samples=samples, expected=expected, by_strips=by_strips, hop=hop)
+        write_project(model, project, samples=samples, expected=expected, plan=plan, hop=hop)
         built = build(project, device, tools)
         run = run_in_emulator(project, core, tools=tools)
         layers = run_in_emulator(project, core, profile=True, tools=tools).layers

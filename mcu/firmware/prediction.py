@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from math import ceil, prod
 
 from mcu.cost.firmware_functions import MOVE, Function, functions_of
-from mcu.cost.firmware_memory import plan_memory
+from mcu.cost.firmware_memory import FirmwarePlan
 from mcu.cost.stage import Forms
 from mcu.firmware.calls import convolution_kernel, depthwise_kernel, program_kernels
 from mcu.firmware.code_sizes import CODE, CoreCode, code_bytes, frame_bytes
 from mcu.firmware.cores import Core, find_core
-from mcu.firmware.scaling import exponential_table
 from mcu.firmware.toolchain import Architecture
 from mcu.graph.kinds import Kind
 from mcu.int8.lookup import TABLES
 from mcu.int8.model import Int8Model, QOp
+from mcu.int8.scaling import exponential_table
 from mcu.int8.structure import CONVOLUTIONS, OpForm, Structure, structure_of
 
 MORE_INPUT = 24
@@ -98,15 +98,13 @@ class FirmwarePrediction:
         return self.arena + self.stack + APPLICATION_RAM
 
 
-def predict_firmware(
-    model: Structure | Int8Model, core: str, by_strips: bool = True, hop: int | None = None
-) -> FirmwarePrediction:
+def predict_firmware(model: Structure | Int8Model, core: str, plan: FirmwarePlan) -> FirmwarePrediction:
     """What the firmware of a model will take on a core.
 
     Args:
         model: a structure (the pruning job's light form, shapes only) or a finished model.
         core: as in the device catalogue, such as ``cortex-m4f``.
-        by_strips, hop: as in ``plan_memory``.
+        plan: its memory, and what runs strip by strip.
 
     Raises:
         InputError: if firmware cannot be built for the core.
@@ -114,7 +112,6 @@ def predict_firmware(
     target = find_core(core)
     code, architecture = CODE[target.name], target.architecture
     structure = structure_of(model) if isinstance(model, Int8Model) else model
-    plan = plan_memory(structure, by_strips, hop)
     kernels = _kernels(structure)
     functions = functions_of(structure, plan, kernels)
     flash = code.base + MORE_INPUT * (len(structure.inputs) - 1)

@@ -18,21 +18,13 @@ from mcu.devices import Device, catalogue
 from mcu.errors import InputError
 from mcu.firmware.calls import Call, Table
 from mcu.firmware.cores import CORES, core_of
-from mcu.firmware.flags import COMPILE_FLAGS, HOST_FLAGS, LINK_FLAGS, flash_origin, ram_origin
+from mcu.firmware.flags import COMPILE_FLAGS, HOST_FLAGS, KERNEL_SOURCES, LINK_FLAGS, flash_origin, ram_origin
+from mcu.firmware.planning import choose_plan
 from mcu.firmware.program import Loop, program_of
 from mcu.firmware.toolchain import ARCHITECTURES
 from mcu.graph.ports import Port, each
 from mcu.int8.model import Int8Model, QTensor
 
-KERNEL_SOURCES = (
-    "arithmetic.c",
-    "convolution.c",
-    "pointwise.c",
-    "depthwise.c",
-    "pooling.c",
-    "elementwise.c",
-    "softmax.c",
-)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}")
 LINE = 110
 ARENA = "arena"
@@ -52,7 +44,7 @@ def write_project(
     expected: Codes | None = None,
     name: str = "model",
     sound: str = "",
-    by_strips: bool = True,
+    plan: FirmwarePlan | None = None,
     hop: int | None = None,
 ) -> None:
     """Write the C project of a model into a folder, which is created if missing.
@@ -65,7 +57,7 @@ def write_project(
         name: name of the project; letters, digits, space, ``_ . -``.
         sound: of an application with an audio front end, which ``write_front_end`` adds, its source: ``main.c`` hears
             clips, ``stream.c`` a stream.
-        by_strips: whether the first operators may run strip by strip, as ``plan_memory``.
+        plan: memory, and what runs strip by strip; None for what ``choose_plan`` says of the model and the hop alone.
         hop: rows by which the window moves on from run to run along a stream, as ``plan_memory``: the program takes
             only the new ones and computes only what they change.
 
@@ -78,7 +70,7 @@ def write_project(
         raise InputError(f"firmware name {name!r}: allowed are up to 64 letters, digits, space, '_', '.', '-'")
     if hop is not None and not sound:
         require_gain(model, hop)
-    values = model_values(model, samples, expected, by_strips=by_strips, hop=hop)
+    values = model_values(model, samples, expected, plan=plan, hop=hop)
     values |= _build_values() | {"name": name, "sound": sound}
     render("project", values, folder)
     copy_sources(folder, sound)
@@ -187,11 +179,11 @@ def model_values(
     samples: Codes | None,
     expected: Codes | None,
     prefix: str = "",
-    by_strips: bool = True,
+    plan: FirmwarePlan | None = None,
     hop: int | None = None,
 ) -> dict[str, Any]:
     """Values of a model for templates; its tables and layers start with ``prefix``. Errors as ``write_project``."""
-    plan = plan_memory(model, by_strips, hop)
+    plan = choose_plan(model, hop=hop).plan if plan is None else plan
     program = program_of(model, plan.strips, plan.stream)
     vectors = _vectors(model, samples, expected, plan.stream)
     first = len(model.inputs)

@@ -13,6 +13,8 @@ from mcu.errors import InputError
 from orchestrator.cli.options import STORAGE, DeviceOption, FormatName, Storage, StudyName
 
 if TYPE_CHECKING:
+    from mcu.devices import Device
+    from mcu.firmware import PlanChoice
     from mcu.int8.model import Int8Model
     from mcu.latency import Latency
     from mcu.measure import Measurement
@@ -147,7 +149,8 @@ def firmware_facts(data: bytes, source: str, device: str | None) -> dict[str, An
     rng, shapes = np.random.default_rng(0), [model.tensors[port.tensor].shape[1:] for port in model.inputs]
     samples = [rng.integers(-128, 128, (FIRMWARE_SAMPLES, *shape), dtype=np.int8) for shape in shapes]
     expected = apart.invoke(data, samples, source) if tflm.available() else None
-    ran = measure_firmware(model, find_device(device), samples, expected)
+    choice = _choice(model, find_device(device))
+    ran = measure_firmware(model, find_device(device), samples, expected, plan=choice.plan)
     return {
         "flash_firmware": ran.flash_firmware,
         "sram_firmware": ran.sram_firmware,
@@ -157,36 +160,36 @@ def firmware_facts(data: bytes, source: str, device: str | None) -> dict[str, An
         **_latency(ran.latency),
         "bit_exact": ran.bit_exact,
         "board": ran.board,
-        **_strips(model),
+        "plan": choice.told(),
     }
 
 
-def _strips(model: Int8Model) -> dict[str, str]:
-    """What firmware runs strip by strip, where it does."""
-    from mcu.cost.firmware_memory import plan_memory
+def _choice(model: Int8Model, device: Device) -> PlanChoice:
+    """What firmware runs strip by strip: of what is within the device's limits, less its reserve, the fastest."""
+    from mcu.firmware import choose_plan
 
-    strips = plan_memory(model).strips
-    return {} if strips is None else {"by_strips": str(strips.stage)}
+    return choose_plan(model, device.core, device.budget())
 
 
 def firmware_predicted(data: bytes, source: str, device: str) -> dict[str, Any]:
     """The same from tables, without the tools; empty where firmware cannot be built for the device or the model."""
     from mcu.devices import find_device
-    from mcu.firmware import core_of, predict_firmware, predict_instructions
+    from mcu.firmware import core_of, predict_instructions
     from mcu.latency import estimate
     from mcu.tflite.reader import read_tflite
 
     target = find_device(device)
     try:
         core, model = core_of(target), read_tflite(data, source)
-        instructions, taken = predict_instructions(model, core), predict_firmware(model, core.name)
+        choice = _choice(model, target)
+        instructions = predict_instructions(model, core, choice.plan)
     except InputError:
         return {}
     return {
-        "flash_firmware_predicted": taken.flash,
-        "sram_firmware_predicted": taken.ram,
+        "flash_firmware_predicted": choice.chosen.flash,
+        "sram_firmware_predicted": choice.chosen.ram,
         "instructions_predicted": instructions,
-        **_strips(model),
+        "plan": choice.told(),
         **_latency(estimate(instructions, core.cycles, target.clock_hz)),
     }
 

@@ -73,12 +73,14 @@ def export(
     library = None
     if form is not None:
         beside = {key: load_trial(store, reference, study) for key, reference in _named(also or [], name).items()}
-        library = Library(library_form(form), {name: details} | beside, stream)
+        library = Library(library_form(form), {name: details} | beside, stream, device)
     elif also:
         raise InputError("--also: several models are one library: say for whom with --format")
     equals, latency = equals_of(store, details), latency_line(latency_of(store, details))
-    names = export_trial(details, artifacts_of(store), output, metadata, library, equals, latency, stream)
+    names, plan = export_trial(details, artifacts_of(store), output, metadata, library, equals, latency, stream, device)
     print(f"trial {details.row['number']}: {', '.join(names)}", file=sys.stderr)
+    if plan:
+        print(f"firmware: {plan}", file=sys.stderr)
     print(output)
 
 

@@ -33,13 +33,14 @@ def export_trial(
     equals: str = "",
     latency: str = "",
     hop: int | None = None,
-) -> list[str]:
-    """Write a trial's model and related files into a folder; returns the names of the files.
+    device: str | None = None,
+) -> tuple[list[str], str]:
+    """Write a trial's model and related files into a folder; returns their names, and a line on the C program's plan.
 
     With ``metadata`` also ``model_with_metadata.tflite``: the same model with labels, input normalisation and
     provenance in the file; the model card states their size in bytes. With ``library`` also the folder written by
     ``write_trials``. ``equals`` names models as good, ``latency`` is a line on the time of an inference. With ``hop``
-    the firmware hears a stream, so many rows a step.
+    the firmware hears a stream, so many rows a step. ``device`` is what the C program is for, if not the trial's own.
 
     Everything is made beside the folder first, so an error leaves nothing half-written.
 
@@ -58,7 +59,7 @@ def export_trial(
             (stage / "model_data.c").write_text(_array_source(model), encoding="ascii")
             if deployment is not None:
                 (stage / "deployment.json").write_bytes(deployment)
-            note = _write_firmware(model, deployment, stage / "firmware", hop)
+            note, told = _write_firmware(model, deployment, stage / "firmware", hop, device)
             if metadata and deployment is not None:
                 larger = with_metadata(trial, model, deployment)
                 (stage / "model_with_metadata.tflite").write_bytes(larger)
@@ -66,7 +67,7 @@ def export_trial(
             if library is not None:
                 note += f"\n\n{write_trials(library, files, stage)}"
             (stage / "MODEL_CARD.md").write_text(model_card(trial, model, note, equals, latency), encoding="utf-8")
-            return _move_all(stage, output)
+            return _move_all(stage, output), told
     except OSError as error:
         raise InputError(f"--output {output}: {error.strerror or error}") from None
 
@@ -130,32 +131,40 @@ def _array_source(model: bytes) -> str:
     )
 
 
-def _write_firmware(model: bytes, deployment: bytes | None, folder: Path, hop: int | None) -> str:
-    """The C project of the model; returns a line for the model card, which says so where it cannot be made."""
+def _write_firmware(
+    data: bytes, deployment: bytes | None, folder: Path, hop: int | None, device: str | None
+) -> tuple[str, str]:
+    """The C project of the model; returns text for the model card, which says so where it cannot be made, and a line on
+    its plan."""
     from mcu.firmware.project import write_project
     from mcu.tflite.reader import read_tflite
+    from orchestrator.worker.firmware_plan import plan_of
     from orchestrator.worker.front_end import write_listening_project
 
     facts = json.loads(deployment) if deployment is not None else {}
+    model = read_tflite(data)
     listens = facts.get("front_end")
     rows = rows_of_a_step(facts, hop)
     samples, expected = self_test(facts, rows)
     vectors: dict[str, Any] = {"samples": samples, "expected": expected, "hop": hop}
     try:
+        vectors["plan"], told = plan_of(model, facts, device, rows)
         if listens:
-            note = write_listening_project(read_tflite(model), facts, folder, **vectors)
+            note = write_listening_project(model, facts, folder, **vectors)
         else:
-            write_project(read_tflite(model), folder, **vectors)
+            write_project(model, folder, **vectors)
             note = ""
     except InputError as error:
         if hop is not None:
             raise
         shutil.rmtree(folder, ignore_errors=True)
-        return f"No C project: {printable(str(error))}"
+        return f"No C project: {printable(str(error))}", ""
+    note += f"\n\nIts plan: {told}." if told else ""
     what = "" if hop is None else f" for a stream, {hop} rows a step,"
     if hop != rows:
         note += "\n\nCentred features all change in every step: the front end saves work there, the network does not."
-    return f"`firmware/` is a C project{what} that needs no library; its self test compares with stored outputs.{note}"
+    is_what = f"`firmware/` is a C project{what} that needs no library; its self test compares with stored outputs."
+    return f"{is_what}{note}", told
 
 
 def model_card(trial: TrialDetails, model: bytes, firmware: str, equals: str = "", latency: str = "") -> str:

@@ -16,18 +16,20 @@ from mcu.firmware.library import FOLDER, LibraryFormat, LibraryModel, write_libr
 from mcu.tflite.reader import read_tflite
 from orchestrator.queries.trial import TrialDetails
 from orchestrator.storage.artifacts import Artifacts
+from orchestrator.worker.firmware_plan import plan_of
 
 
 @dataclass(frozen=True)
 class Library:
     """Options of ``export --format``: the format, and the trials by the prefix of their functions.
 
-    ``hop`` is that of ``--stream``, for the first.
+    ``hop`` is that of ``--stream``, for the first; ``device`` what the library is for, if not for the trials' own.
     """
 
     form: LibraryFormat
     trials: Mapping[str, TrialDetails]
     hop: int | None = None
+    device: str | None = None
 
 
 def write_trials(library: Library, files: Artifacts, folder: Path) -> str:
@@ -40,7 +42,7 @@ def write_trials(library: Library, files: Artifacts, folder: Path) -> str:
     deployments = {name: _deployment(trial, files) for name, trial in library.trials.items()}
     hops = dict.fromkeys(library.trials) | {next(iter(library.trials)): library.hop}
     models = [
-        _library_model(name, trial.read("model", files), deployments[name], hops[name])
+        _library_model(name, trial.read("model", files), deployments[name], hops[name], library.device)
         for name, trial in library.trials.items()
     ]
     listening = [name for name, facts in deployments.items() if facts.get("front_end")]
@@ -59,13 +61,13 @@ def _deployment(trial: TrialDetails, files: Artifacts) -> dict[str, Any]:
     return json.loads(trial.read("deployment", files)) if "deployment" in trial.artifacts else {}
 
 
-def _library_model(name: str, data: bytes, facts: dict[str, Any], hop: int | None) -> LibraryModel:
+def _library_model(name: str, data: bytes, facts: dict[str, Any], hop: int | None, device: str | None) -> LibraryModel:
     model = read_tflite(data)
     hop = rows_of_a_step(facts, hop)
     if hop is not None and not facts.get("front_end"):
         require_gain(model, hop)
     samples, expected = self_test(facts, hop)
-    return LibraryModel(name, model, samples, expected, data, hop)
+    return LibraryModel(name, model, samples, expected, data, hop, plan_of(model, facts, device, hop)[0])
 
 
 def rows_of_a_step(facts: dict[str, Any], hop: int | None) -> int | None:

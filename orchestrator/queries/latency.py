@@ -60,9 +60,15 @@ def _predicted(trial: TrialFiles, files: Artifacts, device: Device) -> int:
     """Predicted instructions of a trial's exported program. Raises InputError where there is none."""
     from mcu.firmware import core_of, predict_instructions
     from mcu.tflite.reader import read_tflite
+    from orchestrator.worker.firmware_plan import plan_of
 
-    note = trial.notes["model"]
-    return predict_instructions(read_tflite(files.read(note.path, note.sha256, trial.label)), core_of(device))
+    data = {name: files.read(note.path, note.sha256, trial.label) for name, note in _program_files(trial).items()}
+    model, facts = read_tflite(data["model"]), json.loads(data.get("deployment", "{}"))
+    return predict_instructions(model, core_of(device), plan_of(model, facts, device.name)[0])
+
+
+def _program_files(trial: TrialFiles) -> dict[str, Artifact]:
+    return {name: trial.notes[name] for name in ("model", "deployment") if name in trial.notes}
 
 
 def measured_cycles(store: Store, device: Device) -> Cycles | None:

@@ -18,6 +18,7 @@ from mcu.errors import InputError
 from mcu.front_end import FrontEnd
 
 if TYPE_CHECKING:
+    from mcu.cost.firmware_memory import FirmwarePlan
     from mcu.int8.model import Int8Model
 
 
@@ -56,6 +57,7 @@ def write_listening_project(
     *,
     samples: np.ndarray | None,
     expected: np.ndarray | None,
+    plan: FirmwarePlan | None = None,
     hop: int | None = None,
 ) -> str:
     """Write the C project with its front end; returns the text for the model card.
@@ -70,7 +72,8 @@ def write_listening_project(
 
     front_end = FrontEnd(**facts["front_end"]["parameters"])
     normalise = facts["normalise"]["mean"][0], facts["normalise"]["std"][0]
-    write_sound_project(model, front_end, normalise, folder, samples=samples, expected=expected, hop=hop)
+    given: dict[str, Any] = {"samples": samples, "expected": expected, "plan": plan, "hop": hop}
+    write_sound_project(model, front_end, normalise, folder, **given)
     return f"\n\n{front_end_line(facts['front_end'])}"
 
 

@@ -17,7 +17,7 @@ from mcu.budget import Resources
 from mcu.devices import find_device
 from mcu.errors import InputError
 from mcu.files import write_atomic
-from mcu.firmware import measure_firmware
+from mcu.firmware import PlanChoice, measure_firmware
 from mcu.int8.model import QTensor
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import Measurement, check_against_interpreter, measure_model
@@ -25,6 +25,7 @@ from mcu.runtime import Runtime
 from mcu.score import check_metric
 from mcu.terms import Metric, RuntimeName, TaskKind, TrialState
 from orchestrator.spec import FILES, NETWORK, VALIDATION, Artifact, EpochReport, TrialResult, TrialSpec
+from orchestrator.worker.firmware_plan import plan_facts
 from orchestrator.worker.front_end import front_end_facts
 from orchestrator.worker.identity import dense_identity, shared_parents
 from orchestrator.worker.shared_task import digest_here, task_here
@@ -121,7 +122,7 @@ def problem_of(spec: TrialSpec, task: Task) -> Problem:
     return Problem(
         network, task.input_shape, task.outputs,
         task.x_train, task.y_train, task.x_val, task.y_val, tuple(mean), tuple(std), task.augment,
-        Runtime(spec.runtime, spec.device, task.front_end if spec.front_end_counts else None),
+        Runtime(spec.runtime, spec.device, task.front_end if spec.front_end_counts else None, spec.budget),
         objective_of(spec, task), spec.training.class_weights,
         spec.network.frozen, spec.network.round_to, dense_identity(spec),
     )  # fmt: skip
@@ -183,7 +184,17 @@ def _epoch_report(progress: Progress) -> EpochReport:
     )
 
 
-def _firmware(spec: TrialSpec, problem: Problem, outcome: Outcome, used: Resources, test: np.ndarray) -> dict[str, Any]:
+def _planned(problem: Problem, outcome: Outcome) -> PlanChoice | None:
+    """The plan of the trial's C program; None where there can be none."""
+    try:
+        return problem.runtime.choose_plan(outcome.model)
+    except InputError:
+        return None
+
+
+def _firmware(
+    spec: TrialSpec, problem: Problem, outcome: Outcome, used: Resources, test: np.ndarray, choice: PlanChoice | None
+) -> dict[str, Any]:
     """Columns of our C program on the trial's device, where firmware is built for it and the tools are installed.
 
     With the flash and SRAM of the front end if the budget bounds them. Without tools, what such a budget bounds is
@@ -192,10 +203,10 @@ def _firmware(spec: TrialSpec, problem: Problem, outcome: Outcome, used: Resourc
     known: dict[str, Any] = {}
     if spec.runtime is RuntimeName.FIRMWARE:
         known = {"flash_firmware": used.flash, "sram_firmware": used.sram}
-    if spec.device is None:
+    if spec.device is None or choice is None:
         return known
     try:
-        measured = measure_firmware(outcome.model, find_device(spec.device), test[:FIRMWARE_SAMPLES])
+        measured = measure_firmware(outcome.model, find_device(spec.device), test[:FIRMWARE_SAMPLES], plan=choice.plan)
     except InputError:
         return known
     if not measured.bit_exact:
@@ -230,7 +241,7 @@ def _complete(
 ) -> TrialResult:
     measured = measure_model(outcome.data)
     used = problem.runtime.measure(outcome.model, outcome.data)
-    reference = ReferenceInterpreter(outcome.model)
+    reference, choice = ReferenceInterpreter(outcome.model), _planned(problem, outcome)
     test = int8_inputs(outcome.model, task.x_test, problem)
     check_against_interpreter(outcome.data, reference, (test[:CHECKED_SAMPLES],))
     answers = {
@@ -256,9 +267,9 @@ def _complete(
         widths=outcome.widths,
         dense_widths=outcome.dense_widths,
         trajectory=outcome.trajectory,
-        artifacts=_write(spec, task, outcome, measured, reference, test, artifacts)
+        artifacts=_write(spec, task, outcome, measured, reference, test, choice, artifacts)
         | _scores(spec, task, problem, answers, artifacts),
-        **_firmware(spec, problem, outcome, used, test),
+        **_firmware(spec, problem, outcome, used, test, choice),
     )
 
 
@@ -294,6 +305,7 @@ def _write(
     measured: Measurement,
     reference: ReferenceInterpreter,
     test: np.ndarray,
+    choice: PlanChoice | None,
     artifacts: Path,
 ) -> dict[str, Artifact]:
     """Store the model, what a board needs to use it, and a self test; each file appears whole or not at all."""
@@ -313,6 +325,7 @@ def _write(
         "spec": spec.model_dump(mode="json"),
         "measured": measured.measured,
         **front_end_facts(task.front_end, spec.device, spec.front_end_counts),
+        **plan_facts(choice),
     }
     files = {"model": outcome.data, "deployment": _json(deployment)}
     if spec.leaves_network and outcome.trained is not None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcu.firmware.flags import HOST_FLAGS
-from mcu.firmware.project import KERNEL_SOURCES, copy_sources
+from mcu.firmware.flags import HOST_FLAGS, KERNEL_SOURCES
+from mcu.firmware.project import copy_sources
 from mcu.graph.kinds import Activation, Kind, Sampling
 from mcu.graph.ports import Port
 from mcu.graph.windows import output_size, same_padding

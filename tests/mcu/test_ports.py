@@ -15,7 +15,15 @@ from mcu.cost.arena import predict_arena, sufficient_arena
 from mcu.cost.deployment import predict_deployment, write_deployment
 from mcu.devices import find_device
 from mcu.errors import InputError
-from mcu.firmware import LibraryModel, core_of, measure_firmware, predict_firmware, toolchain, write_library
+from mcu.firmware import (
+    LibraryModel,
+    choose_plan,
+    core_of,
+    measure_firmware,
+    predict_firmware,
+    toolchain,
+    write_library,
+)
 from mcu.firmware.library import LibraryFormat
 from mcu.int8.calibration import calibrate
 from mcu.int8.folded_net import FoldedNet
@@ -174,7 +182,7 @@ def test_firmware_of_several_ports_is_bit_exact_and_predicted():
     expected = tflm.invoke(data, codes) if tflm.available() else None
     found = measure_firmware(model, device, codes, expected)
     assert found.bit_exact
-    predicted = predict_firmware(model, core.name)
+    predicted = predict_firmware(model, core.name, choose_plan(model).plan)
     assert predicted.flash == pytest.approx(found.flash_firmware, abs=32)
     assert predicted.ram == pytest.approx(found.sram_firmware, abs=16)
 

@@ -104,7 +104,9 @@ def test_a_model_with_metadata_computes_the_same_and_its_card_says_what_it_costs
     assert cli.run(["export", "0", "--metadata", "--output", "told", *beside]) == 0
     plain, told = ((study / "told" / name).read_bytes() for name in ("model.tflite", "model_with_metadata.tflite"))
     assert read_tflite(told).metadata["labels"] == "0,1,2,3,4,5,6,7,8,9"
-    assert f"in {len(told) - len(plain):,} more bytes" in (study / "told" / "MODEL_CARD.md").read_text()
+    card = (study / "told" / "MODEL_CARD.md").read_text()
+    assert f"in {len(told) - len(plain):,} more bytes" in card
+    assert re.search(r"Its plan: (whole maps|operators).* bytes of RAM.*: .+\.\n", card)
     codes = np.random.default_rng(1).integers(-128, 128, (4, 8, 8, 1), dtype=np.int8)
     assert np.array_equal(tflm.run(plain, codes), tflm.run(told, codes))
     header = (study / "told/arduino/mcusweep_model/src/mcusweep_model.h").read_text()

@@ -15,6 +15,7 @@ from mcu.firmware import (
     CORES,
     FirmwareDoesNotFit,
     build,
+    choose_plan,
     measure_firmware,
     predict_firmware,
     predict_instructions,
@@ -85,10 +86,11 @@ def test_a_small_model_runs_on_an_uno_as_the_interpreter_runs_it_and_costs_what_
     assert found.latency.value == found.latency.high == pytest.approx(1e3 * found.instructions / 16e6)
     assert found.latency.origin == "cycles, counted at 16 MHz"
     assert found.stack <= found.stack_measured <= found.stack + 64  # with the self test's own frames
-    predicted = predict_firmware(model, "avr5")
+    plan = choose_plan(model).plan
+    predicted = predict_firmware(model, "avr5", plan)
     assert predicted.flash == pytest.approx(found.flash_firmware, rel=0.005)  # a table of softmax is at most as long
     assert predicted.ram == found.sram_firmware
-    assert predict_instructions(model, CORES["avr5"]) == pytest.approx(found.instructions, rel=0.05)
+    assert predict_instructions(model, CORES["avr5"], plan) == pytest.approx(found.instructions, rel=0.05)
     if shutil.which("make"):
         command = ["make", "DEVICE=atmega328p"]
         made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

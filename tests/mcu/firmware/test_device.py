@@ -19,6 +19,7 @@ from mcu.firmware import (
     FirmwareDoesNotFit,
     Toolchain,
     build,
+    choose_plan,
     find_core,
     measure_firmware,
     predict_firmware,
@@ -131,7 +132,7 @@ def test_instruction_counts_repeat_and_split_into_layers(tmp_path: Path) -> None
     first, second, layers = (run_in_emulator(tmp_path, core, profile=profile) for profile in (False, False, True))
     assert first.instructions == second.instructions
     assert len(layers.layers) == len(model.ops)
-    called = sum(loop.times * len(loop.calls) for loop in program_of(model, plan_memory(model).strips))
+    called = sum(loop.times * len(loop.calls) for loop in program_of(model, choose_plan(model).plan.strips))
     slack = 60 * called + 2 * first.tick
     assert abs(sum(layers.layers) - first.instructions) < slack
 
@@ -181,8 +182,9 @@ def test_flash_and_ram_are_as_predicted(tmp_path: Path, core: str) -> None:
         folder = tmp_path / str(index)
         write_project(model, folder)
         built = build(folder, device)
-        predicted = predict_firmware(model, core)
-        shapes = predict_firmware(structure_of(model), core)  # which do not say how long a softmax table is
+        plan = choose_plan(model).plan
+        predicted = predict_firmware(model, core, plan)
+        shapes = predict_firmware(structure_of(model), core, plan)  # which do not say how long a softmax table is
         assert (shapes.arena, shapes.stack) == (predicted.arena, predicted.stack)
         assert predicted.flash <= shapes.flash < predicted.flash + 1024
         assert predicted.flash == pytest.approx(built.flash, rel=0.002, abs=32)
@@ -209,7 +211,7 @@ def test_makefile_builds_what_build_builds(tmp_path: Path) -> None:
 @needs_tools
 def test_measurement_adds_up(tmp_path: Path) -> None:
     model, device = plain_net(size=16, width=8), find_device("stm32f446re")
-    found = measure_firmware(model, device, inputs(model), by_strips=False)
+    found = measure_firmware(model, device, inputs(model), plan=plan_memory(model, by_strips=False))
     assert found.bit_exact
     assert found.board == "mps2-an386"
     assert found.instructions_per_mac == pytest.approx(found.instructions / model.macs())
@@ -228,14 +230,14 @@ def test_riscv_computes_what_the_interpreter_computes() -> None:
     assert found.bit_exact
     assert found.board == "virt"
     assert found.stack_measured <= found.stack + 256
-    called = sum(loop.times * len(loop.calls) for loop in program_of(model, plan_memory(model).strips))
+    called = sum(loop.times * len(loop.calls) for loop in program_of(model, choose_plan(model).plan.strips))
     assert found.instructions <= sum(found.layers) <= found.instructions + 40 * called
 
 
 @needs_tools
 def test_large_model_of_a_small_core_runs_on_a_larger_board(tmp_path: Path) -> None:
     model = plain_net(size=24, width=16)
-    write_project(model, tmp_path, samples=inputs(model, 1), by_strips=False)
+    write_project(model, tmp_path, samples=inputs(model, 1), plan=plan_memory(model, by_strips=False))
     run = run_in_emulator(tmp_path, CORES["cortex-m0+"])
     assert run.bit_exact
     assert run.board == "mps2-an385"
@@ -246,7 +248,7 @@ def test_other_architectures_are_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"esp32.*xtensa.*Cortex-M, RISC-V .*, AVR .* only"):
         measure_firmware(model, find_device("esp32"), inputs(model))
     with pytest.raises(InputError, match="xtensa"):
-        predict_firmware(model, "xtensa-lx6")
+        predict_firmware(model, "xtensa-lx6", plan_memory(model))
 
 
 def test_missing_tools_name_the_packages(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mcu.cost.firmware_memory import plan_memory
 from mcu.errors import InputError
-from mcu.firmware import CORES, predict_instructions, run_in_emulator, toolchain, write_project
+from mcu.firmware import CORES, choose_plan, predict_instructions, run_in_emulator, toolchain, write_project
 from mcu.firmware.calls import calls_of
 from mcu.firmware.code_sizes import KERNELS
 from mcu.firmware.instructions import COSTS, SAME_CODE, loop_counts
@@ -73,7 +74,7 @@ def test_loops_of_slice_and_gather_are_counted_as_the_kernels_run_them() -> None
 def test_predicted_instructions_exceed_half_the_macs_on_every_core() -> None:
     model = every_operator_net()
     for core in CORES.values():
-        assert predict_instructions(model, core) > model.macs() / 2
+        assert predict_instructions(model, core, plan_memory(model)) > model.macs() / 2
 
 
 @pytest.mark.parametrize(("name", "seed"), [("cortex-m4f", 2), ("cortex-m0+", 4), ("riscv32imc", 6), ("avr5", 6)])
@@ -83,11 +84,12 @@ def test_prediction_is_within_five_percent_of_the_emulator(tmp_path: Path, name:
         pytest.skip(advice)
     model = random_net(seed)
     write_project(model, tmp_path)
-    assert predict_instructions(model, core) == pytest.approx(run_in_emulator(tmp_path, core).instructions, rel=0.05)
+    predicted = predict_instructions(model, core, choose_plan(model).plan)
+    assert predicted == pytest.approx(run_in_emulator(tmp_path, core).instructions, rel=0.05)
 
 
 def test_a_core_without_the_instructions_of_its_costs_is_refused() -> None:
     core = CORES["cortex-m33"]
     bare = replace(core, flags=("-mcpu=cortex-m33+nodsp", *core.flags[1:]))
     with pytest.raises(InputError, match="instructions are predicted for cortex-m33 as"):
-        predict_instructions(every_operator_net(), bare)
+        predict_instructions(every_operator_net(), bare, plan_memory(every_operator_net()))

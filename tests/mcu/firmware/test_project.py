@@ -16,8 +16,7 @@ from mcu.cost.stage import overwritten
 from mcu.errors import InputError
 from mcu.firmware import write_project
 from mcu.firmware.calls import calls_of
-from mcu.firmware.flags import HOST_FLAGS
-from mcu.firmware.project import KERNEL_SOURCES
+from mcu.firmware.flags import HOST_FLAGS, KERNEL_SOURCES
 from mcu.graph.kinds import Kind
 from mcu.int8.model import Int8Model
 from mcu.int8.reference_interpreter import ReferenceInterpreter

@@ -121,16 +121,16 @@ def test_a_network_that_reads_the_whole_window_at_once_is_refused(tmp_path: Path
 @needs_board
 def test_a_step_costs_on_a_board_what_was_predicted(tmp_path: Path) -> None:
     model, device = causal_net(width=40), find_device("stm32f446re")
-    core = core_of(device)
+    core, plan = core_of(device), plan_memory(model, hop=1)
     write_project(model, tmp_path, samples=recording(model, 1, 60), hop=1)
     built, run, predicted = (
         build(tmp_path, device),
         run_in_emulator(tmp_path, core),
-        predict_firmware(model, core.name, hop=1),
+        predict_firmware(model, core.name, plan),
     )
     assert run.bit_exact
-    assert run.instructions * 20 < predict_instructions(model, core)
-    assert predict_instructions(model, core, hop=1) == pytest.approx(run.instructions, rel=0.06)
+    assert run.instructions * 20 < predict_instructions(model, core, plan_memory(model))
+    assert predict_instructions(model, core, plan) == pytest.approx(run.instructions, rel=0.06)
     assert predicted.flash == pytest.approx(built.flash, rel=0.01)
     assert predicted.ram == pytest.approx(built.ram, rel=0.002, abs=16)
 

@@ -20,7 +20,6 @@ from mcu.firmware import (
     core_of,
     predict_firmware,
     predict_instructions,
-    project,
     run_in_emulator,
     toolchain,
 )
@@ -44,16 +43,13 @@ def plans(model: Int8Model) -> list[FirmwarePlan]:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_every_stage_computes_what_the_reference_interpreter_computes(
-    tmp_path: Path, kernels: Path, monkeypatch: pytest.MonkeyPatch, seed: int
-) -> None:
+def test_every_stage_computes_what_the_reference_interpreter_computes(tmp_path: Path, kernels: Path, seed: int) -> None:
     model = assorted_windows(seed) if seed < 6 else random_net(seed)
     found = plans(model)
     shape = model.tensors[model.input].shape[1:]
     samples = np.random.default_rng(seed).integers(-128, 128, (3, *shape)).astype(np.int8)
     for index in sorted({0, len(found) // 2, len(found) - 1}):
-        monkeypatch.setattr(project, "plan_memory", lambda model, by_strips, hop, plan=found[index]: plan)
-        write_project(model, tmp_path, samples=samples)
+        write_project(model, tmp_path, samples=samples, plan=found[index])
         objects = map(str, kernels.glob("*.o"))
         command = ["cc", *HOST_FLAGS, "-O1", "model.c", "selftest.c", *objects, "-o", "selftest_host"]
         subprocess.run(command, cwd=tmp_path, check=True)
@@ -85,20 +81,20 @@ def test_memory_flash_and_instructions_are_as_predicted(tmp_path: Path, name: st
     model = separable_net(width=24, blocks=2)
     plan = plan_memory(model)
     assert plan.strips is not None
-    write_project(model, tmp_path)
-    built, predicted = build(tmp_path, device), predict_firmware(model, core.name)
-    assert predicted == predict_firmware(structure_of(model), core.name)
+    write_project(model, tmp_path, plan=plan)
+    built, predicted = build(tmp_path, device), predict_firmware(model, core.name, plan)
+    assert predicted == predict_firmware(structure_of(model), core.name, plan)
     assert built.ram_static == predicted.arena + 4
     assert predicted.ram == pytest.approx(built.ram, rel=0.002, abs=16)
     assert predicted.flash == pytest.approx(built.flash, rel=0.01)
     run = run_in_emulator(tmp_path, core, profile=True)
     assert run.bit_exact
     assert len(run.layers) == len(model.ops)
-    assert predict_instructions(model, core) == pytest.approx(run.instructions, rel=0.06)
+    assert predict_instructions(model, core, plan) == pytest.approx(run.instructions, rel=0.06)
 
 
 def test_instructions_of_strips_are_those_of_whole_maps_and_some_more() -> None:
     model = residual_net()
     for core in CORES.values():
-        whole, strips = (predict_instructions(model, core, by_strips) for by_strips in (False, True))
+        whole, strips = (predict_instructions(model, core, plan_memory(model, by)) for by in (False, True))
         assert whole < strips < 1.12 * whole

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mcu.devices import find_device
-from mcu.firmware import CORES, predict_instructions
+from mcu.firmware import CORES, choose_plan, predict_instructions
 from mcu.firmware.library import identity_of
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.tflite.writer import write_tflite
@@ -78,7 +78,7 @@ def test_boards_calibrate_the_cycles_of_their_device(trial):
     device = find_device("stm32f446re")
     assert cycles_on(trial, device) == CORES["cortex-m4f"].cycles
     assert measure(trial, sound_board(IDENTITY, 1000, BYTES), "--runs", "1") == 0
-    instructions = predict_instructions(MODEL, CORES["cortex-m4f"])
+    instructions = predict_instructions(MODEL, CORES["cortex-m4f"], choose_plan(MODEL).plan)
     found = cycles_on(trial, device)
     assert found.value == pytest.approx(1000 * 64 / instructions)  # the board's own clock counts, 64 MHz
     assert found.low < found.value < found.high

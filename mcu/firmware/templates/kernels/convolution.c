@@ -18,8 +18,9 @@ OUTLINE void several_positions(const convolution_t *layer, const window_t *windo
 #endif
 
 /* Several positions at once in a column, where their windows are clipped alike; else in a row; else one. */
-void convolution(const convolution_t *layer, const int8_t *input, int8_t *output)
+void convolution(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const convolution_t *const layer = description;
     const index_t out_row = (index_t)layer->out_w * layer->out_c;
     index_t rows, columns;
     clip_t clip;
@@ -69,8 +70,9 @@ static int32_t grouped_sum(const convolution_t *layer, const clip_t *clip, const
     return sum;
 }
 
-void grouped(const grouped_t *part, const int8_t *input, int8_t *output)
+void grouped(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const grouped_t *const part = description;
     const convolution_t *const layer = &part->layer;
     const finish_t rule = finish_of(layer);
     const index_t count = layer->in_c / part->groups, made = layer->out_c / part->groups;
@@ -122,8 +124,9 @@ static int32_t transposed_sum(const convolution_t *layer, const int8_t *input, c
     return sum;
 }
 
-void transposed(const convolution_t *layer, const int8_t *input, int8_t *output)
+void transposed(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const convolution_t *const layer = description;
     const finish_t rule = finish_of(layer);
     const index_t size = (index_t)layer->kernel_h * layer->kernel_w * layer->in_c;
     int8_t *out = output;

@@ -120,8 +120,9 @@ OUTLINE void all_channels(const convolution_t *layer, const window_t *window, in
 #endif
 
 /* Where windows lie inside the input, a row of positions is one call. */
-void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output)
+void depthwise(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const convolution_t *const layer = description;
     const index_t out_row = (index_t)layer->out_w * layer->out_c;
 #if !defined(__AVR__)
     const int32_t step = (int32_t)layer->stride_w * layer->in_c;
@@ -169,8 +170,9 @@ void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output)
 }
 
 /* Any number of channels and any depth multiplier, one output at a time. */
-void depthwise_multiplied(const convolution_t *layer, const int8_t *input, int8_t *output)
+void depthwise_multiplied(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const convolution_t *const layer = description;
     const index_t in_c = layer->in_c, out_c = layer->out_c;
     const index_t multiplier = out_c / in_c;
     const finish_t rule = finish_of(layer);

@@ -7,8 +7,9 @@
 
 #define ADD_SCALE ((int32_t)1 << 20) /* headroom of the common scale, as in TensorFlow Lite */
 
-void add(const add_t *layer, const int8_t *a, const int8_t *b, int8_t *output)
+void add(const FLASH void *description, const int8_t *a, const int8_t *b, int8_t *output)
 {
+    const add_t *const layer = description;
     for (index_t i = 0; i < layer->size; ++i) {
         const int32_t value_a = (a[i] + layer->offset_a) * ADD_SCALE;
         const int32_t value_b = (b[i] + layer->offset_b) * ADD_SCALE;
@@ -19,23 +20,26 @@ void add(const add_t *layer, const int8_t *a, const int8_t *b, int8_t *output)
     }
 }
 
-void relu(const rescale_t *layer, const int8_t *input, int8_t *output)
+void relu(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const rescale_t *const layer = description;
     for (index_t i = 0; i < layer->size; ++i) {
         const int32_t value = rescale(input[i] + layer->in_offset, layer->multiplier, layer->shift);
         output[i] = (int8_t)clamp(value + layer->out_offset, layer->out_min, layer->out_max);
     }
 }
 
-void lookup(const lookup_t *layer, const int8_t *input, int8_t *output)
+void lookup(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const lookup_t *const layer = description;
     for (index_t i = 0; i < layer->size; ++i) {
         output[i] = layer->table[input[i] - INT8_MIN];
     }
 }
 
-void prelu(const prelu_t *layer, const int8_t *input, int8_t *output)
+void prelu(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const prelu_t *const layer = description;
     for (index_t start = 0; start < layer->size; start += layer->period) {
         for (index_t i = 0; i < layer->period; ++i) {
             const int32_t x = input[start + i] + layer->in_offset;
@@ -47,8 +51,9 @@ void prelu(const prelu_t *layer, const int8_t *input, int8_t *output)
     }
 }
 
-void multiply(const multiply_t *layer, const int8_t *a, const int8_t *b, int8_t *output)
+void multiply(const FLASH void *description, const int8_t *a, const int8_t *b, int8_t *output)
 {
+    const multiply_t *const layer = description;
     for (index_t start = 0; start < layer->size; start += layer->period) {
         for (index_t i = 0; i < layer->period; ++i) {
             const int32_t product = (int32_t)(a[start + i] + layer->offset_a) * (b[i] + layer->offset_b);
@@ -58,8 +63,9 @@ void multiply(const multiply_t *layer, const int8_t *a, const int8_t *b, int8_t 
     }
 }
 
-void enlarge(const enlarge_t *layer, const int8_t *input, int8_t *output)
+void enlarge(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const enlarge_t *const layer = description;
     const size_t channels = (size_t)layer->channels, row = (size_t)layer->in_w * channels;
     int8_t *out = output;
     for (index_t y = 0; y < (layer->in_h * layer->down); ++y) {
@@ -71,8 +77,9 @@ void enlarge(const enlarge_t *layer, const int8_t *input, int8_t *output)
     }
 }
 
-void slice(const slice_t *layer, const int8_t *input, int8_t *output)
+void slice(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const slice_t *const layer = description;
     const size_t channels = (size_t)layer->channels, row = (size_t)layer->in_w * channels;
     int8_t *out = output;
     for (index_t y = 0; y < layer->out_h; ++y) {
@@ -84,8 +91,9 @@ void slice(const slice_t *layer, const int8_t *input, int8_t *output)
     }
 }
 
-void gather(const gather_t *layer, const int8_t *input, int8_t *output)
+void gather(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const gather_t *const layer = description;
     for (index_t position = 0; position < layer->positions; ++position) {
         const int8_t *from = &input[position * layer->in_channels];
         int8_t *to = &output[position * layer->channels];
@@ -95,8 +103,9 @@ void gather(const gather_t *layer, const int8_t *input, int8_t *output)
     }
 }
 
-void pad(const pad_t *layer, const int8_t *input, int8_t *output)
+void pad(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const pad_t *const layer = description;
     const index_t channels = layer->channels;
     const size_t row = (size_t)(layer->in_w * channels);
     const size_t left = (size_t)(layer->left * channels), right = (size_t)(layer->right * channels);
@@ -114,8 +123,9 @@ void pad(const pad_t *layer, const int8_t *input, int8_t *output)
     (void)memset(out, layer->value, bottom);
 }
 
-void concat(const concat_t *part, const int8_t *input, int8_t *output)
+void concat(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const concat_t *const part = description;
     for (index_t position = 0; position < part->positions; ++position) {
         (void)memcpy(&output[position * part->out_channels], &input[position * part->channels],
                      (size_t)part->channels);

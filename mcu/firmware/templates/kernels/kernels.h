@@ -157,27 +157,29 @@ typedef const FLASH struct {
     int16_t in_channels, channels;
 } gather_t;
 
-KERNEL void convolution(const convolution_t *layer, const int8_t *input, int8_t *output);
-KERNEL void pointwise(const convolution_t *layer, const int8_t *input, int8_t *output);
-KERNEL void narrow(const convolution_t *layer, const int8_t *input, int8_t *output);
-KERNEL void grouped(const grouped_t *part, const int8_t *input, int8_t *output);
-KERNEL void transposed(const convolution_t *layer, const int8_t *input, int8_t *output);
-KERNEL void depthwise(const convolution_t *layer, const int8_t *input, int8_t *output);
-KERNEL void depthwise_multiplied(const convolution_t *layer, const int8_t *input, int8_t *output);
-KERNEL void max_pool(const pool_t *layer, const int8_t *input, int8_t *output);
-KERNEL void average_pool(const pool_t *layer, const int8_t *input, int8_t *output);
-KERNEL void mean(const mean_t *layer, const int8_t *input, int8_t *output);
-KERNEL void add(const add_t *layer, const int8_t *a, const int8_t *b, int8_t *output);
-KERNEL void relu(const rescale_t *layer, const int8_t *input, int8_t *output);
-KERNEL void pad(const pad_t *layer, const int8_t *input, int8_t *output);
-KERNEL void concat(const concat_t *part, const int8_t *input, int8_t *output);
-KERNEL void lookup(const lookup_t *layer, const int8_t *input, int8_t *output);
-KERNEL void multiply(const multiply_t *layer, const int8_t *a, const int8_t *b, int8_t *output);
-KERNEL void enlarge(const enlarge_t *layer, const int8_t *input, int8_t *output);
-KERNEL void slice(const slice_t *layer, const int8_t *input, int8_t *output);
-KERNEL void gather(const gather_t *layer, const int8_t *input, int8_t *output);
-KERNEL void prelu(const prelu_t *layer, const int8_t *input, int8_t *output);
-KERNEL void bilinear(const bilinear_t *layer, const int8_t *input, int8_t *output);
-KERNEL void softmax(const softmax_t *layer, const int8_t *input, int8_t *output);
+/* One type for all kernels of one input and one for those of two, so that a table can name them. The description is what
+ * the kernel's own struct says of a layer. */
+KERNEL void convolution(const FLASH void *description, const int8_t *input, int8_t *output);
+KERNEL void pointwise(const FLASH void *description, const int8_t *input, int8_t *output);
+KERNEL void narrow(const FLASH void *description, const int8_t *input, int8_t *output);
+KERNEL void grouped(const FLASH void *description, const int8_t *input, int8_t *output);
+KERNEL void transposed(const FLASH void *description, const int8_t *input, int8_t *output);
+KERNEL void depthwise(const FLASH void *description, const int8_t *input, int8_t *output);
+KERNEL void depthwise_multiplied(const FLASH void *description, const int8_t *input, int8_t *output);
+KERNEL void max_pool(const FLASH void *description, const int8_t *input, int8_t *output);
+KERNEL void average_pool(const FLASH void *description, const int8_t *input, int8_t *output);
+KERNEL void mean(const FLASH void *description, const int8_t *input, int8_t *output);
+KERNEL void add(const FLASH void *description, const int8_t *a, const int8_t *b, int8_t *output);
+KERNEL void relu(const FLASH void *description, const int8_t *input, int8_t *output);
+KERNEL void pad(const FLASH void *description, const int8_t *input, int8_t *output);
+KERNEL void concat(const FLASH void *description, const int8_t *input, int8_t *output);
+KERNEL void lookup(const FLASH void *description, const int8_t *input, int8_t *output);
+KERNEL void multiply(const FLASH void *description, const int8_t *a, const int8_t *b, int8_t *output);
+KERNEL void enlarge(const FLASH void *description, const int8_t *input, int8_t *output);
+KERNEL void slice(const FLASH void *description, const int8_t *input, int8_t *output);
+KERNEL void gather(const FLASH void *description, const int8_t *input, int8_t *output);
+KERNEL void prelu(const FLASH void *description, const int8_t *input, int8_t *output);
+KERNEL void bilinear(const FLASH void *description, const int8_t *input, int8_t *output);
+KERNEL void softmax(const FLASH void *description, const int8_t *input, int8_t *output);
 
 #endif

@@ -50,8 +50,9 @@ OUTLINE void runs(const convolution_t *layer, const int8_t *input, index_t size,
     }
 }
 
-void pointwise(const convolution_t *layer, const int8_t *input, int8_t *output)
+void pointwise(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const convolution_t *const layer = description;
     const int8_t *row = input;
     int8_t *out = output;
     for (index_t y = 0; y < layer->out_h; ++y) {
@@ -92,8 +93,9 @@ OUTLINE void fill_column(const convolution_t *layer, const clip_t *clip, const i
     }
 }
 
-void narrow(const convolution_t *layer, const int8_t *input, int8_t *output)
+void narrow(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const convolution_t *const layer = description;
     const index_t size = (index_t)layer->kernel_h * layer->kernel_w * layer->in_c;
     int8_t columns[POSITIONS * COLUMN];
     int8_t *out = output;

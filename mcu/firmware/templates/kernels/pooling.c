@@ -3,8 +3,9 @@
 
 #include "window.h"
 
-void max_pool(const pool_t *layer, const int8_t *input, int8_t *output)
+void max_pool(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const pool_t *const layer = description;
     const index_t channels = layer->channels;
     int8_t *out = output;
     clip_t clip;
@@ -41,8 +42,9 @@ static inline int32_t divide_rounding(int32_t sum, index_t count)
     return (sum > 0) ? ((sum + half) / count) : ((sum - half) / count);
 }
 
-void average_pool(const pool_t *layer, const int8_t *input, int8_t *output)
+void average_pool(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const pool_t *const layer = description;
     const index_t channels = layer->channels;
     int8_t *out = output;
     clip_t clip;
@@ -73,8 +75,9 @@ void average_pool(const pool_t *layer, const int8_t *input, int8_t *output)
     }
 }
 
-void mean(const mean_t *layer, const int8_t *input, int8_t *output)
+void mean(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const mean_t *const layer = description;
     for (index_t channel = 0; channel < layer->channels; ++channel) {
         int32_t sum = (int32_t)layer->positions * layer->in_offset;
         for (index_t position = 0; position < layer->positions; ++position) {
@@ -103,8 +106,9 @@ static inline between_t between(index_t index, int32_t scale, int32_t start, ind
     return found;
 }
 
-void bilinear(const bilinear_t *layer, const int8_t *input, int8_t *output)
+void bilinear(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const bilinear_t *const layer = description;
     const index_t channels = layer->channels;
     const int32_t half = (ONE * ONE) / 2;
     int8_t *out = output;

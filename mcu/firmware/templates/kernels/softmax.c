@@ -68,8 +68,9 @@ static void softmax_row(const softmax_t *layer, const int8_t *input, int8_t *out
     }
 }
 
-void softmax(const softmax_t *layer, const int8_t *input, int8_t *output)
+void softmax(const FLASH void *description, const int8_t *input, int8_t *output)
 {
+    const softmax_t *const layer = description;
     for (index_t row = 0; row < layer->rows; ++row) {
         softmax_row(layer, &input[row * layer->classes], &output[row * layer->classes]);
     }
