@@ -24,10 +24,10 @@ from mcu.cost.firmware_memory import FirmwarePlan, plan_memory
 from mcu.devices import Device, find_device
 from mcu.firmware import CORES, Core, FirmwareMeasurement, measure_firmware, predict_firmware, toolchain, write_project
 from mcu.firmware.build import build
-from mcu.firmware.calls import COLUMN, Call, calls_of
-from mcu.firmware.code_sizes import CALLS, measure_code
-from mcu.firmware.prediction import description_bytes
-from mcu.firmware.toolchain import ARCHITECTURES, AVR, Architecture
+from mcu.firmware.calls import COLUMN, calls_of
+from mcu.firmware.code_sizes import measure_code
+from mcu.firmware.prediction import constant_bytes
+from mcu.firmware.toolchain import ARCHITECTURES
 from mcu.int8.model import Int8Model
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.tflite import tflm
@@ -257,29 +257,20 @@ def report(tested: list[Subject], command: str) -> str:
 def code_sizes() -> None:
     """Print the lines of ``COMPILERS`` and ``CODE`` in mcu/firmware/code_sizes.py."""
     model = every_operator_net()
-    calls = calls_of(model)
+    plan = plan_memory(model, by_strips=False)
     with tempfile.TemporaryDirectory() as folder:
-        write_project(model, Path(folder), plan=plan_memory(model, by_strips=False))
+        write_project(model, Path(folder), plan=plan)
         for item in ARCHITECTURES:
             print(f'    "{item.name}": "{toolchain(item).version()}",')
         for core in CORES.values():
             tools = toolchain(core.architecture)
-            known = sum(_call_bytes(call, core.architecture) for call in calls)
-            code = measure_code(build(Path(folder), roomy_device(core), tools), known, tools)
+            built = build(Path(folder), roomy_device(core), tools)
+            code = measure_code(built, constant_bytes(model, plan, core.architecture), tools)
             figures = ", ".join(f"{kernel.flash}, {kernel.stack}" for kernel in code.kernels.values())
             library = f",\n        library={tuple(code.library.values())}" if code.library else ""
             print(f'    "{core.name}": _core(\n        {code.base}, {code.stack},\n        {figures}{library}),')
             if code.called:
                 print("called:", {kernel: parts for kernel, parts in code.called.items() if parts})
-
-
-def _call_bytes(call: Call, architecture: Architecture) -> int:
-    """Bytes of a call's description and tables; on an AVR, where they are known, of the call too."""
-    step, own = architecture.alignment, CALLS["avr"]
-    known = int(own[2] + own[3] * (len(call.inputs) - 1)) if architecture is AVR else 0
-    widths = [{"int32_t": 4, "int16_t": 2}.get(table.ctype, 1) for table in call.tables]
-    tables = sum(-(-t.values.size * w // step) * step for t, w in zip(call.tables, widths, strict=True))
-    return known + description_bytes(call.function, architecture) + tables
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from mcu.devices import Device
 from mcu.errors import InputError
 from mcu.firmware.cores import Board, Core, core_of
 from mcu.firmware.flags import COMPILE_FLAGS, KERNEL_SOURCES, LINK_FLAGS, flash_origin, ram_origin
-from mcu.firmware.stack import stack_bytes, stack_of_listing
+from mcu.firmware.stack import named_functions, stack_bytes, stack_of_listing
 from mcu.firmware.toolchain import AVR, Toolchain, toolchain
 
 SELF_TEST_RAM = 16 * 1024
@@ -90,9 +90,11 @@ def build_for_core(folder: Path, core: Core, memory: _Memory, where: str, tools:
     elf = out / "firmware.elf"
     if core.architecture is AVR:  # its compiler is too old to write call graphs
         _link(folder, elf, core, objects, memory, 0, where, tools)
-        stack = stack_of_listing(tools.listing(elf), (path.with_suffix(".su") for path in objects))
+        frames = (path.with_suffix(".su") for path in objects)
+        stack = stack_of_listing(tools.listing(elf), frames, named=named_functions(tools.relocations(objects[0])))
     else:
-        stack = stack_bytes(path.with_suffix(".ci") for path in objects)
+        graphs = (path.with_suffix(".ci") for path in objects)
+        stack = stack_bytes(graphs, named=named_functions(tools.relocations(objects[0])))
     stack = -(-stack // core.architecture.stack_alignment) * core.architecture.stack_alignment
     _link(folder, elf, core, objects, memory, stack, where, tools)
     sections = section_sizes(elf, tools)

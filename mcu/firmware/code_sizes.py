@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mcu.cost.firmware_program import STRIPS
 from mcu.firmware.build import FirmwareBuild, section_sizes
-from mcu.firmware.cores import Core
 from mcu.firmware.stack import called_functions, function_bytes, stack_bytes, stack_of_listing
 from mcu.firmware.toolchain import AVR, Toolchain
 
@@ -41,8 +41,11 @@ KERNELS = {
 }
 """Object file and functions of every kernel."""
 
-SHARED = {"one_run": ("pointwise", ("runs", "run_single", "run_several"))}
-"""The same of code that several kernels call."""
+SHARED = {
+    "one_run": ("pointwise", ("runs", "run_single", "run_several")),
+    STRIPS: ("program", ("strips",)),
+}
+"""The same of code that several kernels call, and of what calls kernels again and again."""
 
 CALLED = {"pointwise": ("one_run",), "narrow": ("one_run",)}
 """What of it a kernel calls."""
@@ -66,7 +69,7 @@ LIBRARY = {
 
 @dataclass(frozen=True)
 class KernelCode:
-    """Bytes of a kernel's code, and of stack below its caller."""
+    """Bytes of a kernel's code, and of stack below its caller; of ``strips`` down to its call of a kernel."""
 
     flash: int
     stack: int
@@ -78,7 +81,7 @@ class CoreCode:
 
     Attributes:
         base: flash of vector table, start-up, application and library functions.
-        stack: of the application down to the call of ``model_run``.
+        stack: of the application down to the call of a kernel.
         kernels: by name; and the code they share.
         library: parts of ``LIBRARY``, and ``called``: which of them a kernel does.
     """
@@ -97,26 +100,31 @@ class CoreCode:
         return own + sum(self.library[name] for name in library)
 
 
-def measure_code(built: FirmwareBuild, tables: int, tools: Toolchain) -> CoreCode:
-    """The figures of a core from a program that uses every kernel.
+def measure_code(built: FirmwareBuild, constants: int, tools: Toolchain) -> CoreCode:
+    """The figures of a core from a program that uses every kernel but ``strips``.
 
     Args:
         built: that program, its objects beside the ELF.
-        tables: bytes of its tables and layer descriptions.
+        constants: bytes of its tables, layer descriptions and steps.
     """
     if tools.architecture is AVR:
-        return _measure_avr(built, tables, tools)
-    graphs, sizes = sorted(built.elf.parent.glob("*.ci")), function_sizes(built.elf, tools)
-    whole = ALIGNMENTS[tools.architecture.name]
+        return _measure_avr(built, constants, tools)
+    graphs, whole = sorted(built.elf.parent.glob("*.ci")), ALIGNMENTS[tools.architecture.name]
+    sizes = function_sizes(built.elf, tools) | {STRIPS: _code_bytes(built.elf.parent / "program.o", (STRIPS,), tools)}
+    stacks = {name: stack_bytes(graphs, name) for name in KERNELS}
+    deepest = max(stacks.values())
+    stacks[STRIPS] = stack_bytes(graphs, STRIPS, {STRIPS: KERNELS}) - deepest
     kernels = {
-        name: KernelCode(
-            sum(-(-sizes.get(function, 0) // whole) * whole for function in functions),
-            stack_bytes(graphs, name) if name in KERNELS else 0,
-        )
+        name: KernelCode(sum(-(-sizes.get(part, 0) // whole) * whole for part in functions), stacks.get(name, 0))
         for name, (_, functions) in (KERNELS | SHARED).items()
     }
-    flash = sizes["model_run"] + sum(kernel.flash for kernel in kernels.values())
-    return CoreCode(built.flash - tables - flash, stack_bytes(graphs) - stack_bytes(graphs, "model_run"), kernels)
+    return CoreCode(
+        _base(built, constants, kernels), stack_bytes(graphs, named={"run_program": KERNELS}) - deepest, kernels
+    )
+
+
+def _base(built: FirmwareBuild, constants: int, kernels: Mapping[str, KernelCode]) -> int:
+    return built.flash - constants - sum(code.flash for name, code in kernels.items() if name != STRIPS)
 
 
 def function_sizes(elf: Path, tools: Toolchain) -> dict[str, int]:
@@ -131,22 +139,22 @@ def function_sizes(elf: Path, tools: Toolchain) -> dict[str, int]:
     return sizes
 
 
-def _measure_avr(built: FirmwareBuild, tables: int, tools: Toolchain) -> CoreCode:
-    """As ``measure_code``; ``tables`` with the bytes of calls, ``stack`` down to the call of a kernel."""
+def _measure_avr(built: FirmwareBuild, constants: int, tools: Toolchain) -> CoreCode:
     folder, listing = built.elf.parent, tools.listing(built.elf)
     frames = sorted(folder.glob("*.su"))
     kernels = {
         name: KernelCode(
             _code_bytes(folder / f"{stem}.o", functions, tools),
-            stack_of_listing(listing, frames, name) if name in KERNELS else 0,
+            stack_of_listing(listing, frames, name) if name in {*KERNELS, STRIPS} else 0,
         )
         for name, (stem, functions) in (KERNELS | SHARED).items()
     }
     library, called = _library(listing)
-    deepest = max(kernel.stack for kernel in kernels.values())
-    flash = sum(kernel.flash for kernel in kernels.values()) + sum(library.values())
-    stack = stack_of_listing(listing, frames, "main") - deepest
-    return CoreCode(built.flash - tables - flash, stack, kernels, library, called)
+    deepest = max(kernels[name].stack for name in KERNELS)
+    base = _base(built, constants, kernels) - sum(library.values())
+    return CoreCode(
+        base, stack_of_listing(listing, frames, named={"run_program": KERNELS}) - deepest, kernels, library, called
+    )
 
 
 def _library(listing: str) -> tuple[dict[str, int], dict[str, tuple[str, ...]]]:
@@ -161,7 +169,7 @@ def _library(listing: str) -> tuple[dict[str, int], dict[str, tuple[str, ...]]]:
 
 
 def _code_bytes(item: Path, functions: tuple[str, ...], tools: Toolchain) -> int:
-    sizes, step = section_sizes(item, tools), tools.architecture.alignment
+    sizes, step = section_sizes(item, tools), ALIGNMENTS[tools.architecture.name]
     return sum(-(-sizes.get(f".text.{function}", 0) // step) * step for function in functions)
 
 
@@ -191,107 +199,75 @@ def _core(base: int, stack: int, *figures: int, library: tuple[int, ...] = ()) -
 COMPILERS = {"arm": "12.2.1", "riscv": "12.2.0", "avr": "5.4.0"}
 """Versions of GCC that the figures below hold for, by architecture; another moves them by a few percent."""
 
-_V6M = (1.2, 11.6, 15.7, 2.2, 3.0, 2.2, 7.0, 4.4, 19.9)
-CALLS = {
-    "arm": (5.5, 6.7, 15.2, 3.4, 2.3, 0.0, 6.5, 4.4, 19.0),
-    "riscv": (6.1, 30.0, 20.2, 5.8, 4.7, 0.1, 0.0, 2.6, 14.4),
-    "cortex-m0": _V6M,
-    "cortex-m0+": _V6M,
-    "avr": (0.0, 150.0, 16.0, 4.0, 0.0, 0.0, 0.0, 10.0, 10.0),
-}
-"""Bytes of code of each of ``Function.counts``, by core or architecture: least squares over some hundred functions of
-generated networks, no cost below 0; single functions are up to 17 bytes off, those of the M0+ up to 38. An
-AVR's are known, but for loops over strips."""
-
-ALIGNMENTS = {"arm": 4, "riscv": 2}
+ALIGNMENTS = {"arm": 4, "riscv": 2, "avr": 1}
 """Of functions, in bytes, by architecture."""
-
-FRAMES = {"arm": (8, 0), "riscv": (16, 1)}
-"""Frames are multiples of these bytes; and registers that need not be saved, by architecture."""
-
-
-def code_bytes(counts: Sequence[int], core: Core) -> float:
-    """Bytes of a function of calls with these counts."""
-    costs = CALLS.get(core.name, CALLS[core.architecture.name])
-    return sum(count * cost for count, cost in zip(counts, costs, strict=True))
-
-
-AVR_STRIP_STACK = 10
-"""Bytes of stack of a function of strips on an AVR, at most; of ``model_run`` they are in ``CoreCode.stack``."""
-
-
-def frame_bytes(saved: int, core: Core, is_strip: bool) -> int:
-    """Bytes of stack of a function of calls that saves so many registers."""
-    if core.architecture is AVR:
-        return AVR_STRIP_STACK if is_strip else 0
-    step, free = FRAMES[core.architecture.name]
-    return -(-4 * max(saved - free, 0) // step) * step
-
 
 # fmt: off
 CODE: Mapping[str, CoreCode] = {
     "cortex-m0": _core(
-        1072, 24,
-        1140, 296, 96, 184, 420, 296, 1404, 352, 676, 144, 396, 72, 444, 120, 172, 64, 364, 72, 172, 64, 180,
-        80, 44, 56, 732, 168, 36, 12, 232, 88, 812, 168, 180, 88, 136, 72, 68, 20, 656, 168, 244, 80, 432, 80,
-        508, 0),
+        1144, 48,
+        1140, 296, 96, 184, 420, 296, 1404, 352, 676, 144, 396, 72, 444, 120, 172, 64, 364, 72, 172, 64, 180, 80,
+        44, 56, 732, 168, 36, 12, 232, 88, 812, 168, 180, 88, 136, 72, 68, 20, 656, 168, 244, 80, 432, 80, 508, 0,
+        112, 24),
     "cortex-m0+": _core(
-        1072, 24,
-        1140, 296, 96, 184, 420, 296, 1404, 352, 676, 144, 396, 72, 444, 120, 172, 64, 364, 72, 172, 64, 180,
-        80, 44, 56, 732, 168, 36, 12, 232, 88, 812, 168, 180, 88, 136, 72, 68, 20, 656, 168, 244, 80, 432, 80,
-        508, 0),
+        1144, 48,
+        1140, 296, 96, 184, 420, 296, 1404, 352, 676, 144, 396, 72, 444, 120, 172, 64, 364, 72, 172, 64, 180, 80,
+        44, 56, 732, 168, 36, 12, 232, 88, 812, 168, 180, 88, 136, 72, 68, 20, 656, 168, 244, 80, 432, 80, 508, 0,
+        112, 24),
     "cortex-m3": _core(
-        604, 16,
-        1852, 304, 96, 176, 476, 376, 1220, 312, 580, 112, 316, 72, 372, 80, 168, 32, 304, 36, 144, 28, 160,
-        80, 44, 56, 504, 64, 48, 8, 196, 48, 664, 144, 128, 72, 116, 72, 80, 16, 572, 144, 204, 48, 408, 80,
-        1132, 0),
+        680, 32,
+        1852, 304, 96, 176, 476, 376, 1220, 312, 580, 112, 316, 72, 372, 80, 168, 32, 304, 36, 144, 28, 160, 80, 44,
+        56, 504, 64, 48, 8, 196, 48, 664, 144, 128, 72, 116, 72, 80, 16, 572, 144, 204, 48, 408, 80, 1132, 0, 128,
+        24),
     "cortex-m4": _core(
-        680, 16,
-        2096, 336, 96, 208, 468, 408, 1560, 272, 588, 120, 316, 72, 372, 80, 132, 24, 232, 32, 116, 20, 160,
-        80, 44, 56, 508, 64, 48, 8, 176, 48, 672, 144, 132, 72, 116, 64, 80, 16, 596, 144, 216, 32, 416, 80,
-        1292, 0),
+        756, 32,
+        2096, 336, 96, 208, 468, 408, 1560, 272, 588, 120, 316, 72, 372, 80, 132, 24, 232, 32, 116, 20, 160, 80, 44,
+        56, 508, 64, 48, 8, 176, 48, 672, 144, 132, 72, 116, 64, 80, 16, 596, 144, 216, 32, 416, 80, 1292, 0, 128,
+        24),
     "cortex-m4f": _core(
-        704, 16,
-        2080, 336, 96, 208, 468, 408, 1560, 280, 588, 120, 316, 72, 372, 80, 132, 24, 232, 32, 116, 20, 160,
-        80, 44, 56, 508, 64, 48, 8, 176, 48, 672, 144, 132, 72, 116, 64, 80, 16, 596, 152, 216, 32, 416, 80,
-        1292, 0),
+        780, 32,
+        2080, 336, 96, 208, 468, 408, 1560, 280, 588, 120, 316, 72, 372, 80, 132, 24, 232, 32, 116, 20, 160, 80, 44,
+        56, 508, 64, 48, 8, 176, 48, 672, 144, 132, 72, 116, 64, 80, 16, 596, 152, 216, 32, 416, 80, 1292, 0, 124,
+        32),
     "cortex-m7": _core(
-        680, 16,
-        2108, 336, 92, 208, 468, 408, 1560, 280, 600, 120, 312, 72, 376, 80, 132, 24, 228, 32, 116, 20, 160,
-        80, 44, 56, 508, 64, 48, 8, 172, 48, 692, 144, 132, 72, 116, 72, 80, 16, 596, 152, 216, 36, 420, 80,
-        1304, 0),
+        752, 32,
+        2108, 336, 92, 208, 468, 408, 1560, 280, 600, 120, 312, 72, 376, 80, 132, 24, 228, 32, 116, 20, 160, 80, 44,
+        56, 508, 64, 48, 8, 172, 48, 692, 144, 132, 72, 116, 72, 80, 16, 596, 152, 216, 36, 420, 80, 1304, 0, 128,
+        24),
     "cortex-m7f": _core(
-        704, 16,
-        2104, 336, 92, 208, 468, 408, 1564, 288, 600, 120, 312, 72, 376, 80, 132, 24, 228, 32, 116, 20, 160,
-        80, 44, 56, 512, 64, 48, 8, 172, 48, 692, 144, 132, 72, 116, 72, 80, 16, 600, 152, 216, 36, 424, 80,
-        1308, 0),
+        776, 32,
+        2104, 336, 92, 208, 468, 408, 1564, 288, 600, 120, 312, 72, 376, 80, 132, 24, 228, 32, 116, 20, 160, 80, 44,
+        56, 512, 64, 48, 8, 172, 48, 692, 144, 132, 72, 116, 72, 80, 16, 600, 152, 216, 36, 424, 80, 1308, 0, 124,
+        32),
     "cortex-m33": _core(
-        612, 16,
-        2096, 336, 92, 208, 468, 408, 1544, 280, 600, 120, 316, 72, 372, 80, 136, 24, 216, 28, 112, 16, 160,
-        80, 44, 56, 504, 64, 48, 8, 176, 48, 680, 144, 132, 72, 116, 72, 80, 16, 588, 144, 212, 28, 408, 80,
-        1292, 0),
+        688, 32,
+        2096, 336, 92, 208, 468, 408, 1544, 280, 600, 120, 316, 72, 372, 80, 136, 24, 216, 28, 112, 16, 160, 80, 44,
+        56, 504, 64, 48, 8, 176, 48, 680, 144, 132, 72, 116, 72, 80, 16, 588, 144, 212, 28, 408, 80, 1292, 0, 128,
+        24),
     "cortex-m55": _core(
-        640, 16,
-        1480, 320, 92, 256, 500, 616, 1996, 552, 560, 112, 328, 72, 388, 80, 124, 20, 216, 28, 112, 16, 160,
-        80, 44, 56, 540, 80, 48, 8, 176, 48, 640, 144, 132, 72, 116, 72, 80, 16, 548, 144, 212, 28, 436, 88,
-        980, 0),
+        716, 32,
+        1480, 320, 92, 256, 500, 616, 1996, 552, 560, 112, 328, 72, 388, 80, 124, 20, 216, 28, 112, 16, 160, 80, 44,
+        56, 540, 80, 48, 8, 176, 48, 640, 144, 132, 72, 116, 72, 80, 16, 548, 144, 212, 28, 436, 88, 980, 0, 124,
+        32),
     "riscv32imc": _core(
-        260, 32,
-        2188, 256, 114, 144, 510, 336, 1284, 272, 584, 80, 298, 32, 346, 32, 186, 0, 400, 0, 156, 0, 184, 80,
-        68, 64, 608, 64, 42, 0, 200, 0, 696, 96, 156, 80, 148, 80, 80, 0, 564, 96, 230, 0, 444, 64, 1350, 0),
+        338, 48,
+        2188, 256, 114, 144, 508, 336, 1284, 272, 584, 80, 298, 32, 346, 32, 186, 0, 400, 0, 156, 0, 184, 80, 68,
+        64, 608, 64, 42, 0, 200, 0, 696, 96, 156, 80, 148, 80, 80, 0, 564, 96, 230, 0, 444, 64, 1350, 0, 126, 32),
     "riscv32imac": _core(
-        236, 32,
-        2188, 256, 114, 144, 510, 336, 1284, 272, 584, 80, 298, 32, 346, 32, 186, 0, 400, 0, 156, 0, 184, 80,
-        68, 64, 608, 64, 42, 0, 200, 0, 696, 96, 156, 80, 148, 80, 80, 0, 564, 96, 230, 0, 444, 64, 1350, 0),
+        314, 48,
+        2188, 256, 114, 144, 508, 336, 1284, 272, 584, 80, 298, 32, 346, 32, 186, 0, 400, 0, 156, 0, 184, 80, 68,
+        64, 608, 64, 42, 0, 200, 0, 696, 96, 156, 80, 148, 80, 80, 0, 564, 96, 230, 0, 444, 64, 1350, 0, 126, 32),
     "avr5": _core(
-        275, 4,
+        393, 10,
         2134, 176, 346, 120, 1154, 224, 1874, 178, 1448, 124, 832, 54, 1046, 76, 356, 54, 532, 72, 336, 56, 402, 28,
-        152, 16, 1176, 68, 98, 8, 476, 70, 1794, 144, 404, 32, 392, 32, 222, 16, 1470, 138, 504, 68, 1234, 83, 656, 0,
+        152, 16, 1176, 68, 98, 8, 476, 70, 1794, 144, 404, 32, 392, 32, 222, 16, 1470, 138, 504, 68, 1234, 83, 656,
+        0, 336, 18,
         library=(166, 26, 134, 70, 30, 30, 80, 130, 60, 18)),
     "avr6": _core(
-        403, 6,
+        521, 13,
         2134, 183, 346, 128, 1154, 232, 1874, 185, 1448, 130, 832, 55, 1046, 80, 356, 60, 532, 78, 336, 62, 400, 30,
-        152, 18, 1176, 74, 98, 9, 476, 76, 1794, 150, 402, 36, 392, 34, 222, 17, 1470, 144, 504, 74, 1234, 87, 656, 0,
+        152, 18, 1176, 74, 98, 9, 476, 76, 1794, 150, 402, 36, 392, 34, 222, 17, 1470, 144, 504, 74, 1234, 87, 656,
+        0, 336, 19,
         library=(166, 26, 134, 70, 30, 30, 80, 130, 60, 18)),
 }
 """Base flash and stack, then flash and stack of every kernel in the order of KERNELS and SHARED."""

@@ -12,6 +12,7 @@ KERNEL_SOURCES = (
     "pooling.c",
     "elementwise.c",
     "softmax.c",
+    "program.c",
 )
 WARNINGS = (
     "-Wall",

@@ -1,7 +1,7 @@
 """Flash and RAM of the firmware, predicted from shapes alone: what pruning compares with the budget.
 
-flash = start-up, library and application + code of the kernels that occur + for each call its description and some
-instructions + weights and 9 bytes an output channel (bias, multiplier, shift), every table in whole words.
+flash = start-up, library and application + code of the kernels that occur + for each call its description and its step
+in the program + weights and 9 bytes an output channel (bias, multiplier, shift), every table in whole words.
 RAM = arena + stack. The code and stack figures are those of one version of GCC (``code_sizes``); another moves
 them by a few percent.
 """
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, prod
+from math import prod
 
-from mcu.cost.firmware_functions import MOVE, Function, functions_of
 from mcu.cost.firmware_memory import FirmwarePlan
+from mcu.cost.firmware_program import MOVE, STRIPS, Steps, tables_of
 from mcu.cost.stage import Forms
 from mcu.firmware.calls import convolution_kernel, depthwise_kernel, program_kernels
-from mcu.firmware.code_sizes import CODE, CoreCode, code_bytes, frame_bytes
+from mcu.firmware.code_sizes import CODE, CoreCode
 from mcu.firmware.cores import Core, find_core
 from mcu.firmware.toolchain import Architecture
 from mcu.graph.kinds import Kind
@@ -112,24 +112,30 @@ def predict_firmware(model: Structure | Int8Model, core: str, plan: FirmwarePlan
     target = find_core(core)
     code, architecture = CODE[target.name], target.architecture
     structure = structure_of(model) if isinstance(model, Int8Model) else model
-    kernels = _kernels(structure)
-    functions = functions_of(structure, plan, kernels)
+    tables = tables_of(structure, plan, _kernels(structure))
     flash = code.base + MORE_INPUT * (len(structure.inputs) - 1)
-    partial = plan.strips or plan.stream
+    flash += constant_bytes(model, plan, architecture)
+    flash += code.flash_of(frozenset[str]().union(*(steps.kernels for steps in tables)))
+    return FirmwarePrediction(flash=_whole(flash, architecture), arena=plan.total, stack=_stack(tables, target))
+
+
+def constant_bytes(model: Structure | Int8Model, plan: FirmwarePlan, architecture: Architecture) -> int:
+    """Bytes of a model's tables, layer descriptions and steps."""
+    structure = structure_of(model) if isinstance(model, Int8Model) else model
+    kernels, partial = _kernels(structure), plan.strips or plan.stream
     forms = {} if partial is None else partial.forms
+    size = _step_bytes(tables_of(structure, plan, kernels), architecture)
     for index, op in enumerate(structure.ops):
         if op.kind is not Kind.RESHAPE:
             form, calls = forms.get(index, WHOLE), len(op.inputs) if op.kind is Kind.CONCAT else 1
-            flash += _tables(structure, op, architecture)
-            flash += calls * form.descriptions * description_bytes(kernels[index], architecture)
-            flash += form.move_descriptions * description_bytes(MOVE, architecture)
+            size += _tables(structure, op, architecture)
+            size += calls * form.descriptions * description_bytes(kernels[index], architecture)
+            size += form.move_descriptions * description_bytes(MOVE, architecture)
     if plan.stream is not None and plan.stream.input in plan.stream.moves:
-        flash += description_bytes(MOVE, architecture)
+        size += description_bytes(MOVE, architecture)
     if isinstance(model, Int8Model):
-        flash -= sum(SOFTMAX_TABLE - _exponentials(model, op) for op in model.ops if op.kind is Kind.SOFTMAX)
-    flash += ceil(sum(code_bytes(function.counts(), target) for function in functions))
-    flash += code.flash_of({call.kernel for function in functions for call in function.calls})
-    return FirmwarePrediction(flash=_whole(flash, architecture), arena=plan.total, stack=_stack(functions, target))
+        size -= sum(SOFTMAX_TABLE - _exponentials(model, op) for op in model.ops if op.kind is Kind.SOFTMAX)
+    return size
 
 
 def _kernels(structure: Structure) -> list[str]:
@@ -143,21 +149,24 @@ def _kernels(structure: Structure) -> list[str]:
     return [next(chosen) if is_needed else "" for is_needed in needed]
 
 
-def _stack(functions: Sequence[Function], core: Core) -> int:
+def _step_bytes(tables: Sequence[Steps], architecture: Architecture) -> int:
+    """Bytes of the steps of a program, and of its loops over strips: step_t; strip_step_t, move_t and strips_t."""
+    program, *loops = tables
+    members = 5 * program.count + sum(6 * loop.count + 3 * loop.moves + 3 for loop in loops)
+    return architecture.pointer * members
+
+
+def _stack(tables: Sequence[Steps], core: Core) -> int:
     """Bytes on the deepest path."""
     code = CODE[core.name]
-    run, *of_strips = functions
-    below = [
-        _deepest(run, code),
-        *(frame_bytes(function.saved, core, True) + _deepest(function, code) for function in of_strips),
-    ]
-    deepest = code.stack + frame_bytes(run.saved, core, False) + max(below)
+    program, *loops = tables
+    below = [_deepest(program, code), *(code.kernels[STRIPS].stack + _deepest(loop, code) for loop in loops)]
     step = core.architecture.stack_alignment
-    return -(-deepest // step) * step
+    return -(-(code.stack + max(below)) // step) * step
 
 
-def _deepest(function: Function, code: CoreCode) -> int:
-    return max((code.kernels[call.kernel].stack for call in function.calls), default=0)
+def _deepest(steps: Steps, code: CoreCode) -> int:
+    return max((code.kernels[kernel].stack for kernel in steps.kernels), default=0)
 
 
 def _exponentials(model: Int8Model, op: QOp) -> int:

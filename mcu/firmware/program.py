@@ -1,10 +1,10 @@
-"""The program of a model: kernel calls in order, those of a stage that runs strip by strip in loops."""
+"""The program of a model: kernel calls in order, those of equal strips once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, groupby
 
 from mcu.cost.stage import PADDING, Part, Strips, Turns
 from mcu.cost.stream import Move, Stream
@@ -33,15 +33,14 @@ class Placed:
 
 @dataclass(frozen=True)
 class Loop:
-    """Calls one after another, ``times`` times; ``is_strip`` if they are those of a strip."""
+    """Calls one after another, ``times`` times."""
 
     times: int
     calls: tuple[Placed, ...]
-    is_strip: bool = False
 
 
 def program_of(model: Int8Model, strips: Strips | None, stream: Stream | None = None) -> tuple[Loop, ...]:
-    """All calls of a model.
+    """All calls of a model; neighbouring ones that are made once are one loop.
 
     Args:
         strips: of the operators that run strip by strip.
@@ -63,7 +62,17 @@ def program_of(model: Int8Model, strips: Strips | None, stream: Stream | None = 
         moved = _moved(model, QOp(Kind.RESHAPE, (), stream.input, name="input"), stream.moves[stream.input], layers[-1])
         loops.append(Loop(1, (moved,)))
     kernels = iter(program_kernels([placed.call.function for loop in loops for placed in loop.calls]))
-    return tuple(replace(loop, calls=tuple(_named(placed, next(kernels)) for placed in loop.calls)) for loop in loops)
+    return tuple(
+        replace(loop, calls=tuple(_named(placed, next(kernels)) for placed in loop.calls)) for loop in _joined(loops)
+    )
+
+
+def _joined(loops: Sequence[Loop]) -> Iterator[Loop]:
+    for once, group in groupby(loops, lambda loop: loop.times == 1):
+        if once:
+            yield Loop(1, tuple(placed for loop in group for placed in loop.calls))
+        else:
+            yield from group
 
 
 def _calls(op: QOp) -> int:
@@ -103,14 +112,14 @@ def _strips(model: Int8Model, turns: Turns, layers: Sequence[int]) -> Loop:
         if part.kept:
             placed.append(_moved(model, op, Move(part.kept, part.shift, 0), layer))
         placed += _strip(model, op, part, dict(zip(op.inputs, reads, strict=True)), write, layer)
-    return Loop(turns.times, tuple(placed), is_strip=True)
+    return Loop(turns.times, tuple(placed))
 
 
 def _moved(model: Int8Model, op: QOp, move: Move, layer: int) -> Placed:
     """Rows that are needed again, towards the front of their buffer: one after another, because they may overlap."""
     row = _row_bytes(model, op.output)
     fields = {"positions": move.count, "channels": row, "out_channels": row}
-    call = Call("concat", CONCAT, fields, (op.output,), op.output, name=op.name, kind=op.kind)
+    call = Call("concat", CONCAT, fields, (op.output,), op.output, name=f"{op.name} - rows kept", kind=op.kind)
     return Placed(call, (Place(op.output, move.source * row), Place(op.output, move.target * row)), layer)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from mcu.firmware.calls import Call, Table
 from mcu.firmware.cores import CORES, core_of
 from mcu.firmware.flags import COMPILE_FLAGS, HOST_FLAGS, KERNEL_SOURCES, LINK_FLAGS, flash_origin, ram_origin
 from mcu.firmware.planning import choose_plan
-from mcu.firmware.program import Loop, program_of
+from mcu.firmware.program import Loop, Placed, program_of
 from mcu.firmware.toolchain import ARCHITECTURES
 from mcu.graph.ports import Port, each
 from mcu.int8.model import Int8Model, QTensor
@@ -244,13 +244,14 @@ def _build_values() -> dict[str, Any]:
 
 
 def _program_values(program: Sequence[Loop], plan: FirmwarePlan, prefix: str, arena: str) -> dict[str, Any]:
-    """Loops of calls as the template prints them, and the layers' descriptions: equal ones and equal tables once."""
+    """Tables of steps as the template prints them, and the layers' descriptions: equal ones and equal tables once."""
     layers: list[dict[str, Any]] = []
     numbers: dict[Any, int] = {}
     tables: dict[int, int] = {}
-    loops: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
+    main: list[_Line] = []
     for loop in program:
-        calls = []
+        lines: list[_Line] = []
         for placed in loop.calls:
             call = placed.call
             key = (placed.layer, call.function, *call.fields.items())
@@ -258,14 +259,53 @@ def _program_values(program: Sequence[Loop], plan: FirmwarePlan, prefix: str, ar
                 numbers[key] = len(layers)
                 owner = tables.setdefault(placed.layer, len(layers)) if call.tables else len(layers)
                 layers.append(_layer_values(call, len(layers), owner, prefix))
-            places = [(plan.offsets[place.tensor] + place.at, place.step) for place in placed.arguments]
-            arguments = [f"&{arena}[{at} + (strip * {step})]" if step else f"&{arena}[{at}]" for at, step in places]
-            layer = f"{prefix}layer_{numbers[key]}"
-            calls.append({"function": call.function, "layer": layer, "arguments": arguments, "number": placed.layer})
-        function = f"{prefix}strip_{len(loops)}" if loop.is_strip else ""
-        loops.append({"times": loop.times, "calls": calls, "function": function})
+            lines.append(_line(placed, f"{prefix}layer_{numbers[key]}", plan, arena))
+        if loop.times == 1:
+            main += lines
+        else:
+            name = f"{prefix}strips_{len(found)}"
+            found.append(_repeated(name, loop.times, lines))
+            text = f"{{LAYER({lines[0].number}) {{.of_one = strips}}, &{name}, NULL, NULL, NULL}}"
+            main.append(_Line(lines[0].number, text, f"{loop.times} strips"))
+    found.append({"name": f"{prefix}program", "turns": 1, "steps": _commented([(x.text, x.comment) for x in main])})
     count = 1 + max((placed.layer for loop in program for placed in loop.calls), default=-1)
-    return {"layers": layers, "loops": loops, "layer_count": count}
+    return {"layers": layers, "programs": found, "layer_count": count}
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A step in C, its layer's number and title; ``move`` is by how much its places grow in a loop."""
+
+    number: int
+    text: str
+    comment: str
+    move: str = ""
+
+
+def _line(placed: Placed, layer: str, plan: FirmwarePlan, arena: str) -> _Line:
+    *inputs, output = [f"&{arena}[{plan.offsets[place.tensor] + place.at}]" for place in placed.arguments]
+    *steps, last = [place.step for place in placed.arguments]
+    kind, second, more = ("of_one", "NULL", 0) if len(inputs) == 1 else ("of_two", inputs[1], steps[1])
+    places = f"{inputs[0]}, {second}, {output}"
+    text = f"{{LAYER({placed.layer}) {{.{kind} = {placed.call.function}}}, &{layer}, {places}}}"
+    move = f"{{{steps[0]}, {more}, {last}}}" if any((*steps, last)) else ""
+    return _Line(placed.layer, text, _title(placed.call), move)
+
+
+def _repeated(name: str, turns: int, lines: Sequence[_Line]) -> dict[str, Any]:
+    moves: list[str] = []
+    steps = []
+    for line in lines:
+        where = f"&{name}_moves[{len(moves)}]" if line.move else "NULL"
+        moves += [line.move] if line.move else []
+        steps.append((f"{{{line.text}, {where}}}", line.comment))
+    return {"name": name, "turns": turns, "moves": moves, "steps": _commented(steps)}
+
+
+def _commented(lines: Sequence[tuple[str, str]]) -> list[str]:
+    """Elements of a table, each with its comment, which begin in one column."""
+    width = max((len(text) for text, _ in lines), default=0)
+    return [f"{text + ',':{width + 1}} /* {comment} */" for text, comment in lines]
 
 
 def _layer_values(call: Call, index: int, owner: int, prefix: str) -> dict[str, Any]:
@@ -281,14 +321,17 @@ def _layer_values(call: Call, index: int, owner: int, prefix: str) -> dict[str, 
         if owner == index
     ]
     members: dict[str, str | int] = {table.field: _table_name(table, owner, prefix) for table in call.tables}
-    title = re.sub(r"[^A-Za-z0-9_.\- ]", "_", f"{call.kind} {call.name}").strip()
     return {
-        "title": f"{index}: {title}",
+        "title": f"{index}: {_title(call)}",
         "name": f"{prefix}layer_{index}",
         "struct": call.struct,
         "tables": tables,
         "fields": members | call.fields,
     }
+
+
+def _title(call: Call) -> str:
+    return re.sub(r"[^A-Za-z0-9_.\- ]", "_", f"{call.kind} {call.name}").strip()
 
 
 def _table_name(table: Table, index: int, prefix: str) -> str:

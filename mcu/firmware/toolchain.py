@@ -82,7 +82,7 @@ AVR = Architecture(
     "simavr",
     # the last: frames hold what calls pass, so that their sizes say all
     ("-std=gnu11", "-fstack-usage", "-maccumulate-args"),
-    ("-T", "link_avr.ld"),
+    ("-T", "link_avr.ld", "-Wl,--no-stubs"),
     (),
     ("platform_avr.c",),
     counted="cycles",
@@ -134,13 +134,20 @@ class Toolchain:
 
     def listing(self, elf: Path) -> str:
         """A linked program, disassembled. Raises ToolsMissing if the compiler is absent."""
-        tool = self.compiler().with_name(f"{self.architecture.prefix}objdump")
-        return subprocess.run([str(tool), "-d", str(elf)], capture_output=True, text=True, check=True).stdout
+        return self._dump("-d", elf)
+
+    def relocations(self, item: Path) -> str:
+        """An object file's symbols, and what its sections refer to. Raises ToolsMissing if the compiler is absent."""
+        return self._dump("-rt", item)
 
     def version(self) -> str:
         """The compiler's version. Raises ToolsMissing if absent."""
         command = [str(self.compiler()), "-dumpfullversion", "-dumpversion"]  # the first since GCC 7
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def _dump(self, what: str, item: Path) -> str:
+        tool = self.compiler().with_name(f"{self.architecture.prefix}objdump")
+        return subprocess.run([str(tool), what, str(item)], capture_output=True, text=True, check=True).stdout
 
     def _require(self, path: Path | None) -> Path:
         if path is None:

@@ -7,6 +7,7 @@
 #ifndef KERNELS_H
 #define KERNELS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #if !defined(KERNEL) /* static where all sources are one file */
@@ -181,5 +182,54 @@ KERNEL void gather(const FLASH void *description, const int8_t *input, int8_t *o
 KERNEL void prelu(const FLASH void *description, const int8_t *input, int8_t *output);
 KERNEL void bilinear(const FLASH void *description, const int8_t *input, int8_t *output);
 KERNEL void softmax(const FLASH void *description, const int8_t *input, int8_t *output);
+
+/* A call of a kernel: its layer's description, and where its tensors begin. */
+struct step {
+#if defined(MODEL_PROFILE)
+    int32_t number;                     /* of the layer */
+#endif
+    union {
+        void (*of_one)(const FLASH void *description, const int8_t *input, int8_t *output);
+        void (*of_two)(const FLASH void *description, const int8_t *a, const int8_t *b, int8_t *output);
+    } kernel;
+    const FLASH void *layer;
+    const int8_t *input, *second;       /* second: NULL for kernels of one input */
+    int8_t *output;
+};
+typedef const FLASH struct step step_t;
+
+typedef const FLASH struct {
+    const step_t *steps;
+    index_t count;
+} program_t;
+
+/* By how many bytes the tensors of a step move on from turn to turn. */
+typedef const FLASH struct {
+    index_t input, second, output;
+} move_t;
+
+typedef const FLASH struct {
+    struct step step;
+    const move_t *move;                 /* NULL if they stay */
+} strip_step_t;
+
+/* Steps that are repeated, for one strip of rows after the other. */
+typedef const FLASH struct {
+    const strip_step_t *steps;
+    index_t count, turns;
+} strips_t;
+
+KERNEL void run_program(const program_t *program);
+
+/* A kernel too, which its description tells all. */
+KERNEL void strips(const FLASH void *description, const int8_t *input, int8_t *output);
+
+#if defined(MODEL_PROFILE)
+/* Called after every layer, by number; yours to define. */
+void model_layer_done(int32_t layer);
+#define LAYER(value) .number = (value),
+#else
+#define LAYER(value)
+#endif
 
 #endif

@@ -1,4 +1,5 @@
 /* Runs the test vectors, compares every output value, and reports one line per fact. Exit status 0: all equal. */
+#include "kernels.h"
 #include "model.h"
 #include "platform.h"
 #include "vectors.h"
