@@ -84,10 +84,10 @@ def _holders(model: Path) -> list[dict[str, Any]]:
 def _of_program(model: Int8Model, device: Device) -> Resources | None:
     """Predicted resources of the C program on a device; None if it cannot be built for this model."""
     from mcu.budget import Resources
-    from mcu.firmware import core_of, predict_firmware
+    from mcu.firmware import choose_plan, core_of
 
     try:
-        taken = predict_firmware(model, core_of(device).name)
+        taken = choose_plan(model, core_of(device).name, device.budget()).chosen
     except InputError:
         return None
     return Resources(taken.flash, taken.ram, model.macs())

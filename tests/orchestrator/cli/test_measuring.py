@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mcu.firmware import predict_firmware
+from mcu.firmware import choose_plan
 from mcu.graph.kinds import Activation, Kind
 from mcu.graph.ports import Port
 from mcu.int8.model import Int8Model, QOp, QTensor
@@ -79,5 +79,5 @@ def test_a_board_without_the_interpreter_holds_a_model_by_its_program(tmp_path, 
     (tmp_path / "ours.tflite").write_bytes(write_tflite(model()))
     assert cli.run(["devices", "--fits", str(tmp_path / "ours.tflite"), "--format", "json"]) == 0
     boards = {board["name"]: board["binding_use"] for board in json.loads(capsys.readouterr().out)}
-    taken = predict_firmware(model(), "avr5")
+    taken = choose_plan(model(), "avr5").chosen
     assert boards["atmega328p"] == pytest.approx(max(taken.flash / 24_576, taken.ram / 1_536))
