@@ -164,6 +164,17 @@ def find_device(name: str) -> Device:
     raise InputError(f"device {name!r} is not in the catalogue: {hint}")
 
 
+def same_program(name: str) -> tuple[str, ...]:
+    """Names of the devices on which our C program takes the same bytes and instructions as on this one.
+
+    Those with its core and vector instructions; of a device that is not in the catalogue the device alone.
+    """
+    own = next((device for device in catalogue() if device.name == name), None)
+    if own is None:
+        return (name,)
+    return tuple(device.name for device in catalogue() if (device.core, device.simd) == (own.core, own.simd))
+
+
 def require_interpreter(device: Device) -> None:
     """Raise InputError if TensorFlow Lite Micro does not run on a device."""
     if device.firmware_only:

@@ -76,6 +76,11 @@ def runtime_in(table: pd.DataFrame) -> RuntimeName:
     return RuntimeName.FIRMWARE if len(found) and (found == RuntimeName.FIRMWARE).all() else RuntimeName.TFLM
 
 
+def several_networks(table: pd.DataFrame) -> bool:
+    """Whether a trial has to say which network it is of."""
+    return table["network"].nunique() > 1
+
+
 def methods(table: pd.DataFrame) -> list[str]:
     """The methods of a tidy table; the pruning job first, then by name."""
     names = {name for name in table["method"] if name is not None}

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mcu.budget import RESOURCES
+from mcu.devices import same_program
 from mcu.terms import MEASURED, RuntimeName
 from reports.apart import Validation, choose
 from reports.fronts import Mask, best_row, fits, front_rows
@@ -37,17 +38,26 @@ class Winner:
     samples: int = 0
 
 
-def fitting_rows(table: pd.DataFrame, bounds: Mapping[str, float], runtime: str = RuntimeName.TFLM) -> Mask:
-    """Which finished trials of a runtime meet the bounds with measured values, whatever budget they were run for."""
+def fitting_rows(
+    table: pd.DataFrame, bounds: Mapping[str, float], runtime: str = RuntimeName.TFLM, device: str | None = None
+) -> Mask:
+    """Which finished trials of a runtime meet the bounds with measured values, whatever budget they were run for.
+
+    The bytes of our C program are those of one core: for a device only programs built for its core count.
+    """
     finished = table["state"].isin(MEASURED).to_numpy() & table["known"].to_numpy(dtype=bool)
     same = table["runtime"].fillna(RuntimeName.TFLM).to_numpy() == runtime
+    if runtime == RuntimeName.FIRMWARE and device is not None:
+        same &= table["device"].isin(same_program(device)).to_numpy()
     used = {name: table[name].to_numpy(dtype=float) for name in RESOURCES}
     return finished & same & fits(used, bounds)
 
 
-def best_first(table: pd.DataFrame, bounds: Mapping[str, float], runtime: str = RuntimeName.TFLM) -> list[int]:
-    """Positions of the trials that fit, highest validation accuracy first, then smallest flash."""
-    fit = fitting_rows(table, bounds, runtime) & table["val_accuracy"].notna().to_numpy()
+def best_first(
+    table: pd.DataFrame, bounds: Mapping[str, float], runtime: str = RuntimeName.TFLM, device: str | None = None
+) -> list[int]:
+    """Positions of the trials that fit (`fitting_rows`), highest validation accuracy first, then smallest flash."""
+    fit = fitting_rows(table, bounds, runtime, device) & table["val_accuracy"].notna().to_numpy()
     rows = np.flatnonzero(fit)
     score, flash = table["val_accuracy"].to_numpy(dtype=float), table["flash"].to_numpy(dtype=float)
     return [int(row) for row in rows[np.lexsort((rows, flash[rows], -score[rows]))]]
@@ -72,7 +82,7 @@ def winners(
         bounds = {name: record[f"budget_{name}"] for name in RESOURCES if np.isfinite(record[f"budget_{name}"])}
         mine = table["budget"] == record["budget"]
         runtime = next((value for value in table.loc[mine, "runtime"] if value), RuntimeName.TFLM)
-        order = best_first(table, bounds, runtime)
+        order = best_first(table, bounds, runtime, record["device"])
         choice = choose(order, lambda row: validation(int(numbers[row])), lambda row: float(flash[row]))
         row = order[choice.chosen] if order else None
         found.append(

@@ -13,7 +13,7 @@ import pytest
 
 HOUSE = Path(__file__).resolve().parents[1]
 MOST_FILES, MOST_LINES = 20, 60
-GENERATED = ("docs/results/fashion_mnist/figures",)
+GENERATED = ("docs/results/fashion_mnist/figures", "docs/results/comparison/lineage/figures")
 
 
 @pytest.fixture(scope="module")

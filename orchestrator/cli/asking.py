@@ -138,7 +138,9 @@ def best(
 
     own = used_columns(answer.trial["runtime"])
     short = [own.get(name, name) for name in names(shown=Shown.TERMINAL)]
-    rows = [{name: row[name] for name in short} for row in (answer.trial, *answer.runners_up)]
+    found = (answer.trial, *answer.runners_up)
+    short = _with_network(short, len({row["network"] for row in found}))
+    rows = [{name: row[name] for name in short} for row in found]
     write_rows(short, rows, Format.TABLE)
     print(answer.reason, file=sys.stderr)
     if latency:
@@ -146,11 +148,12 @@ def best(
 
 
 def _latency(store: Store, answer: Best) -> dict[str, Any]:
-    """The latency of the chosen trial on its device, if it is known."""
+    """The latency of the chosen trial on the device asked for, else on its own, if it is known."""
     from orchestrator.queries.latency import latency_of
     from orchestrator.queries.trial import load_trial
 
-    return latency_of(store, load_trial(store, f"{answer.trial['study']}#{answer.trial['number']}"))
+    trial = load_trial(store, f"{answer.trial['study']}#{answer.trial['number']}")
+    return latency_of(store, trial, answer.device)
 
 
 def find(
@@ -172,15 +175,15 @@ def find(
 
 def _print_winners(store: Store, study: str | None, format_name: str) -> None:
     from orchestrator.queries.best import find_best
-    from orchestrator.queries.study_budgets import budgets_of, runtime_of
+    from orchestrator.queries.study_budgets import budgets_in, runtime_of
     from orchestrator.tables import Format, write_rows
     from reports.columns import used_columns
 
     found = store.study(study)
     own = used_columns(runtime_of(found))
-    columns = [own.get(name, name) for name in _WINNERS]
+    columns = _with_network([own.get(name, name) for name in _WINNERS], len(found.sweep["network"].get("names") or ()))
     rows: list[dict[str, Any]] = []
-    for budget in budgets_of(found):
+    for budget in budgets_in(store, found):
         try:
             answer = find_best(store, budget, studies=(found.name,), runners_up=0)
         except InputError:
@@ -188,6 +191,12 @@ def _print_winners(store: Store, study: str | None, format_name: str) -> None:
             continue
         rows.append({key: answer.trial.get(key) for key in columns} | _use(budget.label, answer))
     write_rows(columns, rows, Format(format_name))
+
+
+def _with_network(columns: Sequence[str], networks: int) -> list[str]:
+    """The columns, with the network behind the method where there are several."""
+    place = columns.index("method") + 1
+    return [*columns[:place], *(["network"] if networks > 1 else []), *columns[place:]]
 
 
 def _use(name: str, answer: Best) -> dict[str, Any]:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mcu.errors import InputError
 from orchestrator.cli.options import FormatName
+
+if TYPE_CHECKING:
+    from mcu.budget import Resources
+    from mcu.devices import Device
+    from mcu.int8.model import Int8Model
 
 TaskName = Annotated[str | None, typer.Option("--describe", metavar="TASK", help="Load this task and describe it.")]
 TaskData = Annotated[str | None, typer.Option("--data", metavar="PATH", help="Its task.data or task.path.")]
@@ -49,13 +54,18 @@ def devices(fits: FitsModel = None, format_name: FormatName = "table") -> None:
 
 
 def _holders(model: Path) -> list[dict[str, Any]]:
-    """Boards that can hold a model: the one it fills most comes first, it is the cheapest that will do."""
+    """Boards that can hold a model: the one it fills most comes first, it is the cheapest that will do.
+
+    By file and arena; where TensorFlow Lite Micro does not run, by flash and RAM of our C program, predicted.
+    """
     from mcu.budget import Resources
     from mcu.devices import catalogue
     from mcu.measure import measure_file
+    from mcu.tflite.reader import read_tflite
 
     measured = measure_file(model)
-    used = Resources(measured.flash, measured.sram, measured.macs)
+    used, read = Resources(measured.flash, measured.sram, measured.macs), read_tflite(model.read_bytes(), str(model))
+    taken = {device: _of_program(read, device) if device.firmware_only else used for device in catalogue()}
     rows = [
         {
             "name": device.name,
@@ -63,12 +73,24 @@ def _holders(model: Path) -> list[dict[str, Any]]:
             "clock_mhz": device.clock_hz / 1e6,
             "budget_flash": device.budget().flash,
             "budget_sram": device.budget().sram,
-            "binding_use": device.budget().binding_use(used),
+            "binding_use": device.budget().binding_use(own),
         }
-        for device in catalogue()
-        if device.budget().admits(used)
+        for device, own in taken.items()
+        if own is not None and device.budget().admits(own)
     ]
     return sorted(rows, key=lambda row: -row["binding_use"])
+
+
+def _of_program(model: Int8Model, device: Device) -> Resources | None:
+    """Predicted resources of the C program on a device; None if it cannot be built for this model."""
+    from mcu.budget import Resources
+    from mcu.firmware import choose_plan, core_of
+
+    try:
+        taken = choose_plan(model, core_of(device).name, device.budget()).chosen
+    except InputError:
+        return None
+    return Resources(taken.flash, taken.ram, model.macs())
 
 
 def tasks(

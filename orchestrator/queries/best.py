@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mcu.budget import RESOURCES, Budget, amounts
-from mcu.devices import find_device
+from mcu.devices import find_device, require_interpreter, same_program
 from mcu.errors import InputError
 from mcu.score import score_of
 from mcu.terms import MEASURED, RuntimeName
@@ -70,24 +70,26 @@ def find_best(
 ) -> Best:
     """The best measured trial that fits the bounds, whatever budget it was run for.
 
-    A trial's use is that of its runtime: the .tflite file and TFLM's arena, or the exported C program. The highest
+    A trial's use is that of its runtime: the .tflite file and TFLM's arena, or the exported C program. The bytes of a
+    program are those of one core: with a device, only programs that were built for its core are compared. The highest
     validation accuracy wins; of equal ones the smaller flash, then the earlier trial. Where it is known which
     validation samples each gets right, it is the smallest within one standard error of the highest
     (`reports.apart.choose`).
 
     Raises:
-        InputError: no trial fits; the message gives the closest one. Or the fitting trials have different metrics.
+        InputError: no trial fits; the message gives the closest one. Or the fitting trials have different metrics, or
+            the device cannot run what the trials' budgets were for.
     """
     asked = None if "*" in studies else [store.study(name) for name in studies] or [store.study()]
     ids = None if asked is None else [study.id for study in asked]
-    runtimes = tuple(RuntimeName) if asked is None else tuple({runtime_of(study) for study in asked})
+    runtimes = _runtimes(budget, tuple(RuntimeName) if asked is None else tuple({runtime_of(study) for study in asked}))
     fits = _fitting(budget, runtimes)
     with trial_search(store, parse_where(fits).condition, ids, parameters=False) as search:
         rows = search.rows((*COLUMNS, "artifacts"), ("-val_accuracy", "flash"), max(1 + runners_up, LOOKED_AT))
         fitting = search.count()
         metrics = search.values("metric")
     if not rows:
-        raise InputError(_nothing_fits(budget, _closest(store, budget, ids, runtimes)))
+        raise InputError(_nothing_fits(budget, _closest(store, budget, ids, runtimes), runtimes))
     if len(metrics) > 1 and ("*" in studies or len(studies) > 1):
         raise InputError(f"the trials that fit are measured by {' and '.join(metrics)}: name studies of one metric")
     there = artifacts_of(store)
@@ -108,13 +110,23 @@ def find_best(
     return Best(budget.device, budget.bounds(), chosen, tuple(next_ones), fitting, shares, reason, as_good)
 
 
+def _runtimes(budget: Budget, there: Sequence[RuntimeName]) -> tuple[RuntimeName, ...]:
+    """Of the runtimes of some studies those that the budget's device has."""
+    if budget.device is not None and RuntimeName.FIRMWARE not in there:
+        require_interpreter(find_device(budget.device))
+    if budget.device is None or not find_device(budget.device).firmware_only:
+        return tuple(there)
+    return (RuntimeName.FIRMWARE,)
+
+
 def equals_of(store: Store, trial: TrialDetails) -> str:
     """Which trials of its study fit a trial's budget and cannot be told apart from it, as people read it; or empty."""
     there, row = artifacts_of(store), trial.row
     own = validation_in(there, trial.artifacts)
     if own is None:
         return ""
-    fits = _fitting(Budget(*(row[f"budget_{name}"] for name in RESOURCES)), (RuntimeName(row["runtime"]),))
+    own_budget = Budget(*(row[f"budget_{name}"] for name in RESOURCES), device=row["device"])
+    fits = _fitting(own_budget, (RuntimeName(row["runtime"]),))
     with trial_search(store, parse_where(fits).condition, [store.study(row["study"]).id], parameters=False) as search:
         others = search.rows(("number", "artifacts"), ("-val_accuracy", "flash"), LOOKED_AT)
     found = [
@@ -138,17 +150,24 @@ def _seeds(store: Store, row: Mapping[str, Any]) -> str:
     return seeds_lines(study, values).get(row["number"], "")
 
 
-def _measured(runtime: RuntimeName) -> str:
-    """Condition for the measured trials of a runtime."""
+def _measured(runtime: RuntimeName, device: str | None) -> str:
+    """Condition for the measured trials of a runtime whose figures hold for a device."""
     names = ("val_accuracy", "accuracy", *used_columns(runtime).values())
     known = " and ".join(f"{name} is not null" for name in names)
-    return f"state in {tuple(map(str, MEASURED))} and runtime = '{runtime}' and {known}"
+    measured = f"state in {tuple(map(str, MEASURED))} and runtime = '{runtime}' and {known}"
+    if runtime is not RuntimeName.FIRMWARE or device is None:
+        return measured
+    quoted = ", ".join("'{}'".format(name.replace("'", "''")) for name in same_program(device))
+    return f"{measured} and device in ({quoted})"
 
 
 def _fitting(budget: Budget, runtimes: Sequence[RuntimeName]) -> str:
     """Condition for the measured trials whose figures on their runtime, one of these, are within the bounds."""
     by_runtime = [
-        [_measured(runtime), *(f"{used_columns(runtime)[name]} <= {bound}" for name, bound in budget.bounds().items())]
+        [
+            _measured(runtime, budget.device),
+            *(f"{used_columns(runtime)[name]} <= {bound}" for name, bound in budget.bounds().items()),
+        ]
         for runtime in runtimes
     ]
     return " or ".join(f"({' and '.join(parts)})" for parts in by_runtime)
@@ -170,7 +189,8 @@ def _closest(
     bounds, found = budget.bounds(), []
     for runtime in runtimes:
         columns = [used_columns(runtime)[name] for name in bounds]
-        with trial_search(store, parse_where(_measured(runtime)).condition, studies, parameters=False) as search:
+        condition = parse_where(_measured(runtime, budget.device)).condition
+        with trial_search(store, condition, studies, parameters=False) as search:
             over = [
                 (max(value / bound for value, bound in zip(used, bounds.values(), strict=True)), key)
                 for key, *used in search.narrow(columns)
@@ -204,10 +224,15 @@ def _reason(rows: Sequence[dict[str, Any]], choice: Choice, budget: Budget, fitt
     return "; ".join(parts)
 
 
-def _nothing_fits(budget: Budget, closest: dict[str, Any] | None) -> str:
+def _nothing_fits(budget: Budget, closest: dict[str, Any] | None, runtimes: Sequence[RuntimeName]) -> str:
     line = f"no measured trial fits {budget}"
     if closest is None:
-        return f"{line}: none has finished yet"
+        of_core = (
+            f" with a program for the core of {budget.device}"
+            if budget.device and RuntimeName.FIRMWARE in runtimes
+            else ""
+        )
+        return f"{line}: none{of_core} has finished yet"
     use = _use(closest)
     uses = amounts({name: use[name] for name in budget.bounds()})
     return f"{line}; the closest is trial {closest['number']} ({closest['method']}) with {uses}"

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from mcu.board.latency import LATENCY, MeasuredLatency, read_latencies, with_latency, write_latencies
-from mcu.devices import Device, find_device
+from mcu.devices import Device, find_device, same_program
 from mcu.errors import InputError
 from mcu.latency import Cycles, Latency, estimate
 from orchestrator.queries.trial import TrialDetails
@@ -130,13 +130,14 @@ def _of_board(measured: MeasuredLatency) -> Latency:
     return Latency(measured.milliseconds, measured.least / 1000, measured.most / 1000, measured.origin())
 
 
-def latency_of(store: Store, trial: TrialDetails) -> dict[str, Any]:
+def latency_of(store: Store, trial: TrialDetails, device: str | None = None) -> dict[str, Any]:
     """``latency_ms`` (the best figure), ``latency`` with its error, ``latency_origin``; empty if none is known.
 
+    On the trial's own device or the given one, where only instructions that were counted on its core make an estimate.
     A measured latency is that of the network. An estimate includes the front end of sound where its instructions are
     known, ``latency_front_end_ms``.
     """
-    name = trial.row["device"]
+    name = device or trial.row["device"]
     if not name:
         return {}
     files = artifacts_of(store)
@@ -159,7 +160,7 @@ def latency_of(store: Store, trial: TrialDetails) -> dict[str, Any]:
 def _estimated(store: Store, trial: TrialDetails, files: Artifacts, name: str) -> tuple[Latency | None, float]:
     """The estimate, and how many milliseconds of it the front end takes."""
     instructions = trial.row["instructions"]
-    if not instructions:
+    if not instructions or trial.row["device"] not in same_program(name):
         return None, 0.0
     try:
         device = find_device(name)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from mcu.budget import Budget
+from mcu.budget import RESOURCES, Budget
 from mcu.terms import RuntimeName
-from orchestrator.storage.store import Study
+from orchestrator.storage.search import trial_search
+from orchestrator.storage.store import Store, Study
 from search_spaces.budgets import BudgetsSection
 from search_spaces.sweep import SweepSection
 
@@ -13,6 +14,15 @@ def budgets_of(study: Study) -> tuple[Budget, ...]:
     """The budgets known before the study started."""
     seed = SweepSection.model_validate(study.sweep["sweep"]).seed
     return BudgetsSection.model_validate(study.sweep["budgets"]).planned(seed, study.sweep.get("latency_macs") or {})
+
+
+def budgets_in(store: Store, study: Study) -> tuple[Budget, ...]:
+    """Those, then the budgets that were chosen from results, in the order of their first trials."""
+    known = budgets_of(study)
+    with trial_search(store, None, [study.id], parameters=False) as search:
+        rows = search.narrow([f"budget_{name}" for name in RESOURCES], ("number",))
+    chosen = dict.fromkeys(Budget(*bounds) for _, *bounds in rows if any(bound is not None for bound in bounds))
+    return (*known, *(budget for budget in chosen if budget not in known))
 
 
 def runtime_of(study: Study) -> RuntimeName:

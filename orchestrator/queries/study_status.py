@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from mcu.budget import RESOURCES, Budget, Resources
-from mcu.terms import FINAL_STATES, TrialState
-from orchestrator.queries.study_budgets import budgets_of
+from mcu.budget import RESOURCES, Budget
+from mcu.terms import FINAL_STATES, RuntimeName, TrialState
+from orchestrator.queries.study_budgets import budgets_of, runtime_of
 from orchestrator.storage.epoch_reports import open_attempts
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store, Study
 from orchestrator.storage.study_lock import Clock, iso, utc_now
+from reports.columns import used_columns
 from search_spaces.sweep import MethodsSection, SweepSection
 
 _BOUNDS = tuple(f"budget_{name}" for name in RESOURCES)
-_READ = ("state", "val_accuracy", "feasible", "finished_at", "reused_from", *RESOURCES, *_BOUNDS)
+_READ = ("state", "val_accuracy", "feasible", "finished_at", "reused_from", *_BOUNDS)
 LATELY = timedelta(minutes=30)
 """Throughput is that of the trials that ended so long before the last one did."""
 
@@ -100,7 +101,7 @@ def read_status(store: Store, study: Study, clock: Clock = utc_now) -> StudyStat
     states = store.state_counts(study)
     labels = {budget: budget.label for budget in budgets_of(study)}
     with trial_search(store, None, [study.id], parameters=False) as search:
-        trials = search.rows(_READ)
+        trials = search.rows((*_READ, *used_columns(runtime_of(study)).values()))
     attempts = open_attempts(store, study) if runner else []
     done = sum(states.get(state, 0) for state in FINAL_STATES)
     per_hour = _per_hour(
@@ -150,19 +151,19 @@ def _by_budget(study: Study, labels: Mapping[Budget, str], trials: list[dict[str
         BudgetStatus(
             name, done[name], max(0, wanted[name] - done[name]),
             best[name]["val_accuracy"] if name in best else None,
-            _use(budget, best[name]) if name in best else {},
+            _use(budget, best[name], runtime_of(study)) if name in best else {},
         )
         for budget, name in labels.items()
     )  # fmt: skip
 
 
-def _use(budget: Budget, row: Mapping[str, Any]) -> dict[str, float]:
-    used = Resources(*(row[name] for name in RESOURCES))
-    return {name: getattr(used, name) / bound for name, bound in budget.bounds().items()}
+def _use(budget: Budget, row: Mapping[str, Any], runtime: RuntimeName) -> dict[str, float]:
+    columns = used_columns(runtime)
+    return {name: row[columns[name]] / bound for name, bound in budget.bounds().items()}
 
 
 def _wanted(study: Study, names: list[str]) -> Counter[str]:
-    """Planned trials by budget: networks and budgets take turns in every method."""
+    """Planned trials by budget: networks and budgets take turns in every method, in an adaptive plan only once."""
     methods = MethodsSection.model_validate(study.sweep.get("methods", {}))
     network = study.sweep["network"].get("names")
     standard = SweepSection.model_validate(study.sweep["sweep"]).trials
@@ -170,7 +171,8 @@ def _wanted(study: Study, names: list[str]) -> Counter[str]:
     wanted: Counter[str] = Counter()
     for method in methods.names:
         trials = methods.trials.get(method, standard)
-        wanted.update(names[index % cells % len(names)] for index in range(trials))
+        known = min(trials, cells) if study.sweep["budgets"].get("plan") == "adaptive" else trials
+        wanted.update(names[index % cells % len(names)] for index in range(known))
     return wanted
 
 

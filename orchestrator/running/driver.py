@@ -370,7 +370,7 @@ class Driver:
         planned = parts.plan.trials[work.number]
         parts.mirror.finish(self._mirrored(work.number, work.spec), result)
         if planned.is_sampled:
-            parts.sampler.learn(planned.method, planned.index, observe(result, work.spec.budget))
+            parts.sampler.learn(planned.method, planned.index, observe(result, work.spec.budget, work.spec.runtime))
             parts.budgets.ended(planned, work.spec, result)
         self._note_network(planned, work.spec, result)
         if planned.repeats is None:

@@ -82,8 +82,12 @@ class Tally:
         self.found = self.done
 
     def name(self, spec: TrialSpec) -> str:
-        """Label of a trial's budget, as in reports."""
+        """The row of the table that a trial counts in."""
         return self.labels.get(spec.budget, CHOSEN_LATER)
+
+    def budget(self, spec: TrialSpec) -> str:
+        """Label of a trial's budget, as in reports."""
+        return self.labels.get(spec.budget, spec.budget.label)
 
     def end(self, spec: TrialSpec, result: TrialResult) -> None:
         """Record a result."""
@@ -158,7 +162,7 @@ class LineWatcher(QuietWatcher):
         self._tally.running.pop(number, None)
         self._tally.reused += reused_from is not None
         self._tally.end(spec, result)
-        line = describe(number, spec, result, self._tally.name(spec))
+        line = describe(number, spec, result, self._tally.budget(spec))
         origin = f" (reused from {reused_from})" if reused_from else ""
         self.note(f"[{self._tally.headline()}] {line}{origin}")
 
@@ -189,7 +193,7 @@ class LiveWatcher(LineWatcher):
         self._tally.reused += reused_from is not None
         self._tally.end(spec, result)
         if result.state == "failed":
-            self.note(describe(number, spec, result, self._tally.name(spec)))
+            self.note(describe(number, spec, result, self._tally.budget(spec)))
 
     def note(self, text: str) -> None:
         """Print it above the table."""
@@ -220,7 +224,7 @@ class LiveWatcher(LineWatcher):
         at = (
             "starting" if report is None else f"epoch {report.epochs_done:.0f} of {spec.training.epochs} {report.phase}"
         )
-        return printable(f"  trial {number} {spec.method} {self._tally.name(spec)}: {at}")
+        return printable(f"  trial {number} {spec.method} {self._tally.budget(spec)}: {at}")
 
     def close(self) -> None:
         """Keep the last table on the screen."""

@@ -25,7 +25,7 @@ def sampler_for(store: Store, study: Study, sweep: SweepConfig, spaces: Mapping[
 def past_of(trial: StoredTrial, index: int | None, study: str = "") -> Past:
     """A stored trial in the form that samplers learn from."""
     budget = trial.spec.budget
-    observation = None if trial.result is None else observe(trial.result, budget)
+    observation = None if trial.result is None else observe(trial.result, budget, trial.spec.runtime)
     context = Context(budget, trial.spec.network.name)
     return Past(trial.spec.method, trial.spec.hyperparameters, context, observation, index, study)
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mcu.budget import Budget
-from mcu.terms import TrialState
+from mcu.terms import RuntimeName, TrialState
 from orchestrator.spec import TrialResult
+from reports.columns import used_columns
 
 OBJECTIVES = ("val_accuracy", "flash", "sram", "macs")
 DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize", "minimize")
@@ -30,13 +31,17 @@ class Observation:
     constraints: dict[str, float] = field(default_factory=dict)
 
 
-def observe(result: TrialResult, budget: Budget) -> Observation:
-    """Convert a result; a trial without a complete result is infeasible, so that no sampler considers it good."""
-    values = tuple(getattr(result, name) for name in OBJECTIVES)
+def observe(result: TrialResult, budget: Budget, runtime: RuntimeName) -> Observation:
+    """Convert a result; a trial without a complete result is infeasible, so that no sampler considers it good.
+
+    Flash and SRAM are those of the runtime that the bounds apply to.
+    """
+    columns = used_columns(runtime)
+    values = tuple(getattr(result, columns.get(name, name)) for name in OBJECTIVES)
     relative = {
         name: (used - bound) / bound
         for name, bound in budget.bounds().items()
-        if (used := getattr(result, name)) is not None
+        if (used := getattr(result, columns[name])) is not None
     }
     if result.state == TrialState.COMPLETE and all(value is not None and math.isfinite(value) for value in values):
         return Observation(TrialState.COMPLETE, tuple(float(value) for value in values), relative)

@@ -128,7 +128,7 @@ class OptunaMirror:
             attributes[NUMBER] = trial.number
         sampled = {name: trial.spec.hyperparameters[name] for name in trial.space}
         fixed = {name: value for name, value in trial.spec.hyperparameters.items() if name not in trial.space}
-        ended = None if result is None else observe(result, trial.spec.budget)
+        ended = None if result is None else observe(result, trial.spec.budget, trial.spec.runtime)
         template = optuna.trial.create_trial(
             state=TrialState.RUNNING if ended is None else STATES[ended.state],
             params={"method": trial.spec.method, **sampled},
@@ -144,7 +144,7 @@ class OptunaMirror:
     @reconnecting
     def finish(self, trial: MirroredTrial, result: TrialResult) -> None:
         """Write the result of a running trial."""
-        ended = observe(result, trial.spec.budget)
+        ended = observe(result, trial.spec.budget, trial.spec.runtime)
         with self._errors(), suppress(optuna.exceptions.UpdateFinishedTrialError):  # by a transaction that was cut
             place = self._places[trial.number]
             trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, place)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from mcu.devices import same_program
 from mcu.errors import InputError
-from mcu.terms import FINAL_STATES
+from mcu.terms import FINAL_STATES, RuntimeName
+from orchestrator.queries.study_budgets import runtime_of
 from orchestrator.samplers.observation import OBJECTIVES
 from orchestrator.spec import NETWORK
 from orchestrator.storage.artifacts import MARKER, artifacts_of, require_sole_owner
 from orchestrator.storage.conditions import FINISHED
 from orchestrator.storage.search import trial_search
-from orchestrator.storage.store import Store
+from orchestrator.storage.store import Store, Study
 from orchestrator.storage.transfer import delete_details, noted_files
-from reports.columns import HIGH_IS_GOOD
+from reports.columns import HIGH_IS_GOOD, used_columns
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,9 @@ class Waste:
 def find_waste(store: Store, *, details: bool, models: bool) -> Waste:
     """Data that can be removed from a database and its artifact folder.
 
-    Trials on the front of validation accuracy, flash, SRAM and MACs of their study are kept completely, which includes
-    the winner of every budget. The trained networks of a study with trials to run are kept, because those may start
-    from them.
+    Trials on the front of validation accuracy, flash, SRAM and MACs of their study (of C programs, of those of a core)
+    are kept completely, which includes the winner of every budget. The trained networks of a study with trials to run
+    are kept, because those may start from them.
     """
     there_too = artifacts_of(store)
     root = there_too.folder.resolve()
@@ -91,13 +94,24 @@ def _off_front(store: Store) -> list[int]:
 
     off: list[int] = []
     for study in store.studies():
-        with trial_search(store, FINISHED, [study.id], parameters=False) as search:
-            rows = search.narrow(OBJECTIVES)
-        points = [[float("nan") if value is None else float(value) for value in row[1:]] for row in rows]
-        if rows:
+        for rows in _comparable(store, study):
+            points = [[float("nan") if value is None else float(value) for value in row[1:]] for row in rows]
             kept = nondominated(points, maximise=[name in HIGH_IS_GOOD for name in OBJECTIVES])
             off += [row[0] for row, keep in zip(rows, kept, strict=True) if not keep]
     return off
+
+
+def _comparable(store: Store, study: Study) -> Iterator[list[tuple[Any, ...]]]:
+    """Rows of (id, objectives) of the finished trials whose bytes can be compared: of C programs, those of a core."""
+    runtime = runtime_of(study)
+    columns = [used_columns(runtime).get(name, name) for name in OBJECTIVES]
+    with trial_search(store, FINISHED, [study.id], parameters=False) as search:
+        rows = search.narrow(("device", *columns))
+    groups: dict[str, list[tuple[Any, ...]]] = {}
+    for key, device, *values in rows:
+        of_program = same_program(device)[0] if runtime is RuntimeName.FIRMWARE and device else ""
+        groups.setdefault(of_program, []).append((key, *values))
+    yield from groups.values()
 
 
 def prune(store: Store, waste: Waste) -> None:

@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 
 from mcu.budget import RESOURCES
 from mcu.score import score_of
+from mcu.terms import RuntimeName
 from mcu.units import format_bytes
 from reports.figures.scales import even_ticks
 from reports.figures.style import BAD, GRID, INK, SOFT, new_figure
@@ -43,7 +44,8 @@ def trial_figure(
     accuracy.set_xlabel(course.unit)
     _note_if_empty(accuracy, course.accuracy, "no accuracy was reported")
     _widths_panel(figure.add_subplot(grid[1, 0]), trial["widths"], trial["dense_widths"])
-    _memory_panel(figure.add_subplot(grid[1, 1]), memory, bounds.get("sram"))
+    of_arena = trial.get("runtime") != RuntimeName.FIRMWARE  # our C program has a plan of its own
+    _memory_panel(figure.add_subplot(grid[1, 1]), memory, bounds.get("sram") if of_arena else None)
     return figure
 
 

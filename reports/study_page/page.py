@@ -198,9 +198,15 @@ def _facts(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _dense(table: pd.DataFrame) -> dict[str, float]:
-    known = table.dropna(subset=[f"dense_{name}" for name in RESOURCES])
-    return {name: float(known[f"dense_{name}"].iloc[0]) for name in RESOURCES} if len(known) else {}
+def _dense(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Resources of the unpruned networks: one entry for each network and, of C programs, each device."""
+    keys = ["network", "device"] if runtime_in(table) is RuntimeName.FIRMWARE else ["network"]
+    known = table.dropna(subset=[f"dense_{name}" for name in RESOURCES]).drop_duplicates(keys)
+    told = [key for key in keys if known[key].nunique() > 1]
+    return [
+        {"of": ", ".join(str(row[key]) for key in told), **{name: float(row[f"dense_{name}"]) for name in RESOURCES}}
+        for row in known.to_dict("records")
+    ]
 
 
 def _inline(drawing: Drawing) -> dict[str, Any]:

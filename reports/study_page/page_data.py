@@ -20,7 +20,7 @@ from reports.study import StudyInfo
 from reports.study_page.gallery import budget_limits
 from reports.study_page.tables import accuracy_interval, used
 from reports.table import percent
-from reports.trials import RESOURCE_TITLES, budgets
+from reports.trials import RESOURCE_TITLES, budgets, several_networks
 from reports.winners import Winner, accuracy_front
 
 MOST_ROWS = 1500  # trials in the page; the rest is in trials.csv
@@ -57,6 +57,7 @@ def _answer(
     return entry | {
         "trial": int(trial["number"]),
         "method": str(trial["method"]),
+        "network": str(trial["network"]) if several_networks(table) else "",
         "elsewhere": table["budget"].iloc[winner.row] if winner.elsewhere else "",
         "accuracy": score_of(trial["metric"]).shown(trial["accuracy"], 1),
         "interval": "" if interval is None else f"{100 * interval[0]:.1f} – {100 * interval[1]:.1f} %",
@@ -181,7 +182,7 @@ def _front_points(table: pd.DataFrame, resource: str, method: str | None) -> lis
 def trial_rows(table: pd.DataFrame, rows: Sequence[int]) -> list[dict[str, Any]]:
     """The trial table of the page: per trial the displayed texts, and the raw values for sorting."""
     found = []
-    names = [name for name in table.columns if name.startswith("param.")]
+    names, several = [name for name in table.columns if name.startswith("param.")], several_networks(table)
     for trial in table.iloc[list(rows)].to_dict("records"):
         use = trial["binding_use"]
         cells = [
@@ -194,6 +195,7 @@ def trial_rows(table: pd.DataFrame, rows: Sequence[int]) -> list[dict[str, Any]]
             _cell(percent(use, 0), use),
             _cell(f"{trial['duration_s']:,.0f} s" if np.isfinite(trial["duration_s"]) else "–", trial["duration_s"]),
             _cell(str(trial["seed"]), trial["seed"]),
+            *([_cell(trial["network"])] if several else []),
             *(_parameter(trial[name]) for name in names),
         ]
         found.append(
@@ -205,6 +207,7 @@ def trial_rows(table: pd.DataFrame, rows: Sequence[int]) -> list[dict[str, Any]]
 def trial_header(table: pd.DataFrame) -> list[str]:
     """Column titles of the trial table."""
     plain = ["trial", "method", "budget", "state", "validation", "test", "flash", "SRAM", "MACs", "use", "time", "seed"]
+    plain += ["network"] if several_networks(table) else []
     return [*plain, *(name.removeprefix("param.") for name in table.columns if name.startswith("param."))]
 
 

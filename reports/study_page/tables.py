@@ -17,6 +17,7 @@ from reports.latency import latency_of
 from reports.lineage import tree
 from reports.study import StudyInfo
 from reports.table import Table, percent
+from reports.trials import several_networks
 from reports.winners import Winner
 
 
@@ -41,10 +42,13 @@ def winners_table(
     chosen = [table.iloc[winner.row] for winner in winners if winner.row is not None]
     measured = {number for number, _ in study.latencies}
     ran = any(trial["instructions"] > 0 or int(trial["number"]) in measured for trial in chosen)
+    made_by = ("number", "method", "network") if several_networks(table) else ("number", "method")
+    header: tuple[str, ...] = ("budget", "trial", *made_by[1:], "validation", "test (95 %)", "flash", "SRAM", "MACs")
+    header += ("instructions", "latency", "latency is") if ran else ()
     rows: list[tuple[str, ...]] = []
     for winner in winners:
         if winner.row is None:
-            rows.append((winner.budget, *("–",) * (10 if ran else 7)))
+            rows.append((winner.budget, *("–",) * (len(header) - 1)))
             continue
         trial = table.iloc[winner.row]
         interval = accuracy_interval(float(trial["accuracy"]), study)
@@ -59,9 +63,7 @@ def winners_table(
             on_board = latency is not None and latency.origin.startswith("measured")
             tail += (used("macs", trial["instructions"]), "–" if latency is None else latency.text())
             tail += ("measured" if on_board else "–" if latency is None else "estimate",)
-        rows.append((winner.budget, str(trial["number"]), str(trial["method"]), *tail))
-    header: tuple[str, ...] = ("budget", "trial", "method", "validation", "test (95 %)", "flash", "SRAM", "MACs")
-    header += ("instructions", "latency", "latency is") if ran else ()
+        rows.append((winner.budget, *(str(trial[name]) for name in made_by), *tail))
     return Table("winners", "Winners", header, tuple(rows))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mcu.firmware import choose_plan
 from mcu.graph.kinds import Activation, Kind
 from mcu.graph.ports import Port
 from mcu.int8.model import Int8Model, QOp, QTensor
@@ -72,3 +73,11 @@ def test_a_device_gets_predicted_firmware_where_there_is_a_program_for_it(tmp_pa
     assert told["gd32vf103cb"]["instructions_predicted"] > 32 * 60  # a ReLU and a sum of 32 values
     assert told["gd32vf103cb"]["latency_ms"] > 0
     assert "instructions_predicted" not in told["esp32"]
+
+
+def test_a_board_without_the_interpreter_holds_a_model_by_its_program(tmp_path, capsys):
+    (tmp_path / "ours.tflite").write_bytes(write_tflite(model()))
+    assert cli.run(["devices", "--fits", str(tmp_path / "ours.tflite"), "--format", "json"]) == 0
+    boards = {board["name"]: board["binding_use"] for board in json.loads(capsys.readouterr().out)}
+    taken = choose_plan(model(), "avr5").chosen
+    assert boards["atmega328p"] == pytest.approx(max(taken.flash / 24_576, taken.ram / 1_536))

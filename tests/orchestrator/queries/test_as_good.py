@@ -10,13 +10,20 @@ from mcu.budget import Budget
 from mcu.errors import InputError
 from mcu.terms import RuntimeName
 from orchestrator.cli import main as cli
-from orchestrator.queries.best import equals_of, find_best
+from orchestrator.queries.best import budget_for, equals_of, find_best
 from orchestrator.queries.export import model_card
+from orchestrator.queries.latency import latency_of
+from orchestrator.queries.study_status import read_status
 from orchestrator.queries.trial import load_trial
+from orchestrator.samplers.observation import observe
 from orchestrator.spec import VALIDATION, Artifact
 from orchestrator.storage.connection import artifact_root
+from orchestrator.storage.frames import trials_frame
 from orchestrator.storage.store import Study
+from orchestrator.studies.prune import find_waste
 from reports.apart import Validation
+from reports.trials import tidy
+from reports.winners import winners
 
 LABELS = np.arange(500) % 10
 
@@ -72,11 +79,16 @@ def test_the_model_card_and_the_report_name_them(noisy, tmp_path, storage):
 
 
 def test_bounds_of_firmware_are_compared_with_the_firmware(store, make_spec, result, capsys):
-    sweep = {"sweep": {"name": "c"}, "budgets": {"runtime": "firmware", "list": [{"flash": 24_000, "sram": 1_500}]}}
+    sweep = {
+        "sweep": {"name": "c"},
+        "network": {"name": "tiny"},
+        "budgets": {"runtime": "firmware", "list": [{"flash": 24_000, "sram": 1_500}]},
+    }
     study = store.create_study(Study(0, "c", sweep, None, {}, 2, {"python": "3"}, {"cpus": 2}, ""))
     bytes_of_both = {"flash": 20_000, "sram": 4_400, "flash_firmware": 22_000, "sram_firmware": 700}
     for number, runtime in enumerate(RuntimeName):
-        trial = store.add_trial(study, number, make_spec(number).model_copy(update={"runtime": runtime}))
+        asked = {"runtime": runtime, "budget": Budget(flash=24_000, sram=1_500)}
+        trial = store.add_trial(study, number, make_spec(number).model_copy(update=asked))
         store.finish_attempt(store.begin_attempt(trial), result.model_copy(update=bytes_of_both))
     best = find_best(store, Budget(flash=24_000, sram=1_500))
     assert (best.trial["number"], best.used) == (1, {"flash": 22_000 / 24_000, "sram": 700 / 1_500})
@@ -84,3 +96,54 @@ def test_bounds_of_firmware_are_compared_with_the_firmware(store, make_spec, res
         find_best(store, Budget(sram=600))
     assert cli.run(["best", "--storage", str(store.url), "--format", "json"]) == 0
     assert [row["sram_firmware"] for row in json.loads(capsys.readouterr().out)] == [700]
+
+
+@pytest.fixture
+def two_cores(store, make_spec, result):
+    """Two C programs of about the same size, each for the core of its device; the interpreter's arena is over both."""
+    sweep = {
+        "sweep": {"name": "c"},
+        "network": {"name": "tiny"},
+        "budgets": {"runtime": "firmware", "devices": ["stm32f103c8", "stm32l053r8"]},
+    }
+    study = store.create_study(Study(0, "c", sweep, None, {}, 2, {"python": "3"}, {"cpus": 2}, ""))
+    for number, (device, right) in enumerate((("stm32f103c8", 0.95), ("stm32l053r8", 0.9))):
+        asked = {"runtime": RuntimeName.FIRMWARE, "device": device, "budget": budget_for(device)}
+        ran = {"val_accuracy": right, "flash_firmware": 22_000 + number, "sram_firmware": 700, "instructions": 10**6}
+        trial = store.add_trial(study, number, make_spec(number).model_copy(update=asked))
+        store.finish_attempt(store.begin_attempt(trial), result.model_copy(update=ran))
+    return store, study
+
+
+def test_the_bytes_and_the_latency_of_a_program_hold_for_the_devices_of_its_core(two_cores):
+    store, study = two_cores
+    best = find_best(store, budget_for("stm32g071rb"))
+    assert (best.trial["number"], best.fitting) == (1, 1)
+    assert find_best(store, Budget(flash=24_000)).trial["number"] == 0
+    with pytest.raises(InputError, match="none with a program for the core of nrf52832 has finished yet"):
+        find_best(store, budget_for("nrf52832"))
+    table = tidy(trials_frame(store, study))
+    assert {(won.device, won.row, won.fitting) for won in winners(table)} == {
+        ("stm32f103c8", 0, 1),
+        ("stm32l053r8", 1, 1),
+    }
+    assert find_waste(store, details=True, models=True).details == []
+    trial = load_trial(store, "1")
+    assert set(latency_of(store, trial, "stm32g071rb")) == {"latency_ms", "latency", "latency_origin"}
+    assert latency_of(store, trial, "stm32f103c8") == {}
+
+
+def test_the_status_and_the_samplers_compare_bounds_of_firmware_with_the_firmware(two_cores):
+    store, study = two_cores
+    assert [each.use["sram"] for each in read_status(store, study).budgets] == [700 / 15_360, 700 / 4_096]
+    known = store.trials(study)[1]
+    told = observe(known.result, known.spec.budget, known.spec.runtime)
+    assert told.constraints == {"flash": 22_001 / 32_768 - 1, "sram": 700 / 4_096 - 1}
+    assert told.values == (0.9, 22_001, 700, known.result.macs)
+
+
+def test_a_board_without_the_interpreter_has_no_best_among_models_for_it(noisy):
+    with pytest.raises(InputError, match="TensorFlow Lite Micro does not run on its core: allowed is runtime"):
+        find_best(noisy, budget_for("arduino-uno"))
+    with pytest.raises(InputError, match="none with a program for the core of atmega328p"):
+        find_best(noisy, budget_for("arduino-uno"), studies=("*",))

@@ -14,6 +14,7 @@ from orchestrator.queries.study_status import read_status
 from orchestrator.spec import EpochReport
 from orchestrator.storage.store import Store
 from orchestrator.storage.study_lock import utc_now
+from search_spaces.budgets import BudgetsSection
 
 
 def test_a_running_study_tells_what_each_budget_has_and_each_worker_does(storage, capsys):
@@ -57,6 +58,20 @@ def test_a_finished_study_is_watched_once_and_told_as_json(storage, capsys):
     assert told["running"] is None
     assert told["trials"] == []
     assert [budget["left"] for budget in told["budgets"]] == [0, 0]
+
+
+def test_budgets_that_were_chosen_from_results_have_a_winner_and_those_before_no_trials_left(storage, capsys):
+    ranges = {"flash": ("32KB", "64KB"), "count": 2, "plan": "adaptive"}
+    scripted(storage, make_sweep(trials=4).model_copy(update={"budgets": BudgetsSection.model_validate(ranges)}))
+    lines = capsys.readouterr().err.splitlines()
+    assert cli.run(["status", "--storage", storage, "--format", "json"]) == 0
+    assert [(budget["done"], budget["left"]) for budget in json.loads(capsys.readouterr().out)["budgets"]] == [
+        (1, 0)
+    ] * 2
+    assert cli.run(["best", "--storage", storage, "--format", "json"]) == 0
+    won = [row["budget"] for row in json.loads(capsys.readouterr().out)]
+    assert len(set(won)) == 4
+    assert all(f"trial {number} fake for {won[number]}:" in line for number, line in enumerate(lines[1:5])), lines
 
 
 def test_a_stored_sweep_without_what_has_a_default_is_read_with_it(storage, capsys):

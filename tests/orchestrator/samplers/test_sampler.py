@@ -10,6 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from mcu.budget import Budget
 from mcu.errors import InputError
+from mcu.terms import RuntimeName
 from orchestrator.samplers.base import Context, Past, derive_seed
 from orchestrator.samplers.observation import Observation, observe
 from orchestrator.samplers.registry import make_sampler
@@ -112,18 +113,19 @@ def test_seeds_differ_when_their_parts_do(a, b):
 
 def test_constraints_are_relative_to_the_bounds():
     result = TrialResult(state="complete", val_accuracy=0.9, flash=150, sram=50, macs=10)
-    assert observe(result, Budget(flash=100, sram=100)).constraints == {"flash": 0.5, "sram": -0.5}
+    assert observe(result, Budget(flash=100, sram=100), RuntimeName.TFLM).constraints == {"flash": 0.5, "sram": -0.5}
 
 
 @pytest.mark.parametrize("state", ["failed", "infeasible", "stopped"])
 def test_trials_without_a_full_result_are_told_as_infeasible(state):
-    outcome = observe(TrialResult(state=state, flash=1, sram=1, macs=1), Budget(flash=100))
+    outcome = observe(TrialResult(state=state, flash=1, sram=1, macs=1), Budget(flash=100), RuntimeName.TFLM)
     assert outcome.values is None
     assert all(value > 0 for value in outcome.constraints.values())
 
 
 def test_a_complete_trial_without_figures_is_told_as_failed():
-    assert observe(TrialResult(state="complete", val_accuracy=0.9), Budget(flash=1)).state == "failed"
+    result = TrialResult(state="complete", val_accuracy=0.9)
+    assert observe(result, Budget(flash=1), RuntimeName.TFLM).state == "failed"
 
 
 def test_an_ask_of_the_default_sampler_is_cheap_after_ten_thousand_trials():

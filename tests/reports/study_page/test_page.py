@@ -233,7 +233,11 @@ def test_bounds_of_firmware_are_shown_beside_the_use_of_the_firmware(tmp_path):
     frame = sample_trials(6).assign(runtime="firmware", method="uniform", device="nrf52840", state="complete")
     frame = frame.assign(budget_flash=24_000.0, budget_sram=1_500.0, flash=20_000, sram=4_400, val_accuracy=0.9)
     frame = frame.assign(accuracy=0.9, feasible=True, violation=0.0, flash_firmware=22_000, sram_firmware=750)
+    frame = frame.assign(network=["first", "second"] * 3, dense_flash=90_000, dense_sram=9_000, dense_macs=[1, 2] * 3)
     text = write_report(frame, tmp_path, study=StudyInfo("s"), style=Style.SCREEN).read_text("utf-8")
+    assert "uniform, first" in text
+    assert "<dt>Dense network (second)</dt><dd>90,000 B flash, 9,000 B SRAM, 2 MACs as int8</dd>" in text
+    assert pd.read_csv(tmp_path / "tables/winners.csv")["network"].tolist() == ["first"]
     assert "50 % of 1.5 KB" in text
     assert "Flash and SRAM are those of the C program" in text
     assert "Flash (bytes of the C program)" in (tmp_path / "figures/accuracy_flash.svg").read_text()

@@ -43,7 +43,7 @@ OUTLINE void runs(const convolution_t *layer, const int8_t *input, index_t size,
         runs_of_one_vector(layer, input, next, positions, output);
         return;
     }
-    if ((size > VECTOR) && (size <= (2 * VECTOR)) && (positions >= 2) && (layer->out_c >= LANES) && shifts_right(layer)) {
+    if ((size > VECTOR) && (size <= (2 * VECTOR)) && (positions >= 2) && (layer->out_c >= VECTOR_SUMS) && shifts_right(layer)) {
         runs_of_two_vectors(layer, input, size, next, positions, output);
         return;
     }

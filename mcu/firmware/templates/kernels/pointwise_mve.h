@@ -127,9 +127,9 @@ OUTLINE void runs_of_two_vectors(const convolution_t *layer, const int8_t *input
         const int8x16_t y[2] = {vldrbq_s8(&from[next]), vpselq_s8(zero, vldrbq_s8(&from[next + further]), twice)};
         channel_t channel = first;
         int8_t *out = &output[at * channels];
-        for (int32_t left = channels; left > 0; left -= LANES) {
-            if (left < LANES) {
-                const int32_t back = LANES - left;
+        for (int32_t left = channels; left > 0; left -= VECTOR_SUMS) {
+            if (left < VECTOR_SUMS) {
+                const int32_t back = VECTOR_SUMS - left;
                 channel.w -= back * size;
                 channel.bias -= back;
                 channel.multiplier -= back;
@@ -140,7 +140,7 @@ OUTLINE void runs_of_two_vectors(const convolution_t *layer, const int8_t *input
             products_of_vectors(&channel, sum, x, y, further, on);
             vstrbq_s32(out, clamp_words(vaddq_n_s32(sum[0], rule.offset), rule.low, rule.high));
             vstrbq_s32(&out[channels], clamp_words(vaddq_n_s32(sum[1], rule.offset), rule.low, rule.high));
-            out += LANES;
+            out += VECTOR_SUMS;
         }
     }
 }

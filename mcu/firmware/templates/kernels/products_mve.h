@@ -4,7 +4,7 @@
 #define PRODUCTS_MVE_H
 
 #define VECTOR 16 /* values */
-#define LANES 4   /* sums of a vector */
+#define VECTOR_SUMS 4   /* sums of a vector */
 
 /* Of an output channel at four positions, and of its weights. */
 typedef struct {
