@@ -55,6 +55,32 @@ class Subject:
         return plan_memory(self.model, by_strips=False)
 
 
+VECTOR_BOUND = """\
+## How few instructions the Cortex-M55 could take
+
+A lower bound of the forms that are used, without any set-up, from the instructions that load, multiply and requantise
+(goal: at most 0.35 a MAC from 16 channels on). `vmladava` multiplies 16 values. Four sums are requantised by two moves
+to a vector, bias, high product, two for the rounding, shift, offset, two bounds and a store: 11; and 3 loads
+of constants.
+
+- One vector of inputs, values kept at four positions, two channels a turn: 2 loads of weights, 8 products, 4 moves, 6
+  loads of constants, 10 to rescale, 2 to narrow both channels into one vector, 3 to offset and bound it, 1 store, 1
+  loop: 37 for 128 MACs.
+- 17 to 32 inputs, kept at two positions, four channels a turn: 8 loads, 16 products, 4 moves, 3 loads, 18 to rescale,
+  bound and store, 1 loop: 50 for 8 outputs, so 6.25 an output: above 0.35 with 17 inputs.
+- More, a channel at four positions a turn: 9 for every 16 inputs and 1 loop, and 14: of 9 x 16 values 104 for 576 MACs.
+
+| layer | bound | reached | where the rest goes |
+|---|---|---|---|
+| 1x1, 16 to 24 | 0.29 | 0.34 | bounds and place (no register is left), set-up of every four positions |
+| 1x1, 17 to 19 | 0.37 | 0.68 | 20 channels for 19; bounds, spilled scalars, set-up |
+| 1x1, 24 to 96 | 0.26 | 0.41 | addresses of the second vector, bounds, spilled scalars |
+| 1x1, 64 to 64 | 0.21 | 0.33 | values are loaded again for every channel, 43 a channel around them |
+| 3x3, 16 to 16 | 0.18 | 0.35 to 0.36 | sums of the weights (borders), 13 for each of three runs, 55 a channel |
+| 3x3, 17 to 17 | 0.22 | 0.39 | the same; every run of 51 values takes four vectors |
+""".splitlines()
+
+
 def subject_of(name: str, model: Int8Model, data: bytes) -> Subject:
     shape = model.tensors[model.input].shape[1:]
     inputs = np.random.default_rng(1).integers(-128, 128, (SAMPLES, *shape)).astype(np.int8)
@@ -251,7 +277,7 @@ def report(tested: list[Subject], command: str) -> str:
         "four positions.",
         "",
     ]
-    return "\n".join([*lines, *alone, *layer_alone_table(), ""])
+    return "\n".join([*lines, *alone, *layer_alone_table(), "", *VECTOR_BOUND, ""])
 
 
 def code_sizes() -> None:

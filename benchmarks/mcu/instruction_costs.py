@@ -1,6 +1,7 @@
 """What a turn of each kernel's loops costs on every core, fitted to the emulator's counts; and how far off that is.
 
     OMP_NUM_THREADS=1 python benchmarks/mcu/instruction_costs.py --core cortex-m4f     its table, to standard output
+    OMP_NUM_THREADS=1 python benchmarks/mcu/instruction_costs.py                       every table of the file
     OMP_NUM_THREADS=1 python benchmarks/mcu/instruction_costs.py --check [--core ...]  errors on 40 other networks
 
 Cores that execute the same instructions share a table (``SAME_CODE``).
@@ -175,7 +176,7 @@ def check(core: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--core", choices=MEASURED, action="append")
+    parser.add_argument("--core", choices=tuple(CORES), action="append")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
     for core in arguments.core or MEASURED:
