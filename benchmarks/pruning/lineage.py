@@ -312,12 +312,12 @@ these two budgets), and layers that landing shut are opened. Before that `all 0.
 
 ## The quickstart as a lineage
 
-`make sweep` at commit 9de8a84, in a fresh clone, a benchmark beside the last trials: 19 trials in 3 min 02 s. Every method
-has the same dense parent (16 epochs), learning rate, epochs (8, less for near budgets) and distillation; l1 begins with
-the networks of larger budgets as well. int8 accuracy in percent, validation (500 images) / test (1,000), one seed. By an
-exact McNemar test nothing is better than `differentiable` at any budget, neither on the validation images (least
-probability 0.15) nor on the test images (0.17); on these it is better than l1 at 24 KB (0.001). The report names models
-of l1 at every budget: the smallest within one standard error of the highest validation accuracy.
+`make sweep` at commit 9de8a84, in a fresh clone, a benchmark beside the last trials: 19 trials in 3 min 02 s. Every
+method has the same dense parent (16 epochs), learning rate, epochs (8, less for near budgets) and distillation; l1
+begins with the networks of larger budgets as well. int8 accuracy in percent, validation (500 images) / test (1,000),
+one seed. By an exact McNemar test nothing is better than `differentiable` at any budget, neither on the validation
+images (least probability 0.15) nor on the test images (0.17); on these it is better than l1 at 24 KB (0.001). The
+report names models of l1 at every budget: the smallest within one standard error of the highest validation accuracy.
 
 | budget | differentiable | uniform | l1 |
 |---|---:|---:|---:|
@@ -328,9 +328,9 @@ of l1 at every budget: the smallest within one standard error of the highest val
 | 16 KB, 24 KB, 1 M MACs | 98.2 / 96.7 | 96.8 / 95.5 | 97.8 / 96.8 |
 | 32 KB, 24 KB, 3 M MACs | 98.0 / 96.9 | 97.8 / 96.3 | 98.0 / 97.6 |
 
-When every trial drew a learning rate of its own (0.03 to 0.12, one trial a budget), l1 was better at 12 KB (96.9 against
-95.5, 0.016): that compared rates as well. Four other seeds of two methods, none stopped early, mean and standard
-deviation of the test accuracy:
+When every trial drew a learning rate of its own (0.03 to 0.12, one trial a budget), l1 was better at 12 KB (96.9
+against 95.5, 0.016): that compared rates as well. Four other seeds of two methods, none stopped early, mean and
+standard deviation of the test accuracy:
 
     mcusweep launch examples/quickstart.toml --set sweep.trials=24 --set sweep.seeds=4 --set stopping.enabled=false \\
       --set 'methods.names=["differentiable", "l1"]'

@@ -69,8 +69,8 @@ def clips_of(front_end, count=6):
 def run_on_host(front_end, clips, folder, code=CODE):
     """Features and codes of the C program for each clip."""
     write_front_end(front_end, code, folder)
-    (folder / "program.c").write_text(PROGRAM)
-    subprocess.run(["cc", *HOST_FLAGS, "frontend.c", "program.c", "-o", "program"], cwd=folder, check=True)
+    (folder / "on_host.c").write_text(PROGRAM)
+    subprocess.run(["cc", *HOST_FLAGS, "frontend.c", "on_host.c", "-o", "program"], cwd=folder, check=True)
     output = subprocess.run(["./program"], cwd=folder, input=clips.tobytes(), capture_output=True, check=True).stdout
     size = front_end.frames * front_end.values
     rows = np.frombuffer(output, np.uint8).reshape(len(clips), 5 * size)
@@ -97,12 +97,12 @@ def test_codes_are_clipped_at_both_ends(tmp_path):
     front_end = FRONT_ENDS["8 kHz"]
     steep = InputCode(mean=0.0, std=1.0, scale=0.001, zero_point=0)
     write_front_end(front_end, steep, tmp_path)
-    (tmp_path / "program.c").write_text(
+    (tmp_path / "on_host.c").write_text(
         '#include "frontend.h"\n#include <stdio.h>\nint main(void){'
         "float f[5] = {-9.0F, 9.0F, 0.1264F, -0.1276F, 0.0F};"
         'for (int i = 0; i < 5; ++i) { printf("%d ", frontend_code(f[i])); } return 0; }'
     )
-    subprocess.run(["cc", *HOST_FLAGS, "frontend.c", "program.c", "-o", "program"], cwd=tmp_path, check=True)
+    subprocess.run(["cc", *HOST_FLAGS, "frontend.c", "on_host.c", "-o", "program"], cwd=tmp_path, check=True)
     assert subprocess.check_output([tmp_path / "program"], text=True).split() == ["-128", "127", "126", "-128", "0"]
 
 
@@ -177,8 +177,8 @@ int main(void)
 def test_a_stream_has_the_codes_of_the_clip_that_ends_with_each_step(tmp_path, name):
     front_end = FRONT_ENDS.get(name) or FrontEnd(8000, 160 + 9 * 330 + 50, window=160, stride=330, fft=256)
     write_front_end(front_end, CODE, tmp_path, hop=3)
-    (tmp_path / "program.c").write_text(STREAM)
-    command = ["cc", *HOST_FLAGS, f"-DCENTRED={int(front_end.centred)}", "frontend.c", "program.c", "-o", "program"]
+    (tmp_path / "on_host.c").write_text(STREAM)
+    command = ["cc", *HOST_FLAGS, f"-DCENTRED={int(front_end.centred)}", "frontend.c", "on_host.c", "-o", "program"]
     subprocess.run(command, cwd=tmp_path, check=True)
     sound = clips_of(front_end, 12).ravel()[: 40 * 3 * front_end.stride]
     found = subprocess.run([tmp_path / "program"], input=sound.tobytes(), capture_output=True, check=True).stdout
