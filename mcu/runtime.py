@@ -23,8 +23,8 @@ from mcu.terms import RuntimeName
 from mcu.tflite.flatbuffer_size import predict_flash
 
 LINKER_SLACK, STACK_SLACK = 64, 16
-"""Bytes added to the predicted flash and RAM of firmware, so that what a budget admits fits: another version of
-the compiler moves the linked size and the stack by a few bytes."""
+"""Bytes added to the predicted flash and RAM of firmware, so that what a budget admits fits: the linked flash was up to
+12 bytes more than predicted (docs/results/mcu/firmware_sizes.md)."""
 
 
 @dataclass(frozen=True)
