@@ -42,8 +42,8 @@ PAGE = """\
 
     OMP_NUM_THREADS=1 python benchmarks/pruning/branches.py STORAGE FILES --output docs/results/pruning/branches
 
-resnet8 on Fashion-MNIST (6,000 images, 12 epochs, in a lineage), three seeds; one channel in every group takes {fixed}
-of the SRAM bounds. Every choice of one branch is trained to the end; `chosen` is left to the trials
+resnet8 on Fashion-MNIST (6,000 images, 12 epochs, in a lineage), three seeds; one channel in every group takes
+{fixed} of the SRAM bounds. Every choice of one branch is trained to the end; `chosen` is left to the trials
 (`pruning/engine/depth.py`). int8 test accuracy in percent, each seed and their mean.
 
 | flash, SRAM | all kept | first removed | second removed | third removed | chosen | core s: all kept, chosen |
@@ -78,7 +78,7 @@ def run(spec: TrialSpec, budget: Budget, choice: str, files: Path) -> dict[str, 
 
 def page_of(rows: Sequence[dict[str, Any]]) -> str:
     """The page: a line for each budget."""
-    page = PAGE.format(fixed=" and ".join(f"{share:.0%}" for share in sorted({row["fixed"] for row in rows})))
+    page = PAGE.format(fixed=", ".join(f"{100 * share:.0f} %" for share in sorted({row["fixed"] for row in rows})))
     for budget in BUDGETS:
         mine = [row for row in rows if (row["flash"], row["sram"]) == (budget.flash, budget.sram)]
         cells = []
