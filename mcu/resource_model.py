@@ -154,12 +154,14 @@ class ResourceModel:
 
     def estimate(self, widths: np.ndarray) -> np.ndarray:
         """The smooth model on numpy arrays: ``(..., groups)`` -> ``(..., 3)`` flash, sram, MACs."""
+        return self._estimated(widths, self._live(widths))
+
+    def _estimated(self, widths: np.ndarray, live: np.ndarray) -> np.ndarray:
         inputs, outputs = self._channels(widths)
         macs_pair, macs_out, bytes_pair, bytes_out = self._coefficients
         macs = (macs_pair * inputs * outputs + macs_out * outputs).sum(-1)
         flash = (bytes_pair * inputs * outputs + bytes_out * outputs).sum(-1)
         full = _with_one(widths)
-        live = self._live(widths)
         return np.stack([flash, (full @ live.T).max(-1) + full @ self._held, macs], -1)
 
     def _channels(self, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -168,8 +170,8 @@ class ResourceModel:
 
     def smooth(self, widths: np.ndarray) -> np.ndarray:
         """Flash, sram (smooth maximum over steps) and MACs at real-valued widths; ``(groups,)`` -> ``(3,)``."""
-        resources = self.estimate(widths)
-        steps = self._live(widths) @ _with_one(widths)
+        live = self._live(widths)
+        resources, steps = self._estimated(widths, live), live @ _with_one(widths)
         resources[1] += steps.max() * float(np.log(_exponentials(steps).sum())) / PEAK_SHARPNESS
         return resources
 

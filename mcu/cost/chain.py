@@ -19,11 +19,11 @@ from mcu.errors import InputError
 from mcu.graph.kinds import Kind
 from mcu.int8.structure import OpForm, Structure
 
-HEIGHTS = (1, 2, 4)
-"""Rows of a stage's output per strip that are tried."""
+HEIGHTS, LATER_HEIGHTS = (1, 2, 4), (1, 2)
+"""Rows of a stage's output per strip that are tried, at the front of the network and anywhere behind."""
 
 MOST_OPERATORS, MOST_LATER = 64, 8
-"""Of a stage at the front of the network, and of one anywhere behind."""
+"""Of a stage at the front, and of one behind."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _stages(
         Strips(ops, heights, Stage(first, end, rows))
         for first in range(front, len(ops))
         for end in _ends(ops, by_rows, last_read, first, MOST_OPERATORS if first == front else MOST_LATER)
-        for rows in HEIGHTS
+        for rows in (HEIGHTS if first == front else LATER_HEIGHTS)
         if rows < heights[ops[end - 1].output]
     ]
 
@@ -214,9 +214,10 @@ def chain_with(structure: Structure, stages: Sequence[Stage]) -> Chain | None:
     return Chain(tuple(known[stage] for stage in stages)) if stages else None
 
 
-def chains_of(structure: Structure, several: bool = True) -> list[tuple[int, Chain]]:
-    """Chains with the most bytes alive at any step, least first: a stage at the front, of as many rows a time only
-    those that end earlier; and what takes less than any of them with as many rows.
+def chains_of(structure: Structure, several: bool = True) -> list[tuple[int, Chain | None]]:
+    """Whole maps, which are None, then chains: the most bytes alive at any step, of chains the least first. A stage at
+    the front, of as many rows a time only those that end earlier; and what takes less than any of them with as many
+    rows.
 
     Args:
         several: whether there may be more than one stage, and stages elsewhere.
@@ -238,8 +239,8 @@ def chains_of(structure: Structure, several: bool = True) -> list[tuple[int, Cha
             found.append((bound, Chain((strips,))))
             least[strips.stage.rows] = min(least[strips.stage.rows], bound)
     if several:
-        found += [pair for rows, bound in least.items() for pair in _smaller(stages, alive, rows, bound)]
-    return sorted(found, key=lambda pair: pair[0])
+        found += [pair for rows in LATER_HEIGHTS for pair in _smaller(stages, alive, rows, least[rows])]
+    return [(int(whole.max()), None), *sorted(found, key=lambda pair: pair[0])]
 
 
 def _smaller(stages: Stages, alive: _Alive, rows: int, bound: int) -> Iterator[tuple[int, Chain]]:

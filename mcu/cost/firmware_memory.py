@@ -36,6 +36,11 @@ class FirmwarePlan:
     strips: Chain | None = None
     stream: Stream | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of the arena, and about those of flash that stages take."""
+        return self.total + (self.strips.flash if self.strips else 0)
+
 
 def plan_memory(
     model: Structure | Int8Model, by_strips: bool = True, hop: int | None = None, several: bool = True
@@ -55,18 +60,17 @@ def plan_memory(
     if hop is not None:
         stream = Stream(structure, hop)
         return replace(_placed(structure, stream.spans(), _roots(structure, None, {})), stream=stream)
-    best = _planned(structure, None)
     if not by_strips:
-        return best
-    least = best.total
-    for bound, chain in chains_of(structure, several):
-        if bound >= least:
+        return _planned(structure, None)
+    chains = chains_of(structure, several)
+    floors = [bound + (chain.flash if chain else 0) for bound, chain in chains]
+    found: list[tuple[int, int, FirmwarePlan]] = []
+    for place in sorted(range(len(chains)), key=floors.__getitem__):
+        if found and min(found)[0] < floors[place]:
             break
-        if bound + chain.flash < least:
-            plan = _planned(structure, chain)
-            if plan.total + chain.flash < least:
-                best, least = plan, plan.total + chain.flash
-    return best
+        plan = _planned(structure, chains[place][1])
+        found.append((plan.size, place, plan))
+    return min(found)[2]
 
 
 def plans_of(structure: Structure, most: int | None = None) -> list[FirmwarePlan]:
@@ -75,11 +79,10 @@ def plans_of(structure: Structure, most: int | None = None) -> list[FirmwarePlan
     Args:
         most: bytes of an arena above which a plan is not wanted; whole maps are there in any case.
     """
-    whole = _planned(structure, None)
+    (_, none), *chains = chains_of(structure)
+    whole = _planned(structure, none)
     found = [
-        _planned(structure, chain)
-        for bound, chain in chains_of(structure)
-        if bound < whole.total and (most is None or bound <= most)
+        _planned(structure, chain) for bound, chain in chains if bound < whole.total and (most is None or bound <= most)
     ]
     return [whole, *(plan for plan in found if plan.total < whole.total)]
 

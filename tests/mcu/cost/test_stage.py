@@ -78,7 +78,7 @@ def test_every_row_is_made_once_and_is_there_when_it_is_read(seed: int) -> None:
         assert bound == most_alive(structure, chain)
 
 
-def most_alive(structure: Structure, chain: Chain) -> int:
+def most_alive(structure: Structure, chain: Chain | None) -> int:
     """Bytes of tensors in the fullest step; reshapes have no memory of their own."""
     outputs = [port.tensor for port in structure.outputs]
     spans = spans_of(structure.ops, heights_of(structure), outputs, chain, overwritten(structure).items())
