@@ -1,6 +1,6 @@
 """Which residual branch to remove at budgets that fixed costs contest: every choice trained to its end.
 
-    OMP_NUM_THREADS=1 python benchmarks/pruning/branches.py STORAGE FILES --output docs/results/pruning/branches/fashion_mnist
+    OMP_NUM_THREADS=1 python benchmarks/pruning/branches.py STORAGE FILES --output PAGE
 
 STORAGE has the study of `benchmarks/comparison/in_lineage.py` on Fashion-MNIST, FILES its networks. Jobs begin with the
 networks its trials at 10 KB and 12 KB began with, and get other budgets. What is in the scores beside the page already
@@ -40,7 +40,7 @@ CHOICES = {"all kept": (), "first": (0,), "second": (1,), "third": (2,), "chosen
 PAGE = """\
 # Branches by trial
 
-    OMP_NUM_THREADS=1 python benchmarks/pruning/branches.py STORAGE FILES --output docs/results/pruning/branches/fashion_mnist
+    OMP_NUM_THREADS=1 python benchmarks/pruning/branches.py STORAGE FILES --output PAGE
 
 resnet8 on Fashion-MNIST (6,000 images, 12 epochs, in a lineage), three seeds; one channel in every group takes
 {fixed} of the SRAM bounds. Every choice of one branch is trained to the end; `chosen` is left to the trials
