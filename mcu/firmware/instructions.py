@@ -65,7 +65,7 @@ _WIDTHS = {
     "cortex-m0+": _Width(positions=1),
     **dict.fromkeys(("cortex-m4f", "cortex-m7f", "cortex-m33"), _DSP),
     "avr5": _AVR,
-    "cortex-m55": _Width(block=16, positions=4, channels=1, vector=16, lanes=8, twice=True, predicated=True),
+    "cortex-m55": _Width(block=16, single=4, positions=4, channels=1, vector=16, lanes=8, twice=True, predicated=True),
 }
 
 
