@@ -121,32 +121,71 @@ _Static_assert(offsetof(several_t, kept) == 104, "what the assembly looks up");
                    : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr",   \
                      "q0", "q1", "q2", "cc", "memory")
 
+/* What all windows have in common; in assignments, as the compiler would set all of the frame to 0 first. */
+INLINE void prepare(several_t *frame, const convolution_t *layer, int32_t runs, int32_t count)
+{
+    frame->zero0 = 0;
+    frame->zero1 = 0;
+    frame->zero2 = 0;
+    frame->zero3 = 0;
+    frame->zero4 = 0;
+    frame->runs = runs;
+    frame->count = count;
+    frame->out_offset = layer->out_offset;
+    frame->bias_end = &layer->bias[layer->out_c];
+}
+
+/* From a window's first channel at four positions on. */
+INLINE void start(several_t *frame, const convolution_t *layer, const int8_t *x, int32_t next, int8_t *output)
+{
+    frame->x0 = x;
+    frame->x1 = &x[next];
+    frame->x2 = &x[2 * next];
+    frame->x3 = &x[3 * next];
+    frame->bias = layer->bias;
+    frame->multiplier = layer->multiplier;
+    frame->shift = layer->shift;
+    frame->output = output;
+}
+
 /* All output channels at four positions. */
 INLINE void products_several(const convolution_t *layer, const window_t *window, int32_t size, int32_t next,
                              int8_t *output, int32_t output_next)
 {
-    const finish_t rule = finish_of(layer);
-    const int32x4_t low = vdupq_n_s32(rule.low), high = vdupq_n_s32(rule.high);
+    const int32x4_t low = vdupq_n_s32(layer->out_min), high = vdupq_n_s32(layer->out_max);
     const uint32x4_t places = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)output_next);
     const bool empty = (window->bands <= 0) || (window->runs <= 0) || (window->count <= 0);
     const int32_t bands = empty ? 1 : window->bands, runs = empty ? 1 : window->runs, count = empty ? 0 : window->count;
     const int32_t blocks = empty ? VECTOR : ((count + (VECTOR - 1)) & ~(VECTOR - 1));
-    const int8_t *const x = window->input;
-    several_t frame = {
-        .x0 = x, .x1 = &x[next], .x2 = &x[2 * next], .x3 = &x[3 * next], .runs = runs,
-        .input_run = window->input_run - blocks, .weight_run = window->weight_run - blocks,
-        .bands = bands, .input_band = window->input_band, .weight_band = window->weight_band,
-        .bias = layer->bias, .multiplier = rule.multiplier, .shift = rule.shift, .output = output,
-        .offset = window->offset, .out_offset = rule.offset, .bias_end = &layer->bias[layer->out_c],
-        .w = &layer->weights[window->weight], .count = count,
-    };
+    several_t frame;
     register several_t *const at __asm("r0") = &frame;
-    if (__builtin_constant_p(window->offset) && (window->offset == 0)) { /* one run */
-        frame.weight_next = size - blocks;
+    prepare(&frame, layer, runs, count);
+    start(&frame, layer, window->input, next, output);
+    frame.input_run = window->input_run - blocks;
+    frame.weight_run = window->weight_run - blocks;
+    frame.bands = bands;
+    frame.input_band = window->input_band;
+    frame.weight_band = window->weight_band;
+    frame.offset = window->offset;
+    frame.w = &layer->weights[window->weight];
+    frame.weight_next = size - (bands * ((runs * window->weight_run) + window->weight_band)) + window->weight_band;
+    SEVERAL(SEVERAL_BANDS, "mla r6, r10, r2, r6\n\t");
+}
+
+/* The same of windows that are one run, at some times four positions. */
+INLINE void products_of_runs(const convolution_t *layer, const int8_t *input, int32_t size, int32_t next, int32_t times,
+                             int8_t *output)
+{
+    const int32x4_t low = vdupq_n_s32(layer->out_min), high = vdupq_n_s32(layer->out_max);
+    const uint32x4_t places = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)layer->out_c);
+    several_t frame;
+    prepare(&frame, layer, 1, size);
+    frame.w = layer->weights;
+    frame.weight_next = size - ((size + (VECTOR - 1)) & ~(VECTOR - 1));
+    for (int32_t done = 0; done < times; ++done) {
+        register several_t *const at __asm("r0") = &frame;
+        start(&frame, layer, &input[POSITIONS * done * next], next, &output[POSITIONS * done * layer->out_c]);
         SEVERAL(SEVERAL_RUN(""), "");
-    } else {
-        frame.weight_next = size - (bands * ((runs * window->weight_run) + window->weight_band)) + window->weight_band;
-        SEVERAL(SEVERAL_BANDS, "mla r6, r10, r2, r6\n\t");
     }
 }
 
@@ -160,11 +199,12 @@ typedef struct {
     int32_t input_run, weight_run, count, kept; /* 40 */
 } single_t;
 
-/* A run of four channels; `x` and `w` are what else is done with a vector of values, and of weights. */
+/* A vector of a channel's weights, and what the offset adds. */
 #define SINGLE_WEIGHTS(from, sum) "vldrb.8 q1, [" from "], #16\n\tvmladava.s8 " sum ", q0, q1\n\t"
 #define SINGLE_OFFSET(sum) "vmladava.s8 " sum ", q1, %q[further]\n\t"
 
-/* Four channels at one position. */
+/* Four channels at one position; `x` is what else is done with a vector of values, a to d with each channel's weights, runs
+ * with the next runs of the window. */
 #define SINGLE(x, a, b, c, d, runs)                                                               \
     __asm volatile("str r7, [r0, #52]\n\t"                                                        \
                    "ldm r0, {r1-r10}\n\t"                                                         \
@@ -199,9 +239,9 @@ typedef struct {
     "subs r7, #1\n\t"                            \
     "bne 1b\n\t"
 
-/* All output channels at one position, four at a time; the last start early enough to be four. A value plus its offset may
- * have nine bits, so both are multiplied apart: x w + offset w, or if the offset is positive its negative, which always is
- * an int8 as well, -(~x w + (1 - offset) w). */
+/* All output channels at one position, four at a time; the last start early enough to be four. A value plus its offset
+ * may take nine bits, so that these are multiplied apart: x w + offset w. A positive offset may take nine itself: then
+ * -(~x w + (1 - offset) w), as ~x is -x - 1. */
 INLINE void products_single(const convolution_t *layer, const window_t *window, int32_t size, int8_t *output)
 {
     const finish_t rule = finish_of(layer);
@@ -213,10 +253,9 @@ INLINE void products_single(const convolution_t *layer, const window_t *window, 
     const int8x16_t further = vdupq_n_s8((int8_t)(negative ? (1 - window->offset) : window->offset));
     const bool empty = (window->runs <= 0) || (window->count <= 0);
     const int32_t count = window->count, blocks = (count + (VECTOR - 1)) & ~(VECTOR - 1);
-    single_t frame = {
-        .next0 = (channels > 1) ? size : 0, .next1 = (channels > 2) ? size : 0, .next2 = (channels > 3) ? size : 0,
-        .runs = window->runs, .input_run = window->input_run - blocks, .weight_run = window->weight_run - blocks, .count = count,
-    };
+    single_t frame = {window->input, 0, layer->weights, 0, (channels > 1) ? size : 0, 0, window->runs, 0,
+                      (channels > 2) ? size : 0, (channels > 3) ? size : 0, window->input_run - blocks,
+                      window->weight_run - blocks, count, 0};
     register single_t *const at __asm("r0") = &frame;
     for (int32_t done = 0; done < channels; done += VECTOR_SUMS) {
         const int32_t channel = minimum(done, last);
