@@ -15,8 +15,9 @@ import numpy as np
 
 from mcu.budget import Budget, Resources
 from mcu.cost.arena import SCRATCH
+from mcu.cost.chain import Chain, spans_of
 from mcu.cost.firmware_memory import plan_memory
-from mcu.cost.stage import Stage, Strips, heights_of, overwritten, spans_of
+from mcu.cost.stage import Stage, heights_of, overwritten
 from mcu.errors import InputError
 from mcu.graph.graph import Graph, Op
 from mcu.graph.kinds import Kind
@@ -106,7 +107,7 @@ class ResourceModel:
         self._coefficients = np.array([(t.macs_pair, t.macs_out, t.bytes_pair, t.bytes_out) for t in terms]).T
         self._structure = structure_of_graph(graph)
         self._matrix = channels
-        self._lives: dict[Stage | None, np.ndarray] = {}
+        self._lives: dict[tuple[Stage, ...], np.ndarray] = {}
         self._held = self.runtime.sram_per_channel * self._outputs[[op.kind in CONVOLUTIONS for op in graph.ops]].sum(0)
 
     def _terms(self, op: Op) -> Terms:
@@ -122,21 +123,21 @@ class ResourceModel:
 
         Of several widths the median says which operators firmware runs strip by strip.
         """
-        strips = None
+        chain = None
         if self.runtime.name is RuntimeName.FIRMWARE:
             middle = np.median(widths.reshape(-1, widths.shape[-1]), axis=0)
-            strips = plan_memory(self._structure_at(np.maximum(middle, 1))).strips
-        stage = None if strips is None else strips.stage
-        if stage not in self._lives:
-            self._lives[stage] = self._live_matrix(strips)
-        return self._lives[stage]
+            chain = plan_memory(self._structure_at(np.maximum(middle, 1))).strips
+        stages = () if chain is None else chain.stages
+        if stages not in self._lives:
+            self._lives[stages] = self._live_matrix(chain)
+        return self._lives[stages]
 
-    def _live_matrix(self, strips: Strips | None) -> np.ndarray:
+    def _live_matrix(self, chain: Chain | None) -> np.ndarray:
         channels, structure = self._matrix, self._structure
         live = np.zeros((len(self.graph.ops), channels.shape[1]))
         outputs = [port.tensor for port in structure.outputs]
         in_place = overwritten(structure).items() if self.runtime.name is RuntimeName.FIRMWARE else ()
-        spans = spans_of(structure.ops, heights_of(structure), outputs, strips, in_place)
+        spans = spans_of(structure.ops, heights_of(structure), outputs, chain, in_place)
         for tensor, (rows, first, last), row in zip(self.graph.tensors, spans, channels, strict=True):
             live[max(first - 1, 0) : last] += rows * tensor.width * row
         for step, op in enumerate(self.graph.ops):
@@ -153,12 +154,14 @@ class ResourceModel:
 
     def estimate(self, widths: np.ndarray) -> np.ndarray:
         """The smooth model on numpy arrays: ``(..., groups)`` -> ``(..., 3)`` flash, sram, MACs."""
+        return self._estimated(widths, self._live(widths))
+
+    def _estimated(self, widths: np.ndarray, live: np.ndarray) -> np.ndarray:
         inputs, outputs = self._channels(widths)
         macs_pair, macs_out, bytes_pair, bytes_out = self._coefficients
         macs = (macs_pair * inputs * outputs + macs_out * outputs).sum(-1)
         flash = (bytes_pair * inputs * outputs + bytes_out * outputs).sum(-1)
         full = _with_one(widths)
-        live = self._live(widths)
         return np.stack([flash, (full @ live.T).max(-1) + full @ self._held, macs], -1)
 
     def _channels(self, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -167,8 +170,8 @@ class ResourceModel:
 
     def smooth(self, widths: np.ndarray) -> np.ndarray:
         """Flash, sram (smooth maximum over steps) and MACs at real-valued widths; ``(groups,)`` -> ``(3,)``."""
-        resources = self.estimate(widths)
-        steps = self._live(widths) @ _with_one(widths)
+        live = self._live(widths)
+        resources, steps = self._estimated(widths, live), live @ _with_one(widths)
         resources[1] += steps.max() * float(np.log(_exponentials(steps).sum())) / PEAK_SHARPNESS
         return resources
 

@@ -24,7 +24,7 @@ from search_spaces.sweep import load_sweep
 SWEEPS = Path("examples/compare")
 LEARNING_RATE = 0.1
 SEEDS = 3
-BALANCE = 0.3
+BALANCE = 1.0
 GROUPS = (
     ("differentiable", "group-norm-sparse", "l1", "uniform"),
     ("differentiable-balanced",),

@@ -1,4 +1,4 @@
-"""Firmware whose first layers run strip by strip beside the same on whole maps, and beside patches.
+"""Firmware whose layers run strip by strip beside the same on whole maps, and beside patches.
 
 Run: python benchmarks/mcu/firmware_strips.py docs/results/mcu/firmware_strips.md
 """
@@ -15,8 +15,9 @@ import torch
 from firmware import roomy_device
 
 from mcu.cost.arena import peak_live
+from mcu.cost.chain import Chain, spans_of, stages_of
 from mcu.cost.firmware_memory import FirmwarePlan, plan_memory
-from mcu.cost.stage import Strips, heights_of, spans_of, stages_of
+from mcu.cost.stage import Strips, heights_of
 from mcu.firmware import (
     CORES,
     FirmwareMeasurement,
@@ -62,6 +63,8 @@ SUBJECTS = (
     Subject("mobilenet-v2 x0.5, 96x96x3", NetworkChoice(name="mobilenet-v2", width=0.5), (3, 96, 96)),
     Subject("mobilenet-v2, 96x96x3", NetworkChoice(name="mobilenet-v2"), (3, 96, 96)),
     Subject("mobilenet-v1 x0.25, 96x96x1", NetworkChoice(name="mobilenet-v1", width=0.25), (1, 96, 96)),
+    Subject("mobilenet-v1 x0.5, 96x96x3", NetworkChoice(name="mobilenet-v1", width=0.5), (3, 96, 96)),
+    Subject("vgg-small, 32x32x3", NetworkChoice(name="vgg-small"), (3, 32, 32)),
     Subject("resnet8, 32x32x3", NetworkChoice(name="resnet8"), (3, 32, 32), ("cortex-m4f", "cortex-m55")),
     Subject("ds-cnn, 49x10x1", NetworkChoice(name="ds-cnn"), (1, 49, 10)),
 )  # fmt: skip
@@ -102,7 +105,7 @@ def row(
     )
     exact = "yes" if whole.bit_exact and strips.bit_exact else "NO"
     return (
-        f"| {title} | {core} | {plan.strips.stage if plan.strips else 'whole maps'} "
+        f"| {title} | {core} | {plan.strips or 'whole maps'} "
         f"| {whole.sram_firmware:,} | {strips.sram_firmware:,} "
         f"| {strips.sram_firmware / whole.sram_firmware:.2f} | {strips.flash_firmware - whole.flash_firmware:+,} "
         f"| {whole.instructions:,} | {strips.instructions / whole.instructions - 1:+.1%} | {exact} "
@@ -151,8 +154,11 @@ def patches_row(title: str, structure: Structure) -> str:
     """The least memory of patches, with few MACs more and with any."""
     least: dict[bool, tuple[int, float]] = {}
     outputs = [port.tensor for port in structure.outputs]
-    for strips in (found for found in stages_of(structure).strips if found.stage.rows == 1):
-        spans = spans_of(structure.ops, heights_of(structure), outputs, strips)
+    stages = stages_of(structure)
+    for strips in stages.strips:
+        if strips.stage.rows > 1 or strips.stage.first > stages.front:
+            continue
+        spans = spans_of(structure.ops, heights_of(structure), outputs, Chain((strips,)))
         bytes_of = [
             0 if t in set(strips.tensors()) else int(np.prod(shape)) for t, shape in enumerate(structure.shapes)
         ]
@@ -170,9 +176,9 @@ def patches_row(title: str, structure: Structure) -> str:
             for few in {False, more <= FEW}:
                 least[few] = min(least.get(few, found), found)
     plan, whole = plan_memory(structure), plan_memory(structure, by_strips=False)
-    chosen = "" if plan.strips is None else str(plan.strips.stage)
+    one = plan_memory(structure, several=False)
     cells = [f"{least[few][0]:,} | {least[few][1]:+.0%}" if few in least else "none |" for few in (True, False)]
-    return f"| {title} | {whole.total:,} | {plan.total:,} | {chosen} | {' | '.join(cells)} |"
+    return f"| {title} | {whole.total:,} | {one.total:,} | {plan.total:,} | {plan.strips or ''} | {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -188,9 +194,9 @@ def main() -> None:
         "",
         "Command: `python benchmarks/mcu/firmware_strips.py docs/results/mcu/firmware_strips.md`",
         "",
-        "The first layers of a network can make a few rows each before they make the next ones; how far this goes, and",
-        "with how many rows, is chosen for network and core as without a bound of RAM: 1 % more instructions have to",
-        "save about 5 % of RAM and additional flash. Within a bound it is the fastest plan (how-to/firmware.md).",
+        "Stages of a network's layers can make a few rows each before they make the next ones; which do, and with how",
+        "many rows, is chosen for network and core as without a bound of RAM: 1 % more instructions have to save about",
+        "5 % of RAM and additional flash. Within a bound it is the fastest plan (how-to/firmware.md).",
         "Nothing is computed twice: the MACs are those of whole maps. Networks with random weights, for 10 classes.",
         "RAM is the arena and the deepest stack of the linked program, instructions are the emulator's; every output",
         f"of two random inputs is compared with {reference}. The last column is the error of the prediction.",
@@ -202,13 +208,14 @@ def main() -> None:
         "",
         "## Beside patches",
         "",
-        "Bytes of activations. Patches are squares of the output of any stage, 1 to 12 positions wide, each computed",
-        "with all that it needs of the layers before (MCUNetV2): the least memory of them with at most 10 % more MACs",
-        "in the network, and with any number. Strips keep the rows that the next one needs again: no more MACs.",
+        "Bytes of activations. Patches are squares of the output of any stage at the front, 1 to 12 positions wide,",
+        "each computed with all that it needs of the layers before (MCUNetV2): the least memory with at most 10 % more",
+        "MACs in the network, and with any number. Strips keep the rows that the next one needs again: no more MACs;",
+        "with one stage at the front of the network, and with as many as are worth it.",
         "",
-        "| network | whole maps | strips | of least RAM and flash | patches, at most 10 % more MACs | MACs "
+        "| network | whole maps | one stage | strips | of least RAM and flash | patches, at most 10 % more MACs | MACs "
         "| patches, any | MACs |",
-        "|" + "---|" * 8,
+        "|" + "---|" * 9,
         *planned,
     ]
     text = "\n".join(lines) + "\n"

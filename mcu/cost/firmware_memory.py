@@ -1,7 +1,7 @@
 """Offsets of activations in the firmware's arena: aligned to words, not 16 bytes; reshapes, sums, products and
 activations are done in place.
 
-The first operators can run strip by strip (``mcu.cost.stage``). Which do is said by a plan, which is made once and
+Stages of operators can run strip by strip (``mcu.cost.chain``). Which do is said by a plan, which is made once and
 handed on to what predicts, writes and measures a program; ``mcu.firmware.planning`` chooses it.
 """
 
@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from mcu.cost.arena import Buffer
+from mcu.cost.chain import Chain, chain_with, chains_of, row_bytes, spans_of
 from mcu.cost.planner import best_plan
-from mcu.cost.stage import Span, Stage, Strips, heights_of, overwritten, spans_of, stages_of
+from mcu.cost.stage import Span, Stage, heights_of, overwritten
 from mcu.cost.stream import Stream
-from mcu.errors import InputError
 from mcu.graph.kinds import Kind
 from mcu.int8.model import Int8Model
 from mcu.int8.structure import Structure, structure_of
@@ -35,17 +33,25 @@ class FirmwarePlan:
 
     offsets: tuple[int, ...]
     total: int
-    strips: Strips | None = None
+    strips: Chain | None = None
     stream: Stream | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of the arena, and about those of flash that stages take."""
+        return self.total + (self.strips.flash if self.strips else 0)
 
-def plan_memory(model: Structure | Int8Model, by_strips: bool = True, hop: int | None = None) -> FirmwarePlan:
+
+def plan_memory(
+    model: Structure | Int8Model, by_strips: bool = True, hop: int | None = None, several: bool = True
+) -> FirmwarePlan:
     """The plan whose arena and additional flash are least together.
 
     Args:
         by_strips: whether operators may run strip by strip.
         hop: rows by which the window moves on along a stream from run to run; None for windows that have nothing to do
             with each other.
+        several: whether more than one stage may run strip by strip.
 
     Raises:
         InputError: if the input is no stream, or the hop is not shorter than it.
@@ -54,52 +60,46 @@ def plan_memory(model: Structure | Int8Model, by_strips: bool = True, hop: int |
     if hop is not None:
         stream = Stream(structure, hop)
         return replace(_placed(structure, stream.spans(), _roots(structure, None, {})), stream=stream)
-    best = _planned(structure, None)
     if not by_strips:
-        return best
-    least = best.total
-    for bound, strips in _bounds(structure):
-        if bound >= least:
+        return _planned(structure, None)
+    chains = chains_of(structure, several)
+    floors = [bound + (chain.flash if chain else 0) for bound, chain in chains]
+    found: list[tuple[int, int, FirmwarePlan]] = []
+    for place in sorted(range(len(chains)), key=floors.__getitem__):
+        if found and min(found)[0] < floors[place]:
             break
-        plan = _planned(structure, strips)
-        if plan.total + strips.flash < least:
-            best, least = plan, plan.total + strips.flash
-    return best
+        plan = _planned(structure, chains[place][1])
+        found.append((plan.size, place, plan))
+    return min(found)[2]
 
 
 def plans_of(structure: Structure, most: int | None = None) -> list[FirmwarePlan]:
-    """Whole maps, then the stages that could be worth their additional calls, the smallest arenas first.
+    """Whole maps, then the chains of stages that could be worth their additional calls, the smallest arenas first.
 
     Args:
         most: bytes of an arena above which a plan is not wanted; whole maps are there in any case.
     """
-    whole = _planned(structure, None)
+    (_, none), *chains = chains_of(structure)
+    whole = _planned(structure, none)
     found = [
-        _planned(structure, strips)
-        for bound, strips in _bounds(structure)
-        if bound < whole.total and (most is None or bound <= most)
+        _planned(structure, chain) for bound, chain in chains if bound < whole.total and (most is None or bound <= most)
     ]
     return [whole, *(plan for plan in found if plan.total < whole.total)]
 
 
-def plan_with(structure: Structure, stage: Stage | None) -> FirmwarePlan:
-    """The plan of a stage that is known, None for whole maps.
+def plan_with(structure: Structure, stages: Sequence[Stage]) -> FirmwarePlan:
+    """The plan of stages that are known, whole maps without any.
 
     Raises:
-        InputError: if the network has no such stage.
+        InputError: if the network has no such stages.
     """
-    if stage is None:
-        return _planned(structure, None)
-    for strips in stages_of(structure).strips:
-        if strips.stage == stage:
-            return _planned(structure, strips)
-    raise InputError(f"network: {stage} cannot run strip by strip in it")
+    return _planned(structure, chain_with(structure, stages))
 
 
-def _planned(structure: Structure, strips: Strips | None) -> FirmwarePlan:
+def _planned(structure: Structure, chain: Chain | None) -> FirmwarePlan:
     outputs, in_place = [port.tensor for port in structure.outputs], overwritten(structure)
-    spans = spans_of(structure.ops, heights_of(structure), outputs, strips, in_place.items())
-    return replace(_placed(structure, spans, _roots(structure, strips, in_place)), strips=strips)
+    spans = spans_of(structure.ops, heights_of(structure), outputs, chain, in_place.items())
+    return replace(_placed(structure, spans, _roots(structure, chain, in_place)), strips=chain)
 
 
 def _placed(structure: Structure, spans: Sequence[Span], roots: list[int]) -> FirmwarePlan:
@@ -109,14 +109,14 @@ def _placed(structure: Structure, spans: Sequence[Span], roots: list[int]) -> Fi
     return FirmwarePlan(tuple(offsets[root] for root in roots), plan.total)
 
 
-def _roots(structure: Structure, strips: Strips | None, in_place: Mapping[int, int]) -> list[int]:
+def _roots(structure: Structure, chain: Chain | None, in_place: Mapping[int, int]) -> list[int]:
     """For each tensor the one whose memory it is: itself, unless a reshape made it, or an operator outside of a stage
     that writes over its operand."""
     roots = list(range(len(structure.shapes)))
     for index, op in enumerate(structure.ops):
         if op.kind is Kind.RESHAPE:
             roots[op.output] = roots[op.inputs[0]]
-        elif index in in_place and (strips is None or not strips.stage.first <= index < strips.stage.end):
+        elif index in in_place and (chain is None or index not in chain.inside):
             roots[op.output] = roots[in_place[index]]
     return roots
 
@@ -125,37 +125,9 @@ def _buffers(structure: Structure, roots: list[int], kept: list[int], spans: Seq
     lives = {root: list(spans[root][1:]) for root in kept}
     for tensor, root in enumerate(roots):
         lives[root] = [min(lives[root][0], spans[tensor][1]), max(lives[root][1], spans[tensor][2])]
-    sizes = (_aligned(spans[root][0] * _row_bytes(structure.shapes[root])) for root in kept)
+    sizes = (_aligned(spans[root][0] * row_bytes(structure.shapes[root])) for root in kept)
     return [(size, lives[root][0], lives[root][1]) for size, root in zip(sizes, kept, strict=True)]
-
-
-def _row_bytes(shape: tuple[int, ...]) -> int:
-    size = 1
-    for extent in shape[2:] if len(shape) == 4 else shape:
-        size *= extent
-    return size
 
 
 def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
-
-
-def _bounds(structure: Structure) -> list[tuple[int, Strips]]:
-    """Stages with the most bytes alive at any step, least first; of as many rows a time only those that end earlier."""
-    stages = stages_of(structure)
-    count, steps = len(stages.strips), len(structure.ops) + 2
-    own = np.ones(len(structure.shapes), np.int64)
-    own[[op.output for op in structure.ops if op.kind is Kind.RESHAPE]] = 0
-    sizes = stages.spans[..., 0] * np.array([_row_bytes(shape) for shape in structure.shapes]) * own
-    at = np.arange(count)[:, None] * steps
-    changes = np.bincount((at + stages.spans[..., 1]).ravel(), sizes.ravel(), count * steps)
-    changes -= np.bincount((at + stages.spans[..., 2] + 1).ravel(), sizes.ravel(), count * steps)
-    bounds = changes.reshape(count, steps).cumsum(1).max(1, initial=0).astype(np.int64)
-    found: list[tuple[int, Strips]] = []
-    ends: dict[int, int] = {}
-    for index in np.argsort(bounds, kind="stable"):
-        strips = stages.strips[index]
-        if strips.stage.end < ends.get(strips.stage.rows, steps):
-            ends[strips.stage.rows] = strips.stage.end
-            found.append((int(bounds[index]), strips))
-    return found

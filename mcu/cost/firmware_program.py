@@ -35,18 +35,17 @@ def tables_of(structure: Structure, plan: FirmwarePlan, kernels: Sequence[str]) 
     Args:
         kernels: of every operator, any text for those that need none.
     """
-    strips, stream = plan.strips, plan.stream
-    inside = range(0) if strips is None else range(strips.stage.first, strips.stage.end)
+    chain, stream = plan.strips, plan.stream
     once: list[str] = []
     for index, op in enumerate(structure.ops):
         if stream is not None and index in stream.parts:
             once += [MOVE] * (op.output in stream.moves) + _calls(op, kernels[index]) * len(stream.parts[index])
-        elif index not in inside:
+        elif chain is None or index not in chain.inside:
             once += _calls(op, kernels[index])
     if stream is not None and stream.input in stream.moves:
         once.append(MOVE)
     loops: list[Steps] = []
-    for turns in [] if strips is None else strips.turns:
+    for turns in (turns for strips in (chain.links if chain else ()) for turns in strips.turns):
         steps = list(_strip(structure, turns, kernels))
         if turns.times == 1:
             once += [kernel for kernel, _ in steps]

@@ -8,9 +8,9 @@ computed twice. Which rows those are follows from heights and windows alone, wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 
@@ -25,12 +25,6 @@ ROW_BY_ROW = frozenset({Kind.ADD, Kind.CONCAT, Kind.RELU, Kind.MUL, Kind.GATHER,
 
 IN_PLACE = frozenset({Kind.ADD, Kind.RELU, Kind.MUL, Kind.PRELU, *TABLES})
 """Operators that read a value for the last time before they write the one in its place."""
-
-HEIGHTS = (1, 2, 4)
-"""Rows of the stage's output per strip that are tried."""
-
-MOST_OPERATORS = 64
-"""Of a stage."""
 
 CALL_BYTES, DESCRIPTION_BYTES, FUNCTION_BYTES = 20, 44, 24
 """About what a call, a layer's description and a function take of flash: what stages are compared by, on every core."""
@@ -306,64 +300,6 @@ def overwritten(structure: Structure) -> dict[int, int]:
     return found
 
 
-def spans_of(
-    ops: Sequence[OpForm],
-    heights: Sequence[int],
-    outputs: Iterable[int],
-    strips: Strips | None,
-    in_place: Iterable[tuple[int, int]] = (),
-) -> list[Span]:
-    """Rows and lifetime of every tensor. A stage runs its operators again and again: what is read from outside stays
-    until its end, its output is there from its start, and so is what is kept from strip to strip.
-
-    Args:
-        in_place: operators and the operand that each writes over, as ``overwritten``, outside of a stage: it ends with
-            the operator before.
-    """
-    spans = [[height, 0, 0] for height in heights]
-    for step, op in enumerate(ops, 1):
-        spans[op.output][1:] = [step, step]
-        for tensor in op.inputs:
-            spans[tensor][2] = step
-    for tensor in outputs:
-        spans[tensor][2] = len(ops)
-    for index, tensor in in_place:
-        if strips is None or not strips.stage.first <= index < strips.stage.end:
-            spans[tensor][2] = index
-    if strips is not None:
-        first, last = strips.stage.first + 1, strips.stage.end
-        for span in spans:
-            if span[1] < first <= span[2] < last:
-                span[2] = last
-        spans[strips.output][1] = first
-        for tensor in strips.tensors():
-            spans[tensor][0] = strips.rows(tensor)
-            if tensor in strips.persistent:
-                spans[tensor][1:] = [first, last]
-    return [(rows, first, last) for rows, first, last in spans]
-
-
-@dataclass(frozen=True)
-class Stages:
-    """Every stage that could run strip by strip.
-
-    Attributes:
-        spans: ``(stages, tensors, 3)``, for each of them what ``spans_of`` says.
-    """
-
-    strips: tuple[Strips, ...]
-    spans: np.ndarray
-
-
-def stages_of(structure: Structure) -> Stages:
-    """The stages of a network: they start at the first operator that can run by rows, and only their last output is
-    read outside. Known from the heights alone, and kept for the next channel counts."""
-    by_rows = tuple(runs_by_rows(structure, op) for op in structure.ops)
-    outputs = frozenset(port.tensor for port in structure.outputs)
-    in_place = tuple(overwritten(structure).items())
-    return _stages(structure.ops, heights_of(structure), by_rows, outputs, in_place)
-
-
 def heights_of(structure: Structure) -> tuple[int, ...]:
     """Rows of every tensor; a vector has one."""
     return tuple(shape[1] if len(shape) == 4 else 1 for shape in structure.shapes)
@@ -375,30 +311,3 @@ def runs_by_rows(structure: Structure, op: OpForm) -> bool:
     if op.kind not in WINDOWED | PADDING | ROW_BY_ROW or any(len(shape) != 4 for shape in shapes):
         return False
     return op.kind in WINDOWED | PADDING or len({shape[:3] for shape in shapes}) == 1
-
-
-@lru_cache(maxsize=32)
-def _stages(
-    ops: tuple[OpForm, ...],
-    heights: tuple[int, ...],
-    by_rows: tuple[bool, ...],
-    outputs: frozenset[int],
-    in_place: tuple[tuple[int, int], ...],
-) -> Stages:
-    found: list[Strips] = []
-    last_read = dict.fromkeys(outputs, len(ops))
-    for index, op in enumerate(ops):
-        for tensor in op.inputs:
-            last_read[tensor] = max(last_read.get(tensor, 0), index)
-    first = (*by_rows, True).index(True)
-    inside: list[int] = []
-    for index in range(first, min(first + MOST_OPERATORS, len(ops))):
-        if not by_rows[index]:
-            break
-        closed = all(last_read.get(tensor, len(ops)) <= index for tensor in inside)
-        if closed and inside:
-            tried = [rows for rows in HEIGHTS if rows < heights[ops[index].output]]
-            found += [Strips(ops, heights, Stage(first, index + 1, rows)) for rows in tried]
-        inside.append(ops[index].output)
-    spans = np.array([spans_of(ops, heights, outputs, strips, in_place) for strips in found], np.int64)
-    return Stages(tuple(found), spans.reshape(-1, len(heights), 3))

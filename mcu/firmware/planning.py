@@ -64,7 +64,7 @@ class PlanChoice:
             return f"whole maps, {own.ram:,} bytes of RAM: {self.why}"
         ram = f"{own.ram:,} bytes of RAM instead of {whole.ram:,}"
         more = f"{own.instructions / whole.instructions - 1:+.1%} instructions"
-        return f"{strips.stage}, {ram}, {more}, {own.flash - whole.flash:+,} bytes of flash: {self.why}"
+        return f"{strips}, {ram}, {more}, {own.flash - whole.flash:+,} bytes of flash: {self.why}"
 
 
 def choose_plan(

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 
-from mcu.cost.stage import PADDING, Part, Strips, Turns
+from mcu.cost.chain import Chain
+from mcu.cost.stage import PADDING, Part, Turns
 from mcu.cost.stream import Move, Stream
 from mcu.firmware.calls import CONCAT, Call, lowered, program_kernels, with_kernel
 from mcu.graph.kinds import Kind
@@ -39,11 +40,11 @@ class Loop:
     calls: tuple[Placed, ...]
 
 
-def program_of(model: Int8Model, strips: Strips | None, stream: Stream | None = None) -> tuple[Loop, ...]:
+def program_of(model: Int8Model, chain: Chain | None, stream: Stream | None = None) -> tuple[Loop, ...]:
     """All calls of a model; neighbouring ones that are made once are one loop.
 
     Args:
-        strips: of the operators that run strip by strip.
+        chain: stages of operators that run strip by strip.
         stream: what a step of a stream computes and keeps, instead.
 
     Raises:
@@ -54,10 +55,10 @@ def program_of(model: Int8Model, strips: Strips | None, stream: Stream | None = 
     for index in range(len(model.ops)):
         if stream is not None:
             loops.append(_step(model, index, stream, layers[index]))
-        elif strips is None or not strips.stage.first <= index < strips.stage.end:
+        elif chain is None or index not in chain.inside:
             loops.append(_wholes(model, index, layers[index]))
-        elif index == strips.stage.first:
-            loops += [_strips(model, turns, layers) for turns in strips.turns]
+        else:
+            loops += [_strips(model, turns, layers) for turns in chain.turns_at(index)]
     if stream is not None and stream.input in stream.moves:
         moved = _moved(model, QOp(Kind.RESHAPE, (), stream.input, name="input"), stream.moves[stream.input], layers[-1])
         loops.append(Loop(1, (moved,)))

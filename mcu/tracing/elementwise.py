@@ -105,6 +105,19 @@ def identity(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     return first_image(b, a)
 
 
+def cast_to(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
+    """``to``, ``float``, ``type_as`` and the like, where the tensor has that type already."""
+    before, after = (it.meta["val"].dtype for it in (node.args[0], node))  # type: ignore[union-attr]
+    if isinstance(a["self"], Constant):
+        return Constant(a["self"].tensor.to(after))
+    if before != after:
+        b.refuse(
+            f"a cast from {before} to {after} (to, type, type_as, double, half, int)",
+            "leave it out: the network computes in float32, and in int8 on the device",
+        )
+    return first_image(b, a)
+
+
 def dropout(kind: type[nn.Module]) -> Rule:
     """Dropout: active while the canonical network is in training mode, whatever the call says."""
 
@@ -148,19 +161,19 @@ def add(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
 
 def sub(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
     """Subtraction of, or from, a constant."""
-    left, right = a["self"], a["other"]
+    left, right, alpha = a["self"], a["other"], a.get("alpha", 1)
     if isinstance(left, Image) and isinstance(right, Image):
         return cast(
             Value, b.refuse("a difference of two feature maps has no int8 kernel in mcusweep", "write x + (-y)")
         )
     if isinstance(left, Image):
-        return scaled(b, left, 1.0, _times(right, -1))
-    return scaled(b, cast(Image, right), -1.0, left)
+        return scaled(b, left, 1.0, _times(right, -alpha))
+    return scaled(b, cast(Image, right), -float(alpha), left)
 
 
 def rsub(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
-    """A constant minus ``x``."""
-    return scaled(b, first_image(b, a), -float(a.get("alpha", 1)), a["other"])
+    """``sub`` with its operands the other way round."""
+    return sub(b, node, {**a, "self": a["other"], "other": a["self"]})
 
 
 def mul(b: Builder, node: fx.Node, a: dict[str, Any]) -> Value:
@@ -288,18 +301,21 @@ ELEMENTWISE: dict[str, Rule] = {
     "clamp_max": clamp,
     "elu": elu,
     "celu": celu,
-    "hardtanh": clamp,
+    **dict.fromkeys(("hardtanh", "clip"), clamp),
     "threshold": threshold,
     "dropout": dropout(nn.Dropout),
     "feature_dropout": dropout(nn.Dropout2d),
     "alpha_dropout": dropout(nn.AlphaDropout),
-    **dict.fromkeys(("contiguous", "clone", "detach", "alias", "lift_fresh_copy", "to", "_to_copy"), identity),
+    **dict.fromkeys(
+        ("contiguous", "clone", "detach", "alias", "lift_fresh_copy", "positive", "_assert_tensor_metadata"), identity
+    ),
+    **dict.fromkeys(("to", "_to_copy", "type_as"), cast_to),
     "softmax": softmax,
     "log_softmax": softmax,
     "add": add,
-    "sub": sub,
+    **dict.fromkeys(("sub", "subtract"), sub),
     "rsub": rsub,
-    "mul": mul,
-    "div": div,
-    "neg": neg,
+    **dict.fromkeys(("mul", "multiply"), mul),
+    **dict.fromkeys(("div", "divide", "true_divide"), div),
+    **dict.fromkeys(("neg", "negative"), neg),
 }

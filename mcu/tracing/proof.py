@@ -20,7 +20,7 @@ from mcu.graph.graph import Graph
 from mcu.graph.places import place_of
 from mcu.graph.ports import Shapes, each, shapes_of
 from mcu.int8.folded_net import FoldedNet
-from mcu.tracing.capture import BATCH, Captured, evaluating, first_line
+from mcu.tracing.capture import BATCH, Captured, evaluating, first_line, forward_of
 from mcu.tracing.rules import rebuilt
 
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
@@ -50,10 +50,12 @@ def prove(captured: Captured, input_shape: Shapes, lower: Lower, seed: int = 0) 
     tensors = random_tensors(captured, generator)
     try:
         double = {name: _doubled(tensor) for name, tensor in tensors.items()}
-        wanted = _returned(captured, double, tuple(part.double() for part in x))
+        wanted, changed = _returned(captured, double, tuple(part.double() for part in x))
         x, tensors = tuple(part.double() for part in x), double
     except RuntimeError:  # a module that makes tensors of float32 on its way
-        wanted = _returned(captured, tensors, tuple(part.clone() for part in x))
+        wanted, changed = _returned(captured, tensors, x)
+    if changed:
+        _require_same_again(captured, changed, x, wanted)
     network, builder = rebuilt(captured, tensors)
     network.eval()
     graph = lower(network)
@@ -61,14 +63,33 @@ def prove(captured: Captured, input_shape: Shapes, lower: Lower, seed: int = 0) 
     for node, found, right in zip(captured.outputs, each(values["output"]), wanted, strict=True):
         finished = builder.finish[node](found) if node in builder.finish else found
         if not agree(finished.flatten(1), right.flatten(1)):
+            _require_same_again(captured, tensors, x, wanted)
             raise InputError(_first_difference(captured, network, tensors, x))
     require_equal(network, graph, x, values)
 
 
-def _returned(captured: Captured, tensors: Mapping[str, torch.Tensor], x: Inputs) -> list[torch.Tensor]:
+def _returned(
+    captured: Captured, tensors: Mapping[str, torch.Tensor], x: Inputs
+) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+    """What the module returns, and all of its tensors after the call if it changed one."""
+    given, versions = dict(tensors), {name: tensor._version for name, tensor in tensors.items()}
     with evaluating(captured.module), without_dropout():
-        returned = functional_call(captured.module, dict(tensors), x, tie_weights=False)
-    return [leaf for leaf in torch.utils._pytree.tree_leaves(returned) if isinstance(leaf, torch.Tensor)]
+        returned = functional_call(captured.module, given, tuple(part.clone() for part in x), tie_weights=False)
+    same = all(given[name] is tensor and tensor._version == versions[name] for name, tensor in tensors.items())
+    leaves = torch.utils._pytree.tree_leaves(returned)
+    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)], {} if same else given
+
+
+def _require_same_again(
+    captured: Captured, tensors: Mapping[str, torch.Tensor], x: Inputs, wanted: list[torch.Tensor]
+) -> None:
+    again, _ = _returned(captured, tensors, x)
+    if not all(agree(found.flatten(1), first.flatten(1)) for found, first in zip(again, wanted, strict=True)):
+        raise InputError(
+            f"{forward_of(captured.module)}: called again on the same input it returns something else: the network has "
+            "state that its forward changes (a buffer or an attribute), or draws random numbers; allowed are networks "
+            "whose output depends on their inputs alone"
+        )
 
 
 def _doubled(tensor: torch.Tensor) -> torch.Tensor:
@@ -130,7 +151,7 @@ def random_like(name: str, tensor: torch.Tensor, generator: torch.Generator) -> 
     if kind == "running_mean":
         return 0.3 * noise
     if not isinstance(tensor, nn.Parameter):
-        return tensor
+        return tensor.clone()
     if tensor.ndim >= 2:
         fan = max(1, tensor[0].numel())
         value = noise * (2 / fan) ** 0.5

@@ -116,21 +116,13 @@ def resume(
     quiet: Quiet = False,
 ) -> int:
     """Run what is left of a study that was interrupted, and with --retry-failed what failed."""
-    from orchestrator.running.run import RunOptions, import_paths, stored_sweep
-    from orchestrator.studies.trust import require_trust
-    from orchestrator.studies.trust import trust as trust_study
-    from search_spaces.factories import moved
+    from orchestrator.running.run import stored_sweep
 
-    here = None if folder is None else str(folder.resolve())
-    options = RunOptions(workers=workers, executor=executor, address=address, take_over=take_over, folder=here)
+    options = _options(workers, executor, address, take_over, folder)
     if where and not retry_failed:
         raise InputError("--where needs --retry-failed: it selects the failed trials to retry")
     with _opened(storage, study) as (store, found):
-        if here is not None:
-            moved(dict.fromkeys(import_paths(stored_sweep(found)), here))
-        if trust:
-            trust_study(store, found)
-        require_trust(store, found)
+        _may_run(store, found, options, trust)
         if retry_failed:
             from orchestrator.studies.retry import plan_failed_again
 
@@ -147,19 +139,47 @@ def confirm(
     workers: Workers = None,
     address: Address = None,
     executor: Executor = None,
+    take_over: TakeOver = False,
+    trust: Trust = False,
+    folder: Folder = None,
     quiet: Quiet = False,
 ) -> int:
     """Train the best trials of a finished study again with other seeds: how much of a result is chance."""
-    from orchestrator.running.run import RunOptions, stored_sweep
+    from orchestrator.running.run import stored_sweep
     from orchestrator.studies.confirm import plan_best_again
-    from orchestrator.studies.trust import require_trust
 
-    options = RunOptions(workers=workers, executor=executor, address=address)
+    options = _options(workers, executor, address, take_over, folder)
     with _opened(storage, study) as (store, found):
-        require_trust(store, found)
-        found, added = plan_best_again(store, found, top, seeds)
+        _may_run(store, found, options, trust)
+        found, added = plan_best_again(store, found, top, seeds, take_over=take_over)
         print(f"{added} trials are added to study {found.name}", file=sys.stderr)
         return _run(store, found, stored_sweep(found), options, quiet)
+
+
+def _options(
+    workers: int | None, executor: str | None, address: str | None, take_over: bool, folder: Path | None
+) -> RunOptions:
+    from orchestrator.running.run import RunOptions
+
+    here = None if folder is None else str(folder.resolve())
+    return RunOptions(workers=workers, executor=executor, address=address, take_over=take_over, folder=here)
+
+
+def _may_run(store: Store, study: Study, options: RunOptions, trusted: bool) -> None:
+    """The sweep's own modules are found, and its study is trusted.
+
+    Raises:
+        InputError: one of them is not so.
+    """
+    from orchestrator.running.run import import_paths, stored_sweep
+    from orchestrator.studies.trust import require_trust, trust
+    from search_spaces.factories import moved
+
+    if options.folder is not None:
+        moved(dict.fromkeys(import_paths(stored_sweep(study)), options.folder))
+    if trusted:
+        trust(store, study, take_over=options.take_over)
+    require_trust(store, study)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from reports.columns import used_columns
 from search_spaces.sweep import MethodsSection, SweepSection
 
 _BOUNDS = tuple(f"budget_{name}" for name in RESOURCES)
-_READ = ("state", "val_accuracy", "feasible", "finished_at", "reused_from", *_BOUNDS)
+_READ = ("device", "state", "val_accuracy", "feasible", "finished_at", "reused_from", *_BOUNDS)
 LATELY = timedelta(minutes=30)
 """Throughput is that of the trials that ended so long before the last one did."""
 
@@ -99,7 +99,7 @@ def read_status(store: Store, study: Study, clock: Clock = utc_now) -> StudyStat
     holder = store.holder(study.name)
     runner = None if holder is None else {"host": holder.host, "pid": holder.pid, "since": holder.since}
     states = store.state_counts(study)
-    labels = {budget: budget.label for budget in budgets_of(study)}
+    labels = {(budget, budget.device): budget.label for budget in budgets_of(study)}
     with trial_search(store, None, [study.id], parameters=False) as search:
         trials = search.rows((*_READ, *used_columns(runtime_of(study)).values()))
     attempts = open_attempts(store, study) if runner else []
@@ -119,27 +119,31 @@ def read_status(store: Store, study: Study, clock: Clock = utc_now) -> StudyStat
     )  # fmt: skip
 
 
+Labels = Mapping[tuple[Budget, str | None], str]
+"""Name of each budget by its bounds and device: two devices may have equal bounds."""
+
+
 def _budget_of(row: Mapping[str, Any]) -> Budget:
     return Budget(*(row[f"budget_{name}"] for name in RESOURCES))
 
 
-def _running(row: Mapping[str, Any], labels: Mapping[Budget, str], now: str) -> RunningTrial:
+def _running(row: Mapping[str, Any], labels: Labels, now: str) -> RunningTrial:
     worker = f"{row['worker_host']}:{row['worker_pid']}" if row["worker_pid"] else "waiting for a worker"
-    epochs = int(json.loads(row["spec_json"])["training"]["epochs"])
-    own = _budget_of(row)
-    budget = labels.get(own, own.label)
+    spec = json.loads(row["spec_json"])
+    epochs, own = int(spec["training"]["epochs"]), _budget_of(row)
+    budget = labels.get((own, spec.get("device")), own.label)
     return RunningTrial(
         row["number"], row["method"], budget, worker, row["epochs_done"] or 0.0, epochs, row["phase"] or "starting",
         silent=row["worker_pid"] is not None and row["lease"] < now,
     )  # fmt: skip
 
 
-def _by_budget(study: Study, labels: Mapping[Budget, str], trials: list[dict[str, Any]]) -> tuple[BudgetStatus, ...]:
+def _by_budget(study: Study, labels: Labels, trials: list[dict[str, Any]]) -> tuple[BudgetStatus, ...]:
     wanted = _wanted(study, list(labels.values()))
     done: Counter[str] = Counter()
     best: dict[str, dict[str, Any]] = {}
     for row in trials:
-        name = labels.get(_budget_of(row))
+        name = labels.get((_budget_of(row), row["device"]))
         if name is None or row["state"] not in FINAL_STATES:
             continue
         done[name] += 1
@@ -153,7 +157,7 @@ def _by_budget(study: Study, labels: Mapping[Budget, str], trials: list[dict[str
             best[name]["val_accuracy"] if name in best else None,
             _use(budget, best[name], runtime_of(study)) if name in best else {},
         )
-        for budget, name in labels.items()
+        for (budget, _), name in labels.items()
     )  # fmt: skip
 
 

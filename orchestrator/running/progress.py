@@ -59,7 +59,7 @@ class Tally:
     failed: int = 0
     reused: int = 0
     capacity: int = 1
-    labels: dict[Budget, str] = field(default_factory=dict)
+    labels: dict[tuple[Budget, str | None], str] = field(default_factory=dict)  # two devices may have equal bounds
     left: dict[str, int] = field(default_factory=dict)
     best: dict[str, TrialResult] = field(default_factory=dict)
     durations: list[float] = field(default_factory=list)
@@ -71,7 +71,8 @@ class Tally:
     def begin(self, plan: Plan, finished: list[tuple[TrialSpec, TrialResult]], capacity: int) -> None:
         """Initialise from the plan and the finished trials of earlier runs."""
         self.planned, self.capacity, self.began = len(plan.trials), capacity, self.clock()
-        self.labels = {budget: budget.label for budget in (DENSE, *(cell.budget for cell in plan.cells))}
+        budgets = (DENSE, *(cell.budget for cell in plan.cells))
+        self.labels = {(budget, budget.device): budget.label for budget in budgets}
         self.score = score_of(plan.sweep.training.judged_by)
         adaptive = plan.sweep.budgets.plan == "adaptive"
         for trial in plan.trials:
@@ -83,11 +84,11 @@ class Tally:
 
     def name(self, spec: TrialSpec) -> str:
         """The row of the table that a trial counts in."""
-        return self.labels.get(spec.budget, CHOSEN_LATER)
+        return self.labels.get((spec.budget, spec.device), CHOSEN_LATER)
 
     def budget(self, spec: TrialSpec) -> str:
         """Label of a trial's budget, as in reports."""
-        return self.labels.get(spec.budget, spec.budget.label)
+        return self.labels.get((spec.budget, spec.device), spec.budget.label)
 
     def end(self, spec: TrialSpec, result: TrialResult) -> None:
         """Record a result."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
+from typing import Any
 
 from mcu.budget import Budget
 from orchestrator.planning.lineage import Lineage, nearest_first
@@ -77,10 +78,17 @@ class Queue:
         return Start(ancestor, parent.hash if parent else None)
 
     def _relatives(self, trial: PlannedTrial) -> list[tuple[int, Budget]]:
-        """Trials of the same method, network and input that left one, for a budget that was chosen as results came."""
-        mine, trials = (trial.method, trial.network, trial.inputs), self._lineage.trials
+        """Trials of its line that left a network, for a budget that was chosen as results came.
+
+        With ``sweep.seeds`` those of its own seed, as they have one parent: repeats stay independent.
+        """
+        mine, trials = _line_of(trial), self._lineage.trials
         return [
             (number, found.budget)
             for number, found in self._ended.items()
-            if found and (trials[number].method, trials[number].network, trials[number].inputs) == mine
+            if found and _line_of(trials[number]) == mine
         ]
+
+
+def _line_of(trial: PlannedTrial) -> tuple[Any, ...]:
+    return trial.method, trial.network, trial.inputs, trial.parent_seed

@@ -19,7 +19,7 @@ from reports.trials import tidy
 from reports.winners import winners
 
 
-def plan_best_again(store: Store, study: Study, top: int, seeds: int) -> tuple[Study, int]:
+def plan_best_again(store: Store, study: Study, top: int, seeds: int, *, take_over: bool = False) -> tuple[Study, int]:
     """Extend a finished study by its best trials with other seeds; returns the study and how many trials it adds.
 
     At every budget the winner and its runners-up by validation, whatever budget each was run for, are trained again
@@ -28,6 +28,7 @@ def plan_best_again(store: Store, study: Study, top: int, seeds: int) -> tuple[S
     Args:
         top: number of trials at each budget.
         seeds: for each of them.
+        take_over: from the driver that runs the study, which stops at its next write.
 
     Raises:
         InputError: the study has unfinished trials, trials merged in from elsewhere, or no model; the network that a
@@ -54,7 +55,7 @@ def plan_best_again(store: Store, study: Study, top: int, seeds: int) -> tuple[S
     longer = repeated(sweep, missing)
     dump = json.loads(longer.canonical())
     del dump["workers"]
-    with store.lock(study.name):
+    with store.lock(study.name, take_over=take_over):
         return store.extend_study(study, dump, None, len(Plan(longer).trials)), len(missing)
 
 

@@ -48,7 +48,7 @@ def require_trust(store: Store, study: Study) -> None:
         )
 
 
-def trust(store: Store, study: Study) -> None:
+def trust(store: Store, study: Study, *, take_over: bool = False) -> None:
     """Trust a study, its functions and its networks, which are moved to the folder where trials look for them.
 
     Raises:
@@ -68,5 +68,5 @@ def trust(store: Store, study: Study) -> None:
                 moved[name] = note.model_copy(update={"path": path})
         return moved
 
-    with store.lock(study.name), transaction(store.engine, store.url) as connection:
+    with store.lock(study.name, take_over=take_over), transaction(store.engine, store.url) as connection:
         trust_study(connection, study.id, move)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from mcu.devices import find_device
@@ -20,9 +21,8 @@ def plan_facts(choice: PlanChoice | None) -> dict[str, Any]:
     """The entry of a deployment; empty for a model that the kernels cannot express."""
     if choice is None:
         return {}
-    strips = choice.plan.strips
-    stage = None if strips is None else [strips.stage.first, strips.stage.end, strips.stage.rows]
-    return {ENTRY: {"stage": stage, "told": choice.told()}}
+    stages = choice.plan.strips.stages if choice.plan.strips else ()
+    return {ENTRY: {"stages": [list(astuple(stage)) for stage in stages], "told": choice.told()}}
 
 
 def plan_of(
@@ -31,7 +31,7 @@ def plan_of(
     """The plan of an exported program, and one line on it for readers.
 
     Args:
-        facts: the trial's deployment. One without a plan is of a version that took the least memory.
+        facts: the trial's deployment. One without a plan is of a version that took the least memory with one stage.
         device: that the program is for, if it is not the trial's: then its limits say which plan it is.
         hop: as in ``write_project``.
 
@@ -51,5 +51,6 @@ def plan_of(
         return choice.plan, choice.told()
     entry = facts.get(ENTRY)
     if entry is None:
-        return plan_memory(model), ""
-    return plan_with(structure_of(model), Stage(*entry["stage"]) if entry["stage"] else None), printable(entry["told"])
+        return plan_memory(model, several=False), ""
+    stages = entry["stages"] if "stages" in entry else [entry["stage"]] if entry["stage"] else []  # one, once
+    return plan_with(structure_of(model), [Stage(*stage) for stage in stages]), printable(entry["told"])

@@ -13,8 +13,9 @@ from mcu.budget import Budget
 from mcu.errors import InputError
 from mcu.resource_model import ResourceModel
 from pruning.baselines.floor import below_floor
-from pruning.baselines.uniform import narrow, uniform_widths
+from pruning.baselines.uniform import narrow
 from pruning.engine.landing import land
+from pruning.engine.widths import uniform_widths
 from pruning.methods import Compression
 from pruning.training.job import Job
 from pruning.training.problem import Infeasible, Problem, Settings

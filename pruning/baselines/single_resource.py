@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mcu.budget import RESOURCES, Budget
 from mcu.resource_model import ResourceModel
-from pruning.baselines.uniform import uniform_widths
 from pruning.differentiable import DifferentiablePruning
+from pruning.engine.widths import uniform_widths
 
 
 class SubsetDifferentiable(DifferentiablePruning):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mcu.budget import Budget
-from mcu.resource_model import ResourceModel
 from pruning.baselines.floor import below_floor
-from pruning.engine.widths import first_fit
+from pruning.engine.widths import uniform_widths
 from pruning.methods import Compression
 from pruning.training.job import Job
 from pruning.training.problem import Infeasible, Problem, Settings
@@ -33,16 +32,6 @@ class UniformWidth(Compression):
         if job.step == 0:
             narrow(job, uniform_widths(job.network.model, job.budget))
         yield from ()
-
-
-def uniform_widths(model: ResourceModel, budget: Budget) -> np.ndarray:
-    """Widths ``(groups,)`` of the network narrowed by the largest factor that fits; one channel each if none fits."""
-
-    def narrowed(compression: float) -> np.ndarray:
-        return np.maximum(1, np.floor((1 - compression) * model.dense_widths + 1e-9)).astype(np.int64)
-
-    widths = first_fit(narrowed, model.exact, budget)
-    return np.ones_like(model.dense_widths) if widths is None else widths
 
 
 def narrow(job: Job, widths: np.ndarray) -> None:

@@ -12,8 +12,9 @@ makes every bound approach its target at the same rate, however few groups influ
 relative, and eta, k_p, k_i follow from how fast the target moves, so the same constants serve every budget. The idea of
 pricing resources inside training is Liberis & Lane's (IMWUT 2022); this controller is our own.
 
-A resource r without a bound may have a small fixed price beside these: ``balance`` times the mean of e_r, each of unit
-root mean square. It decides between widths that the loss wants alike.
+A resource r without a bound may have a small price beside these: ``balance`` times the mean of e_r, each of unit root
+mean square, while the network uses more of r than if all its layers were narrowed by one factor to meet the bounds. It
+decides between widths that the loss wants alike.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch
 from mcu.budget import RESOURCES, Budget
 from mcu.resource_model import ResourceModel
 from pruning.engine.gates import GateBank
+from pruning.engine.widths import uniform_widths
 
 ANNEAL_FRACTION = 0.8
 """Fraction of the pruning phase after which the target is the budget itself."""
@@ -40,6 +42,10 @@ LEAST_STIFFNESS = 0.05
 SLOWEST_STEP = 2e-3
 """Smallest step in log width, so that groups can still trade channels when little needs to go."""
 
+FADING = 0.1
+"""Logarithm of the use of a resource without a bound over that of the uniform width multiplier at which it has its full
+price; the price falls to nothing there."""
+
 _STATE = ("log_widths", "pull", "integral", "multipliers", "offset")
 
 
@@ -53,6 +59,9 @@ class WidthController:
         self.names = list(bounds)
         self.rows = torch.tensor([RESOURCES.index(name) for name in bounds])
         self.free = [index for index, name in enumerate(RESOURCES) if name not in bounds]
+        if balance and self.free:
+            uniform = np.array([*model.exact(uniform_widths(model, budget))], dtype=np.float64)
+            self.ample = torch.from_numpy(np.log(uniform[self.free]))
         dense = model.exact(model.dense_widths)
         self.bounds = torch.tensor([float(bounds[name]) for name in bounds], dtype=torch.float64) * AIM
         self.start = torch.maximum(torch.tensor([float(getattr(dense, n)) for n in bounds]).double(), self.bounds)
@@ -114,10 +123,15 @@ class WidthController:
         return torch.log(used) - torch.log(self.target()), slopes * widths / used[:, None]
 
     def _unbounded(self) -> torch.Tensor:
-        """Mean of the derivatives of the logarithms of resources without a bound, each of unit root mean square."""
+        """Mean of the derivatives of the logarithms of resources without a bound, each of unit root mean square.
+
+        Those of which the network does not use more than the uniform width multiplier count nothing.
+        """
         widths = torch.exp(self.log_widths)
         slopes = torch.from_numpy(self.model.slopes(widths.numpy()))[self.free] * widths
-        return (slopes / (slopes.square().mean(1, keepdim=True).sqrt() + 1e-12)).mean(0)
+        beyond = torch.log(self._used(widths)[self.free]) - self.ample
+        parts = torch.clamp(beyond / FADING, 0.0, 1.0)[:, None]
+        return (parts * slopes / (slopes.square().mean(1, keepdim=True).sqrt() + 1e-12)).mean(0)
 
     def calibrate(self) -> None:
         """Add an offset to the smooth model so that it equals the exact one at the current widths.

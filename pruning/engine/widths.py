@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
+
 from mcu.budget import Budget, Resources
+from mcu.resource_model import ResourceModel
 
 T = TypeVar("T")
 
@@ -45,3 +48,13 @@ def first_fit(build: Callable[[float], T], used: Callable[[T], Resources], budge
         else:
             previous = middle
     return best
+
+
+def uniform_widths(model: ResourceModel, budget: Budget) -> np.ndarray:
+    """Widths ``(groups,)`` of the network narrowed by the largest factor that fits; one channel each if none fits."""
+
+    def narrowed(compression: float) -> np.ndarray:
+        return np.maximum(1, np.floor((1 - compression) * model.dense_widths + 1e-9)).astype(np.int64)
+
+    widths = first_fit(narrowed, model.exact, budget)
+    return np.ones_like(model.dense_widths) if widths is None else widths

@@ -26,7 +26,7 @@ from pruning.training.steps import Trainer
 
 T = TypeVar("T")
 
-TRIAL_STEPS = 30
+TRIAL_STEPS = 60
 """Optimiser steps of a network that is tried."""
 
 Charge = Callable[[Int8Model, Resources], Resources]

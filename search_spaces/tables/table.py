@@ -90,6 +90,8 @@ def _labels(recordings: list[Recording], columns: tuple[str, ...], where: str) -
     """
     names = columns if len(columns) > 1 else None
     rows = np.concatenate([each.labelled for each in recordings])
+    if not rows.any():
+        raise InputError(f"{where}: no row has a label in {', '.join(columns)}")
     labels = read_labels(np.concatenate([each.labels[each.labelled] for each in recordings]), where, names)
     y = np.full(len(rows), -1, np.int64)
     y[rows] = labels.y
@@ -111,7 +113,7 @@ def _dealt(
 
 def table_source(data: str | None = None, path: str | None = None, **_: object) -> Source:
     """What :func:`table` reads."""
-    return Source("1", (_place(data, path),))
+    return Source("2", (_place(data, path),))
 
 
 def _check(window: int, stride: int, most_broken: float) -> None:

@@ -82,7 +82,7 @@ class Drawn(nn.Module):
 
 
 @given(blocks, st.integers(1, 3), st.integers(4, 17), st.integers(4, 17), st.booleans(), st.integers(0, 99))
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_network_is_exported_predicted_and_run_exactly(plan, channels, height, width, flat, seed):
     torch.manual_seed(seed)
     network = Drawn(channels, (height, width), plan, flat)

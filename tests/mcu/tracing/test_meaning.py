@@ -29,6 +29,11 @@ class Net(nn.Module):
         return self.scores(F.relu(self.last(self.body(self, self.first(x)))).mean((2, 3)))
 
 
+def with_buffer(net: Net) -> Net:
+    net.register_buffer("calls", torch.zeros(()))
+    return net
+
+
 class Head(nn.Module):
     """5 rectified maps of 6 x 6, and whatever ``body`` makes of them for a dense layer of ``features``."""
 
@@ -121,7 +126,39 @@ def shuffle_back(net, x):
     return x.view(n, 2, c // 2, h * w).reshape(n, c, h, w)
 
 
+def cast_to_itself(net, x):
+    x = x.float().to(torch.float32).to(x.dtype).type(torch.float32).type_as(net.scores.bias).to(net.scores.bias).cpu()
+    return x + torch.ones(1, dtype=torch.int64).type_as(x)
+
+
+def subtracted(net, x):
+    x = torch.rsub(torch.sub(x, 0.3, alpha=2), 0.1, alpha=3)
+    x = torch.sub(torch.subtract(x, net.last.bias[0], alpha=2), torch.arange(8.0).view(8, 1, 1), alpha=0.5)
+    x = torch.rsub(torch.sub(net.last.bias[1], x, alpha=3), net.last.bias[2], alpha=2)
+    x = torch.rsub(net.last.bias[3], x, alpha=4).sub_(0.1, alpha=2)
+    return torch.add(torch.add(x, 0.3, alpha=2), net.last.bias[4], alpha=3) + torch.add(net.last.bias[1], x, alpha=2)
+
+
+def counted(net, x):
+    net.calls += 1
+    return x
+
+
+def counted_in(net, x):
+    net.calls += 1
+    return x * net.calls
+
+
+def counted_aside(net, x):
+    net.count = getattr(net, "count", 0) + 1
+    return x * net.count
+
+
 SAME = {
+    "casts that change nothing": Net(cast_to_itself),
+    "multiples of what is subtracted and added": Net(subtracted),
+    "operators of two names": Net(lambda m, x: torch.clip(torch.multiply(torch.divide(+x, 3), 2).negative(), -1, 1)),
+    "a counter the output does not use": with_buffer(Net(counted)),
     "functional max over the map": Head(lambda m, x: F.adaptive_max_pool2d(x, 1).flatten(1)),
     "functional max over the map, tuple and view": Head(lambda m, x: F.adaptive_max_pool2d(x, (1, 1)).view(len(x), -1)),
     "pad along the width": Net(lambda m, x: F.pad(x, (2, 1))),
@@ -233,7 +270,7 @@ SAME = {
     "focus": Net(focus, channels=32),
     "pixel unshuffle": Net(lambda m, x: F.pixel_unshuffle(x, 2), channels=32),
     "gated linear unit": Net(lambda m, x: F.glu(x, 1), channels=4),
-    "compiled": torch.compile(Net(lambda m, x: x)),
+    "compiled": torch.compile(Net(lambda m, x: x), backend="eager"),
     "data parallel": nn.DataParallel(Net(lambda m, x: x)),
 }
 
@@ -383,6 +420,12 @@ REFUSED = {
         stacked(nn.Upsample(scale_factor=1.33, mode="bilinear")),
         "10 to 13 values by the factor 1.33.*recompute_scale_factor=True",
     ),
+    "a cast": (
+        Net(lambda m, x: x.half().float()),
+        r"'to' \(test_meaning.py:\d+\): a cast from torch.float32 to torch.fl",
+    ),
+    "a counter in the output": (with_buffer(Net(counted_in)), r"Net \(test_meaning.py:\d+\).*has state"),
+    "an attribute in the output": (Net(counted_aside), r"Net \(test_meaning.py:\d+\).*has state"),
     "GELU": (stacked(nn.GELU()), r"'1': GELU.*x \* torch.sigmoid\(1.702 \* x\)"),
     "scripted": (torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3))), "scripted by torch.jit"),
 }
@@ -391,9 +434,11 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_is_refused_by_path_and_line(name):
     module, says = REFUSED[name]
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     with pytest.raises(InputError, match=says) as caught:
         trace(module, SHAPE)
     assert "\n" not in str(caught.value)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
 
 class Dense(nn.Module):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from scripted import good, scripted
 from orchestrator.cli import main as cli
 from orchestrator.executors.base import Finished, Reported, Started
 from orchestrator.queries.study_status import read_status
+from orchestrator.running.progress import LineWatcher
 from orchestrator.spec import EpochReport
 from orchestrator.storage.store import Store
 from orchestrator.storage.study_lock import utc_now
@@ -62,8 +64,10 @@ def test_a_finished_study_is_watched_once_and_told_as_json(storage, capsys):
 
 def test_budgets_that_were_chosen_from_results_have_a_winner_and_those_before_no_trials_left(storage, capsys):
     ranges = {"flash": ("32KB", "64KB"), "count": 2, "plan": "adaptive"}
-    scripted(storage, make_sweep(trials=4).model_copy(update={"budgets": BudgetsSection.model_validate(ranges)}))
+    sweep = make_sweep(trials=4).model_copy(update={"budgets": BudgetsSection.model_validate(ranges)})
+    scripted(storage, sweep, watcher=LineWatcher(sys.stderr))
     lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5
     assert cli.run(["status", "--storage", storage, "--format", "json"]) == 0
     assert [(budget["done"], budget["left"]) for budget in json.loads(capsys.readouterr().out)["budgets"]] == [
         (1, 0)
@@ -72,6 +76,17 @@ def test_budgets_that_were_chosen_from_results_have_a_winner_and_those_before_no
     won = [row["budget"] for row in json.loads(capsys.readouterr().out)]
     assert len(set(won)) == 4
     assert all(f"trial {number} fake for {won[number]}:" in line for number, line in enumerate(lines[1:5])), lines
+
+
+def test_two_devices_of_equal_bounds_are_told_apart(storage, capsys):
+    devices = {"devices": ["stm32f411re", "stm32f446re"]}
+    sweep = make_sweep(trials=5).model_copy(update={"budgets": BudgetsSection.model_validate(devices)})
+    scripted(storage, sweep, watcher=LineWatcher(sys.stderr))
+    lines = capsys.readouterr().err
+    assert cli.run(["status", "--storage", storage, "--format", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)["budgets"]
+    assert [(row["name"], row["done"], row["left"]) for row in told] == [("stm32f411re", 3, 0), ("stm32f446re", 2, 0)]
+    assert all(f"fake for {device}:" in lines for device in devices["devices"]), lines
 
 
 def test_a_stored_sweep_without_what_has_a_default_is_read_with_it(storage, capsys):

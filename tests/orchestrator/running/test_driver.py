@@ -288,7 +288,7 @@ def test_killed_drivers_lose_and_repeat_nothing(storage, tmp_path):
     script = Path(fake_sweep.__file__)
     before: dict[int, tuple] = {}
     moments = random.Random(0)
-    for _ in range(4):
+    for _ in range(3):
         driver = subprocess.Popen([sys.executable, str(script), storage], stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 60
         target = len(before) + 1 + moments.randrange(6)

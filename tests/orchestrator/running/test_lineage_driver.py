@@ -35,8 +35,11 @@ LADDER = [
 COMPARED = ["number", "state", "spec_hash", "accuracy", "val_accuracy", "flash", "seed", "method"]
 
 
-def sweep_of(trials: int = 12, methods: tuple[str, ...] = ("heir", "fake"), budgets=LADDER, **wishes) -> SweepConfig:
+def sweep_of(
+    trials: int = 12, methods: tuple[str, ...] = ("heir", "fake"), budgets=LADDER, seeds: int | None = None, **wishes
+) -> SweepConfig:
     dump = fake_sweep.make_sweep(trials=trials, methods=methods, **wishes).model_dump(mode="json")
+    dump["sweep"]["seeds"] = seeds
     dump["budgets"] = budgets if isinstance(budgets, dict) else {"list": budgets}
     dump["lineage"] = {"enabled": True}
     return SweepConfig.model_validate(dump)
@@ -64,16 +67,16 @@ def specs(storage):
     return found
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
-def test_rows_do_not_depend_on_the_number_of_workers(tmp_path, workers):
+def test_rows_do_not_depend_on_the_number_of_workers(tmp_path):
     tables = []
-    for name, count in (("one", 1), ("many", workers)):
-        storage = f"sqlite:///{tmp_path / name}/sweep.db"
-        (tmp_path / name).mkdir()
-        report = run(storage, sweep_of(), replace(OPTIONS, workers=count))
+    for workers in (1, 2, 4):
+        storage = f"sqlite:///{tmp_path / str(workers)}/sweep.db"
+        (tmp_path / str(workers)).mkdir()
+        report = run(storage, sweep_of(), replace(OPTIONS, workers=workers))
         assert report.counts == {"complete": 25}
         tables.append(frame_of(storage)[COMPARED])
     assert tables[0].equals(tables[1])
+    assert tables[0].equals(tables[2])
 
 
 def test_scripted_trials_that_are_done_leave_nothing_in_memory_that_is_large(storage):
@@ -239,23 +242,25 @@ def test_scripted_samplers_that_learn_take_up_what_was_asked_out_of_turn(tmp_pat
         assert trial.user_attrs["spec_hash"] == rows.loc[number, "spec_hash"]
 
 
-def test_scripted_adaptive_budgets_inherit_from_what_is_through(storage):
+@pytest.mark.parametrize("seeds", [None, 2])
+def test_scripted_adaptive_budgets_inherit_from_what_is_through(storage, seeds):
     ranges = {"flash": [20_000, 80_000], "sram": [20_000, 80_000], "count": 4, "plan": "adaptive"}
-    report, _ = scripted(storage, sweep_of(trials=12, methods=("heir",), budgets=ranges))
-    assert report.counts == {"complete": 13}
+    trials, parents = 12 * (seeds or 1), seeds or 1
+    report, _ = scripted(storage, sweep_of(trials=trials, methods=("heir",), budgets=ranges, seeds=seeds))
+    assert report.counts == {"complete": trials + parents}
     hashes = {spec.hash(): spec for spec in specs(storage).values()}
     heirs = [spec for spec in hashes.values() if spec.ancestor]
-    assert len(heirs) == 12
+    assert len(heirs) == trials
     for spec in heirs:
+        assert seeds is None or hashes[spec.ancestor].seed == spec.seed
         ancestor = hashes[spec.ancestor].budget
         assert not ancestor.bounds() or has_more_room(ancestor, spec.budget)
     assert any(hashes[spec.ancestor].budget.bounds() for spec in heirs[4:])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2, 4])
-def test_killed_drivers_leave_the_rows_of_an_undisturbed_sweep(tmp_path, workers):
-    """kill -9 of the driver at random moments, then a last run: every row as in peace."""
+def test_killed_drivers_leave_the_rows_of_an_undisturbed_sweep(tmp_path):
+    """kill -9 of drivers of 1, 2 and 4 workers at random moments, then a last run: every row as in peace."""
     calm, wild = (f"sqlite:///{tmp_path / name}/sweep.db" for name in ("calm", "wild"))
     for name in ("calm", "wild"):
         (tmp_path / name).mkdir()
@@ -263,17 +268,17 @@ def test_killed_drivers_leave_the_rows_of_an_undisturbed_sweep(tmp_path, workers
     run(calm, sweep)
     store = Store(wild, writing=True)
     study = begin_study(store, sweep, None)
-    command = [sys.executable, str(Path(fake_sweep.__file__)), wild, str(workers)]
-    moments = random.Random(workers)
-    for target in (1, 6, 12, 18):
-        driver = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, str(Path(fake_sweep.__file__)), wild]
+    moments = random.Random(0)
+    for target, workers in ((1, 4), (6, 1), (12, 2), (18, 4)):
+        driver = subprocess.Popen([*command, str(workers)], stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 60
         while store.state_counts(study).get("complete", 0) < target and time.monotonic() < deadline:
             time.sleep(0.02)
         time.sleep(moments.random() * 0.2)
         driver.kill()
         driver.wait()
-    last = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    last = subprocess.run([*command, "2"], capture_output=True, text=True, timeout=120)
     assert last.returncode == 0, last.stderr
     assert frame_of(wild)[COMPARED].equals(frame_of(calm)[COMPARED])
     store.close()

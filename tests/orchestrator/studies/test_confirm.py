@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from fake_sweep import make_sweep
 from scripted import frame_of, good, scripted
 
 from mcu.budget import Budget
 from mcu.errors import InputError
+from orchestrator.cli import main as cli
 from orchestrator.executors.base import Finished
 from orchestrator.queries.best import find_best
 from orchestrator.queries.repeats import repeats_of
 from orchestrator.running.interrupts import Interrupts, Wish
 from orchestrator.running.run import begin_study, stored_sweep
+from orchestrator.storage.connection import DriverReplaced
 from orchestrator.storage.store import Store
 from orchestrator.studies.confirm import plan_best_again
 from search_spaces.sweep import SweepConfig
@@ -119,3 +123,15 @@ def test_a_trial_whose_ancestor_left_no_network_cannot_be_trained_again(storage,
         InputError, match=r"cannot be trained again: the network of its lineage in \w{12}\.\.\. is missing"
     ):
         confirmed(storage, 3, 1)
+
+
+def test_a_study_that_another_driver_holds_is_confirmed_by_taking_it_over(storage, tmp_path, capsys):
+    scripted(storage, PLAIN, judged)
+    confirmed(storage, 1, 1)
+    go_on(storage)
+    command = ["confirm", "--seeds", "1", "--quiet", "--storage", storage]
+    with contextlib.suppress(DriverReplaced), Store(storage, writing=True).lock("s"):
+        assert cli.run(command) == 2
+        assert "take its place" in capsys.readouterr().err
+        assert cli.run([*command, "--take-over", "--trust", "--folder", str(tmp_path)]) == 0
+        assert "0 trials are added" in capsys.readouterr().err

@@ -6,16 +6,17 @@ import json
 
 from mcu.budget import Budget
 from mcu.cost.firmware_memory import plan_memory
+from mcu.cost.stage import Stage
 from mcu.firmware import choose_plan
 from mcu.runtime import Runtime
 from mcu.terms import RuntimeName
-from orchestrator.worker.firmware_plan import plan_facts, plan_of
-from random_nets import causal_net, separable_net
+from orchestrator.worker.firmware_plan import ENTRY, plan_facts, plan_of
+from random_nets import causal_net, plain_net, separable_net
 
 
 def test_the_plan_that_was_measured_is_exported() -> None:
     model, device = separable_net(), "stm32f446re"
-    least = plan_memory(model)
+    least = plan_memory(model, several=False)
     for sram in (None, "1MB", choose_plan(model, "cortex-m4f").chosen.ram):
         runtime = Runtime(RuntimeName.FIRMWARE, device, budget=Budget(sram=sram))
         choice = runtime.choose_plan(model)
@@ -27,7 +28,19 @@ def test_the_plan_that_was_measured_is_exported() -> None:
     roomy, told = plan_of(model, facts, "stm32h743zi")
     assert roomy.total >= choice.plan.total
     assert "the fastest within 1920KB flash, 512KB SRAM" in told
-    assert plan_of(model, {})[0].offsets == least.offsets  # of a version that knew one plan
+    # of versions that knew one plan, and one stage
+    assert plan_of(model, {})[0].offsets == least.offsets
+    assert plan_of(model, {ENTRY: {"stage": None, "told": ""}})[0] == plan_memory(model, by_strips=False)
+    assert plan_of(model, {ENTRY: {"stage": [0, 5, 2], "told": ""}})[0].strips.stages == (Stage(0, 5, 2),)
+
+
+def test_several_stages_are_exported_and_trials_of_versions_with_one_keep_theirs() -> None:
+    model = plain_net()
+    choice = choose_plan(model, "cortex-m4f")
+    assert len(choice.plan.strips.links) == 2
+    facts = json.loads(json.dumps(plan_facts(choice)))
+    assert plan_of(model, facts) == (choice.plan, choice.told())
+    assert len(plan_of(model, {})[0].strips.links) == 1
 
 
 def test_a_stream_has_its_own_plan_whatever_was_measured() -> None:

@@ -66,11 +66,19 @@ def test_windows_of_columns_by_groups(tmp_path, suffix):
         ({"encoding": "utf-8-sig"}, {}),
         ({"index": True}, {}),
         ({"header": False}, {"columns": "1,2", "label": "4", "group": "3"}),
+        ({"lineterminator": ",\n"}, {}),
+        ({"lineterminator": "  \n"}, {}),
+        ({"lineterminator": ",\n"}, {"names": "time,ax,ay,person,activity"}),
+        ({"index": True}, {"names": "time,ax,ay,person,activity"}),
     ],
 )
 def test_text_files_are_read_as_they_are_written(tmp_path, written, options):
     recorded().to_csv(tmp_path / "plain.csv", index=False)
     recorded().to_csv(tmp_path / "t.csv", **({"index": False} | written))
+    if names := options.get("names"):  # fewer than its lines have fields
+        lines = (tmp_path / "t.csv").read_text().splitlines()
+        (tmp_path / "t.csv").write_text("\n".join([names, *lines[1:]]))
+        options = {}
     plain = table_task(tmp_path / "plain.csv", group="person", window=50)
     task = table_task(tmp_path / "t.csv", **({"group": "person", "window": 50} | options))
     assert np.allclose(task.x_test, plain.x_test)
@@ -219,6 +227,8 @@ def test_an_odd_file_is_named_and_left_out_up_to_a_share(tmp_path):
         ("ax,label\n1,2\n", {"window": 0}, "window = 0: must be at least 1 row"),
         ("ax,label\n1,2\n", {"stride": -1}, "stride = -1: must be at least 1 row, or 0"),
         ("ax,label\n1,2\n", {"name_group": "("}, "is not a regular expression"),
+        ("ax,label\n1,7,2\n5,8,1\n", {}, "lines have more fields than its first line has names"),
+        ("ax,label\n1,\n5,\n", {}, "no row has a label in label"),
     ],
 )
 def test_a_table_that_cannot_be_is_refused(tmp_path, content, options, message):
