@@ -77,7 +77,7 @@ of constants.
 | 1x1, 17 to 19 | 0.36 | 0.57 | 20 channels for 19 in two loops, set-up of every two positions; as below |
 | 1x1, 24 to 96 | 0.25 | 0.32 | 11 a turn: addresses; offset and bounds, for which no register is left |
 | 1x1, 64 to 64 | 0.21 | 0.27 | values are loaded again for every channel, 28 a channel around them |
-| 3x3, 16 to 16 | 0.18 | 0.31 | sums of the weights (borders), 10 for each of three runs, 33 a channel |
+| 3x3, 16 to 16 | 0.18 | 0.30 | sums of the weights (borders), 10 for each of three runs, 33 a channel |
 | 3x3, 17 to 17 | 0.22 | 0.34 | the same; every run of 51 values takes four vectors |
 """.splitlines()
 
