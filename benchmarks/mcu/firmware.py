@@ -66,18 +66,19 @@ of constants.
 - One vector of inputs, values kept at four positions, two channels a turn: 2 loads of weights, 8 products, 4 moves, 6
   loads of constants, 10 to rescale, 2 to narrow both channels into one vector, 3 to offset and bound it, 1 store, 1
   loop: 37 for 128 MACs.
-- 17 to 32 inputs, kept at two positions, four channels a turn: 8 loads, 16 products, 4 moves, 3 loads, 18 to rescale,
-  bound and store, 1 loop: 50 for 8 outputs, so 6.25 an output: above 0.35 with 17 inputs.
+- 17 to 32 inputs, kept at two positions, four channels a turn: 8 loads, 16 products, 4 moves, 3 loads, 10 to rescale, 2
+  to narrow both positions into one vector, 3 to offset and bound it, 1 store, 1 loop: 48 for 8 outputs, so 6 an output:
+  above 0.35 with 17 inputs.
 - More, a channel at four positions a turn: 9 for every 16 inputs and 1 loop, and 14: of 9 x 16 values 104 for 576 MACs.
 
 | layer | bound | reached | where the rest goes |
 |---|---|---|---|
 | 1x1, 16 to 24 | 0.29 | 0.34 | bounds and place (no register is left), set-up of every four positions |
-| 1x1, 17 to 19 | 0.37 | 0.68 | 20 channels for 19; bounds, spilled scalars, set-up |
-| 1x1, 24 to 96 | 0.26 | 0.41 | addresses of the second vector, bounds, spilled scalars |
-| 1x1, 64 to 64 | 0.21 | 0.33 | values are loaded again for every channel, 43 a channel around them |
-| 3x3, 16 to 16 | 0.18 | 0.35 to 0.36 | sums of the weights (borders), 13 for each of three runs, 55 a channel |
-| 3x3, 17 to 17 | 0.22 | 0.39 | the same; every run of 51 values takes four vectors |
+| 1x1, 17 to 19 | 0.36 | 0.57 | 20 channels for 19 in two loops, set-up of every two positions; as below |
+| 1x1, 24 to 96 | 0.25 | 0.32 | 11 a turn: addresses; offset and bounds, for which no register is left |
+| 1x1, 64 to 64 | 0.21 | 0.27 | values are loaded again for every channel, 28 a channel around them |
+| 3x3, 16 to 16 | 0.18 | 0.30 | sums of the weights (borders), 10 for each of three runs, 33 a channel |
+| 3x3, 17 to 17 | 0.22 | 0.34 | the same; every run of 51 values takes four vectors |
 """.splitlines()
 
 

@@ -406,6 +406,9 @@ def _weights_of(op: QOp) -> np.ndarray:
 
 def _geometry(op: QOp, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> dict[str, int]:
     (top, _), (left, _) = op.padding
+    for size, kernel, dilation in zip(in_shape[1:3], op.kernel, op.dilation, strict=True):
+        if dilation > 1 and size + 2 * kernel * dilation > INT16_MAX:  # the kernels' indices on an AVR
+            raise InputError(f"layer {op.name!r}: dilation = {dilation:,} is too large for the firmware's kernels")
     return {
         "in_h": in_shape[1],
         "in_w": in_shape[2],

@@ -65,7 +65,7 @@ _WIDTHS = {
     "cortex-m0+": _Width(positions=1),
     **dict.fromkeys(("cortex-m4f", "cortex-m7f", "cortex-m33"), _DSP),
     "avr5": _AVR,
-    "cortex-m55": _Width(block=16, positions=4, channels=1, vector=16, lanes=8, twice=True, predicated=True),
+    "cortex-m55": _Width(block=16, single=4, positions=4, channels=1, vector=16, lanes=8, twice=True, predicated=True),
 }
 
 
@@ -131,7 +131,8 @@ def _runs(fields: Mapping[str, int], windows: _Windows, turns: int, width: _Widt
     for rows, columns in windows:
         height, positions = sum(rows), len(rows) * len(columns)
         lengths = [fields["in_c"]] * sum(columns) if apart else [taps * fields["in_c"] for taps in columns]
-        bands = height * len(columns) if apart else 0
+        steps = height - (len(rows) if width.predicated else 0)  # there the first band is in the channel's cost
+        bands = steps * len(columns) if apart else 0
         blocks, rest = (sum(length // width.block for length in lengths), sum(_rest(n, width) for n in lengths))
         if width.raised is not None and fields["in_offset"] not in (0, width.raised):
             rest = blocks  # the weights are summed as well

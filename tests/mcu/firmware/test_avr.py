@@ -113,6 +113,14 @@ def test_a_table_larger_than_an_array_may_be_is_refused_in_one_line(tmp_path: Pa
         build(tmp_path, find_device("arduino-mega"))
 
 
+def test_a_dilation_beyond_the_kernels_indices_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    net = RandomNet(np.random.default_rng(0))
+    model = net.model(net.conv(net.input(5, 5, 1), 2, dilation=(1, 16_000)))
+    with pytest.raises(InputError, match=r"layer .*: dilation = 16,000 is too large for the firmware's kernels"):
+        write_project(model, tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
 def test_the_interpreter_is_refused_where_it_does_not_run() -> None:
     with pytest.raises(InputError, match=r"atmega328p.*TensorFlow Lite Micro.*runtime = 'firmware'"):
         Runtime(RuntimeName.TFLM, "arduino-uno")

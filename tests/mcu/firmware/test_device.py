@@ -121,9 +121,10 @@ def test_emulator_reports_a_wrong_output(tmp_path: Path) -> None:
     [
         ("cortex-m4f", (16, 16, 17), 17, (3, 3), 2.2),
         ("cortex-m4f", (24, 10, 1), 32, (10, 4), 2.6),
-        ("cortex-m55", (10, 10, 32), 32, (3, 3), 0.35),
+        ("cortex-m55", (16, 16, 17), 17, (3, 3), 0.35),
         ("cortex-m55", (16, 16, 16), 32, (1, 1), 0.35),
-        ("cortex-m55", (5, 5, 17), 7, (1, 1), 1.2),  # channels and positions that are no whole groups
+        ("cortex-m55", (8, 8, 24), 96, (1, 1), 0.33),
+        ("cortex-m55", (5, 5, 17), 7, (1, 1), 0.9),  # channels and positions that are no whole groups
     ],
 )
 def test_convolutions_take_few_instructions_a_mac(

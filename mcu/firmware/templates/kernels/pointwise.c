@@ -22,6 +22,9 @@ OUTLINE void run_single(const convolution_t *layer, const int8_t *input, index_t
 OUTLINE void run_several(const convolution_t *layer, const int8_t *input, index_t size, index_t next, index_t times,
                          int8_t *output)
 {
+#if defined(__ARM_FEATURE_MVE)
+    products_of_runs(layer, input, size, next, times, output);
+#else
     const int8_t *x = input;
     int8_t *out = output;
     for (index_t left = times; left > 0; --left) {
@@ -30,6 +33,7 @@ OUTLINE void run_several(const convolution_t *layer, const int8_t *input, index_
         x = &x[POSITIONS * next];
         out = &out[POSITIONS * layer->out_c];
     }
+#endif
 }
 #endif
 
