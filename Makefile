@@ -22,11 +22,11 @@ help:
 
 install: $(STAMP)
 
-# torch first and by its pin, so that nothing later picks another build of it; compiled is what is imported, not all
+# torch first and by its pin, so that nothing later picks another build of it
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --no-compile "$$(grep '^torch==' constraints.txt)"
-	$(PIP) install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	$(PIP) install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 sweep: install

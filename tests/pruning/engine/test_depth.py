@@ -12,6 +12,7 @@ from mcu.tracing.trace import trace
 from pruning.differentiable import DifferentiablePruning
 from pruning.engine import depth
 from pruning.engine.landing import UnreachableBudgetError, smallest
+from pruning.training import job
 from pruning.training.evaluation import normalise, training_loss
 from pruning.training.problem import StoppedError
 from search_spaces.choices import NetworkChoice
@@ -49,7 +50,9 @@ class Deep(nn.Module):
 
 
 @pytest.fixture
-def deep(problem):
+def deep(problem, monkeypatch):
+    monkeypatch.setattr(job, "TRIAL_STEPS", 8)  # trials take their time
+
     def network() -> nn.Module:
         torch.manual_seed(0)
         return Deep()
