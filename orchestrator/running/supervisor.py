@@ -86,14 +86,14 @@ class Supervisor:
                 )
             self._child = child
             ours.setblocking(False)
-            progress = ended = False
+            words = b""
             while child.poll() is None:
                 with suppress(subprocess.TimeoutExpired):
                     child.wait(0.5)
-                words = _heard(ours)
-                progress, ended = progress or PROGRESS in words, ended or ENDED in words
+                words += _heard(ours)
+            words += _heard(ours)  # its last word may have come just before its end
             self._child = None
-        return child.returncode, progress, ended
+        return child.returncode, PROGRESS in words, ENDED in words
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.processes import LocalProcess, descendants, process_alive, process_start
+from orchestrator.running import supervisor
 from orchestrator.running.supervisor import Supervisor
 
 PRELUDE = (
@@ -40,6 +41,29 @@ def test_a_driver_that_ends_by_its_own_will_is_not_started_again(status, tmp_pat
     assert Supervisor(command(text, runs), "mcusweep launch s.toml").run() == status
     assert runs.read_text() == "x"
     assert capfd.readouterr().err == ""
+
+
+def test_the_last_word_of_a_driver_counts_however_late_it_is_heard(tmp_path, monkeypatch):
+    """The driver speaks and ends after the supervisor has listened, before it looks whether the driver is there."""
+    heard, listened = supervisor._heard, []
+
+    def late(link):
+        listened.append(link)
+        if len(listened) > 1:
+            return heard(link)
+        (tmp_path / "go").touch()
+        assert wait_for((tmp_path / "gone").exists)
+        time.sleep(0.3)
+        return b""
+
+    monkeypatch.setattr(supervisor, "_heard", late)
+    go, gone, runs = tmp_path / "go", tmp_path / "gone", tmp_path / "runs"
+    text = f"""
+while not Path({str(go)!r}).exists(): time.sleep(0.01)
+s.tell_end(); open({str(runs)!r}, 'a').write('x'); Path({str(gone)!r}).touch()
+"""
+    assert Supervisor(command(text), "mcusweep launch s.toml").run() == 0
+    assert runs.read_text() == "x"
 
 
 def test_a_killed_driver_is_started_again_until_it_is_done(tmp_path, capfd, monkeypatch):
