@@ -60,7 +60,7 @@ def run(spec: TrialSpec, budget: Budget, choice: str, files: Path) -> dict[str, 
     row: dict[str, Any] = {"flash": budget.flash, "sram": budget.sram, "seed": spec.seed, "choice": choice}
 
     def chosen(module: Any, constraints: Any, bounds: Budget, contest: Any) -> list[depth.Removal]:
-        row["fixed"] = round(float(depth._fixed_shares(constraints.model(module), bounds).max()), 2)
+        row["fixed"] = round(float(depth.fixed_shares(constraints.model(module), bounds).max()), 2)
         if indices is None:
             return decide(module, constraints, bounds, contest)
         every = depth.branches(constraints.trace(module), constraints.frozen)

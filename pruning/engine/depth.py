@@ -144,12 +144,12 @@ def shallowest(network: nn.Module, constraints: Constraints) -> Graph:
 
 def is_contested(model: ResourceModel, budget: Budget) -> bool:
     """Whether fixed costs take so large a fraction of a bound that trials are worth their time."""
-    return bool(_fixed_shares(model, budget).max() > CONTESTED)
+    return bool(fixed_shares(model, budget).max() > CONTESTED)
 
 
 def is_cramped(model: ResourceModel, budget: Budget) -> bool:
     """Whether fixed costs take too large a fraction of a bound."""
-    return bool(_fixed_shares(model, budget).max() > FIXED_FRACTION)
+    return bool(fixed_shares(model, budget).max() > FIXED_FRACTION)
 
 
 def expendable(module: fx.GraphModule, constraints: Constraints, budget: Budget, loss: Loss) -> list[Removal]:
@@ -160,7 +160,7 @@ def expendable(module: fx.GraphModule, constraints: Constraints, budget: Budget,
     """
     removed: list[Removal] = []
     whole = constraints.model(module)
-    shares = _fixed_shares(whole, budget)
+    shares = fixed_shares(whole, budget)
     if not _are_tight(_used(whole), budget, shares).any():
         return removed  # nor will they be with fewer branches
     candidates = [branch.removal for branch in branches(constraints.trace(module), constraints.frozen)]
@@ -169,7 +169,7 @@ def expendable(module: fx.GraphModule, constraints: Constraints, budget: Budget,
         if shares.max() <= FIXED_FRACTION:
             break
         shorter = constraints.model(without(module, [*removed, removal]))
-        fewer = _fixed_shares(shorter, budget)
+        fewer = fixed_shares(shorter, budget)
         if ((shares - fewer >= LEAST_RELIEF) & _are_tight(_used(shorter), budget, shares)).any():
             removed, shares = [*removed, removal], fewer
     return removed
@@ -182,12 +182,12 @@ def contested(module: fx.GraphModule, constraints: Constraints, budget: Budget, 
     at a time, then the best of them together: two, three, and so on, as long as that is better, or fixed costs take
     more than ``MOST_FIXED`` of the bound.
     """
-    shares = _fixed_shares(constraints.model(module), budget)
+    shares = fixed_shares(constraints.model(module), budget)
     bound = int(shares.argmax())
 
     def relief(removal: Removal) -> float:
         shorter = constraints.model(without(module, [removal]))
-        return float((shares - _fixed_shares(shorter, budget))[bound])
+        return float((shares - fixed_shares(shorter, budget))[bound])
 
     every = [branch.removal for branch in branches(constraints.trace(module), constraints.frozen)]
     reliefs = {removal: relief(removal) for removal in every}
@@ -199,7 +199,7 @@ def contested(module: fx.GraphModule, constraints: Constraints, budget: Budget, 
     best = contest(module) if order else None
     for count in range(1, len(order) + 1):
         tried = alone[order[0]] if count == 1 else contest(without(module, order[:count]))
-        cannot_stay = _fixed_shares(constraints.model(without(module, removed)), budget)[bound] > MOST_FIXED
+        cannot_stay = fixed_shares(constraints.model(without(module, removed)), budget)[bound] > MOST_FIXED
         if best is not None and not cannot_stay and (tried is None or not tried.beats(best)):
             break
         removed, best = order[:count], tried
@@ -216,7 +216,7 @@ def _are_tight(dense: Resources, budget: Budget, shares: np.ndarray) -> np.ndarr
     return ((shares > FIXED_FRACTION) & (times >= FAR)) | (shares > MOST_FIXED)
 
 
-def _fixed_shares(model: ResourceModel, budget: Budget) -> np.ndarray:
+def fixed_shares(model: ResourceModel, budget: Budget) -> np.ndarray:
     """What one channel in every group takes, as a fraction of each bound; 0 if there is no bound."""
     floor = smallest(model)
     return np.array([0.0, *(getattr(floor, name) / bound for name, bound in budget.bounds().items())])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -75,15 +76,21 @@ def read_table(path: Path) -> pd.DataFrame:
 
     suffix = path.suffix.lower()
     try:
-        frame = pd.read_parquet(path) if suffix in COLUMNAR else pd.read_csv(path, **_written(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = (
+                pd.read_parquet(path) if suffix in COLUMNAR else pd.read_csv(path, index_col=False, **_written(path))
+            )
+    except pd.errors.ParserWarning:  # which column has no name, the first (numbers of rows) or another, is not known
+        raise UnusableFileError(
+            "its lines have more fields than its first line has names: name every column", True
+        ) from None
     except ImportError:
         raise InputError(f"{path}: `pip install 'mcusweep[parquet]'` reads it") from None
     except (OSError, ValueError, csv.Error) as error:  # pandas' and pyarrow's own errors are ValueErrors
         raise UnusableFileError(f"no readable table: {' '.join(str(error).split())[:80]}", suffix != PLAIN) from None
     if not len(frame) or not len(frame.columns):
         raise UnusableFileError("without rows", broken=suffix != PLAIN)
-    if suffix not in COLUMNAR and not (isinstance(frame.index, pd.RangeIndex) and frame.index.step == 1):
-        frame = _aligned(frame)
     frame.columns = [str(name).strip() for name in frame.columns]
     nameless = [name.startswith("Unnamed:") for name in frame.columns]
     frame = frame.loc[:, ~(np.array(nameless) & frame.isna().all().to_numpy())]  # a mark with nothing behind it
@@ -92,20 +99,6 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def _stripped(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
-
-
-def _aligned(frame: pd.DataFrame) -> pd.DataFrame:
-    """A table whose lines have more fields than its first line names: pandas took the first ones for names of rows.
-
-    Raises:
-        UnusableFileError: neither do they count the rows nor does every line end in a mark with nothing behind it.
-    """
-    counted = frame.index.dtype.kind == "i" and bool((np.diff(frame.index) == 1).all())
-    if counted:
-        return frame.reset_index(drop=True)
-    if frame.index.nlevels == 1 and frame.iloc[:, -1].isna().all():
-        return frame.reset_index().iloc[:, :-1].set_axis(frame.columns, axis=1)
-    raise UnusableFileError("a table whose lines have more fields than its first line has names", broken=True)
 
 
 def _written(path: Path) -> dict[str, Any]:

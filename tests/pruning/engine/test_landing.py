@@ -13,7 +13,7 @@ from pruning.engine.controller import WidthController
 from pruning.engine.gates import GateBank
 from pruning.engine.landing import land, require_reachable, smallest
 from pruning.engine.network import Constraints, PrunableNetwork
-from pruning.engine.widths import first_fit
+from pruning.engine.widths import first_fit, uniform_widths
 from search_spaces.choices import NetworkChoice
 from search_spaces.networks import build_network
 
@@ -149,7 +149,7 @@ def test_a_small_price_on_macs_nobody_bounded_saves_them_where_the_loss_is_indif
     model = model_of("resnet8")
     dense = model.exact(model.dense_widths)
     budget, used, kept = Budget(flash=dense.flash // 4), {}, {}
-    for balance in (0.0, 0.2):
+    for balance in (0.0, 0.2, 3.0):
         controller = WidthController(model, budget, GateBank(model.dense_widths.tolist()), 200, balance)
         for step in range(200):
             controller.open_gates()
@@ -161,6 +161,8 @@ def test_a_small_price_on_macs_nobody_bounded_saves_them_where_the_loss_is_indif
         used[balance] = model.exact(np.rint(controller.widths).astype(np.int64))
         kept[balance] = (controller.widths / model.dense_widths)[1]
     assert used[0.2].macs < 0.9 * used[0.0].macs
+    ample = model.exact(uniform_widths(model, budget))  # the price ends there, however high it is
+    assert ample.macs < used[3.0].macs < 1.1 * ample.macs
     assert all(0.9 < budget.binding_use(each) < 1.05 for each in used.values())
     assert kept[0.2] > 0.9 * kept[0.0]
 

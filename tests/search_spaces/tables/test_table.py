@@ -69,7 +69,6 @@ def test_windows_of_columns_by_groups(tmp_path, suffix):
         ({"lineterminator": ",\n"}, {}),
         ({"lineterminator": "  \n"}, {}),
         ({"lineterminator": ",\n"}, {"names": "time,ax,ay,person,activity"}),
-        ({"index": True}, {"names": "time,ax,ay,person,activity"}),
     ],
 )
 def test_text_files_are_read_as_they_are_written(tmp_path, written, options):
@@ -227,7 +226,8 @@ def test_an_odd_file_is_named_and_left_out_up_to_a_share(tmp_path):
         ("ax,label\n1,2\n", {"window": 0}, "window = 0: must be at least 1 row"),
         ("ax,label\n1,2\n", {"stride": -1}, "stride = -1: must be at least 1 row, or 0"),
         ("ax,label\n1,2\n", {"name_group": "("}, "is not a regular expression"),
-        ("ax,label\n1,7,2\n5,8,1\n", {}, "lines have more fields than its first line has names"),
+        ("ax,label\n1,7,2\n5,8,1\n", {}, "lines have more fields than its first line has names: name every column"),
+        ("ax,label\n1,7,2\n2,8,1\n", {}, "lines have more fields than its first line has names: name every column"),
         ("ax,label\n1,\n5,\n", {}, "no row has a label in label"),
     ],
 )
