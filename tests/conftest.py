@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: one core for each worker and each trial
+
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks" / "sweeps"))  # for its made-up trials
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

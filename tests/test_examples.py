@@ -57,7 +57,7 @@ def test_a_sweep_of_something_else_than_classes_ends_inside_its_budgets(name, tm
     result = run_trial(spec, tmp_path, lambda report: True)
     assert result.state == "complete", result.reason
     assert spec.budget.admits(Resources(result.flash, result.sram, result.macs))
-    assert abs(result.accuracy - result.float_accuracy) < (0.01 if name == "anomaly" else 0.5)
+    assert abs(result.accuracy - result.float_accuracy) < (0.02 if name == "anomaly" else 0.5)  # one of 84
     deployment = json.loads((tmp_path / spec.hash() / "deployment.json").read_text())
     if name == "anomaly":
         assert result.accuracy > 0.8
