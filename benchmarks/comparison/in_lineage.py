@@ -2,6 +2,7 @@
 
     python benchmarks/comparison/in_lineage.py --speech CLIPS     -> compare.db -> docs/results/comparison/lineage
     python benchmarks/comparison/in_lineage.py --report-only      the page of what is through
+    ... --keep docs/results/comparison/lineage                    with the scores of that page's other methods
 
 Every pruner begins with the networks of its own larger budgets, else with the dense parent; what trains from scratch is
 taught by that parent. CLIPS is a folder of eight words of Speech Commands, as the task ``audio-folder`` reads it;
@@ -18,7 +19,7 @@ import pandas as pd
 from comparison import ALL, finished, launch, trials_of
 
 from orchestrator.planning.plan import Plan
-from reports.comparison_page.page import write_comparison
+from reports.comparison_page.page import Kept, write_comparison
 from search_spaces.sweep import load_sweep
 
 SWEEPS = Path("examples/compare")
@@ -59,8 +60,10 @@ def main() -> int:
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--groups", type=int, nargs="+", choices=range(len(GROUPS)), default=list(range(len(GROUPS))))
     parser.add_argument("--workers", type=int, default=None)
+    parser.add_argument("--keep", type=Path, help="folder of an earlier page: its methods that are not run here")
     parser.add_argument("--report-only", action="store_true")
     options = parser.parse_args()
+    kept = Kept.read(options.keep) if options.keep else None
     for group in options.groups if not options.report_only else ():
         for task in options.tasks:
             if task == "speech" and options.speech is None:
@@ -75,7 +78,7 @@ def main() -> int:
         found = [table for methods in GROUPS if (table := _through(task, methods, options)) is not None]
         if found:
             tables[task] = pd.concat(found, ignore_index=True)
-            through.append(f"- {task}: {', '.join(dict.fromkeys(tables[task]['method']))}")
+            through.append(f"- {task}: {', '.join(dict.fromkeys(tables[task]['method']))}{_others(kept, task)}")
     if not tables:
         print(f"{options.storage}: no group is through yet", file=sys.stderr)
         return 1
@@ -86,8 +89,16 @@ def main() -> int:
         speech=SPEECH_EPOCHS,
         through="Methods through:\n" + "\n".join(through),
     )
-    print(write_comparison(tables, options.output, heading=heading))
+    print(write_comparison(tables, options.output, heading=heading, kept=kept))
     return 0
+
+
+def _others(kept: Kept | None, task: str) -> str:
+    """The methods of an earlier page, which ran before the ones named."""
+    if kept is None:
+        return ""
+    scores = kept.scores
+    return "; before them " + ", ".join(dict.fromkeys(scores.loc[scores["task"] == task, "method"]))
 
 
 def overrides(task: str, methods: tuple[str, ...], speech: Path | None) -> list[str]:

@@ -82,7 +82,7 @@ def compare(
     Args:
         tables: one row per trial, in the columns of the trial table, per task.
         reference: the method that the others are compared with.
-        kept: scores of methods that have no trial in ``tables``.
+        kept: scores of methods and tasks that have no trial in ``tables``.
 
     Raises:
         InputError: no trial has finished.
@@ -90,13 +90,15 @@ def compare(
     tidied = {task: tidy(frame) for task, frame in tables.items()}
     scores = seed_scores(tidied)
     charged = {task: _charged(table) for task, table in tidied.items()}
+    tasks = tuple(tables)
     if kept is not None:
-        scores = joined(scores, kept.scores[kept.scores["task"].isin(tables)])
-        charged = {task: [*lines, *kept.charged.get(task, ())] for task, lines in charged.items()}
+        scores = joined(scores, kept.scores)
+        tasks = tuple(dict.fromkeys([*kept.scores["task"], *tables]))
+        charged = {task: [*charged.get(task, ()), *kept.charged.get(task, ())] for task in tasks}
     if scores.empty:
         raise InputError(f"comparison of {', '.join(tables) or 'no task'}: no trial has finished yet")
     found = standings(scores, reference)
-    return Comparison(reference, tuple(tables), scores, found, ranking(found), volumes(scores, reference), charged)
+    return Comparison(reference, tasks, scores, found, ranking(found), volumes(scores, reference), charged)
 
 
 def write_comparison(

@@ -163,6 +163,10 @@ def test_methods_that_are_not_run_again_keep_their_scores_and_their_charges(tmp_
     same = compare({"a": ours}, kept=kept)
     pd.testing.assert_frame_equal(same.scores, compare({"a": table}).scores, check_dtype=False)
     assert sorted(same.charged["a"]) == sorted(compare({"a": table}).charged["a"])
+    other = compare({"b": ours.assign(task="b")}, kept=kept)  # a task that is not run again
+    assert other.tasks == ("a", "b")
+    assert other.charged["a"] == same.charged["a"]
+    assert set(other.scores.loc[other.scores["task"] == "a", "method"]) == set(table["method"])
     better = compare({"a": ours.assign(accuracy=1.0)}, kept=kept).scores
     assert set(better.loc[better["method"] == "differentiable", "accuracy"].dropna()) == {1.0}
     assert not (better.loc[better["method"] != "differentiable", "accuracy"] == 1.0).any()
