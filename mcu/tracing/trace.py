@@ -17,7 +17,7 @@ from mcu.graph.schedule import schedule
 from mcu.tracing.capture import Captured, capture, evaluating, first_line
 from mcu.tracing.lowering import lower
 from mcu.tracing.proof import prove
-from mcu.tracing.rules import rebuilt
+from mcu.tracing.rebuild import rebuilt
 
 
 @dataclass(frozen=True)
