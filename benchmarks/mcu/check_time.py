@@ -40,7 +40,7 @@ def main() -> None:
 
     from mcu.tracing.capture import capture, evaluating
     from mcu.tracing.proof import prove
-    from mcu.tracing.rules import rebuilt
+    from mcu.tracing.rebuild import rebuilt
     from mcu.tracing.trace import lowered, trace
     from orchestrator.cli.checking import shape_of
     from pruning.training.rehearsal import rehearse

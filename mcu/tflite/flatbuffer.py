@@ -182,6 +182,11 @@ class TableView:
         span = self._vector(slot, np.dtype(dtype).itemsize)
         return None if span is None else np.frombuffer(self.data, dtype, span[1], span[0])
 
+    def integers(self, slot: int) -> list[int]:
+        """A vector of 32-bit integers, empty when absent."""
+        numbers = self.numbers(slot, "<i4")
+        return [] if numbers is None else numbers.tolist()
+
     def text(self, slot: int) -> str:
         """A string field, empty when absent; bytes that are not UTF-8 are replaced."""
         raw = self.numbers(slot, "u1")

@@ -1,25 +1,23 @@
-"""From ATen operators to a canonical network: an fx graph of plain layers that pruning can change.
+"""A canonical network while it is built: an fx graph of plain layers that pruning can change.
 
-Rules say what each operator means (``rules.py``); the builder keeps, for every tensor of the captured module, the image
-it is a view of. Layers are torch's own and hold the module's parameters, so dropout and batch normalisation follow
-``train()`` and ``eval()``, and layers can lose channels: nothing in the new graph has a size baked in.
+Rules say what each ATen operator means (``rules.py``); the builder keeps, for every tensor of the captured module, the
+image it is a view of. Layers are torch's own and hold the module's parameters, so dropout and batch normalisation
+follow ``train()`` and ``eval()``, and layers can lose channels: nothing in the new graph has a size baked in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import fx, nn
 
-from mcu.errors import InputError
 from mcu.graph import layers
 from mcu.graph.places import Place, refuse, source_of
-from mcu.tracing.capture import Captured, arguments, first_line, forward_line, forward_of
-from mcu.tracing.layout import Axis, Layout, channel_order, flattened, plain
-from mcu.tracing.refusals import FIRST, PRODUCTS, reason
+from mcu.tracing.capture import Captured
+from mcu.tracing.layout import Axis, Layout, channel_order, plain
 
 
 @dataclass(frozen=True)
@@ -63,10 +61,12 @@ Rule = Callable[["Builder", fx.Node, dict[str, Any]], Value]
 
 
 class Builder:
-    """Walks the captured graph once.
+    """What rules build with.
 
     Attributes:
         captured: what is rebuilt.
+        present: the operator whose rule is at work.
+        values: what every operator before it gave.
         notes: messages on what the canonical network leaves out.
         finish: by output, function applied to it in the captured module and not in the canonical one, such as softmax.
         owner: by name of a parameter, the module it belongs to.
@@ -87,139 +87,12 @@ class Builder:
         self.dtype = next((t.dtype for t in self.tensors.values() if t.is_floating_point()), torch.float32)
         self.device = next(iter(captured.module.parameters()), torch.zeros(())).device
 
-    def build(self, rule_of: Callable[[str], Rule | None]) -> fx.GraphModule:
-        """The canonical network; ``rule_of`` has the rules by the names of ATen operators."""
-        self._refuse_by_name()
-        for node in self.captured.graph.nodes:
-            self.present = node
-            if node.op == "placeholder":
-                self._placeholder(node)
-            elif node.op == "call_function":
-                self.values[node] = self._call(node, rule_of)
-                self._check(node)
-        returned = [self._returned(*pair) for pair in enumerate(self.captured.outputs)]
-        self.graph.output(returned[0] if len(returned) == 1 else tuple(returned))
-        network = fx.GraphModule(self.root, self.graph)
-        if network.graph.eliminate_dead_code():
-            network.recompile()
-        for node in network.graph.find_nodes(op="placeholder"):
-            if not node.users:
-                what = f"its input '{node.name}' has no part in what it returns"
-                raise InputError(f"{forward_of(self.captured.module)}: {what}; leave it out")
-        network.delete_all_unused_submodules()
-        network.meta["interface"] = self.captured.interface
-        return network
-
-    def _refuse_by_name(self) -> None:
-        depending = set(self.captured.inputs)
-        found: dict[str, fx.Node] = {}
-        for node in self.captured.graph.nodes:
-            read = node.all_input_nodes
-            if depending.isdisjoint(read):
-                continue
-            depending.add(node)
-            name = _name(node)
-            if name not in PRODUCTS or depending.issuperset(read):
-                found.setdefault(name, node)
-        for name in (name for names in FIRST for name in names if name in found):
-            self.present = found[name]
-            unknown(self, name)
-
-    # --- the walk ------------------------------------------------------------------------------------------
-
-    def _placeholder(self, node: fx.Node) -> None:
-        if node in self.captured.inputs:
-            shape = tuple(node.meta["val"].shape)
-            if not 2 <= len(shape) <= 4:
-                raise InputError(f"network: an input of shape {shape[1:]}; allowed are (C,), (C, L) and (C, H, W)")
-            sizes = cast(tuple[int, int, int, int], (*shape, *(1,) * (4 - len(shape))))
-            entry = self.graph.placeholder(node.name)
-            entry.meta |= {"place": Place(node.name, *forward_line(self.captured.module)), "aten": node.name}
-            image = Image(entry, sizes, plain(sizes, len(shape)), row=len(shape) == 2)
-            if len(shape) == 3:
-                image = replace(image, node=self._node(layers.as_image, (entry,)))
-            self.values[node] = image
-        elif node.name in self.captured.names:
-            name = self.captured.names[node.name]
-            self.values[node] = Constant(self.tensors[name], name)
-
-    def _call(self, node: fx.Node, rule_of: Callable[[str], Rule | None]) -> Value:
-        if getattr(node.target, "__name__", "") == "getitem":
-            source, index = node.args
-            return cast(Value, cast(tuple[Any, ...], self.values[cast(fx.Node, source)])[cast(int, index)])
-        operator = node.target
-        if not isinstance(operator, torch._ops.OpOverload):
-            return cast(Value, self.refuse(f"{operator} is not an operator on tensors"))
-        given = {name: self._value_of(value) for name, value in arguments(node).items()}
-        if not any(isinstance(value, Image) for value in _leaves(given)):
-            return self._evaluated(node)
-        name = _name(node)
-        rule = rule_of(name)
-        return cast(Value, unknown(self, name)) if rule is None else self._applied(rule, node, given)
-
-    def _applied(self, rule: Rule, node: fx.Node, given: dict[str, Any]) -> Value:
-        """What a rule makes of an operator; arguments it was not written for are refused, not raised."""
-        try:
-            return rule(self, node, given)
-        except InputError:
-            raise
-        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-            return cast(Value, self.refuse(f"a form of it that mcusweep does not know ({first_line(error)})"))
-
-    def _value_of(self, given: Any) -> Any:
-        if isinstance(given, fx.Node):
-            return self.values[given]
-        if isinstance(given, list | tuple):
-            return [self._value_of(part) for part in given]
-        return given
-
-    def _evaluated(self, node: fx.Node) -> Value:
-        """Computed now, from parameters and constants alone."""
-
-        def real(given: fx.Node) -> torch.Tensor:
-            tensor = cast(Constant, self.values[given]).tensor
-            return tensor.clone() if str(node.target.overloadpacket).endswith("_") else tensor  # type: ignore[union-attr]
-
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), real)
-        with torch.no_grad():
-            result = cast(Any, node.target)(*args, **kwargs)
-        if isinstance(result, tuple | list):
-            return tuple(Constant(part) for part in result)
-        return Constant(result)
-
-    def _check(self, node: fx.Node) -> None:
-        """A rule must say of every dimension what it is: nothing passes that has another shape than in torch."""
-        value, seen = self.values[node], node.meta.get("val")
-        if "expand" in str(node.target):
-            return  # its reader says what it makes of it
-        if isinstance(value, Image) and isinstance(seen, torch.Tensor):
-            shape = tuple(_product(piece.size for piece in dimension) for dimension in value.layout)
-            if shape != tuple(seen.shape):
-                self.refuse(f"a tensor of shape {tuple(seen.shape[1:])} that is not understood here")
-
-    def _returned(self, number: int, output: fx.Node) -> fx.Node:
-        """The node of an output, which must be computed from the data."""
-        self.present, value = output, self.values[output]
-        if not isinstance(value, Image):
-            name = self.captured.interface.outputs[number]
-            raise InputError(f"{forward_of(self.captured.module)}: its output '{name}' does not depend on its input")
-        _, channels, height, width = value.sizes
-        if value.layout == flattened(value.sizes) and (height, width) != (1, 1):
-            self.refuse(
-                f"the logits are a flattened map of {channels} x {height} x {width}",
-                "end in a dense layer, or in a global pool and one channel per class",
-            )
-        image = self.image(value)
-        return image.node if image.row or len(value.layout) == 4 else self.row(image).node
-
-    # --- what rules use ------------------------------------------------------------------------------------
-
     def note(self, sentence: str) -> None:
         """Record, once, how the canonical network differs from the module."""
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def refuse(self, what: str, instead: str = "") -> Any:
+    def refuse(self, what: str, instead: str = "") -> NoReturn:
         """Refuse the network at the current operator.
 
         Raises:
@@ -255,7 +128,8 @@ class Builder:
         self.paths.add(found)
         return found
 
-    def _node(self, function: Callable[..., Any], args: tuple[Any, ...]) -> fx.Node:
+    def node(self, function: Callable[..., Any], args: tuple[Any, ...]) -> fx.Node:
+        """Call a function of the canonical network for the current operator."""
         node = self.graph.call_function(function, args)
         path = self.path() if function in _FREE else self.unique(self.path())
         node.meta |= {"place": self.place(path), "aten": self.present.name}
@@ -265,7 +139,7 @@ class Builder:
         self, function: Callable[..., Any], like: Image, *args: Any, sizes: tuple[int, int, int, int] | None = None
     ) -> Image:
         """Apply a function to an image; the layout is kept; with other ``sizes``, the plain one of its rank."""
-        node = self._node(function, (like.node, *args))
+        node = self.node(function, (like.node, *args))
         if sizes is None:
             return replace(like, node=node)
         kept = like.order if sizes[1] == like.sizes[1] else None
@@ -401,11 +275,11 @@ class Builder:
             return image
         batch, channels, height, width = image.sizes
         sizes = (batch, channels * height * width, 1, 1)
-        return Image(self._node(layers.as_row, (image.node,)), sizes, plain(sizes, 2), row=True)
+        return Image(self.node(layers.as_row, (image.node,)), sizes, plain(sizes, 2), row=True)
 
     def map(self, image: Image) -> Image:
         """A row as ``(N, C, 1, 1)``."""
-        return replace(image, node=self._node(layers.as_image, (image.node,)), row=False) if image.row else image
+        return replace(image, node=self.node(layers.as_image, (image.node,)), row=False) if image.row else image
 
     def parameter(self, constant: Constant | None, shape: Sequence[int] | None = None) -> nn.Parameter | None:
         """The module's own parameter, or a new one where it has another shape or is computed."""
@@ -447,28 +321,8 @@ class Builder:
         return (image.sizes[0], channels, 1, int(shape[2])) if along else (image.sizes[0], channels, int(shape[2]), 1)
 
 
-def _name(node: fx.Node) -> str:
-    """An operator's name in ATen."""
-    return str(getattr(node.target, "overloadpacket", node.target)).removeprefix("aten.")
-
-
-def unknown(builder: Builder, name: str) -> Any:
-    """Refuse an operator that has no rule."""
-    if name in PRODUCTS and any(isinstance(builder.values.get(n), Constant) for n in builder.present.all_input_nodes):
-        return builder.refuse(f"a product with a parameter by {name}", "use nn.Linear, or a 1x1 convolution")
-    return builder.refuse(*reason(name))
-
-
 def _unless_ascending(order: tuple[int, ...]) -> tuple[int, ...] | None:
     return None if order == tuple(range(len(order))) else order
-
-
-def _leaves(given: Any) -> list[Any]:
-    if isinstance(given, dict):
-        return [leaf for value in given.values() for leaf in _leaves(value)]
-    if isinstance(given, list | tuple):
-        return [leaf for value in given for leaf in _leaves(value)]
-    return [given]
 
 
 def _is_view(node: fx.Node) -> bool:
@@ -492,10 +346,3 @@ def _are_alike(first: nn.Module, second: nn.Module) -> bool:
 
 def _is_torchs(module: nn.Module) -> bool:
     return type(module).__module__.startswith("torch.")
-
-
-def _product(sizes: Any) -> int:
-    total = 1
-    for size in sizes:
-        total *= size
-    return total

@@ -78,8 +78,7 @@ def _after(b: Builder, other: fx.Node, changed: fx.Node, before: Value, value: V
         found = _by_channels(b, present, theirs, value, seen)
         if found is not None:
             return found
-    b.refuse("an in-place operation on a part of a tensor that is read again", "write it without in-place forms")
-    return present
+    return b.refuse("an in-place operation on a part of a tensor that is read again", "write it without in-place forms")
 
 
 def _places(seen: torch.Tensor) -> tuple[Any, ...]:

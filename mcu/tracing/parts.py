@@ -30,7 +30,7 @@ def part(b: Builder, image: Image, dim: int, positions: Sequence[int]) -> Image:
             image, [0] * len(positions), (image.layout[0], (Piece(Axis.CHANNELS, len(positions)),), *image.layout[2:])
         )
     if not dimension:
-        return cast(Image, b.refuse(f"one position repeated {len(positions)} times", "leave the repeating out"))
+        b.refuse(f"one position repeated {len(positions)} times", "leave the repeating out")
     if axes == {Axis.BATCH}:
         b.refuse("a part of the batch", "on a microcontroller there is one example; treat all alike")
     if axes == {Axis.CHANNELS}:

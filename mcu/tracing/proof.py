@@ -21,7 +21,7 @@ from mcu.graph.places import place_of
 from mcu.graph.ports import Shapes, each, shapes_of
 from mcu.int8.folded_net import FoldedNet
 from mcu.tracing.capture import BATCH, Captured, evaluating, first_line, forward_of
-from mcu.tracing.rules import rebuilt
+from mcu.tracing.rebuild import rebuilt
 
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
 """Largest difference, as a part of the largest value, that rounding makes over some hundred layers. Random weights may

@@ -15,9 +15,9 @@ from mcu.graph.graph import Graph, bundle
 from mcu.graph.ports import Shapes, shapes_of
 from mcu.graph.schedule import schedule
 from mcu.tracing.capture import Captured, capture, evaluating, first_line
-from mcu.tracing.lowering import Lowering
+from mcu.tracing.lowering import lower
 from mcu.tracing.proof import prove
-from mcu.tracing.rules import rebuilt
+from mcu.tracing.rebuild import rebuilt
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def lowered(
     """The operators of a canonical network; ``note`` is told what is to be said about them."""
     _propagate_shapes(network, input_shape)
     _drop_idle_strides(network)
-    graph = Lowering(network, frozen).build()
+    graph = lower(network, frozen)
     if (
         note
         and len(layers := {op.layer for op in graph.ops if op.layer}) >= DEEP

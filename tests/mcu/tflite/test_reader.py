@@ -1,4 +1,5 @@
 import contextlib
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from mcu.errors import InputError
 from mcu.graph.kinds import Activation, Kind
 from mcu.graph.ports import Port
 from mcu.int8.model import Int8Model, QOp, QTensor
-from mcu.tflite.reader import read_tflite
+from mcu.tflite.reader import read_arena_plan, read_tflite
 from mcu.tflite.writer import write_tflite
 
 
@@ -40,6 +41,8 @@ def refuse(data: bytes) -> str:
     with pytest.raises(InputError) as error:
         read_tflite(data, "mine.tflite")
     message = str(error.value)
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_arena_plan(data, "mine.tflite")
     assert message.startswith("mine.tflite: ")
     assert "\n" not in message
     return message
