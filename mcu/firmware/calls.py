@@ -13,19 +13,22 @@ from mcu.int8.fixed_point import interpolation, quantise_multiplier
 from mcu.int8.lookup import TABLES, table_of
 from mcu.int8.model import Int8Model, QOp, groups_of, op_macs
 from mcu.int8.scaling import (
+    ADD_BITS,
     activation_range,
     conv_multipliers,
     dense_multipliers,
     exponential_table,
-    float32,
     mean_multiplier,
+    prelu_multipliers,
+    product_multiplier,
+    ratio,
+    sum_multipliers,
 )
 from mcu.int8.structure import OpForm
 
 INT16_MAX = 2**15 - 1
 INT32_MAX = 2**31 - 1
 LARGEST_SUM = 2**30
-ADD_HEADROOM = 2**20  # the common scale of an addition
 SPREAD = 255  # greatest distance of a code from its zero point
 WORDS = frozenset(
     {
@@ -216,21 +219,21 @@ def _add(model: Int8Model, op: QOp) -> list[Call]:
     a, b, out = (model.tensors[i] for i in (*op.inputs[:2], op.output))
     if len(op.inputs) != 2 or a.shape != b.shape:
         raise InputError(f"layer {op.name!r}: addition of {a.shape} and {b.shape}: firmware adds two equal shapes")
-    twice = 2.0 * max(float32(a.scale), float32(b.scale))
+    *inputs, (multiplier, shift) = sum_multipliers(a, b, out)
     low, high = activation_range(op.activation, out)
     fields = {"size": out.bytes, "out_min": low, "out_max": high, "out_offset": out.zero_point}
-    for side, tensor in (("a", a), ("b", b)):
-        fields[f"multiplier_{side}"], fields[f"shift_{side}"] = quantise_multiplier(float32(tensor.scale) / twice)
+    for side, tensor, own in zip("ab", (a, b), inputs, strict=True):
+        fields[f"multiplier_{side}"], fields[f"shift_{side}"] = own
         fields[f"offset_{side}"] = -tensor.zero_point
-    fields["out_multiplier"], fields["out_shift"] = quantise_multiplier(twice / (ADD_HEADROOM * float32(out.scale)))
-    _check_sums(op, (SPREAD * ADD_HEADROOM) << max(fields["out_shift"], 0))
+    fields |= {"out_multiplier": multiplier, "out_shift": shift}
+    _check_sums(op, SPREAD << (ADD_BITS + max(shift, 0)))
     return [_call(op, "add", ADD, fields)]
 
 
 def _relu(model: Int8Model, op: QOp) -> list[Call]:
     source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
     low, high = activation_range(Activation.RELU, target)
-    multiplier, shift = quantise_multiplier(float32(source.scale) / float32(target.scale))
+    multiplier, shift = quantise_multiplier(ratio(source, target))
     _check_sums(op, SPREAD << max(shift, 0))
     fields = {"size": target.bytes, "multiplier": multiplier, "shift": shift, "in_offset": -source.zero_point}
     fields |= {"out_offset": target.zero_point, "out_min": low, "out_max": high}
@@ -295,8 +298,7 @@ def _lookup(model: Int8Model, op: QOp) -> list[Call]:
 def _multiply(model: Int8Model, op: QOp) -> list[Call]:
     a, b = sorted(op.inputs, key=lambda tensor: -model.tensors[tensor].bytes)
     left, right, out = model.tensors[a], model.tensors[b], model.tensors[op.output]
-    real = np.float32(left.scale) * np.float32(right.scale) / np.float32(out.scale)
-    multiplier, shift = quantise_multiplier(float(real))
+    multiplier, shift = product_multiplier(left, right, out)
     _check_sums(op, SPREAD * SPREAD << max(shift, 0))
     low, high = activation_range(op.activation, out)
     fields = {"size": out.bytes, "period": right.bytes, "multiplier": multiplier, "shift": shift}
@@ -318,13 +320,11 @@ def _transposed(model: Int8Model, op: QOp) -> list[Call]:
 
 def _prelu(model: Int8Model, op: QOp) -> list[Call]:
     source, target, slopes = model.tensors[op.inputs[0]], model.tensors[op.output], _weights_of(op)
-    assert op.weight_scales is not None
-    ratio = float32(source.scale) / float32(target.scale)
-    product = float32(source.scale) * float32(float(op.weight_scales[0])) / float32(target.scale)
+    above, below = prelu_multipliers(model, op)
     fields = {"size": target.bytes, "period": slopes.size, "in_offset": -source.zero_point}
     fields |= {"slope_offset": -op.value, "out_offset": target.zero_point}
-    fields["multiplier"], fields["shift"] = quantise_multiplier(ratio)
-    fields["multiplier_below"], fields["shift_below"] = quantise_multiplier(product)
+    fields["multiplier"], fields["shift"] = above
+    fields["multiplier_below"], fields["shift_below"] = below
     _check_sums(op, SPREAD << max(fields["shift"], 0))
     _check_sums(op, SPREAD * SPREAD << max(fields["shift_below"], 0))
     call = _call(op, "prelu", "prelu_t", fields)

@@ -20,6 +20,7 @@ from mcu.int8.fixed_point import (
     rounding_shift,
 )
 from mcu.int8.model import QTensor
+from mcu.int8.scaling import float32, ratio
 
 Int64 = np.ndarray
 _CODES = np.arange(-128, 128, dtype=np.int64)
@@ -57,7 +58,7 @@ def _tanh(source: QTensor, target: QTensor, alpha: float) -> Int64:
 
 def _q4(source: QTensor) -> tuple[Int64, int]:
     """Every code's value in Q4.27, and the distance from the zero point from which the function is flat."""
-    scale = float(np.float32(source.scale)) * (1 << (31 - _INTEGER_BITS))
+    scale = float32(source.scale) * (1 << (31 - _INTEGER_BITS))
     multiplier, shift = quantise_multiplier(scale)
     radius = math.floor(((1 << _INTEGER_BITS) - 1) * (1 << (31 - _INTEGER_BITS)) / float(1 << shift))
     inside = np.clip(_CODES - source.zero_point, 1 - radius, radius - 1)
@@ -115,8 +116,8 @@ def _int16(values: Int64) -> Int64:
 
 
 def _leaky_relu(source: QTensor, target: QTensor, alpha: float) -> Int64:
-    ratio = float(np.float32(source.scale)) / float(np.float32(target.scale))  # of scales as stored, in double
-    above, below = quantise_multiplier(ratio), quantise_multiplier(ratio * float(np.float32(alpha)))
+    whole = ratio(source, target)
+    above, below = quantise_multiplier(whole), quantise_multiplier(whole * float32(alpha))
     values = _CODES - source.zero_point
     return np.where(values >= 0, rescale(values, *above), rescale(values, *below)) + target.zero_point
 

@@ -5,10 +5,12 @@ The output is a monotone step function of the accumulator, so two forms that agr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
-from mcu.int8.fixed_point import quantise_multiplier, rescale
+from mcu.int8.fixed_point import rescale
 
 EXACT_FLOAT32 = 1 << 24
 """float32 holds every integer up to here."""
@@ -17,6 +19,11 @@ EXACT_FLOAT32 = 1 << 24
 class Requantiser:
     """Accumulators to output values: multiply, round twice, clamp.
 
+    Args:
+        multipliers: multiplier and shift of every channel.
+        bound: largest magnitude of every channel's accumulators.
+        low, high: what outputs are clamped to.
+
     Attributes:
         sums: type in which the accumulators are exact, float32 or float64.
 
@@ -24,10 +31,8 @@ class Requantiser:
     ``trunc(acc * m / 2**e + copysign(1/2 + 2**-(e + 1), acc))`` but for rare ties, which ``_agrees`` looks for.
     """
 
-    def __init__(self, reals: np.ndarray, bound: np.ndarray, low: int, high: int) -> None:
-        pairs = [quantise_multiplier(float(real)) for real in reals]
-        self._multiplier = np.array([m for m, _ in pairs], np.int64)
-        self._shift = np.array([s for _, s in pairs], np.int64)
+    def __init__(self, multipliers: Sequence[tuple[int, int]], bound: np.ndarray, low: int, high: int) -> None:
+        self._multiplier, self._shift = np.array(multipliers, np.int64).T
         self._low, self._high = low, high
         self._samples = self._borders(np.minimum(bound, (1 << 31) - 1).astype(np.int64))
         scale = self._multiplier.astype(np.float64) * np.exp2(self._shift - 31.0)

@@ -11,11 +11,20 @@ from mcu.int8.fixed_point import exp_on_negative_values, high_multiply, quantise
 from mcu.int8.model import Int8Model, QOp, QTensor
 
 SOFTMAX_FRACTION_BITS = 26  # the exponent is a Q5.26
+ADD_BITS = 20  # what both inputs of an addition are shifted by before they are brought to one scale
+
+Multiplier = tuple[int, int]
+"""Multiplier and shift, as ``quantise_multiplier`` gives them."""
 
 
 def float32(value: float) -> float:
     """A scale as the file stores it."""
     return float(np.float32(value))
+
+
+def ratio(source: QTensor, target: QTensor) -> float:
+    """What a value of one tensor is in units of another's scale."""
+    return float32(source.scale) / float32(target.scale)
 
 
 def activation_range(activation: Activation, tensor: QTensor) -> tuple[int, int]:
@@ -29,14 +38,14 @@ def activation_range(activation: Activation, tensor: QTensor) -> tuple[int, int]
     return low, high
 
 
-def conv_multipliers(model: Int8Model, op: QOp) -> list[tuple[int, int]]:
+def conv_multipliers(model: Int8Model, op: QOp) -> list[Multiplier]:
     """Multiplier and shift of every output channel of a convolution."""
     source, target = float32(model.tensors[op.inputs[0]].scale), float32(model.tensors[op.output].scale)
     channels = model.tensors[op.output].shape[-1]
     return [quantise_multiplier(source * float(scale) / target) for scale in _scales(op, channels)]
 
 
-def dense_multipliers(model: Int8Model, op: QOp) -> list[tuple[int, int]]:
+def dense_multipliers(model: Int8Model, op: QOp) -> list[Multiplier]:
     """The same of a dense layer, which with one scale for all outputs multiplies the scales in float32."""
     source, target = np.float32(model.tensors[op.inputs[0]].scale), float32(model.tensors[op.output].scale)
     scales = _scales(op, model.tensors[op.output].shape[-1])
@@ -45,9 +54,28 @@ def dense_multipliers(model: Int8Model, op: QOp) -> list[tuple[int, int]]:
     return [quantise_multiplier(float(source) * float(scale) / target) for scale in scales]
 
 
-def mean_multiplier(source: QTensor, target: QTensor, positions: int) -> tuple[int, int]:
+def sum_multipliers(left: QTensor, right: QTensor, target: QTensor) -> tuple[Multiplier, Multiplier, Multiplier]:
+    """Those of both inputs of an addition, to twice the larger scale, and that of the sum."""
+    twice = 2.0 * max(float32(left.scale), float32(right.scale))
+    first, second = (quantise_multiplier(float32(tensor.scale) / twice) for tensor in (left, right))
+    return first, second, quantise_multiplier(twice / ((1 << ADD_BITS) * float32(target.scale)))
+
+
+def product_multiplier(left: QTensor, right: QTensor, target: QTensor) -> Multiplier:
+    """That of a product of two maps, whose scales are multiplied in float32."""
+    return quantise_multiplier(float(np.float32(left.scale) * np.float32(right.scale) / np.float32(target.scale)))
+
+
+def prelu_multipliers(model: Int8Model, op: QOp) -> tuple[Multiplier, Multiplier]:
+    """Those of a PRELU: of values above zero, and of products of those below with a slope."""
+    source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
+    slope = float32(source.scale) * float(_scales(op, 1)[0])
+    return quantise_multiplier(ratio(source, target)), quantise_multiplier(slope / float32(target.scale))
+
+
+def mean_multiplier(source: QTensor, target: QTensor, positions: int) -> Multiplier:
     """Multiplier and shift of a mean: the division by the number of positions joins the multiplier."""
-    multiplier, shift = quantise_multiplier(float32(source.scale) / float32(target.scale))
+    multiplier, shift = quantise_multiplier(ratio(source, target))
     bits = min(positions.bit_length() - 1, 32, 31 + shift)
     return (multiplier << bits) // positions, shift - bits
 
