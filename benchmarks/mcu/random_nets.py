@@ -8,9 +8,9 @@ import numpy as np
 
 from mcu.graph.kinds import Activation, Kind, Sampling
 from mcu.graph.ports import Port
+from mcu.graph.windows import NO_PADDING, Pair, output_size, same_padding
 from mcu.int8.model import Int8Model, QOp, QTensor
 
-Pair = tuple[int, int]
 RELU, NONE = Activation.RELU, Activation.NONE
 
 
@@ -149,12 +149,8 @@ class RandomNet:
         made = self.conv(source, channels, kernel, activation=NONE)
         op, tensor = self.ops[-1], self.tensors[made]
         size = (tensor.shape[1] * stride[0], tensor.shape[2] * stride[1])
-        cut = [
-            max(count * step - step + k - count * step, 0) for count, k, step in zip(size, kernel, stride, strict=True)
-        ]
-        padding = ((cut[0] // 2, cut[0] - cut[0] // 2), (cut[1] // 2, cut[1] - cut[1] // 2))
-        if not padding[0][0] and not padding[1][0]:
-            padding = ((0, 0), (0, 0))
+        rows, columns = (same_padding(*axis) for axis in zip(size, kernel, stride, strict=True))
+        padding = (rows, columns) if rows[0] or columns[0] else NO_PADDING
         self.tensors[made] = replace(tensor, shape=(1, *size, channels))
         self.ops[-1] = replace(op, kind=Kind.TRANSPOSE_CONV, stride=stride, padding=padding)
         return made
@@ -215,14 +211,10 @@ class RandomNet:
     def _window(
         self, source: int, kernel: Pair, stride: Pair, same: bool, dilation: Pair
     ) -> tuple[Pair, tuple[Pair, Pair]]:
-        sizes, padding = [], []
-        for axis in (0, 1):
-            size, reach = self.tensors[source].shape[axis + 1], (kernel[axis] - 1) * dilation[axis] + 1
-            count = -(-size // stride[axis]) if same else (size - reach) // stride[axis] + 1
-            total = max((count - 1) * stride[axis] + reach - size, 0) if same else 0
-            sizes.append(count)
-            padding.append((total // 2, total - total // 2))
-        return (sizes[0], sizes[1]), (padding[0], padding[1])
+        axes = list(zip(self.tensors[source].shape[1:3], kernel, stride, dilation, strict=True))
+        rows, columns = (same_padding(*axis) if same else (0, 0) for axis in axes)
+        height, width = output_size(*axes[0], rows), output_size(*axes[1], columns)
+        return (height, width), (rows, columns)
 
     def _weighted(
         self,
@@ -240,23 +232,8 @@ class RandomNet:
         target = self._tensor((1, height, width, channels), self.tensors[source].scale)
         ratio = 1.4 / (73.0 * np.sqrt(weights.size / channels))
         scales = (ratio * self.rng.uniform(0.4, 1.6, channels)).astype(np.float32)
-        name = f"layers.{len(self.ops)}.{kind}"
-        return self._op(
-            QOp(
-                kind,
-                (source,),
-                target,
-                weights,
-                scales,
-                self._bias(channels),
-                kernel,
-                stride,
-                dilation,
-                padding,
-                activation,
-                name,
-            )
-        )
+        op = QOp(kind, (source,), target, weights, scales, self._bias(channels), kernel, stride, dilation, padding)
+        return self._op(replace(op, activation=activation, name=f"layers.{len(self.ops)}.{kind}"))
 
 
 def plain_net(seed: int = 0, width: int = 16, size: int = 32) -> Int8Model:

@@ -35,7 +35,6 @@ import numpy as np
 import torch
 from torch import nn
 
-import forms
 from mcu.budget import Budget, Resources
 from mcu.cost.deployment import predict_deployment
 from mcu.errors import InputError
@@ -44,6 +43,7 @@ from mcu.measure import check_against_interpreter
 from mcu.resource_model import ResourceModel
 from mcu.terms import TaskKind
 from mcu.tracing.trace import trace
+from networks import forms
 from pruning.differentiable import DifferentiablePruning
 from pruning.engine.landing import UnreachableBudgetError, smallest
 from pruning.training.evaluation import float_accuracy, int8_accuracy, int8_inputs

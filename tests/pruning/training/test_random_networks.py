@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from mcu.tflite import tflm
-from random_networks import ALLOWED_REFUSALS, FORMS, HEADS, KERNELS, KINDS, MORE, Plan, Step, compare
+from networks.drawn import FORMS, HEADS, KERNELS, KINDS, MORE, Plan, Step
+from random_networks import ALLOWED_REFUSALS, compare
 
 COUNT = int(os.environ.get("MCUSWEEP_RANDOM_NETWORKS", "20"))
 
