@@ -170,7 +170,7 @@ def _outcome(pruner: Pruner, job: Job, problem: Problem) -> Outcome:
         model.data,
         model.network,
         widths,
-        dict(zip((group.name for group in dense.groups), dense.channels.tolist(), strict=True)),
+        dense.by_group(dense.channels),
         job.network.origin or job.network.dense,
         job.trajectory,
         job.shared_seconds,

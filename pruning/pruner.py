@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +29,6 @@ from mcu.graph.ports import Shapes, each
 from mcu.int8.calibration import calibrate
 from mcu.int8.folded_net import FoldedNet
 from mcu.runtime import Runtime
-from mcu.tracing.interface import Interface
 from pruning.differentiable import DifferentiablePruning
 from pruning.engine import widening
 from pruning.engine.gates import GateBank
@@ -37,13 +36,13 @@ from pruning.engine.network import Constraints, PrunableNetwork
 from pruning.engine.rewriting import can_follow, forget_unfitting, hand_over
 from pruning.exported import ExportedModel, calibration_samples
 from pruning.methods import Compression
+from pruning.pruned_copy import PrunedCopy
+from pruning.training.loop_run import Judge, LoopRun
 from pruning.training.problem import DivergedError, Infeasible
 from pruning.training.run import Run, Steps
 
 LEAST_STEPS = 10
 """Fewer steps are no training: the widths would be cut as they happen to be."""
-
-Judge = Callable[[nn.Module], float]
 
 
 def _shapes(example: torch.Tensor | Sequence[torch.Tensor]) -> Shapes:
@@ -111,7 +110,7 @@ class Pruner(nn.Module):
         method.require_reachable(network, constraints, budget)
         prunable = PrunableNetwork(network, constraints, seed)
         chosen = {name: value for name, value in (("warmup", warmup), ("pruning", pruning)) if value is not None}
-        self._begin(_LoopRun(prunable, budget, chosen, steps, judge), method, idle)
+        self._begin(LoopRun(prunable, budget, chosen, steps, judge), method, idle)
 
     @classmethod
     def over(cls, run: Run, method: Compression) -> Pruner:
@@ -139,7 +138,7 @@ class Pruner(nn.Module):
         """What the network returns, in training and evaluation mode, for the arguments of its ``forward``."""
         x = self._interface.given(inputs, named)
         if self.training and torch.is_grad_enabled():
-            if isinstance(self._run, _LoopRun) and not self.landed:
+            if isinstance(self._run, LoopRun) and not self.landed:
                 self._run.last_input = tuple(given.detach() for given in x)
             if self._scaler is not None:
                 self._scale = float(self._scaler.get_scale())
@@ -208,8 +207,7 @@ class Pruner(nn.Module):
     def widths(self) -> dict[str, int]:
         """Channels of every group of layers, by the name of the group."""
         network = self._run.network
-        names = [group.name for group in network.graph.groups]
-        return dict(zip(names, network.channels.tolist(), strict=True))
+        return network.graph.by_group(network.channels)
 
     @property
     def trajectory(self) -> list[dict[str, object]]:
@@ -388,45 +386,6 @@ class Pruner(nn.Module):
         copied = PrunedCopy(copy.deepcopy(self.module, memo), self._interface)
         self._run.network.followers.add(copied)
         return copied
-
-
-class PrunedCopy(nn.Module):
-    """A copy of a pruner's network: same outputs, and its layers are pruned together with the pruner's."""
-
-    def __init__(self, module: nn.Module, interface: Interface) -> None:
-        super().__init__()
-        self.module = module
-        self._interface = interface
-
-    def forward(self, *inputs: Any, **named: Any) -> Any:
-        """What the copy returns, as the pruner does."""
-        return self._interface.returned(self.module(*self._interface.given(inputs, named)))
-
-
-class _LoopRun(Run):
-    """A run whose steps a loop of the user's takes.
-
-    Attributes:
-        last_input: of the last training step, while widths move.
-    """
-
-    def __init__(
-        self, network: PrunableNetwork, budget: Budget, chosen: Mapping[str, Any], steps: int, judge: Judge | None
-    ) -> None:
-        super().__init__(network, budget, chosen, steps, steps)
-        self._judge = judge
-        self.last_input: tuple[torch.Tensor, ...] | None = None
-
-    @torch.no_grad()
-    def judge(self, module: nn.Module) -> float:
-        """The user's loss, or the change of the output on the last batch."""
-        if self._judge is not None:
-            return self._judge(module)
-        if self.last_input is None:
-            raise InputError("no batch has passed through the pruner in training; call pruner(x), not the network")
-        whole = copy.deepcopy(self.network.module).eval()
-        pairs = zip(each(module.eval()(*self.last_input)), each(whole(*self.last_input)), strict=True)
-        return sum(float((found.float() - wanted.float()).square().mean()) for found, wanted in pairs)
 
 
 def _copy_in(weights: nn.Module) -> PrunedCopy | Pruner:

@@ -127,6 +127,10 @@ class Graph:
         """Current channels of every group, as its producers write them; int64 ``(groups,)``."""
         return self.widths * np.array([group.channels for group in self.groups], dtype=np.int64)
 
+    def by_group(self, channels: np.ndarray) -> dict[str, int]:
+        """Channels of every group ``(groups,)`` by its name."""
+        return dict(zip((group.name for group in self.groups), channels.tolist(), strict=True))
+
     def last_uses(self) -> list[tuple[int, int]]:
         """For each tensor the operator that writes it (-1: an input) and the last that reads it."""
         spans = [[-1, -1] for _ in self.tensors]

@@ -101,14 +101,14 @@ def _outcome(job: Job, network: FoldedNet, model: Int8Model) -> Outcome:
     data = write_deployment(model)
     used = job.problem.runtime.measure(model, data)
     require_within(job.budget, job.charge(model, used) if job.charge else used, job.method)
-    names = [group.name for group in job.network.graph.groups]
+    graph, dense = job.network.graph, job.network.model.graph
     before = job.problem.ancestor.removals if job.problem.ancestor else ()
     return Outcome(
         model,
         data,
         network,
-        dict(zip(names, job.network.graph.channels.tolist(), strict=True)),
-        dict(zip(names, job.network.model.graph.channels.tolist(), strict=True)),
+        graph.by_group(graph.channels),
+        dense.by_group(dense.channels),
         job.network.origin or job.network.dense,
         job.trajectory,
         job.shared_seconds,

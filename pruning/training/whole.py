@@ -40,6 +40,6 @@ def by_whole(outcome: Outcome, whole: Graph, graphs: Iterable[Graph]) -> Outcome
     return replace(
         outcome,
         widths=dict(zip(names, spread(list(outcome.widths.values())), strict=True)),
-        dense_widths=dict(zip(names, whole.channels.tolist(), strict=True)),
+        dense_widths=whole.by_group(whole.channels),
         trajectory=[row | {"widths": spread(row["widths"])} for row in rows],
     )

@@ -281,17 +281,22 @@ def test_init_writes_a_sweep_that_loads_and_refuses_to_overwrite(folder, capsys)
     assert cli.run(["init"]) == 2
 
 
-def test_export_checks_hashes_and_leaves_nothing_half_written(database, folder, capsys):
+def add_trial_of_model(folder, number, noted, stored):
+    """A trial whose note of its model is of the bytes ``noted``, while its file holds others."""
     from orchestrator.spec import Artifact, TrialResult
 
     store = Store("sqlite:///mcusweep.db", writing=True)
     model = folder / "mcusweep-artifacts" / "aa" / "model.tflite"
     model.parent.mkdir(parents=True, exist_ok=True)
-    model.write_bytes(b"no model at all")
-    noted = Artifact(path="aa/model.tflite", sha256=hashlib.sha256(b"a model").hexdigest(), bytes=7)
+    model.write_bytes(stored)
+    artifact = Artifact(path="aa/model.tflite", sha256=hashlib.sha256(noted).hexdigest(), bytes=len(noted))
     study = store.study()
-    trial = store.add_trial(study, 99, store.trials(study)[0].spec)
-    store.finish_without_attempt(trial, TrialResult(state="complete", artifacts={"model": noted}))
+    trial = store.add_trial(study, number, store.trials(study)[0].spec)
+    store.finish_without_attempt(trial, TrialResult(state="complete", artifacts={"model": artifact}))
+
+
+def test_export_checks_hashes_and_leaves_nothing_half_written(database, folder, capsys):
+    add_trial_of_model(folder, 99, noted=b"a model", stored=b"no model at all")
     assert cli.run(["export", "99", "--output", "out"]) == 2
     assert "is damaged" in capsys.readouterr().err
     assert not (folder / "out").exists()
@@ -300,20 +305,11 @@ def test_export_checks_hashes_and_leaves_nothing_half_written(database, folder, 
 
 
 def test_an_export_clears_away_what_a_killed_one_left(database, folder, capsys):
-    from orchestrator.spec import Artifact, TrialResult
-
     left = [folder / "out" / name for name in (".partial-killed", ".partial-running")]
     for path in left:
         (path / "firmware").mkdir(parents=True)
     os.utime(left[0], (0, 0))
-    store = Store("sqlite:///mcusweep.db", writing=True)
-    model = folder / "mcusweep-artifacts" / "bb" / "model.tflite"
-    model.parent.mkdir(parents=True, exist_ok=True)
-    model.write_bytes(b"no model")
-    noted = Artifact(path="bb/model.tflite", sha256=hashlib.sha256(b"no model").hexdigest(), bytes=8)
-    study = store.study()
-    trial = store.add_trial(study, 98, store.trials(study)[0].spec)
-    store.finish_without_attempt(trial, TrialResult(state="complete", artifacts={"model": noted}))
+    add_trial_of_model(folder, 98, noted=b"no model", stored=b"no model")
     assert cli.run(["export", "98", "--output", "out"]) == 2
     assert "not a readable .tflite file" in capsys.readouterr().err
     assert [path.exists() for path in left] == [False, True]
