@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class SamplerName(StrEnum):
-    """Sampler of hyperparameters; see `search_spaces.sweep.SamplerSection`."""
+    """Sampler of hyperparameters; see `search_spaces.sections.SamplerSection`."""
 
     TPE = "tpe"
     OPTUNA_TPE = "optuna-tpe"

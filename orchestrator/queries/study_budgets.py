@@ -7,7 +7,7 @@ from mcu.terms import RuntimeName
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store, Study
 from search_spaces.budgets import BudgetsSection
-from search_spaces.sweep import SweepSection
+from search_spaces.sections import SweepSection
 
 
 def budgets_of(study: Study) -> tuple[Budget, ...]:

@@ -17,7 +17,7 @@ from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store, Study
 from orchestrator.storage.study_lock import Clock, iso, utc_now
 from reports.columns import used_columns
-from search_spaces.sweep import MethodsSection, SweepSection
+from search_spaces.sections import MethodsSection, SweepSection
 
 _BOUNDS = tuple(f"budget_{name}" for name in RESOURCES)
 _READ = ("device", "state", "val_accuracy", "feasible", "finished_at", "reused_from", *_BOUNDS)

@@ -35,7 +35,8 @@ from orchestrator.storage.optuna_mirror import OptunaMirror
 from orchestrator.storage.store import Store, Study
 from orchestrator.worker.shared_task import lent_tasks
 from search_spaces.choices import TaskChoice
-from search_spaces.sweep import SweepConfig, WorkersSection
+from search_spaces.sections import WorkersSection
+from search_spaces.sweep import SweepConfig
 from search_spaces.terms import ExecutorName
 
 REJOIN_SECONDS = 300.0

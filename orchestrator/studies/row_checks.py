@@ -14,7 +14,7 @@ from orchestrator.storage.records import asked_row, study_of, trial_of
 from orchestrator.storage.row_values import check_values
 from orchestrator.storage.schema import ATTEMPTS, EPOCH_REPORTS, STUDIES, TRAJECTORIES, TRIALS
 from orchestrator.storage.transfer import ATTEMPT_NAMES, REPORT_NAMES, REPORTS, STUDY_NAMES, TRIAL_NAMES
-from search_spaces.sweep import Name
+from search_spaces.sections import Name
 
 MOST_FILE = 2**30
 """Bytes of one file of a trial."""

@@ -14,7 +14,8 @@ from orchestrator.executors.simulated import SimulatedExecutor, synthetic_trial
 from orchestrator.running.run import RunOptions, simulated, stored_sweep
 from orchestrator.storage.frames import trials_frame
 from orchestrator.storage.store import Store
-from search_spaces.sweep import LineageSection, SweepConfig
+from search_spaces.sections import LineageSection
+from search_spaces.sweep import SweepConfig
 
 
 def sweep_of(trials: int, stopping: bool = False, sampler: str = "random") -> SweepConfig:

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from orchestrator.executors.simulated import SimulatedExecutor
 from orchestrator.running.run import RunOptions, simulated
 from orchestrator.storage.store import Store
-from search_spaces.sweep import SamplerSection, SweepConfig
+from search_spaces.sections import SamplerSection
+from search_spaces.sweep import SweepConfig
 
 
 def sweep_of(name: str, trials: int, warm: bool = False, epochs: int = 20, high: float = 0.9) -> SweepConfig:
