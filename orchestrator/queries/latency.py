@@ -11,7 +11,9 @@ from typing import Any
 from mcu.board.latency import LATENCY, MeasuredLatency, read_latencies, with_latency, write_latencies
 from mcu.devices import Device, find_device, same_program
 from mcu.errors import InputError
-from mcu.latency import Cycles, Latency, estimate
+from mcu.latency import Cycles, Latency, against_bound, estimate
+from mcu.terms import RuntimeName
+from orchestrator.queries.study_budgets import latency_bounds
 from orchestrator.queries.trial import TrialDetails
 from orchestrator.spec import Artifact
 from orchestrator.storage.artifacts import Artifacts, TrialFiles, add_file, artifacts_of, trials_with
@@ -135,7 +137,8 @@ def latency_of(store: Store, trial: TrialDetails, device: str | None = None) -> 
 
     On the trial's own device or the given one, where only instructions that were counted on its core make an estimate.
     A measured latency is that of the network. An estimate includes the front end of sound where its instructions are
-    known, ``latency_front_end_ms``.
+    known, ``latency_front_end_ms``. Where the trial's study bounds the latency on the device, ``latency_bound`` says
+    whether the figure is within it.
     """
     name = device or trial.row["device"]
     if not name:
@@ -148,13 +151,21 @@ def latency_of(store: Store, trial: TrialDetails, device: str | None = None) -> 
     if on_board:
         best = _of_board(on_board[0])
         before = {} if estimated is None else {"latency_estimated_ms": estimated.middle}
-        return {"latency_ms": best.middle, "latency": best.text(), "latency_origin": best.origin, **before}
+        figure = {"latency_ms": best.middle, "latency": best.text(), "latency_origin": best.origin, **before}
+        return figure | _bound(store, trial, name, best.middle, front)
     if estimated is None:
         return {}
     return {
         "latency_ms": estimated.middle, "latency": estimated.told(), "latency_origin": estimated.origin,
         **({"latency_front_end_ms": front} if front else {}),
+        **_bound(store, trial, name, estimated.middle - front, front),
     }  # fmt: skip
+
+
+def _bound(store: Store, trial: TrialDetails, device: str, network: float, front_end: float) -> dict[str, str]:
+    bound = latency_bounds(store.study(trial.row["study"])).get(device)
+    counts = trial.row["runtime"] == RuntimeName.FIRMWARE
+    return {} if bound is None else {"latency_bound": against_bound(network, front_end, bound, counts=counts)}
 
 
 def _estimated(store: Store, trial: TrialDetails, files: Artifacts, name: str) -> tuple[Latency | None, float]:
