@@ -11,6 +11,7 @@ from typing import Any
 from mcu.board.latency import LATENCY, MeasuredLatency, read_latencies, with_latency, write_latencies
 from mcu.devices import Device, find_device, same_program
 from mcu.errors import InputError
+from mcu.front_end import FrontEnd
 from mcu.latency import Cycles, Latency, against_bound, estimate
 from mcu.terms import RuntimeName
 from orchestrator.queries.study_budgets import latency_bounds
@@ -160,6 +161,45 @@ def latency_of(store: Store, trial: TrialDetails, device: str | None = None) -> 
         **({"latency_front_end_ms": front} if front else {}),
         **_bound(store, trial, name, estimated.middle - front, front),
     }  # fmt: skip
+
+
+def step_latency(store: Store, trial: TrialDetails, hop: int, device: str | None = None) -> str:
+    """One line on the latency of a step of a stream, and whether it keeps up with its sound; empty if none is known.
+
+    Args:
+        hop: new rows of the network's input a step; of the front end's frames where there is one.
+        device: that the program is for, if it is not the trial's.
+    """
+    from mcu.firmware import core_of, predict_instructions
+    from mcu.tflite.reader import read_tflite
+    from orchestrator.queries.export_library import rows_of_a_step
+    from orchestrator.worker.firmware_plan import plan_of, target_of
+
+    files = artifacts_of(store)
+    model = read_tflite(trial.read("model", files))
+    facts = json.loads(trial.read("deployment", files)) if "deployment" in trial.artifacts else {}
+    target = target_of(facts, device)
+    cycles = None if target is None else cycles_on(store, target)
+    if target is None or cycles is None:
+        return ""
+    plan = plan_of(model, facts, device, rows_of_a_step(facts, hop))[0]
+    front, sound = 0.0, facts.get("front_end")
+    try:
+        network = predict_instructions(model, core_of(target), plan)
+    except InputError:
+        return ""
+    if sound and sound["cost"] and target.name in same_program(trial.row["device"]):
+        front = sound["cost"]["instructions"] * hop / FrontEnd(**sound["parameters"]).frames
+    found = estimate(network + front, cycles, target.clock_hz)
+    line = f"{found.told()} a step, {found.origin}"
+    if not sound:
+        return line
+    if not front:
+        return f"{line}, without the front end"
+    lasts = 1000 * hop * sound["parameters"]["stride"] / sound["parameters"]["sample_rate"]
+    keeps = "keeps up" if found.middle <= lasts else "does not keep up"
+    share = found.middle * front / (network + front)
+    return f"{line}, {share:.3g} ms of it for the front end; {keeps} with its sound, which lasts {lasts:.3g} ms"
 
 
 def _bound(store: Store, trial: TrialDetails, device: str, network: float, front_end: float) -> dict[str, str]:

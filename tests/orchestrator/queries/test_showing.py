@@ -71,7 +71,9 @@ def test_latency_states_its_assumption(shown):
     assert found["latency_origin"] == f"estimated: {cycles.text()} at 180 MHz"
 
 
-@pytest.mark.parametrize(("bound", "said"), [("0.08s", "within the bound of 80 ms"), ("70ms", "over the bound of 70 ms")])
+@pytest.mark.parametrize(
+    ("bound", "said"), [("0.08s", "within the bound of 80 ms"), ("70ms", "over the bound of 70 ms")]
+)
 def test_a_latency_is_compared_with_the_bound_of_its_study(shown, capsys, bound, said):
     store, storage = shown
     sweep = {"budgets": {"devices": ["stm32f446re"], "latency": bound}}
