@@ -116,8 +116,8 @@ def test_its_cost_stands_beside_the_network_and_not_in_its_figures(study, deploy
     assert both.flash - shown["flash_firmware"] == pytest.approx(cost["flash"], abs=400)
     words = f"{cost['flash']:,} bytes of flash, {cost['ram']:,} of RAM and {cost['instructions']:,} instructions a clip"
     words = (
-        "8,000 samples at 8,000 Hz, in frames of 40 ms every 20 ms, to 49 x 10 centred mfcc features of 40 mel bands from "
-        f"20 to 4000 Hz; beside the network and outside its budget it takes {words}"
+        "8,000 samples at 8,000 Hz, in frames of 40 ms every 20 ms, to 49 x 10 centred mfcc features of 40 mel bands "
+        f"from 20 to 4000 Hz; beside the network and outside its budget it takes {words}"
     )
     assert words in (study / "out" / "MODEL_CARD.md").read_text()
     assert cli.run(["show", "0"]) == 0
