@@ -100,6 +100,16 @@ def spread(value: float | None, low: float, high: float, unit: str) -> str:
     return f"{value:.3g} {unit} ({low:.2g} to {high:.2g})"
 
 
+def against_bound(network: float, front_end: float, bound: float, *, counts: bool) -> str:
+    """``within the bound of 50 ms`` or ``over`` it.
+
+    Args:
+        network, front_end: milliseconds; the front end of sound takes its share of the bound if it ``counts``.
+    """
+    place = "within" if network + front_end * counts <= bound else "over"
+    return f"{place} the bound of {bound:g} ms" + (" on the network alone" if front_end and not counts else "")
+
+
 def estimate(instructions: float, cycles: Cycles, clock_hz: float) -> Latency:
     """``instructions * cycles / clock_hz``; caches and flash wait states are in it as far as in the cycles."""
     scale = 1000.0 * instructions / clock_hz

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mcu.latency import Latency, estimate
+from mcu.latency import Latency, against_bound, estimate
+from mcu.terms import RuntimeName
 from reports.study import StudyInfo
 
 
@@ -23,14 +24,35 @@ def latency_of(trial: pd.Series, device: Mapping[str, Any] | None, study: StudyI
         return None
     number, instructions = int(trial["number"]), trial["instructions"]
     measured = study.latencies.get((number, str(device.get("name"))))
-    cycles, clock = device.get("cycles"), device.get("clock_hz")
-    if measured is not None or not (cycles and clock and np.isfinite(instructions) and instructions > 0):
+    if measured is not None or not (np.isfinite(instructions) and instructions > 0):
         return measured
-    return estimate(float(instructions) + study.front_end_instructions(number), cycles, clock)
+    return _estimated(float(instructions) + study.front_end_instructions(number), device)
 
 
-def latency_text(latency: Latency | None) -> str:
-    """``about 21.4 ms ± 15 %, estimated: ...``, ``20.9 ms, measured on ...``; empty if unknown."""
+def _estimated(instructions: float, device: Mapping[str, Any]) -> Latency | None:
+    cycles, clock = device.get("cycles"), device.get("clock_hz")
+    return estimate(instructions, cycles, clock) if cycles and clock else None
+
+
+def latency_text(trial: pd.Series, device: Mapping[str, Any] | None, study: StudyInfo) -> str:
+    """``about 21.4 ms ± 15 %, estimated: ...; within the bound of 50 ms``, ``20.9 ms, measured on ...``; or empty."""
+    latency, bound = latency_of(trial, device, study), bound_text(trial, device, study)
     if latency is None:
         return ""
-    return f"{latency.told()}, {latency.origin}"
+    return f"{latency.told()}, {latency.origin}" + (bound and f"; {bound}")
+
+
+def bound_text(trial: pd.Series, device: Mapping[str, Any] | None, study: StudyInfo) -> str:
+    """Whether the latency is within the study's bound; empty if there is no bound, or no latency.
+
+    Args as ``latency_of``; of the trial also its ``runtime``.
+    """
+    latency = latency_of(trial, device, study)
+    bound = None if device is None else study.latency_bounds.get(str(device.get("name")))
+    if latency is None or device is None or bound is None:
+        return ""
+    number = int(trial["number"])
+    before = _estimated(study.front_end_instructions(number), device)
+    front_end = 0.0 if before is None else before.middle
+    network = latency.middle - (0.0 if (number, str(device.get("name"))) in study.latencies else front_end)
+    return against_bound(network, front_end, bound, counts=trial["runtime"] == RuntimeName.FIRMWARE)

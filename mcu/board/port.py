@@ -46,6 +46,8 @@ def open_port(name: str, baud: int = BAUD) -> Iterator[Line]:
     try:
         with serial.serial_for_url(name, baudrate=baud, timeout=POLL_SECONDS, exclusive=True) as port:
             yield _Port(port)
+    except InputError:  # a ValueError too, but of the board: it says what is wrong
+        raise
     except (serial.SerialException, OSError, ValueError) as error:
         raise InputError(f"--port {name}: {_reason(name, error)}") from None
 

@@ -60,26 +60,31 @@ class BoardRun:
 
 
 class Lines:
-    """Words of the board's lines in a stream of bytes; ``noise`` counts the bytes that belong to none."""
+    """Words of the board's lines in a stream of bytes."""
 
     def __init__(self) -> None:
-        self.noise = 0
+        self._noise = 0
         self._rest = b""
+
+    @property
+    def noise(self) -> int:
+        """Bytes that belong to no line; a line that has not ended is none."""
+        return self._noise + len(self._rest)
 
     def feed(self, data: bytes) -> list[list[str]]:
         """The words of each line that is complete with these bytes."""
         *whole, self._rest = re.split(rb"[\r\n]", self._rest + data)
         if len(self._rest) > LONGEST_LINE:
-            self.noise += len(self._rest)
+            self._noise += len(self._rest)
             self._rest = b""
         return [words for line in whole if (words := self._read(line)) is not None]
 
     def _read(self, line: bytes) -> list[str] | None:
         found = list(_LINE.finditer(line))  # the last: an earlier one was cut off by noise
         if found and zlib.crc32(found[-1][1]) == int(found[-1][2], 16):
-            self.noise += len(line) - len(found[-1][0])
+            self._noise += len(line) - len(found[-1][0])
             return found[-1][1].decode("ascii").split(" ")
-        self.noise += len(line)
+        self._noise += len(line)
         return None
 
 

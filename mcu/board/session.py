@@ -140,8 +140,8 @@ class Session:
                 vectors.append(vector)
             elif words[0] == "end" and (begun is not None or ticks or vectors):  # else the second of an earlier run
                 break
-        complete = [number for number, _, _ in vectors] == list(range(model.vectors)) and len(ticks) == runs
-        if begun is None or not complete:
+        in_order = all(number == at for at, (number, _, _) in enumerate(vectors))
+        if begun is None or not in_order or len(vectors) != model.vectors or len(ticks) != runs:
             return None
         self._check_clock(board, ticks, self._clock() - begun)
         return BoardRun(tuple(ticks), tuple(wrong for _, wrong, _ in vectors), tuple(check for _, _, check in vectors))

@@ -119,9 +119,10 @@ def macs_within(device: Device, microseconds: int, cycles: Cycles | None = None,
     instructions = device.clock_hz * microseconds / 1_000_000 / per_instruction - before
     macs = int(instructions / core.instructions_per_mac)
     if macs < 1:
-        front = f" behind the {before:,} instructions of the front end" if before else ""
+        taken = 1000 * before * per_instruction / device.clock_hz
+        front = f" behind the {before:,} instructions of the front end, about {taken:.3g} ms" if before else ""
         raise InputError(
-            f"latency of {microseconds} us: {device.name} has no time for a single multiply-accumulate{front}"
+            f"latency of {microseconds / 1000:g} ms: {device.name} has no time for a single multiply-accumulate{front}"
         )
     return macs
 

@@ -63,7 +63,7 @@ def export(
     from orchestrator.queries.best import equals_of
     from orchestrator.queries.export import export_trial
     from orchestrator.queries.export_library import Library
-    from orchestrator.queries.latency import latency_of
+    from orchestrator.queries.latency import latency_of, step_latency
     from orchestrator.queries.trial import latency_line, load_trial
     from orchestrator.storage.artifacts import artifacts_of
     from orchestrator.storage.store import Store
@@ -76,11 +76,17 @@ def export(
         library = Library(library_form(form), {name: details} | beside, stream, device)
     elif also:
         raise InputError("--also: several models are one library: say for whom with --format")
-    equals, latency = equals_of(store, details), latency_line(latency_of(store, details))
+    equals = equals_of(store, details)
+    if stream is None:
+        latency = latency_line(latency_of(store, details))
+    else:
+        latency = step_latency(store, details, stream, device)
     names, plan = export_trial(details, artifacts_of(store), output, metadata, library, equals, latency, stream, device)
     print(f"trial {details.row['number']}: {', '.join(names)}", file=sys.stderr)
     if plan:
         print(f"firmware: {plan}", file=sys.stderr)
+    if stream is not None and latency:
+        print(f"latency: {latency}", file=sys.stderr)
     print(output)
 
 

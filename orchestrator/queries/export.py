@@ -160,7 +160,10 @@ def _write_firmware(
         shutil.rmtree(folder, ignore_errors=True)
         return f"No C project: {printable(str(error))}", ""
     note += f"\n\nIts plan: {told}." if told else ""
-    what = "" if hop is None else f" for a stream, {hop} rows a step,"
+    rows_said = "1 row" if hop == 1 else f"{hop} rows"
+    what = "" if hop is None else f" for a stream, {rows_said} a step,"
+    if hop is not None:
+        note += "\n\nFigures of the C program in the table are of one that runs whole windows, not of the stream's."
     if hop != rows:
         note += "\n\nCentred features all change in every step: the front end saves work there, the network does not."
     is_what = f"`firmware/` is a C project{what} that needs no library; its self test compares with stored outputs."

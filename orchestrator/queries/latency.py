@@ -11,7 +11,10 @@ from typing import Any
 from mcu.board.latency import LATENCY, MeasuredLatency, read_latencies, with_latency, write_latencies
 from mcu.devices import Device, find_device, same_program
 from mcu.errors import InputError
-from mcu.latency import Cycles, Latency, estimate
+from mcu.front_end import FrontEnd
+from mcu.latency import Cycles, Latency, against_bound, estimate
+from mcu.terms import RuntimeName
+from orchestrator.queries.study_budgets import latency_bounds
 from orchestrator.queries.trial import TrialDetails
 from orchestrator.spec import Artifact
 from orchestrator.storage.artifacts import Artifacts, TrialFiles, add_file, artifacts_of, trials_with
@@ -135,7 +138,8 @@ def latency_of(store: Store, trial: TrialDetails, device: str | None = None) -> 
 
     On the trial's own device or the given one, where only instructions that were counted on its core make an estimate.
     A measured latency is that of the network. An estimate includes the front end of sound where its instructions are
-    known, ``latency_front_end_ms``.
+    known, ``latency_front_end_ms``. Where the trial's study bounds the latency on the device, ``latency_bound`` says
+    whether the figure is within it.
     """
     name = device or trial.row["device"]
     if not name:
@@ -148,13 +152,60 @@ def latency_of(store: Store, trial: TrialDetails, device: str | None = None) -> 
     if on_board:
         best = _of_board(on_board[0])
         before = {} if estimated is None else {"latency_estimated_ms": estimated.middle}
-        return {"latency_ms": best.middle, "latency": best.text(), "latency_origin": best.origin, **before}
+        figure = {"latency_ms": best.middle, "latency": best.text(), "latency_origin": best.origin, **before}
+        return figure | _bound(store, trial, name, best.middle, front)
     if estimated is None:
         return {}
     return {
         "latency_ms": estimated.middle, "latency": estimated.told(), "latency_origin": estimated.origin,
         **({"latency_front_end_ms": front} if front else {}),
+        **_bound(store, trial, name, estimated.middle - front, front),
     }  # fmt: skip
+
+
+def step_latency(store: Store, trial: TrialDetails, hop: int, device: str | None = None) -> str:
+    """One line on the latency of a step of a stream, and whether it keeps up with its sound; empty if none is known.
+
+    Args:
+        hop: new rows of the network's input a step; of the front end's frames where there is one.
+        device: that the program is for, if it is not the trial's.
+    """
+    from mcu.firmware import core_of, predict_instructions
+    from mcu.tflite.reader import read_tflite
+    from orchestrator.queries.export_library import rows_of_a_step
+    from orchestrator.worker.firmware_plan import plan_of, target_of
+
+    files = artifacts_of(store)
+    model = read_tflite(trial.read("model", files))
+    facts = json.loads(trial.read("deployment", files)) if "deployment" in trial.artifacts else {}
+    target = target_of(facts, device)
+    cycles = None if target is None else cycles_on(store, target)
+    if target is None or cycles is None:
+        return ""
+    plan = plan_of(model, facts, device, rows_of_a_step(facts, hop))[0]
+    front, sound = 0.0, facts.get("front_end")
+    try:
+        network = predict_instructions(model, core_of(target), plan)
+    except InputError:
+        return ""
+    if sound and sound["cost"] and target.name in same_program(trial.row["device"]):
+        front = sound["cost"]["instructions"] * hop / FrontEnd(**sound["parameters"]).frames
+    found = estimate(network + front, cycles, target.clock_hz)
+    line = f"{found.told()} a step, {found.origin}"
+    if not sound:
+        return line
+    if not front:
+        return f"{line}, without the front end"
+    lasts = 1000 * hop * sound["parameters"]["stride"] / sound["parameters"]["sample_rate"]
+    keeps = "keeps up" if found.middle <= lasts else "does not keep up"
+    share = found.middle * front / (network + front)
+    return f"{line}, {share:.3g} ms of it for the front end; {keeps} with its sound, which lasts {lasts:.3g} ms"
+
+
+def _bound(store: Store, trial: TrialDetails, device: str, network: float, front_end: float) -> dict[str, str]:
+    bound = latency_bounds(store.study(trial.row["study"])).get(device)
+    counts = trial.row["runtime"] == RuntimeName.FIRMWARE
+    return {} if bound is None else {"latency_bound": against_bound(network, front_end, bound, counts=counts)}
 
 
 def _estimated(store: Store, trial: TrialDetails, files: Artifacts, name: str) -> tuple[Latency | None, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mcu.budget import RESOURCES, Budget
 from mcu.terms import RuntimeName
+from mcu.units import parse_duration
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store, Study
 from search_spaces.budgets import BudgetsSection
@@ -14,6 +15,14 @@ def budgets_of(study: Study) -> tuple[Budget, ...]:
     """The budgets known before the study started."""
     seed = SweepSection.model_validate(study.sweep["sweep"]).seed
     return BudgetsSection.model_validate(study.sweep["budgets"]).planned(seed, study.sweep.get("latency_macs") or {})
+
+
+def latency_bounds(study: Study) -> dict[str, float]:
+    """Milliseconds that ``budgets.latency`` allows an inference, by device; empty without such a bound."""
+    budgets = study.sweep.get("budgets", {})
+    if budgets.get("latency") is None:
+        return {}
+    return dict.fromkeys(budgets.get("devices") or (), parse_duration(budgets["latency"]) / 1000)
 
 
 def budgets_in(store: Store, study: Study) -> tuple[Budget, ...]:

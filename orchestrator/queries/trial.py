@@ -162,7 +162,7 @@ def details_text(
 
 
 def latency_line(found: Mapping[str, Any]) -> str:
-    """A latency for people: the figure with its origin, and beside a measured one the estimate; or empty.
+    """A latency for people: the figure, its origin, beside a measured one the estimate, and its bound; or empty.
 
     Args:
         found: as ``latency.latency_of``.
@@ -171,7 +171,8 @@ def latency_line(found: Mapping[str, Any]) -> str:
         return ""
     estimated = found.get("latency_estimated_ms")
     beside = "" if estimated is None else f" (estimated were {estimated:.3g} ms)"
-    return f"{found['latency']}, {found['latency_origin']}{beside}"
+    bound = f"; {found['latency_bound']}" if "latency_bound" in found else ""
+    return f"{found['latency']}, {found['latency_origin']}{beside}{bound}"
 
 
 def lineage_of(store: Store, trial: TrialDetails) -> list[Step]:

@@ -118,10 +118,9 @@ def begin_study(
     plan = Plan(sweep)
     dump = json.loads(sweep.canonical())
     workers = dump.pop("workers")
-    dump = bare(dump)
     there = store.find_study(sweep.sweep.name)
     if there is not None:
-        different = differences(bare(there.sweep), dump)
+        different = differences(bare(there.sweep), bare(dump))
         if different and extend:
             return _extended(store, there, sweep, sweep_file)
         if different:

@@ -34,16 +34,19 @@ def naming_damage(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def require_sound(storage: str) -> None:
-    """Refuse a database with an invalid row.
+    """Refuse a database with an invalid row; one that is not there has none.
 
     Raises:
         InputError: naming the first such row.
     """
-    from orchestrator.storage.connection import database_label
+    from orchestrator.storage.connection import database_file, database_label, parse_storage
     from orchestrator.storage.store import Store
     from orchestrator.studies.bundle import bundle_of
     from search_spaces.sweep import SweepConfig
 
+    file = database_file(parse_storage(storage))
+    if file is not None and not file.exists():
+        return
     store = Store(storage)
     label = database_label(store.url)
     try:

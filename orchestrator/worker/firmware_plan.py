@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
-from mcu.devices import find_device
+from mcu.budget import Budget, Resources
+from mcu.devices import Device, find_device
+from mcu.errors import InputError
 from orchestrator.tables import printable
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def plan_of(
     from mcu.int8.structure import structure_of
 
     if hop is not None:
-        return plan_memory(model, hop=hop), ""
+        return _plan_of_step(model, facts, device, hop)
     target = None if device is None else find_device(device)
     if target is not None and target.name != facts.get("spec", {}).get("device"):
         choice = choose_plan(model, target.core, target.budget())
@@ -54,3 +56,34 @@ def plan_of(
         return plan_memory(model, several=False), ""
     stages = entry["stages"] if "stages" in entry else [entry["stage"]] if entry["stage"] else []  # one, once
     return plan_with(structure_of(model), [Stage(*stage) for stage in stages]), printable(entry["told"])
+
+
+def _plan_of_step(model: Int8Model, facts: Mapping[str, Any], device: str | None, hop: int) -> tuple[FirmwarePlan, str]:
+    """The plan of a stream, and what its program takes with the front end of sound: other bytes than were measured."""
+    from mcu.firmware import choose_plan
+
+    target = target_of(facts, device)
+    step = choose_plan(model, None if target is None else target.core, hop=hop).chosen
+    flash, ram, front = step.flash, step.ram, facts.get("front_end")
+    if front and front["cost"]:
+        flash, ram = flash + front["cost"]["flash"], ram + front["cost"]["ram"] + 2 * front["parameters"]["window"]
+    told = f"a step of {hop} {'row' if hop == 1 else 'rows'}, {ram:,} bytes of RAM and {flash:,} of flash"
+    room = Budget() if target is None else target.budget()
+    if target is None or room.admits(Resources(flash, ram, 0)):
+        return step.plan, told
+    return step.plan, f"{told}: more than the {room} that {target.name} leaves for a model"
+
+
+def target_of(facts: Mapping[str, Any], device: str | None = None) -> Device | None:
+    """The device that a program is for: the one asked for, else that of the trial with this deployment, if known.
+
+    Raises:
+        InputError: the one asked for is not in the catalogue.
+    """
+    if device is not None:
+        return find_device(device)
+    name = facts.get("spec", {}).get("device")
+    try:
+        return None if name is None else find_device(name)
+    except InputError:  # of a package that is not installed any more
+        return None

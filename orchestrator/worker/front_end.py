@@ -81,9 +81,11 @@ def front_end_line(entry: dict[str, Any]) -> str:
     """Description of the front end of a deployment, with its cost in addition to the network."""
     parameters, cost = entry["parameters"], entry["cost"]
     front_end = FrontEnd(**parameters)
+    window, stride = (1000 * samples / front_end.sample_rate for samples in (front_end.window, front_end.stride))
     what = (
-        f"Front end: {front_end.samples:,} samples at {front_end.sample_rate:,} Hz to {front_end.frames} x "
-        f"{front_end.values} {'centred ' if front_end.centred else ''}{front_end.kind} features"
+        f"Front end: {front_end.samples:,} samples at {front_end.sample_rate:,} Hz, in frames of {window:g} ms every "
+        f"{stride:g} ms, to {front_end.frames} x {front_end.values} {'centred ' if front_end.centred else ''}"
+        f"{front_end.kind} features of {front_end.mels} mel bands from {front_end.low_hz:g} to {front_end.high_hz:g} Hz"
     )
     if cost is None:
         return f"{what}; its cost was not measured."

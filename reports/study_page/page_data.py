@@ -15,7 +15,7 @@ from mcu.score import score_of
 from mcu.terms import TrialState
 from reports.figures.scales import log_ticks
 from reports.figures.style import Look
-from reports.latency import latency_of, latency_text
+from reports.latency import latency_text
 from reports.study import StudyInfo
 from reports.study_page.gallery import budget_limits
 from reports.study_page.tables import accuracy_interval, used
@@ -79,11 +79,11 @@ def _instructions(
 ) -> str:
     """Instructions an inference, and the latency where they were counted on the core of the board in question."""
     if not trial["instructions"] > 0:
-        return latency_text(latency_of(trial, device, study))
+        return latency_text(trial, device, study)
     counted = known.get(str(trial["device"]))
     core = f" on {counted['core']}" if counted else ""
     same = device is not None and counted is not None and device.get("core") == counted.get("core")
-    latency = latency_text(latency_of(trial, device, study)) if same else ""
+    latency = latency_text(trial, device, study) if same else ""
     unit = counted["cycles"].counted if counted and counted.get("cycles") else "instructions"
     return f"{trial['instructions'] / 1e6:,.2f} M {unit} an inference{core}" + (latency and f", {latency}")
 

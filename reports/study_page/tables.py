@@ -13,7 +13,7 @@ from mcu.score import score_of
 from mcu.terms import FINAL_STATES, TrialState
 from reports.comparison.comparison import Cell, Duel
 from reports.intervals import wilson
-from reports.latency import latency_of
+from reports.latency import bound_text, latency_of
 from reports.lineage import tree
 from reports.study import StudyInfo
 from reports.table import Table, percent
@@ -61,8 +61,9 @@ def winners_table(
             own = known.get(winner.device or "") if trial["device"] == winner.device else None
             latency = latency_of(trial, own, study)
             on_board = latency is not None and latency.origin.startswith("measured")
+            origin, bound = "measured" if on_board else "estimate", bound_text(trial, own, study)
             tail += (used("macs", trial["instructions"]), "–" if latency is None else latency.text())
-            tail += ("measured" if on_board else "–" if latency is None else "estimate",)
+            tail += ("–" if latency is None else origin + (bound and f", {bound}"),)
         rows.append((winner.budget, *(str(trial[name]) for name in made_by), *tail))
     return Table("winners", "Winners", header, tuple(rows))
 

@@ -76,6 +76,7 @@ def test_a_run_with_a_damaged_line_is_repeated() -> None:
         ),
         ({"board": line("board 1 0 0 1")}, "must give a number of ticks a second above 0"),
         ({"model": b"$model 0 dig"}, "says what it is, but its lines come damaged"),
+        ({"model": line("model 0 digits 0123456789abcdef 9999999999")}, "lines of 3 runs came damaged"),
         ({"vector": line("boot")}, "the board restarted while digits ran"),
         ({"time": line("error no room")}, "the board refuses the run: no room"),
         ({"end": b""}, r"digits gave no line for 0\.4 s: it hangs"),
@@ -87,15 +88,21 @@ def test_faults_of_the_program_are_one_line(change: dict[str, bytes], message: s
     with pytest.raises(InputError, match=message) as refused:
         ask(changed(change))
     assert "\n" not in str(refused.value)
+    assert str(refused.value).count("--port") == 1
+    assert "the line failed" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
     ("sent", "message"),
-    [(b"", "nothing came in"), (b"\x80\xfe\x00 \x1f" * 9, "bytes came at 115200 baud, none of them a line")],
+    [
+        (b"", "nothing came in"),
+        (b"\x80\xfe\x00 \x1f" * 9 + b"\n", "bytes came at 115200 baud, none of them a line"),
+        (b"$board 1 1000000 0", "bytes came at 115200 baud, none of them a line"),
+    ],
 )
 def test_a_port_without_a_board_and_a_wrong_baud_rate_are_told_apart(sent: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        ask(lambda command: [sent + b"\n"] if sent else [])
+        ask(lambda command: [sent] if command.startswith("mcusweep") else [])
 
 
 def test_a_clock_that_wraps_within_an_inference_is_noticed() -> None:

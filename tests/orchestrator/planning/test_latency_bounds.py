@@ -31,16 +31,21 @@ def sweep_with(**budgets) -> SweepConfig:
 
 
 def test_measured_boards_decide_when_a_study_begins_and_not_later(store, monkeypatch):
-    sweep = with_latency(sweep_with(), str(store.url))
-    assert sweep.latency_macs == {name: macs_within(find_device(name), 50_000) for name in sweep.budgets.devices}
-    study = begin_study(store, sweep)
+    assumed = with_latency(sweep_with(), str(store.url))
+    assert assumed.latency_macs == {name: macs_within(find_device(name), 50_000) for name in assumed.budgets.devices}
     only = lambda _, device: MEASURED if device == BOARD else None  # noqa: E731
-    monkeypatch.setattr(latency_bounds, "measured_cycles", only)
+    with monkeypatch.context() as measuring:
+        measuring.setattr(latency_bounds, "measured_cycles", only)
+        sweep = with_latency(sweep_with(), str(store.url))
+    assert sweep.latency_macs["stm32f446re"] == macs_within(BOARD, 50_000, MEASURED)
+    assert sweep.latency_macs["stm32f446re"] < assumed.latency_macs["stm32f446re"]
+    assert sweep.latency_macs["nrf52840"] == assumed.latency_macs["nrf52840"]
+    study = begin_study(store, sweep)
     later = with_latency(sweep_with(), str(store.url))
-    assert later.latency_macs["stm32f446re"] == macs_within(BOARD, 50_000, MEASURED) < sweep.latency_macs["stm32f446re"]
-    assert later.latency_macs["nrf52840"] == sweep.latency_macs["nrf52840"]
+    assert later.latency_macs == assumed.latency_macs
     assert begin_study(store, later).id == study.id, "the same file continues its study"
     assert [budget.macs for budget in budgets_of(study)] == list(sweep.latency_macs.values())
+    assert stored_sweep(study).planned_budgets() == budgets_of(study)
     longer = later.model_copy(update={"sweep": later.sweep.model_copy(update={"trials": 99})})
     assert grown(stored_sweep(study), longer).latency_macs == sweep.latency_macs
     assert "latency_macs" not in make_sweep().model_dump()

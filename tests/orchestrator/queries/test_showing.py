@@ -71,6 +71,20 @@ def test_latency_states_its_assumption(shown):
     assert found["latency_origin"] == f"estimated: {cycles.text()} at 180 MHz"
 
 
+@pytest.mark.parametrize(
+    ("bound", "said"), [("0.08s", "within the bound of 80 ms"), ("70ms", "over the bound of 70 ms")]
+)
+def test_a_latency_is_compared_with_the_bound_of_its_study(shown, capsys, bound, said):
+    store, storage = shown
+    sweep = {"budgets": {"devices": ["stm32f446re"], "latency": bound}}
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("update mcusweep_studies set sweep_json = ?", (json.dumps(sweep),))
+    assert latency_of(store, load_trial(store, "0"))["latency_bound"] == said  # 75 ms
+    assert "latency_bound" not in latency_of(store, load_trial(store, "0"), "nrf52840")
+    assert cli.run(["show", "0", *storage]) == 0
+    assert f"180 MHz; {said}\n" in capsys.readouterr().out
+
+
 def test_show_draws_and_writes_everything(shown, capsys):
     _, storage = shown
     assert cli.run(["show", "0", "--figure", "trial.png", "--output", "out", "--format", "json", *storage]) == 0

@@ -20,6 +20,7 @@ from orchestrator.storage.artifacts import MARKER, artifact_folder, artifacts_of
 from orchestrator.storage.store import Store
 from orchestrator.studies.bundle import StudyBundle, bundle_of, write_zip
 from orchestrator.studies.bundle_file import read_zip
+from orchestrator.studies.damage import naming_damage
 from orchestrator.studies.merge import bring_in
 from orchestrator.studies.prune import find_waste, prune
 from search_spaces.sweep import SweepConfig
@@ -261,3 +262,14 @@ def test_a_schema_that_is_no_text_is_one_line(tmp_path, monkeypatch, capsys):
     Path("mcusweep.db").write_bytes(data.replace(b"CREATE TABLE mcusweep_meta", b"CREATE TABLE mcusweep\xd5meta"))
     assert cli.run(["query"]) == 2
     assert "is damaged" in capsys.readouterr().err
+
+
+def test_an_error_of_a_command_without_a_database_is_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    @naming_damage
+    def command(storage: str) -> None:
+        raise MemoryError("of the command")
+
+    with pytest.raises(MemoryError, match="of the command"):
+        command(storage="sqlite:///mcusweep.db")

@@ -7,7 +7,8 @@ import json
 from mcu.budget import Budget
 from mcu.cost.firmware_memory import plan_memory
 from mcu.cost.stage import Stage
-from mcu.firmware import choose_plan
+from mcu.devices import find_device
+from mcu.firmware import choose_plan, predict_firmware
 from mcu.runtime import Runtime
 from mcu.terms import RuntimeName
 from orchestrator.worker.firmware_plan import ENTRY, plan_facts, plan_of
@@ -47,6 +48,19 @@ def test_a_stream_has_its_own_plan_whatever_was_measured() -> None:
     model = causal_net(width=8)
     facts = plan_facts(Runtime(RuntimeName.FIRMWARE, "stm32f446re").choose_plan(model))
     plan, told = plan_of(model, facts, "nrf52832", hop=1)
+    taken = predict_firmware(model, "cortex-m4f", plan)
     assert plan.stream is not None
-    assert not told
+    assert told == f"a step of 1 row, {taken.ram:,} bytes of RAM and {taken.flash:,} of flash"
     assert plan_facts(None) == {}
+
+
+def test_the_bytes_of_a_stream_include_its_front_end_and_are_compared_with_the_device() -> None:
+    model = causal_net(width=8)
+    network = predict_firmware(model, "cortex-m4f", plan_memory(model, hop=2))
+    cost, room = {"flash": 6_000, "ram": 4_000, "instructions": 9}, find_device("nrf52832").budget()
+    facts = {"spec": {"device": "nrf52832"}, "front_end": {"cost": cost, "parameters": {"window": 640}}}
+    told = plan_of(model, facts, hop=2)[1]
+    assert told == f"a step of 2 rows, {network.ram + 5_280:,} bytes of RAM and {network.flash + 6_000:,} of flash"
+    cost["ram"] = room.sram
+    assert plan_of(model, facts, hop=2)[1].endswith(f"of flash: more than the {room} that nrf52832 leaves for a model")
+    assert "leaves" not in plan_of(model, facts | {"spec": {"device": "of a package that is gone"}}, hop=2)[1]

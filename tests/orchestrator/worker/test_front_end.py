@@ -6,19 +6,22 @@ import json
 import shutil
 import subprocess
 import wave
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mcu.devices import find_device
-from mcu.firmware import build, core_of, toolchain
+from mcu.firmware import build, core_of, predict_instructions, toolchain
 from mcu.firmware.front_end_run import classify_in_qemu
 from mcu.front_end import FrontEnd
 from mcu.int8.reference_interpreter import ReferenceInterpreter
+from mcu.latency import estimate
 from mcu.measure import model_input
 from mcu.tflite.reader import read_tflite
 from orchestrator.cli import main as cli
 from orchestrator.queries.export_library import rows_of_a_step, self_test
+from orchestrator.worker.firmware_plan import plan_of
 from search_spaces.audio.features import features_of
 
 pytestmark = pytest.mark.slow
@@ -112,6 +115,10 @@ def test_its_cost_stands_beside_the_network_and_not_in_its_figures(study, deploy
     both = build(study / "out" / "firmware", find_device("stm32f446re"))
     assert both.flash - shown["flash_firmware"] == pytest.approx(cost["flash"], abs=400)
     words = f"{cost['flash']:,} bytes of flash, {cost['ram']:,} of RAM and {cost['instructions']:,} instructions a clip"
+    words = (
+        "8,000 samples at 8,000 Hz, in frames of 40 ms every 20 ms, to 49 x 10 centred mfcc features of 40 mel bands "
+        f"from 20 to 4000 Hz; beside the network and outside its budget it takes {words}"
+    )
     assert words in (study / "out" / "MODEL_CARD.md").read_text()
     assert cli.run(["show", "0"]) == 0
     assert words in capsys.readouterr().out
@@ -144,6 +151,25 @@ def test_an_exported_stream_holds_on_this_computer_and_one_without_gain_is_refus
     assert cli.run(["export", "0", "--output", "long", "--stream", "49"]) == 2
     assert "hop = 49: must be 1 to 48 frames" in capsys.readouterr().err
     assert not (study / "long").exists() or not list((study / "long").iterdir())
+
+
+@needs_board
+@pytest.mark.parametrize(("clock", "keeps"), [(64_000_000, "keeps up"), (1_000_000, "does not keep up")])
+def test_an_exported_stream_says_how_long_a_step_takes_and_whether_it_keeps_up(
+    study, deployment, monkeypatch, capsys, clock, keeps
+):
+    slow = replace(find_device("stm32f446re"), clock_hz=clock)
+    monkeypatch.setattr("orchestrator.worker.firmware_plan.find_device", lambda name: slow)
+    assert cli.run(["export", "0", "--output", "step", "--stream", "2"]) == 0
+    model = read_tflite((study / "out" / "model.tflite").read_bytes())
+    plan = plan_of(model, deployment)[0]  # its features are centred: the network is that of whole windows
+    front = deployment["front_end"]["cost"]["instructions"] * 2 / 49
+    core = core_of(slow)
+    step = estimate(predict_instructions(model, core, plan) + front, core.cycles, clock)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"latency: {step.told()} a step, {step.origin}, ")
+    assert line.endswith(f"of it for the front end; {keeps} with its sound, which lasts 40 ms")
+    assert f"| latency | {line.removeprefix('latency: ')} |" in (study / "step" / "MODEL_CARD.md").read_text()
 
 
 def test_the_self_test_of_a_stream_is_the_stored_clips_one_after_another():

@@ -222,10 +222,13 @@ def test_latency_is_estimated_for_the_board_the_firmware_ran_for(tmp_path):
     frame = sample_trials(30).assign(instructions=12_000_000)
     cycles = Cycles(1.2, 1.08, 1.32, "a source")
     board = {"name": "stm32f446re", "core": "cortex-m4f", "clock_hz": 180_000_000, "cycles": cycles}
-    text = write_report(frame, tmp_path, study=StudyInfo("fast"), devices=[board]).read_text("utf-8")
-    assert "about 80 ms ± 10 %, estimated: 1.2 cycles an instruction ± 10 % (a source) at 180 MHz" in text
+    study = StudyInfo("fast", latency_bounds={"stm32f446re": 50.0})
+    text = write_report(frame, tmp_path, study=study, devices=[board]).read_text("utf-8")
+    estimated = "about 80 ms ± 10 %, estimated: 1.2 cycles an instruction ± 10 % (a source) at 180 MHz"
+    assert f"{estimated}; over the bound of 50 ms" in text
     rows = pd.read_csv(tmp_path / "tables/winners.csv").set_index("budget")
-    assert rows.loc["stm32f446re", "latency"] in ("80 ms ± 10 %", "–")
+    found = tuple(rows.loc["stm32f446re", ["latency", "latency is"]])
+    assert found in (("80 ms ± 10 %", "estimate, over the bound of 50 ms"), ("–", "–"))
     assert (rows["instructions"] == "12.00 M").all()
 
 
