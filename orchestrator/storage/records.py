@@ -9,7 +9,7 @@ from typing import Any
 
 from mcu.budget import RESOURCES, Resources
 from mcu.terms import FINAL_STATES, TrialState
-from orchestrator.spec import Artifact, TrialResult, TrialSpec
+from orchestrator.spec import Artifact, TrialResult, TrialSpec, canonical_json
 from reports.columns import Part, names
 from search_spaces.terms import ExecutorName
 
@@ -61,6 +61,21 @@ class StoredTrial:
     result: TrialResult | None
 
 
+def study_row(study: Study) -> dict[str, Any]:
+    """Columns of a study's row, but for its id."""
+    return {
+        "name": study.name,
+        "sweep_json": canonical_json(study.sweep),
+        "sweep_file": study.sweep_file,
+        "workers_json": canonical_json(study.workers),
+        "planned_trials": study.planned_trials,
+        "versions_json": canonical_json(study.versions),
+        "machine_json": canonical_json(study.machine),
+        "task_json": canonical_json(study.task),
+        "created_at": study.created_at,
+    }
+
+
 def asked_row(spec: TrialSpec) -> dict[str, Any]:
     """Columns of a trial's row that come from its specification, apart from JSON."""
     return {
@@ -73,6 +88,39 @@ def asked_row(spec: TrialSpec) -> dict[str, Any]:
         **{f"budget_{name}": getattr(spec.budget, name) for name in RESOURCES},
         "spec_hash": spec.hash(),
     }
+
+
+def planned_row(number: int, spec: TrialSpec) -> dict[str, Any]:
+    """Columns of the row of a trial that has not begun."""
+    return {
+        "number": number,
+        "state": TrialState.PLANNED.value,
+        "attempts": 0,
+        **asked_row(spec),
+        "hyperparameters_json": canonical_json(spec.hyperparameters),
+        "spec_json": spec.canonical(),
+    }
+
+
+def result_row(result: TrialResult) -> dict[str, Any]:
+    """Columns of a trial's row that come from its result."""
+    artifacts = {name: artifact.model_dump() for name, artifact in result.artifacts.items()}
+    return {
+        "state": result.state,
+        "reason": result.reason,
+        **{name: getattr(result, name) for name in RESULT_NAMES},
+        **{f"dense_{name}": getattr(result.dense, name, None) for name in RESOURCES},
+        "widths_json": canonical_json(result.widths),
+        "dense_widths_json": canonical_json(result.dense_widths),
+        "artifacts_json": canonical_json(artifacts),
+    }
+
+
+PLANNED_AGAIN = {
+    **dict.fromkeys((*result_row(TrialResult(state=TrialState.FAILED)), "reused_from", "finished_at")),
+    "state": TrialState.PLANNED.value,
+}
+"""Columns of a trial's row once its result is discarded."""
 
 
 def study_of(row: Mapping[Any, Any]) -> Study:

@@ -24,12 +24,17 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    insert,
     inspect,
     select,
     update,
 )
+from sqlalchemy.engine import URL
 
 import reports.columns
+from mcu.errors import InputError
+from orchestrator.storage.connection import database_file, database_label, take_turns
+from orchestrator.storage.sqlite import backup_sqlite
 from reports.columns import CATALOGUE, ColumnKind, Part
 
 SCHEMA_VERSION = 2
@@ -154,20 +159,61 @@ STEPS: dict[int, Callable[[Connection], None]] = {1: _mark_what_is_imported}
 _VERSION = META.c.key == "schema_version"
 
 
-def layout_of(connection: Connection) -> str | None:
-    """The layout of our tables in a database; None before there are any."""
-    if not inspect(connection).has_table(META.name):
+def require_layout(connection: Connection, url: URL) -> None:
+    """Refuse a database whose table layout this version cannot read.
+
+    Raises:
+        InputError: naming the database and its layout.
+    """
+    _is_current(connection.scalar(select(META.c.value).where(_VERSION)), url)
+
+
+def prepare_tables(connection: Connection, url: URL, upgrading: bool) -> str | None:
+    """Create the tables, or bring them up to date, as a part of the transaction.
+
+    Args:
+        connection: of the transaction.
+        url: of the database.
+        upgrading: whether those on a server are brought up to date as well; those of a file, of which a copy is kept,
+            always are.
+
+    Returns:
+        From which layout to which, and where the copy is; None if there was nothing to bring up to date.
+
+    Raises:
+        InputError: for a layout that this version does not know, or an older one on a server.
+    """
+    take_turns(connection)
+    there = inspect(connection).has_table(META.name)
+    found = connection.scalar(select(META.c.value).where(_VERSION)) if there else None
+    if found is None:
+        METADATA.create_all(connection)
+        connection.execute(insert(META).values(key="schema_version", value=str(SCHEMA_VERSION)))
         return None
-    return connection.scalar(select(META.c.value).where(_VERSION))
-
-
-def is_older(layout: str) -> bool:
-    """Whether `upgrade_tables` can bring a layout up to date."""
-    return layout in map(str, STEPS)
-
-
-def upgrade_tables(connection: Connection, layout: str) -> None:
-    """Bring the tables of an older layout up to date, as a part of the transaction."""
-    for step in range(int(layout), SCHEMA_VERSION):
+    if _is_current(found, url):
+        return None
+    file, label = database_file(url), database_label(url)
+    if file is None and not upgrading:
+        raise InputError(
+            f"{label} has table layout {found}, this version writes {SCHEMA_VERSION}: "
+            "run `mcusweep study upgrade`; older versions refuse it then"
+        )
+    upgraded = f"{label}: table layout {found} -> {SCHEMA_VERSION}"
+    if file is not None:
+        kept = file.with_name(f"{file.name}.layout-{found}")
+        backup_sqlite(file, kept)
+        upgraded += f"; the file of before is kept as {kept}"
+    for step in range(int(found), SCHEMA_VERSION):
         STEPS[step](connection)
     connection.execute(update(META).where(_VERSION).values(value=str(SCHEMA_VERSION)))
+    return upgraded
+
+
+def _is_current(layout: str | None, url: URL) -> bool:
+    """Whether a layout is that of this version; one that it does not know is refused."""
+    if layout not in [str(known) for known in (*STEPS, SCHEMA_VERSION)]:
+        raise InputError(
+            f"{database_label(url)} was written with table layout {layout}; this version of mcusweep reads "
+            f"layouts up to {SCHEMA_VERSION}: install a newer one"
+        )
+    return layout == str(SCHEMA_VERSION)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, RowMapping, Select, Table, delete, func, insert, select, text, update
 from sqlalchemy.engine import URL
 
 from mcu.errors import InputError
@@ -22,7 +22,6 @@ from orchestrator.spec import EpochReport, TrialResult, TrialSpec, canonical_jso
 from orchestrator.storage.connection import (
     StoreError,
     database_errors,
-    database_file,
     database_label,
     open_engine,
     parse_storage,
@@ -30,21 +29,27 @@ from orchestrator.storage.connection import (
     transaction,
 )
 from orchestrator.storage.reconnecting import Patience, reconnecting
-from orchestrator.storage.records import RESULT_NAMES, StoredTrial, Study, asked_row, result_of, study_of, trial_of
+from orchestrator.storage.records import (
+    PLANNED_AGAIN,
+    StoredTrial,
+    Study,
+    planned_row,
+    result_of,
+    result_row,
+    study_of,
+    study_row,
+    trial_of,
+)
 from orchestrator.storage.schema import (
     ATTEMPTS,
     EPOCH_REPORTS,
     META,
-    METADATA,
-    SCHEMA_VERSION,
     STUDIES,
     TRAJECTORIES,
     TRIALS,
-    is_older,
-    layout_of,
-    upgrade_tables,
+    prepare_tables,
+    require_layout,
 )
-from orchestrator.storage.sqlite import backup_sqlite
 from orchestrator.storage.study_lock import Clock, Holder, StudyLock, iso, read_holder, utc_now
 from orchestrator.storage.trust import TRIAL, foreign
 
@@ -54,8 +59,6 @@ LEASE = timedelta(minutes=10)
 RETRIED = " (retried)"
 """Behind the reason of attempts of a trial that was planned again."""
 
-_DETAILS = ("dense_flash", "dense_sram", "dense_macs", "widths_json", "dense_widths_json", "artifacts_json")
-
 
 class Store:
     """Read and write access to one trial database.
@@ -63,6 +66,10 @@ class Store:
     Args:
         upgrading: bring the tables of an older layout up to date on a server as well; those of a file, of which a copy
             is kept, always are when it is opened for writing.
+
+    Attributes:
+        upgraded: from which layout its tables were brought up to date, and where the file of before is kept; None if
+            they were not.
 
     Raises:
         InputError: bad address, missing, damaged or foreign database (one line).
@@ -79,41 +86,9 @@ class Store:
         self.upgraded: str | None = None
         with transaction(self.engine, self.url) as connection:
             if writing:
-                self._prepare_tables(connection, upgrading)
+                self.upgraded = prepare_tables(connection, self.url, upgrading)
             else:
-                self._check_layout(connection.scalar(select(META.c.value).where(META.c.key == "schema_version")))
-
-    def _prepare_tables(self, connection: Connection, upgrading: bool) -> None:
-        """Create the tables, or bring them up to date; ``upgraded`` then says from where."""
-        take_turns(connection)
-        found = layout_of(connection)
-        if found is None:
-            METADATA.create_all(connection)
-            connection.execute(insert(META).values(key="schema_version", value=str(SCHEMA_VERSION)))
-            return
-        if self._check_layout(found):
-            return
-        file, label = database_file(self.url), database_label(self.url)
-        if file is None and not upgrading:
-            raise InputError(
-                f"{label} has table layout {found}, this version writes {SCHEMA_VERSION}: "
-                "run `mcusweep study upgrade`; older versions refuse it then"
-            )
-        self.upgraded = f"{label}: table layout {found} -> {SCHEMA_VERSION}"
-        if file is not None:
-            kept = file.with_name(f"{file.name}.layout-{found}")
-            backup_sqlite(file, kept)
-            self.upgraded += f"; the file of before is kept as {kept}"
-        upgrade_tables(connection, found)
-
-    def _check_layout(self, found: str | None) -> bool:
-        """Whether a layout is that of this version; one that it does not know is refused."""
-        if found is None or not (is_older(found) or found == str(SCHEMA_VERSION)):
-            raise InputError(
-                f"{database_label(self.url)} was written with table layout {found}; this version of mcusweep reads "
-                f"layouts up to {SCHEMA_VERSION}: install a newer one"
-            )
-        return found == str(SCHEMA_VERSION)
+                require_layout(connection, self.url)
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
@@ -122,6 +97,10 @@ class Store:
             if self._lock is not None and self._lock.held:
                 self._lock.hold(connection)
             yield connection
+
+    def _read(self, query: Select[Any]) -> Sequence[RowMapping]:
+        with transaction(self.engine, self.url) as connection:
+            return connection.execute(query).mappings().all()
 
     def reconnected(self) -> None:
         """No action: no state is kept between transactions."""
@@ -185,20 +164,8 @@ class Store:
         """
         if connection.scalar(select(STUDIES.c.id).where(STUDIES.c.name == study.name)) is not None:
             raise InputError(f"study {study.name!r} exists already in {database_label(self.url)}")
-        statement = insert(STUDIES).values(
-            name=study.name,
-            sweep_json=canonical_json(study.sweep),
-            sweep_file=study.sweep_file,
-            workers_json=canonical_json(study.workers),
-            planned_trials=study.planned_trials,
-            versions_json=canonical_json(study.versions),
-            machine_json=canonical_json(study.machine),
-            task_json=canonical_json(study.task),
-            created_at=study.created_at or iso(self._clock()),
-        )
-        key = connection.execute(statement).inserted_primary_key
-        assert key is not None
-        return int(key[0])
+        row = study_row(study) | {"created_at": study.created_at or iso(self._clock())}
+        return _inserted(connection, STUDIES, row)
 
     @reconnecting
     def extend_study(self, study: Study, sweep: dict[str, Any], sweep_file: str | None, planned: int) -> Study:
@@ -213,16 +180,12 @@ class Store:
     @reconnecting
     def studies(self) -> list[Study]:
         """All studies, oldest first."""
-        with transaction(self.engine, self.url) as connection:
-            rows = connection.execute(select(STUDIES).order_by(STUDIES.c.id)).mappings().all()
-        return [study_of(row) for row in rows]
+        return [study_of(row) for row in self._read(select(STUDIES).order_by(STUDIES.c.id))]
 
     @reconnecting
     def find_study(self, name: str) -> Study | None:
         """The study of that name, or None."""
-        with transaction(self.engine, self.url) as connection:
-            row = connection.execute(select(STUDIES).where(STUDIES.c.name == name)).mappings().first()
-        return study_of(row) if row is not None else None
+        return next(map(study_of, self._read(select(STUDIES).where(STUDIES.c.name == name))), None)
 
     def study(self, name: str | None = None) -> Study:
         """The study of that name; the latest one without a name.
@@ -258,19 +221,8 @@ class Store:
     @reconnecting
     def add_trial(self, study: Study, number: int, spec: TrialSpec) -> int:
         """Write a planned trial; returns its row id."""
-        row = {
-            "study_id": study.id,
-            "number": number,
-            "state": TrialState.PLANNED.value,
-            "attempts": 0,
-            **asked_row(spec),
-            "hyperparameters_json": canonical_json(spec.hyperparameters),
-            "spec_json": spec.canonical(),
-        }
         with self._write() as connection:
-            key = connection.execute(insert(TRIALS).values(row)).inserted_primary_key
-        assert key is not None
-        return int(key[0])
+            return _inserted(connection, TRIALS, planned_row(number, spec) | {"study_id": study.id})
 
     @reconnecting
     def begin_attempt(self, trial_id: int) -> str:
@@ -346,19 +298,7 @@ class Store:
     def _write_result(
         self, connection: Connection, trial_id: int, result: TrialResult, reused_from: str | None
     ) -> None:
-        values: dict[str, Any] = {name: getattr(result, name) for name in RESULT_NAMES}
-        if result.dense is not None:
-            values |= {f"dense_{name}": value for name, value in vars(result.dense).items()}
-        artifacts = {name: artifact.model_dump() for name, artifact in result.artifacts.items()}
-        values |= {
-            "state": result.state,
-            "reason": result.reason,
-            "reused_from": reused_from,
-            "finished_at": iso(self._clock()),
-            "widths_json": canonical_json(result.widths),
-            "dense_widths_json": canonical_json(result.dense_widths),
-            "artifacts_json": canonical_json(artifacts),
-        }
+        values = result_row(result) | {"reused_from": reused_from, "finished_at": iso(self._clock())}
         connection.execute(update(TRIALS).where(TRIALS.c.id == trial_id).values(values))
         connection.execute(
             insert(TRAJECTORIES).values(trial_id=trial_id, trajectory_json=json.dumps(result.trajectory))
@@ -369,9 +309,8 @@ class Store:
     @reconnecting
     def trials(self, study: Study) -> list[StoredTrial]:
         """All trials of a study by number, results without their trajectories."""
-        with transaction(self.engine, self.url) as connection:
-            query = select(TRIALS).where(TRIALS.c.study_id == study.id).order_by(TRIALS.c.number)
-            return [trial_of(row) for row in connection.execute(query).mappings()]
+        query = select(TRIALS).where(TRIALS.c.study_id == study.id).order_by(TRIALS.c.number)
+        return [trial_of(row) for row in self._read(query)]
 
     @reconnecting
     def give_up_open_attempts(self, study: Study, reason: str) -> int:
@@ -396,7 +335,6 @@ class Store:
         Their earlier attempts no longer count towards the maximum number of attempts.
         """
         failed = (TRIALS.c.study_id == study.id) & (TRIALS.c.state == TrialState.FAILED.value)
-        empty = dict.fromkeys((*RESULT_NAMES, "reason", "reused_from", "finished_at", *_DETAILS), None)
         with self._write() as connection:
             found = connection.execute(select(TRIALS.c.id, TRIALS.c.number).where(failed)).all()
             for trial_id in (row.id for row in found if row.number in set(numbers)):
@@ -404,8 +342,7 @@ class Store:
                 mine = (ATTEMPTS.c.trial_id == trial_id) & ATTEMPTS.c.reason.not_like(f"%{RETRIED}")
                 connection.execute(update(ATTEMPTS).where(mine).values(reason=again))
                 connection.execute(delete(TRAJECTORIES).where(TRAJECTORIES.c.trial_id == trial_id))
-                planned = empty | {"state": TrialState.PLANNED.value}
-                connection.execute(update(TRIALS).where(TRIALS.c.id == trial_id).values(planned))
+                connection.execute(update(TRIALS).where(TRIALS.c.id == trial_id).values(PLANNED_AGAIN))
         return sum(row.number in set(numbers) for row in found)
 
     @reconnecting
@@ -426,8 +363,7 @@ class Store:
             .order_by(TRIALS.c.id)
             .limit(1)
         )
-        with transaction(self.engine, self.url) as connection:
-            row = connection.execute(query).mappings().first()
+        row = next(iter(self._read(query)), None)
         if row is None:
             return None
         result = result_of(row).model_copy(update={"trajectory": json.loads(row["trajectory_json"] or "[]")})
@@ -442,8 +378,7 @@ class Store:
             .where(TRIALS.c.study_id == study.id)
             .order_by(ATTEMPTS.c.started_at, ATTEMPTS.c.ordinal)
         )
-        with transaction(self.engine, self.url) as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+        return [dict(row) for row in self._read(query)]
 
     @reconnecting
     def epoch_reports(self, study: Study) -> list[dict[str, Any]]:
@@ -455,8 +390,7 @@ class Store:
             .where(TRIALS.c.study_id == study.id)
             .order_by(EPOCH_REPORTS.c.id)
         )
-        with transaction(self.engine, self.url) as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+        return [dict(row) for row in self._read(query)]
 
     @reconnecting
     def state_counts(self, study: Study) -> dict[str, int]:
@@ -471,3 +405,10 @@ class Store:
             return "ok"
         with transaction(self.engine, self.url) as connection:
             return str(connection.scalar(text("PRAGMA integrity_check")))
+
+
+def _inserted(connection: Connection, table: Table, row: Mapping[str, Any]) -> int:
+    """The id of a new row."""
+    key = connection.execute(insert(table).values(row)).inserted_primary_key
+    assert key is not None
+    return int(key[0])

@@ -86,7 +86,7 @@ def test_an_upgrade_keeps_every_row_and_a_copy_and_older_programs_refuse_it(fold
     assert after == {table: rows for table, rows in before.items() if table != "mcusweep_meta"}
     assert contents(kept.name) == before
     assert told(capsys, "query", "--format", "json") == rows
-    monkeypatch.setattr("orchestrator.storage.store.SCHEMA_VERSION", 1)
+    monkeypatch.setattr("orchestrator.storage.schema.SCHEMA_VERSION", 1)
     for words in (["query"], ["resume"], ["study", "upgrade"]):
         assert cli.run(words) == 2
         [line] = capsys.readouterr().err.splitlines()
