@@ -7,31 +7,27 @@ specification and seed, and results of abandoned attempts are rejected.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from mcu.terms import FINAL_STATES, TrialState
 from mcu.units import format_duration
-from orchestrator.executors.base import Event, Executor, Finished, LossReason, Lost, Reported, Started
-from orchestrator.planning.budget_plan import BudgetPlan
-from orchestrator.planning.plan import Plan
+from orchestrator.executors.base import Event, Finished, LossReason, Lost, Reported, Started
 from orchestrator.planning.planned_trial import PlannedTrial, Trained
-from orchestrator.running.disk_guard import DiskGuard, DiskShort
-from orchestrator.running.interrupts import Interrupts, Wish
+from orchestrator.running.disk_guard import DiskShort
+from orchestrator.running.interrupts import Wish
+from orchestrator.running.parts import DriverParts
 from orchestrator.running.queue import Queue
-from orchestrator.running.stop_rule import StopRule
 from orchestrator.running.warm_start import past_of
-from orchestrator.running.watcher import Watcher
-from orchestrator.samplers.base import Context, Sampler
+from orchestrator.samplers.base import Context
 from orchestrator.samplers.observation import observe
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
 from orchestrator.storage.connection import StoreError
-from orchestrator.storage.optuna_mirror import MirroredTrial, OptunaMirror
+from orchestrator.storage.optuna_mirror import MirroredTrial
 from orchestrator.storage.search import read_trial
-from orchestrator.storage.store import Store, StoredTrial, Study
+from orchestrator.storage.store import StoredTrial
 from orchestrator.storage.study_lock import StudyLock
 from search_spaces.choices import Scalar
 
@@ -44,23 +40,6 @@ COUNTED_LOSSES = tuple(
 
 
 @dataclass(frozen=True)
-class Retries:
-    """Retry policy of a trial whose worker died: number of attempts, and waiting time (seconds), doubled each time.
-
-    An attempt that runs for longer than ``longest_run`` seconds is ended, and tried again as well.
-    """
-
-    max_attempts: int = 3
-    first_wait: float = 1.0
-    longest_wait: float = 60.0
-    longest_run: float = math.inf
-
-    def wait(self, failures: int) -> float:
-        """Seconds to wait before the next attempt after that many failures."""
-        return min(self.longest_wait, self.first_wait * 2 ** (failures - 1))
-
-
-@dataclass(frozen=True)
 class Work:
     """A trial in the database without a result."""
 
@@ -69,33 +48,6 @@ class Work:
     spec: TrialSpec
     failures: int = 0
     not_before: float = 0.0
-
-
-@dataclass(frozen=True)
-class DriverParts:
-    """Components of the driver; all can be replaced in tests.
-
-    Attributes:
-        left_network: whether the trained network of a complete trial is available and undamaged, so that another trial
-            can start from it.
-        keep: called before a result is stored, so that its files are safe first.
-    """
-
-    store: Store
-    study: Study
-    plan: Plan
-    mirror: OptunaMirror
-    sampler: Sampler
-    executor: Executor
-    stop_rule: StopRule
-    budgets: BudgetPlan = field(default_factory=BudgetPlan)
-    watcher: Watcher = field(default_factory=Watcher)
-    interrupts: Interrupts = field(default_factory=Interrupts)
-    retries: Retries = field(default_factory=Retries)
-    on_result: Callable[[], None] = lambda: None
-    left_network: Callable[[TrialResult], bool] = lambda _: True
-    keep: Callable[[TrialResult], None] = lambda _: None
-    disk: DiskGuard = field(default_factory=DiskGuard)
 
 
 class Driver:

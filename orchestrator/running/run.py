@@ -22,8 +22,9 @@ from orchestrator.planning.plan import Plan
 from orchestrator.planning.sweep_difference import differences
 from orchestrator.provenance import machine, package_versions, usable_cpus
 from orchestrator.running.disk_guard import DiskGuard
-from orchestrator.running.driver import Driver, DriverParts, Retries
+from orchestrator.running.driver import Driver
 from orchestrator.running.interrupts import Interrupts
+from orchestrator.running.parts import DriverParts, Retries
 from orchestrator.running.stop_rule import stop_rule_for
 from orchestrator.running.supervision import reentered, tell_progress
 from orchestrator.running.warm_start import sampler_for

@@ -23,8 +23,8 @@ from mcu.errors import InputError
 from orchestrator.executors.base import Event, ExecutorError, Finished, LossReason, Lost, Reported, Started
 from orchestrator.running import driver as driver_module
 from orchestrator.running.disk_guard import DiskGuard, DiskShort
-from orchestrator.running.driver import Retries
 from orchestrator.running.interrupts import Interrupts, Wish
+from orchestrator.running.parts import Retries
 from orchestrator.running.run import begin_study, stored_sweep
 from orchestrator.running.watcher import Watcher
 from orchestrator.spec import EpochReport, TrialResult
