@@ -56,11 +56,8 @@ def prune(
         InputError: if the network cannot be traced, arrays and network do not fit together, arrays have values that
             are not finite, or a number is not allowed.
     """
-    for name, number in (("epochs", epochs), ("batch_size", batch_size)):
-        if not isinstance(number, Integral) or number < 1:
-            raise InputError(f"{name} = {number}: allowed is a whole number, 1 or more")
-    if not isinstance(budget, Budget):
-        raise InputError(f"budget = {budget!r}: allowed is a Budget, such as Budget(flash='64KB')")
+    settings = Settings(epochs, batch_size, seed, device, hyperparameters=dict(hyperparameters or {}))
+    _check_settings(settings, budget)
     x_train, y_train = _checked(train, "train")
     x_val, y_val = _checked(val, "val")
     shape = tuple(x_train.shape[1:])
@@ -75,14 +72,10 @@ def prune(
     for name, y in (("train", y_train), ("val", y_val)):
         if y.min() < 0 or y.max() >= classes:
             raise InputError(f"{name}: classes go from {y.min()} to {y.max()}; the network has 0 to {classes - 1}")
-    known = find_method("differentiable").hyperparameters or ()
-    if unknown := [name for name in hyperparameters or {} if name not in known]:
-        raise InputError(f"hyperparameters: unknown {', '.join(unknown)}; allowed are {', '.join(known)}")
     problem = Problem(
         lambda: copy.deepcopy(network), shape, classes, x_train, y_train, x_val, y_val, augment=augment, frozen=frozen,
         round_to=round_to, runtime=Runtime(budget=budget),
     )  # fmt: skip
-    settings = Settings(epochs, batch_size, seed, device, hyperparameters=dict(hyperparameters or {}))
     outcome = DifferentiablePruning().run(problem, budget, settings, lambda progress: True)
     if isinstance(outcome, Infeasible):
         raise InputError(outcome.reason)
@@ -90,6 +83,17 @@ def prune(
     score = int8_accuracy(outcome.model, x_val, y_val, problem)
     images = x_train.dtype == np.uint8
     return ExportedModel(outcome.model, outcome.data, used, outcome.folded_network, score, problem.runtime, images)
+
+
+def _check_settings(settings: Settings, budget: Budget) -> None:
+    for name, number in (("epochs", settings.epochs), ("batch_size", settings.batch_size)):
+        if not isinstance(number, Integral) or number < 1:
+            raise InputError(f"{name} = {number}: allowed is a whole number, 1 or more")
+    if not isinstance(budget, Budget):
+        raise InputError(f"budget = {budget!r}: allowed is a Budget, such as Budget(flash='64KB')")
+    known = find_method("differentiable").hyperparameters or ()
+    if unknown := [name for name in settings.hyperparameters if name not in known]:
+        raise InputError(f"hyperparameters: unknown {', '.join(unknown)}; allowed are {', '.join(known)}")
 
 
 def _logits(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
