@@ -148,6 +148,10 @@ def input_codes(x: np.ndarray, tensor: QTensor) -> np.ndarray:
     if not 2 <= x.ndim <= 4:
         raise InputError(f"inputs have shape {x.shape}; allowed are (N, C, H, W), (N, C, L) and (N, C)")
     planes = x.reshape(*x.shape, *(1,) * (4 - x.ndim))
+    wanted = (tensor.shape[-1], *tensor.shape[-3:-1])
+    if planes.shape[1:] != wanted:
+        sizes = ", ".join(map(str, wanted)).removesuffix(", 1").removesuffix(", 1")
+        raise InputError(f"inputs have shape {x.shape}; the model takes (N, {sizes})")
     return quantise_input(planes.transpose(0, 2, 3, 1), tensor)
 
 

@@ -27,6 +27,7 @@ from pruning.engine.network import Constraints, PrunableNetwork
 from pruning.engine.widening import even_widths
 from pruning.methods import Compression
 from pruning.training.problem import Problem, Settings
+from pruning.training.recipe import check_phases
 from pruning.training.run import Run, Steps
 
 CHECKS = 12
@@ -66,12 +67,24 @@ class Phases:
 
         Their fractions are the hyperparameters ``warmup`` and ``pruning``. By default the length of pruning is
         proportional to the logarithm of the ``compression``, up to ``FAR``; the warm-up takes the remaining steps until
-        ``LATEST_LANDING``.
+        ``LATEST_LANDING``. Where only one is given, the other takes no more than is left.
+
+        Raises:
+            InputError: if the steps are too few, or the two fractions together more than all of them.
         """
+        if steps < 2:
+            raise InputError(
+                f"{steps} steps of training: too few to prune in; allowed are 2 or more: take more epochs, smaller "
+                "batches or more samples"
+            )
         distance = min(1.0, math.log(max(1.0, compression)) / math.log(FAR))
-        pruning = float(hyperparameters.get("pruning", LONGEST_PRUNING * max(SHORTEST_SHARE, distance)))
-        warm_up = float(hyperparameters.get("warmup", max(SHORTEST_WARM_UP, LATEST_LANDING - pruning)))
-        dense_steps, pruning_steps = max(1, round(warm_up * steps)), max(1, round(pruning * steps))
+        usual = min(LONGEST_PRUNING * max(SHORTEST_SHARE, distance), 1 - float(hyperparameters.get("warmup", 0)))
+        pruning = float(hyperparameters.get("pruning", usual))
+        latest = min(1 - pruning, max(SHORTEST_WARM_UP, LATEST_LANDING - pruning))
+        warm_up = float(hyperparameters.get("warmup", latest))
+        check_phases(warm_up, pruning)
+        pruning_steps = min(max(1, round(pruning * steps)), steps - 1)
+        dense_steps = min(max(1, round(warm_up * steps)), steps - pruning_steps)
         return cls(max(0, dense_steps - WATCH_STEPS), dense_steps, dense_steps + pruning_steps)
 
 
@@ -155,6 +168,7 @@ class DifferentiablePruning(Compression):
             yield
             bank.learn_importance()
         if run.step == phases.warm_up:
+            bank.require_learned()
             self.rank(run, bank)
 
     def _shorten(self, run: Run, bank: gates.GateBank) -> gates.GateBank:

@@ -17,6 +17,7 @@ from mcu.cost.firmware_memory import FirmwarePlan, plan_memory
 from mcu.errors import InputError
 from mcu.firmware import LibraryModel, write_library, write_project
 from mcu.firmware.library import FOLDER, library_form
+from mcu.graph.ports import Shape, Shapes, shapes_of
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.model import Int8Model
 from mcu.int8.quantize import quantise
@@ -42,6 +43,7 @@ class ExportedModel:
         network: the folded float network, for the same inputs.
         val_score: of the int8 model on validation data, if given.
         runtime: with the bounds by which the plan of its C program is chosen.
+        images: whether it was trained on uint8 images as ``x / 255``, which ``predict`` then takes as well.
     """
 
     model: Int8Model
@@ -50,6 +52,7 @@ class ExportedModel:
     network: nn.Module
     val_score: float | None = None
     runtime: Runtime = field(default_factory=Runtime)
+    images: bool = False
 
     @classmethod
     def of(
@@ -82,13 +85,17 @@ class ExportedModel:
         """Outputs of the int8 model, dequantised.
 
         Args:
-            x: inputs ``(N, ...)`` as in training, in order.
+            x: inputs ``(N, ...)`` as the network took them in training (images ``(N, C, H, W)``, scaled and normalised
+                alike), in order. After ``prune`` with uint8 images also these.
 
         Returns:
-            float32 ``(N, ...)`` in the order of the network's own output, flat: ``(N, values)``; of several outputs a
-            dict of these by name.
+            float32 ``(N, values)``: each output flat, in the order of the network's own; of several outputs a dict of
+            these by name.
+
+        Raises:
+            InputError: for inputs of another shape or number, of 8-bit integers where training had none, or with NaN.
         """
-        codes = model_inputs(self.model, [np.asarray(given, np.float32) for given in x])
+        codes = model_inputs(self.model, [_real(given, self.images) for given in x])
         found = int8_outputs(ReferenceInterpreter(self.model), *codes)
         return found[0] if len(found) == 1 else {p.name: y for p, y in zip(self.model.outputs, found, strict=True)}
 
@@ -122,7 +129,22 @@ class ExportedModel:
         return self.runtime.choose_plan(self.model).plan if hop is None else plan_memory(self.model, hop=hop)
 
 
-def calibration_samples(source: Any, device: torch.device, inputs: Sequence[str] = ("x",)) -> tuple[torch.Tensor, ...]:
+def _real(given: Any, images: bool) -> np.ndarray:
+    """Inputs as float32; uint8 images divided by 255."""
+    if isinstance(given, torch.Tensor):
+        given = given.detach().cpu()
+        given = given.float() if given.is_floating_point() else given
+    values = np.asarray(given)
+    if values.dtype == np.uint8 and images:
+        return values.astype(np.float32) / np.float32(255)
+    if values.dtype.kind not in "biuf" or values.dtype in (np.uint8, np.int8):
+        raise InputError(f"predict: inputs are {values.dtype}; allowed are real values, scaled as in training")
+    return values.astype(np.float32)
+
+
+def calibration_samples(
+    source: Any, device: torch.device, inputs: Sequence[str] = ("x",), shapes: Shapes | None = None
+) -> tuple[torch.Tensor, ...]:
     """Up to ``CALIBRATION_SAMPLES`` examples of each input, as the network takes them.
 
     Args:
@@ -130,9 +152,11 @@ def calibration_samples(source: Any, device: torch.device, inputs: Sequence[str]
             ``DataLoader``; of a batch with several entries the first ones are the inputs, or the first is a tuple of
             them, or those of their names.
         inputs: names of the network's inputs.
+        shapes: of one example of each; not checked if None.
 
     Raises:
-        InputError: if there are none.
+        InputError: if there are none, or they are not what the network takes: of another shape, 8-bit integers, or
+            with NaN or infinity.
     """
     whole = source if isinstance(source, tuple) and len(inputs) > 1 else (source,)
     if all(isinstance(part, np.ndarray | torch.Tensor) for part in whole):
@@ -149,10 +173,26 @@ def calibration_samples(source: Any, device: torch.device, inputs: Sequence[str]
         raise InputError(f"calibration = {type(source).__name__}: must be an array, a tensor or an iterable of batches")
     if not batches or not len(batches[0][0]):
         raise InputError("calibration: holds no samples; a few hundred inputs of the training data are needed")
+    for batch in batches:
+        for name, given, shape in zip(
+            inputs, batch, shapes_of(shapes) if shapes else [None] * len(inputs), strict=True
+        ):
+            _check_calibration(name, given, shape)
     return tuple(
         torch.cat([given.to(device).float() for given in column])[:CALIBRATION_SAMPLES]
         for column in zip(*batches, strict=True)
     )
+
+
+def _check_calibration(name: str, given: torch.Tensor, shape: Shape | None) -> None:
+    if shape is not None and given.shape[1:] != shape:
+        raise InputError(
+            f"calibration: {name} has shape {tuple(given.shape)}; allowed is (N, {str(tuple(shape))[1:-1].rstrip(',')})"
+        )
+    if given.dtype in (torch.uint8, torch.int8):
+        raise InputError(f"calibration: {name} is {given.dtype}; allowed are real values, scaled as in training")
+    if not bool(torch.isfinite(given).all()):
+        raise InputError(f"calibration: {name} has NaN or infinite values; allowed are finite ones")
 
 
 def _inputs_of(batch: Any, inputs: Sequence[str]) -> tuple[torch.Tensor, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from torch import nn
 from mcu.budget import Budget, Resources
 from mcu.errors import InputError
 from mcu.runtime import Runtime
+from mcu.tracing.capture import first_line
+from pruning.catalogue import find_method
 from pruning.differentiable import DifferentiablePruning
 from pruning.exported import ExportedModel
 from pruning.training.evaluation import int8_accuracy
@@ -50,11 +53,19 @@ def prune(
 
     Raises:
         UnreachableBudgetError: if no widths can meet the budget, with the smallest figures that can be reached.
-        InputError: if the network cannot be traced, or arrays and network do not fit together.
+        InputError: if the network cannot be traced, arrays and network do not fit together, arrays have values that
+            are not finite, or a number is not allowed.
     """
-    x_train, y_train = _checked(*train, "train")
-    x_val, y_val = _checked(*val, "val")
+    settings = Settings(epochs, batch_size, seed, device, hyperparameters=dict(hyperparameters or {}))
+    _check_settings(settings, budget)
+    x_train, y_train = _checked(train, "train")
+    x_val, y_val = _checked(val, "val")
     shape = tuple(x_train.shape[1:])
+    if (x_val.shape[1:], x_val.dtype) != (shape, x_train.dtype):
+        raise InputError(
+            f"val: inputs {x_val.dtype} {x_val.shape} beside train's {x_train.dtype} {x_train.shape}; allowed are the "
+            "same type and shape of an example: uint8 is divided by 255, other numbers are used as they are"
+        )
     with torch.no_grad():
         parameter = next(network.parameters())
         classes = _logits(copy.deepcopy(network).eval(), torch.zeros(1, *shape).to(parameter)).flatten(1).shape[1]
@@ -65,18 +76,33 @@ def prune(
         lambda: copy.deepcopy(network), shape, classes, x_train, y_train, x_val, y_val, augment=augment, frozen=frozen,
         round_to=round_to, runtime=Runtime(budget=budget),
     )  # fmt: skip
-    settings = Settings(epochs, batch_size, seed, device, hyperparameters=dict(hyperparameters or {}))
     outcome = DifferentiablePruning().run(problem, budget, settings, lambda progress: True)
     if isinstance(outcome, Infeasible):
         raise InputError(outcome.reason)
     used: Resources = problem.runtime.measure(outcome.model, outcome.data)
     score = int8_accuracy(outcome.model, x_val, y_val, problem)
-    return ExportedModel(outcome.model, outcome.data, used, outcome.folded_network, score, problem.runtime)
+    images = x_train.dtype == np.uint8
+    return ExportedModel(outcome.model, outcome.data, used, outcome.folded_network, score, problem.runtime, images)
+
+
+def _check_settings(settings: Settings, budget: Budget) -> None:
+    for name, number in (("epochs", settings.epochs), ("batch_size", settings.batch_size)):
+        if not isinstance(number, Integral) or number < 1:
+            raise InputError(f"{name} = {number}: allowed is a whole number, 1 or more")
+    if not isinstance(budget, Budget):
+        raise InputError(f"budget = {budget!r}: allowed is a Budget, such as Budget(flash='64KB')")
+    known = find_method("differentiable").hyperparameters or ()
+    if unknown := [name for name in settings.hyperparameters if name not in known]:
+        raise InputError(f"hyperparameters: unknown {', '.join(unknown)}; allowed are {', '.join(known)}")
 
 
 def _logits(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
     try:
         found = network(x)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"train: an input of shape {tuple(x.shape[1:])} does not pass through the network: {first_line(error)}"
+        ) from None
     except TypeError as error:
         if "required positional argument" not in str(error):
             raise
@@ -87,9 +113,13 @@ def _logits(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return found
 
 
-def _checked(x: Any, y: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _checked(pair: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Inputs uint8 or float32, labels int64, of one length."""
-    x, y = np.asarray(x), np.asarray(y)
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise InputError(f"{name} is a {type(pair).__name__}; allowed is a pair of arrays, inputs and class numbers")
+    x, y = (np.asarray(part.detach().cpu() if isinstance(part, torch.Tensor) else part) for part in pair)
+    if x.dtype.kind not in "biuf" or not np.isfinite(x).all():
+        raise InputError(f"{name}: inputs are {x.dtype}, or not all finite; allowed are finite numbers")
     x = x if x.dtype == np.uint8 else x.astype(np.float32)
     if len(x) != len(y) or not len(x) or y.ndim != 1 or y.dtype.kind not in "iu":
         raise InputError(f"{name}: inputs {x.shape} with labels {y.dtype} {y.shape}; allowed are as many whole numbers")

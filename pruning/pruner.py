@@ -18,6 +18,7 @@ import copy
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -39,6 +40,7 @@ from pruning.methods import Compression
 from pruning.pruned_copy import PrunedCopy
 from pruning.training.loop_run import Judge, LoopRun
 from pruning.training.problem import DivergedError, Infeasible
+from pruning.training.recipe import check_value
 from pruning.training.run import Run, Steps
 
 LEAST_STEPS = 10
@@ -47,6 +49,10 @@ LEAST_STEPS = 10
 
 def _shapes(example: torch.Tensor | Sequence[torch.Tensor]) -> Shapes:
     """Shapes of one example of each input."""
+    if not all(hasattr(given, "shape") and len(given.shape) > 1 for given in each(example)):
+        raise InputError(
+            "example_input: allowed are a tensor (N, ...), such as x[:1], or a tuple with one for each input"
+        )
     return tuple(tuple(given.shape[1:]) for given in each(example))
 
 
@@ -62,7 +68,8 @@ class Pruner(nn.Module):
     """A network that is pruned to its budget while the user's loop trains it.
 
     Use it in place of the network, and call ``step`` after every step of the optimiser. Layers of the network are
-    resized in place; a layer's weight stays the same ``Parameter``. ``state_dict`` has the network, its widths and the
+    resized in place; a layer's weight stays the same ``Parameter``. From then on the network itself refuses to be
+    called: ``pruner.eval()(x)`` is the pruned one. ``state_dict`` has the network, its widths and the
     progress of pruning; ``load_state_dict`` into a pruner of the same arguments resumes bit-exactly, if the optimiser's
     state is restored as well.
 
@@ -103,14 +110,22 @@ class Pruner(nn.Module):
         idle: bool = True,
         seed: int = 0,
     ) -> None:
+        if not isinstance(steps, Integral):
+            raise InputError(f"steps = {steps!r}: allowed is a whole number, epochs * batches")
         if steps < LEAST_STEPS:
             raise InputError(f"steps = {steps}: too few to prune in; pass epochs * batches, at least {LEAST_STEPS}")
+        if not isinstance(round_to, Integral) or round_to < 1:
+            raise InputError(f"round_to = {round_to!r}: allowed is a whole number of channels, 1 or more")
+        if not isinstance(budget, Budget):
+            raise InputError(f"budget = {budget!r}: allowed is a Budget, such as Budget(flash='64KB')")
         method, bounded = DifferentiablePruning(), replace(runtime or Runtime(), budget=budget)
         constraints = Constraints(_shapes(example_input), tuple(frozen), round_to, bounded)
         method.require_reachable(network, constraints, budget)
         prunable = PrunableNetwork(network, constraints, seed)
         chosen = {name: value for name, value in (("warmup", warmup), ("pruning", pruning)) if value is not None}
-        self._begin(LoopRun(prunable, budget, chosen, steps, judge), method, idle)
+        for name, value in chosen.items():
+            check_value(name, value, epochs=1)
+        self._begin(LoopRun(prunable, network, budget, chosen, steps, judge), method, idle)
 
     @classmethod
     def over(cls, run: Run, method: Compression) -> Pruner:
@@ -137,7 +152,7 @@ class Pruner(nn.Module):
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """What the network returns, in training and evaluation mode, for the arguments of its ``forward``."""
         x = self._interface.given(inputs, named)
-        if self.training and torch.is_grad_enabled():
+        if torch.is_grad_enabled():
             if isinstance(self._run, LoopRun) and not self.landed:
                 self._run.last_input = tuple(given.detach() for given in x)
             if self._scaler is not None:
@@ -268,6 +283,8 @@ class Pruner(nn.Module):
         before = network.changes
         next(self._moves)
         if network.changes != before or self.module is not network.module:
+            if isinstance(self._run, LoopRun):
+                self._run.take_over()
             self.module = network.module
             self._rebuild_parallel()
             self._check_finite(self.module)
@@ -291,6 +308,8 @@ class Pruner(nn.Module):
             for parameter, kept in optimizer.state.items():
                 for key, value in kept.items():
                     can_follow(optimizer, key, value, parameter)
+        if isinstance(self._run, LoopRun) and not self.landed:
+            self._run.batch()
 
     def _check_finite(self, module: nn.Module) -> None:
         for name, parameter in module.named_parameters():
@@ -323,8 +342,9 @@ class Pruner(nn.Module):
             return module
         self._check_idle()
         self._check_finite(module)
-        folded = FoldedNet(network.graph, module)
-        calibrate(folded, calibration_samples(calibration, next(module.parameters()).device, self._interface.inputs))
+        folded, shapes = FoldedNet(network.graph, module), network.constraints.input_shape
+        device = next(module.parameters()).device
+        calibrate(folded, calibration_samples(calibration, device, self._interface.inputs, shapes))
         return folded
 
     def _exported(self, network: FoldedNet) -> ExportedModel:
@@ -380,6 +400,10 @@ class Pruner(nn.Module):
         self._move()
         if state["int8"]:
             self._simulate_int8(FoldedNet(network.graph, network.module))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse to be pickled, and so ``torch.save(pruner)``."""
+        raise InputError("Pruner: cannot be pickled; save pruner.state_dict() and load it into a new Pruner")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PrunedCopy:
         """A copy of the network, such as an average of its weights, that loses and gains the same channels."""

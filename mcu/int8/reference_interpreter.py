@@ -17,8 +17,14 @@ _BATCH_ELEMENTS = 1 << 20
 
 
 def quantise_input(x: np.ndarray, tensor: QTensor) -> np.ndarray:
-    """Real values as int8 codes of a tensor; any shape."""
+    """Real values as int8 codes of a tensor; any shape.
+
+    Raises:
+        InputError: for NaN, which no code stands for.
+    """
     codes = np.rint(np.asarray(x, np.float64) / tensor.scale) + tensor.zero_point
+    if np.isnan(codes).any():
+        raise InputError("inputs have NaN; allowed are numbers")
     return np.clip(codes, -128, 127).astype(np.int8)
 
 

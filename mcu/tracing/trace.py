@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, cast
 
 import torch
@@ -12,6 +13,7 @@ from torch import fx, nn
 
 from mcu.errors import InputError
 from mcu.graph.graph import Graph, bundle
+from mcu.graph.places import is_within
 from mcu.graph.ports import Shapes, shapes_of
 from mcu.graph.schedule import schedule
 from mcu.tracing.capture import Captured, capture, evaluating, first_line
@@ -101,6 +103,7 @@ def lowered(
     _propagate_shapes(network, input_shape)
     _drop_idle_strides(network)
     graph = lower(network, frozen)
+    _check_frozen(frozen, [op.layer for op in graph.ops if op.layer])
     if (
         note
         and len(layers := {op.layer for op in graph.ops if op.layer}) >= DEEP
@@ -111,6 +114,17 @@ def lowered(
             "nothing; train it before batch normalisation is fused, or with a learning rate of 0.001 to 0.01"
         )
     return bundle(schedule(graph, note), multiple)
+
+
+def _check_frozen(frozen: Collection[str], layers: list[str]) -> None:
+    """Refuse a path that would freeze nothing."""
+    for path in frozen:
+        if not any(is_within(layer, (path,)) for layer in layers):
+            hint = "".join(f"did you mean {name!r}? " for name in get_close_matches(path, layers, n=1))
+            raise InputError(
+                f"frozen: {path!r} is no layer with channels of its own; {hint}allowed are the paths of convolutions "
+                "and dense layers, and of modules that hold some"
+            )
 
 
 def _drop_idle_strides(module: fx.GraphModule) -> None:

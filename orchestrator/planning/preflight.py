@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from orchestrator.planning.inputs import Inputs, combinations, input_space, told
 from pruning.engine.depth import shallowest
 from pruning.engine.landing import require_reachable
 from pruning.engine.network import Constraints
-from pruning.training.recipe import check_parent, check_value
+from pruning.training.recipe import check_parent, check_phases, check_value
 from pruning.training.rehearsal import rehearse
 from search_spaces.choices import NetworkChoice, Scalar
 from search_spaces.factories import load_reference
@@ -108,6 +107,7 @@ def check_recipe(sweep: SweepConfig) -> None:
         for value in values:
             check_value(name, value, sweep.training.epochs)
         most[name] = values[-1]
+    check_phases(float(most.get("warmup", 0)), float(most.get("pruning", 0)))
     if sweep.lineage.enabled:
         return  # the lineage's parent is the teacher
     starts = _values(sweep.hyperparameters.get("start", "scratch"))
@@ -135,13 +135,6 @@ def _resources(choice: NetworkChoice, task: Task, inputs: Inputs) -> ResourceMod
 
 def _traced_resources(choice: NetworkChoice, task: Task) -> ResourceModel:
     network = build_network(choice, task.input_shape, task.outputs, 0, task.cells)
-    for path in choice.frozen:
-        if path not in dict(network.named_modules()):
-            close = get_close_matches(path, [name for name, _ in network.named_modules()], n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise InputError(
-                f"network.frozen: {path!r} is no layer of {choice.name}; {hint}allowed are paths of layers"
-            )
     constraints = Constraints(task.input_shape, choice.frozen, choice.round_to)
     traced = constraints.trace(network)
     rehearse(traced, task.input_shape)

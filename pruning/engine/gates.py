@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from mcu.errors import InputError
 from mcu.graph.graph import FIXED, Graph
 from mcu.graph.kinds import Kind
 from mcu.graph.layers import Affine
@@ -124,6 +125,18 @@ class GateBank:
         if self._gates is not None and self._gates.requires_grad:
             self._gates.backward(gradient)
         self.importance.mul_(momentum).add_((gradient * self._leaf.detach()).abs(), alpha=1 - momentum)
+
+    def require_learned(self) -> None:
+        """Refuse to rank channels of which no backward pass has told anything.
+
+        Raises:
+            InputError: saying how a loop passes gradients.
+        """
+        if self.gradient is None and not bool(self.importance.any()):
+            raise InputError(
+                "step: no gradient has reached the pruner's channels, which would be removed at random; compute the "
+                "loss from pruner(x), and call loss.backward() rather than torch.autograd.grad"
+            )
 
     @property
     def gradient(self) -> torch.Tensor | None:

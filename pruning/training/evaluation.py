@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import nn
@@ -68,7 +70,7 @@ def int8_outputs(reference: ReferenceInterpreter, *codes: np.ndarray) -> list[np
     for port, values in zip(reference.model.outputs, reference.invoke(codes), strict=True):
         real = dequantise(values, reference.model.tensors[port.tensor])
         planes = real.transpose(0, 3, 1, 2) if real.ndim == 4 else real
-        found.append(np.ascontiguousarray(planes.reshape(len(real), -1)))
+        found.append(np.ascontiguousarray(planes.reshape(len(real), math.prod(real.shape[1:]))))
     return found
 
 

@@ -23,6 +23,7 @@ class LoopRun(Run):
     """A run whose steps a loop of the user's takes; all are available to the method.
 
     Args:
+        given: the user's module, whose layers the network has.
         chosen: hyperparameters of the method.
         steps: how many the loop will take.
         judge: the user's loss of a network, if there is one.
@@ -32,19 +33,50 @@ class LoopRun(Run):
     """
 
     def __init__(
-        self, network: PrunableNetwork, budget: Budget, chosen: Mapping[str, Any], steps: int, judge: Judge | None
+        self,
+        network: PrunableNetwork,
+        given: nn.Module,
+        budget: Budget,
+        chosen: Mapping[str, Any],
+        steps: int,
+        judge: Judge | None,
     ) -> None:
         super().__init__(network, budget, chosen, steps, steps)
         self._judge = judge
+        self._given = None if given is network.module else given
         self.last_input: tuple[torch.Tensor, ...] | None = None
+
+    def take_over(self) -> None:
+        """Close the user's module, whose layers are resized from now on: it would fail, or compute something else."""
+        if self._given is not None:
+            self._given.register_forward_pre_hook(_refuse_call)
+            self._given = None
+
+    def batch(self) -> tuple[torch.Tensor, ...]:
+        """Inputs of the last training step.
+
+        Raises:
+            InputError: if there are none.
+        """
+        if self.last_input is None:
+            raise InputError(
+                "step: no batch has passed through the pruner; compute the loss from pruner(x), not network(x)"
+            )
+        return self.last_input
 
     @torch.no_grad()
     def judge(self, module: nn.Module) -> float:
         """The user's loss, or the change of the output on the last batch."""
         if self._judge is not None:
             return self._judge(module)
-        if self.last_input is None:
-            raise InputError("no batch has passed through the pruner in training; call pruner(x), not the network")
+        batch = self.batch()
         whole = copy.deepcopy(self.network.module).eval()
-        pairs = zip(each(module.eval()(*self.last_input)), each(whole(*self.last_input)), strict=True)
+        pairs = zip(each(module.eval()(*batch)), each(whole(*batch)), strict=True)
         return sum(float((found.float() - wanted.float()).square().mean()) for found, wanted in pairs)
+
+
+def _refuse_call(network: nn.Module, args: Any) -> None:
+    raise InputError(
+        f"network {type(network).__name__}: a Pruner has resized its layers; call the pruner in its place, or build "
+        "the network anew"
+    )

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mcu.errors import InputError
 from pruning.training.checkpoint import read_checkpoint, write_checkpoint
 from pruning.training.job import Job
 from pruning.training.parent import locked, shared_folder
@@ -20,15 +19,8 @@ PRETRAIN = 0.4
 
 
 def pretrained_steps(hyperparameters: Mapping[str, Any], float_steps: int) -> int:
-    """Steps before the first compression, by the hyperparameter ``pretrain``.
-
-    Raises:
-        InputError: for a fraction that is not allowed.
-    """
-    fraction = float(hyperparameters.get("pretrain", PRETRAIN))
-    if not 0 <= fraction < 1:
-        raise InputError(f"hyperparameters.pretrain = {fraction}: allowed is 0 to less than 1")
-    return round(fraction * float_steps)
+    """Steps before the first compression, by the hyperparameter ``pretrain``."""
+    return round(float(hyperparameters.get("pretrain", PRETRAIN)) * float_steps)
 
 
 def pretrain(job: Job, until: int, prepare: Callable[[], None] | None = None, *, kind: str = "plain") -> Steps:

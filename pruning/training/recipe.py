@@ -15,6 +15,11 @@ TRAINING = (
 )  # fmt: skip
 """Hyperparameters that every method takes, because every method trains with the same loop."""
 
+FRACTIONS = ("label_smoothing", "int8_part", "pretrain", "warmup", "pruning")
+"""Hyperparameters that are a part of something: of the label, or of the steps of a job."""
+
+PRICES = ("weight_decay", "averaging", "balance", "slimming_penalty", "group_penalty")
+
 IMITATION = 0.7
 """Weight of the logits of a lineage's dense parent in the loss of recovery, unless ``distillation`` says so."""
 
@@ -59,9 +64,9 @@ class Recipe:
         Raises:
             InputError: for a value that is not allowed, or distillation without a parent.
         """
-        chosen = {field.name: hyperparameters[field.name] for field in fields(cls) if field.name in hyperparameters}
-        for name, value in chosen.items():
+        for name, value in hyperparameters.items():
             check_value(name, value, epochs)
+        chosen = {field.name: hyperparameters[field.name] for field in fields(cls) if field.name in hyperparameters}
         if taught:
             return cls(**{"distillation": IMITATION, **chosen})  # type: ignore[arg-type]
         recipe = cls(**chosen)  # type: ignore[arg-type]
@@ -70,12 +75,12 @@ class Recipe:
 
 
 def check_value(name: str, value: Scalar, epochs: int) -> None:
-    """Refuse a value a recipe cannot have; names that are not part of the recipe are accepted.
+    """Refuse a value that a recipe, or the phases of a method, cannot have; other names are accepted.
 
     Raises:
         InputError: naming what is allowed.
     """
-    if name not in Recipe.__dataclass_fields__:
+    if name not in (*Recipe.__dataclass_fields__, *FRACTIONS, *PRICES):
         return
     if name == "start":
         holds, allowed = value in ("scratch", "parent"), "'scratch' or 'parent'"
@@ -86,11 +91,11 @@ def check_value(name: str, value: Scalar, epochs: int) -> None:
     elif name == "parent_epochs":
         allowed = f"a whole number from 0 to {epochs - 1}, one less than the epochs of the trial"
         holds = float(value).is_integer() and 0 <= value < epochs
-    elif name in ("label_smoothing", "int8_part"):
+    elif name in FRACTIONS:
         holds, allowed = 0 <= value < 1, "0 to less than 1"
     elif name == "distillation":
         holds, allowed = 0 <= value <= 1, "0 to 1"
-    elif name in ("weight_decay", "averaging"):
+    elif name in PRICES:
         holds, allowed = value >= 0, "0 or more"
     else:
         holds, allowed = value > 0, "more than 0"
@@ -107,3 +112,13 @@ def check_parent(parent_epochs: float, distillation: float, start: str) -> None:
     if not parent_epochs and (distillation or start == "parent"):
         name, value = ("distillation", distillation) if distillation else ("start", start)
         raise InputError(f"hyperparameters.{name} = {value}: needs parent_epochs of 1 or more")
+
+
+def check_phases(warm_up: float, pruning: float) -> None:
+    """Refuse phases of differentiable pruning that do not end with the job.
+
+    Raises:
+        InputError: saying what is allowed.
+    """
+    if warm_up + pruning > 1 + 1e-9:
+        raise InputError(f"hyperparameters.warmup = {warm_up:g} and pruning = {pruning:g}: allowed are 1 together")

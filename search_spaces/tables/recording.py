@@ -15,6 +15,7 @@ import numpy as np
 
 from mcu.errors import InputError
 from search_spaces.tasks.class_folders import UnusableFileError
+from search_spaces.tasks.labels import is_missing, texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -208,15 +209,41 @@ def recording(path: Path, name: str, wanted: Wanted, told_label: str | None, spl
     if wanted.label:
         given = frame[list(wanted.label)]
         labelled = ~given.isna().any(axis=1).to_numpy()
+        for column in wanted.label:
+            _check_gaps(path, column, given[column].isna().to_numpy(), given[column].dtype.kind in "iufb")
         labels = given.to_numpy() if len(wanted.label) > 1 else given[wanted.label[0]].to_numpy()
     else:
         labels, labelled = np.full(len(frame), told_label), np.ones(len(frame), bool)
     groups = None
     if wanted.group:
-        groups = frame[wanted.group].astype(str).to_numpy(str)
+        gaps = frame[wanted.group].isna().to_numpy() & labelled
+        _check_gaps(path, wanted.group, gaps, frame[wanted.group].dtype.kind in "iufb")
+        if gaps.any():
+            raise InputError(f"{path}: {wanted.group} is empty in {int(gaps.sum()):,} rows: name their group")
+        groups = texts(frame[wanted.group].tolist())
     elif wanted.name_group is not None:
         groups = np.full(len(frame), _found(wanted.name_group, name, "group"))
     return Recording(name, values, labels, labelled, groups, split)
+
+
+def _check_gaps(path: Path, name: str, gaps: np.ndarray, numbers: bool) -> None:
+    """Refuse words such as NA and None where texts are expected: they may be names, and pandas takes them for gaps.
+
+    Raises:
+        InputError: naming the word.
+    """
+    if not gaps.any() or path.suffix.lower() in COLUMNAR or (numbers and not gaps.all()):
+        return
+    import pandas as pd
+
+    written = pd.read_csv(path, index_col=False, dtype=str, keep_default_na=False, **_written(path))
+    written.columns = [str(column).strip() for column in written.columns]
+    words = [word.strip() for word in written[name].to_numpy()[gaps].tolist() if not is_missing(word)]
+    if words:
+        raise InputError(
+            f"{path}: {name} is {words[0]!r} in {words.count(words[0]):,} rows: if that is a name, write another one; "
+            "if there is none, leave it empty"
+        )
 
 
 def _numbers(column: pd.Series) -> np.ndarray:

@@ -113,7 +113,7 @@ def _dealt(
 
 def table_source(data: str | None = None, path: str | None = None, **_: object) -> Source:
     """What :func:`table` reads."""
-    return Source("2", (_place(data, path),))
+    return Source("3", (_place(data, path),))
 
 
 def _check(window: int, stride: int, most_broken: float) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from mcu.errors import InputError
 from search_spaces.paths import user_path
+from search_spaces.tasks.labels import check_spelling
 from search_spaces.tasks.rows import Rows
 from search_spaces.tasks.splits import grouped_split, stratified_split
 from search_spaces.tasks.walk import Entry, entries_below, is_hidden
@@ -105,6 +106,7 @@ def _classes(
     classes = tuple(sorted(classes))
     if len(classes) < 2:
         raise InputError(f"{where}: has {len(classes)} class folders, needs at least 2")
+    check_spelling(classes, where, "class folders")
     files: dict[str, dict[str, tuple[Entry, ...]]] = {}
     for split, place in places.items():
         lacking = [name for name in classes if not (place / name).is_dir()]

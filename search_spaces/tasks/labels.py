@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +47,7 @@ def read_labels(given: np.ndarray, where: str, names: Sequence[str] | None = Non
         return _one_hot(given, where, names)
     if given.ndim != 1:
         raise InputError(f"{where}: has shape {given.shape}, must be one label a sample, or one-hot")
-    values = given.astype(str) if given.dtype.kind == "O" else given
+    values = texts(given.tolist()) if given.dtype.kind == "O" else given
     if values.dtype.kind == "f":
         if not np.isfinite(values).all() or (values != np.round(values)).any():
             wrong = values[~(np.isfinite(values) & (values == np.round(values)))][0]
@@ -54,6 +58,8 @@ def read_labels(given: np.ndarray, where: str, names: Sequence[str] | None = Non
     present, numbers = np.unique(values, return_inverse=True)
     if names is not None:
         return _named(values, present, where, names)
+    if values.dtype.kind == "U":
+        _check_texts(values, present.tolist(), where)
     if values.dtype.kind == "i" and present[0] < 0 and present.tolist() != [-1, 1]:
         raise InputError(f"{where}: labels go from {present[0]} to {present[-1]}: those below 0 name no class")
     if len(present) > min(MOST_CLASSES, max(2, len(values) // 2)):
@@ -62,6 +68,55 @@ def read_labels(given: np.ndarray, where: str, names: Sequence[str] | None = Non
     evident = values.dtype.kind == "U" or present.tolist() == list(range(len(present)))
     note = "" if evident and values.dtype.kind != "b" else _mapping(classes)
     return Labels(numbers.astype(np.int64), classes, note)
+
+
+def texts(values: Iterable[Any]) -> np.ndarray:
+    """Values as texts ``(n,)``; whole numbers without a fraction, which those of a column with a gap come with."""
+    return np.array([str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in values], str)
+
+
+def is_missing(text: str) -> bool:
+    """Whether a text stands for no value: blanks, or what is printed for NaN."""
+    return text.strip().casefold() in ("", "nan")
+
+
+def check_spelling(names: Iterable[str], where: str, what: str) -> None:
+    """Refuse names that differ in capitals, blanks, full stops or zeros alone: nobody means two things by them.
+
+    Single letters may differ in being capitals.
+
+    Args:
+        where: begins the message.
+        what: that the names are of, in plural.
+
+    Raises:
+        InputError: naming two.
+    """
+    known: dict[str, str] = {}
+    for name in names:
+        other = known.setdefault(_plain(name), name)
+        if other != name:
+            raise InputError(
+                f"{where}: {what} {other!r} and {name!r} differ in spelling alone: write them alike if they are one, "
+                "else give them names that differ in more"
+            )
+
+
+def _plain(name: str) -> str:
+    text = " ".join(unicodedata.normalize("NFKC", name).split()).rstrip(".,;: ")
+    if re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?", text):
+        return str(Decimal(text).normalize() + 0)
+    return text if len(text) < 2 else text.casefold()
+
+
+def _check_texts(values: np.ndarray, present: Sequence[str], where: str) -> None:
+    for name in present:
+        if is_missing(name):
+            count = int((values == name).sum())
+            raise InputError(
+                f"{where}: label {name!r} of {count:,} samples names no class: leave these out, or name it"
+            )
+    check_spelling(present, where, "labels")
 
 
 def _one_hot(given: np.ndarray, where: str, names: Sequence[str] | None) -> Labels:

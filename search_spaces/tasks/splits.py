@@ -8,6 +8,7 @@ from hashlib import blake2b
 import numpy as np
 
 from mcu.errors import InputError
+from search_spaces.tasks.labels import check_spelling
 from search_spaces.tasks.rows import Rows, chunks
 
 HASH_BYTES = 16
@@ -83,6 +84,7 @@ def grouped_split(y: np.ndarray, groups: np.ndarray, sizes: Sequence[int]) -> li
     """
     labels, label_of = np.unique(y, return_inverse=True)
     names, group_of = np.unique(groups.astype(str), return_inverse=True)
+    check_spelling(names.tolist(), "groups", "names")
     if len(names) <= len(sizes):
         raise InputError(f"{len(names)} groups cannot make {len(sizes) + 1} splits: needs one group for each at least")
     counts = np.zeros((len(names), len(labels)), np.int64)

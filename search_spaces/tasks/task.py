@@ -144,6 +144,9 @@ def _check_targets(where: str, task: Task, y: np.ndarray, count: int) -> None:
             raise InputError(f"{where}: targets hold NaN or infinity")
         if task.kind is TaskKind.MULTI_LABEL and not np.isin(y, (0, 1)).all():
             raise InputError(f"{where}: targets of several labels must be 0 or 1")
+        if task.kind is TaskKind.REGRESSION and (steady := (y == y[:1]).all(axis=0)).any():
+            at = int(np.argmax(steady))
+            raise InputError(f"{where}: target {task.classes[at]} is {y[0, at]:g} throughout: there is nothing to tell")
         return
     axes = 3 if task.kind is TaskKind.GRID else 1
     if task.kind is TaskKind.RECONSTRUCTION and y.shape == (count, 2):
@@ -231,6 +234,10 @@ def assemble(
         whole = len(index) == len(rows)
         fields |= {f"x_{split}": kept_rows(rows if whole else rows.take(index)), f"y_{split}": y if whole else y[index]}
     x = fields["x_train"]
+    if described.get("kind", TaskKind.CLASSIFICATION) is TaskKind.CLASSIFICATION:
+        contrary = _contradictions(np.concatenate(known), np.concatenate([splits[split][1] for split in SPLITS]))
+        told = (f"{contrary:,} samples are equal to one of another class",) if contrary else ()
+        described["notes"] = (*described.get("notes", ()), *told)
     return Task(
         name=name,
         input_shape=tuple(x.shape[1:]),
@@ -241,6 +248,14 @@ def assemble(
         **fields,
         **described,
     )
+
+
+def _contradictions(hashes: np.ndarray, y: np.ndarray) -> int:
+    """Samples that there are with several labels."""
+    order = np.lexsort((y, hashes["low"], hashes["high"]))
+    first = np.flatnonzero(np.r_[True, hashes[order][1:] != hashes[order][:-1]])
+    lowest, highest = (edge.reduceat(y[order], first) for edge in (np.minimum, np.maximum))
+    return int(np.diff(np.r_[first, len(y)])[lowest != highest].sum())
 
 
 def limited(task: Task, limits: Mapping[str, int], *, by_place: bool = False) -> Task:

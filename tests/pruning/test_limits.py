@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mcu.budget import Budget, Resources
+from mcu.errors import InputError
 from mcu.graph.graph import bundle
 from mcu.graph.kinds import Kind
 from mcu.resource_model import ResourceModel
@@ -62,6 +63,20 @@ def test_near_budgets_are_pruned_faster_and_all_land_at_the_same_step():
     assert lengths[-2] == lengths[-1] == 350
     assert all(abs(phases.pruning - 450) <= 1 for phases in parts)  # both parts are rounded to steps
     assert Phases.of({"pruning": 0.5}, 1000, 1.2).pruning == 600
+
+
+@pytest.mark.parametrize("given", [{"warmup": 0.9}, {"pruning": 0.95}, {"warmup": 0.5, "pruning": 0.5}, {}])
+@pytest.mark.parametrize("steps", [2, 3, 25, 1000])
+def test_phases_end_with_the_job(given, steps):
+    phases = Phases.of(given, steps, 4.0)
+    assert 0 <= phases.unwatched < phases.warm_up < phases.pruning <= steps
+
+
+def test_phases_longer_than_the_job_are_refused():
+    with pytest.raises(InputError, match=r"warmup = 0\.6 and pruning = 0\.5: allowed are 1 together"):
+        Phases.of({"warmup": 0.6, "pruning": 0.5}, 1000, 4.0)
+    with pytest.raises(InputError, match="1 steps of training: too few"):
+        Phases.of({}, 1, 4.0)
 
 
 def test_compression_is_that_of_the_tightest_bound():

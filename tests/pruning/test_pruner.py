@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -81,6 +82,15 @@ def take(pruner, optimizer, x, y):
     optimizer.step()
     pruner.step()
     return loss
+
+
+@pytest.fixture(scope="module")
+def landed():
+    """A pruner at its end, and its model."""
+    pruner, optimizer = begun()
+    for x, y in batches(STEPS):
+        take(pruner, optimizer, x, y)
+    return pruner, pruner.export(calibration=X)
 
 
 def assert_within(model, pruner, budget=BUDGET):
@@ -338,14 +348,24 @@ def test_arrays_are_enough(tmp_path):
         hyperparameters={"learning_rate": 0.05},
     )  # fmt: skip
     assert BUDGET.admits(model.resources)
-    assert model.val_score == (model.predict(X[:96]).argmax(1) == Y[:96].numpy()).mean()
+    assert model.val_score == (model.predict(images[:96]).argmax(1) == Y[:96].numpy()).mean()
+    assert np.array_equal(model.predict(images[:96]), model.predict(images[:96] / 255))
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     model.save(tmp_path / "model.tflite")
     assert measure_model((tmp_path / "model.tflite").read_bytes()).flash == model.resources.flash
     model.firmware(tmp_path / "firmware")
     assert (tmp_path / "firmware" / "model.c").is_file()
-    with pytest.raises(InputError, match="classes go from 0 to 4"):
-        prune(network, train=(X, Y + (Y == 3)), val=(X, Y), budget=BUDGET)
+    for wrong, told in (
+        ({"train": (X, Y + (Y == 3))}, "classes go from 0 to 4"), ({"train": X}, "train is a Tensor"),
+        ({"train": (X / 0, Y)}, "train: .*not all finite"),
+        ({"train": (X[:, 0], Y), "val": (X[:, 0], Y)}, r"shape \(12, 12\) does not pass"),
+        ({"val": (images, Y)}, "val: inputs uint8 .* beside train's float32"), ({"epochs": 0}, "epochs = 0"),
+        ({"epochs": 1, "batch_size": 999}, "1 steps of training: too few"),
+        ({"budget": "5KB"}, "allowed is a Budget"),
+        ({"hyperparameters": {"lr": 1}}, "unknown lr; allowed are learning_rate"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=told):
+            prune(network, **({"train": (X, Y), "val": (X, Y), "budget": BUDGET} | wrong))
 
 
 @pytest.mark.parametrize("layer", [nn.Conv1d(6, 16, 3, 2), nn.Linear(6, 16)])
@@ -365,6 +385,16 @@ def test_mistakes_are_named_before_they_cost_anything():
         fresh(Budget(flash="1KB"))
     with pytest.raises(InputError, match="steps = 3: too few"):
         fresh(steps=3)
+    for wrong, allowed in (
+        ({"steps": 40.0}, "steps = 40.0: allowed is a whole number"), ({"round_to": 0}, "round_to = 0: allowed"),
+        ({"budget": {"flash": 5000}}, "allowed is a Budget"), ({"frozen": ("stm.0",)}, r"frozen: 'stm\.0' .*'stem\.0'"),
+        ({"frozen": ("stem.1",)}, r"frozen: 'stem\.1' is no layer with channels"), ({"warmup": 1.0}, "warmup = 1.0"),
+        ({"warmup": 0.5, "pruning": 0.7}, "warmup = 0.5 and pruning = 0.7"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=allowed):
+            fresh(**wrong)
+    with pytest.raises(InputError, match=r"example_input: allowed are a tensor"):
+        Pruner(SmallNet(), (1, 12, 12), BUDGET, STEPS)
     with pytest.raises(InputError, match=r"network layer '1\.2': GELU"):
         fresh(network=lambda: nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(144, 8), nn.ReLU(), nn.GELU())))
     pruner = fresh()
@@ -374,6 +404,71 @@ def test_mistakes_are_named_before_they_cost_anything():
         pruner.step()
     with pytest.raises(InputError, match=r"0 of 40 steps .* channels are not final"):
         pruner.export(calibration=X)
+    with pytest.raises(InputError, match=r"save pruner\.state_dict"):
+        pickle.dumps(pruner)
+
+
+def test_a_loop_that_passes_its_batches_elsewhere_is_told_so():
+    network = SmallNet()
+    pruner = Pruner(network, X[:1], BUDGET, STEPS)
+    optimizer = torch.optim.AdamW(pruner.parameters(), 3e-3)
+    pruner.attach(optimizer)
+    functional.cross_entropy(network(X[:32]), Y[:32]).backward()
+    with pytest.raises(InputError, match=r"loss from pruner\(x\), not network"):
+        pruner.step()
+    network(X[:1])  # still whole
+    for x, y in batches(STEPS):
+        take(pruner, optimizer, x, y)
+    with pytest.raises(InputError, match="network SmallNet: a Pruner has resized its layers"):
+        network(X[:1])
+    Pruner(pruner.module, X[:1], Budget(flash="4KB"), STEPS)  # but its own may go on
+    pruner.eval()(X[:1])
+
+
+def test_gradients_that_never_reach_the_channels_are_missed_before_any_goes():
+    pruner, optimizer = begun()
+
+    def loop():
+        for x, y in batches(STEPS):
+            weights = list(pruner.parameters())
+            gradients = torch.autograd.grad(functional.cross_entropy(pruner(x), y), weights)
+            for weight, gradient in zip(weights, gradients, strict=True):
+                weight.grad = gradient
+            optimizer.step()
+            pruner.step()
+
+    with pytest.raises(InputError, match=r"no gradient has reached the pruner's channels"):
+        loop()
+    assert pruner.resources == pruner.dense
+
+
+def test_a_loop_may_train_in_evaluation_mode():
+    pruner, optimizer = begun()
+    pruner.eval()  # batch normalisation as it was trained
+    for x, y in batches(STEPS):
+        take(pruner, optimizer, x, y)
+    assert_within(pruner.export(calibration=X), pruner)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [(X.permute(0, 2, 3, 1), r"shape \(384, 12, 12, 1\)"), (X[0], "shape"), ((X * 255).byte(), "torch.uint8"),
+     (X / 0, "NaN or infinite")],
+)  # fmt: skip
+def test_calibration_and_inputs_are_those_of_training(wrong, told, landed):
+    pruner, model = landed
+    with pytest.raises(InputError, match=f"calibration: x .*{told}"):
+        pruner.export(calibration=wrong)
+    with pytest.raises(InputError, match="inputs"):
+        model.predict(wrong * torch.tensor(0.0).to(wrong))  # 0 / 0 is NaN
+
+
+def test_any_number_of_inputs_is_predicted(landed):
+    _, model = landed
+    outputs = model.predict(X)
+    assert model.predict(X[:0]).shape == (0, 4)
+    for alike in (X[:1].double(), X[:1].clone().requires_grad_(), X[:1].numpy(), X[:1].tolist()):
+        assert np.array_equal(model.predict(alike), outputs[:1])
 
 
 def test_an_optimiser_whose_state_cannot_follow_is_refused_at_the_first_step():

@@ -194,6 +194,30 @@ def test_missing_values_and_labels_are_left_out_and_counted(tmp_path):
         table_task(tmp_path / "t.csv", group="person", window=50, columns="ax,ay")
 
 
+def test_gaps_in_a_file_change_no_name_in_it(tmp_path):
+    for seed, person in enumerate((10, 10, 11, 12, 13, 14)):
+        frame = pd.concat([rows(a, 100, seed) for a in range(3)], ignore_index=True)
+        numbers = frame["activity"].map({"sit": 1, "walk": 2, "run": "idle" if seed else 3}).astype(object)
+        frame["activity"], frame["person"] = numbers, person
+        if seed in (0, 2):
+            frame.loc[:9, ["activity", "person"]] = None  # a row without a label needs no group
+        if seed == 0:
+            frame = frame[frame["activity"] != 3]  # numbers alone, read as fractions because of the gap
+        frame.to_csv(tmp_path / f"{seed}.csv", index=False)
+    task = table_task(tmp_path, group="person", window=20)
+    assert task.classes == ("1", "2", "idle")
+    assert "split by its 5 groups" in task.notes
+    assert set(task.groups_test) <= {"10", "11", "12", "13", "14"}
+
+
+def test_persons_are_not_told_apart_by_spelling(tmp_path):
+    frame = recorded()
+    frame.loc[frame["person"] == "p1", "person"] = "P0"
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(InputError, match="groups: names 'P0' and 'p0' differ in spelling alone"):
+        table_task(tmp_path / "t.csv", group="person", window=50)
+
+
 def test_an_odd_file_is_named_and_left_out_up_to_a_share(tmp_path):
     folder = tmp_path / "recordings"
     folder.mkdir()
@@ -229,6 +253,10 @@ def test_an_odd_file_is_named_and_left_out_up_to_a_share(tmp_path):
         ("ax,label\n1,7,2\n5,8,1\n", {}, "lines have more fields than its first line has names: name every column"),
         ("ax,label\n1,7,2\n2,8,1\n", {}, "lines have more fields than its first line has names: name every column"),
         ("ax,label\n1,\n5,\n", {}, "no row has a label in label"),
+        ("ax,label\n1,None\n5,None\n7,left\n", {}, "label is 'None' in 2 rows: if that is a name, write another"),
+        ("ax,label\n1,NA\n5,NA\n", {}, "label is 'NA' in 2 rows"),
+        ("ax,label,who\n1,a,bo\n5,a,\n7,b,al\n", {"group": "who"}, "who is empty in 1 rows: name their group"),
+        ("ax,label,who\n1,a,bo\n5,a,NA\n7,b,al\n", {"group": "who"}, "who is 'NA' in 1 rows"),
     ],
 )
 def test_a_table_that_cannot_be_is_refused(tmp_path, content, options, message):

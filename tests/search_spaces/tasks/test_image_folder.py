@@ -1,4 +1,5 @@
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -215,6 +216,7 @@ def test_a_large_image_is_read_without_a_warning(tmp_path, write, monkeypatch, r
             "cup: holds none of the images among 20 files: 20 broken",
         ),
         (lambda folder: [path.unlink() for path in list((folder / "cup").iterdir())[2:]], "label 0 has 2 different"),
+        (lambda folder: shutil.copytree(folder / "cup", folder / "Cup"), "class folders 'Cup' and 'cup' differ in sp"),
     ],
 )
 def test_a_class_without_enough_images_is_refused(tmp_path, write, build, message):

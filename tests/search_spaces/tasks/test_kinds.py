@@ -42,6 +42,7 @@ def test_arrays_of_every_kind_become_a_task_that_can_be_cut(kind):
         ("multi-label", np.full((120, 2), 2), "must be 0 or 1"),
         ("grid", np.zeros(120, int), r"must be whole numbers \(n, rows, columns\)"),
         ("regression", np.full(120, np.nan), "NaN or infinity"),
+        ("regression", np.full(120, 3.0), "target 0 is 3 throughout: there is nothing to tell"),
         ("detection", np.zeros(120), "kind = 'detection': must be one of classification"),
         ("regression", np.zeros(119), "must be one target for each of 120"),
     ],

@@ -31,6 +31,18 @@ def test_what_people_write_becomes_class_numbers(given, classes, note):
     assert (labels.classes, labels.note) == (classes, note)
 
 
+@pytest.mark.parametrize(
+    "names", [("a", "A", "b"), ("C", "C++", "C#"), ("None", "1", "10"), ("up-left", "up", "left"), ("-1", "+2", "1")]
+)
+def test_names_that_differ_in_more_than_spelling_are_classes(names):
+    assert read_labels(np.array(names)[PLACES], "y").classes == tuple(sorted(names))
+
+
+def test_whole_numbers_among_texts_have_no_fraction():
+    mixed = np.array([1, 1.0, "idle"], object)[PLACES]
+    assert read_labels(mixed, "y").classes == ("1", "idle")
+
+
 def test_truth_values_and_signs_are_two_classes():
     assert read_labels(PLACES > 0, "y").classes == ("False", "True")
     assert read_labels(np.where(PLACES > 0, 1, -1), "y").note == "labels: -1 is class 0, 1 is class 1"
@@ -46,6 +58,12 @@ def test_truth_values_and_signs_are_two_classes():
         (np.ones((COUNT, 2)), r"row 0 is \[1.0, 1.0\]: a one-hot label has a single 1"),
         (np.eye(4)[PLACES], "no row has its 1 in column 3"),
         (PLACES.astype(complex), "is complex128, labels must be"),
+        (np.array(["walk", "nan", "run"])[PLACES], "label 'nan' of 20 samples names no class"),
+        (np.array(["walk", " ", "run"])[PLACES], "label ' ' of 20 samples names no class"),
+        (np.array(["walk", "Walk", "run"])[PLACES], "labels 'Walk' and 'walk' differ in spelling alone"),
+        (np.array(["walk", "walk.", "run"])[PLACES], "labels 'walk' and 'walk.' differ in spelling alone"),
+        (np.array(["1", "1.0", "idle"])[PLACES], "labels '1' and '1.0' differ in spelling alone"),
+        (np.array(["caf\u00e9", "cafe\u0301", "x"])[PLACES], "labels .* differ in spelling alone"),
     ],
 )
 def test_what_names_no_class_is_refused(given, message):

@@ -393,8 +393,12 @@ def test_a_sample_that_leaks_into_test_is_dropped_from_training(tmp_path):
     arrays["y_train"] = np.concatenate([SPLIT["y_train"], SPLIT["y_test"][:6]])
     task = load_task(TaskChoice(name="arrays", path=write_npz(tmp_path, **arrays)))
     assert task.dropped == 6
+    assert task.notes == ()
     assert len(task.x_test) == 30
     assert len(task.x_train) + len(task.x_val) == 60
+    arrays["y_train"][-6:] = (arrays["y_train"][-6:] + 1) % 3
+    task = load_task(TaskChoice(name="arrays", path=write_npz(tmp_path, **arrays)))
+    assert task.notes == ("12 samples are equal to one of another class",)
 
 
 def test_equal_samples_stay_in_one_split():
