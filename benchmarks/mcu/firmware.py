@@ -20,11 +20,12 @@ from pathlib import Path
 import numpy as np
 from firmware_cmsis import CmsisRun, bakenn_version, run_cmsis, run_cmsis_layer
 
+from mcu.cost.firmware_kernels import COLUMN
 from mcu.cost.firmware_memory import FirmwarePlan, plan_memory
 from mcu.devices import Device, find_device
 from mcu.firmware import CORES, Core, FirmwareMeasurement, measure_firmware, predict_firmware, toolchain, write_project
 from mcu.firmware.build import build
-from mcu.firmware.calls import COLUMN, calls_of
+from mcu.firmware.calls import calls_of
 from mcu.firmware.code_sizes import measure_code
 from mcu.firmware.prediction import constant_bytes
 from mcu.firmware.toolchain import ARCHITECTURES

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import nnls
 
+from mcu.cost.firmware_kernels import COLUMN
 from mcu.cost.firmware_memory import plan_memory
 from mcu.firmware import CORES, FirmwareDoesNotFit, run_in_emulator, write_project
-from mcu.firmware.calls import COLUMN, calls_of
+from mcu.firmware.calls import calls_of
 from mcu.firmware.code_sizes import KERNELS
 from mcu.firmware.instructions import SAME_CODE, loop_counts, predict_instructions
 from mcu.graph.kinds import Activation, Kind, Sampling

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mcu.cost.firmware_kernels import ONE_RUN, convolution_kernel, depthwise_kernel, program_kernels
 from mcu.errors import InputError
 from mcu.graph.kinds import Activation, Kind
 from mcu.int8.fixed_point import interpolation, quantise_multiplier
@@ -24,40 +25,18 @@ from mcu.int8.scaling import (
     ratio,
     sum_multipliers,
 )
-from mcu.int8.structure import OpForm
 
 INT16_MAX = 2**15 - 1
 INT32_MAX = 2**31 - 1
 LARGEST_SUM = 2**30
 SPREAD = 255  # greatest distance of a code from its zero point
-WORDS = frozenset(
-    {
-        "size",
-        "multiplier",
-        "multiplier_a",
-        "multiplier_b",
-        "multiplier_below",
-        "scale_h",
-        "scale_w",
-        "out_multiplier",
-        "positions",
-        "count",
-        "rows",
-        "classes",
-        "period",
-    }
-)
+WORDS = frozenset({
+    "size", "multiplier", "multiplier_a", "multiplier_b", "multiplier_below", "scale_h", "scale_w", "out_multiplier",
+    "positions", "count", "rows", "classes", "period",
+})  # fmt: skip
 """Members of the C structs that are int32; all others are int16."""
 
-ONE_RUN = frozenset({"pointwise", "narrow"})
-"""Kernels to which a window is one run of values."""
-
-NARROW_CHANNELS = 4  # more input channels make rows of taps that are long enough as they are
-COLUMN = 80  # values of a window that are copied together, of pointwise.c
 SOFTMAX_CLASSES = 511  # more overflow the accumulator TensorFlow Lite Micro keeps the sum in
-
-CONVOLUTION, POOL, ADD, RELU, MEAN = "convolution_t", "pool_t", "add_t", "rescale_t", "mean_t"
-PAD, CONCAT, SOFTMAX, LOOKUP, MULTIPLY = "pad_t", "concat_t", "softmax_t", "lookup_t", "multiply_t"
 
 
 @dataclass(frozen=True)
@@ -110,18 +89,6 @@ def lowered(model: Int8Model, op: QOp) -> list[Call]:
     return [replace(call, kind=op.kind, name=op.name) for call in _LOWERINGS[op.kind](model, op)]
 
 
-def program_kernels(kernels: Sequence[str]) -> list[str]:
-    """The kernels of a program, for those that its operators would have each on their own.
-
-    Where there are convolutions of larger windows but no depthwise ones, 1x1 and narrow layers are few: the code of
-    kernels of their own, more than a kilobyte, costs more than it saves, and the kernel for any window runs them.
-    """
-    separable = any(kernel.startswith("depthwise") for kernel in kernels)
-    if separable or "convolution" not in kernels:
-        return list(kernels)
-    return ["convolution" if kernel in ONE_RUN else kernel for kernel in kernels]
-
-
 def with_kernel(call: Call, kernel: str) -> Call:
     """A call of the kernel, whose bias holds the offset of the input where no window is clipped."""
     if kernel not in ONE_RUN:
@@ -143,24 +110,8 @@ def _convolution(model: Int8Model, op: QOp) -> list[Call]:
     if op.kernel == (1, 1) and op.stride == (1, 1) and in_shape[1] * in_shape[2] <= INT16_MAX:
         positions = in_shape[1] * in_shape[2]  # one long row: every position has a neighbour to pair with
         geometry |= {"in_h": 1, "in_w": positions, "out_h": 1, "out_w": positions}
-    return [
-        _weighted(
-            model,
-            op,
-            convolution_kernel(op, in_shape[3], out_shape[3]),
-            weights,
-            _narrow_turned(geometry),
-            conv_multipliers(model, op),
-        )
-    ]
-
-
-def convolution_kernel(op: QOp | OpForm, in_channels: int, out_channels: int) -> str:
-    """The kernel that runs a convolution that is not in groups, for one with no others beside it."""
-    if op.kernel == (1, 1) and op.padding == ((0, 0), (0, 0)):
-        return "pointwise"
-    few = in_channels <= NARROW_CHANNELS and op.kernel[0] * op.kernel[1] * in_channels <= COLUMN
-    return "narrow" if few and op.dilation == (1, 1) else "convolution"
+    function = convolution_kernel(op, in_shape[3])
+    return [_weighted(model, op, function, weights, _narrow_turned(geometry), conv_multipliers(model, op))]
 
 
 def _grouped(model: Int8Model, op: QOp, weights: np.ndarray) -> Call:
@@ -181,7 +132,7 @@ def _dense(model: Int8Model, op: QOp) -> list[Call]:
         )
     single = replace(op, kernel=(1, 1))
     geometry = _geometry(single, shape, (1, 1, 1, weights.shape[0]))
-    function = convolution_kernel(single, weights.shape[1], weights.shape[0])
+    function = convolution_kernel(single, weights.shape[1])
     return [_weighted(model, op, function, weights[:, None, None, :], geometry, dense_multipliers(model, op))]
 
 
@@ -196,13 +147,6 @@ def _depthwise(model: Int8Model, op: QOp) -> list[Call]:
     return [_weighted(model, op, function, weights, geometry, conv_multipliers(model, op))]
 
 
-def depthwise_kernel(op: QOp | OpForm, in_channels: int, out_channels: int) -> str:
-    """The kernel that runs a depthwise layer of these channel counts."""
-    if in_channels == out_channels:
-        return "depthwise"
-    return convolution_kernel(op, 1, out_channels) if in_channels == 1 else "depthwise_multiplied"
-
-
 def _pool(model: Int8Model, op: QOp) -> list[Call]:
     source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
     if (source.scale, source.zero_point) != (target.scale, target.zero_point):
@@ -212,7 +156,7 @@ def _pool(model: Int8Model, op: QOp) -> list[Call]:
     names = ("in_h", "in_w", "out_h", "out_w", "kernel_h", "kernel_w", "stride_h", "stride_w", "pad_top", "pad_left")
     fields = {name: geometry[name] for name in names} | {"channels": geometry["in_c"]}
     function = "max_pool" if op.kind is Kind.MAX_POOL else "average_pool"
-    return [_call(op, function, POOL, fields | {"out_min": low, "out_max": high})]
+    return [_call(op, function, "pool_t", fields | {"out_min": low, "out_max": high})]
 
 
 def _add(model: Int8Model, op: QOp) -> list[Call]:
@@ -227,7 +171,7 @@ def _add(model: Int8Model, op: QOp) -> list[Call]:
         fields[f"offset_{side}"] = -tensor.zero_point
     fields |= {"out_multiplier": multiplier, "out_shift": shift}
     _check_sums(op, SPREAD << (ADD_BITS + max(shift, 0)))
-    return [_call(op, "add", ADD, fields)]
+    return [_call(op, "add", "add_t", fields)]
 
 
 def _relu(model: Int8Model, op: QOp) -> list[Call]:
@@ -237,7 +181,7 @@ def _relu(model: Int8Model, op: QOp) -> list[Call]:
     _check_sums(op, SPREAD << max(shift, 0))
     fields = {"size": target.bytes, "multiplier": multiplier, "shift": shift, "in_offset": -source.zero_point}
     fields |= {"out_offset": target.zero_point, "out_min": low, "out_max": high}
-    return [_call(op, "relu", RELU, fields)]
+    return [_call(op, "relu", "rescale_t", fields)]
 
 
 def _mean(model: Int8Model, op: QOp) -> list[Call]:
@@ -249,7 +193,7 @@ def _mean(model: Int8Model, op: QOp) -> list[Call]:
     _check_sums(op, (SPREAD * positions) << max(shift, 0))
     fields = {"positions": positions, "channels": source.shape[-1], "multiplier": multiplier, "shift": shift}
     fields |= {"in_offset": -source.zero_point, "out_offset": target.zero_point}
-    return [_call(op, "mean", MEAN, fields)]
+    return [_call(op, "mean", "mean_t", fields)]
 
 
 def _pad(model: Int8Model, op: QOp) -> list[Call]:
@@ -258,7 +202,7 @@ def _pad(model: Int8Model, op: QOp) -> list[Call]:
     fields = dict(zip(("in_h", "in_w", "channels"), source.shape[1:], strict=True))
     fields |= {"top": top, "bottom": bottom, "left": left, "right": right}
     fields["value"] = op.value if op.kind is Kind.PADV2 else source.zero_point
-    return [_call(op, "pad", PAD, fields)]
+    return [_call(op, "pad", "pad_t", fields)]
 
 
 def _concat(model: Int8Model, op: QOp) -> list[Call]:
@@ -270,7 +214,7 @@ def _concat(model: Int8Model, op: QOp) -> list[Call]:
             raise InputError(f"layer {op.name!r}: concatenation must join channels of one scale and zero point")
         channels = source.shape[-1]
         fields = {"positions": source.bytes // channels, "channels": channels, "out_channels": out.shape[-1]}
-        calls.append(replace(_call(op, "concat", CONCAT, fields), inputs=(tensor,), output_at=at))
+        calls.append(replace(_call(op, "concat", "concat_t", fields), inputs=(tensor,), output_at=at))
         at += channels
     return calls
 
@@ -285,14 +229,13 @@ def _softmax(model: Int8Model, op: QOp) -> list[Call]:
         )
     table = exponential_table(source.scale)
     fields = {"count": len(table), "rows": source.bytes // classes, "classes": classes}
-    call = _call(op, "softmax", SOFTMAX, fields)
-    return [replace(call, tables=(Table("exponential", "int32_t", table),))]
+    return [_call(op, "softmax", "softmax_t", fields, Table("exponential", "int32_t", table))]
 
 
 def _lookup(model: Int8Model, op: QOp) -> list[Call]:
     source, target = model.tensors[op.inputs[0]], model.tensors[op.output]
-    call = _call(op, "lookup", LOOKUP, {"size": target.bytes})
-    return [replace(call, tables=(Table("table", "int8_t", table_of(op.kind, source, target, op.alpha)),))]
+    table = Table("table", "int8_t", table_of(op.kind, source, target, op.alpha))
+    return [_call(op, "lookup", "lookup_t", {"size": target.bytes}, table)]
 
 
 def _multiply(model: Int8Model, op: QOp) -> list[Call]:
@@ -303,7 +246,7 @@ def _multiply(model: Int8Model, op: QOp) -> list[Call]:
     low, high = activation_range(op.activation, out)
     fields = {"size": out.bytes, "period": right.bytes, "multiplier": multiplier, "shift": shift}
     fields |= {"offset_a": -left.zero_point, "offset_b": -right.zero_point, "out_offset": out.zero_point}
-    call = _call(op, "multiply", MULTIPLY, fields | {"out_min": low, "out_max": high})
+    call = _call(op, "multiply", "multiply_t", fields | {"out_min": low, "out_max": high})
     return [replace(call, inputs=(a, b))]
 
 
@@ -327,8 +270,7 @@ def _prelu(model: Int8Model, op: QOp) -> list[Call]:
     fields["multiplier_below"], fields["shift_below"] = below
     _check_sums(op, SPREAD << max(fields["shift"], 0))
     _check_sums(op, SPREAD * SPREAD << max(fields["shift_below"], 0))
-    call = _call(op, "prelu", "prelu_t", fields)
-    return [replace(call, tables=(Table("slopes", "int8_t", slopes.ravel()),))]
+    return [_call(op, "prelu", "prelu_t", fields, Table("slopes", "int8_t", slopes.ravel()))]
 
 
 def _bilinear(model: Int8Model, op: QOp) -> list[Call]:
@@ -352,12 +294,7 @@ def _gather(model: Int8Model, op: QOp) -> list[Call]:
     source = model.tensors[op.inputs[0]]
     channels = source.shape[-1]
     fields = {"positions": source.bytes // channels, "in_channels": channels, "channels": len(op.order)}
-    call = _call(op, "gather", "gather_t", fields)
-    return [replace(call, tables=(Table("order", "int16_t", np.array(op.order)),))]
-
-
-def _reshape(model: Int8Model, op: QOp) -> list[Call]:
-    return []
+    return [_call(op, "gather", "gather_t", fields, Table("order", "int16_t", np.array(op.order)))]
 
 
 _LOWERINGS: dict[Kind, Callable[[Int8Model, QOp], list[Call]]] = {
@@ -371,7 +308,7 @@ _LOWERINGS: dict[Kind, Callable[[Int8Model, QOp], list[Call]]] = {
     Kind.MEAN: _mean,
     Kind.PAD: _pad,
     Kind.PADV2: _pad,
-    Kind.RESHAPE: _reshape,
+    Kind.RESHAPE: lambda model, op: [],
     Kind.RELU: _relu,
     Kind.SOFTMAX: _softmax,
     Kind.MUL: _multiply,
@@ -385,11 +322,11 @@ _LOWERINGS: dict[Kind, Callable[[Int8Model, QOp], list[Call]]] = {
 }
 
 
-def _call(op: QOp, function: str, struct: str, fields: dict[str, int]) -> Call:
+def _call(op: QOp, function: str, struct: str, fields: dict[str, int], *tables: Table) -> Call:
     for name, value in fields.items():
         if abs(value) > (INT32_MAX if name in WORDS else INT16_MAX):
             raise InputError(f"layer {op.name!r}: {name} = {value:,} is too large for the firmware's kernels")
-    return Call(function, struct, fields, op.inputs, op.output)
+    return Call(function, struct, fields, op.inputs, op.output, tables)
 
 
 def _check_sums(op: QOp, largest: int) -> None:
@@ -410,21 +347,11 @@ def _geometry(op: QOp, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) ->
         if dilation > 1 and size + 2 * kernel * dilation > INT16_MAX:  # the kernels' indices on an AVR
             raise InputError(f"layer {op.name!r}: dilation = {dilation:,} is too large for the firmware's kernels")
     return {
-        "in_h": in_shape[1],
-        "in_w": in_shape[2],
-        "in_c": in_shape[3],
-        "out_h": out_shape[1],
-        "out_w": out_shape[2],
-        "out_c": out_shape[3],
-        "kernel_h": op.kernel[0],
-        "kernel_w": op.kernel[1],
-        "stride_h": op.stride[0],
-        "stride_w": op.stride[1],
-        "dilation_h": op.dilation[0],
-        "dilation_w": op.dilation[1],
-        "pad_top": top,
-        "pad_left": left,
-    }
+        "in_h": in_shape[1], "in_w": in_shape[2], "in_c": in_shape[3],
+        "out_h": out_shape[1], "out_w": out_shape[2], "out_c": out_shape[3],
+        "kernel_h": op.kernel[0], "kernel_w": op.kernel[1], "stride_h": op.stride[0], "stride_w": op.stride[1],
+        "dilation_h": op.dilation[0], "dilation_w": op.dilation[1], "pad_top": top, "pad_left": left,
+    }  # fmt: skip
 
 
 def _narrow_turned(geometry: dict[str, int]) -> dict[str, int]:
@@ -456,16 +383,12 @@ def _weighted(
     sums = np.abs(weights.astype(np.int64)).sum(axis=axes) * reach + np.abs(bias)
     _check_sums(op, int((sums << np.array([max(shift, 0) for _, shift in multipliers])).max()))
     low, high = activation_range(op.activation, target)
-    fields = geometry | {
-        "in_offset": -source.zero_point,
-        "out_offset": target.zero_point,
-        "out_min": low,
-        "out_max": high,
-    }
+    fields = geometry | {"in_offset": -source.zero_point, "out_offset": target.zero_point}
+    fields |= {"out_min": low, "out_max": high}
     tables = (
         Table("weights", "int8_t", weights),
         Table("bias", "int32_t", bias),
         Table("multiplier", "int32_t", np.array([value for value, _ in multipliers])),
         Table("shift", "int8_t", np.array([shift for _, shift in multipliers])),
     )
-    return replace(_call(op, function, CONVOLUTION, fields), tables=tables, macs=op_macs(model, op))
+    return replace(_call(op, function, "convolution_t", fields, *tables), macs=op_macs(model, op))

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+from mcu.cost.firmware_kernels import convolution_kernel, depthwise_kernel, program_kernels
 from mcu.cost.firmware_memory import FirmwarePlan
 from mcu.cost.firmware_program import MOVE, STRIPS, Steps, tables_of
 from mcu.cost.stage import Forms
-from mcu.firmware.calls import convolution_kernel, depthwise_kernel, program_kernels
 from mcu.firmware.code_sizes import CODE, CoreCode
 from mcu.firmware.cores import Core, find_core
 from mcu.firmware.toolchain import Architecture
@@ -183,11 +183,7 @@ def _kernel(structure: Structure, op: OpForm) -> str:
     if op.kind is Kind.DEPTHWISE:
         return depthwise_kernel(op, structure.shapes[op.inputs[0]][-1], structure.shapes[op.output][-1])
     if op.kind in (Kind.CONV, Kind.DENSE):
-        return (
-            "grouped"
-            if op.groups > 1
-            else convolution_kernel(op, structure.shapes[op.inputs[0]][-1], structure.shapes[op.output][-1])
-        )
+        return "grouped" if op.groups > 1 else convolution_kernel(op, structure.shapes[op.inputs[0]][-1])
     return _PLAIN[op.kind]
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 
 from mcu.cost.chain import Chain
+from mcu.cost.firmware_kernels import program_kernels
 from mcu.cost.stage import PADDING, Part, Turns
 from mcu.cost.stream import Move, Stream
-from mcu.firmware.calls import CONCAT, Call, lowered, program_kernels, with_kernel
+from mcu.firmware.calls import Call, lowered, with_kernel
 from mcu.graph.kinds import Kind
 from mcu.int8.model import Int8Model, QOp
 
@@ -120,7 +121,7 @@ def _moved(model: Int8Model, op: QOp, move: Move, layer: int) -> Placed:
     """Rows that are needed again, towards the front of their buffer: one after another, because they may overlap."""
     row = _row_bytes(model, op.output)
     fields = {"positions": move.count, "channels": row, "out_channels": row}
-    call = Call("concat", CONCAT, fields, (op.output,), op.output, name=f"{op.name} - rows kept", kind=op.kind)
+    call = Call("concat", "concat_t", fields, (op.output,), op.output, name=f"{op.name} - rows kept", kind=op.kind)
     return Placed(call, (Place(op.output, move.source * row), Place(op.output, move.target * row)), layer)
 
 
