@@ -248,7 +248,7 @@ def page(rows: list[dict[str, Any]], firmware: list[dict[str, Any]]) -> str:
         "| --- | ---: |",
         *(f"| {kind} | {count:,} |" for kind, count in kinds.most_common()),
         "",
-        "| step, as `KINDS` there has it | equal networks with it |",
+        "| step, as `KINDS` of `networks/drawn.py` beside it has it | equal networks with it |",
         "| --- | ---: |",
         *(f"| {word} | {count:,} |" for word, count in words.most_common()),
     ]  # fmt: skip
