@@ -16,7 +16,8 @@ from pydantic import (
 )
 
 from mcu.errors import InputError
-from mcu.units import parse_bytes, parse_duration
+from mcu.units import parse_bytes
+from search_spaces.budgets import Microseconds
 from search_spaces.choices import Choice, NetworkChoice, Scalar
 from search_spaces.factories import is_reference
 from search_spaces.networks.registry import check_network
@@ -213,4 +214,4 @@ class WorkersSection(Choice):
     min_free: Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)] = 256 * 2**20
     ship: tuple[Name, ...] = ()
     artifacts: Annotated[Name, AfterValidator(_store_url)] | None = None
-    time_limit: Annotated[int, BeforeValidator(parse_duration), Field(ge=1_000_000)] | None = None
+    time_limit: Annotated[Microseconds, Field(ge=1_000_000)] | None = None

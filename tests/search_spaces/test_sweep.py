@@ -96,8 +96,16 @@ max_attempts = 1
     assert (sweep.workers.count, sweep.workers.cpus_per_trial, sweep.training.device) == (3, 2, "cpu")
 
 
-def test_json_brings_the_same_sweep_back(write):
-    sweep = load_sweep(write())
+@pytest.mark.parametrize(
+    "given",
+    [
+        (),
+        ("workers.time_limit='20s'", "workers.min_free='64MB'", "workers.count=2", "workers.gpus_per_trial=0.25"),
+        ("budgets.latency='1.5ms'", "budgets.runtime='firmware'", "workers.ship=['a.npy']", "lineage.enabled=true"),
+    ],
+)
+def test_json_brings_the_same_sweep_back(write, given):
+    sweep = load_sweep(write(), given)
     assert SweepConfig.model_validate_json(sweep.canonical()) == sweep
     assert "\n" not in sweep.canonical()
 
