@@ -82,9 +82,10 @@ class BudgetsSection(Choice):
 
     Attributes:
         latency: longest inference on each of the devices, such as ``"50ms"``: bounds multiply-accumulates by clock,
-            cycles per instruction (of models measured on such a board, else of the core) and instructions per
-            multiply-accumulate; with runtime = "firmware" less those of the front end of sound. Networks differ in the
-            last: ``best``, ``show`` and the report say whether a model is within it.
+            cycles per instruction (of models measured on such a board, else of the core) and the predicted instructions
+            of each network of the sweep, narrowed until it is within the time; the slowest network decides. With
+            runtime = "firmware" less those of the front end of sound. ``best``, ``show`` and the report say whether a
+            model is within it.
         flash, sram, macs: lowest and highest bound.
         count: number of budgets sampled from the ranges; for a grid an upper limit, with at least two values per axis.
         plan: ``sobol`` (scrambled Sobol points, uniform in the logarithm), ``grid``, or ``adaptive``: ``count`` Sobol

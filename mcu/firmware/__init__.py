@@ -1,7 +1,7 @@
 """Firmware: an int8 model as a C program, built for a device, run in an emulator, predicted from shapes."""
 
 from mcu.firmware.build import FirmwareBuild, FirmwareDoesNotFit, build
-from mcu.firmware.cores import CORES, Board, Core, core_of, find_core, macs_within
+from mcu.firmware.cores import CORES, Board, Core, core_of, find_core, instructions_within, macs_within
 from mcu.firmware.emulator import EmulatorRun, run_in_emulator
 from mcu.firmware.instructions import predict_instructions
 from mcu.firmware.library import LibraryFormat, LibraryModel, write_library
@@ -29,6 +29,7 @@ __all__ = [
     "choose_plan",
     "core_of",
     "find_core",
+    "instructions_within",
     "macs_within",
     "measure_firmware",
     "predict_firmware",

@@ -39,8 +39,9 @@ class Core:
             and when linking.
         board: emulated board with this core.
         stand_in: larger board for programs that do not fit the first; it executes the same instructions.
-        instructions_per_mac: MEASURED in the emulator: the most that any of the three reference networks of
-            docs/results/mcu/firmware.md, or firmware_avr.md, took, a depthwise-separable one.
+        instructions_per_mac: of a network that is not known, or whose instructions are not predicted. MEASURED in the
+            emulator: the most that any of the three reference networks of docs/results/mcu/firmware.md, or
+            firmware_avr.md, took, a depthwise-separable one.
     """
 
     name: str
@@ -104,27 +105,29 @@ def core_of(device: Device) -> Core:
     return core
 
 
-def macs_within(device: Device, microseconds: int, cycles: Cycles | None = None, before: int = 0) -> int:
-    """Multiply-accumulates a device can execute in that time, by its clock and the figures of its core.
+def macs_within(device: Device, microseconds: int, cycles: Cycles | None = None) -> int:
+    """Multiply-accumulates of a network that is not known, which a device can execute in that time; as
+    ``instructions_within``, by the instructions per multiply-accumulate of its core."""
+    return max(int(instructions_within(device, microseconds, cycles) / core_of(device).instructions_per_mac), 1)
+
+
+def instructions_within(device: Device, microseconds: int, cycles: Cycles | None = None, before: int = 0) -> int:
+    """Instructions a device can execute in that time, by its clock.
 
     Args:
         cycles: per instruction; None takes those of the core.
         before: instructions of the front end, which come out of the same time.
 
     Raises:
-        InputError: if firmware cannot be built for it, or the time is too short for one.
+        InputError: if firmware cannot be built for it, or the time is too short for any.
     """
-    core = core_of(device)
-    per_instruction = (cycles or core.cycles).bound
-    instructions = device.clock_hz * microseconds / 1_000_000 / per_instruction - before
-    macs = int(instructions / core.instructions_per_mac)
-    if macs < 1:
+    per_instruction = (cycles or core_of(device).cycles).bound
+    left = int(device.clock_hz * microseconds / 1_000_000 / per_instruction) - before
+    if left < 1:
         taken = 1000 * before * per_instruction / device.clock_hz
         front = f" behind the {before:,} instructions of the front end, about {taken:.3g} ms" if before else ""
-        raise InputError(
-            f"latency of {microseconds / 1000:g} ms: {device.name} has no time for a single multiply-accumulate{front}"
-        )
-    return macs
+        raise InputError(f"latency of {microseconds / 1000:g} ms: {device.name} has no time for an instruction{front}")
+    return left
 
 
 def find_core(name: str, where: str = "core") -> Core:

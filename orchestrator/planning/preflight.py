@@ -11,6 +11,7 @@ from mcu.errors import InputError
 from mcu.resource_model import ResourceModel
 from mcu.score import check_metric
 from mcu.terms import RuntimeName, TaskKind
+from mcu.tracing.trace import Traced
 from orchestrator.planning.inputs import Inputs, combinations, input_space, told, with_inputs
 from pruning.engine.depth import shallowest
 from pruning.engine.landing import require_reachable
@@ -134,8 +135,17 @@ def _resources(choice: NetworkChoice, task: Task, inputs: Inputs) -> ResourceMod
 
 
 def _traced_resources(choice: NetworkChoice, task: Task) -> ResourceModel:
-    network = build_network(choice, task.input_shape, task.outputs, 0, task.cells)
-    constraints = Constraints(task.input_shape, choice.frozen, choice.round_to)
-    traced = constraints.trace(network)
+    traced, constraints = traced_network(choice, task)
     rehearse(traced, task.input_shape)
     return ResourceModel(shallowest(traced.module, constraints))
+
+
+def traced_network(choice: NetworkChoice, task: Task) -> tuple[Traced, Constraints]:
+    """The network that a trial begins with, on a task.
+
+    Raises:
+        InputError: if it cannot be built or traced, or has no layer that should be frozen.
+    """
+    network = build_network(choice, task.input_shape, task.outputs, 0, task.cells)
+    constraints = Constraints(task.input_shape, choice.frozen, choice.round_to)
+    return constraints.trace(network), constraints
