@@ -25,6 +25,7 @@ class StudyInfo:
         reports: (step, epochs done, validation accuracy) of each report of a trial's last attempt, by trial number.
         importances: relative importance of each hyperparameter, if known.
         latencies: what boards measured, by number of the trial and device.
+        inputs: hyperparameters of the sweep that are options of its task, and decide what a network is given.
         latency_bounds: milliseconds that the sweep allows an inference, by device.
         front_end_instructions: of the sound front end of the trial of a number; 0 without one.
         validation: how the trial of a number answered the validation samples; None where that is not known.
@@ -50,6 +51,7 @@ class StudyInfo:
     seeds: Mapping[int, str] = field(default_factory=dict)
     repeats: frozenset[int] = frozenset()
     latencies: Mapping[tuple[int, str], Latency] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
     latency_bounds: Mapping[str, float] = field(default_factory=dict)
     front_end_instructions: Callable[[int], int] = lambda number: 0
     validation: Callable[[int], Validation | None] = lambda number: None

@@ -111,7 +111,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
     from orchestrator.queries.latency import front_end_instructions, measured_latencies
     from orchestrator.queries.repeats import repeats_of, seeds_lines
     from orchestrator.queries.stop_audit import stop_audit
-    from orchestrator.queries.study_budgets import latency_bounds
+    from orchestrator.queries.study_budgets import latency_bounds, searched_inputs
     from orchestrator.spec import canonical_json
     from orchestrator.storage.artifacts import artifacts_of
     from orchestrator.storage.connection import storage_address
@@ -143,6 +143,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
         seeds=seeds_lines(study, dict(zip(judged["number"].tolist(), judged["val_accuracy"].tolist(), strict=True))),
         front_end_instructions=lambda number: front_end_instructions(notes[number], artifacts_of(store)),
         latencies=measured_latencies(artifacts_of(store), notes),
+        inputs=searched_inputs(study),
         latency_bounds=latency_bounds(study),
         validation=validations(artifacts_of(store), notes),
     )
