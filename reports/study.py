@@ -18,6 +18,8 @@ class StudyInfo:
         sweep: the sweep as canonical JSON; ``sweep_file`` its text as written, where known.
         machine: facts such as cpu, cores, memory, system.
         commands: shell lines that reproduce the study, in order.
+        versions: of the packages when the study began.
+        trained_by: one line where other versions of mcusweep trained some of the trials.
         storage: the database's address, without passwords.
         storage_option: whether commands have to name it.
         test_images: size of the test split, for the intervals of accuracies (None: no intervals).
@@ -38,6 +40,7 @@ class StudyInfo:
     sweep: str = "{}"
     sweep_file: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    trained_by: str | None = None
     machine: Mapping[str, Any] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
     storage: str | None = None

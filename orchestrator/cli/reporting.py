@@ -112,6 +112,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
     from orchestrator.queries.repeats import repeats_of, seeds_lines
     from orchestrator.queries.stop_audit import stop_audit
     from orchestrator.queries.study_budgets import latency_bounds, searched_inputs
+    from orchestrator.queries.trained_by import trained_by, versions_line
     from orchestrator.spec import canonical_json
     from orchestrator.storage.artifacts import artifacts_of
     from orchestrator.storage.connection import storage_address
@@ -128,7 +129,8 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
         name=study.name,
         sweep=canonical_json({**study.sweep, "workers": study.workers}),
         sweep_file=study.sweep_file,
-        versions=study.versions,
+        versions={name: each for name, each in study.versions.items() if isinstance(each, str)},
+        trained_by=versions_line(trained_by(store, study)),
         machine=study.machine,
         commands=(f"mcusweep launch sweep.toml{option}", f"mcusweep report --study {name}{option}"),
         storage=address,
