@@ -27,6 +27,7 @@ from orchestrator.planning.preflight import input_tasks, traced_network
 from orchestrator.queries.latency import measured_cycles
 from orchestrator.storage.store import Store
 from pruning.engine.surgery import shrink
+from pruning.training.rehearsal import rehearse
 from search_spaces.sweep import SweepConfig
 
 HALVINGS = 8
@@ -53,17 +54,24 @@ class Candidate:
     def at(self, scale: float) -> Int8Model:
         """The network narrowed by a width multiplier from 0 (one channel in every layer) to 1, in int8.
 
-        Its weights are random: programs cost the same with any.
+        Its weights are random: programs cost the same with any. Raises InputError if it fails with fewer channels.
         """
         if scale not in self._models:
-            random = torch.Generator().manual_seed(0)
-            examples = tuple(torch.randn(2, *shape, generator=random) for shape in shapes_of(self.input_shape))
-            module, graph = copy.deepcopy(self.traced.module).cpu(), self.traced.graph
-            kept = [np.arange(max(1, int(scale * group.size))) for group in graph.groups]
-            folded = FoldedNet(shrink(module, graph, kept), module.eval())
-            calibrate(folded, examples, Calibration.MINMAX)
-            self._models[scale] = quantise(folded)
+            try:
+                self._models[scale] = self._narrowed(scale)
+            except RuntimeError:
+                rehearse(self.traced, self.input_shape)  # says in one line what fails
+                raise
         return self._models[scale]
+
+    def _narrowed(self, scale: float) -> Int8Model:
+        random = torch.Generator().manual_seed(0)
+        examples = tuple(torch.randn(2, *shape, generator=random) for shape in shapes_of(self.input_shape))
+        module, graph = copy.deepcopy(self.traced.module).cpu(), self.traced.graph
+        kept = [np.arange(max(1, int(scale * group.size))) for group in graph.groups]
+        folded = FoldedNet(shrink(module, graph, kept), module.eval())
+        calibrate(folded, examples, Calibration.MINMAX)
+        return quantise(folded)
 
 
 def with_latency(sweep: SweepConfig, storage: str) -> SweepConfig:

@@ -128,9 +128,9 @@ def best(
         _print_winners(store, study, format_name)
         return
     answer = find(store, study, device, flash, sram, macs)
-    latency = _latency(store, answer)
+    about = _about(store, answer)
     if format_name == "json":
-        print(json.dumps(answer.as_dict() | latency, indent=2))
+        print(json.dumps(answer.as_dict() | about, indent=2))
         return
     from orchestrator.queries.trial import latency_line
     from orchestrator.tables import Format, write_rows
@@ -143,17 +143,23 @@ def best(
     rows = [{name: row[name] for name in short} for row in found]
     write_rows(short, rows, Format.TABLE)
     print(answer.reason, file=sys.stderr)
-    if latency:
-        print(f"latency: {latency_line(latency)}", file=sys.stderr)
+    if "front_end" in about:
+        from orchestrator.worker.front_end import front_end_line
+
+        print(front_end_line(about["front_end"]), file=sys.stderr)
+    if latency := latency_line(about):
+        print(f"latency: {latency}", file=sys.stderr)
 
 
-def _latency(store: Store, answer: Best) -> dict[str, Any]:
-    """The latency of the chosen trial on the device asked for, else on its own, if it is known."""
+def _about(store: Store, answer: Best) -> dict[str, Any]:
+    """The chosen trial's front end of sound, and its latency on the device asked for, else on its own, if known."""
     from orchestrator.queries.latency import latency_of
     from orchestrator.queries.trial import load_trial
+    from orchestrator.queries.trial_memory import front_end_of
+    from orchestrator.storage.artifacts import artifacts_of
 
     trial = load_trial(store, f"{answer.trial['study']}#{answer.trial['number']}")
-    return latency_of(store, trial, answer.device)
+    return front_end_of(trial, artifacts_of(store)) | latency_of(store, trial, answer.device)
 
 
 def find(

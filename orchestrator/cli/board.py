@@ -21,6 +21,9 @@ AUTOMATIC_SECONDS = 1.0
 FASTER = 1.02
 """Times its catalogue's clock that a device may run at."""
 
+FEWEST_CYCLES = 0.5
+"""Of the fewest cycles an instruction that public measurements of a core gave: fewer are those of another processor."""
+
 FEWEST_RUNS, MOST_RUNS = 5, 100
 """Without ``--runs``: as many as take a second, within these."""
 
@@ -156,6 +159,9 @@ def _check(measured: _Measured, name: str | None, board: Board, store: Store | N
         _check_clock(find_device(name), board, port)
     if store is not None and measured.trials:
         _check_outputs(store, measured.trials[0], measured.run)
+    if name is not None and store is not None and measured.trials:
+        seconds = median(measured.run.ticks) / board.ticks_per_second
+        _check_cycles(store, measured.trials[0], find_device(name), board.core_hz, seconds)
 
 
 def _facts(
@@ -194,6 +200,23 @@ def _check_clock(device: Device, board: Board, port: str) -> None:
         raise InputError(
             f"--port {port}: the board's processor runs at {board.core_hz / 1e6:g} MHz, {device.name} at most at "
             f"{device.clock_hz / 1e6:g}: --device must name the microcontroller that is there"
+        )
+
+
+def _check_cycles(store: Store, trial: TrialFiles, device: Device, core_hz: int | None, seconds: float) -> None:
+    """Refuse a time in which the device cannot execute the instructions: its processor is another one, or faster."""
+    from orchestrator.queries.latency import core_cycles, predicted_instructions
+
+    instructions, core = predicted_instructions(store, trial, device), core_cycles(device)
+    if instructions is None or core is None:
+        return
+    clock = core_hz or device.clock_hz
+    found = seconds * clock / instructions
+    if found < FEWEST_CYCLES * core.low:
+        raise InputError(
+            f"{1000 * seconds:.3g} ms are {found:.2g} cycles an instruction at the {clock / 1e6:g} MHz of "
+            f"{device.name}, whose core takes {core.low:.2g} at the least: nothing is stored; --device must name the "
+            "microcontroller that is there"
         )
 
 

@@ -111,7 +111,8 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
     from orchestrator.queries.latency import front_end_instructions, measured_latencies
     from orchestrator.queries.repeats import repeats_of, seeds_lines
     from orchestrator.queries.stop_audit import stop_audit
-    from orchestrator.queries.study_budgets import latency_bounds
+    from orchestrator.queries.study_budgets import latency_bounds, searched_inputs
+    from orchestrator.queries.trained_by import trained_by, versions_line
     from orchestrator.spec import canonical_json
     from orchestrator.storage.artifacts import artifacts_of
     from orchestrator.storage.connection import storage_address
@@ -128,7 +129,8 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
         name=study.name,
         sweep=canonical_json({**study.sweep, "workers": study.workers}),
         sweep_file=study.sweep_file,
-        versions=study.versions,
+        versions={name: each for name, each in study.versions.items() if isinstance(each, str)},
+        trained_by=versions_line(trained_by(store, study)),
         machine=study.machine,
         commands=(f"mcusweep launch sweep.toml{option}", f"mcusweep report --study {name}{option}"),
         storage=address,
@@ -143,6 +145,7 @@ def study_info(store: Store, study: Study, frame: pd.DataFrame) -> StudyInfo:
         seeds=seeds_lines(study, dict(zip(judged["number"].tolist(), judged["val_accuracy"].tolist(), strict=True))),
         front_end_instructions=lambda number: front_end_instructions(notes[number], artifacts_of(store)),
         latencies=measured_latencies(artifacts_of(store), notes),
+        inputs=searched_inputs(study),
         latency_bounds=latency_bounds(study),
         validation=validations(artifacts_of(store), notes),
     )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Watch = Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until finished; Ctrl-C stops it.")]
 EVERY_SECONDS = 2.0
 MOST_RUNNING = 16
+MOST_REASONS, MOST_FAILED = 5, 10
 
 
 def status(
@@ -93,6 +94,7 @@ def picture(found: StudyStatus) -> Group:
     from rich.table import Table
     from rich.text import Text
 
+    from orchestrator.queries.trained_by import versions_line
     from orchestrator.tables import bar, printable
 
     table = Table(box=None, pad_edge=False)
@@ -110,10 +112,23 @@ def picture(found: StudyStatus) -> Group:
     ]
     more = len(found.running) - MOST_RUNNING
     lines += [f"  and {more} more"] if more > 0 else []
+    lines += _failed(found)
     runner = found.runner
     who = f"run by process {runner['pid']} on {runner['host']} since {runner['since']}" if runner else ""
-    shown = [printable(line) for line in (*lines, headline(found), who or "no driver is running")]
+    mixed = versions_line(found.trained_by)
+    last = (headline(found), *([mixed] if mixed else []), who or "no driver is running")
+    shown = [printable(line) for line in (*lines, *last)]
     return Group(table, *(Text(line) for line in shown))
+
+
+def _failed(found: StudyStatus) -> list[str]:
+    """The most frequent reasons of failures, with the first trials of each."""
+    often = sorted(found.failures.items(), key=lambda item: -len(item[1]))
+    lines = [
+        f"  failed: {', '.join(map(str, numbers[:MOST_FAILED]))}{' ...' * (len(numbers) > MOST_FAILED)}: {reason}"
+        for reason, numbers in often[:MOST_REASONS]
+    ]
+    return lines + [f"  and {len(often) - MOST_REASONS} more reasons"] * (len(often) > MOST_REASONS)
 
 
 COMMANDS = (status,)

@@ -196,6 +196,7 @@ def _opened(storage: str, name: str | None) -> Iterator[tuple[Store, Study]]:
 
 
 def _run(store: Store, study: Study, sweep: SweepConfig, options: RunOptions, quiet: bool) -> int:
+    from orchestrator.queries.trained_by import trained_by, versions_line
     from orchestrator.running.interrupts import Interrupts
     from orchestrator.running.progress import make_watcher
     from orchestrator.running.run import run_study
@@ -213,6 +214,9 @@ def _run(store: Store, study: Study, sweep: SweepConfig, options: RunOptions, qu
         raise RunFailed(f"{error}\nresults so far are kept; continue with: {again}") from error
     if not report.finished:
         return _interrupted(again)
+    mixed = versions_line(trained_by(store, store.study(study.name)))
+    if mixed:
+        print(mixed, file=sys.stderr)
     failed = f", {report.failed} failed; retry them with: {again} --retry-failed" if report.failed else ""
     print(f"study {study.name}: {sum(report.counts.values())} trials done{failed}", file=sys.stderr)
     return 1 if report.failed else 0

@@ -51,12 +51,16 @@ def keep_latency(store: Store, trial: TrialFiles, measured: MeasuredLatency) -> 
 def predicted_latency(store: Store, trial: TrialFiles, device: str) -> Latency | None:
     """The estimate for the network alone from predicted instructions; None where firmware is not built for it."""
     target = find_device(device)
+    instructions, cycles = predicted_instructions(store, trial, target), cycles_on(store, target)
+    return None if cycles is None or instructions is None else estimate(instructions, cycles, target.clock_hz)
+
+
+def predicted_instructions(store: Store, trial: TrialFiles, device: Device) -> int | None:
+    """Of a trial's exported program on a device; None where firmware is not built for it."""
     try:
-        instructions = _predicted(trial, artifacts_of(store), target)
+        return _predicted(trial, artifacts_of(store), device)
     except InputError:
         return None
-    cycles = cycles_on(store, target)
-    return None if cycles is None else estimate(instructions, cycles, target.clock_hz)
 
 
 def _predicted(trial: TrialFiles, files: Artifacts, device: Device) -> int:
@@ -85,9 +89,8 @@ def measured_cycles(store: Store, device: Device) -> Cycles | None:
         own = [one for one in measured_in(trial.notes, files, trial.label) if one.device == device.name]
         if not own or "model" not in trial.notes or trial.notes["model"].sha256 in found:
             continue
-        try:
-            instructions = _predicted(trial, files, device)
-        except InputError:
+        instructions = predicted_instructions(store, trial, device)
+        if instructions is None:
             continue
         clock = own[0].core_hz or device.clock_hz
         found[trial.notes["model"].sha256] = own[0].microseconds * 1e-6 * clock / instructions

@@ -1,4 +1,4 @@
-"""The budgets of a study, from its stored sweep. Imports no torch, Ray or Optuna."""
+"""The budgets of a study and what else it asked for, from its stored sweep. Imports no torch, Ray or Optuna."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ def latency_bounds(study: Study) -> dict[str, float]:
     if budgets.get("latency") is None:
         return {}
     return dict.fromkeys(budgets.get("devices") or (), parse_duration(budgets["latency"]) / 1000)
+
+
+def searched_inputs(study: Study) -> tuple[str, ...]:
+    """Hyperparameters of the study that are options of its task: the front end of sound, the resolution of images."""
+    options = study.task.get("searchable") or ()
+    return tuple(name for name in study.sweep.get("hyperparameters") or () if name in options)
 
 
 def budgets_in(store: Store, study: Study) -> tuple[Budget, ...]:

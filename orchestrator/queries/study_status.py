@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from mcu.budget import RESOURCES, Budget
 from mcu.terms import FINAL_STATES, RuntimeName, TrialState
 from orchestrator.queries.study_budgets import budgets_of, runtime_of
+from orchestrator.queries.trained_by import TrainedBy, trained_by
 from orchestrator.storage.epoch_reports import open_attempts
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store, Study
@@ -20,7 +21,7 @@ from reports.columns import used_columns
 from search_spaces.sections import MethodsSection, SweepSection
 
 _BOUNDS = tuple(f"budget_{name}" for name in RESOURCES)
-_READ = ("device", "state", "val_accuracy", "feasible", "finished_at", "reused_from", *_BOUNDS)
+_READ = ("number", "reason", "device", "state", "val_accuracy", "feasible", "finished_at", "reused_from", *_BOUNDS)
 LATELY = timedelta(minutes=30)
 """Throughput is that of the trials that ended so long before the last one did."""
 
@@ -59,6 +60,8 @@ class StudyStatus:
         per_hour: recent throughput in trials per hour; None before two trials have ended.
         metric: metric of the scores.
         seconds_left: estimate at that rate; None if unknown, or if no driver runs the study.
+        failures: numbers of the failed trials, by reason.
+        trained_by: complete trials by the version of mcusweep that trained them.
     """
 
     study: str
@@ -71,6 +74,8 @@ class StudyStatus:
     per_hour: float | None
     seconds_left: float | None
     metric: str = "accuracy"
+    failures: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    trained_by: tuple[TrainedBy, ...] = ()
 
     @property
     def done(self) -> int:
@@ -90,6 +95,8 @@ class StudyStatus:
             "trials": [vars(trial) for trial in self.running],
             "per_hour": self.per_hour,
             "seconds_left": self.seconds_left,
+            "failures": self.failures,
+            "trained_by": [vars(each) for each in self.trained_by],
         }
 
 
@@ -116,7 +123,18 @@ def read_status(store: Store, study: Study, clock: Clock = utc_now) -> StudyStat
         per_hour,
         3600.0 * left / per_hour if per_hour and runner and left > 0 else None,
         study.metric,
+        _failures(trials),
+        trained_by(store, study),
     )  # fmt: skip
+
+
+def _failures(trials: list[dict[str, Any]]) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for row in trials:
+        if row["state"] == TrialState.FAILED:
+            reason = row["reason"] or "no reason is known"
+            found[reason] = (*found.get(reason, ()), row["number"])
+    return found
 
 
 Labels = Mapping[tuple[Budget, str | None], str]

@@ -20,7 +20,7 @@ from orchestrator.planning.extension import bare, grown
 from orchestrator.planning.inputs import combinations, input_space, with_inputs
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sweep_difference import differences
-from orchestrator.provenance import machine, package_versions, usable_cpus
+from orchestrator.provenance import machine, package_versions, usable_cpus, with_driver
 from orchestrator.running.disk_guard import DiskGuard
 from orchestrator.running.driver import Driver
 from orchestrator.running.interrupts import Interrupts
@@ -34,6 +34,7 @@ from orchestrator.storage.artifacts import Artifacts, artifact_folder, claim_art
 from orchestrator.storage.connection import database_file, database_label
 from orchestrator.storage.optuna_mirror import OptunaMirror
 from orchestrator.storage.store import Store, Study
+from orchestrator.storage.study_lock import iso, utc_now
 from orchestrator.worker.shared_task import lent_tasks
 from search_spaces.choices import TaskChoice
 from search_spaces.sections import WorkersSection
@@ -191,6 +192,9 @@ def run_study(
     if store.upgraded:
         watcher.note(store.upgraded)
     with store.lock(study.name, take_over=options.take_over) as lock:
+        versions = with_driver(study.versions, package_versions(), iso(utc_now()))
+        if versions != study.versions:
+            store.note_versions(study, versions)
         mirror = OptunaMirror(store.url, study.name, plan.methods, store.patience)
         try:
             make = make_executor or partial(executor_for, tell=watcher.note)

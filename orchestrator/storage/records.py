@@ -32,7 +32,7 @@ class Study:
     sweep_file: str | None
     workers: dict[str, Any]
     planned_trials: int
-    versions: dict[str, str]
+    versions: dict[str, Any]
     machine: dict[str, Any]
     created_at: str
     task: dict[str, Any] = field(default_factory=dict)

@@ -168,6 +168,13 @@ class Store:
         return _inserted(connection, STUDIES, row)
 
     @reconnecting
+    def note_versions(self, study: Study, versions: dict[str, Any]) -> None:
+        """Store the versions that took part in a study."""
+        with self._write() as connection:
+            changed = update(STUDIES).where(STUDIES.c.id == study.id)
+            connection.execute(changed.values(versions_json=canonical_json(versions)))
+
+    @reconnecting
     def extend_study(self, study: Study, sweep: dict[str, Any], sweep_file: str | None, planned: int) -> Study:
         """Extend the sweep of a study; its existing trials do not change."""
         values: dict[str, Any] = {"sweep_json": canonical_json(sweep), "planned_trials": planned}

@@ -10,6 +10,7 @@ from pathlib import Path
 from mcu.errors import InputError
 from mcu.files import write_atomic
 from orchestrator.planning.sweep_difference import differences
+from orchestrator.provenance import with_merged
 from orchestrator.running.disk_guard import free_bytes
 from orchestrator.spec import IMPORTED
 from orchestrator.storage.artifacts import Artifacts, claim_artifacts
@@ -59,6 +60,8 @@ def bring_in(
         notes, missing = _bring_files(bundle, claim_artifacts(store), trusted)
         rows = (row | {"artifacts_json": _moved(row["artifacts_json"], notes)} for row in bundle.trials())
         counts = take_trials(store, study, rows, trusted=trusted)
+        if study.id and (counts["added"] or counts["filled"]):
+            store.note_versions(study, with_merged(study.versions, json.loads(bundle.study["versions_json"])))
     return Merged(name, **counts, missing=tuple(missing))
 
 

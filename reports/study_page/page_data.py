@@ -63,6 +63,7 @@ def _answer(
         "interval": "" if interval is None else f"{100 * interval[0]:.1f} – {100 * interval[1]:.1f} %",
         "validation": score_of(trial["metric"]).shown(trial["val_accuracy"], 1),
         "used": [_use(trial, winner.bounds, name) for name in RESOURCES],
+        "inputs": ", ".join(f"{name} {_parameter(trial.get(f'param.{name}'))['text']}" for name in study.inputs),
         "instructions": _instructions(trial, device, known, study),
         "runner_up": None if next_one is None or winner.row != winner.highest else _runner_up(trial, next_one),
         "highest": None if winner.row == winner.highest else _runner_up(trial, table.iloc[winner.highest or 0]),

@@ -58,7 +58,7 @@ def measure(store, answer: Answer, *arguments: str) -> int:
 def test_a_measured_latency_is_stored_beside_every_trial_of_the_model(trial, capsys):
     before = latency_of(trial, load_trial(trial, "0"))
     assert before["latency_origin"].startswith("estimated: ")
-    for ticks in (700, 900):
+    for ticks in (1700, 1900):
         assert measure(trial, sound_board(IDENTITY, ticks, BYTES), "--runs", "3", "--format", "json") == 0
         (told,) = json.loads(capsys.readouterr().out)
         assert told["stored"] == ["s#0", "s#1"]
@@ -66,12 +66,12 @@ def test_a_measured_latency_is_stored_beside_every_trial_of_the_model(trial, cap
         assert told["estimated_ms"] > 0
     for number in ("0", "1"):
         found = latency_of(trial, load_trial(trial, number))
-        assert found["latency_ms"] == pytest.approx(0.901)
+        assert found["latency_ms"] == pytest.approx(1.901)
         assert found["latency_estimated_ms"] != before["latency_ms"], "estimates are calibrated by now"
         assert found["latency_origin"].startswith("measured on /dev/")
         assert found["latency_origin"].endswith(", 3 runs")
     assert cli.run(["show", "0", "--storage", trial.url.render_as_string()]) == 0
-    assert "latency            0.901 ms ± 0 %, measured on /dev/" in capsys.readouterr().out
+    assert "latency            1.9 ms ± 0 %, measured on /dev/" in capsys.readouterr().out
 
 
 def test_boards_calibrate_the_cycles_of_their_device(trial):
@@ -95,7 +95,7 @@ def a_right_model_and_a_wrong_one(command: str) -> Sequence[bytes]:
         models = [line(f"model {at} {name} {IDENTITY} 2") for at, name in enumerate(("right", "wrong"))]
         return [line("board 1 1000000 64000000 2"), *models]
     outputs = other_outputs() if command.startswith("mcusweep run 1") else BYTES
-    return sound_board(IDENTITY, 9, outputs)(command)
+    return sound_board(IDENTITY, 1700, outputs)(command)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +105,7 @@ def a_right_model_and_a_wrong_one(command: str) -> Sequence[bytes]:
         (sound_board(IDENTITY, 9, BYTES, wrong=2), [], "4 codes of digits differ in test vectors 0, 1; nothing"),
         (sound_board(IDENTITY, 9, other_outputs()), [], "the board's outputs are not those of s#0: nothing is stored"),
         (a_right_model_and_a_wrong_one, [], "the board's outputs are not those of s#0: nothing is stored"),
+        (sound_board(IDENTITY, 99, BYTES), [], "at the 64 MHz of stm32f446re, whose core takes 1 at"),
         (sound_board(IDENTITY, 9, BYTES), ["--device", "nowhere"], "nowhere"),
         (sound_board(IDENTITY, 9, BYTES), ["--device", "stm32l053r8"], "runs at 64 MHz, stm32l053r8 at most at 32"),
         (sound_board(IDENTITY, 9, BYTES), ["absent.tflite"], "absent.tflite: cannot be read"),
@@ -131,7 +132,7 @@ def test_models_of_no_trial_are_measured_and_not_stored(trial, capsys, tmp_path)
 
 
 def test_a_damaged_file_of_latencies_is_no_latency(trial):
-    assert measure(trial, sound_board(IDENTITY, 700, BYTES), "--runs", "1") == 0
+    assert measure(trial, sound_board(IDENTITY, 1700, BYTES), "--runs", "1") == 0
     note = load_trial(trial, "0").artifacts["latency"]
     (claim_artifacts(trial).folder / note["path"]).write_text("[]")
     assert latency_of(trial, load_trial(trial, "0"))["latency_origin"].startswith("estimated: ")
@@ -143,11 +144,11 @@ def test_a_measured_latency_travels_with_its_study_and_calibrates_only_once_it_i
     from orchestrator.studies.bundle import bundle_of
     from orchestrator.studies.merge import bring_in
 
-    assert measure(trial, sound_board(IDENTITY, 700, BYTES), "--runs", "1") == 0
+    assert measure(trial, sound_board(IDENTITY, 1700, BYTES), "--runs", "1") == 0
     bundle = bundle_of(trial, trial.study("s"))
     assert [path.rpartition("/")[2] for path in bundle.files()] == ["deployment.json", "latency.json", "model.tflite"]
     there = Store(f"sqlite:///{tmp_path}/there.db", writing=True)
     assert bring_in(there, bundle).missing == ()
-    assert latency_of(there, load_trial(there, "0"))["latency_ms"] == pytest.approx(0.7)
+    assert latency_of(there, load_trial(there, "0"))["latency_ms"] == pytest.approx(1.7)
     assert cycles_on(there, find_device("stm32f446re")) == CORES["cortex-m4f"].cycles
     there.close()

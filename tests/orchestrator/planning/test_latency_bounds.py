@@ -13,7 +13,7 @@ from mcu.firmware import choose_plan, core_of, instructions_within, predict_inst
 from mcu.front_end import FrontEnd
 from mcu.latency import Cycles
 from orchestrator import latency_bounds
-from orchestrator.latency_bounds import candidates_of, with_latency
+from orchestrator.latency_bounds import Candidate, candidates_of, with_latency
 from orchestrator.planning.extension import grown
 from orchestrator.queries.study_budgets import budgets_of
 from orchestrator.queries.study_budgets import latency_bounds as bounds_of
@@ -120,3 +120,16 @@ def test_the_networks_of_a_sweep_are_narrowed_on_each_of_its_inputs(monkeypatch,
     assert [one.at(1.0).macs() for one in found] == [192 + 49 * 11_232, 192 + 25 * 11_232]
     assert found[0].at(0.5).macs() == pytest.approx(550_560 / 4, rel=0.2)
     assert found[0].at(0.0).macs() < 3_000
+
+
+def test_a_network_that_fails_with_fewer_channels_says_so_in_one_line(monkeypatch):
+    def fails(*given) -> None:
+        raise RuntimeError("of torch")
+
+    def rehearse(traced, input_shape) -> None:
+        raise InputError(f"network: {traced} fails with fewer channels")
+
+    monkeypatch.setattr(Candidate, "_narrowed", fails)
+    monkeypatch.setattr(latency_bounds, "rehearse", rehearse)
+    with pytest.raises(InputError, match="network: it fails with fewer channels"):
+        Candidate("net", "it", (1, 8, 8)).at(0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from mcu.int8.model import Int8Model
 from mcu.latency import cycles_of
 from orchestrator.cli import main as cli
 from orchestrator.queries.latency import latency_of
+from orchestrator.queries.study_budgets import searched_inputs
 from orchestrator.queries.trial import load_trial
 from orchestrator.queries.trial_memory import memory_of
 from orchestrator.spec import Artifact, EpochReport
@@ -69,6 +71,13 @@ def test_latency_states_its_assumption(shown):
     found, cycles = latency_of(shown[0], load_trial(shown[0], "0")), cycles_of("cortex-m4f")
     assert found["latency_ms"] == pytest.approx(9e6 * cycles.middle / 180e3)
     assert found["latency_origin"] == f"estimated: {cycles.text()} at 180 MHz"
+
+
+def test_the_inputs_a_study_searches_are_the_options_of_its_task_among_its_hyperparameters(study):
+    sweep = {"hyperparameters": {"learning_rate": 0.1, "window_ms": {"choices": [25, 40]}}}
+    task = {"searchable": ["features", "window_ms"]}
+    assert searched_inputs(replace(study, sweep=sweep, task=task)) == ("window_ms",)
+    assert searched_inputs(study) == ()
 
 
 @pytest.mark.parametrize(

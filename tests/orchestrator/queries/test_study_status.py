@@ -13,7 +13,7 @@ from orchestrator.cli import main as cli
 from orchestrator.executors.base import Finished, Reported, Started
 from orchestrator.queries.study_status import read_status
 from orchestrator.running.progress import LineWatcher
-from orchestrator.spec import EpochReport
+from orchestrator.spec import EpochReport, TrialResult
 from orchestrator.storage.store import Store
 from orchestrator.storage.study_lock import utc_now
 from search_spaces.budgets import BudgetsSection
@@ -132,3 +132,17 @@ def test_a_worker_that_does_not_report_is_said_to_be_silent(storage, capsys):
     later: list = []
     scripted(storage, make_sweep(trials=3), script)
     assert [trial.silent for running in later for trial in running if trial.worker == "here:42"] == [True, False]
+
+
+def test_why_trials_failed_is_told_in_few_lines(storage, capsys):
+    def script(attempt, spec, nth):
+        told.append(attempt)
+        return [Finished(attempt, TrialResult(state="failed", reason=f"[bold]reason {(len(told) - 1) % 7}"))]
+
+    told: list = []
+    scripted(storage, make_sweep(trials=20), script)
+    capsys.readouterr()
+    assert cli.run(["status", "--storage", storage]) == 0
+    shown = capsys.readouterr().out
+    assert "failed: 0, 7, 14: [bold]reason 0" in shown
+    assert "and 2 more reasons" in shown

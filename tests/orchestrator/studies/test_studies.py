@@ -86,9 +86,11 @@ def test_an_exported_study_comes_back_whole_and_only_once(make_store, tmp_path):
 
 def test_merging_doubles_no_trial_and_fills_in_what_was_planned(make_store):
     ours, theirs = make_store("a", seeds=(0, 1), unfinished=(2,)), make_store("b", seeds=(1, 2, 3))
+    theirs.note_versions(theirs.study("s"), {"mcusweep": "0.0.9"})
     bundle = bundle_of(theirs, theirs.study("s"))
     merged = bring_in(ours, bundle)
     assert (merged.added, merged.filled, merged.known) == (1, 1, 1)
+    assert ours.study("s").versions["merged"] == ["0.0.9", "unknown"]
     assert seeds_of(ours) == [0, 1, 2, 3]
     assert [trial.state for trial in ours.trials(ours.study("s"))] == ["complete"] * 4
     again = bring_in(ours, bundle)

@@ -122,6 +122,8 @@ def test_its_cost_stands_beside_the_network_and_not_in_its_figures(study, deploy
     assert words in (study / "out" / "MODEL_CARD.md").read_text()
     assert cli.run(["show", "0"]) == 0
     assert words in capsys.readouterr().out
+    assert cli.run(["best", "--device", "stm32f446re"]) == 0
+    assert words in capsys.readouterr().err
 
 
 @needs_make

@@ -222,10 +222,12 @@ def test_latency_is_estimated_for_the_board_the_firmware_ran_for(tmp_path):
     frame = sample_trials(30).assign(instructions=12_000_000)
     cycles = Cycles(1.2, 1.08, 1.32, "a source")
     board = {"name": "stm32f446re", "core": "cortex-m4f", "clock_hz": 180_000_000, "cycles": cycles}
-    study = StudyInfo("fast", latency_bounds={"stm32f446re": 50.0})
+    frame["param.window_ms"], frame["param.features"] = 25.0, "mfcc"
+    study = StudyInfo("fast", latency_bounds={"stm32f446re": 50.0}, inputs=("window_ms", "features"))
     text = write_report(frame, tmp_path, study=study, devices=[board]).read_text("utf-8")
     estimated = "about 80 ms ± 10 %, estimated: 1.2 cycles an instruction ± 10 % (a source) at 180 MHz"
     assert f"{estimated}; over the bound of 50 ms" in text
+    assert "; input: window_ms 25, features mfcc; 12.00 M instructions" in text
     rows = pd.read_csv(tmp_path / "tables/winners.csv").set_index("budget")
     found = tuple(rows.loc["stm32f446re", ["latency", "latency is"]])
     assert found in (("80 ms ± 10 %", "estimate, over the bound of 50 ms"), ("–", "–"))
