@@ -198,13 +198,13 @@ def until_reached(rows: list[dict[str, Any]], goals: dict[int, float]) -> float 
 def _in_order(rows: list[dict[str, Any]]) -> list[str]:
     """Names of the budgets in the order of the driver, which does not depend on results."""
     some = argparse.Namespace(images=1, network="resnet8", width=1.0, epochs=1)
-    count = len({row["budget"] for row in rows} - {PARENT})
-    plan = Plan(sweep_of(ARMS[rows[0]["arm"]], 0, some, budgets_of(Resources(**rows[0]["dense"]), count)))
+    dense = Resources(**rows[0]["dense"])
+    plan = Plan(sweep_of(ARMS[rows[0]["arm"]], 0, some, budgets_of(dense, planned(rows[0]["subject"]))))
     queue, found = Queue(plan.lineage), []
     while (number := queue.next()) is not None:
         found.append(plan.trials[number].budget.label)
         queue.ended(number, Trained("", plan.trials[number].budget, None))
-    return found
+    return [name for name in found if name in {row["budget"] for row in rows}]
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
@@ -217,6 +217,11 @@ def subject_of(row: dict[str, Any]) -> str:
     return f"{row['network']} x{row['width']:g}, {row['images']:,} images, {row['epochs']} epochs{many}"
 
 
+def planned(subject: str) -> int:
+    """How many budgets a subject's lineage is planned for."""
+    return next((count for count in FRACTIONS if subject.endswith(f", {count} budgets")), min(FRACTIONS))
+
+
 def groups(rows: list[dict[str, Any]]) -> dict[tuple[str, str, int], list[dict[str, Any]]]:
     """Rows of each network, arm and seed."""
     found: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
@@ -227,7 +232,13 @@ def groups(rows: list[dict[str, Any]]) -> dict[tuple[str, str, int], list[dict[s
 
 def is_whole(rows: list[dict[str, Any]]) -> bool:
     """Whether every budget is there."""
-    return len({row["budget"] for row in rows} - {PARENT}) == (24 if "24 budgets" in rows[0]["subject"] else 12)
+    return len({row["budget"] for row in rows} - {PARENT}) == planned(rows[0]["subject"])
+
+
+def asked(rows: list[dict[str, Any]]) -> set[str]:
+    """The budgets that independent jobs were run for: all, or a part of the sweep; all if there are none."""
+    found = {row["budget"] for row in rows if row["arm"] == "independent jobs"}
+    return found or set(budgets_of(Resources(1, 1, 1), planned(rows[0]["subject"])))
 
 
 def place_of(budget: str) -> tuple[int, float]:
@@ -249,12 +260,13 @@ def tables(rows: list[dict[str, Any]]) -> str:
         for name in sorted({row["budget"] for row in rows if row["subject"] == subject}, key=place_of):
             per_arm = [[r for part in parts for r in part if r["budget"] == name] for parts in arms.values()]
             lines.append(f"| {name} | " + " | ".join(_cell(mine) for mine in per_arm) + " |")
-        whole = [[part for part in parts if is_whole(part)] for parts in arms.values()]
+        wanted = asked([row for row in rows if row["subject"] == subject])
+        whole = [[part for part in parts if wanted <= {row["budget"] for row in part}] for parts in arms.values()]
         cpu = [_spread([sum(row["cpu_s"] for row in part) for part in parts], 0) for parts in whole]
         lines.append("| all: CPU s, parent included | " + " | ".join(cpu) + " |")
         volumes = [_spread([100 * volume(part) for part in parts]) for parts in whole]
         lines.append("| all: hypervolume, % | " + " | ".join(volumes) + " |")
-        goals = {part[0]["seed"]: volume(part) for part in arms.get("independent jobs", []) if is_whole(part)}
+        goals = {part[0]["seed"]: volume(part) for part in arms.get("independent jobs", [])}
         reached = [
             _spread([s for part in parts if (s := until_reached(part, goals)) is not None], 0) for parts in whole
         ]
