@@ -19,4 +19,4 @@ class PrunedCopy(nn.Module):
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """What the copy returns, as the pruner does."""
-        return self._interface.returned(self.module(*self._interface.given(inputs, named)))
+        return self._interface.called(self.module, inputs, named)

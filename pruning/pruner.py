@@ -157,7 +157,7 @@ class Pruner(nn.Module):
                 self._run.last_input = tuple(given.detach() for given in x)
             if self._scaler is not None:
                 self._scale = float(self._scaler.get_scale())
-        return self._interface.returned(self.module(*x))
+        return self._interface.called(self.module, x, {})
 
     def attach(
         self, optimizer: torch.optim.Optimizer, *, parallel: nn.Module | None = None, scaler: Any = None
@@ -354,6 +354,8 @@ class Pruner(nn.Module):
 
     def _simulate_int8(self, network: FoldedNet) -> None:
         prunable = self._run.network
+        if isinstance(self._run, LoopRun):
+            self._run.close()
         network.calibrated.fill_(True)  # or will be, by a state that is loaded
         network.fake_quantise(True)
         network.to(memory_format=prunable.memory_format)  # type: ignore[call-overload]

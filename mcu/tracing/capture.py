@@ -107,7 +107,8 @@ def capture(module: nn.Module, input_shape: Shapes) -> Captured:
     form = program.call_spec.out_spec
     returned = tuple(name for place, name in enumerate(names_of(form)) if place not in constants)
     shapes = tuple(tuple(node.meta["val"].shape[1:]) for node in outputs)
-    interface = Interface(tuple(node.name for node in inputs), returned, shapes, form, constants)
+    names_in = tuple(node.name for node in inputs)
+    interface = Interface(names_in, returned, shapes, form, constants, shapes_of(input_shape))
     return Captured(module, program.graph, names, tensors, tuple(inputs), tuple(outputs), interface)
 
 

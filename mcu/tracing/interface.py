@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +28,10 @@ class Interface:
     Attributes:
         inputs: names of its arguments that are data.
         outputs: names of the tensors that it returns: their place in what it returns, such as ``scores_0``.
-        shapes: of these tensors, without the batch.
+        shapes: of these tensors, without the batch, for inputs of the traced ``sizes``.
         form: of what it returns.
         constants: what it returns beside tensors, such as None: value by place among the leaves of ``form``.
+        sizes: shapes of the inputs, without the batch.
     """
 
     inputs: tuple[str, ...]
@@ -38,6 +39,7 @@ class Interface:
     shapes: tuple[Shape, ...]
     form: pytree.TreeSpec
     constants: Mapping[int, Any]
+    sizes: tuple[Shape, ...]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Interface:
         """Itself: copies of a network are called alike, and nothing here changes."""
@@ -58,6 +60,25 @@ class Interface:
                 f"{len(found)} values" + "".join(f", {name}" for name in left)
             )
         return tuple(tensors)
+
+    def called(self, module: Callable[..., Any], args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        """What a canonical network, or its folded form, returns to a call, as the user's module returns it.
+
+        Raises:
+            InputError: as of ``given``, or if inputs of another size give outputs of another shape, whose form is not
+                known.
+        """
+        x = self.given(args, named)
+        values = module(*x)
+        if any(tensor.shape[1:] != size for tensor, size in zip(x, self.sizes, strict=True)):
+            for value, shape, name in zip(each(values), self.shapes, self.outputs, strict=True):
+                if value.shape[1:] != shape:
+                    sizes = ", ".join(str(("N", *size)).replace("'", "") for size in self.sizes)
+                    given = ", ".join(str(tuple(tensor.shape)) for tensor in x)
+                    raise InputError(
+                        f"pruner: inputs {given} give {name} another shape; allowed are those of its example, {sizes}"
+                    )
+        return self.returned(values)
 
     def returned(self, values: torch.Tensor | Sequence[torch.Tensor]) -> Any:
         """What a canonical network returned, or its folded form, as the user's module returns it."""

@@ -44,10 +44,17 @@ class LoopRun(Run):
         super().__init__(network, budget, chosen, steps, steps)
         self._judge = judge
         self._given = None if given is network.module else given
+        self._first = network.module, network.graph.widths
         self.last_input: tuple[torch.Tensor, ...] | None = None
 
     def take_over(self) -> None:
-        """Close the user's module, whose layers are resized from now on: it would fail, or compute something else."""
+        """Close the user's module once its layers are resized, or others are trained in their place."""
+        module, widths = self._first
+        if self.network.module is not module or bool((self.network.graph.widths != widths).any()):
+            self.close()
+
+    def close(self) -> None:
+        """Have the user's module refuse to be called: it would fail, or compute something else than the pruner."""
         if self._given is not None:
             self._given.register_forward_pre_hook(_refuse_call)
             self._given = None

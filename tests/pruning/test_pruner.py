@@ -422,6 +422,9 @@ def test_a_loop_that_passes_its_batches_elsewhere_is_told_so():
     with pytest.raises(InputError, match="network SmallNet: a Pruner has resized its layers"):
         network(X[:1])
     Pruner(pruner.module, X[:1], Budget(flash="4KB"), STEPS)  # but its own may go on
+    dense = SmallNet()
+    wide = Pruner(dense, X[:1], Budget(flash="1MB"), STEPS).eval()  # nothing to remove
+    assert torch.allclose(wide(X[:9]), dense.eval()(X[:9]), atol=1e-5)
     pruner.eval()(X[:1])
 
 
@@ -440,6 +443,18 @@ def test_gradients_that_never_reach_the_channels_are_missed_before_any_goes():
     with pytest.raises(InputError, match=r"no gradient has reached the pruner's channels"):
         loop()
     assert pruner.resources == pruner.dense
+
+
+def test_inputs_of_another_size_give_what_the_network_gives_or_nothing():
+    def heads():
+        return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1))
+
+    tall, wide = torch.rand(3, 1, 8, 4), torch.rand(3, 1, 4, 8)
+    pruner = Pruner(heads(), tall[:1], Budget(flash="1MB"), STEPS)
+    assert pruner(tall).shape == (3, 2, 8, 4)
+    with pytest.raises(InputError, match=r"inputs \(3, 1, 4, 8\) give output another .*\(N, 1, 8, 4\)"):
+        pruner(wide)
+    assert fresh()(torch.rand(2, 1, 16, 10)).shape == (2, 4)  # its mean over all positions has any number of them
 
 
 def test_a_loop_may_train_in_evaluation_mode():
