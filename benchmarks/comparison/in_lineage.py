@@ -78,7 +78,9 @@ def main() -> int:
         found = [table for methods in GROUPS if (table := _through(task, methods, options)) is not None]
         if found:
             tables[task] = pd.concat(found, ignore_index=True)
-            through.append(f"- {task}: {', '.join(dict.fromkeys(tables[task]['method']))}{_others(kept, task)}")
+        scores = [kept.scores[kept.scores["task"] == task]] if kept else []
+        names = dict.fromkeys(name for table in (*scores, *found) for name in table["method"])
+        through.append(f"- {task}: {', '.join(names) or 'none'}")
     if not tables:
         print(f"{options.storage}: no group is through yet", file=sys.stderr)
         return 1
@@ -91,14 +93,6 @@ def main() -> int:
     )
     print(write_comparison(tables, options.output, heading=heading, kept=kept))
     return 0
-
-
-def _others(kept: Kept | None, task: str) -> str:
-    """The methods of an earlier page, which ran before the ones named."""
-    if kept is None:
-        return ""
-    scores = kept.scores
-    return "; before them " + ", ".join(dict.fromkeys(scores.loc[scores["task"] == task, "method"]))
 
 
 def overrides(task: str, methods: tuple[str, ...], speech: Path | None) -> list[str]:
