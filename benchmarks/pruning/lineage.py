@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lineage_text import PAGE, STATE
 
 from mcu.budget import RESOURCES, Budget, Resources
 from mcu.resource_model import ResourceModel
@@ -295,85 +296,6 @@ def _spread(values: list[float], digits: int = 2) -> str:
         return "not run"
     spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.{digits}f}{spread}"
-
-
-PAGE = """\
-# One lineage for all budgets
-
-Fashion-MNIST, twelve budgets in three directions: a fraction of what the dense network uses of flash, of
-multiply-accumulates, or of all three resources (SRAM not below {sram:g} of it). Every independent job trains as long
-as the heading says; a lineage trains the dense network twice as long, once, and each of its jobs half to all of that
-by the distance to its ancestor, with recovery taught by the dense parent. int8 test accuracy in percent, mean and
-standard deviation over the seeds; CPU time of training and export on one core. The hypervolume counts accuracy above
-50 %, over logarithmic resources from the dense network's down to a twentieth.
-
-    OMP_NUM_THREADS=1 python benchmarks/pruning/lineage.py FOLDER --output docs/results/pruning/lineage
-
-"""
-
-STATE = """
-A cell names the seeds that have run; hypervolume and total CPU time count seeds with all budgets. The last line is the
-CPU time after which a sweep of one worker, in the order of the driver, has the hypervolume that all independent jobs of
-that seed have together. Most of this hypervolume lies with the smallest budgets in all three resources, which the
-driver reaches late, because it begins with the longest chains of all directions. Half of the epochs are no quarter of
-the CPU time, and a quarter of them is none either: what a job does besides training, which is calibration, export and
-validation, was 4 of the 11 seconds of the one that was profiled, and the dense parent, trained for 6 epochs, has only
-79.6 %. With the parent of the half (85.2 %) two epochs of each job still end at 22.8 % of hypervolume in 165 s; with a
-learning rate of 0.03 in place of 0.1 they end lower at each of eight budgets tried. So that goal is missed, by far.
-Other methods in a lineage are in [their own comparison](../comparison/lineage/README.md), branches off one trunk in
-[trunk](trunk.md).
-
-Under long training (55,000 images, a parent of 40 epochs, one seed, the direction of all resources and the budget it
-comes from) networks from scratch catch up: level at all four budgets, within 0.1 points. Each job takes 0.60 to 0.75 of
-an independent one's time, which does not pay for the parent with so few budgets. So there the lineage is not ahead:
-that goal is missed. Longer recovery and a larger parent were not tried.
-
-    ... --images 55000 --epochs 20 --seeds 0 --budgets "all 0.6" "all 0.35" "all 0.2" "all 0.1"
-
-`all 0.2` of mobilenet-v2 ends below `all 0.1`, in the lineage by 2.3 points: a looser budget with a worse model.
-`mcusweep best` takes the smaller model there.
-
-Rows of mobilenet-v2 and of long training are of commit e641692. Of resnet8 with 6,000 images, seed 0 is of 6da9318, but
-for `all 0.2` and `all 0.1`, which are of 7ad23e6 like part of seed 1's; the others are of 8a710bd. From 7ad23e6 on,
-networks without a branch are tried where more than half of a bound is fixed (in these two budgets), and layers that
-landing shut are opened. Before that `all 0.2` had 79.3 % in the lineage (81.3 now),
-`all 0.1` 81.2 (81.6), and the independent job at `all 0.2` 10.0 %: the only channel of its stem was shut.
-
-## The quickstart as a lineage
-
-`make sweep` at commit c1673a3, in a fresh clone, two benchmarks beside it: 19 trials, `best` and the report in
-2 min 54 s, with the scores of commit 9de8a84. Every method has the same dense parent (16 epochs), learning rate, epochs
-(8, less for near budgets) and distillation; l1 begins with the networks of larger budgets as well. int8 accuracy in
-percent, validation (500 images) / test (1,000), one seed. By an exact McNemar test nothing is better than
-`differentiable` at any budget, neither on the validation images (least probability 0.15) nor on the test images (0.17);
-on these it is better than l1 at 24 KB (0.001). The report names models of l1 at every budget: the smallest within one
-standard error of the highest validation accuracy.
-
-| budget | differentiable | uniform | l1 |
-|---|---:|---:|---:|
-| 8 KB flash, 10 KB SRAM | 95.8 / 95.5 | 94.0 / 94.2 | 95.8 / 95.5 |
-| 12 KB, 12 KB | 95.6 / 96.0 | 95.0 / 95.1 | 96.8 / 96.4 |
-| 16 KB, 16 KB | 97.2 / 97.3 | 95.6 / 95.6 | 98.0 / 96.4 |
-| 24 KB, 16 KB | 97.0 / 97.3 | 95.8 / 95.6 | 97.0 / 95.7 |
-| 16 KB, 24 KB, 1 M MACs | 98.2 / 96.7 | 96.8 / 95.5 | 97.8 / 96.8 |
-| 32 KB, 24 KB, 3 M MACs | 98.0 / 96.9 | 97.8 / 96.3 | 98.0 / 97.6 |
-
-When every trial drew a learning rate of its own (0.03 to 0.12, one trial a budget), l1 was better at 12 KB (96.9
-against 95.5, 0.016): that compared rates as well. Four other seeds of two methods, none stopped early, mean and
-standard deviation of the test accuracy:
-
-    mcusweep launch examples/quickstart.toml --set sweep.trials=24 --set sweep.seeds=4 --set stopping.enabled=false \\
-      --set 'methods.names=["differentiable", "l1"]'
-
-| budget | differentiable | l1 |
-|---|---:|---:|
-| 8 KB flash, 10 KB SRAM | 95.92 ± 0.13 | 95.42 ± 0.71 |
-| 12 KB, 12 KB | 96.50 ± 0.55 | 96.48 ± 0.49 |
-| 16 KB, 16 KB | 97.10 ± 0.38 | 96.45 ± 0.31 |
-| 24 KB, 16 KB | 97.10 ± 0.16 | 96.25 ± 0.52 |
-| 16 KB, 24 KB, 1 M MACs | 97.25 ± 0.06 | 97.02 ± 0.13 |
-| 32 KB, 24 KB, 3 M MACs | 97.50 ± 0.55 | 97.30 ± 0.57 |
-"""
 
 
 def main() -> None:
