@@ -22,11 +22,13 @@ class Score:
         title: as shown in reports.
         percent: whether it is a fraction, shown in per cent; else it is in the unit of the targets.
         lower: whether lower is better; such a score is stored negated.
+        bounded: whether it goes from 0 to 1; of another one, neither the worst value nor the scale is known beforehand.
     """
 
     title: str
     percent: bool = True
     lower: bool = False
+    bounded: bool = True
 
     def shown(self, stored: float | None, digits: int = 2) -> str:
         """A stored value as text for display."""
@@ -35,6 +37,14 @@ class Score:
         if self.percent:
             return f"{100 * stored:.{digits}f} %"
         return f"{-stored if self.lower else stored:.4g}"
+
+    def change(self, stored: float | None) -> str:
+        """A difference of two stored values as text: that of the values as they are shown, with its sign."""
+        if stored is None or not math.isfinite(stored):
+            return "–"
+        if self.percent:
+            return f"{100 * stored:+.2f} points"
+        return f"{0.0 - stored if self.lower else stored:+.4g}"
 
     @property
     def axis(self) -> str:
@@ -46,8 +56,8 @@ SCORES: Mapping[str, Score] = {
     Metric.ACCURACY: Score("accuracy"),
     Metric.MACRO_F1: Score("macro-F1"),
     Metric.MEAN_AVERAGE_PRECISION: Score("mean average precision"),
-    Metric.R2: Score("R²"),
-    Metric.MAE: Score("mean absolute error", percent=False, lower=True),
+    Metric.R2: Score("R²", bounded=False),
+    Metric.MAE: Score("mean absolute error", percent=False, lower=True, bounded=False),
     Metric.AUC: Score("AUC"),
     Metric.CELL_F1: Score("F1 of cells"),
 }
@@ -65,7 +75,7 @@ SUITS: Mapping[TaskKind, tuple[Metric, ...]] = {
 def score_of(metric: str | None) -> Score:
     """The score of this name; for a user's ``module:function`` higher is better and the unit is unknown."""
     name = metric or Metric.ACCURACY
-    return SCORES[name] if name in SCORES else Score(name.rpartition(":")[2], percent=False)
+    return SCORES[name] if name in SCORES else Score(name.rpartition(":")[2], percent=False, bounded=False)
 
 
 def check_metric(kind: TaskKind, metric: str, task: str) -> None:

@@ -36,10 +36,10 @@ Loop = Callable[[Pruner, "Trial"], object]
 
 
 class Samples(Dataset[tuple[torch.Tensor, Any]]):
-    """Samples of a split as the network takes them, with their labels."""
+    """Samples of a split as the network takes them, with their labels; values of a regression as it gives them."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray, problem: Problem) -> None:
-        self.x, self.y, self.problem = x, y, problem
+        self.x, self.y, self.problem = x, problem.objective.standardised(y), problem
 
     def __len__(self) -> int:
         return len(self.x)
@@ -55,7 +55,8 @@ class Trial:
     """What a loop is given.
 
     Attributes:
-        train, val: samples and labels as torch datasets.
+        train, val: samples and labels as torch datasets. Values of a regression are deviations from the mean of the
+            training targets in standard deviations, which is what the network's outputs are read as.
         epochs, batch_size, seed, device: of ``[training]``; ``pruner.step`` is to be called ``steps`` times.
         hyperparameters: what the sampler chose.
         state: the last ``state`` given to ``report`` before an interruption; None at the start.

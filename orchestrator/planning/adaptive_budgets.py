@@ -46,17 +46,19 @@ class AdaptiveBudgets:
         ranges: lowest and highest bound by resource.
         seed: of the scrambled Sobol points used as candidates.
         first: number of these points used before the first choice.
+        bounded: whether accuracies go from 0 to 1; those of another scale, such as errors, are taken by how they lie
+            between the lowest and the highest of the front.
     """
 
-    def __init__(self, ranges: Mapping[str, tuple[int, int]], seed: int, first: int = 0) -> None:
-        self._first = first
+    def __init__(self, ranges: Mapping[str, tuple[int, int]], seed: int, first: int = 0, bounded: bool = True) -> None:
+        self._first, self._bounded = first, bounded
         self._names = tuple(ranges)
         units = sobol_points(CANDIDATES, len(ranges), seed)
         self._budgets = tuple(dict.fromkeys(budget_at(ranges, unit) for unit in units))
         self._octaves = np.array([self._position(budget.bounds()) for budget in self._budgets])
         self._has_room = (self._octaves[None] >= self._octaves[:, None] - 1e-9).all(axis=2)
         self._visits = np.zeros(len(self._budgets))
-        self._best = np.zeros(len(self._budgets))
+        self._best = np.full(len(self._budgets), -np.inf)
         self._hopeless = np.zeros(len(self._budgets), dtype=bool)
         self._front = np.empty((0, len(ranges) + 1))
 
@@ -89,16 +91,25 @@ class AdaptiveBudgets:
         """
         if turn % 2:
             return self._budgets[(turn + self._first) // 2 % len(self._budgets)]
-        missing = np.maximum(0.0, self._promise()[:, None] - self._best[None]) * self._has_room
+        missing = np.maximum(0.0, self._promise()[:, None] - self._shares(self._best)[None]) * self._has_room
         values = missing.mean(axis=1) / (1.0 + self._visits)
         return self._budgets[int(np.argmax(np.where(self._hopeless, -1.0, values)))]
+
+    def _shares(self, accuracies: Floats) -> Floats:
+        """Accuracies from 0, also that of no model, to 1; those of another scale with the front in the middle third."""
+        if self._bounded or not len(self._front):
+            return np.maximum(accuracies, 0.0)
+        low, high = self._front[:, -1].min(), self._front[:, -1].max()
+        span = float(high - low) or 1.0
+        return np.clip((accuracies - low + span) / (3 * span), 0.0, 1.0)
 
     def _promise(self) -> Floats:
         """The accuracy that a trial at each candidate might reach."""
         if not len(self._front):
             return np.ones(len(self._budgets))
         some = np.unique(np.linspace(0, len(self._front) - 1, min(len(self._front), FRONT)).round().astype(int))
-        mean, deviation = _process(self._front[some, :-1], self._front[some, -1], self._octaves)
+        values = self._shares(self._front[some, -1])
+        mean, deviation = _process(self._front[some, :-1], values, self._octaves)
         promise: Floats = np.minimum(1.0, mean + DEVIATIONS * deviation)
         return promise
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mcu.budget import Budget
+from mcu.score import score_of
 from mcu.terms import TrialState
 from orchestrator.planning.adaptive_budgets import AdaptiveBudgets
 from orchestrator.planning.plan import Plan
@@ -32,7 +33,8 @@ class AdaptiveBudgetPlan(BudgetPlan):
 
     def __init__(self, plan: Plan) -> None:
         self._ranges = plan.sweep.budgets.ranges()
-        self._adaptive = AdaptiveBudgets(self._ranges, plan.sweep.sweep.seed, plan.sweep.budgets.count)
+        bounded = score_of(plan.sweep.training.judged_by).bounded
+        self._adaptive = AdaptiveBudgets(self._ranges, plan.sweep.sweep.seed, plan.sweep.budgets.count, bounded)
         self._first = len(plan.cells)
         self._methods = set(plan.sweep.methods.names)
         self._single = len(plan.sweep.network.choices()) * len(plan.inputs) == 1

@@ -44,15 +44,41 @@ def check_sweep(sweep: SweepConfig) -> dict[str, Any]:
         load_reference(reference, training.base)
     tasks = input_tasks(sweep)
     task = next(iter(tasks.values()))
-    check_metric(task.kind, training.metric, task.name)
-    if training.class_weights and task.kind is not TaskKind.CLASSIFICATION:
-        raise InputError(f"training.class_weights: the task {task.name!r} has no classes to weigh; leave it out")
+    check_objective(sweep, task)
     facts = describe_task(sweep.task.name, task)
     refused = refusals(sweep, tasks)
     for name, errors in refused.items():
         if len(errors) == len(sweep.network.choices()) * len(tasks):
             raise InputError(f"budgets: {name}: {errors[0]}")
     return facts
+
+
+def check_objective(sweep: SweepConfig, task: Task) -> None:
+    """Refuse what does not suit the task, or has no part in the loss.
+
+    Raises:
+        InputError: naming the key.
+    """
+    training = sweep.training
+    check_metric(task.kind, training.metric, task.name)
+    if training.class_weights and task.kind is not TaskKind.CLASSIFICATION:
+        raise InputError(f"training.class_weights: the task {task.name!r} has no classes to weigh; leave it out")
+    if training.loop is not None:
+        if training.loss or training.class_weights:
+            key = "loss" if training.loss else "class_weights"
+            raise InputError(f"training.{key}: has no part in training.loop, which has its own loss; leave one out")
+        return
+    if training.loss and training.class_weights:
+        raise InputError("training.class_weights: has no part in training.loss, your own; weigh classes there")
+    loss = "your own training.loss" if training.loss else f"the loss of a task of the kind {str(task.kind)!r}"
+    smoothed = task.kind is TaskKind.CLASSIFICATION and not training.loss
+    if not smoothed and _values(sweep.hyperparameters.get("label_smoothing", 0)) != [0]:
+        raise InputError(f"hyperparameters.label_smoothing: has no part in {loss}; leave it out")
+    if task.kind is not TaskKind.CLASSIFICATION and "distillation_temperature" in sweep.hyperparameters:
+        raise InputError(
+            "hyperparameters.distillation_temperature: is of logits of classes; a task of the kind "
+            f"{str(task.kind)!r} has none; leave it out"
+        )
 
 
 def input_tasks(sweep: SweepConfig) -> dict[Inputs, Task]:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 from mcu.budget import Budget
+from mcu.score import score_of
 from mcu.terms import TrialState
 from orchestrator.planning.inputs import without_inputs
 from orchestrator.samplers.base import derive_seed
@@ -185,14 +186,17 @@ def no_more_room(budget: Budget, than: Budget, reach: float) -> bool:
 
 
 def score(spec: TrialSpec, report: EpochReport) -> LevelScore:
-    """Score of a report: relative violation, then distance."""
+    """Score of a report: relative violation, then distance; of what has no ideal value, such as an error, the value."""
     used = {
         name: getattr(report, name) / bound
         for name, bound in spec.budget.bounds().items()
         if getattr(report, name) is not None
     }
     violation = sum(max(0.0, share - 1.0) for share in used.values())
-    accuracy = report.val_accuracy if report.val_accuracy is not None and math.isfinite(report.val_accuracy) else 0.0
+    known = report.val_accuracy is not None and math.isfinite(report.val_accuracy)
+    accuracy = report.val_accuracy if report.val_accuracy is not None and known else -math.inf
+    if not score_of(spec.training.judged_by).bounded:
+        return LevelScore(violation, -accuracy)
     mean_use = sum(min(share, 1.0) for share in used.values()) / len(used) if used else 0.0
     return LevelScore(violation, max(1.0 - accuracy, USE_WEIGHT * mean_use) + AUGMENTATION * mean_use)
 

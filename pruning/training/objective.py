@@ -49,9 +49,16 @@ class Objective:
         """With the means and deviations of these training targets ``(N, values)``, if they are values."""
         if self.kind is not TaskKind.REGRESSION:
             return self
-        deviations = np.asarray(targets, np.float64).std(axis=0)
+        values = np.asarray(targets, np.float64)
+        deviations = values.std(axis=0)
         usable = np.where(deviations > 0, deviations, 1.0)
-        return replace(self, means=tuple(targets.mean(axis=0).tolist()), deviations=tuple(usable.tolist()))
+        return replace(self, means=tuple(values.mean(axis=0).tolist()), deviations=tuple(usable.tolist()))
+
+    def standardised(self, targets: np.ndarray) -> np.ndarray:
+        """Targets as the network outputs them: of a regression deviations from the mean, float32; others as given."""
+        if not self.means:
+            return targets
+        return ((targets - np.asarray(self.means)) / np.asarray(self.deviations)).astype(np.float32)
 
     @property
     def identity(self) -> list[str]:
@@ -121,7 +128,7 @@ class Objective:
                 targets, error = by_recording(targets, error)
             return auc(targets, error) if self.score_function is None else _own(self.score_function, targets, error)
         if self.means:
-            outputs = outputs * np.asarray(self.deviations, np.float32) + np.asarray(self.means, np.float32)
+            outputs = outputs * np.asarray(self.deviations) + np.asarray(self.means)
         if self.score_function is not None:
             return _own(self.score_function, targets, outputs)
         if self.kind is TaskKind.CLASSIFICATION:
@@ -154,20 +161,25 @@ def auc(abnormal: np.ndarray, suspicion: np.ndarray) -> float:
 
 
 def average_precision(present: np.ndarray, outputs: np.ndarray) -> float:
-    """Average precision per label: mean precision at each positive sample in the ranking; 0 if there is none."""
+    """Average precision of a label: mean over its positive samples of the precision down to each; 0 if there is none.
+
+    Samples of equal output, of which an int8 model has many, are called together.
+    """
     order = np.argsort(-outputs, kind="stable")
-    hits = present[order].astype(bool)
-    if not hits.any():
+    hits = np.cumsum(present[order].astype(bool))
+    if not hits[-1]:
         return 0.0
-    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
-    return float(precision[hits].mean())
+    ends = np.flatnonzero(np.append(np.diff(outputs[order]) != 0, True))
+    precision = hits[ends] / (ends + 1)
+    return float((np.diff(hits[ends], prepend=0) * precision).sum() / hits[-1])
 
 
 def r2(targets: np.ndarray, outputs: np.ndarray) -> float:
     """Coefficient of determination, mean over the values; 0 for a constant prediction of the mean."""
-    rest = np.square(targets - outputs).sum(axis=0, dtype=np.float64)
-    whole = np.square(targets - targets.mean(axis=0)).sum(axis=0, dtype=np.float64)
-    return float(np.mean(1 - rest / np.maximum(whole, 1e-12)))
+    wanted = np.asarray(targets, np.float64)
+    rest = np.square(wanted - outputs).sum(axis=0)
+    whole = np.square(wanted - wanted.mean(axis=0)).sum(axis=0)
+    return float(np.mean(1 - rest / np.where(whole > 0, whole, 1.0)))
 
 
 def cell_f1(targets: np.ndarray, called: np.ndarray) -> float:

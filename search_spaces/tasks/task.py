@@ -83,6 +83,11 @@ class Task:
             raise InputError(
                 f"task {self.name!r}: augment = {self.augment!r}: must be one of {', '.join(Augmentation)}"
             )
+        if self.kind is TaskKind.GRID and self.augment not in (Augmentation.NONE, Augmentation.JITTER):
+            raise InputError(
+                f"task {self.name!r}: augment = {self.augment!r}: moves samples and not the cells that are their "
+                f"targets; allowed are {Augmentation.NONE}, {Augmentation.JITTER}"
+            )
         for split, x, y in self.splits():
             _check_split(f"task {self.name!r}: {split}", self, x, y)
         if self.groups_test is not None and self.groups_test.shape != self.y_test.shape[:1]:
@@ -144,6 +149,9 @@ def _check_targets(where: str, task: Task, y: np.ndarray, count: int) -> None:
             raise InputError(f"{where}: targets hold NaN or infinity")
         if task.kind is TaskKind.MULTI_LABEL and not np.isin(y, (0, 1)).all():
             raise InputError(f"{where}: targets of several labels must be 0 or 1")
+        if task.kind is TaskKind.MULTI_LABEL and not (found := y.any(axis=0)).all():
+            missing = int(np.argmin(found))
+            raise InputError(f"{where}: has no sample of label {missing} ({task.classes[missing]})")
         if task.kind is TaskKind.REGRESSION and (steady := (y == y[:1]).all(axis=0)).any():
             at = int(np.argmax(steady))
             raise InputError(f"{where}: target {task.classes[at]} is {y[0, at]:g} throughout: there is nothing to tell")

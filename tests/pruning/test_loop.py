@@ -1,5 +1,6 @@
 """A loop of the user's drives any of our methods, as a sweep's trial."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -120,6 +121,32 @@ def test_a_sweep_file_names_the_loop_of_its_trials(tmp_path):
     assert reports == [0.25] * 4
     with pytest.raises(InputError, match=r"training\.loop: 'train': must be of the form"):
         load_sweep(tmp_path / "sweep.toml", ["training.loop='train'"])
+    for key, value in (("class_weights", 0.5), ("loss", "'mine:train'")):
+        given = load_sweep(tmp_path / "sweep.toml", [f"training.{key}={value}"])
+        with pytest.raises(InputError, match=rf"training\.{key}: has no part in training\.loop"):
+            check_sweep(given)
     wrong = load_sweep(tmp_path / "sweep.toml", ["training.loop='mine:walk'"])
     with pytest.raises(InputError, match=r"mine\.py has no 'walk'"):
         check_sweep(wrong)
+
+
+def test_a_loop_of_a_regression_is_given_what_the_outputs_are_read_as(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 4)).astype(np.float32)
+    y = 500 + 40 * x[:, :1] - 20 * x[:, 1:2]
+    np.savez(tmp_path / "t.npz", x=x, y=y, kind="regression")
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.ReLU(), "
+        "nn.Linear(8, 1))\n"
+    )
+    (tmp_path / "mine.py").write_text(LOOP.replace("cross_entropy", "mse_loss"))
+    (tmp_path / "sweep.toml").write_text(
+        "[sweep]\nname = 'own'\ntrials = 1\n[task]\nname = 'arrays'\npath = 't.npz'\n"
+        "[network]\nname = 'net:build'\n[budgets]\nlist = [{flash = '6KB'}]\n[methods]\nnames = ['uniform']\n"
+        "[training]\nepochs = 30\nbatch_size = 20\nmetric = 'mae'\nloop = 'mine:train'\n"
+        "[hyperparameters]\nlearning_rate = 0.01\n"
+    )
+    plan = Plan(load_sweep(tmp_path / "sweep.toml"))
+    result = run_trial(plan.spec(plan.trials[0], {}), tmp_path, lambda report: True)
+    assert result.state == "complete", result.reason
+    assert 0 < -result.accuracy < 10  # the targets' deviation is 45

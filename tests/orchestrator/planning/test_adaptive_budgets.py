@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from fake_sweep import run
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcu.budget import Budget
+from mcu.terms import Metric
 from orchestrator.executors.simulated import SimulatedExecutor, synthetic_trial
 from orchestrator.planning.adaptive_budgets import AdaptiveBudgets
 from orchestrator.running.run import RunOptions, simulated
@@ -130,3 +133,31 @@ def test_an_interrupted_sweep_goes_on_with_the_budgets_it_would_have_chosen(tmp_
         run(cut, sweep_of(10), RunOptions(), make_executor=lambda *_: SimulatedExecutor(0, 1, failing))
     run(cut, sweep_of(10), RunOptions(), **one_at_a_time)
     assert budgets_by_index(cut) == budgets_by_index(whole)
+
+
+@pytest.mark.parametrize(("times", "plus"), [(1.0, -1.2), (40.0, -40.0), (1e-4, -1e-4), (30.0, 0.0)])
+def test_the_unit_and_zero_of_a_score_without_an_ideal_value_change_no_budget(times, plus):
+    def chosen(of) -> list[Budget]:
+        made, found = AdaptiveBudgets(RANGES, 0, bounded=False), []
+        for turn in range(24):
+            found.append(made.next(turn))
+            made.spend(found[-1])
+            octaves = sum(math.log2(getattr(found[-1], name) / low) for name, (low, _) in RANGES.items())
+            made.found({name: getattr(found[-1], name) for name in RANGES}, of(0.5 + 0.04 * octaves))
+        return found
+
+    plain = chosen(lambda value: value)
+    assert chosen(lambda value: times * value + plus) == plain
+    assert len(set(plain[::2])) > 6
+
+
+def test_a_sweep_judged_by_an_error_chooses_as_many_budgets_as_one_judged_by_accuracy(tmp_path):
+    def error(spec):
+        trial = synthetic_trial(spec)
+        worse = {"val_accuracy": 20 * (trial.result.val_accuracy - 1)}
+        return replace(trial, result=trial.result.model_copy(update=worse))
+
+    storage, sweep = f"sqlite:///{tmp_path}/s.db", sweep_of(16)
+    sweep = sweep.model_copy(update={"training": sweep.training.model_copy(update={"metric": Metric.MAE})})
+    run(storage, sweep, RunOptions(), make_executor=lambda *_: SimulatedExecutor(seed=0, workers=1, curve=error))
+    assert len(set(budgets_by_index(storage)["l1"][4::2])) >= 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -12,12 +13,15 @@ from mcu.errors import InputError
 from mcu.score import SCORES
 from mcu.terms import Metric
 from orchestrator.cli import main as cli
+from orchestrator.planning.preflight import check_objective
 from orchestrator.queries.best import find_best
 from orchestrator.queries.query import Query, run_query
 from orchestrator.queries.trial import load_trial
 from orchestrator.spec import TrialSpec
 from orchestrator.storage.store import Store, Study
 from search_spaces.choices import TrainingChoice
+from search_spaces.sweep import SweepConfig
+from search_spaces.tasks.arrays import from_arrays
 
 SWEEP = """
 [sweep]
@@ -119,6 +123,32 @@ def test_an_unknown_metric_is_refused_in_one_line(study, capsys):
     assert "macro_f1" in error
     assert len(error.splitlines()) == 1
     assert cli.run(["launch", "sweep.toml", "--set", "training.class_weights=2"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "message"),
+    [
+        ("classification", {"training": {"loss": "own:loss", "class_weights": 0.5}}, "training.class_weights: has no"),
+        ("classification", {"training": {"loss": "own:loss"}, "smoothing": 0.1}, "in your own training.loss"),
+        ("regression", {"smoothing": {"low": 0.0, "high": 0.1}}, "in the loss of a task of the kind 'regression'"),
+        ("regression", {"hyperparameters": {"distillation_temperature": 2.0}}, "is of logits of classes"),
+        ("regression", {"smoothing": 0.0}, None),
+    ],
+)
+def test_what_would_have_no_part_in_the_loss_is_refused(kind, changed, message):
+    more = {"label_smoothing": changed["smoothing"]} if "smoothing" in changed else {}
+    sweep = SweepConfig.model_validate(
+        {
+            "sweep": {"name": "s"}, "task": {"name": "mine:task"}, "network": {"name": "tiny-cnn"},
+            "budgets": {"list": [{"flash": 9_000}]},
+            "training": changed.get("training", {}) | ({"metric": "mae"} if kind == "regression" else {}),
+            "hyperparameters": more | changed.get("hyperparameters", {}),
+        }
+    )  # fmt: skip
+    x = np.random.default_rng(0).normal(size=(60, 1, 4, 4)).astype(np.float32)
+    task = from_arrays({"x": x, "y": np.arange(60) % 2, "kind": np.array(kind)}, "mine")
+    with nullcontext() if message is None else pytest.raises(InputError, match=message):
+        check_objective(sweep, task)
 
 
 def test_every_metric_has_a_score():

@@ -189,3 +189,14 @@ def test_the_dense_network_of_a_lineage_is_never_judged(make_spec):
     rule = AsyncRungs(RungSchedule(audit_share=0.0))
     dense = make_spec().model_copy(update={"budget": Budget()})
     assert not any(rule.judge(number, dense, report(0.5, 0.9 - 0.05 * number)) for number in range(9))
+
+
+@pytest.mark.parametrize(("metric", "times"), [("mae", -1.0), ("mae", -1e-5), ("own:decibels", 40.0)])
+def test_scores_of_any_unit_are_ranked_by_themselves_and_never_by_use(make_spec, metric, times):
+    training = {"score": metric} if ":" in metric else {"metric": metric}
+    spec = make_spec()
+    spec = spec.model_copy(update={"training": spec.training.model_copy(update=training)})
+    good, bad = (1.0, 2.0) if times < 0 else (2.0, 1.0)
+    full, nearly_empty = report(1, times * good, flash=60_000), report(1, times * bad, flash=100)
+    assert score(spec, full).before(score(spec, nearly_empty))
+    assert score(spec, full).before(score(spec, report(1, float("nan"))))

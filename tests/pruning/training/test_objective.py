@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, r2_score
 
 from mcu.errors import InputError
 from mcu.score import SCORES, SUITS, check_metric, score_of
@@ -25,11 +26,30 @@ def test_average_precision_is_the_mean_of_the_precisions_at_each_hit():
     assert average_precision(np.zeros(3), np.arange(3.0)) == 0
 
 
+@given(st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), min_size=1, max_size=30))
+def test_average_precision_of_tied_outputs_is_that_of_scikit_learn_in_any_order(pairs):
+    present, outputs = np.array([p for p, _ in pairs]), np.array([float(o) for _, o in pairs])
+    expected = average_precision_score(present, outputs) if present.any() else 0.0
+    assert average_precision(present, outputs) == pytest.approx(expected)
+    assert average_precision(present[::-1], outputs[::-1]) == pytest.approx(expected)
+
+
 def test_values_are_explained_by_each_in_its_own_unit():
     targets = np.array([[0.0, 100.0], [2.0, 300.0]])
     assert r2(targets, targets) == 1
     assert r2(targets, np.tile(targets.mean(0), (2, 1))) == 0
     assert r2(targets, targets + np.array([1, 0])) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("unit", "offset"), [(1e-8, 0.0), (1e-25, 0.0), (1.0, 1e6)])
+def test_what_is_explained_does_not_depend_on_the_unit_or_the_zero_of_the_targets(unit, offset):
+    rng = np.random.default_rng(0)
+    targets = (unit * rng.normal(size=(20_000, 1)) + offset).astype(np.float32)
+    close = (targets + 0.3 * unit * rng.normal(size=targets.shape)).astype(np.float32)
+    assert r2(targets, close) == pytest.approx(r2_score(targets.astype(float), close.astype(float)), abs=1e-9)
+    objective = Objective(TaskKind.REGRESSION, Metric.R2).fitted(targets)
+    assert objective.means[0] == pytest.approx(targets.astype(float).mean(), abs=1e-4 * unit)
+    assert objective.score(targets, np.zeros((20_000, 1), np.float32), targets) == pytest.approx(0, abs=1e-6)
 
 
 def test_cells_count_where_the_class_is_right():
@@ -104,6 +124,10 @@ def test_every_kind_trains_downhill_on_its_own_targets():
 
 def test_scores_know_unit_and_direction():
     assert score_of("accuracy").shown(0.9123) == "91.23 %"
+    assert score_of("accuracy").change(0.0123) == "+1.23 points"
+    assert score_of(Metric.MAE).change(-2.9 - -3.2) == "-0.3"  # 2.9 less 3.2, as they are shown
+    assert score_of(Metric.MAE).change(0.0) == "+0"
+    assert score_of("own:decibels").change(-1.5) == "-1.5"
     mae = score_of(Metric.MAE)
     assert (mae.shown(-0.125), mae.axis) == ("0.125", "mean absolute error (lower is better)")
     own = score_of("regression:within_ten")

@@ -45,11 +45,20 @@ def test_arrays_of_every_kind_become_a_task_that_can_be_cut(kind):
         ("regression", np.full(120, 3.0), "target 0 is 3 throughout: there is nothing to tell"),
         ("detection", np.zeros(120), "kind = 'detection': must be one of classification"),
         ("regression", np.zeros(119), "must be one target for each of 120"),
+        ("multi-label", np.tile([1, 0], (120, 1)), r"has no sample of label 1 \(1\)"),
     ],
 )
 def test_targets_that_do_not_fit_are_refused(kind, y, message):
     with pytest.raises(InputError, match=message):
         from_arrays({"x": X, "y": y, "kind": np.array(kind)}, "mine")
+
+
+@pytest.mark.parametrize("augment", ["shift", "shift_flip", "time_shift", "spec_augment"])
+def test_augmentation_that_would_part_a_sample_from_its_cells_is_refused(augment):
+    given = {"x": X[:, :, None, None], "y": TARGETS["grid"], "kind": np.array("grid")}
+    with pytest.raises(InputError, match=f"augment = '{augment}': moves samples and not the cells"):
+        from_arrays(given, "mine", augment=augment)
+    assert from_arrays(given, "mine", augment="jitter").augment == "jitter"
 
 
 def test_machine_sound_trains_on_normal_recordings_alone_and_is_the_same_every_time():
