@@ -39,12 +39,19 @@ class Score:
         return f"{-stored if self.lower else stored:.4g}"
 
     def change(self, stored: float | None) -> str:
-        """A difference of two stored values as text: that of the values as they are shown, with its sign."""
+        """A difference of two stored values with its sign, as that of the values as they are shown; see ``points``."""
         if stored is None or not math.isfinite(stored):
             return "–"
-        if self.percent:
-            return f"{100 * stored:+.2f} points"
-        return f"{0.0 - stored if self.lower else stored:+.4g}"
+        return f"{100 * stored:+.2f}" if self.percent else f"{0.0 - stored if self.lower else stored:+.4g}"
+
+    def apart(self, stored: float) -> str:
+        """How far two stored values are apart, with its unit."""
+        return f"{100 * abs(stored):.2f}{self.points}" if self.percent else f"{abs(stored):.4g}"
+
+    @property
+    def points(self) -> str:
+        """The unit behind a difference: percentage points, or none."""
+        return " points" if self.percent else ""
 
     @property
     def axis(self) -> str:

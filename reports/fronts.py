@@ -129,7 +129,7 @@ def attained(resource: ArrayLike, score: ArrayLike, report: ArrayLike, grid: Arr
     return np.where(position >= 0, shown[rows][np.maximum(position, 0)], np.nan)
 
 
-def attainment_surface(curves: Sequence[Floats]) -> tuple[Floats, Floats, Floats]:
-    """Worst, median and best of one curve per seed (Fonseca and Fleming 1996); a seed without a model counts as 0."""
-    stack = np.nan_to_num(np.vstack(list(curves)), nan=0.0)
+def attainment_surface(curves: Sequence[Floats], none: float = 0.0) -> tuple[Floats, Floats, Floats]:
+    """Worst, median and best of one curve per seed (Fonseca and Fleming 1996); one without a model is ``none``."""
+    stack = np.nan_to_num(np.vstack(list(curves)), nan=none, neginf=-np.inf)
     return stack.min(axis=0), np.median(stack, axis=0), stack.max(axis=0)

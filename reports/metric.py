@@ -24,6 +24,17 @@ def score_in(table: pd.DataFrame) -> Score:
     return score_of(metric_of(table))
 
 
+def lowest_score(table: pd.DataFrame) -> float:
+    """What a budget without a model counts in a hypervolume: 0, or the lowest if the scale has no lower end."""
+    found = table.loc[table["feasible"], "accuracy"].dropna()
+    return 0.0 if score_in(table).bounded or not len(found) else float(found.min())
+
+
 def metric_title(table: pd.DataFrame) -> str:
     """Title for labels: ``accuracy``, ``macro-F1``, ...; says so if lower is better."""
     return score_in(table).axis
+
+
+def metric_label(table: pd.DataFrame) -> str:
+    """``metric_title`` for the axis of a small figure: on two lines if lower is better."""
+    return metric_title(table).replace(" (", "\n(")

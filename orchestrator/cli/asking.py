@@ -140,8 +140,7 @@ def best(
     short = [own.get(name, name) for name in names(shown=Shown.TERMINAL)]
     found = (answer.trial, *answer.runners_up)
     short = _with_network(short, len({row["network"] for row in found}))
-    rows = [{name: row[name] for name in short} for row in found]
-    write_rows(short, rows, Format.TABLE)
+    write_rows(short, list(found), Format.TABLE)
     print(answer.reason, file=sys.stderr)
     if "front_end" in about:
         from orchestrator.worker.front_end import front_end_line
@@ -195,7 +194,7 @@ def _print_winners(store: Store, study: str | None, format_name: str) -> None:
         except InputError:
             rows.append(dict.fromkeys(columns) | {"budget": budget.label})
             continue
-        rows.append({key: answer.trial.get(key) for key in columns} | _use(budget.label, answer))
+        rows.append({key: answer.trial.get(key) for key in (*columns, "metric")} | _use(budget.label, answer))
     write_rows(columns, rows, Format(format_name))
 
 

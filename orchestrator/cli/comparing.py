@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from mcu.errors import InputError
+from mcu.score import score_of
 from orchestrator.cli.options import STORAGE, FormatName, Storage, StudyName
 
 First = Annotated[str, typer.Argument(metavar="A", help="A trial: its number, or STUDY#NUMBER.", show_default=False)]
@@ -33,24 +35,29 @@ def compare(
 
     check_format(format_name)
     store = Store(storage)
-    rows = compare_trials(*(load_trial(store, reference, study) for reference in (first, second)))
+    trials = [load_trial(store, reference, study) for reference in (first, second)]
+    rows = compare_trials(*trials)
     columns = ("field", "first", "second", "difference", "better")
     if format_name == "json":
         write_rows(columns, rows, Format.JSON)
         return
-    shown = [{"field": row["field"]} | {name: _text(human, row, name) for name in columns[1:]} for row in rows]
+    metrics = {name: trial.row["metric"] for name, trial in zip(columns[1:], (*trials, trials[0]), strict=False)}
+    shown = [
+        {"field": row["field"]} | {name: _text(human, row, name, metrics.get(name)) for name in columns[1:]}
+        for row in rows
+    ]
     write_rows(columns, shown, Format.TABLE, nothing="the two trials are the same in everything")
 
 
-def _text(human: Any, row: dict[str, Any], name: str) -> str:
+def _text(human: Any, row: dict[str, Any], name: str, metric: str | None) -> str:
     value = row[name]
     if name == "better" or value is None:
         return value or ""
-    shown = str(human(row["field"], value))
+    shown = str(human(row["field"], value, metric))
     if name != "difference":
         return shown
     if row["field"].endswith("accuracy"):
-        return f"{100 * value:+.2f} points"
+        return score_of(metric).change(value) + score_of(metric).points
     return shown if shown.startswith("-") else f"+{shown}"
 
 
@@ -77,7 +84,7 @@ def diff(
     print("the sweeps are the same" if not answer.sweep else "the sweeps differ:")
     for line in answer.sweep:
         print(f"  {printable(line)}")
-    rows = [row | {"difference": _points(row["difference"])} for row in answer.cells]
+    rows = [_shown(row, answer.metrics) for row in answer.cells]
     write_rows(CELL_COLUMNS, rows, Format.TABLE, nothing="neither has a finished trial")
     print(f"{answer.shared} trials of equal specification, {len(answer.disagreeing)} with different results; "
           f"{answer.only_first} only in the first, {answer.only_second} only in the second")  # fmt: skip
@@ -90,8 +97,14 @@ def diff(
         print(f"  and {len(answer.disagreeing) - 20} more (--format json has all)")
 
 
-def _points(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:+.2f} points"
+def _shown(cell: dict[str, Any], metrics: Sequence[str]) -> dict[str, Any]:
+    first, second = (score_of(metric) for metric in metrics)
+    change = cell["difference"]
+    return cell | {
+        "first_accuracy": first.shown(cell["first_accuracy"], 1),
+        "second_accuracy": second.shown(cell["second_accuracy"], 1),
+        "difference": "" if change is None else first.change(change) + first.points,
+    }
 
 
 def check_format(name: str) -> None:

@@ -214,8 +214,7 @@ def _reason(rows: Sequence[dict[str, Any]], choice: Choice, budget: Budget, fitt
         ]
     elif len(rows) > 1:
         behind = best["val_accuracy"] - rows[1]["val_accuracy"]
-        apart = f"{100 * behind:.2f} points" if score.percent else f"{behind:.4g}"
-        parts.append(f"the next, trial {rows[1]['number']}, is {apart} behind")
+        parts.append(f"the next, trial {rows[1]['number']}, is {score.apart(behind)} behind")
     parts += [equals] if equals else []
     own = Budget(*(best[f"budget_{name}"] for name in RESOURCES))
     if own != budget:

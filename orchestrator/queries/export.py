@@ -180,7 +180,7 @@ def model_card(trial: TrialDetails, model: bytes, firmware: str, equals: str = "
         "method": row["method"],
         "budget": Budget(*(row[f"budget_{name}"] for name in RESOURCES)),
         "seed": row["seed"],
-        **{name: human(name, row[name]) for name in _CARD_RESULTS if row[name] is not None},
+        **{name: human(name, row[name], row["metric"]) for name in _CARD_RESULTS if row[name] is not None},
         **({"latency": latency} if latency else {}),
         **{f"hyperparameter {name}": value for name, value in trial.parameters.items()},
         "bytes of model.tflite": f"{len(model):,}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Rows:
-    """The result: column names in order and one plain dict per row (None for missing values)."""
+    """The result: column names in order and one plain dict per row (None for missing values), with its ``metric``."""
 
     columns: tuple[str, ...]
     rows: list[dict[str, Any]]
@@ -86,9 +87,10 @@ def _study_ids(store: Store, names: Sequence[str]) -> list[int] | None:
 
 def _trials(search: TrialSearch, query: Query, front: tuple[str, ...]) -> Rows:
     names = search.names(query.columns)
+    read = tuple(dict.fromkeys((*names, "metric")))  # by which scores are shown
     if not front:
-        return Rows(names, search.rows(names, query.sort, query.limit))
-    return Rows(names, search.by_id(names, _front(search, front, query.sort)[: query.limit]))
+        return Rows(names, search.rows(read, query.sort, query.limit))
+    return Rows(names, search.by_id(read, _front(search, front, query.sort)[: query.limit]))
 
 
 def _front(search: TrialSearch, names: Sequence[str], sort: Sequence[str]) -> list[int]:
@@ -97,6 +99,9 @@ def _front(search: TrialSearch, names: Sequence[str], sort: Sequence[str]) -> li
 
     if len(names) < 2:
         raise InputError("--front needs at least two columns, such as flash,accuracy")
+    metrics = search.values("metric")
+    if len(metrics) > 1 and any(name.endswith("accuracy") for name in names):
+        raise InputError(f"front: the trials are measured by {' and '.join(metrics)}: name studies of one metric")
     rows = search.narrow(names, sort)
     points = [[_number(value, name) for value, name in zip(row[1:], names, strict=True)] for row in rows]
     if not rows:
@@ -112,7 +117,7 @@ def _number(value: Any, name: str) -> float:
 
 
 def _grouped(search: TrialSearch, query: Query) -> Rows:
-    """One row per group: trials, feasible ones, mean and best accuracy, and the number of the best trial."""
+    """One row per group and metric: trials, feasible ones, mean and best accuracy, and the number of the best trial."""
     for name in query.group:
         if name not in GROUPS:
             raise InputError(f"--group {name!r}: must be one of {', '.join(GROUPS)}")
@@ -120,12 +125,13 @@ def _grouped(search: TrialSearch, query: Query) -> Rows:
         raise InputError("--group aggregates trials; it cannot be combined with --columns or a front")
     keys = tuple(part for name in query.group for part in (_BUDGET if name == "budget" else (name,)))
     keys = tuple(dict.fromkeys(keys))
+    read = (*keys, "metric")
     values = ("feasible", "val_accuracy", "accuracy", "flash", "sram", "macs", "number")
     groups: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
-    for row in search.narrow((*keys, *values)):
-        groups.setdefault(row[1 : 1 + len(keys)], []).append(row[1 + len(keys) :])
-    rows = [dict(zip(keys, key, strict=True)) | _summary(members) for key, members in groups.items()]
-    columns = (*keys, *SUMMARY)
+    for row in search.narrow((*read, *values)):
+        groups.setdefault(row[1 : 1 + len(read)], []).append(row[1 + len(read) :])
+    rows = [dict(zip(read, key, strict=True)) | _summary(members) for key, members in groups.items()]
+    columns = (*(read if len({row["metric"] for row in rows}) > 1 else keys), *SUMMARY)
     return Rows(columns, _sorted(rows, columns, query.sort)[: query.limit])
 
 
@@ -135,7 +141,7 @@ SUMMARY = tuple(column.name for column in GROUP_CATALOGUE)
 def _summary(members: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
     """Of (feasible, val_accuracy, accuracy, flash, sram, macs, number); the best is chosen by validation accuracy."""
     fit = [row for row in members if row[0] and row[2] is not None]
-    best = min(fit, key=lambda row: (-(row[1] or 0.0), row[3] or 0, row[6]), default=(None,) * 7)
+    best = min(fit, key=lambda row: (math.inf if row[1] is None else -row[1], row[3] or 0, row[6]), default=(None,) * 7)
     mean = sum(row[2] for row in fit) / len(fit) if fit else None
     values = (len(members), len(fit), mean, best[2], best[1], best[6], best[3], best[4], best[5])
     return dict(zip(SUMMARY, values, strict=True))

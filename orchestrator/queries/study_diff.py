@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,7 @@ class StudyDiff:
     """Differences of two studies.
 
     Attributes:
+        metrics: of the accuracies of each; they have no difference if the metrics differ.
         sweep: ``key: first -> second`` for every key of the sweep that differs.
         cells: per budget and method: trials, feasible trials, and the test accuracy of the best by validation.
         shared: trials of equal specification that finished in both; ``only_first`` and ``only_second`` the rest.
@@ -35,6 +37,7 @@ class StudyDiff:
 
     first: str
     second: str
+    metrics: tuple[str, str]
     sweep: list[str]
     cells: list[dict[str, Any]]
     shared: int
@@ -55,8 +58,9 @@ def diff_studies(first: tuple[Store, Study], second: tuple[Store, Study]) -> Stu
     return StudyDiff(
         first=first[1].name,
         second=second[1].name,
+        metrics=(first[1].metric, second[1].metric),
         sweep=differences(_sweep(first[1]), _sweep(second[1])),
-        cells=_cells(ours, theirs),
+        cells=_cells(ours, theirs, alike=first[1].metric == second[1].metric),
         shared=len(shared),
         only_first=len(hashes[0]) - len(shared),
         only_second=len(hashes[1]) - len(shared),
@@ -78,7 +82,9 @@ def _budget(row: Mapping[Any, Any]) -> str:
     return f"{row['device']} ({budget})" if row["device"] else str(budget)
 
 
-def _cells(ours: Sequence[Mapping[Any, Any]], theirs: Sequence[Mapping[Any, Any]]) -> list[dict[str, Any]]:
+def _cells(
+    ours: Sequence[Mapping[Any, Any]], theirs: Sequence[Mapping[Any, Any]], *, alike: bool
+) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str], tuple[list[Any], list[Any]]] = {}
     for side, rows in enumerate((ours, theirs)):
         for row in rows:
@@ -86,11 +92,15 @@ def _cells(ours: Sequence[Mapping[Any, Any]], theirs: Sequence[Mapping[Any, Any]
     cells = []
     for (budget, method), sides in groups.items():
         fit = [[row for row in side if row["feasible"] and row["accuracy"] is not None] for side in sides]
-        best = [max(side, key=lambda row: row["val_accuracy"] or 0.0)["accuracy"] if side else None for side in fit]
-        change = best[1] - best[0] if best[0] is not None and best[1] is not None else None
+        best = [max(side, key=_validated)["accuracy"] if side else None for side in fit]
+        change = best[1] - best[0] if alike and best[0] is not None and best[1] is not None else None
         values = (budget, method, *map(len, sides), *map(len, fit), *best, change)
         cells.append(dict(zip(CELL_COLUMNS, values, strict=True)))
     return cells
+
+
+def _validated(row: Mapping[Any, Any]) -> float:
+    return -math.inf if row["val_accuracy"] is None else float(row["val_accuracy"])
 
 
 def _disagreement(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> dict[str, Any] | None:

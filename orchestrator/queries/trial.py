@@ -20,7 +20,7 @@ from reports.columns import HIGH_IS_GOOD, NO_DIRECTION, Part, Shown, names
 from reports.lineage import Step, line_of
 
 _BOUNDS = tuple(f"budget_{name}" for name in RESOURCES)
-_LINE_COLUMNS = ("number", "ancestor", "method", "state", "val_accuracy", "duration_s", *_BOUNDS)
+_LINE_COLUMNS = ("number", "ancestor", "method", "state", "metric", "val_accuracy", "duration_s", *_BOUNDS)
 _STEP_COLUMNS = ("step", "epochs_done", "phase", "val_accuracy", *RESOURCES)
 
 
@@ -84,11 +84,13 @@ def load_trial(store: Store, reference: str, study: str | None = None) -> TrialD
 def compare_trials(first: TrialDetails, second: TrialDetails) -> list[dict[str, Any]]:
     """Rows of the results of two trials: field, first, second, difference (second - first) and the better one."""
     rows = []
+    metrics = first.row["metric"], second.row["metric"]
     for name in names(shown=Shown.COMPARED):
         a, b = first.row[name], second.row[name]
         if a is None and b is None:
             continue
-        difference = b - a if a is not None and b is not None else None
+        alike = not name.endswith("accuracy") or metrics[0] == metrics[1]
+        difference = b - a if a is not None and b is not None and alike else None
         better = "" if not difference else "second" if (difference > 0) == (name in HIGH_IS_GOOD) else "first"
         if name in NO_DIRECTION:
             better = ""
@@ -103,7 +105,7 @@ def compare_trials(first: TrialDetails, second: TrialDetails) -> list[dict[str, 
 
 def _settings(trial: TrialDetails) -> dict[str, Any]:
     return {
-        **{name: trial.row[name] for name in ("study", "state", "reason", *names(parts=(Part.ASKED,)))},
+        **{name: trial.row[name] for name in ("study", "state", "reason", "metric", *names(parts=(Part.ASKED,)))},
         **{f"param.{name}": value for name, value in trial.parameters.items()},
         **{f"width of {name}": value for name, value in trial.widths.items()},
     }
@@ -147,7 +149,7 @@ def details_text(
     if memory:
         lines += ["", "Activations alive while each operator runs", *_memory(memory)]
     if trial.trajectory:
-        lines += ["", "Trajectory", *_trajectory(trial.trajectory)]
+        lines += ["", "Trajectory", *_trajectory(trial.trajectory, row.get("metric"))]
     if trial.attempts:
         lines += ["", "Attempts"]
         for attempt in trial.attempts:
@@ -187,7 +189,7 @@ def _step(step: Step, number: int) -> str:
     budget = Budget(**{name: row[f"budget_{name}"] for name in RESOURCES})
     value = row["val_accuracy"]
     accuracy = row["state"] if value is None else human("val_accuracy", value, row.get("metric"))
-    change = "" if step.change is None else f" ({100 * step.change:+.2f})"
+    change = "" if step.change is None else f" ({score_of(row.get('metric')).change(step.change)})"
     cost = "" if row["duration_s"] is None else f", {human('duration_s', row['duration_s'])} s"
     here = "  <- this one" if row["number"] == number else ""
     return printable(f"  {step.branch}{row['number']} {row['method']}, {budget}: {accuracy}{change}{cost}{here}")
@@ -225,11 +227,11 @@ def _memory(memory: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _trajectory(steps: list[dict[str, Any]]) -> list[str]:
+def _trajectory(steps: list[dict[str, Any]], metric: str | None) -> list[str]:
     columns = [name for name in _STEP_COLUMNS if name in steps[0]]
     shown = steps if len(steps) <= 16 else [steps[round(i * (len(steps) - 1) / 15)] for i in range(16)]
     lines: list[list[str]] = [columns]
-    lines += [[human(name, step.get(name)) for name in columns] for step in shown]
+    lines += [[human(name, step.get(name), metric) for name in columns] for step in shown]
     wide = [max(len(line[at]) for line in lines) for at in range(len(columns))]
     texts = ["  " + "  ".join(cell.rjust(wide[at]) for at, cell in enumerate(line)) for line in lines]
     return texts if len(shown) == len(steps) else [*texts, f"  ({len(shown)} of {len(steps)} steps)"]

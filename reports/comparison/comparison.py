@@ -10,10 +10,11 @@ import pandas as pd
 
 from mcu.terms import TrialState
 from reports.intervals import bootstrap_mean
+from reports.metric import score_in
 from reports.trials import bounded, budgets, methods
 from reports.winners import method_winner
 
-TIE = 0.001  # accuracies closer than this count as equal: a tenth of a percentage point
+TIE = 0.001  # accuracies closer than this count as equal: a tenth of a percentage point; of other scores, of the larger
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,9 @@ def _duel(
     for budget in budgets(table)["budget"]:
         if not {reference, method} <= ran.get(budget, set()):
             continue
-        outcome = _outcome(*(_winner_accuracy(table, budget, name) for name in (reference, method)))
+        mine, other = (_winner_accuracy(table, budget, name) for name in (reference, method))
+        tie = TIE if score_in(table).percent else TIE * max(abs(mine or 0.0), abs(other or 0.0))
+        outcome = _outcome(mine, other, tie)
         if outcome is not None:
             score[outcome] += 1
     pairs = sorted(best[reference].keys() & best[method].keys())
@@ -137,9 +140,9 @@ def _winner_accuracy(table: pd.DataFrame, budget: str, method: str) -> float | N
     return None if row is None else float(table["accuracy"].iloc[row])
 
 
-def _outcome(reference: float | None, other: float | None) -> str | None:
+def _outcome(reference: float | None, other: float | None, tie: float) -> str | None:
     if reference is None and other is None:
         return None
-    if other is None or (reference is not None and reference - other > TIE):
+    if other is None or (reference is not None and reference - other > tie):
         return "win"
-    return "loss" if reference is None or other - reference > TIE else "tie"
+    return "loss" if reference is None or other - reference > tie else "tie"

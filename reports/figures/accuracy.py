@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from mcu.terms import RuntimeName
 from reports.figures.scales import accuracy_axis, device_lines, resource_axis
 from reports.figures.style import INK, SOFT, Look, legend_below, new_figure, plain_note, rasterise
-from reports.metric import metric_title, score_in
+from reports.metric import metric_label, score_in
 from reports.trials import RESOURCE_TITLES, methods, runtime_in
 from reports.winners import accuracy_front
 
@@ -45,7 +45,7 @@ def accuracy_figure(
     below = accuracy_axis(axes, known["accuracy"].tolist(), on_fronts, score_in(table))
     device_lines(axes, limits)
     axes.set_xlabel(f"{RESOURCE_TITLES[resource]} ({UNITS[runtime_in(table)].get(resource, 'multiply-accumulates')})")
-    axes.set_ylabel(f"int8 test {metric_title(table)}")
+    axes.set_ylabel(f"int8 test {metric_label(table)}")
     axes.grid(axis="x", visible=False)
     if below:
         plain_note(axes, f"{below} trials lie below the axis")

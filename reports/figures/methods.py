@@ -16,7 +16,7 @@ from mcu.terms import TrialState
 from reports.comparison.comparison import Cell
 from reports.figures.scales import accuracy_axis
 from reports.figures.style import BAD, SOFT, Look, legend_below, new_figure, rasterise
-from reports.metric import metric_title, score_in
+from reports.metric import metric_label, score_in
 from reports.trials import RESOURCE_TITLES
 
 
@@ -42,7 +42,7 @@ def methods_figure(table: pd.DataFrame, cells: Sequence[Cell], look: Look, width
     axes.tick_params(axis="x", length=0, pad=8, labelrotation=0 if len(labels) <= 7 else 30)
     axes.set_xlim(-0.5, len(labels) - 0.5)
     axes.grid(axis="x", visible=False)
-    axes.set_ylabel(f"int8 test {metric_title(table)}")
+    axes.set_ylabel(f"int8 test {metric_label(table)}")
     handles = [
         Line2D([], [], linestyle="", color=look.colour(name), marker=look.marker(name), markersize=6)
         for name in look.order

@@ -15,7 +15,7 @@ from mcu.score import Score
 from reports.figures.scales import log_ticks, score_ticks
 from reports.figures.style import SOFT, Look, legend_below, new_figure, rasterise
 from reports.fronts import Floats, nondominated
-from reports.metric import metric_title, score_in
+from reports.metric import metric_label, metric_title, score_in
 from reports.trials import RESOURCE_TITLES
 
 MOST_SLICES = 6  # hyperparameters drawn
@@ -31,7 +31,7 @@ def objectives_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Fi
         return None
     points = trials[["accuracy", *RESOURCES]].to_numpy(dtype=float)
     strong = nondominated(points, maximise=[True, False, False, False])
-    low, high = _limits(points)
+    low, high = _limits(points, score_in(table))
     scaled = _scaled(points, low, high)
     figure = new_figure(width, 3.4)
     axes = figure.add_subplot()
@@ -56,9 +56,9 @@ def objectives_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Fi
     return figure
 
 
-def _limits(points: Floats) -> tuple[Floats, Floats]:
+def _limits(points: Floats, score: Score) -> tuple[Floats, Floats]:
     low, high = points.min(axis=0), points.max(axis=0)
-    high[0] = max(high[0], low[0] + 0.01)
+    high[0] = max(high[0], low[0] + (0.01 if score.percent else 1e-6 * abs(low[0]) or 1e-9))
     high[1:] = np.maximum(high[1:], low[1:] * 1.1)
     return low, high
 
@@ -99,10 +99,11 @@ def slices_figure(table: pd.DataFrame, look: Look, width: float = 7.2) -> Figure
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for axes, name in zip(panels.flat, names, strict=False):
         _slice(axes, trials, name, look)
+    _score_limits(panels[0][0], trials["val_accuracy"].to_numpy(dtype=float), score_in(table))
     for axes in list(panels.flat)[len(names) :]:
         axes.set_visible(False)
     for line in panels:
-        line[0].set_ylabel(f"validation {metric_title(table)}")
+        line[0].set_ylabel(f"validation {metric_label(table)}")
     panels[0][0].yaxis.set_major_formatter(score_ticks(score_in(table)))
     shown = [name for name in look.order if (trials["method"] == name).any()]
     handles = [Line2D([], [], linestyle="", marker="o", markersize=4, color=look.colour(name)) for name in shown]
@@ -146,4 +147,12 @@ def _slice(axes: Axes, trials: pd.DataFrame, name: str, look: Look) -> None:
         centres = [np.median(x[known][part]) for part in parts]
         axes.plot(centres, [np.median(y[known][part]) for part in parts], color=SOFT, linewidth=1.4)
     axes.set_xlabel(name.removeprefix("param."))
-    axes.set_ylim(max(0.0, float(np.quantile(y, 0.03)) - 0.01), min(1.0, float(y.max()) + 0.01))
+
+
+def _score_limits(axes: Axes, y: Floats, score: Score) -> None:
+    """Limits of a score's axis that show all but the worst."""
+    low, high = float(np.quantile(y, 0.03)), float(y.max())
+    room = 0.01 if score.percent else 0.05 * (high - low) or 1e-6 * abs(high) or 1e-9
+    axes.set_ylim(
+        max(0.0 if score.bounded else -np.inf, low - room), min(1.0 if score.percent else np.inf, high + room)
+    )

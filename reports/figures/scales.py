@@ -108,10 +108,10 @@ def accuracy_axis(axes: Axes, values: Sequence[float], keep: Sequence[float], sc
         axes.set_ylim(0, 1)
         return 0
     kept = np.asarray([value for value in keep if np.isfinite(value)])
-    low = min(float(np.quantile(known, 0.02)), float(kept.min()) if len(kept) else 1.0)
+    low = min(float(np.quantile(known, 0.02)), float(kept.min()) if len(kept) else np.inf)
     high = max([float(known.max()), *kept])
-    span = max(high - low, 0.02 if score.percent else 1e-9)
-    bottom, top = (0.0, 1.0) if score.percent else (-np.inf, np.inf)
+    span = max(high - low, 0.02 if score.percent else 1e-6 * abs(high) or 1e-9)
+    bottom, top = 0.0 if score.bounded else -np.inf, 1.0 if score.percent else np.inf
     axes.set_ylim(max(bottom, low - 0.08 * span), min(top, high + 0.08 * span))
     return int((known < low - 0.08 * span).sum())
 

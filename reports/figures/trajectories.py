@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from mcu.score import Score
 from reports.figures.scales import score_ticks
 from reports.figures.style import BAD, INK, SOFT, legend_below, new_figure
-from reports.metric import metric_title, score_in
+from reports.metric import metric_label, score_in
 from reports.trials import RESOURCE_TITLES
 from reports.winners import Winner
 
@@ -53,7 +53,7 @@ def trajectory_figure(
         panels[-1][column].xaxis.set_major_locator(MaxNLocator(4, integer=True))
     panels[0][0].set_ylabel("used / bound")
     if judged:
-        panels[1][0].set_ylabel(f"validation\n{metric_title(table)}")
+        panels[1][0].set_ylabel(f"validation\n{metric_label(table)}")
     handles = [Line2D([], [], color=colour) for colour in LINES.values()]
     legend_below(figure, [*handles, Line2D([], [], color=BAD)], [*RESOURCE_TITLES.values(), "bound"])
     return figure
@@ -85,7 +85,11 @@ def course_of(trial: Mapping[str, Any] | pd.Series, reports: EpochReports) -> Co
     used = {name: [_number(step.get(name)) for step in steps] for name in LINES}
     judged = [(step * (a_step or 1.0), value) for step, _, value in mine if value is not None]
     if not judged:
-        judged = [(x[at], float(step["val_accuracy"])) for at, step in enumerate(steps) if step.get("val_accuracy")]
+        judged = [
+            (x[at], float(step["val_accuracy"]))
+            for at, step in enumerate(steps)
+            if step.get("val_accuracy") is not None
+        ]
     dense = {name: float(trial[f"dense_{name}"]) for name in LINES if _number(trial[f"dense_{name}"]) > 0}
     phases = [str(step.get("phase") or "") for step in steps]
     return Course("epochs" if own or a_step else "steps", x, used, dense, phases, judged)

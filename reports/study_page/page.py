@@ -25,7 +25,7 @@ from reports.comparison.comparison import compare_methods, duels
 from reports.csv_cells import safe_cell
 from reports.figures.style import Look, Style
 from reports.fronts import box_of
-from reports.metric import metric_of, metric_title
+from reports.metric import lowest_score, metric_of, metric_title, score_in
 from reports.study import StudyInfo
 from reports.study_page.gallery import Drawing, draw_all
 from reports.study_page.page_data import answer_rows, scatter_data, shown_rows, trial_header, trial_rows
@@ -84,8 +84,8 @@ def _write_files(
     drawn = draw_all(table, study, won, cells, style)
     tables = [
         winners_table(table, won, study, devices),
-        methods_table(cells),
-        duels_table(duels(once)),
+        methods_table(cells, score_in(table)),
+        duels_table(duels(once), score_in(table)),
         failures_table(table),
     ]
     if (grown := lineage_table(table)).rows:
@@ -130,6 +130,7 @@ def render_page(
         trials=trial_rows(table, rows),
         sweep=_pretty(study.sweep),
         metric=metric_title(table),
+        percent=score_in(table).percent,
         firmware=runtime_in(table) is RuntimeName.FIRMWARE,
     )
 
@@ -147,7 +148,13 @@ def fronts_document(table: pd.DataFrame, won: Sequence[Winner], study: StudyInfo
         "study": study.name,
         "chosen_by": "val_accuracy",
         "metric": metric_of(table),
-        "hypervolume_box": None if box is None else {"low": dict(box.low), "high": dict(box.high), "accuracy": 0},
+        "hypervolume_box": None
+        if box is None
+        else {
+            "low": dict(box.low),
+            "high": dict(box.high),
+            "accuracy": lowest_score(table),
+        },
         "fronts": {
             name: {
                 "all": [_point(table, row) for row in accuracy_front(table, name)],

@@ -16,6 +16,7 @@ from mcu.terms import TrialState
 from reports.figures.scales import log_ticks
 from reports.figures.style import Look
 from reports.latency import latency_text
+from reports.metric import score_in
 from reports.study import StudyInfo
 from reports.study_page.gallery import budget_limits
 from reports.study_page.tables import accuracy_interval, used
@@ -90,8 +91,7 @@ def _instructions(
 
 
 def _runner_up(trial: pd.Series, other: pd.Series) -> dict[str, Any]:
-    behind = abs(trial["val_accuracy"] - other["val_accuracy"])
-    apart = f"{100 * behind:.2f} points" if score_of(trial["metric"]).percent else f"{behind:.4g}"
+    apart = score_of(trial["metric"]).apart(trial["val_accuracy"] - other["val_accuracy"])
     return {"trial": int(other["number"]), "method": str(other["method"]), "behind": apart}
 
 
@@ -148,11 +148,13 @@ def scatter_data(table: pd.DataFrame, rows: Sequence[int], look: Look) -> dict[s
         "method": [look.order.index(name) if name in look.order else -1 for name in part["method"]],
         "budget": [labels.index(label) for label in part["budget"]],
         "ok": [int(value) for value in part["feasible"]],
-        "val": [None if not np.isfinite(value) else round(float(value), 5) for value in part["val_accuracy"]],
-        "acc": [round(float(value), 5) for value in part["accuracy"]],
+        "val": [None if not np.isfinite(value) else _six(value) for value in part["val_accuracy"]],
+        "acc": [_six(value) for value in part["accuracy"]],
         **{name: [int(value) for value in part[name]] for name in RESOURCES},
     }
+    score = score_in(table)
     return {
+        "score": {name: getattr(score, name) for name in ("percent", "lower", "bounded")},
         "points": points,
         "methods": look.order,
         "budgets": labels,
@@ -177,7 +179,12 @@ def _scatter_axis(table: pd.DataFrame, name: str, look: Look) -> dict[str, Any]:
 
 def _front_points(table: pd.DataFrame, resource: str, method: str | None) -> list[list[float]]:
     rows = accuracy_front(table, resource, method)
-    return [[float(table[resource].iloc[row]), round(float(table["accuracy"].iloc[row]), 5)] for row in rows]
+    return [[float(table[resource].iloc[row]), _six(table["accuracy"].iloc[row])] for row in rows]
+
+
+def _six(value: float) -> float:
+    """Six digits of a score of any unit."""
+    return float(f"{value:.6g}")
 
 
 def trial_rows(table: pd.DataFrame, rows: Sequence[int]) -> list[dict[str, Any]]:

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from mcu.budget import RESOURCES, amount
-from mcu.score import score_of
+from mcu.score import Score, score_of
 from mcu.terms import FINAL_STATES, TrialState
 from reports.comparison.comparison import Cell, Duel
 from reports.intervals import wilson
 from reports.latency import bound_text, latency_of
 from reports.lineage import tree
 from reports.study import StudyInfo
-from reports.table import Table, percent
+from reports.table import Table
 from reports.trials import several_networks
 from reports.winners import Winner
 
@@ -74,35 +74,38 @@ def _used(trial: pd.Series, winner: Winner, name: str) -> str:
     return text if bound is None else f"{text} ({100 * trial[name] / bound:.0f} %)"
 
 
-def methods_table(cells: Sequence[Cell]) -> Table:
+def methods_table(cells: Sequence[Cell], score: Score) -> Table:
     """Budgets in rows, methods in columns: the winner's test accuracy, mean and spread, feasible of tried."""
     names = list(dict.fromkeys(cell.method for cell in cells))
     by_key = {(cell.budget, cell.method): cell for cell in cells}
     labels = list(dict.fromkeys(cell.budget for cell in cells))
-    rows = tuple((label, *(cell_text(by_key[label, name]) for name in names)) for label in labels)
+    rows = tuple((label, *(cell_text(by_key[label, name], score) for name in names)) for label in labels)
     return Table("methods", "Methods by budget", ("budget", *names), rows)
 
 
-def cell_text(cell: Cell) -> str:
+def cell_text(cell: Cell, score: Score) -> str:
     """``95.1 % (94.8 ± 0.3, 6/6)``: best by validation, mean and spread over trials, feasible of tried."""
     if not cell.tried:
         return "not run"
     if cell.best is None or cell.mean is None:
         return f"none fits (0/{cell.tried})"
-    spread = "" if cell.spread is None else f" ± {100 * cell.spread:.1f}"
-    return f"{percent(cell.best)} ({100 * cell.mean:.1f}{spread}, {cell.feasible}/{cell.tried})"
+    mean, spread = score.shown(cell.mean, 1).removesuffix(" %"), ""
+    if cell.spread is not None:
+        spread = f" ± {100 * cell.spread:.1f}" if score.percent else f" ± {cell.spread:.2g}"
+    return f"{score.shown(cell.best, 1)} ({mean}{spread}, {cell.feasible}/{cell.tried})"
 
 
-def duels_table(duels: Sequence[Duel]) -> Table:
-    """The reference against each method: budgets won, tied, lost, and the paired difference in points."""
+def duels_table(duels: Sequence[Duel], score: Score) -> Table:
+    """The reference against each method: budgets won, tied, lost, and the paired difference as scores are shown."""
     rows = []
     for duel in duels:
-        difference = "–" if duel.difference is None else f"{100 * duel.difference:+.2f}"
+        difference = score.change(duel.difference)
         if duel.interval is not None:
-            difference += f" ({100 * duel.interval[0]:+.2f} to {100 * duel.interval[1]:+.2f})"
+            ends = reversed(duel.interval) if score.lower else duel.interval
+            difference += f" ({' to '.join(map(score.change, ends))})"
         counts = (str(duel.wins), str(duel.ties), str(duel.losses), str(duel.pairs))
         rows.append((f"{duel.reference} against {duel.method}", *counts, difference))
-    header = ("methods", "budgets won", "tied", "lost", "pairs", "difference in points (95 %)")
+    header = ("methods", "budgets won", "tied", "lost", "pairs", f"difference{score.points and ' in points'} (95 %)")
     return Table("duels", "Paired comparison", header, tuple(rows))
 
 
@@ -113,7 +116,7 @@ def lineage_table(table: pd.DataFrame) -> Table:
         (
             f"{step.branch}{step.trial['number']}", step.trial["method"], step.trial["budget"], step.trial["state"],
             score_of(step.trial.get("metric")).shown(_number(step.trial["val_accuracy"])),
-            "–" if step.change is None else f"{100 * step.change:+.2f}",
+            score_of(step.trial.get("metric")).change(step.change),
             *(used(name, _number(step.trial[name])) for name in RESOURCES),
             "–" if step.trial["duration_s"] is None else f"{step.trial['duration_s']:,.0f} s",
         )

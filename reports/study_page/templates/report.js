@@ -104,16 +104,23 @@
     const sorted = (all.length ? all : points.acc).slice().sort((a, b) => a - b);
     const fronts = data.resources.flatMap((r) => r.fronts.flat().map((p) => p[1]));
     const low = Math.min(sorted[Math.floor(sorted.length * 0.02)] ?? 0, ...fronts), high = sorted[sorted.length - 1] ?? 1;
-    const span = Math.max(high - low, 0.02);
-    return [Math.max(0, low - 0.08 * span), Math.min(1, high + 0.08 * span)];
+    const span = Math.max(high - low, data.score.percent ? 0.02 : 1e-6 * Math.abs(high) || 1e-9);
+    const [least, most] = [data.score.bounded ? 0 : -Infinity, data.score.percent ? 1 : Infinity];
+    return [Math.max(least, low - 0.08 * span), Math.min(most, high + 0.08 * span)];
   }
 
   function ticksOf(low, high) {
-    const steps = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2];
-    const step = steps.find((s) => (high - low) / s <= 9) ?? 0.25;
+    const decade = 10 ** Math.floor(Math.log10((high - low) / 9));
+    const step = [1, 2, 5, 10].map((s) => s * decade).find((s) => (high - low) / s <= 9 + 1e-9);
     const found = [];
-    for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9; k += 1) found.push(k * step);
-    return [found, step < 0.01 ? 1 : 0];
+    for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k += 1) found.push(k * step);
+    return [found, step < 0.0099 ? 1 : 0];
+  }
+
+  function shown(value, digits) {
+    if (value === null) return "–";
+    if (data.score.percent) return `${(100 * value).toFixed(digits)} %`;
+    return String(Number((data.score.lower ? 0 - value : value).toPrecision(4)));
   }
 
   function labelPlaces(xs, gap) {
@@ -138,7 +145,7 @@
     const [ticks, digits] = ticksOf(yLow, yHigh);
     for (const tick of ticks) {
       make("line", { x1: LEFT, x2: W - RIGHT, y1: y(tick), y2: y(tick), stroke: "var(--grid)" }, svg);
-      make("text", { x: LEFT - 8, y: y(tick) + 4, "text-anchor": "end" }, svg, `${(100 * tick).toFixed(digits)} %`);
+      make("text", { x: LEFT - 8, y: y(tick) + 4, "text-anchor": "end" }, svg, shown(tick, digits));
     }
     for (const [tick, label] of current.ticks) {
       make("line", { x1: x(tick), x2: x(tick), y1: H - BOTTOM, y2: H - BOTTOM + 5, stroke: "var(--soft)" }, svg);
@@ -201,11 +208,10 @@
   }
 
   function describe(at) {
-    const percent = (value) => (value === null ? "–" : `${(100 * value).toFixed(2)} %`);
     const lines = [
       `trial ${points.number[at]}: ${data.methods[points.method[at]] ?? "?"}`,
       `for ${data.budgets[points.budget[at]]}${points.ok[at] ? "" : " (over it)"}`,
-      `test ${percent(points.acc[at])}, validation ${percent(points.val[at])}`,
+      `test ${shown(points.acc[at], 2)}, validation ${shown(points.val[at], 2)}`,
       `flash ${size(points.flash[at])}, SRAM ${size(points.sram[at])}`,
       `${(points.macs[at] / 1e6).toFixed(2)} M MACs`,
     ];

@@ -15,6 +15,7 @@ from mcu.terms import Metric
 from orchestrator.cli import main as cli
 from orchestrator.planning.preflight import check_objective
 from orchestrator.queries.best import find_best
+from orchestrator.queries.export import model_card
 from orchestrator.queries.query import Query, run_query
 from orchestrator.queries.trial import load_trial
 from orchestrator.spec import TrialSpec
@@ -184,3 +185,52 @@ def test_models_of_two_metrics_are_not_ranked_together(study_of_two):
     with pytest.raises(InputError, match="measured by accuracy and macro_f1: name studies of one metric"):
         find_best(study_of_two, Budget(flash=70_000), studies=("*",))
     assert find_best(study_of_two, Budget(flash=70_000), studies=("second",)).reason.startswith("validation macro-F1")
+
+
+@pytest.fixture
+def errors(store: Store, make_spec, result) -> Store:
+    """A study judged by an error, of two trials, beside one judged by accuracy."""
+    for name, metric, values in (("errors", "mae", (-49.63, -39.06)), ("first", "accuracy", (0.7, 0.8))):
+        study = store.create_study(Study(0, name, {"training": {"metric": metric}}, None, {}, 2, {}, {}, ""))
+        for number, value in enumerate(values):
+            training = TrainingChoice(epochs=2, metric=metric)
+            spec = make_spec(seed=number).model_copy(update={"training": training})
+            found = {"val_accuracy": value, "accuracy": value + 0.01, "float_accuracy": value}
+            trial = store.add_trial(study, number, spec)
+            store.finish_attempt(store.begin_attempt(trial), result.model_copy(update=found))
+    return store
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("query --study errors", ("49.63", "39.06")),
+        ("query --study errors --columns number,accuracy", ("49.62", "39.05")),
+        ("query --study errors --group method", ("44.34", "39.05", "39.06")),
+        ("query --study errors,first --group method", ("mae", "39.06", "accuracy", "80.0 %")),
+        ("best --study errors --flash 70000", ("39.06", "10.57 behind")),
+        ("compare errors#0 errors#1", ("49.63", "39.06", "-10.57", "second")),
+        ("compare errors#0 first#1", ("49.63", "80.0 %")),
+        ("diff errors errors", ("39.05", "+0")),
+        ("diff errors first", ("39.05", "81.0 %")),
+        ("show errors#0", ("49.63", "49.62")),
+    ],
+)
+def test_every_table_shows_an_error_in_its_own_unit(errors, storage, words, wanted, capsys):
+    assert cli.run([*words.split(), "--storage", storage]) == 0
+    text = "".join(capsys.readouterr())
+    for value in wanted:
+        assert value in text
+    for wrong in ("-49", "-39", "49.6 %", "39.1 %", "4963", "3906", "3905", "1057"):
+        assert wrong not in text
+    if "first" in words and words.startswith(("compare", "diff")):
+        assert "points" not in text
+
+
+def test_the_model_card_shows_an_error_in_its_own_unit(errors):
+    assert "| accuracy | 49.62 |" in model_card(load_trial(errors, "errors#0"), b"", "")
+
+
+def test_a_front_of_scores_of_two_metrics_is_refused(errors, storage, capsys):
+    assert cli.run(["query", "--study", "errors,first", "--front", "flash,accuracy", "--storage", storage]) == 2
+    assert "measured by accuracy and mae: name studies of one metric" in capsys.readouterr().err

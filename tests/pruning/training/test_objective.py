@@ -124,10 +124,12 @@ def test_every_kind_trains_downhill_on_its_own_targets():
 
 def test_scores_know_unit_and_direction():
     assert score_of("accuracy").shown(0.9123) == "91.23 %"
-    assert score_of("accuracy").change(0.0123) == "+1.23 points"
+    assert score_of("accuracy").change(0.0123) == "+1.23"
+    assert score_of("accuracy").apart(-0.0123) == "1.23 points"
     assert score_of(Metric.MAE).change(-2.9 - -3.2) == "-0.3"  # 2.9 less 3.2, as they are shown
     assert score_of(Metric.MAE).change(0.0) == "+0"
     assert score_of("own:decibels").change(-1.5) == "-1.5"
+    assert score_of("own:decibels").apart(-1.5) == "1.5"
     mae = score_of(Metric.MAE)
     assert (mae.shown(-0.125), mae.axis) == ("0.125", "mean absolute error (lower is better)")
     own = score_of("regression:within_ten")

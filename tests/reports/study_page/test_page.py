@@ -387,6 +387,37 @@ def test_page_works_in_a_browser(report, tmp_path):
     assert seen["empty"] == 0
 
 
+@pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine: the page's scripts are NOT tested")
+def test_the_scatter_of_an_error_shows_it_in_its_own_unit_and_every_trial_at_its_height(tmp_path):
+    trials = sample_trials(24)
+    trials = trials.assign(metric="mae", **{name: 40 * (trials[name] - 1) for name in ("accuracy", "val_accuracy")})
+    page = write_report(trials, tmp_path / "page", study=StudyInfo("s"))
+    checks = """<script>
+const at = (node) => node.firstElementChild.getAttribute("transform").match(/ ([0-9.]+)\\)/)[1];
+document.documentElement.dataset.seen = JSON.stringify(
+  [...document.querySelectorAll("#scatter-plot a")].map((node) => [node.getAttribute("aria-label"), Number(at(node))])
+);
+</script>"""
+    page.write_text(page.read_text("utf-8").replace("</body>", checks + "</body>"), "utf-8")
+    elements, console = browse(page, tmp_path / "profile")
+    assert console == ""
+    seen = json.loads(re.search(r'data-seen="([^"]*)"', elements)[1].replace("&quot;", '"'))
+    known = trials[trials["state"] == "complete"].set_index("number")
+    assert len(seen) >= len(known) > 10
+    numbers = [int(re.match("trial ([0-9]+):", text)[1]) for text, _ in seen]
+    for number, (text, _) in zip(numbers, seen, strict=True):
+        if number in known.index:
+            assert f"test {-known['accuracy'][number]:.4g}, validation {-known['val_accuracy'][number]:.4g}" in text
+    lowest = known["accuracy"].quantile(0.1)  # a few of the worst lie on the edge
+    shown = [(known["accuracy"][n], -y) for n, (_, y) in zip(numbers, seen, strict=True)
+             if n in known.index and known["accuracy"][n] > lowest]  # fmt: skip
+    assert sorted(shown) == sorted(shown, key=lambda pair: pair[1])
+    assert len({y for _, y in shown}) > 0.8 * len(shown)
+    table = (page.parent / "tables" / "duels.md").read_text()
+    assert "points" not in table
+    assert "%" not in (page.parent / "tables" / "methods.md").read_text()
+
+
 def test_models_whose_memory_was_not_measured_do_not_pass_for_measured():
     table = tidy(sample_trials(60))
     whole = _facts(table)
