@@ -82,12 +82,21 @@ def call_factory(factory: Any, name: str, offered: Mapping[str, Any], options: M
     if not callable(factory):
         raise InputError(f"{name!r}: is a {type(factory).__name__}, must be a function or class")
     arguments = _arguments(factory, name, offered, options)
+    return called(factory, repr(name), **arguments)
+
+
+def called(function: Callable[..., Any], name: str, *given: Any, **arguments: Any) -> Any:
+    """What a user's function returns.
+
+    Raises:
+        InputError: beginning with ``name``, when it raises, with the place where it did.
+    """
     try:
-        return factory(**arguments)
+        return function(*given, **arguments)
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{name!r} raised {_one_line(error)}") from error
+        raise InputError(f"{name} raised {_one_line(error)}") from error
 
 
 def _arguments(

@@ -9,10 +9,10 @@ import numpy as np
 
 from mcu.errors import InputError
 from mcu.resource_model import ResourceModel
-from mcu.score import check_metric
-from mcu.terms import RuntimeName, TaskKind
+from mcu.terms import RuntimeName
 from mcu.tracing.trace import Traced
 from orchestrator.planning.inputs import Inputs, combinations, input_space, told, with_inputs
+from orchestrator.planning.objective import check_objective
 from pruning.engine.depth import shallowest
 from pruning.engine.landing import require_reachable
 from pruning.engine.network import Constraints
@@ -40,8 +40,8 @@ def check_sweep(sweep: SweepConfig) -> dict[str, Any]:
     """
     check_recipe(sweep)
     training = sweep.training
-    for reference in filter(None, (training.loop, training.loss, training.score)):
-        load_reference(reference, training.base)
+    if training.loop is not None:
+        load_reference(training.loop, training.base)
     tasks = input_tasks(sweep)
     task = next(iter(tasks.values()))
     check_objective(sweep, task)
@@ -51,34 +51,6 @@ def check_sweep(sweep: SweepConfig) -> dict[str, Any]:
         if len(errors) == len(sweep.network.choices()) * len(tasks):
             raise InputError(f"budgets: {name}: {errors[0]}")
     return facts
-
-
-def check_objective(sweep: SweepConfig, task: Task) -> None:
-    """Refuse what does not suit the task, or has no part in the loss.
-
-    Raises:
-        InputError: naming the key.
-    """
-    training = sweep.training
-    check_metric(task.kind, training.metric, task.name)
-    if training.class_weights and task.kind is not TaskKind.CLASSIFICATION:
-        raise InputError(f"training.class_weights: the task {task.name!r} has no classes to weigh; leave it out")
-    if training.loop is not None:
-        if training.loss or training.class_weights:
-            key = "loss" if training.loss else "class_weights"
-            raise InputError(f"training.{key}: has no part in training.loop, which has its own loss; leave one out")
-        return
-    if training.loss and training.class_weights:
-        raise InputError("training.class_weights: has no part in training.loss, your own; weigh classes there")
-    loss = "your own training.loss" if training.loss else f"the loss of a task of the kind {str(task.kind)!r}"
-    smoothed = task.kind is TaskKind.CLASSIFICATION and not training.loss
-    if not smoothed and _values(sweep.hyperparameters.get("label_smoothing", 0)) != [0]:
-        raise InputError(f"hyperparameters.label_smoothing: has no part in {loss}; leave it out")
-    if task.kind is not TaskKind.CLASSIFICATION and "distillation_temperature" in sweep.hyperparameters:
-        raise InputError(
-            "hyperparameters.distillation_temperature: is of logits of classes; a task of the kind "
-            f"{str(task.kind)!r} has none; leave it out"
-        )
 
 
 def input_tasks(sweep: SweepConfig) -> dict[Inputs, Task]:

@@ -7,6 +7,7 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from mcu.budget import RESOURCES, Budget
 from mcu.errors import InputError
 from mcu.score import score_of
+from mcu.terms import TaskKind
 from orchestrator.queries.export_library import Library, rows_of_a_step, self_test, write_trials
 from orchestrator.queries.trial import TrialDetails
 from orchestrator.storage.artifacts import Artifacts
@@ -57,9 +59,10 @@ def export_trial(
             (stage / "model.tflite").write_bytes(model)
             (stage / "model_data.h").write_text(_array_header(model), encoding="ascii")
             (stage / "model_data.c").write_text(_array_source(model), encoding="ascii")
+            note, told = _write_firmware(model, deployment, stage / "firmware", hop, device)
             if deployment is not None:
                 (stage / "deployment.json").write_bytes(deployment)
-            note, told = _write_firmware(model, deployment, stage / "firmware", hop, device)
+                note = reading(json.loads(deployment)) + note
             if metadata and deployment is not None:
                 larger = with_metadata(trial, model, deployment)
                 (stage / "model_with_metadata.tflite").write_bytes(larger)
@@ -80,12 +83,33 @@ def with_metadata(trial: TrialDetails, model: bytes, deployment: bytes) -> bytes
     facts = json.loads(deployment)
     told = {
         "labels": ",".join(facts["classes"]),
+        **{f"values_{name}": ",".join(f"{v:.6g}" for v in each) for name, each in facts.get("values", {}).items()},
+        "kind": facts.get("kind", TaskKind.CLASSIFICATION),
         "mean": ",".join(f"{value:.6g}" for value in facts["normalise"]["mean"]),
         "std": ",".join(f"{value:.6g}" for value in facts["normalise"]["std"]),
         "task": str(trial.row["task"]),
         "made": f"mcusweep {trial.row['study']}#{trial.row['number']} {str(trial.row['spec_hash'])[:12]}",
     }
     return write_deployment(replace(read_tflite(model), metadata=told))
+
+
+def reading(facts: Mapping[str, Any]) -> str:
+    """How a program reads the outputs of a model, for its card; nothing where the largest is the class."""
+    kind, names = facts.get("kind", TaskKind.CLASSIFICATION), [_cell(name) for name in facts["classes"]]
+    if kind == TaskKind.REGRESSION:
+        values = zip(names, facts["values"]["mean"], facts["values"]["std"], strict=True)
+        formulas = "; ".join(f"{name} = {mean:.6g} + {std:.6g} * output" for name, mean, std in values)
+        return f"Outputs, as real numbers, are in standard deviations from the mean: {formulas}.\n\n"
+    if kind == TaskKind.MULTI_LABEL:
+        training = facts["spec"]["training"]
+        logits = "" if training.get("loss") or training.get("loop") else ": one above 0 is more likely there than not"
+        return f"Outputs are of {', '.join(names)}, in this order{logits}.\n\n"
+    if kind == TaskKind.RECONSTRUCTION:
+        return "Outputs are the input as the network expects it: the larger their mean squared difference, as real " \
+               "numbers, the more suspicious.\n\n"  # fmt: skip
+    if kind == TaskKind.GRID:
+        return f"Outputs are logits of {', '.join(names)} in every cell, rows first: the largest is its class.\n\n"
+    return ""
 
 
 def _remove_left(output: Path) -> None:

@@ -50,6 +50,7 @@ from pruning.training.problem import (
 from pruning.training.trained import TrainedNetwork
 from reports.apart import Validation
 from reports.columns import used_columns
+from search_spaces.choices import TrainingChoice
 from search_spaces.factories import load_reference
 from search_spaces.networks import build_network
 from search_spaces.tasks import Task
@@ -123,7 +124,7 @@ def problem_of(spec: TrialSpec, task: Task) -> Problem:
         network, task.input_shape, task.outputs,
         task.x_train, task.y_train, task.x_val, task.y_val, tuple(mean), tuple(std), task.augment,
         Runtime(spec.runtime, spec.device, task.front_end if spec.front_end_counts else None, spec.budget),
-        objective_of(spec, task), spec.training.class_weights,
+        objective_of(spec.training, task), spec.training.class_weights,
         spec.network.frozen, spec.network.round_to, dense_identity(spec),
     )  # fmt: skip
 
@@ -141,13 +142,12 @@ def inheriting(problem: Problem, spec: TrialSpec, artifacts: Path) -> Problem:
     return replace(problem, ancestor=trained(spec.ancestor), teacher=trained(spec.parent))
 
 
-def objective_of(spec: TrialSpec, task: Task) -> Objective:
-    """Loss and metric of the trial.
+def objective_of(training: TrainingChoice, task: Task) -> Objective:
+    """Loss and metric of a trial.
 
     Raises:
         InputError: for a metric that does not suit the task.
     """
-    training = spec.training
     check_metric(task.kind, training.metric, task.name)
     loss, score = (load_reference(name, training.base) if name else None for name in (training.loss, training.score))
     return Objective(task.kind, training.metric, loss, score).fitted(task.y_train)
@@ -337,7 +337,7 @@ def _outputs(spec: TrialSpec, task: Task) -> dict[str, Any]:
     """How the board reads the answer, where it is no score of classes."""
     if task.kind is TaskKind.CLASSIFICATION:
         return {}
-    objective = objective_of(spec, task)
+    objective = objective_of(spec.training, task)
     values = {"values": {"mean": objective.means, "std": objective.deviations}} if objective.means else {}
     return {"kind": str(task.kind), **values}
 

@@ -13,9 +13,9 @@ from mcu.errors import InputError
 from mcu.score import SCORES
 from mcu.terms import Metric
 from orchestrator.cli import main as cli
-from orchestrator.planning.preflight import check_objective
+from orchestrator.planning.objective import check_objective
 from orchestrator.queries.best import find_best
-from orchestrator.queries.export import model_card
+from orchestrator.queries.export import model_card, reading
 from orchestrator.queries.query import Query, run_query
 from orchestrator.queries.trial import load_trial
 from orchestrator.spec import TrialSpec
@@ -136,20 +136,52 @@ def test_an_unknown_metric_is_refused_in_one_line(study, capsys):
         ("regression", {"smoothing": 0.0}, None),
     ],
 )
-def test_what_would_have_no_part_in_the_loss_is_refused(kind, changed, message):
+def test_what_would_have_no_part_in_the_loss_is_refused(kind, changed, message, tmp_path):
+    (tmp_path / "own.py").write_text("def loss(outputs, targets):\n    return outputs.sum()\n")
     more = {"label_smoothing": changed["smoothing"]} if "smoothing" in changed else {}
     sweep = SweepConfig.model_validate(
         {
             "sweep": {"name": "s"}, "task": {"name": "mine:task"}, "network": {"name": "tiny-cnn"},
             "budgets": {"list": [{"flash": 9_000}]},
-            "training": changed.get("training", {}) | ({"metric": "mae"} if kind == "regression" else {}),
+            "training": changed.get("training", {})
+            | {"base": str(tmp_path), "metric": "mae" if kind == "regression" else "accuracy"},
             "hyperparameters": more | changed.get("hyperparameters", {}),
         }
     )  # fmt: skip
-    x = np.random.default_rng(0).normal(size=(60, 1, 4, 4)).astype(np.float32)
-    task = from_arrays({"x": x, "y": np.arange(60) % 2, "kind": np.array(kind)}, "mine")
     with nullcontext() if message is None else pytest.raises(InputError, match=message):
-        check_objective(sweep, task)
+        check_objective(sweep, small_task(kind))
+
+
+def small_task(kind):
+    x = np.random.default_rng(0).normal(size=(60, 1, 4, 4)).astype(np.float32)
+    return from_arrays({"x": x, "y": np.arange(60) % 2, "kind": np.array(kind)}, "mine")
+
+
+@pytest.mark.parametrize(
+    ("key", "body", "message"),
+    [
+        ("loss", "(a - b).square()", r"returned a tensor \(\d+, 1\); must be a tensor of one value"),
+        ("loss", "(a.detach() - b).square().mean()", "has no gradient by the outputs"),
+        ("loss", "float(a.detach().sum())", "returned a float; must be"),
+        ("loss", "a.nothing()", r"raised AttributeError: .* \(.*own\.py, line 2\)"),
+        ("loss", "(a - b).abs().mean()", None),
+        ("score", "a - b", "training.score: returned ndarray, must be a number"),
+        ("score", "float('nan')", "training.score: returned nan, must be finite"),
+        ("score", "{}['r']", "raised KeyError: 'r'"),
+        ("score", "-abs(a - b).mean()", None),
+    ],
+)
+def test_a_loss_or_a_score_of_ones_own_is_called_before_the_sweep_begins(key, body, message, tmp_path):
+    (tmp_path / "own.py").write_text(f"def mine(a, b):\n    return {body}\n")
+    sweep = SweepConfig.model_validate(
+        {
+            "sweep": {"name": "s"}, "task": {"name": "mine:task"}, "network": {"name": "tiny-cnn"},
+            "budgets": {"list": [{"flash": 9_000}]},
+            "training": {"base": str(tmp_path), "metric": "r2", key: "own:mine"},
+        }
+    )  # fmt: skip
+    with nullcontext() if message is None else pytest.raises(InputError, match=message):
+        check_objective(sweep, small_task("regression"))
 
 
 def test_every_metric_has_a_score():
@@ -229,6 +261,15 @@ def test_every_table_shows_an_error_in_its_own_unit(errors, storage, words, want
 
 def test_the_model_card_shows_an_error_in_its_own_unit(errors):
     assert "| accuracy | 49.62 |" in model_card(load_trial(errors, "errors#0"), b"", "")
+
+
+def test_the_model_card_says_how_outputs_become_values():
+    facts = {"kind": "regression", "classes": ["a|b", "c"], "values": {"mean": [154.0709, 2e-9], "std": [77.94, 1e-9]}}
+    assert r"a\|b = 154.071 + 77.94 * output; c = 2e-09 + 1e-09 * output" in reading(facts)
+    labels = {"kind": "multi-label", "classes": ["a", "b"], "spec": {"training": {}}}
+    assert "one above 0" in reading(labels)
+    assert "above" not in reading(labels | {"spec": {"training": {"loss": "own:loss"}}})
+    assert reading({"classes": ["a", "b"]}) == ""
 
 
 def test_a_front_of_scores_of_two_metrics_is_refused(errors, storage, capsys):
