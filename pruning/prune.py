@@ -14,12 +14,14 @@ from torch import nn
 from mcu.budget import Budget, Resources
 from mcu.errors import InputError
 from mcu.runtime import Runtime
+from mcu.terms import TaskKind
 from mcu.tracing.capture import first_line
 from pruning.catalogue import find_method
 from pruning.differentiable import DifferentiablePruning
 from pruning.exported import ExportedModel
 from pruning.training.evaluation import int8_accuracy
 from pruning.training.problem import Infeasible, Problem, Settings
+from pruning.training.rehearsal import require_end
 
 Arrays = tuple[Any, Any]
 
@@ -57,7 +59,7 @@ def prune(
             are not finite, or a number is not allowed.
     """
     settings = Settings(epochs, batch_size, seed, device, hyperparameters=dict(hyperparameters or {}))
-    _check_settings(settings, budget)
+    _check_settings(settings, budget, frozen, round_to)
     x_train, y_train = _checked(train, "train")
     x_val, y_val = _checked(val, "val")
     shape = tuple(x_train.shape[1:])
@@ -66,9 +68,7 @@ def prune(
             f"val: inputs {x_val.dtype} {x_val.shape} beside train's {x_train.dtype} {x_train.shape}; allowed are the "
             "same type and shape of an example: uint8 is divided by 255, other numbers are used as they are"
         )
-    with torch.no_grad():
-        parameter = next(network.parameters())
-        classes = _logits(copy.deepcopy(network).eval(), torch.zeros(1, *shape).to(parameter)).flatten(1).shape[1]
+    classes = _classes(network, shape)
     for name, y in (("train", y_train), ("val", y_val)):
         if y.min() < 0 or y.max() >= classes:
             raise InputError(f"{name}: classes go from {y.min()} to {y.max()}; the network has 0 to {classes - 1}")
@@ -76,6 +76,7 @@ def prune(
         lambda: copy.deepcopy(network), shape, classes, x_train, y_train, x_val, y_val, augment=augment, frozen=frozen,
         round_to=round_to, runtime=Runtime(budget=budget),
     )  # fmt: skip
+    require_end(problem.constraints.trace(copy.deepcopy(network)), TaskKind.CLASSIFICATION)
     outcome = DifferentiablePruning().run(problem, budget, settings, lambda progress: True)
     if isinstance(outcome, Infeasible):
         raise InputError(outcome.reason)
@@ -85,15 +86,43 @@ def prune(
     return ExportedModel(outcome.model, outcome.data, used, outcome.folded_network, score, problem.runtime, images)
 
 
-def _check_settings(settings: Settings, budget: Budget) -> None:
-    for name, number in (("epochs", settings.epochs), ("batch_size", settings.batch_size)):
-        if not isinstance(number, Integral) or number < 1:
-            raise InputError(f"{name} = {number}: allowed is a whole number, 1 or more")
+def _check_settings(settings: Settings, budget: Budget, frozen: tuple[str, ...], round_to: int) -> None:
+    for name, number, least in (
+        ("epochs", settings.epochs, 1),
+        ("batch_size", settings.batch_size, 1),
+        ("seed", settings.seed, 0),
+        ("round_to", round_to, 1),
+    ):
+        if not isinstance(number, Integral) or number < least:
+            raise InputError(f"{name} = {number!r}: allowed is a whole number, {least} or more")
+    if isinstance(frozen, str):
+        raise InputError(f"frozen = {frozen!r}: allowed is a tuple of paths, such as ({frozen!r},)")
+    try:
+        usable = torch.device(settings.device).type != "cuda" or torch.cuda.is_available()
+    except (RuntimeError, TypeError):
+        usable = False
+    if not usable:
+        raise InputError(f"device = {settings.device!r}: allowed are 'cpu' and a GPU that torch sees, such as 'cuda'")
     if not isinstance(budget, Budget):
         raise InputError(f"budget = {budget!r}: allowed is a Budget, such as Budget(flash='64KB')")
     known = find_method("differentiable").hyperparameters or ()
     if unknown := [name for name in settings.hyperparameters if name not in known]:
         raise InputError(f"hyperparameters: unknown {', '.join(unknown)}; allowed are {', '.join(known)}")
+
+
+def _classes(network: nn.Module, shape: tuple[int, ...]) -> int:
+    """How many logits a classifier gives for an example of this shape."""
+    with torch.no_grad():
+        parameter = next(network.parameters())
+        logits = _logits(copy.deepcopy(network).eval(), torch.zeros(1, *shape).to(parameter))
+    classes = logits.flatten(1).shape[1]
+    if logits.shape[1] != classes:
+        sizes = ", ".join(map(str, logits.shape[1:]))
+        raise InputError(
+            f"network: it returns (N, {sizes}); allowed here are logits (N, classes): use Pruner, or a sweep for a "
+            "task of another kind"
+        )
+    return classes
 
 
 def _logits(network: nn.Module, x: torch.Tensor) -> torch.Tensor:

@@ -116,6 +116,8 @@ class Pruner(nn.Module):
             raise InputError(f"steps = {steps}: too few to prune in; pass epochs * batches, at least {LEAST_STEPS}")
         if not isinstance(round_to, Integral) or round_to < 1:
             raise InputError(f"round_to = {round_to!r}: allowed is a whole number of channels, 1 or more")
+        if isinstance(frozen, str):
+            raise InputError(f"frozen = {frozen!r}: allowed is a tuple of paths, such as ({frozen!r},)")
         if not isinstance(budget, Budget):
             raise InputError(f"budget = {budget!r}: allowed is a Budget, such as Budget(flash='64KB')")
         method, bounded = DifferentiablePruning(), replace(runtime or Runtime(), budget=budget)
@@ -125,7 +127,8 @@ class Pruner(nn.Module):
         chosen = {name: value for name, value in (("warmup", warmup), ("pruning", pruning)) if value is not None}
         for name, value in chosen.items():
             check_value(name, value, epochs=1)
-        self._begin(LoopRun(prunable, network, budget, chosen, steps, judge), method, idle)
+        seen = None if judge is None else lambda module: judge(PrunedCopy(module, prunable.interface))
+        self._begin(LoopRun(prunable, network, budget, chosen, steps, seen), method, idle)
 
     @classmethod
     def over(cls, run: Run, method: Compression) -> Pruner:

@@ -11,7 +11,7 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,6 +32,8 @@ class Interface:
         form: of what it returns.
         constants: what it returns beside tensors, such as None: value by place among the leaves of ``form``.
         sizes: shapes of the inputs, without the batch.
+        finish: by place among the outputs, what the user's module does to it last and the canonical network does not,
+            such as softmax: it changes nothing in which is largest, but a loss is computed from it.
     """
 
     inputs: tuple[str, ...]
@@ -40,6 +42,7 @@ class Interface:
     form: pytree.TreeSpec
     constants: Mapping[int, Any]
     sizes: tuple[Shape, ...]
+    finish: Mapping[int, Callable[[torch.Tensor], torch.Tensor]] = field(default_factory=dict)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Interface:
         """Itself: copies of a network are called alike, and nothing here changes."""
@@ -82,9 +85,10 @@ class Interface:
 
     def returned(self, values: torch.Tensor | Sequence[torch.Tensor]) -> Any:
         """What a canonical network returned, or its folded form, as the user's module returns it."""
+        whole = [self.finish[at](value) if at in self.finish else value for at, value in enumerate(each(values))]
         tensors = iter(
             value if value.shape[1:] == shape else value.reshape(len(value), *shape)
-            for value, shape in zip(each(values), self.shapes, strict=True)
+            for value, shape in zip(whole, self.shapes, strict=True)
         )
         leaves = [
             self.constants[place] if place in self.constants else next(tensors) for place in range(self.form.num_leaves)

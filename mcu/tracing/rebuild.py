@@ -54,7 +54,8 @@ def _finished(b: Builder) -> fx.GraphModule:
             what = f"its input '{node.name}' has no part in what it returns"
             raise InputError(f"{forward_of(b.captured.module)}: {what}; leave it out")
     network.delete_all_unused_submodules()
-    network.meta["interface"] = b.captured.interface
+    finish = {place: b.finish[node] for place, node in enumerate(b.captured.outputs) if node in b.finish}
+    network.meta["interface"] = replace(b.captured.interface, finish=finish)
     return network
 
 

@@ -17,8 +17,8 @@ from pruning.engine.depth import shallowest
 from pruning.engine.landing import require_reachable
 from pruning.engine.network import Constraints
 from pruning.training.recipe import check_parent, check_phases, check_value
-from pruning.training.rehearsal import rehearse
-from search_spaces.choices import NetworkChoice, Scalar
+from pruning.training.rehearsal import rehearse, require_end
+from search_spaces.choices import NetworkChoice, Scalar, TrainingChoice
 from search_spaces.factories import load_reference
 from search_spaces.hyperparameters import Choices, Hyperparameter, Range
 from search_spaces.networks import build_network
@@ -75,7 +75,7 @@ def input_tasks(sweep: SweepConfig) -> dict[Inputs, Task]:
 def refusals(sweep: SweepConfig, tasks: Mapping[Inputs, Task]) -> dict[str, list[InputError]]:
     """By label of budget, why networks cannot meet it; only budgets that some network on some input cannot meet."""
     models = {
-        f"{choice.name} ({told(inputs)})" if inputs else choice.name: _resources(choice, task, inputs)
+        f"{choice.name} ({told(inputs)})" if inputs else choice.name: _resources(choice, task, inputs, sweep.training)
         for choice in sweep.network.choices()
         for inputs, task in tasks.items()
     }
@@ -122,18 +122,19 @@ def _values(given: Hyperparameter) -> list[Scalar]:
     return [given]
 
 
-def _resources(choice: NetworkChoice, task: Task, inputs: Inputs) -> ResourceModel:
+def _resources(choice: NetworkChoice, task: Task, inputs: Inputs, training: TrainingChoice) -> ResourceModel:
     """Resources of the network without the residual branches a job may take out."""
     try:
-        return _traced_resources(choice, task)
+        return _traced_resources(choice, task, training)
     except InputError as error:
         if not inputs:
             raise
         raise InputError(f"hyperparameters.{told(inputs)}: {error}") from None
 
 
-def _traced_resources(choice: NetworkChoice, task: Task) -> ResourceModel:
+def _traced_resources(choice: NetworkChoice, task: Task, training: TrainingChoice) -> ResourceModel:
     traced, constraints = traced_network(choice, task)
+    require_end(traced, task.kind, training.loss is not None, training.loop is not None)
     rehearse(traced, task.input_shape)
     return ResourceModel(shallowest(traced.module, constraints))
 

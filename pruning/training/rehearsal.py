@@ -16,11 +16,13 @@ from torch import fx, nn
 
 from mcu.errors import InputError
 from mcu.graph.graph import Graph
+from mcu.graph.kinds import Activation, Kind
 from mcu.graph.layers import Affine
 from mcu.graph.ports import Shapes, each, shapes_of
 from mcu.int8.calibration import Calibration, calibrate
 from mcu.int8.folded_net import FoldedNet
 from mcu.int8.quantize import quantise
+from mcu.terms import TaskKind
 from mcu.tracing.proof import Inputs, agree, random_like, require_equal
 from mcu.tracing.trace import Traced
 from pruning.engine import gates, surgery
@@ -56,6 +58,52 @@ def rehearse(traced: Traced, input_shape: Shapes, seed: int = 0) -> None:
         torch.manual_seed(seed)
         _step(network, traced.graph, x)
         _step(narrow, graph, x)
+
+
+LEFT_OUT = ("log_softmax", "softmax")
+SQUASHED = ("sigmoid", "tanh")
+ONE_SIDED = ("relu", "relu6", "hard_swish", "elu")
+
+
+def require_end(traced: Traced, kind: TaskKind, own_loss: bool = False, own_loop: bool = False) -> None:
+    """Refuse a network whose last operator keeps its outputs from being what they are read as.
+
+    Args:
+        traced: the network.
+        kind: of the task.
+        own_loss, own_loop: whether the user's loss or loop is in place of the built-in one.
+
+    Raises:
+        InputError: naming the operator.
+    """
+    notes = [note.partition(" at the end")[0] for note in traced.notes]
+    last = next((name for name in LEFT_OUT if name in notes), "") or _last(traced.graph)
+    wrong: tuple[str, ...]
+    if kind in (TaskKind.REGRESSION, TaskKind.RECONSTRUCTION):
+        wrong, read = (*LEFT_OUT, *SQUASHED, *ONE_SIDED), "deviations from a mean, of both signs and any size"
+    elif own_loop:
+        return  # which sees what the network returns, and scores are by what is largest
+    elif own_loss:
+        wrong, read = LEFT_OUT, "what the exported model computes, without it"
+    else:
+        wrong, read = (*SQUASHED, *(LEFT_OUT if kind is TaskKind.MULTI_LABEL else ())), "logits"
+    if last in wrong:
+        raise InputError(f"network: it ends in {last}, but its outputs are taken for {read}: leave {last} out")
+
+
+def _last(graph: Graph) -> str:
+    """What makes the values of a network's first output; empty if it is nothing that limits them."""
+    wanted = graph.outputs[0].tensor
+    for op in reversed(graph.ops):
+        if op.output != wanted:
+            continue
+        if op.kind in (Kind.RESHAPE, Kind.SLICE, Kind.GATHER, Kind.RESIZE):
+            wanted = op.inputs[0]
+            continue
+        if op.activation is not Activation.NONE:
+            return str(op.activation)
+        return "sigmoid" if op.kind is Kind.LOGISTIC else str(op.kind)
+    return ""
 
 
 def _randomise(network: nn.Module, generator: torch.Generator) -> None:

@@ -363,9 +363,36 @@ def test_arrays_are_enough(tmp_path):
         ({"epochs": 1, "batch_size": 999}, "1 steps of training: too few"),
         ({"budget": "5KB"}, "allowed is a Budget"),
         ({"hyperparameters": {"lr": 1}}, "unknown lr; allowed are learning_rate"),
+        ({"seed": -1}, "seed = -1: allowed"), ({"round_to": 0}, "round_to = 0: allowed"),
+        ({"device": "gpu"}, "device = 'gpu': allowed are 'cpu'"), ({"frozen": "stem.0"}, "allowed is a tuple of paths"),
+        ({"network": nn.Sequential(network, nn.Sigmoid())}, "ends in sigmoid, but its outputs are taken for logits"),
+        ({"network": nn.Conv2d(1, 4, 3)}, r"returns \(N, 4, 10, 10\); allowed here are logits \(N, classes\)"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=told):
-            prune(network, **({"train": (X, Y), "val": (X, Y), "budget": BUDGET} | wrong))
+            prune(**({"network": network, "train": (X, Y), "val": (X, Y), "budget": BUDGET} | wrong))
+
+
+@pytest.mark.parametrize("last", [nn.LogSoftmax(1), nn.Softmax(-1)])
+def test_a_softmax_at_the_end_is_what_the_loss_is_given_and_no_part_of_the_model(last):
+    torch.manual_seed(0)
+    network = nn.Sequential(SmallNet(), last)
+    wanted = copy.deepcopy(network).eval()(X)
+    pruner = Pruner(network, X[:1], BUDGET, STEPS)
+    torch.testing.assert_close(pruner.eval()(X), wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(copy.deepcopy(pruner)(X), wanted, atol=1e-5, rtol=1e-5)
+    pruner.train()
+    pruner.attach(optimizer := torch.optim.AdamW(pruner.parameters(), 3e-3))
+    for x, y in batches(STEPS):
+        given = pruner(x) if isinstance(last, nn.LogSoftmax) else pruner(x).log()
+        loss = functional.nll_loss(given, y)
+        assert loss > 0  # of logits it falls below
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        pruner.step()
+    model, normal = pruner.export(calibration=X), last(torch.from_numpy(pruner.export(calibration=X).predict(X)))
+    torch.testing.assert_close(normal, pruner.eval()(X).detach(), atol=0.1, rtol=0.1)
+    assert (model.predict(X).argmax(1) == pruner(X).argmax(1).numpy()).mean() > 0.95
 
 
 @pytest.mark.parametrize("layer", [nn.Conv1d(6, 16, 3, 2), nn.Linear(6, 16)])
@@ -389,7 +416,7 @@ def test_mistakes_are_named_before_they_cost_anything():
         ({"steps": 40.0}, "steps = 40.0: allowed is a whole number"), ({"round_to": 0}, "round_to = 0: allowed"),
         ({"budget": {"flash": 5000}}, "allowed is a Budget"), ({"frozen": ("stm.0",)}, r"frozen: 'stm\.0' .*'stem\.0'"),
         ({"frozen": ("stem.1",)}, r"frozen: 'stem\.1' is no layer with channels"), ({"warmup": 1.0}, "warmup = 1.0"),
-        ({"warmup": 0.5, "pruning": 0.7}, "warmup = 0.5 and pruning = 0.7"),
+        ({"warmup": 0.5, "pruning": 0.7}, "warmup = 0.5 and pruning = 0.7"), ({"frozen": "stem"}, "a tuple of paths"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=allowed):
             fresh(**wrong)

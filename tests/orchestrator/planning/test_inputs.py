@@ -128,7 +128,7 @@ def test_a_budget_is_held_against_the_network_on_every_input(images, monkeypatch
         if side > budget.sram:
             raise InputError(f"cannot be met by {name}")
 
-    monkeypatch.setattr(preflight, "_resources", lambda choice, task, inputs: task.input_shape[1])
+    monkeypatch.setattr(preflight, "_resources", lambda choice, task, *_: task.input_shape[1])
     monkeypatch.setattr(preflight, "require_reachable", reach)
     sweep = sweep_of(images, {"size": {"choices": [8, 32]}}, budgets={"list": [{"sram": 10}, {"sram": 50}]})
     assert check_sweep(sweep)["input_shape"] == [3, 8, 8]  # some network meets each
