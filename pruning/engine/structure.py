@@ -21,12 +21,12 @@ from mcu.graph import layers
 from mcu.graph.graph import Graph, Op
 from mcu.graph.places import is_within
 from mcu.graph.windows import Pair, own_padding, same_padding
+from mcu.terms import HALVED
 from mcu.tracing.capture import evaluating
 from mcu.tracing.trace import Traced
 from pruning.engine import depth
 from pruning.engine.network import Constraints
 
-HALVED = "stride 2"
 QUARTER, MIDDLE = 4, 2
 """Half of the height and of the width leave a quarter of a map, and of the operations on it. From the geometric middle
 on, a network is nearer to a bound with one more halving than without."""
