@@ -64,3 +64,7 @@ class TrialState(StrEnum):
 FINAL_STATES = tuple(TrialState)[2:]
 MEASURED = (TrialState.COMPLETE, TrialState.INFEASIBLE)
 """States of the trials that left a model."""
+
+
+HALVED = "stride 2"
+"""What the record of a job says of a convolution at which it halved the resolution."""

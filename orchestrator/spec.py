@@ -57,12 +57,13 @@ class TrialSpec(Choice):
 
     Attributes:
         data: digest of the task's data, so that changed files are detected.
+        code: digest of the source of the user's functions beside the sweep, so that changed ones are other trials.
         front_end_counts: whether the budget bounds the C front end of sound as well as the network's program.
         ancestor: hash of the specification whose trained network this trial starts from; None trains from scratch.
         parent: hash of the specification of the dense network at the root of the lineage, whose logits are distilled.
     """
 
-    later = frozenset({"ancestor", "parent", "front_end_counts"})
+    later = frozenset({"ancestor", "parent", "front_end_counts", "code"})
 
     task: TaskChoice
     data: str | None = None
@@ -77,6 +78,7 @@ class TrialSpec(Choice):
     ancestor: SpecHash | None = None
     parent: SpecHash | None = None
     front_end_counts: bool = False
+    code: str | None = None
 
     @property
     def leaves_network(self) -> bool:

@@ -20,10 +20,11 @@ from torch import fx, nn
 from mcu.budget import Budget, Resources
 from mcu.errors import InputError
 from mcu.resource_model import ResourceModel
-from pruning.engine import depth, gates
+from pruning.engine import depth, gates, structure
 from pruning.engine.controller import WidthController
 from pruning.engine.landing import grow, land, require_reachable, settle
 from pruning.engine.network import Constraints, PrunableNetwork
+from pruning.engine.structure import Edit
 from pruning.engine.widening import even_widths
 from pruning.methods import Compression
 from pruning.training.problem import Problem, Settings
@@ -104,6 +105,8 @@ class DifferentiablePruning(Compression):
         shrinking: whether channels with closed gates are removed during pruning, not only at its end.
         growing: whether landing adds channels while they fit the budget.
         settling: whether widths for mild compression are rounded to multiples that train fast.
+        halving: whether half the resolution is tried if memory or operations have to shrink far
+            (``pruning.engine.structure``).
         shortening: whether residual branches are removed if a budget is too small for their fixed costs
             (``pruning.engine.depth``).
     """
@@ -112,6 +115,7 @@ class DifferentiablePruning(Compression):
     shrinking = True
     growing = True
     settling = True
+    halving = True
     shortening = True
 
     name = "differentiable"
@@ -133,8 +137,8 @@ class DifferentiablePruning(Compression):
         require_reachable(ResourceModel(least, constraints.runtime), budget)
 
     def rebuild(self, module: fx.GraphModule, notes: Mapping[str, Any]) -> fx.GraphModule:
-        """The network without the branches removed so far."""
-        return depth.without(module, [tuple(removal) for removal in notes.get("removals", [])])
+        """The network with the changes of structure so far."""
+        return structure.edited(module, notes.get("edits", []))
 
     def compress(self, run: Run) -> Generator[None, None, None]:
         """Warm up, prune, land."""
@@ -145,8 +149,8 @@ class DifferentiablePruning(Compression):
         bank = network.attach_gates()
         run.part("bank", bank)
         yield from self._warm_up(run, bank, phases)
-        if self.shortening and run.step == phases.warm_up and run.once("branches"):
-            bank = self._shorten(run, bank)
+        if run.step == phases.warm_up and run.once("structure"):
+            bank = self._restructure(run, bank)
         controller = yield from self._prune(run, bank, phases)
         network.detach_gates()
         run.parts.clear()
@@ -171,10 +175,16 @@ class DifferentiablePruning(Compression):
             bank.require_learned()
             self.rank(run, bank)
 
-    def _shorten(self, run: Run, bank: gates.GateBank) -> gates.GateBank:
-        """Take out branches the budget is too small for; what is known of the channels that stay is kept."""
+    def _restructure(self, run: Run, bank: gates.GateBank) -> gates.GateBank:
+        """Lower the resolution and take out branches where the budget asks for it.
+
+        What is known of the channels that stay is kept.
+        """
         network = run.network
-        if not depth.is_cramped(network.model, run.budget):
+        before = len(structure.halved(edit for stage in run.edits for edit in stage))
+        is_far = structure.is_far(network.origin or network.dense, run.budget, before)
+        tries = self.halving and run.can_try and is_far
+        if not tries and not (self.shortening and depth.is_cramped(network.model, run.budget)):
             return bank
         importance = gates.importance_of_channels(network.module)
         network.detach_gates()
@@ -186,18 +196,33 @@ class DifferentiablePruning(Compression):
             use = [getattr(pruned.resources, name) / bound for name, bound in run.budget.bounds().items()]
             return depth.Contender(run.trial_loss(pruned.module), float(np.mean(use)))
 
-        if run.can_try and depth.is_contested(network.model, run.budget):
-            removals = depth.contested(network.module, network.constraints, run.budget, contest)
-        else:
-            removals = depth.expendable(network.module, network.constraints, run.budget, run.judge)
-        if removals:
-            run.notes["removals"] = removals
-            run.replace(depth.without(network.module, removals))
+        edits: list[Edit] = []
+        if tries:
+            edits += structure.halved_if_better(network.module, network.constraints, contest)
+        module = structure.edited(network.module, edits)
+        if self.shortening:
+            edits += self._removals(run, module, contest)
+        if edits:
+            run.notes["edits"] = edits
+            run.replace(structure.edited(network.module, edits))
+            run.trajectory.append(
+                {"step": run.step, "phase": "warm-up", **run.row(), "edits": [list(edit) for edit in edits]}
+            )
         bank = network.attach_gates()
         bank.take_importance(network.module, importance)
         run.parts["bank"] = bank  # not from the checkpoint: that has the bank of the whole network, if any
         self.rank(run, bank)
         return bank
+
+    def _removals(self, run: Run, module: fx.GraphModule, contest: depth.Contest) -> list[Edit]:
+        """The branches of a network the budget is too small for."""
+        constraints = run.network.constraints
+        model = constraints.model(module)
+        if not depth.is_cramped(model, run.budget):
+            return []
+        if run.can_try and depth.is_contested(model, run.budget):
+            return depth.contested(module, constraints, run.budget, contest)
+        return depth.expendable(module, constraints, run.budget, run.judge)
 
     def _prune(self, run: Run, bank: gates.GateBank, phases: Phases) -> Generator[None, None, WidthController]:
         """Let the task loss and the prices of the resources move the widths; remove closed channels on the way."""

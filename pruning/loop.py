@@ -165,7 +165,6 @@ def _outcome(pruner: Pruner, job: Job, problem: Problem) -> Outcome:
         model = pruner.before_int8
     widths, dense = pruner.widths, job.network.model.graph
     job.network.drop_idle()
-    before = problem.ancestor.removals if problem.ancestor else ()
     return Outcome(
         model.model,
         model.data,
@@ -175,7 +174,7 @@ def _outcome(pruner: Pruner, job: Job, problem: Problem) -> Outcome:
         job.network.origin or job.network.dense,
         job.trajectory,
         job.shared_seconds,
-        trained=TrainedNetwork.of(job.network, [*before, job.notes.get("removals", [])]),
+        trained=TrainedNetwork.of(job.network, job.edits),
     )
 
 

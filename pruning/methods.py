@@ -57,7 +57,7 @@ class Compression:
     def conclude(self, job: Job, outcome: Outcome) -> Outcome:
         """The outcome to record, by the groups of the dense network."""
         problem = job.problem
-        if problem.ancestor is None and not job.notes.get("removals"):
+        if problem.ancestor is None and not job.notes.get("edits"):
             return outcome
         first, whole = (problem.constraints.trace(network).graph for network in (problem.start(), problem.network()))
         return by_whole(outcome, whole, (first, job.network.graph))

@@ -392,7 +392,7 @@ class Pruner(nn.Module):
             InputError: for a state of another network, or one saved before branches of this network were removed.
         """
         run, network = self._run, self._run.network
-        if self._folded is not None or run.notes.get("removals"):
+        if self._folded is not None or run.notes.get("edits"):
             raise InputError("load_state_dict: this pruner has removed layers already; load into a new Pruner")
         self._moves.close()
         network.detach_gates()

@@ -157,14 +157,14 @@ def require_beside(reference: str, base: str | None) -> None:
         InputError: naming the function and the folder.
     """
     module_name, _ = check_reference(reference)
-    if _folder_beside(base, module_name.partition(".")[0]) is None:
+    if folder_beside(base, module_name.partition(".")[0]) is None:
         raise InputError(
             f"{reference!r}: there is no such module in {base}; functions of a sweep that came from elsewhere must lie "
             "beside it, those of installed packages are not run"
         )
 
 
-def _folder_beside(base: str | None, top: str) -> Path | None:
+def folder_beside(base: str | None, top: str) -> Path | None:
     """The folder of a sweep if it holds a module of that name, and is none of installed packages."""
     folder = Path(folder_here(base)).resolve() if base else None
     if folder is None or not ((folder / f"{top}.py").is_file() or (folder / top).is_dir()):
@@ -181,7 +181,7 @@ def _beside(base: str | None, module_name: str) -> Iterator[None]:
     one process can each have their own ``model.py``.
     """
     top = module_name.partition(".")[0]
-    folder = _folder_beside(base, top)
+    folder = folder_beside(base, top)
     if folder is None:
         if top in sys.stdlib_module_names:
             raise InputError(f"{module_name!r}: is a module of Python itself; there is no {top}.py beside the sweep")

@@ -23,6 +23,7 @@ from orchestrator.spec import TrialSpec
 from pruning.catalogue import find_method, method_entries
 from search_spaces.choices import NetworkChoice, Scalar, TaskChoice
 from search_spaces.hyperparameters import Hyperparameter, distributions, fixed_values
+from search_spaces.source_code import source_digest
 from search_spaces.sweep import SweepConfig
 from search_spaces.tasks import task_digest
 from search_spaces.tasks.registry import may_have_front_end, searchable
@@ -251,6 +252,19 @@ class Plan:
         theirs = {name: value for name, value in given.items() if name not in self._input_space}
         return {name: value for name, value in theirs.items() if takes is None or name in takes}
 
+    def code(self, network: NetworkChoice) -> str | None:
+        """Digest of the source of the user's functions of a trial, so that changed functions make different trials."""
+        training = self.sweep.training
+        base = network.base or training.base
+        if (network.name, base) not in self._sources:
+            named = (network.name if network.base else None, training.loss, training.score, training.loop)
+            self._sources[network.name, base] = source_digest(filter(None, named), base)
+        return self._sources[network.name, base]
+
+    @cached_property
+    def _sources(self) -> dict[tuple[str, str | None], str | None]:
+        return {}
+
     @cached_property
     def _digests(self) -> dict[Inputs, str]:
         return {}
@@ -279,6 +293,7 @@ class Plan:
             training=self.sweep.training.model_copy(update={"epochs": epochs}),
             ancestor=start.ancestor.hash if start and trial.method in self._inheriting else None,
             parent=start.parent if start else None,
+            code=self.code(trial.network),
             front_end_counts=runtime is RuntimeName.FIRMWARE and may_have_front_end(self.sweep.task.name),
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 from mcu.budget import RESOURCES, Budget
 from mcu.errors import InputError
 from mcu.score import SUITS, score_of
-from mcu.terms import TaskKind
+from mcu.terms import HALVED, TaskKind
 from orchestrator.storage.artifacts import Artifacts
 from orchestrator.storage.columns import COLUMNS, NESTED
 from orchestrator.storage.search import read_trial, trial_search
@@ -209,7 +209,9 @@ def _scores(scores: Mapping[str, Any]) -> list[str]:
 
 
 def _widths(trial: TrialDetails) -> list[str]:
-    lines = []
+    edits = [edit for row in trial.trajectory for edit in row.get("edits", ())]
+    halved = [place for place, change in edits if change == HALVED]
+    lines = [f"  {printable(place)} strides by 2: half the resolution from there on" for place in halved]
     for name, kept in trial.widths.items():
         dense = trial.dense_widths.get(name)
         share = kept / dense if dense else 1.0

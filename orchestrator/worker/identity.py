@@ -17,7 +17,7 @@ def dense_identity(spec: TrialSpec) -> str:
         return ""
     network = spec.network.model_copy(update={"frozen": (), "round_to": 1})  # the dense parent is the same
     decisive = spec.model_copy(update={"network": network}).model_dump(
-        mode="json", include={"task", "network", "seed", "data", "ancestor"}
+        mode="json", include={"task", "network", "seed", "data", "ancestor", "code"}
     )
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 

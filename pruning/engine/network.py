@@ -257,5 +257,7 @@ def _fill_fitting(targets: Mapping[str, torch.Tensor], sources: Mapping[str, tor
     surgery.fill(fitting, sources)
 
 
-def _layers(graph: Graph) -> list[tuple[str, ...]]:
-    return [tuple(group.name for group in graph.groups), tuple(op.name for op in graph.ops)]
+def _layers(graph: Graph) -> tuple[list[str], list[tuple[str, int, int]]]:
+    """Groups and operators by name, the latter with the size of what they write."""
+    written = [(op.name, graph.tensors[op.output]) for op in graph.ops]
+    return [group.name for group in graph.groups], [(name, map_.height, map_.width) for name, map_ in written]

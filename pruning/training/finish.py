@@ -102,7 +102,6 @@ def _outcome(job: Job, network: FoldedNet, model: Int8Model) -> Outcome:
     used = job.problem.runtime.measure(model, data)
     require_within(job.budget, job.charge(model, used) if job.charge else used, job.method)
     graph, dense = job.network.graph, job.network.model.graph
-    before = job.problem.ancestor.removals if job.problem.ancestor else ()
     return Outcome(
         model,
         data,
@@ -112,5 +111,5 @@ def _outcome(job: Job, network: FoldedNet, model: Int8Model) -> Outcome:
         job.network.origin or job.network.dense,
         job.trajectory,
         job.shared_seconds,
-        TrainedNetwork.of(job.network, [*before, job.notes.get("removals", [])]),
+        TrainedNetwork.of(job.network, job.edits),
     )

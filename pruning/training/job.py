@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from torch import nn
 from mcu.budget import Budget, Resources
 from mcu.int8.model import Int8Model
 from pruning.engine.network import PrunableNetwork
+from pruning.engine.structure import Edit
 from pruning.training.checkpoint import (
     StateDict,
     load_optimizer_state,
@@ -73,6 +74,11 @@ class Job(Run):
         saved = read_checkpoint(settings.checkpoint) if settings.checkpoint else None
         if saved:
             self.load_state_dict(saved, rebuild)
+
+    @property
+    def edits(self) -> list[Sequence[Edit]]:
+        """Changes of structure, by job of the lineage, in order."""
+        return [*(self.problem.ancestor.edits if self.problem.ancestor else ()), *super().edits]
 
     def drive(self, steps: Generator[None, None, T]) -> T:
         """Execute all steps that a method requests, and return its result.

@@ -6,7 +6,7 @@ trainer or the user's loop; the method continues after that step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +15,7 @@ from torch import fx, nn
 from mcu.budget import Budget
 from pruning.engine import surgery
 from pruning.engine.network import PrunableNetwork
+from pruning.engine.structure import Edit
 from pruning.training.checkpoint import StateDict
 
 ROWS = 200
@@ -86,6 +87,11 @@ class Run:
         """Whether ``once`` was called with this name."""
         return name in self.notes.get("done", [])
 
+    @property
+    def edits(self) -> list[Sequence[Edit]]:
+        """Changes of structure, by job of the lineage, in order."""
+        return [self.notes.get("edits", [])]
+
     def train(
         self,
         phase: str,
@@ -102,7 +108,7 @@ class Run:
             self.step += 1
             if self.step % every == 0 or self.step == until:
                 loss = {} if self.loss is None else {"loss": round(self.loss, 4)}
-                row = detail() if detail else self._row()
+                row = detail() if detail else self.row()
                 self.trajectory.append({"step": self.step, "phase": phase, **loss, **row})
             self.stepped(phase)
 
@@ -120,7 +126,8 @@ class Run:
     def stepped(self, phase: str) -> None:
         """Called at the end of every step."""
 
-    def _row(self) -> dict[str, object]:
+    def row(self) -> dict[str, object]:
+        """What the trajectory says of the network as it is."""
         used = self.network.resources
         channels = self.network.channels.tolist()
         return {"flash": used.flash, "sram": used.sram, "macs": used.macs, "widths": channels}

@@ -1,4 +1,4 @@
-"""A trained float network that one job passes to another: removed branches, widths, weights."""
+"""A trained float network that one job passes to another: its structure, widths and weights."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from safetensors.torch import save
 from torch import fx, nn
 
 from mcu.errors import InputError
-from pruning.engine import depth, surgery
-from pruning.engine.depth import Removal
+from pruning.engine import surgery
 from pruning.engine.network import Constraints, PrunableNetwork
+from pruning.engine.structure import Edit, edited
 
 NOTES = "mcusweep"
 """Key of all that the file says besides tensors: one text, as the order of several is another every time."""
 
-Removals = tuple[tuple[Removal, ...], ...]
+Edits = tuple[tuple[Edit, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -31,27 +31,27 @@ class TrainedNetwork:
     """A network derived from a dense one.
 
     Attributes:
-        removals: the branches removed by each job of its lineage, in order; names refer to the network before that job.
+        edits: changes of structure by each job of its lineage, in order; names refer to the network before that job.
         widths: of every remaining group of channels.
         tensors: every parameter and running statistic by path.
     """
 
-    removals: Removals
+    edits: Edits
     widths: tuple[int, ...]
     tensors: Mapping[str, torch.Tensor]
 
     @classmethod
-    def of(cls, network: PrunableNetwork, removals: Sequence[Sequence[Removal]]) -> TrainedNetwork:
+    def of(cls, network: PrunableNetwork, edits: Sequence[Sequence[Edit]]) -> TrainedNetwork:
         """A copy of a network as it is now."""
         tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in network.tensors().items()}
-        stages = tuple(tuple((str(total), str(goes)) for total, goes in stage) for stage in removals if stage)
+        stages = tuple(tuple((str(node), str(change)) for node, change in stage) for stage in edits if stage)
         return cls(stages, tuple(network.graph.widths.tolist()), tensors)
 
     def build(self, dense: nn.Module, constraints: Constraints) -> fx.GraphModule:
         """The network, built from a dense one with arbitrary weights, which is modified."""
         module = constraints.trace(dense).module
-        for stage in self.removals:
-            module = constraints.trace(depth.without(module, stage)).module
+        for stage in self.edits:
+            module = constraints.trace(edited(module, stage)).module
         network = PrunableNetwork(module, constraints)
         network.keep([np.arange(width) for width in self.widths])
         surgery.fill(network.tensors(), self.tensors)
@@ -60,7 +60,7 @@ class TrainedNetwork:
     def encode(self) -> bytes:
         """The network as a safetensors file, with its layout and a digest of everything."""
         tensors = dict(sorted(self.tensors.items()))
-        layout = {"removals": self.removals, "widths": self.widths}
+        layout = {"edits": self.edits, "widths": self.widths}
         notes = layout | {"sha256": _digest(tensors, layout)}
         return save(tensors, {NOTES: json.dumps(notes, sort_keys=True)})
 
@@ -79,8 +79,9 @@ class TrainedNetwork:
                 tensors = {name: opened.get_tensor(name) for name in sorted(opened.keys())}
             if notes.pop("sha256", None) != _digest(tensors, notes):
                 raise ValueError("its digest does not match")
-            removals = tuple(tuple((total, goes) for total, goes in stage) for stage in notes["removals"])
-            return cls(removals, tuple(notes["widths"]), tensors)
+            stages = notes["edits"] if "edits" in notes else notes["removals"]  # as earlier versions call them
+            edits = tuple(tuple((node, change) for node, change in stage) for stage in stages)
+            return cls(edits, tuple(notes["widths"]), tensors)
         except (SafetensorError, ValueError, KeyError, OSError) as error:
             raise InputError(f"{file}: the trained network that this trial starts from is damaged: {error}") from None
 

@@ -34,7 +34,7 @@ def test_a_network_that_lost_branches_twice_and_channels_is_built_again_from_a_d
     file.write_bytes(trained.encode())
     assert file.read_bytes() == trained.encode()
     again = TrainedNetwork.read(file)
-    assert (again.removals, again.widths) == (trained.removals, trained.widths)
+    assert (again.edits, again.widths) == (trained.edits, trained.widths)
     images = torch.randn(3, 1, 16, 16)
     with torch.no_grad():
         assert torch.equal(again.build(dense(1), CONSTRAINTS).eval()(images), network.module.eval()(images))
