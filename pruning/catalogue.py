@@ -42,7 +42,7 @@ BUILT_IN = (
     MethodEntry(
         "differentiable", "pruning.differentiable:DifferentiablePruning",
         "widths trained by gradient descent under the budget's constraints, rounded to fit it on exact bytes",
-        (*TRAINING, "warmup", "pruning", "balance"), inherits=True,
+        (*TRAINING, "warmup", "pruning", "balance", "halving"), inherits=True,
     ),
     MethodEntry(
         "differentiable-no-sram", "pruning.baselines.single_resource:DifferentiableWithoutSram",

@@ -98,15 +98,14 @@ class DifferentiablePruning(Compression):
     """Prunes while training until every bound holds on exact bytes.
 
     Hyperparameters: those of ``pruning.training.recipe``, ``warmup`` and ``pruning`` (fractions of the float steps),
-    and ``balance``: the price, in units of the loss's own pull, of resources that have no bound (0 by default).
+    ``balance``: the price, in units of the loss's own pull, of resources that have no bound (0 by default), and
+    ``halving``: whether half the resolution is tried if memory or operations have to shrink far (true by default).
 
     Attributes:
         controller: updates the widths.
         shrinking: whether channels with closed gates are removed during pruning, not only at its end.
         growing: whether landing adds channels while they fit the budget.
         settling: whether widths for mild compression are rounded to multiples that train fast.
-        halving: whether half the resolution is tried if memory or operations have to shrink far
-            (``pruning.engine.structure``).
         shortening: whether residual branches are removed if a budget is too small for their fixed costs
             (``pruning.engine.depth``).
     """
@@ -115,7 +114,6 @@ class DifferentiablePruning(Compression):
     shrinking = True
     growing = True
     settling = True
-    halving = True
     shortening = True
 
     name = "differentiable"
@@ -183,7 +181,7 @@ class DifferentiablePruning(Compression):
         network = run.network
         before = len(structure.halved(edit for stage in run.edits for edit in stage))
         is_far = structure.is_far(network.origin or network.dense, run.budget, before)
-        tries = self.halving and run.can_try and is_far
+        tries = run.can_try and is_far and bool(run.hyperparameters.get("halving", True))
         if not tries and not (self.shortening and depth.is_cramped(network.model, run.budget)):
             return bank
         importance = gates.importance_of_channels(network.module)

@@ -18,6 +18,7 @@ TRAINING = (
 FRACTIONS = ("label_smoothing", "int8_part", "pretrain", "warmup", "pruning")
 """Hyperparameters that are a part of something: of the label, or of the steps of a job."""
 
+SWITCHES = ("recalibration", "halving")
 PRICES = ("weight_decay", "averaging", "balance", "slimming_penalty", "group_penalty")
 
 IMITATION = 0.7
@@ -80,11 +81,11 @@ def check_value(name: str, value: Scalar, epochs: int) -> None:
     Raises:
         InputError: naming what is allowed.
     """
-    if name not in (*Recipe.__dataclass_fields__, *FRACTIONS, *PRICES):
+    if name not in (*Recipe.__dataclass_fields__, *FRACTIONS, *SWITCHES, *PRICES):
         return
     if name == "start":
         holds, allowed = value in ("scratch", "parent"), "'scratch' or 'parent'"
-    elif name == "recalibration":
+    elif name in SWITCHES:
         holds, allowed = isinstance(value, bool), "true or false"
     elif isinstance(value, bool | str):
         holds, allowed = False, "a number"

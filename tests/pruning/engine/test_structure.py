@@ -124,11 +124,11 @@ def far(problem) -> Budget:
 
 @pytest.fixture
 def preferring(monkeypatch):
-    """The trial's answer: losses of the whole network and of the halved one."""
+    """The trials' answers: losses of the whole network and of the halved one."""
 
-    def prefer(whole: float, halved: float) -> None:
-        losses = iter([whole, halved])
-        monkeypatch.setattr(job.Job, "trial_loss", lambda self, module: next(losses))
+    def prefer(*losses: float) -> None:
+        left = iter(losses)
+        monkeypatch.setattr(job.Job, "trial_loss", lambda self, module: next(left))
 
     return prefer
 
@@ -145,6 +145,14 @@ def test_a_job_halves_the_resolution_if_the_trial_is_for_it(problem, settings, p
     assert far(problem).admits(problem.runtime.measure(outcome.model, outcome.data))
     again = outcome.trained.build(problem.network(), problem.constraints)
     assert trace(again, problem.input_shape).graph.widths.tolist() == list(outcome.widths.values())
+
+
+@pytest.mark.slow
+def test_a_job_that_must_not_halve_asks_for_no_trial(problem, settings, preferring):
+    preferring()
+    settings = replace(settings, hyperparameters=settings.hyperparameters | {"halving": False})
+    outcome = DifferentiablePruning().run(problem, far(problem), settings, lambda progress: True)
+    assert outcome.trained.edits == ()
 
 
 @pytest.mark.slow

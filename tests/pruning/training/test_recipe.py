@@ -24,6 +24,7 @@ def test_every_field_is_a_hyperparameter_of_all_methods():
         ("int8_part", 1, "0 to less than 1"),
         ("int8_part", True, "a number"),
         ("recalibration", 1, "true or false"),
+        ("halving", "no", "true or false"),
         ("averaging", -1, "0 or more"),
         ("parent_epochs", 5, "0 to 4"),
         ("parent_epochs", 1.5, "whole number"),
