@@ -42,7 +42,9 @@ Networks, budgets and epochs are those of `examples/compare`, with one learning 
 lineage: a dense parent trained for twice the epochs, once a seed, for all methods. Every pruner begins with the network
 of its own next larger budget, else with the parent's, trains for half to all of the epochs by the distance to it, and
 is taught by the parent while it recovers; `uniform` trains from scratch for all of the epochs and is taught by it too.
-`differentiable-balanced` prices resources without a bound (`balance = {balance:g}`).
+`differentiable-balanced` prices resources without a bound (`balance = {balance:g}`). `differentiable` is of commit
+d85f448, which tries half the resolution ([method](../../../method.md#half-the-resolution)); the other methods, its own
+variants among them, are of earlier commits.
 In place of synthetic keywords: 5,032 recordings of 8 words of Speech Commands v0.01, speakers apart, {speech} epochs.
 
     python benchmarks/comparison/in_lineage.py --speech CLIPS
