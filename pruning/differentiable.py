@@ -203,9 +203,6 @@ class DifferentiablePruning(Compression):
         if edits:
             run.notes["edits"] = edits
             run.replace(structure.edited(network.module, edits))
-            run.trajectory.append(
-                {"step": run.step, "phase": "warm-up", **run.row(), "edits": [list(edit) for edit in edits]}
-            )
         bank = network.attach_gates()
         bank.take_importance(network.module, importance)
         run.parts["bank"] = bank  # not from the checkpoint: that has the bank of the whole network, if any

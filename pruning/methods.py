@@ -55,10 +55,13 @@ class Compression:
         return module
 
     def conclude(self, job: Job, outcome: Outcome) -> Outcome:
-        """The outcome to record, by the groups of the dense network."""
-        problem = job.problem
-        if problem.ancestor is None and not job.notes.get("edits"):
+        """The outcome to record, by the groups of the dense network; the last row tells all changes of structure."""
+        problem, edits = job.problem, [list(edit) for stage in job.edits for edit in stage]
+        if problem.ancestor is None and not edits:
             return outcome
+        if edits and outcome.trajectory:
+            *rows, last = outcome.trajectory
+            outcome = replace(outcome, trajectory=[*rows, {**last, "edits": edits}])
         first, whole = (problem.constraints.trace(network).graph for network in (problem.start(), problem.network()))
         return by_whole(outcome, whole, (first, job.network.graph))
 

@@ -108,7 +108,7 @@ class Run:
             self.step += 1
             if self.step % every == 0 or self.step == until:
                 loss = {} if self.loss is None else {"loss": round(self.loss, 4)}
-                row = detail() if detail else self.row()
+                row = detail() if detail else self._row()
                 self.trajectory.append({"step": self.step, "phase": phase, **loss, **row})
             self.stepped(phase)
 
@@ -126,8 +126,7 @@ class Run:
     def stepped(self, phase: str) -> None:
         """Called at the end of every step."""
 
-    def row(self) -> dict[str, object]:
-        """What the trajectory says of the network as it is."""
+    def _row(self) -> dict[str, object]:
         used = self.network.resources
         channels = self.network.channels.tolist()
         return {"flash": used.flash, "sram": used.sram, "macs": used.macs, "widths": channels}

@@ -163,6 +163,7 @@ def test_an_heir_of_a_halved_network_begins_with_it_and_is_not_halved_again(prob
     budget = replace(far(problem), macs=far(problem).macs * 9 // 10)  # one eighth would be far enough
     second = DifferentiablePruning().run(heir, budget, settings, lambda progress: True)
     assert second.trained.edits == first.trained.edits
+    assert second.trajectory[-1]["edits"] == [["stem.0", HALVED]]  # of its lineage
     assert budget.admits(problem.runtime.measure(second.model, second.data))
 
 
