@@ -66,7 +66,8 @@ without it have after 463: at 0.35 of their CPU time, instead of 0.52. A quarter
 ## The quickstart as a lineage
 
 `make sweep` at commit d85f448: 19 trials, `best` and the report in 2 min 49 s (3 min 03 s at 9b6d5c0). Every method
-has the same dense parent (16 epochs), learning rate, epochs (8, less for near budgets) and distillation; l1 begins with the networks of larger
+has the same dense parent (16 epochs), learning rate,
+epochs (8, less for near budgets) and distillation; l1 begins with the networks of larger
 budgets as well. int8 accuracy in percent, validation (500 images) / test (1,000), one seed. By an exact McNemar test
 nothing is better than `differentiable` at any budget, neither on the validation images (least probability 0.29) nor on
 the test images (0.17); on these it is better than uniform at five budgets (0.024 at most) and than l1 at 24 KB (0.001).
