@@ -92,6 +92,8 @@ class LoopJob(Job):
     """A job whose steps the user's loop executes; it reports and saves a checkpoint when the loop calls ``report``."""
 
     phase = ""
+    can_try = False
+    """The loop's loss, data augmentation and optimiser are the user's, so no trial would be like it."""
 
     def stepped(self, phase: str) -> None:
         """No action: the loop reports."""

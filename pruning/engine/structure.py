@@ -39,7 +39,7 @@ Edit = tuple[str, str]
 
 
 def edited(module: fx.GraphModule, edits: Iterable[Sequence[str]]) -> fx.GraphModule:
-    """A copy of a canonical network with these changes; removals that were made already are skipped.
+    """A copy of a canonical network with these changes; those at layers that are gone are skipped.
 
     Raises:
         InputError: if maps do not fit one another at half the resolution.
@@ -47,7 +47,8 @@ def edited(module: fx.GraphModule, edits: Iterable[Sequence[str]]) -> fx.GraphMo
     pairs = [(place, change) for place, change in edits]
     network = depth.without(module, [pair for pair in pairs if pair[1] != HALVED])
     for path in halved(pairs):
-        _halve(network, path)
+        if any(node.target == path for node in network.graph.nodes):
+            _halve(network, path)
     return network
 
 

@@ -14,6 +14,7 @@ from orchestrator.planning.preflight import check_sweep
 from orchestrator.worker.trial import run_trial
 from pruning.loop import run_loop
 from pruning.methods import method
+from pruning.training.job import Job
 from pruning.training.problem import Infeasible, Outcome, Settings, StoppedError
 from search_spaces.sweep import load_sweep
 
@@ -150,3 +151,11 @@ def test_a_loop_of_a_regression_is_given_what_the_outputs_are_read_as(tmp_path):
     result = run_trial(plan.spec(plan.trials[0], {}), tmp_path, lambda report: True)
     assert result.state == "complete", result.reason
     assert 0 < -result.accuracy < 10  # the targets' deviation is 45
+
+
+def test_a_loop_has_no_trials_as_its_loss_and_optimiser_are_its_own(problem, monkeypatch):
+    monkeypatch.setattr(Job, "trial_loss", lambda self, module: pytest.fail("a trial"))
+    model = problem.constraints.model(problem.network())
+    far = Budget(macs=model.exact(model.dense_widths).macs // 6)
+    outcome = run_loop(adam_loop, method("differentiable"), problem, far, settings_of(), lambda report: True)
+    assert outcome.trained.edits == ()
