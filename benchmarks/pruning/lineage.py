@@ -244,7 +244,7 @@ def is_whole(rows: list[dict[str, Any]]) -> bool:
 def asked(rows: list[dict[str, Any]]) -> set[str]:
     """The budgets that independent jobs were run for: all, or a part of the sweep; all if there are none."""
     found = {row["budget"] for row in rows if row["arm"] == "independent jobs"}
-    return found or set(budgets_of(Resources(1, 1, 1), planned(rows[0]["subject"])))
+    return found or set(budgets_of(Resources(100, 100, 100), planned(rows[0]["subject"])))
 
 
 def place_of(budget: str) -> tuple[int, float]:

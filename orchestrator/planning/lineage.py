@@ -128,17 +128,34 @@ class Lineage:
         return (*larger, parent)
 
     @cached_property
+    def _ancestors(self) -> dict[int, int]:
+        """Number of the trial that each begins with if nothing fails; trials without one are missing."""
+        ways = [(trial.number, self.candidates(trial)[:1]) for trial in self.trials]
+        return {number: first[0] for number, first in ways if first}
+
+    @cached_property
     def heights(self) -> list[int]:
         """By number, the length of the longest chain of trials from each trial downwards, itself included."""
         heights = [1] * len(self.trials)
-        ways = [(trial.number, self.candidates(trial)[:1]) for trial in self.trials]
-        above = {number: first[0] for number, first in ways if first}
-        for number in above:
+        for number in self._ancestors:
             height, at = 1, number
-            while (ancestor := above.get(at)) is not None and heights[ancestor] <= height:
+            while (ancestor := self._ancestors.get(at)) is not None and heights[ancestor] <= height:
                 height, at = height + 1, ancestor
                 heights[at] = height
         return heights
+
+    @cached_property
+    def depths(self) -> list[int]:
+        """By number, how many trials lie between each trial and a start from scratch; 0 for one that starts there."""
+        depths = [0] * len(self.trials)
+        for number in self._ancestors:
+            chain, at = [number], self._ancestors[number]
+            while at in self._ancestors and not depths[at]:
+                chain.append(at)
+                at = self._ancestors[at]
+            for depth, below in enumerate(reversed(chain), depths[at] + 1):
+                depths[below] = depth
+        return depths
 
 
 def _line_of(trial: PlannedTrial) -> Line:

@@ -229,7 +229,7 @@ class Driver:
                 yield work
             else:
                 self._waiting.append(work)
-        while (number := self._queue.next()) is not None:
+        while (number := self._queue.next(self._parts.executor.capacity)) is not None:
             new = self._ask(self._parts.plan.trials[number])
             if new is not None:
                 yield new

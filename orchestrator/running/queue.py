@@ -15,8 +15,9 @@ class Queue:
     """Returns numbers of trials whose ancestor is known, and the ancestor.
 
     A trial waits for the first of its candidate ancestors that can still provide a trained network; one that ended
-    without is skipped. Of the ready trials, the one with the longest chain of descendants comes first (critical path),
-    then the lowest number.
+    without is skipped. Of the ready trials, the one furthest from the dense parent comes first, then the lowest number:
+    the front is whole early, at its small end too, and the rest fills it in. As soon as a chain of descendants would
+    outlast what the other workers still have to do, the longest one comes first (critical path).
 
     Args:
         lineage: of the plan.
@@ -27,7 +28,9 @@ class Queue:
         self._lineage = lineage
         self._ended: dict[int, Trained | None] = {}
         self._blocked: dict[int, list[int]] = {}
-        self._ready: list[tuple[int, int]] = []
+        self._ready: set[int] = set()
+        self._deepest: list[tuple[int, int]] = []
+        self._longest: list[tuple[int, int]] = []
         before = set(asked)
         missing = [trial.number for trial in lineage.trials if trial.number not in before]
         self._missing = len(missing)
@@ -50,7 +53,9 @@ class Queue:
                 return
             if self._ended[candidate]:
                 break
-        heapq.heappush(self._ready, (-self._lineage.heights[number], number))
+        self._ready.add(number)
+        heapq.heappush(self._deepest, (-self._lineage.depths[number], number))
+        heapq.heappush(self._longest, (-self._lineage.heights[number], number))
 
     def ended(self, number: int, trained: Trained | None) -> None:
         """Record that a trial has ended, and what it left if its trained network is available."""
@@ -58,12 +63,26 @@ class Queue:
         for waiting in self._blocked.pop(number, ()):
             self._place(waiting)
 
-    def next(self) -> int | None:
-        """Remove and return the number of the next trial; None if none can start now."""
+    def next(self, workers: int = 1) -> int | None:
+        """Remove and return the number of the next trial; None if none can start now.
+
+        Args:
+            workers: trials that run at a time.
+        """
         if not self._ready:
             return None
+        longest = self._first(self._longest)
+        is_critical = self._lineage.heights[longest] * workers >= self._missing
+        number = longest if is_critical else self._first(self._deepest)
+        self._ready.remove(number)
         self._missing -= 1
-        return heapq.heappop(self._ready)[1]
+        return number
+
+    def _first(self, order: list[tuple[int, int]]) -> int:
+        """The first trial of an order that is still ready."""
+        while order[0][1] not in self._ready:
+            heapq.heappop(order)
+        return order[0][1]
 
     def start(self, trial: PlannedTrial) -> Start | None:
         """Starting point of a trial whose budget is known; None: it trains from scratch."""

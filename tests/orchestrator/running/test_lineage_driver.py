@@ -20,7 +20,10 @@ from scripted import scripted as run_scripted
 
 from orchestrator.executors.base import Finished, LossReason, Lost
 from orchestrator.planning.lineage import has_more_room
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.planned_trial import Trained
 from orchestrator.running.interrupts import Interrupts, Wish
+from orchestrator.running.queue import Queue
 from orchestrator.running.run import begin_study, stored_sweep
 from orchestrator.running.watcher import Watcher
 from orchestrator.spec import FILES, NETWORK, TrialResult, TrialSpec
@@ -97,7 +100,7 @@ def test_scripted_trials_that_are_done_leave_nothing_in_memory_that_is_large(sto
     assert sum((kept[-1] - kept[0]).values()) <= 6, kept
 
 
-def test_scripted_trials_wait_for_their_ancestor_and_the_longest_way_goes_first(storage):
+def test_scripted_trials_wait_for_their_ancestor_and_a_chain_goes_down_to_its_end(storage):
     seen = []
 
     def script(attempt, spec, nth):
@@ -121,8 +124,22 @@ def test_scripted_trials_wait_for_their_ancestor_and_the_longest_way_goes_first(
     order = [(spec.method, spec.budget.flash, spec.budget.sram) for spec in seen[:5]]
     assert order == [
         ("dense-ptq", None, None),
-        ("heir", 60_000, 90_000), ("heir", 90_000, 60_000), ("heir", 40_000, 90_000), ("heir", 90_000, 40_000),
+        ("heir", 60_000, 90_000), ("heir", 40_000, 90_000), ("heir", 20_000, 90_000), ("heir", 90_000, 60_000),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("workers", "least"), [(1, 13), (2, 7), (3, 5), (4, 4), (6, 4)])
+def test_a_queue_wastes_no_worker_on_the_way_down(workers, least):
+    """In rounds of equal length the sweep ends as early as its chains and the number of workers allow."""
+    plan = Plan(sweep_of(trials=12, methods=("heir",)))
+    queue, rounds = Queue(plan.lineage), 0
+    assert plan.lineage.depths == [0] + [1, 2, 3] * 2 + [1, 2, 3] * 2
+    while len(queue):
+        taken = [number for _ in range(workers) if (number := queue.next(workers)) is not None]
+        for number in taken:
+            queue.ended(number, Trained("", plan.trials[number].budget, None))
+        rounds += 1
+    assert rounds == least
 
 
 @pytest.mark.parametrize("end", ["failed", "infeasible", "stopped", "lost"])
