@@ -275,6 +275,21 @@ class Plan:
             self._digests[inputs] = task_digest(self.task(inputs))
         return self._digests[inputs]
 
+    def require_unchanged(self, number: int, spec: TrialSpec) -> None:
+        """Refuse to go on beside a stored trial with other data or other code of the user's than it had.
+
+        Raises:
+            InputError: naming the trial and what changed.
+        """
+        code, data = self.code(spec.network), self.data(tuple(spec.task.searched.items()))
+        now = {"code beside the sweep": (spec.code, code), f"data of task {spec.task.name!r}": (spec.data, data)}
+        for what, (then, here) in now.items():
+            if then is not None and then != here:
+                raise InputError(
+                    f"the {what} changed since trial {number} began: its study would mix results of both; "
+                    "restore what was there, or launch the sweep with another [sweep] name"
+                )
+
     def spec(self, trial: PlannedTrial, suggested: dict[str, Scalar], start: Start | None = None) -> TrialSpec:
         """The full specification of a planned trial with its suggested hyperparameters and its starting point."""
         inputs = trial.inputs or tuple((name, suggested[name]) for name in self._input_space)

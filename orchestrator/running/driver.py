@@ -165,7 +165,11 @@ class Driver:
     # taking up
 
     def reconcile(self) -> list[tuple[TrialSpec, TrialResult]]:
-        """Recover the state of an earlier driver; returns the finished trials. Call it before sampling."""
+        """Recover the state of an earlier driver; returns the finished trials. Call it before sampling.
+
+        Raises:
+            InputError: trials are left to run, and the data or the user's code have changed since the others ran.
+        """
         parts = self._parts
         parts.store.give_up_open_attempts(parts.study, LossReason.DRIVER_DIED.value)
         failures: dict[int, int] = {}
@@ -173,6 +177,9 @@ class Driver:
             failures[attempt["number"]] = failures.get(attempt["number"], 0) + (attempt["reason"] in COUNTED_LOSSES)
         planned = len(parts.plan.trials)  # trials merged in from another database lie behind the plan
         stored = [trial for trial in parts.store.trials(parts.study) if trial.number < planned]
+        if not parts.study.simulated and sum(trial.state in FINAL_STATES for trial in stored) < planned:
+            for trial in stored:
+                parts.plan.require_unchanged(trial.number, trial.spec)
         self._remind_sampler(stored)
         for trial in stored:
             if trial.state not in FINAL_STATES:

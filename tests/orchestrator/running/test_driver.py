@@ -30,6 +30,7 @@ from orchestrator.running.watcher import Watcher
 from orchestrator.spec import EpochReport, TrialResult
 from orchestrator.storage.connection import DatabaseGone, DriverReplaced, StoreError
 from orchestrator.storage.store import Store
+from search_spaces.sweep import SweepConfig
 
 
 def test_every_planned_trial_is_run_once_and_mirrored_to_optuna(storage):
@@ -365,3 +366,33 @@ def test_a_driver_whose_study_was_taken_over_stops_and_leaves_it_to_the_other(st
         scripted(storage, make_sweep(trials=6), script)
     other[0].renew()
     assert "complete" not in set(frame_of(storage)["state"])
+
+
+@pytest.mark.parametrize("changed", ["code beside the sweep", "data of task 'mnist-5k'"])
+def test_a_study_goes_on_with_the_code_and_the_data_it_began_with_alone(storage, tmp_path, monkeypatch, changed):
+    module, digest = tmp_path / "own_networks.py", ["before"]
+    module.write_text("def build():\n    return 1\n")
+    monkeypatch.setattr("orchestrator.planning.plan.task_digest", lambda task: digest[0])
+    dump = make_sweep(trials=6).model_dump(mode="json")
+    dump["network"] = {"name": "own_networks:build", "base": str(tmp_path)}
+    sweep = SweepConfig.model_validate(dump)
+
+    def killed(attempt, spec, nth):
+        if len(executor.seen) == 4:
+            raise RuntimeError("killed")
+        return [Finished(attempt, good(spec))]
+
+    executor = ScriptedExecutor(killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(storage, sweep, make_executor=lambda *_: executor)
+    module.write_text("def build():\n    return 2\n" if "code" in changed else module.read_text())
+    digest[0] = "after" if "data" in changed else "before"
+    refusal = rf"^the {changed} changed since trial 0 began: .*another \[sweep\] name"
+    with pytest.raises(InputError, match=refusal):
+        scripted(storage, sweep)
+    module.write_text("def build():\n    return 1\n")
+    digest[0] = "before"
+    report, _ = scripted(storage, sweep)
+    assert report.counts == {"complete": 6}
+    module.write_text("def build():\n    return 2\n")
+    assert scripted(storage, sweep)[0].finished, "nothing is left to run"
