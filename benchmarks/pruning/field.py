@@ -86,6 +86,7 @@ class Page:
 
 
 UNAS = "uNAS (Liberis et al., arXiv 2010.14246; second-hand figures)"
+UNAS_CIFAR = {"uNAS's": Point(Budget(11_400, 15_400, 384_000), f"86.49: {UNAS}, 1 byte a weight", counted=True)}
 PAGES = {
     "cifar10": Page(
         "CIFAR-10",
@@ -105,15 +106,12 @@ PAGES = {
                 {
                     "64 KB": Point(Budget(flash=64 * 1024)),
                     "32 KB": Point(Budget(flash=32 * 1024)),
-                    "uNAS's": Point(Budget(11_400, 15_400, 384_000), f"86.49: {UNAS}, 1 byte a weight", counted=True),
+                    **UNAS_CIFAR,
                 },
                 dense="85.6: ST model zoo, int8; 85: floor of MLPerf Tiny (arXiv 2106.07597)",
             ),
-            "micro-cnn x3": Line(
-                "micro-cnn",
-                {"uNAS's": Point(Budget(11_400, 15_400, 384_000), f"86.49: {UNAS}, 1 byte a weight", counted=True)},
-                width=3.0,
-            ),
+            "micro-cnn x3": Line("micro-cnn", UNAS_CIFAR, width=3.0),
+            "ds-resnet x2": Line("ds-resnet", UNAS_CIFAR, width=2.0),
         },
         "A JPEG copy of quality 75 of all 60,000 images in the official split: lossy (30.5 dB), what that costs is not "
         "known, so no figure here is one of CIFAR-10 itself. 15 % of the training images validate. The job of resnet8 "

@@ -47,6 +47,7 @@ BUILT_IN = {
         NetworkEntry(
             "resnet20", f"{_RESNET}:resnet20", "9 residual blocks", "He et al., arXiv 1512.03385", ("channels",)
         ),
+        NetworkEntry("ds-resnet", f"{_RESNET}:ds_resnet", "4 residual separable blocks: for 10 KB of flash", ""),
         NetworkEntry(
             "ds-cnn", f"{_CONVOLUTIONAL}:ds_cnn", "depthwise-separable, the keyword network of MLPerf Tiny",
             "Zhang et al., arXiv 1711.07128; Banbury et al., arXiv 2106.07597", ("channels", "blocks"),
