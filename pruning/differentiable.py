@@ -22,7 +22,7 @@ from mcu.errors import InputError
 from mcu.resource_model import ResourceModel
 from pruning.engine import depth, gates, structure
 from pruning.engine.controller import WidthController
-from pruning.engine.landing import grow, land, require_reachable, settle
+from pruning.engine.landing import grow, land, settle
 from pruning.engine.network import Constraints, PrunableNetwork
 from pruning.engine.structure import Edit
 from pruning.engine.widening import even_widths
@@ -122,17 +122,19 @@ class DifferentiablePruning(Compression):
     heir_defaults: Mapping[str, Any] = {"warmup": SHORTEST_WARM_UP, "pruning": LONGEST_PRUNING}
 
     def refuse(self, problem: Problem, budget: Budget, settings: Settings) -> None:
-        """Refuse a budget that cannot be met by any widths, even with branches removed.
+        """Refuse a budget that cannot be met by any widths, even with branches removed and at half the resolution.
 
         Raises:
             UnreachableBudgetError: with the smallest resources the network can reach.
         """
-        self.require_reachable(problem.network(), problem.constraints, budget)
+        halves = _may_halve(settings.hyperparameters)
+        self.require_reachable(problem.network(), problem.constraints, budget, halves=halves)
 
-    def require_reachable(self, network: nn.Module, constraints: Constraints, budget: Budget) -> None:
-        """As ``refuse``."""
-        least = depth.shallowest(network, constraints) if self.shortening else constraints.trace(network).graph
-        require_reachable(ResourceModel(least, constraints.runtime), budget)
+    def require_reachable(
+        self, network: nn.Module, constraints: Constraints, budget: Budget, *, halves: bool = False
+    ) -> None:
+        """As ``refuse``, with or without half the resolution."""
+        structure.Reach.of(network, constraints, halves=halves, shortens=self.shortening).require(budget)
 
     def rebuild(self, module: fx.GraphModule, notes: Mapping[str, Any]) -> fx.GraphModule:
         """The network with the changes of structure so far."""
@@ -181,7 +183,7 @@ class DifferentiablePruning(Compression):
         network = run.network
         before = len(structure.halved(edit for stage in run.edits for edit in stage))
         is_far = structure.is_far(network.origin or network.dense, run.budget, before)
-        tries = run.can_try and is_far and bool(run.hyperparameters.get("halving", True))
+        tries = run.can_try and is_far and _may_halve(run.hyperparameters)
         if not tries and not (self.shortening and depth.is_cramped(network.model, run.budget)):
             return bank
         importance = gates.importance_of_channels(network.module)
@@ -196,7 +198,7 @@ class DifferentiablePruning(Compression):
 
         edits: list[Edit] = []
         if tries:
-            edits += structure.halved_if_better(network.module, network.constraints, contest)
+            edits += structure.halved_if_better(network.module, network.constraints, run.budget, contest)
         module = structure.edited(network.module, edits)
         if self.shortening:
             edits += self._removals(run, module, contest)
@@ -250,6 +252,10 @@ class DifferentiablePruning(Compression):
             widths = settle(network.model, budget, widths, limit, importance)
         network.keep(bank.best(np.minimum(widths, bank.sizes)))
         network.widen(widths)
+
+
+def _may_halve(hyperparameters: Mapping[str, Any]) -> bool:
+    return bool(hyperparameters.get("halving", True))
 
 
 def pruned_at_once(

@@ -125,7 +125,8 @@ def run_loop(
     if settings.hyperparameters.get("parent_epochs"):
         raise InputError("[training] loop: hyperparameters.parent_epochs needs the built-in loop; leave it out")
     settings = method.settings_for(problem, settings)
-    if refusal := method.refuse(problem, budget, settings):
+    without_trials = {**settings.hyperparameters, "halving": False}
+    if refusal := method.refuse(problem, budget, replace(settings, hyperparameters=without_trials)):
         return refusal
     folder = settings.checkpoint
     saved = read_checkpoint(folder) if folder else None

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from mcu.errors import InputError
-from mcu.resource_model import ResourceModel
 from mcu.terms import RuntimeName
 from mcu.tracing.trace import Traced
 from orchestrator.planning.inputs import Inputs, combinations, input_space, told, with_inputs
 from orchestrator.planning.objective import check_objective
-from pruning.engine.depth import shallowest
-from pruning.engine.landing import require_reachable
+from pruning.catalogue import find_method
 from pruning.engine.network import Constraints
+from pruning.engine.structure import Reach
 from pruning.training.recipe import check_parent, check_phases, check_value
 from pruning.training.rehearsal import rehearse, require_end
 from search_spaces.choices import NetworkChoice, Scalar, TrainingChoice
@@ -29,8 +28,8 @@ from search_spaces.tasks import Task, describe_task, load_task
 def check_sweep(sweep: SweepConfig) -> dict[str, Any]:
     """Load the task, trace every network, and compare every budget with the smallest reachable resources.
 
-    A budget is refused when no network of the sweep can meet it. Bounds on the exported C program are checked by the
-    trials, because its size is known only after it is built.
+    A budget is refused when no network of the sweep can meet it, at half its resolution where a method tries that.
+    Bounds on the exported C program are checked by the trials, because its size is known only after it is built.
 
     Returns:
         Facts about the task, stored with the study.
@@ -74,8 +73,11 @@ def input_tasks(sweep: SweepConfig) -> dict[Inputs, Task]:
 
 def refusals(sweep: SweepConfig, tasks: Mapping[Inputs, Task]) -> dict[str, list[InputError]]:
     """By label of budget, why networks cannot meet it; only budgets that some network on some input cannot meet."""
-    models = {
-        f"{choice.name} ({told(inputs)})" if inputs else choice.name: _resources(choice, task, inputs, sweep.training)
+    halves = any(_halves(sweep, method) for method in sweep.methods.names)
+    reaches = {
+        f"{choice.name} ({told(inputs)})" if inputs else choice.name: _reach(
+            choice, task, inputs, sweep.training, halves
+        )
         for choice in sweep.network.choices()
         for inputs, task in tasks.items()
     }
@@ -83,9 +85,9 @@ def refusals(sweep: SweepConfig, tasks: Mapping[Inputs, Task]) -> dict[str, list
     if sweep.budgets.runtime is not RuntimeName.TFLM:
         return found
     for budget in sweep.planned_budgets():
-        for name, model in models.items():
+        for name, reach in reaches.items():
             try:
-                require_reachable(model, budget, name)
+                reach.require(budget, name)
             except InputError as error:
                 found.setdefault(budget.label, []).append(error)
     return found
@@ -122,21 +124,24 @@ def _values(given: Hyperparameter) -> list[Scalar]:
     return [given]
 
 
-def _resources(choice: NetworkChoice, task: Task, inputs: Inputs, training: TrainingChoice) -> ResourceModel:
-    """Resources of the network without the residual branches a job may take out."""
+def _halves(sweep: SweepConfig, method: str) -> bool:
+    """Whether jobs of a method may halve the resolution of a network."""
+    takes = find_method(method).hyperparameters or ()
+    wanted = True in _values(sweep.hyperparameters.get("halving", True))
+    return "halving" in takes and wanted and sweep.training.loop is None
+
+
+def _reach(choice: NetworkChoice, task: Task, inputs: Inputs, training: TrainingChoice, halves: bool) -> Reach:
+    """The least that a trial's network can use."""
     try:
-        return _traced_resources(choice, task, training)
+        traced, constraints = traced_network(choice, task)
+        require_end(traced, task.kind, training.loss is not None, training.loop is not None)
+        rehearse(traced, task.input_shape)
+        return Reach.of(traced.module, constraints, halves=halves)
     except InputError as error:
         if not inputs:
             raise
         raise InputError(f"hyperparameters.{told(inputs)}: {error}") from None
-
-
-def _traced_resources(choice: NetworkChoice, task: Task, training: TrainingChoice) -> ResourceModel:
-    traced, constraints = traced_network(choice, task)
-    require_end(traced, task.kind, training.loss is not None, training.loop is not None)
-    rehearse(traced, task.input_shape)
-    return ResourceModel(shallowest(traced.module, constraints))
 
 
 def traced_network(choice: NetworkChoice, task: Task) -> tuple[Traced, Constraints]:

@@ -35,13 +35,12 @@ def smallest(model: ResourceModel) -> Resources:
     return model.exact(np.ones(len(model.graph.groups), dtype=np.int64))
 
 
-def require_reachable(model: ResourceModel, budget: Budget, network: str = "network") -> None:
-    """Refuse a budget that no widths can meet.
+def require_reachable(floor: Resources, budget: Budget, network: str = "network") -> None:
+    """Refuse a budget below the least that a network can use.
 
     Raises:
         UnreachableBudgetError: with the smallest reachable figure of each bound that is below it.
     """
-    floor = smallest(model)
     below = [
         f"{name} {amount(name, bound)} is below {amount(name, getattr(floor, name))}"
         for name, bound in budget.bounds().items()

@@ -9,11 +9,12 @@ resolution and more channels is better at a budget is decided by trial, as for b
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
 
 import torch
-from torch import fx
+from torch import fx, nn
 
 from mcu.budget import Budget, Resources
 from mcu.errors import InputError
@@ -21,10 +22,12 @@ from mcu.graph import layers
 from mcu.graph.graph import Graph, Op
 from mcu.graph.places import is_within
 from mcu.graph.windows import Pair, own_padding, same_padding
+from mcu.resource_model import ResourceModel
 from mcu.terms import HALVED
 from mcu.tracing.capture import evaluating
 from mcu.tracing.trace import Traced
 from pruning.engine import depth
+from pruning.engine.landing import require_reachable, smallest
 from pruning.engine.network import Constraints
 
 QUARTER, MIDDLE = 4, 2
@@ -92,11 +95,57 @@ def halving(module: fx.GraphModule, constraints: Constraints) -> Edit | None:
     return None
 
 
-def halved_if_better(module: fx.GraphModule, constraints: Constraints, contest: depth.Contest) -> list[Edit]:
-    """The halving as a list, if the network with it, pruned to the budget, is better in a trial; else none."""
+@dataclass(frozen=True)
+class Reach:
+    """The least a network can use, with one channel in every group and no branch that can be removed.
+
+    Attributes:
+        dense: resources of the network as it is.
+        whole: the least at its own resolution.
+        halved: the least at half the resolution; None if it cannot be halved, or must not.
+    """
+
+    dense: Resources
+    whole: Resources
+    halved: Resources | None = None
+
+    @classmethod
+    def of(cls, network: nn.Module, constraints: Constraints, *, halves: bool, shortens: bool = True) -> Reach:
+        """Of a network, if a job may halve its resolution and remove its branches."""
+        traced = constraints.trace(network)
+        model = constraints.model(traced.module)
+        edit = halving(traced.module, constraints) if halves else None
+
+        def least(module: fx.GraphModule) -> Resources:
+            graph = depth.shallowest(module, constraints) if shortens else constraints.trace(module).graph
+            return smallest(ResourceModel(graph, constraints.runtime))
+
+        halved = least(edited(traced.module, [edit])) if edit else None
+        return cls(model.exact(model.dense_widths), least(traced.module), halved)
+
+    def require(self, budget: Budget, network: str = "network") -> None:
+        """Refuse a budget that one job cannot meet.
+
+        Raises:
+            UnreachableBudgetError: with the least that can be reached.
+        """
+        if budget.admits(self.whole):
+            return
+        may_halve = self.halved is not None and is_far(self.dense, budget, 0)
+        require_reachable(self.halved if self.halved and may_halve else self.whole, budget, network)
+
+
+def halved_if_better(
+    module: fx.GraphModule, constraints: Constraints, budget: Budget, contest: depth.Contest
+) -> list[Edit]:
+    """The halving as a list, if the network with it, pruned to the budget, is better in a trial, or the only one that
+    can meet the budget; else none.
+    """
     edit = halving(module, constraints)
     if edit is None:
         return []
+    if not budget.admits(smallest(ResourceModel(depth.shallowest(module, constraints), constraints.runtime))):
+        return [edit]
     whole, halved = contest(module), contest(edited(module, [edit]))
     return [edit] if halved and (whole is None or halved.beats(whole)) else []
 

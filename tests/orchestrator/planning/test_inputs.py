@@ -124,12 +124,12 @@ def test_a_combination_that_no_trial_can_use_is_refused_before_the_sweep(images)
 
 
 def test_a_budget_is_held_against_the_network_on_every_input(images, monkeypatch):
-    def reach(side, budget, name):
-        if side > budget.sram:
-            raise InputError(f"cannot be met by {name}")
+    class Side(int):
+        def require(self, budget, name):
+            if self > budget.sram:
+                raise InputError(f"cannot be met by {name}")
 
-    monkeypatch.setattr(preflight, "_resources", lambda choice, task, *_: task.input_shape[1])
-    monkeypatch.setattr(preflight, "require_reachable", reach)
+    monkeypatch.setattr(preflight, "_reach", lambda choice, task, *_: Side(task.input_shape[1]))
     sweep = sweep_of(images, {"size": {"choices": [8, 32]}}, budgets={"list": [{"sram": 10}, {"sram": 50}]})
     assert check_sweep(sweep)["input_shape"] == [3, 8, 8]  # some network meets each
     found = preflight.refusals(sweep, input_tasks(sweep))

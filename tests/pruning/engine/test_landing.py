@@ -107,9 +107,9 @@ def test_landing_exchanges_channels_where_maximal_widths_leave_a_bound_unused(mo
 def test_an_unreachable_budget_is_refused_with_the_smallest_figures():
     model = model_of("resnet8")
     floor = smallest(model)
-    require_reachable(model, Budget(flash=floor.flash, sram=floor.sram))
+    require_reachable(floor, Budget(flash=floor.flash, sram=floor.sram))
     with pytest.raises(InputError) as caught:
-        require_reachable(model, Budget(flash=floor.flash - 1, sram=10 * floor.sram))
+        require_reachable(floor, Budget(flash=floor.flash - 1, sram=10 * floor.sram))
     assert "flash" in str(caught.value)
     assert "sram" not in str(caught.value)
 

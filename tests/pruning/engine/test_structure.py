@@ -12,6 +12,7 @@ from mcu.tracing.trace import trace
 from pruning.differentiable import DifferentiablePruning
 from pruning.engine import structure
 from pruning.engine.depth import Contender
+from pruning.engine.landing import UnreachableBudgetError
 from pruning.engine.network import Constraints, PrunableNetwork
 from pruning.training import job
 from pruning.training.problem import StoppedError
@@ -179,12 +180,26 @@ def test_a_job_cut_off_after_halving_ends_as_if_it_never_was(problem, settings, 
     assert again.data == whole.data
 
 
-def test_a_network_out_of_reach_at_full_resolution_loses_the_trial(problem):
+def test_a_network_that_its_importances_keep_from_the_budget_loses_the_trial(problem):
     module = trace(problem.network(), problem.input_shape).module
     answers = iter([None, Contender(9.0, 0.1)])
-    assert structure.halved_if_better(module, problem.constraints, lambda network: next(answers)) == [
-        ("stem.0", HALVED)
-    ]
+    taken = structure.halved_if_better(module, problem.constraints, far(problem), lambda network: next(answers))
+    assert taken == [("stem.0", HALVED)]
+
+
+@pytest.mark.slow
+def test_a_budget_that_only_half_the_resolution_meets_is_met_and_refused_without_it(problem, settings):
+    reach = structure.Reach.of(problem.network(), problem.constraints, halves=True)
+    assert reach.halved.macs < reach.whole.macs
+    least = (reach.halved.macs + reach.whole.macs) // 2
+    outcome = DifferentiablePruning().run(problem, Budget(macs=least), settings, lambda progress: True)
+    assert outcome.trained.edits[0][0] == ("stem.0", HALVED)
+    assert Budget(macs=least).admits(problem.runtime.measure(outcome.model, outcome.data))
+    whole = replace(settings, hyperparameters=settings.hyperparameters | {"halving": False})
+    with pytest.raises(UnreachableBudgetError, match=f"is below {reach.whole.macs:,},"):
+        DifferentiablePruning().run(problem, Budget(macs=least), whole, lambda progress: True)
+    with pytest.raises(UnreachableBudgetError, match=f"is below {reach.halved.macs:,},"):
+        DifferentiablePruning().run(problem, Budget(macs=reach.halved.macs - 1), settings, lambda progress: True)
 
 
 def test_resources_follow_the_resolution(problem):
