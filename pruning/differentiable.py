@@ -194,7 +194,7 @@ class DifferentiablePruning(Compression):
             if pruned is None:
                 return None
             use = [getattr(pruned.resources, name) / bound for name, bound in run.budget.bounds().items()]
-            return depth.Contender(run.trial_loss(pruned.module), float(np.mean(use)))
+            return depth.Contender(run.trial_loss(pruned.module), float(np.mean(use)), max(use))
 
         edits: list[Edit] = []
         if tries:

@@ -56,10 +56,12 @@ class Contender:
     Attributes:
         loss: at the end.
         use: mean fraction of the bounds that it uses; what a network cannot use it cannot learn with.
+        most: largest fraction of a bound that it uses.
     """
 
     loss: float
     use: float
+    most: float = 1.0
 
     def beats(self, longer: Contender) -> bool:
         """Whether it is better than a network with more branches, which wins if they cannot be told apart."""

@@ -27,7 +27,7 @@ from mcu.terms import HALVED
 from mcu.tracing.capture import evaluating
 from mcu.tracing.trace import Traced
 from pruning.engine import depth
-from pruning.engine.landing import require_reachable, smallest
+from pruning.engine.landing import FULL, require_reachable, smallest
 from pruning.engine.network import Constraints
 
 QUARTER, MIDDLE = 4, 2
@@ -138,16 +138,22 @@ class Reach:
 def halved_if_better(
     module: fx.GraphModule, constraints: Constraints, budget: Budget, contest: depth.Contest
 ) -> list[Edit]:
-    """The halving as a list, if the network with it, pruned to the budget, is better in a trial, or the only one that
-    can meet the budget; else none.
+    """The halving as a list, or none.
+
+    It is taken if the network with it, pruned to the budget, is not clearly worse in a trial: it is the one that trains
+    faster, and budgets that inherit from it are near. Where it would leave room in every bound it is not tried: more
+    channels at full resolution can use that room. Where no widths meet the budget at full resolution it is taken.
     """
     edit = halving(module, constraints)
     if edit is None:
         return []
     if not budget.admits(smallest(ResourceModel(depth.shallowest(module, constraints), constraints.runtime))):
         return [edit]
-    whole, halved = contest(module), contest(edited(module, [edit]))
-    return [edit] if halved and (whole is None or halved.beats(whole)) else []
+    halved = contest(edited(module, [edit]))
+    if halved is None or halved.most < FULL:
+        return []
+    whole = contest(module)
+    return [edit] if whole is None or halved.loss <= whole.loss / depth.CLEAR else []
 
 
 def _keeps_size(traced: Traced, op: Op) -> bool:

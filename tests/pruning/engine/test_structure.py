@@ -125,7 +125,7 @@ def far(problem) -> Budget:
 
 @pytest.fixture
 def preferring(monkeypatch):
-    """The trials' answers: losses of the whole network and of the halved one."""
+    """The trials' answers: losses of the halved network and of the whole one."""
 
     def prefer(*losses: float) -> None:
         left = iter(losses)
@@ -135,7 +135,7 @@ def preferring(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("losses", "strides"), [((1.0, 0.5), True), ((0.5, 1.0), False)])
+@pytest.mark.parametrize(("losses", "strides"), [((0.5, 1.0), True), ((1.0, 0.5), False)])
 def test_a_job_halves_the_resolution_if_the_trial_is_for_it(problem, settings, preferring, losses, strides):
     preferring(*losses)
     outcome = DifferentiablePruning().run(problem, far(problem), settings, lambda progress: True)
@@ -158,7 +158,7 @@ def test_a_job_that_must_not_halve_asks_for_no_trial(problem, settings, preferri
 
 @pytest.mark.slow
 def test_an_heir_of_a_halved_network_begins_with_it_and_is_not_halved_again(problem, settings, preferring):
-    preferring(1.0, 0.5)
+    preferring(0.5, 1.0)
     first = DifferentiablePruning().run(problem, far(problem), settings, lambda progress: True)
     heir = replace(problem, ancestor=first.trained)
     budget = replace(far(problem), macs=far(problem).macs * 9 // 10)  # one eighth would be far enough
@@ -170,9 +170,9 @@ def test_an_heir_of_a_halved_network_begins_with_it_and_is_not_halved_again(prob
 
 @pytest.mark.slow
 def test_a_job_cut_off_after_halving_ends_as_if_it_never_was(problem, settings, preferring, tmp_path):
-    preferring(1.0, 0.5)
+    preferring(0.5, 1.0)
     whole = DifferentiablePruning().run(problem, far(problem), settings, lambda progress: True)
-    preferring(1.0, 0.5)
+    preferring(0.5, 1.0)
     cut = replace(settings, checkpoint=tmp_path)
     with pytest.raises(StoppedError):
         DifferentiablePruning().run(problem, far(problem), cut, lambda progress: progress.epochs_done < 3)
@@ -180,11 +180,21 @@ def test_a_job_cut_off_after_halving_ends_as_if_it_never_was(problem, settings, 
     assert again.data == whole.data
 
 
-def test_a_network_that_its_importances_keep_from_the_budget_loses_the_trial(problem):
+@pytest.mark.parametrize(
+    ("halved", "whole", "taken"),
+    [
+        (Contender(9.0, 0.1), None, True),  # its importances keep the whole network from the budget
+        (Contender(1.0, 0.1), Contender(0.95, 0.9), True),  # not clearly worse
+        (Contender(1.0, 0.1), Contender(0.93, 0.1), False),
+        (Contender(0.1, 0.5, most=0.9), Contender(1.0, 0.9), False),  # leaves room in every bound
+        (None, Contender(1.0, 0.9), False),
+    ],
+)
+def test_half_the_resolution_is_taken_if_it_is_no_worse_and_uses_a_bound(problem, halved, whole, taken):
     module = trace(problem.network(), problem.input_shape).module
-    answers = iter([None, Contender(9.0, 0.1)])
-    taken = structure.halved_if_better(module, problem.constraints, far(problem), lambda network: next(answers))
-    assert taken == [("stem.0", HALVED)]
+    answers = iter([halved, whole])
+    edits = structure.halved_if_better(module, problem.constraints, far(problem), lambda network: next(answers))
+    assert edits == ([("stem.0", HALVED)] if taken else [])
 
 
 @pytest.mark.slow
