@@ -134,7 +134,7 @@ class DifferentiablePruning(Compression):
         self, network: nn.Module, constraints: Constraints, budget: Budget, *, halves: bool = False
     ) -> None:
         """As ``refuse``, with or without half the resolution."""
-        structure.Reach.of(network, constraints, halves=halves, shortens=self.shortening).require(budget)
+        structure.Reach(constraints.trace(network), constraints, halves, self.shortening).require(budget)
 
     def rebuild(self, module: fx.GraphModule, notes: Mapping[str, Any]) -> fx.GraphModule:
         """The network with the changes of structure so far."""

@@ -137,7 +137,7 @@ def _reach(choice: NetworkChoice, task: Task, inputs: Inputs, training: Training
         traced, constraints = traced_network(choice, task)
         require_end(traced, task.kind, training.loss is not None, training.loop is not None)
         rehearse(traced, task.input_shape)
-        return Reach.of(traced.module, constraints, halves=halves)
+        return Reach(traced, constraints, halves)
     except InputError as error:
         if not inputs:
             raise

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any, cast
 
 import torch
-from torch import fx, nn
+from torch import fx
 
 from mcu.budget import Budget, Resources
 from mcu.errors import InputError
@@ -97,31 +98,35 @@ def halving(module: fx.GraphModule, constraints: Constraints) -> Edit | None:
 
 @dataclass(frozen=True)
 class Reach:
-    """The least a network can use, with one channel in every group and no branch that can be removed.
+    """The least a network can use: one channel in every group, and no branch that can be removed.
 
     Attributes:
-        dense: resources of the network as it is.
-        whole: the least at its own resolution.
-        halved: the least at half the resolution; None if it cannot be halved, or must not.
+        traced: the network.
+        constraints: of its job.
+        halves: whether the job may halve the resolution.
+        shortens: whether it may remove branches.
     """
 
-    dense: Resources
-    whole: Resources
-    halved: Resources | None = None
+    traced: Traced
+    constraints: Constraints
+    halves: bool
+    shortens: bool = True
 
-    @classmethod
-    def of(cls, network: nn.Module, constraints: Constraints, *, halves: bool, shortens: bool = True) -> Reach:
-        """Of a network, if a job may halve its resolution and remove its branches."""
-        traced = constraints.trace(network)
-        model = constraints.model(traced.module)
-        edit = halving(traced.module, constraints) if halves else None
+    @cached_property
+    def whole(self) -> Resources:
+        """The least at the network's own resolution."""
+        return self._least(self.traced.module)
 
-        def least(module: fx.GraphModule) -> Resources:
-            graph = depth.shallowest(module, constraints) if shortens else constraints.trace(module).graph
-            return smallest(ResourceModel(graph, constraints.runtime))
+    @cached_property
+    def halved(self) -> Resources | None:
+        """The least at half the resolution; None if the network cannot be halved, or must not."""
+        edit = halving(self.traced.module, self.constraints) if self.halves else None
+        return self._least(edited(self.traced.module, [edit])) if edit else None
 
-        halved = least(edited(traced.module, [edit])) if edit else None
-        return cls(model.exact(model.dense_widths), least(traced.module), halved)
+    def _least(self, module: fx.GraphModule) -> Resources:
+        constraints = self.constraints
+        graph = depth.shallowest(module, constraints) if self.shortens else constraints.trace(module).graph
+        return smallest(ResourceModel(graph, constraints.runtime))
 
     def require(self, budget: Budget, network: str = "network") -> None:
         """Refuse a budget that one job cannot meet.
@@ -131,8 +136,9 @@ class Reach:
         """
         if budget.admits(self.whole):
             return
-        may_halve = self.halved is not None and is_far(self.dense, budget, 0)
-        require_reachable(self.halved if self.halved and may_halve else self.whole, budget, network)
+        model = self.constraints.model(self.traced.module)
+        may_halve = is_far(model.exact(model.dense_widths), budget, 0)
+        require_reachable((may_halve and self.halved) or self.whole, budget, network)
 
 
 def halved_if_better(

@@ -199,7 +199,7 @@ def test_half_the_resolution_is_taken_if_it_is_no_worse_and_uses_a_bound(problem
 
 @pytest.mark.slow
 def test_a_budget_that_only_half_the_resolution_meets_is_met_and_refused_without_it(problem, settings):
-    reach = structure.Reach.of(problem.network(), problem.constraints, halves=True)
+    reach = structure.Reach(trace(problem.network(), problem.input_shape), problem.constraints, halves=True)
     assert reach.halved.macs < reach.whole.macs
     least = (reach.halved.macs + reach.whole.macs) // 2
     outcome = DifferentiablePruning().run(problem, Budget(macs=least), settings, lambda progress: True)
