@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,13 +59,9 @@ def prune(
             are not finite, or an argument is not allowed.
         DivergedError: if the loss or a weight becomes no finite number.
     """
-    _check_device(device)
     if not isinstance(budget, Budget):
         raise InputError(f"budget = {budget!r}: allowed is a Budget, such as Budget(flash='64KB')")
-    settings = Settings(
-        require_whole("epochs", epochs, 1), require_whole("batch_size", batch_size, 1), require_whole("seed", seed, 0),
-        device, hyperparameters=_hyperparameters(hyperparameters),
-    )  # fmt: skip
+    settings = _checked_settings(Settings(epochs, batch_size, seed, device), hyperparameters)
     x_train, y_train = _checked(train, "train")
     x_val, y_val = _checked(val, "val")
     shape = tuple(x_train.shape[1:])
@@ -89,6 +86,17 @@ def prune(
     score = int8_accuracy(outcome.model, x_val, y_val, problem)
     images = x_train.dtype == np.uint8
     return ExportedModel(outcome.model, outcome.data, used, outcome.folded_network, score, problem.runtime, images)
+
+
+def _checked_settings(given: Settings, hyperparameters: Any) -> Settings:
+    _check_device(given.device)
+    return replace(
+        given,
+        epochs=require_whole("epochs", given.epochs, 1),
+        batch_size=require_whole("batch_size", given.batch_size, 1),
+        seed=require_whole("seed", given.seed, 0),
+        hyperparameters=_hyperparameters(hyperparameters),
+    )
 
 
 def _check_device(device: str) -> None:

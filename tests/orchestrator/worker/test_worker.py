@@ -16,6 +16,7 @@ from orchestrator.worker.trial import run_trial
 from pruning.training.problem import CannotTakeError
 from reports.apart import Validation
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
+from search_spaces.source_code import source_digest
 
 pytest.importorskip("sklearn", reason="the digits of scikit-learn are the smallest real data set")
 
@@ -83,9 +84,18 @@ def test_the_same_spec_gives_the_same_result(finished, tmp_path):
     assert again.model_dump(exclude={"duration_s"}) == result.model_dump(exclude={"duration_s"})
 
 
-def test_data_that_changed_since_the_plan_are_refused(tmp_path):
-    with pytest.raises(InputError, match="changed"):
+def test_data_and_code_that_changed_since_the_plan_are_refused(tmp_path):
+    with pytest.raises(InputError, match="its data changed"):
         run_trial(spec(data="0" * 32), tmp_path, lambda report: True)
+    (tmp_path / "my_changed_network.py").write_text(
+        "def build(input_shape, classes):\n    raise ValueError('far enough')\n"
+    )
+    own = NetworkChoice(name="my_changed_network:build", base=str(tmp_path))
+    with pytest.raises(InputError, match="the code beside the sweep changed"):
+        run_trial(spec(network=own, code="0" * 32), tmp_path, lambda report: True)
+    code = source_digest(["my_changed_network:build"], str(tmp_path))
+    with pytest.raises(InputError, match="far enough"):
+        run_trial(spec(network=own, code=code), tmp_path, lambda report: True)
 
 
 def test_a_stopped_trial_says_so(tmp_path):
