@@ -316,7 +316,11 @@ def _write(
         "task": task.name,
         "classes": list(task.classes),
         "input_shape_nchw": list(task.input_shape),
-        "normalise": {"mean": list(task.normalise[0]), "std": list(task.normalise[1])},
+        "normalise": {
+            "divide_by": 255 if task.x_test.dtype == np.uint8 else 1,
+            "mean": list(task.normalise[0]),
+            "std": list(task.normalise[1]),
+        },
         **_outputs(spec, task),
         "input": {"scale": _input(reference).scale, "zero_point": _input(reference).zero_point},
         "self_test": {

@@ -10,6 +10,7 @@ from mcu.budget import Budget
 from mcu.errors import InputError
 from mcu.measure import measure_model
 from mcu.tflite import tflm
+from orchestrator.queries.export import feeding
 from orchestrator.spec import VALIDATION, TrialSpec
 from orchestrator.worker.shared_task import task_here
 from orchestrator.worker.trial import run_trial
@@ -60,6 +61,13 @@ def test_artifacts_carry_their_hash_and_what_a_board_needs(finished):
     deployment = json.loads((root / result.artifacts["deployment"].path).read_text())
     assert deployment["classes"] == [str(digit) for digit in range(10)]
     assert deployment["spec"] == spec().model_dump(mode="json")
+    pixels = task_here(spec().task).x_test[:8].transpose(0, 2, 3, 1)
+    (mean,), (std,), code = deployment["normalise"]["mean"], deployment["normalise"]["std"], deployment["input"]
+    codes = np.rint((pixels / deployment["normalise"]["divide_by"] - mean) / std / code["scale"]) + code["zero_point"]
+    assert np.abs(codes.clip(-128, 127) - deployment["self_test"]["inputs_nhwc"]).max() <= 1  # float32 in training
+    told = f"Inputs are 8 x 8 x 1 codes, channels last: round((x / 255 - mean) / std / {code['scale']:.8g}) "
+    assert feeding(deployment).startswith(told + f"{code['zero_point']:+d}, from -128 to 127; `normalise`")
+    assert feeding(deployment | {"normalise": {"mean": [mean], "std": [std]}}) == "", "of an earlier version"
 
 
 @pytest.mark.skipif(not tflm.available(), reason="tflite-micro is not installed")
