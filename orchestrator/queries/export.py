@@ -103,9 +103,10 @@ def feeding(facts: Mapping[str, Any]) -> str:
     channels, height, width = facts["input_shape_nchw"]
     scaled = "x" if unit == 1 else f"x / {unit}"
     scale, zero = facts["input"]["scale"], facts["input"]["zero_point"]
+    code = f"round(({scaled} - mean) / std / {scale:.8g}) {zero:+d}, from -128 to 127"
     return (
-        f"Inputs are {height} x {width} x {channels} codes, channels last: "
-        f"round(({scaled} - mean) / std / {scale:.8g}) {zero:+d}, from -128 to 127; `normalise` in `deployment.json` has mean and std of each channel.\n\n"
+        f"Inputs are {height} x {width} x {channels} codes, channels last: {code}; deployment.json has "
+        "`normalise`, mean and std of each channel.\n\n"
     )
 
 

@@ -66,7 +66,7 @@ def test_artifacts_carry_their_hash_and_what_a_board_needs(finished):
     codes = np.rint((pixels / deployment["normalise"]["divide_by"] - mean) / std / code["scale"]) + code["zero_point"]
     assert np.abs(codes.clip(-128, 127) - deployment["self_test"]["inputs_nhwc"]).max() <= 1  # float32 in training
     told = f"Inputs are 8 x 8 x 1 codes, channels last: round((x / 255 - mean) / std / {code['scale']:.8g}) "
-    assert feeding(deployment).startswith(told + f"{code['zero_point']:+d}, from -128 to 127; `normalise`")
+    assert feeding(deployment).startswith(told + f"{code['zero_point']:+d}, from -128 to 127; deployment.json has ")
     assert feeding(deployment | {"normalise": {"mean": [mean], "std": [std]}}) == "", "of an earlier version"
 
 
