@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from mcu.int8.quantize import quantise
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import model_inputs
 from mcu.runtime import Runtime
+from mcu.tracing.capture import first_line
 from pruning.engine.surgery import narrowed
 from pruning.training.evaluation import int8_outputs
 from pruning.training.job import Charge
@@ -78,8 +81,13 @@ class ExportedModel:
         return cls(model, data, used, exact, runtime=runtime)
 
     def save(self, path: str | Path) -> None:
-        """Write the .tflite file."""
-        Path(path).write_bytes(self.data)
+        """Write the .tflite file.
+
+        Raises:
+            InputError: if it cannot be written.
+        """
+        with _written(path) as file:
+            file.write_bytes(self.data)
 
     def predict(self, *x: np.ndarray | torch.Tensor) -> Any:
         """Outputs of the int8 model, dequantised.
@@ -107,9 +115,11 @@ class ExportedModel:
                 each other.
 
         Raises:
-            InputError: if the kernels cannot express an operator, or the hop saves nothing.
+            InputError: if the kernels cannot express an operator, the hop saves nothing, or the folder cannot be
+                written.
         """
-        write_project(self.model, Path(folder), name=name, plan=self._plan(hop), hop=hop)
+        with _written(folder) as place:
+            write_project(self.model, place, name=name, plan=self._plan(hop), hop=hop)
 
     def library(self, folder: str | Path, form: str, name: str = "mcusweep", hop: int | None = None) -> None:
         """Write ``mcusweep_model``, a library for another build system, into a folder.
@@ -120,13 +130,26 @@ class ExportedModel:
             hop: as of ``firmware``.
 
         Raises:
-            InputError: if the form or the name is not allowed, or the kernels cannot express an operator.
+            InputError: if the form or the name is not allowed, the kernels cannot express an operator, or the folder
+                cannot be written.
         """
         one = LibraryModel(name, self.model, hop=hop, plan=self._plan(hop))
-        write_library([one], Path(folder) / FOLDER, library_form(form))
+        with _written(folder) as place:
+            write_library([one], place / FOLDER, library_form(form))
 
     def _plan(self, hop: int | None) -> FirmwarePlan:
         return self.runtime.choose_plan(self.model).plan if hop is None else plan_memory(self.model, hop=hop)
+
+
+@contextmanager
+def _written(path: str | Path) -> Iterator[Path]:
+    """Refuse a path that nothing can be written to."""
+    if not isinstance(path, str | os.PathLike) or "\0" in str(path):
+        raise InputError(f"{path!r}: cannot be written: allowed is a path")
+    try:
+        yield Path(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def _real(given: Any, images: bool) -> np.ndarray:
@@ -189,7 +212,7 @@ def _check_calibration(name: str, given: torch.Tensor, shape: Shape | None) -> N
         raise InputError(
             f"calibration: {name} has shape {tuple(given.shape)}; allowed is (N, {str(tuple(shape))[1:-1].rstrip(',')})"
         )
-    if given.dtype in (torch.uint8, torch.int8):
+    if given.dtype in (torch.uint8, torch.int8) or given.is_complex():
         raise InputError(f"calibration: {name} is {given.dtype}; allowed are real values, scaled as in training")
     if not bool(torch.isfinite(given).all()):
         raise InputError(f"calibration: {name} has NaN or infinite values; allowed are finite ones")
@@ -203,7 +226,10 @@ def _inputs_of(batch: Any, inputs: Sequence[str]) -> tuple[torch.Tensor, ...]:
         entries = batch if isinstance(batch, list | tuple) else [batch]
         nested = bool(entries) and isinstance(entries[0], list | tuple) and len(inputs) > 1
         found = list(entries[0] if nested else entries[: len(inputs)])
-    tensors = tuple(torch.as_tensor(entry) for entry in found)
+    try:
+        tensors = tuple(torch.as_tensor(entry) for entry in found)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"calibration: holds what is no tensor: {first_line(error)}") from None
     if len(tensors) != len(inputs) or len({len(tensor) for tensor in tensors}) > 1:
         raise InputError(
             f"calibration: a batch has {len(tensors)} inputs of {[len(tensor) for tensor in tensors]} examples; the "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from numbers import Integral
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from mcu.budget import Budget, Resources
-from mcu.errors import InputError
+from mcu.errors import InputError, require_whole
 from mcu.runtime import Runtime
 from mcu.terms import TaskKind
-from mcu.tracing.capture import first_line
+from mcu.tracing.capture import first_line, unwrapped
 from pruning.catalogue import find_method
 from pruning.differentiable import DifferentiablePruning
 from pruning.exported import ExportedModel
@@ -56,10 +56,12 @@ def prune(
     Raises:
         UnreachableBudgetError: if no widths can meet the budget, with the smallest figures that can be reached.
         InputError: if the network cannot be traced, arrays and network do not fit together, arrays have values that
-            are not finite, or a number is not allowed.
+            are not finite, or an argument is not allowed.
+        DivergedError: if the loss or a weight becomes no finite number.
     """
-    settings = Settings(epochs, batch_size, seed, device, hyperparameters=dict(hyperparameters or {}))
-    _check_settings(settings, budget, frozen, round_to)
+    if not isinstance(budget, Budget):
+        raise InputError(f"budget = {budget!r}: allowed is a Budget, such as Budget(flash='64KB')")
+    settings = _checked_settings(Settings(epochs, batch_size, seed, device), hyperparameters)
     x_train, y_train = _checked(train, "train")
     x_val, y_val = _checked(val, "val")
     shape = tuple(x_train.shape[1:])
@@ -86,34 +88,42 @@ def prune(
     return ExportedModel(outcome.model, outcome.data, used, outcome.folded_network, score, problem.runtime, images)
 
 
-def _check_settings(settings: Settings, budget: Budget, frozen: tuple[str, ...], round_to: int) -> None:
-    for name, number, least in (
-        ("epochs", settings.epochs, 1),
-        ("batch_size", settings.batch_size, 1),
-        ("seed", settings.seed, 0),
-        ("round_to", round_to, 1),
-    ):
-        if not isinstance(number, Integral) or number < least:
-            raise InputError(f"{name} = {number!r}: allowed is a whole number, {least} or more")
-    if isinstance(frozen, str):
-        raise InputError(f"frozen = {frozen!r}: allowed is a tuple of paths, such as ({frozen!r},)")
+def _checked_settings(given: Settings, hyperparameters: Any) -> Settings:
+    _check_device(given.device)
+    return replace(
+        given,
+        epochs=require_whole("epochs", given.epochs, 1),
+        batch_size=require_whole("batch_size", given.batch_size, 1),
+        seed=require_whole("seed", given.seed, 0),
+        hyperparameters=_hyperparameters(hyperparameters),
+    )
+
+
+def _check_device(device: str) -> None:
     try:
-        usable = torch.device(settings.device).type != "cuda" or torch.cuda.is_available()
+        found = torch.device(device)
     except (RuntimeError, TypeError):
-        usable = False
-    if not usable:
-        raise InputError(f"device = {settings.device!r}: allowed are 'cpu' and a GPU that torch sees, such as 'cuda'")
-    if not isinstance(budget, Budget):
-        raise InputError(f"budget = {budget!r}: allowed is a Budget, such as Budget(flash='64KB')")
+        found = None
+    is_gpu = found is not None and found.type == "cuda" and (found.index or 0) < torch.cuda.device_count()
+    if found is None or not (is_gpu or found.type == "cpu"):
+        raise InputError(f"device = {device!r}: allowed are 'cpu' and a GPU that torch sees, such as 'cuda'")
+
+
+def _hyperparameters(given: Any) -> dict[str, Any]:
+    """A copy of those of the built-in job."""
     known = find_method("differentiable").hyperparameters or ()
-    if unknown := [name for name in settings.hyperparameters if name not in known]:
+    if not isinstance(given, Mapping | None):
+        raise InputError(f"hyperparameters = {given!r}: allowed is a dict of {', '.join(known)}")
+    if unknown := [str(name) for name in given or () if name not in known]:
         raise InputError(f"hyperparameters: unknown {', '.join(unknown)}; allowed are {', '.join(known)}")
+    return dict(given or {})
 
 
 def _classes(network: nn.Module, shape: tuple[int, ...]) -> int:
     """How many logits a classifier gives for an example of this shape."""
+    network = unwrapped(network)
     with torch.no_grad():
-        parameter = next(network.parameters())
+        parameter = next(network.parameters(), torch.zeros(1))
         logits = _logits(copy.deepcopy(network).eval(), torch.zeros(1, *shape).to(parameter))
     classes = logits.flatten(1).shape[1]
     if logits.shape[1] != classes:
@@ -146,10 +156,22 @@ def _checked(pair: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Inputs uint8 or float32, labels int64, of one length."""
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise InputError(f"{name} is a {type(pair).__name__}; allowed is a pair of arrays, inputs and class numbers")
-    x, y = (np.asarray(part.detach().cpu() if isinstance(part, torch.Tensor) else part) for part in pair)
-    if x.dtype.kind not in "biuf" or not np.isfinite(x).all():
+    x, y = (_array(part, name) for part in pair)
+    if x.dtype.kind in "biuf" and x.dtype != np.uint8:
+        with np.errstate(over="ignore"):
+            x = x.astype(np.float32)
+    if x.dtype.kind not in "uf" or not np.isfinite(x).all():
         raise InputError(f"{name}: inputs are {x.dtype}, or not all finite; allowed are finite numbers")
-    x = x if x.dtype == np.uint8 else x.astype(np.float32)
-    if len(x) != len(y) or not len(x) or y.ndim != 1 or y.dtype.kind not in "iu":
+    if not x.ndim or y.ndim != 1 or len(x) != len(y) or not len(x) or y.dtype.kind not in "iu":
         raise InputError(f"{name}: inputs {x.shape} with labels {y.dtype} {y.shape}; allowed are as many whole numbers")
     return x, y.astype(np.int64)
+
+
+def _array(part: Any, name: str) -> np.ndarray:
+    if isinstance(part, torch.Tensor):
+        part = part.detach().cpu()
+        part = part.float() if part.is_floating_point() else part
+    try:
+        return np.asarray(part)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: cannot be read as an array of numbers: {first_line(error)}") from None

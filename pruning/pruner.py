@@ -18,14 +18,13 @@ import copy
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import nn
 
-from mcu.budget import Budget, Resources
-from mcu.errors import InputError
+from mcu.budget import RESOURCES, Budget, Resources
+from mcu.errors import InputError, require_whole
 from mcu.graph.ports import Shapes, each
 from mcu.int8.calibration import calibrate
 from mcu.int8.folded_net import FoldedNet
@@ -54,6 +53,15 @@ def _shapes(example: torch.Tensor | Sequence[torch.Tensor]) -> Shapes:
             "example_input: allowed are a tensor (N, ...), such as x[:1], or a tuple with one for each input"
         )
     return tuple(tuple(given.shape[1:]) for given in each(example))
+
+
+def _bounded(runtime: Runtime | None, budget: Budget) -> Runtime:
+    """The runtime with the budget as its bounds."""
+    if not isinstance(budget, Budget):
+        raise InputError(f"budget = {budget!r}: allowed is a Budget, such as Budget(flash='64KB')")
+    if not isinstance(runtime, Runtime | None):
+        raise InputError(f"runtime = {runtime!r}: allowed is a mcu.runtime.Runtime")
+    return replace(runtime or Runtime(), budget=budget)
 
 
 class InfeasibleError(Exception):
@@ -91,7 +99,7 @@ class Pruner(nn.Module):
 
     Raises:
         UnreachableBudgetError: if no widths can meet the budget, with the smallest figures that can be reached.
-        InputError: if the network cannot be traced, or ``steps`` are too few.
+        InputError: if the network cannot be traced, ``steps`` are too few, or an argument is not allowed.
     """
 
     def __init__(
@@ -110,18 +118,13 @@ class Pruner(nn.Module):
         idle: bool = True,
         seed: int = 0,
     ) -> None:
-        if not isinstance(steps, Integral):
-            raise InputError(f"steps = {steps!r}: allowed is a whole number, epochs * batches")
+        steps, seed = require_whole("steps", steps, 1), require_whole("seed", seed, 0)
         if steps < LEAST_STEPS:
             raise InputError(f"steps = {steps}: too few to prune in; pass epochs * batches, at least {LEAST_STEPS}")
-        if not isinstance(round_to, Integral) or round_to < 1:
-            raise InputError(f"round_to = {round_to!r}: allowed is a whole number of channels, 1 or more")
-        if isinstance(frozen, str):
-            raise InputError(f"frozen = {frozen!r}: allowed is a tuple of paths, such as ({frozen!r},)")
-        if not isinstance(budget, Budget):
-            raise InputError(f"budget = {budget!r}: allowed is a Budget, such as Budget(flash='64KB')")
-        method, bounded = DifferentiablePruning(), replace(runtime or Runtime(), budget=budget)
-        constraints = Constraints(_shapes(example_input), tuple(frozen), round_to, bounded)
+        method, bounded = DifferentiablePruning(), _bounded(runtime, budget)
+        if judge is not None and not callable(judge):
+            raise InputError(f"judge = {judge!r}: allowed is a function of a network that returns its loss")
+        constraints = Constraints(_shapes(example_input), frozen, round_to, bounded)
         method.require_reachable(network, constraints, budget)
         prunable = PrunableNetwork(network, constraints, seed)
         chosen = {name: value for name, value in (("warmup", warmup), ("pruning", pruning)) if value is not None}
@@ -173,10 +176,14 @@ class Pruner(nn.Module):
             scaler: the ``torch.amp.GradScaler`` of the losses.
 
         Raises:
-            InputError: if it holds none of the pruner's parameters.
+            InputError: if it holds none of the pruner's parameters, or one of these is something else.
         """
-        own = {id(parameter) for parameter in self.parameters()}
-        if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
+        if not isinstance(parallel, nn.Module | None):
+            raise InputError(f"attach: parallel = {parallel!r}: allowed is a DistributedDataParallel")
+        if scaler is not None and not hasattr(scaler, "get_scale"):
+            raise InputError(f"attach: scaler = {scaler!r}: allowed is a torch.amp.GradScaler")
+        own, groups = {id(parameter) for parameter in self.parameters()}, getattr(optimizer, "param_groups", ())
+        if not any(id(parameter) in own for group in groups for parameter in group["params"]):
             raise InputError(
                 "attach: it holds no parameter of the pruner; create the optimizer with pruner.parameters()"
             )
@@ -378,7 +385,7 @@ class Pruner(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Progress of pruning; the weights are separate entries of ``state_dict``."""
-        kept = self._run.state_dict() | {"int8": self._folded is not None}
+        kept = self._run.state_dict() | {"int8": self._folded is not None, "asked": self._asked()}
         del kept["network"]
         kept["parts"] = {
             name: {key: value.clone() for key, value in part.items()} for name, part in kept["parts"].items()
@@ -389,9 +396,14 @@ class Pruner(nn.Module):
         """Restore the network's widths; its weights are loaded after this.
 
         Raises:
-            InputError: for a state of another network, or one saved before branches of this network were removed.
+            InputError: for a state of another network, budget or number of steps, or one saved before branches of this
+                network were removed.
         """
         run, network = self._run, self._run.network
+        if differing := [f"{n} = {then}" for n, then in state.get("asked", {}).items() if then != self._asked()[n]]:
+            raise InputError(
+                f"load_state_dict: the state is of {', '.join(differing)}; load it into a Pruner of the same arguments"
+            )
         if self._folded is not None or run.notes.get("edits"):
             raise InputError("load_state_dict: this pruner has removed layers already; load into a new Pruner")
         self._moves.close()
@@ -406,6 +418,10 @@ class Pruner(nn.Module):
         if state["int8"]:
             self._simulate_int8(FoldedNet(network.graph, network.module))
 
+    def _asked(self) -> dict[str, int | None]:
+        """What was asked of the pruner, which a state is of."""
+        return {"steps": self._run.steps} | {name: getattr(self._run.budget, name) for name in RESOURCES}
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Refuse to be pickled, and so ``torch.save(pruner)``."""
         raise InputError("Pruner: cannot be pickled; save pruner.state_dict() and load it into a new Pruner")
@@ -418,7 +434,7 @@ class Pruner(nn.Module):
 
 
 def _copy_in(weights: nn.Module) -> PrunedCopy | Pruner:
-    for module in weights.modules():
+    for module in weights.modules() if isinstance(weights, nn.Module) else ():
         if isinstance(module, PrunedCopy | Pruner):
             return module
     raise InputError(f"weights = {type(weights).__name__}: holds no copy of the pruner; use copy.deepcopy(pruner)")

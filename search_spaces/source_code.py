@@ -7,7 +7,14 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from search_spaces.choices import NetworkChoice, TrainingChoice
 from search_spaces.factories import check_reference, folder_beside
+
+
+def own_functions(network: NetworkChoice, training: TrainingChoice) -> tuple[tuple[str, ...], str | None]:
+    """The user's functions that train a network, and the sweep's folder, as ``source_digest`` takes them."""
+    named = (network.name if network.base else None, training.loss, training.score, training.loop)
+    return tuple(filter(None, named)), network.base or training.base
 
 
 def source_digest(references: Iterable[str], base: str | None) -> str | None:
@@ -30,8 +37,9 @@ def source_digest(references: Iterable[str], base: str | None) -> str | None:
         if folder is None:
             continue
         for path in [folder / f"{top}.py", *sorted((folder / top).rglob("*.py"))]:
-            if path.is_file():
-                files[path.relative_to(folder).as_posix()] = content = path.read_bytes()
+            name = path.relative_to(folder)
+            if path.is_file() and not any(part.startswith(".") for part in name.parts):
+                files[name.as_posix()] = content = path.read_bytes()
                 left += _imported(content, path)
     if not files:
         return None

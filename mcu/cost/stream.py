@@ -63,8 +63,8 @@ class Stream:
         rows = self._heights[self.input]
         if rows < 2:
             raise InputError("stream: the input is a single row; a stream is the rows of a window")
-        if not 1 <= hop < rows:
-            raise InputError(f"stream: hop = {hop}: must be 1 to {rows - 1}, less than the input's {rows} rows")
+        if isinstance(hop, bool) or hop not in range(1, rows):
+            raise InputError(f"stream: hop = {hop!r}: must be 1 to {rows - 1}, less than the input's {rows} rows")
         self.hop = hop
         self.warm_up = -(-rows // hop) - 1
         self._inner = self._inner_rows()

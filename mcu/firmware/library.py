@@ -156,7 +156,7 @@ def _identity(one: LibraryModel) -> str:
 def _check_names(models: Sequence[LibraryModel]) -> None:
     seen: set[str] = set()
     for one in models:
-        if not MODEL_NAME.fullmatch(one.name):
+        if not isinstance(one.name, str) or not MODEL_NAME.fullmatch(one.name):
             raise InputError(
                 f"model name {one.name!r}: begins the names of C functions: allowed are a lower-case letter, then up "
                 "to 31 lower-case letters, digits and '_'"

@@ -66,7 +66,7 @@ def write_project(
             name holds other characters; or if a step of a stream would compute as much as a whole window, and there is
             no sound.
     """
-    if not NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InputError(f"firmware name {name!r}: allowed are up to 64 letters, digits, space, '_', '.', '-'")
     if hop is not None and not sound:
         require_gain(model, hop)

@@ -126,8 +126,10 @@ def unwrapped(module: nn.Module) -> nn.Module:
     """The module inside ``torch.compile`` and ``DataParallel``.
 
     Raises:
-        InputError: for a scripted module, or a compiled one deeper inside.
+        InputError: for a scripted module, a compiled one deeper inside, or what is no module.
     """
+    if not isinstance(module, nn.Module):
+        raise InputError(f"network = {module!r}: allowed is a torch.nn.Module")
     while True:
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             module = module.module

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -23,7 +23,7 @@ from orchestrator.spec import TrialSpec
 from pruning.catalogue import find_method, method_entries
 from search_spaces.choices import NetworkChoice, Scalar, TaskChoice
 from search_spaces.hyperparameters import Hyperparameter, distributions, fixed_values
-from search_spaces.source_code import source_digest
+from search_spaces.source_code import own_functions, source_digest
 from search_spaces.sweep import SweepConfig
 from search_spaces.tasks import task_digest
 from search_spaces.tasks.registry import may_have_front_end, searchable
@@ -254,15 +254,13 @@ class Plan:
 
     def code(self, network: NetworkChoice) -> str | None:
         """Digest of the source of the user's functions of a trial, so that changed functions make different trials."""
-        training = self.sweep.training
-        base = network.base or training.base
-        if (network.name, base) not in self._sources:
-            named = (network.name if network.base else None, training.loss, training.score, training.loop)
-            self._sources[network.name, base] = source_digest(filter(None, named), base)
-        return self._sources[network.name, base]
+        functions = own_functions(network, self.sweep.training)
+        if functions not in self._sources:
+            self._sources[functions] = source_digest(*functions)
+        return self._sources[functions]
 
     @cached_property
-    def _sources(self) -> dict[tuple[str, str | None], str | None]:
+    def _sources(self) -> dict[tuple[tuple[str, ...], str | None], str | None]:
         return {}
 
     @cached_property
@@ -275,20 +273,21 @@ class Plan:
             self._digests[inputs] = task_digest(self.task(inputs))
         return self._digests[inputs]
 
-    def require_unchanged(self, number: int, spec: TrialSpec) -> None:
-        """Refuse to go on beside a stored trial with other data or other code of the user's than it had.
+    def require_unchanged(self, stored: Mapping[int, TrialSpec]) -> None:
+        """Refuse to go on beside stored trials, by number, with other data or code of the user's than they had.
 
         Raises:
             InputError: naming the trial and what changed.
         """
-        code, data = self.code(spec.network), self.data(tuple(spec.task.searched.items()))
-        now = {"code beside the sweep": (spec.code, code), f"data of task {spec.task.name!r}": (spec.data, data)}
-        for what, (then, here) in now.items():
-            if then is not None and then != here:
-                raise InputError(
-                    f"the {what} changed since trial {number} began: its study would mix results of both; "
-                    "restore what was there, or launch the sweep with another [sweep] name"
-                )
+        for number, spec in stored.items():
+            code, data = self.code(spec.network), self.data(tuple(spec.task.searched.items()))
+            now = {"code beside the sweep": (spec.code, code), f"data of task {spec.task.name!r}": (spec.data, data)}
+            for what, (then, here) in now.items():
+                if then is not None and then != here:
+                    raise InputError(
+                        f"the {what} changed since trial {number} began: its study would mix results of both; "
+                        "restore what was there, or launch the sweep with another [sweep] name"
+                    )
 
     def spec(self, trial: PlannedTrial, suggested: dict[str, Scalar], start: Start | None = None) -> TrialSpec:
         """The full specification of a planned trial with its suggested hyperparameters and its starting point."""

@@ -62,7 +62,8 @@ def export_trial(
             note, told = _write_firmware(model, deployment, stage / "firmware", hop, device)
             if deployment is not None:
                 (stage / "deployment.json").write_bytes(deployment)
-                note = reading(json.loads(deployment)) + note
+                facts = json.loads(deployment)
+                note = feeding(facts) + reading(facts) + note
             if metadata and deployment is not None:
                 larger = with_metadata(trial, model, deployment)
                 (stage / "model_with_metadata.tflite").write_bytes(larger)
@@ -85,12 +86,28 @@ def with_metadata(trial: TrialDetails, model: bytes, deployment: bytes) -> bytes
         "labels": ",".join(facts["classes"]),
         **{f"values_{name}": ",".join(f"{v:.6g}" for v in each) for name, each in facts.get("values", {}).items()},
         "kind": facts.get("kind", TaskKind.CLASSIFICATION),
+        **({"divide_by": str(facts["normalise"]["divide_by"])} if "divide_by" in facts["normalise"] else {}),
         "mean": ",".join(f"{value:.6g}" for value in facts["normalise"]["mean"]),
         "std": ",".join(f"{value:.6g}" for value in facts["normalise"]["std"]),
         "task": str(trial.row["task"]),
         "made": f"mcusweep {trial.row['study']}#{trial.row['number']} {str(trial.row['spec_hash'])[:12]}",
     }
     return write_deployment(replace(read_tflite(model), metadata=told))
+
+
+def feeding(facts: Mapping[str, Any]) -> str:
+    """How a program makes the input codes of a model, for its card; nothing where the front end in C does."""
+    unit = facts["normalise"].get("divide_by")  # earlier versions did not say
+    if facts.get("front_end") or unit is None:
+        return ""
+    channels, height, width = facts["input_shape_nchw"]
+    scaled = "x" if unit == 1 else f"x / {unit}"
+    scale, zero = facts["input"]["scale"], facts["input"]["zero_point"]
+    code = f"round(({scaled} - mean) / std / {scale:.8g}) {zero:+d}, from -128 to 127"
+    return (
+        f"Inputs are {height} x {width} x {channels} codes, channels last: {code}; deployment.json has "
+        "`normalise`, mean and std of each channel.\n\n"
+    )
 
 
 def reading(facts: Mapping[str, Any]) -> str:

@@ -178,8 +178,7 @@ class Driver:
         planned = len(parts.plan.trials)  # trials merged in from another database lie behind the plan
         stored = [trial for trial in parts.store.trials(parts.study) if trial.number < planned]
         if not parts.study.simulated and sum(trial.state in FINAL_STATES for trial in stored) < planned:
-            for trial in stored:
-                parts.plan.require_unchanged(trial.number, trial.spec)
+            parts.plan.require_unchanged({trial.number: trial.spec for trial in stored})
         self._remind_sampler(stored)
         for trial in stored:
             if trial.state not in FINAL_STATES:

@@ -155,10 +155,22 @@ def _extended(store: Store, there: Study, sweep: SweepConfig, sweep_file: str | 
             f"--extend: study {there.name!r} has {len(behind)} trials merged in from elsewhere behind its plan; "
             "extend before merging, or give the sweep another name"
         )
+    require_unchanged(store, there)
     dump = json.loads(longer.canonical())
     del dump["workers"]
     with store.lock(there.name):
         return store.extend_study(there, dump, sweep_file, planned)
+
+
+def require_unchanged(store: Store, study: Study) -> None:
+    """Refuse to plan more trials of a study whose data, or code of the user's, are others now; see ``Plan``.
+
+    Raises:
+        InputError: naming a trial and what changed.
+    """
+    if not study.simulated:
+        stored = {trial.number: trial.spec for trial in store.trials(study) if trial.number < study.planned_trials}
+        Plan(stored_sweep(study)).require_unchanged(stored)
 
 
 def stored_sweep(study: Study) -> SweepConfig:

@@ -100,8 +100,7 @@ class _Here:
         self.connection, self.study, self.trusted = connection, study, trusted
         query = sa.select(TRIALS.c.id, TRIALS.c.number, TRIALS.c.spec_hash, TRIALS.c.state)
         rows = connection.execute(query.where(TRIALS.c.study_id == study.id)).all()
-        self.last = max((row.number for row in rows), default=-1)
-        self.in_plan = sum(row.number < study.planned_trials for row in rows)
+        self.numbers = {row.number for row in rows}
         self.finished = {row.spec_hash for row in rows if row.state in _FINAL}
         self.open = {row.spec_hash: (row.id, row.number) for row in rows if row.state not in _FINAL}
 
@@ -122,14 +121,13 @@ class _Here:
         return "added"
 
     def _number(self, wanted: int) -> int:
-        """Its own number where that is the next of the plan; else one behind the plan, which a driver passes over."""
-        if wanted == self.in_plan < self.study.planned_trials:
-            self.in_plan += 1
+        """Its own number where the plan has none of it yet; else one behind the plan, which a driver passes over."""
+        if 0 <= wanted < self.study.planned_trials and wanted not in self.numbers:
             return wanted
-        return max(self.study.planned_trials - 1, self.last) + 1
+        return max([self.study.planned_trials - 1, *self.numbers]) + 1
 
     def _insert(self, row: Mapping[str, Any], number: int) -> None:
-        self.last = max(self.last, number)
+        self.numbers.add(number)
         values = {name: row[name] for name in _names(TRIALS)} | {"study_id": self.study.id, "number": number}
         key = self.connection.execute(sa.insert(TRIALS).values(values)).inserted_primary_key
         assert key is not None

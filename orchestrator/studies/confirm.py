@@ -11,7 +11,7 @@ from orchestrator.planning.extension import repeated
 from orchestrator.planning.plan import Plan
 from orchestrator.queries.as_good import validations
 from orchestrator.queries.repeats import repeats_of
-from orchestrator.running.run import left_network, stored_sweep
+from orchestrator.running.run import left_network, require_unchanged, stored_sweep
 from orchestrator.storage.artifacts import artifacts_of
 from orchestrator.storage.frames import trials_frame
 from orchestrator.storage.store import Store, StoredTrial, Study
@@ -32,7 +32,7 @@ def plan_best_again(store: Store, study: Study, top: int, seeds: int, *, take_ov
 
     Raises:
         InputError: the study has unfinished trials, trials merged in from elsewhere, or no model; the network that a
-            trial begins with is gone; or another driver runs it.
+            trial begins with is gone; the data or the user's code are others now; or another driver runs it.
     """
     sweep, stored = stored_sweep(study), store.trials(study)
     repeats = {number for later in repeats_of(study).values() for number in later}
@@ -52,6 +52,7 @@ def plan_best_again(store: Store, study: Study, top: int, seeds: int, *, take_ov
     missing = tuple(number for number in sorted(wanted) for _ in range(seeds - had[number]))
     if not missing:
         return study, 0
+    require_unchanged(store, study)
     longer = repeated(sweep, missing)
     dump = json.loads(longer.canonical())
     del dump["workers"]

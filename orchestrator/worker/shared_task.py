@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from mcu.errors import InputError
-from search_spaces.choices import TaskChoice
+from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
+from search_spaces.source_code import own_functions, source_digest
 from search_spaces.tasks import Task, load_task, task_digest
 
 
@@ -66,3 +67,11 @@ def task_here(choice: TaskChoice) -> Task:
 def _loaded(choice: str) -> Task:
     """Loaded tasks are kept: a worker process runs many trials of one sweep."""
     return load_task(TaskChoice.model_validate_json(choice))
+
+
+def code_here(network: NetworkChoice, training: TrainingChoice) -> str | None:
+    """Digest of the source of the user's functions as this process imports them: a later change is not seen by it."""
+    return _first_digest(*own_functions(network, training))
+
+
+_first_digest = lru_cache(maxsize=None)(source_digest)

@@ -28,7 +28,7 @@ from orchestrator.spec import FILES, NETWORK, VALIDATION, Artifact, EpochReport,
 from orchestrator.worker.firmware_plan import plan_facts
 from orchestrator.worker.front_end import front_end_facts
 from orchestrator.worker.identity import dense_identity, shared_parents
-from orchestrator.worker.shared_task import digest_here, task_here
+from orchestrator.worker.shared_task import code_here, digest_here, task_here
 from pruning.engine.landing import UnreachableBudgetError
 from pruning.loop import run_loop
 from pruning.methods import method
@@ -82,6 +82,8 @@ def run_trial(spec: TrialSpec, artifacts: Path, report: Callable[[EpochReport], 
     started = time.monotonic()
     if spec.data is not None and spec.data != digest_here(spec.task):
         raise InputError(f"task {spec.task.name!r}: its data changed since this trial was planned; launch a new study")
+    if spec.code is not None and spec.code != code_here(spec.network, spec.training):
+        raise InputError("the code beside the sweep changed since this trial was planned; launch a new study")
     try:
         task = task_here(spec.task)
         problem, settings = inheriting(problem_of(spec, task), spec, artifacts), settings_of(spec, artifacts)
@@ -314,7 +316,11 @@ def _write(
         "task": task.name,
         "classes": list(task.classes),
         "input_shape_nchw": list(task.input_shape),
-        "normalise": {"mean": list(task.normalise[0]), "std": list(task.normalise[1])},
+        "normalise": {
+            "divide_by": 255 if task.x_test.dtype == np.uint8 else 1,
+            "mean": list(task.normalise[0]),
+            "std": list(task.normalise[1]),
+        },
         **_outputs(spec, task),
         "input": {"scale": _input(reference).scale, "zero_point": _input(reference).zero_point},
         "self_test": {

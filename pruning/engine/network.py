@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -14,7 +14,7 @@ import torch
 from torch import fx, nn
 
 from mcu.budget import Resources
-from mcu.errors import InputError
+from mcu.errors import InputError, require_whole
 from mcu.graph.graph import Graph
 from mcu.graph.kinds import Activation
 from mcu.graph.layers import Affine
@@ -39,12 +39,21 @@ class Constraints:
         frozen: paths of layers that keep all their channels.
         round_to: channels that are kept or removed together, in every group whose size is a multiple of it.
         runtime: the runtime that its resources are for.
+
+    Raises:
+        InputError: for what is no tuple of paths, no number of channels or no runtime.
     """
 
     input_shape: Shapes
     frozen: tuple[str, ...] = ()
     round_to: int = 1
     runtime: Runtime = field(default_factory=Runtime)
+
+    def __post_init__(self) -> None:
+        require_whole("round_to", self.round_to, 1)
+        some = isinstance(self.frozen, Collection) and not isinstance(self.frozen, str)
+        if not some or not all(isinstance(path, str) for path in self.frozen):
+            raise InputError(f"frozen = {self.frozen!r}: allowed is a tuple of paths, such as ('stem.0',)")
 
     def trace(self, network: nn.Module) -> Traced:
         """The network with its graph; its layers are shared, not copied. Errors as of ``trace``."""

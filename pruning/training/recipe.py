@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from math import isfinite
+from numbers import Real
 
 from mcu.errors import InputError
 
@@ -87,8 +89,8 @@ def check_value(name: str, value: Scalar, epochs: int) -> None:
         holds, allowed = value in ("scratch", "parent"), "'scratch' or 'parent'"
     elif name in SWITCHES:
         holds, allowed = isinstance(value, bool), "true or false"
-    elif isinstance(value, bool | str):
-        holds, allowed = False, "a number"
+    elif isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
+        holds, allowed = False, "a finite number"
     elif name == "parent_epochs":
         allowed = f"a whole number from 0 to {epochs - 1}, one less than the epochs of the trial"
         holds = float(value).is_integer() and 0 <= value < epochs

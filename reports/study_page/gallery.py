@@ -30,7 +30,7 @@ CAPTIONS = {
         for name in RESOURCES
     },
     "methods": "Test accuracy at each budget. Small dots: feasible trials; bars: their mean with a 95 % bootstrap "
-    "interval; large markers: the trial with the highest validation accuracy.",
+    "interval; large markers: the trial with the best validation accuracy.",
     "objectives": "All four objectives at once: a line per feasible model, strong where no other model is at least as "
     "good in everything. Up is better on every axis.",
     "slices": "Validation accuracy over each hyperparameter. Line: median over eighths of the trials.",

@@ -154,6 +154,9 @@ def test_a_state_can_be_taken_back_to_in_the_same_pruner():
         pruner.load_state_dict(copy.deepcopy(saved[0]))
         optimizer.load_state_dict(copy.deepcopy(saved[1]))
     assert answers[0] == answers[1]
+    for other in ({"steps": 2 * STEPS}, {"budget": Budget(flash="4KB")}):
+        with pytest.raises(InputError, match=r"^load_state_dict: the state is of (steps|flash) = "):
+            fresh(**other).load_state_dict(saved[0])
 
 
 def test_losses_that_are_kept_disturb_nothing():
@@ -355,6 +358,12 @@ def test_arrays_are_enough(tmp_path):
     assert measure_model((tmp_path / "model.tflite").read_bytes()).flash == model.resources.flash
     model.firmware(tmp_path / "firmware")
     assert (tmp_path / "firmware" / "model.c").is_file()
+    for path in (tmp_path / "none" / "model.tflite", tmp_path / "model.tflite" / "x", 3, "a\0b"):
+        with pytest.raises(InputError, match=r"(none.model|model\.tflite.x|3|'a\\x00b').*: cannot be written"):
+            model.save(path)
+    for write in (model.firmware, lambda path: model.library(path, "cmake")):
+        with pytest.raises(InputError, match=r"model\.tflite: cannot be written"):
+            write(tmp_path / "model.tflite")
     for wrong, told in (
         ({"train": (X, Y + (Y == 3))}, "classes go from 0 to 4"), ({"train": X}, "train is a Tensor"),
         ({"train": (X / 0, Y)}, "train: .*not all finite"),
@@ -367,6 +376,12 @@ def test_arrays_are_enough(tmp_path):
         ({"device": "gpu"}, "device = 'gpu': allowed are 'cpu'"), ({"frozen": "stem.0"}, "allowed is a tuple of paths"),
         ({"network": nn.Sequential(network, nn.Sigmoid())}, "ends in sigmoid, but its outputs are taken for logits"),
         ({"network": nn.Conv2d(1, 4, 3)}, r"returns \(N, 4, 10, 10\); allowed here are logits \(N, classes\)"),
+        ({"network": SmallNet}, "network = <class .*allowed is a torch.nn.Module"), ({"epochs": True}, "epochs = True"),
+        ({"network": nn.Identity()}, r"returns \(N, 1, 12, 12\)"), ({"seed": 2**63}, "seed = .* 0 to 2"),
+        ({"device": "meta"}, "device = 'meta'"), ({"hyperparameters": [1]}, r"= \[1\]: allowed is a dict"),
+        ({"hyperparameters": {"learning_rate": None}}, "learning_rate = None: allowed is a finite number"),
+        ({"val": (X.double() * 1e300, Y)}, "val: .*not all finite"), ({"train": (3, 4)}, r"train: inputs \(\) with"),
+        ({"train": ([[1], [1, 2]], [0, 1])}, "train: cannot be read as an array"), ({"frozen": (0,)}, "tuple of paths"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=told):
             prune(**({"network": network, "train": (X, Y), "val": (X, Y), "budget": BUDGET} | wrong))
@@ -417,6 +432,9 @@ def test_mistakes_are_named_before_they_cost_anything():
         ({"budget": {"flash": 5000}}, "allowed is a Budget"), ({"frozen": ("stm.0",)}, r"frozen: 'stm\.0' .*'stem\.0'"),
         ({"frozen": ("stem.1",)}, r"frozen: 'stem\.1' is no layer with channels"), ({"warmup": 1.0}, "warmup = 1.0"),
         ({"warmup": 0.5, "pruning": 0.7}, "warmup = 0.5 and pruning = 0.7"), ({"frozen": "stem"}, "a tuple of paths"),
+        ({"seed": 1.5}, "seed = 1.5: allowed is a whole number, 0 to"), ({"frozen": None}, "a tuple of paths"),
+        ({"judge": 3}, "judge = 3: allowed is a function"), ({"runtime": "tflm"}, "runtime = 'tflm'"),
+        ({"network": lambda: SmallNet}, "network = .*allowed is a torch.nn.Module"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=allowed):
             fresh(**wrong)
@@ -425,8 +443,11 @@ def test_mistakes_are_named_before_they_cost_anything():
     with pytest.raises(InputError, match=r"network layer '1\.2': GELU"):
         fresh(network=lambda: nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(144, 8), nn.ReLU(), nn.GELU())))
     pruner = fresh()
-    with pytest.raises(InputError, match="no parameter of the pruner"):
-        pruner.attach(torch.optim.SGD(SmallNet().parameters(), 0.1))
+    for other in (torch.optim.SGD(SmallNet().parameters(), 0.1), None):
+        with pytest.raises(InputError, match="no parameter of the pruner"):
+            pruner.attach(other)
+    with pytest.raises(InputError, match=r"scaler = 3: allowed is a torch\.amp\.GradScaler"):
+        pruner.attach(torch.optim.SGD(pruner.parameters(), 0.1), scaler=3)
     with pytest.raises(InputError, match=r"call pruner\.attach"):
         pruner.step()
     with pytest.raises(InputError, match=r"0 of 40 steps .* channels are not final"):
@@ -495,7 +516,7 @@ def test_a_loop_may_train_in_evaluation_mode():
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [(X.permute(0, 2, 3, 1), r"shape \(384, 12, 12, 1\)"), (X[0], "shape"), ((X * 255).byte(), "torch.uint8"),
-     (X / 0, "NaN or infinite")],
+     (X / 0, "NaN or infinite"), (X.to(torch.complex64), "torch.complex64")],
 )  # fmt: skip
 def test_calibration_and_inputs_are_those_of_training(wrong, told, landed):
     pruner, model = landed

@@ -30,6 +30,8 @@ def test_a_digest_changes_with_the_module_and_with_what_it_imports_beside_it_and
         seen.append(source_digest(["mine:build"], base))
     assert len(set(seen)) == 4
     (tmp_path / "other.py").write_text("size = 2\n")
+    (tmp_path / "parts" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "parts" / ".ipynb_checkpoints" / "block.py").write_text("size = 2\n")  # does not go to nodes either
     assert source_digest(["mine:build"], base) == seen[-1]
     assert source_digest(["torch:nn"], base) is source_digest([], base) is source_digest(["mine:build"], None) is None
 

@@ -30,6 +30,7 @@ from orchestrator.running.watcher import Watcher
 from orchestrator.spec import EpochReport, TrialResult
 from orchestrator.storage.connection import DatabaseGone, DriverReplaced, StoreError
 from orchestrator.storage.store import Store
+from orchestrator.studies.confirm import plan_best_again
 from search_spaces.sweep import SweepConfig
 
 
@@ -396,3 +397,11 @@ def test_a_study_goes_on_with_the_code_and_the_data_it_began_with_alone(storage,
     assert report.counts == {"complete": 6}
     module.write_text("def build():\n    return 2\n")
     assert scripted(storage, sweep)[0].finished, "nothing is left to run"
+    store = Store(storage, writing=True)
+    longer = sweep.model_copy(update={"sweep": sweep.sweep.model_copy(update={"trials": 8})})
+    with pytest.raises(InputError, match=r"^the code beside the sweep changed"):
+        plan_best_again(store, store.study(), 1, 1)
+    with pytest.raises(InputError, match=r"^the code beside the sweep changed"):
+        begin_study(store, longer, extend=True)
+    assert store.study().planned_trials == 6, "nothing was planned that cannot be run"
+    store.close()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import optuna
+import pytest
 from fake_sweep import make_sweep
 from scripted import frame_of, good, scripted
 
+from mcu.errors import InputError
 from orchestrator.executors.base import Finished, LossReason, Lost
 from orchestrator.spec import TrialResult
 from orchestrator.storage.store import Store
@@ -45,10 +47,14 @@ def test_failed_trials_run_again_with_their_specification_and_fresh_attempts(sto
     assert {trial.state.name for trial in study.trials} == {"COMPLETE"}
 
 
-def test_a_filter_says_which_failed_trials_are_tried_again(storage):
+def test_a_filter_says_which_failed_trials_are_tried_again(storage, monkeypatch):
     sweep = make_sweep(trials=4)
     scripted(storage, sweep, failing)
     assert again(storage, "reason like '%disk%' or number = 99") == 2
     report, executor = scripted(storage, sweep)
     assert report.counts == {"complete": 2, "failed": 2}
     assert len(executor.seen) == 2
+    monkeypatch.setattr("orchestrator.planning.plan.task_digest", lambda task: "other")
+    with pytest.raises(InputError, match="data of task 'mnist-5k' changed since trial 0 began"):
+        again(storage)
+    assert list(frame_of(storage)["state"]).count("failed") == 2, "their reasons are kept"

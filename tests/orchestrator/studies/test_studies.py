@@ -274,7 +274,9 @@ def test_a_merged_study_goes_on_where_it_stands(tmp_path, make_store):
     run(a, make_sweep(trials=4))
     whole = bundle_of(Store(a), Store(a).study("s"))
     alien = bundle_of(other := make_store("c", seeds=(7,)), other.study("s")).rows
-    half = StudyBundle(whole.study, [*list(whole.rows)[:2], *(row | {"number": 9} for row in alien)], lambda path: None)
+    half = StudyBundle(
+        whole.study, [*list(whole.rows)[::2], *(row | {"number": 9} for row in alien)], lambda path: None
+    )
     there = Store(b, writing=True)
     assert bring_in(there, half, new=True).added == 3
     assert run(b, make_sweep(trials=4)).finished

@@ -10,12 +10,14 @@ from mcu.budget import Budget
 from mcu.errors import InputError
 from mcu.measure import measure_model
 from mcu.tflite import tflm
+from orchestrator.queries.export import feeding
 from orchestrator.spec import VALIDATION, TrialSpec
 from orchestrator.worker.shared_task import task_here
 from orchestrator.worker.trial import run_trial
 from pruning.training.problem import CannotTakeError
 from reports.apart import Validation
 from search_spaces.choices import NetworkChoice, TaskChoice, TrainingChoice
+from search_spaces.source_code import source_digest
 
 pytest.importorskip("sklearn", reason="the digits of scikit-learn are the smallest real data set")
 
@@ -59,6 +61,13 @@ def test_artifacts_carry_their_hash_and_what_a_board_needs(finished):
     deployment = json.loads((root / result.artifacts["deployment"].path).read_text())
     assert deployment["classes"] == [str(digit) for digit in range(10)]
     assert deployment["spec"] == spec().model_dump(mode="json")
+    pixels = task_here(spec().task).x_test[:8].transpose(0, 2, 3, 1)
+    (mean,), (std,), code = deployment["normalise"]["mean"], deployment["normalise"]["std"], deployment["input"]
+    codes = np.rint((pixels / deployment["normalise"]["divide_by"] - mean) / std / code["scale"]) + code["zero_point"]
+    assert np.abs(codes.clip(-128, 127) - deployment["self_test"]["inputs_nhwc"]).max() <= 1  # float32 in training
+    told = f"Inputs are 8 x 8 x 1 codes, channels last: round((x / 255 - mean) / std / {code['scale']:.8g}) "
+    assert feeding(deployment).startswith(told + f"{code['zero_point']:+d}, from -128 to 127; deployment.json has ")
+    assert feeding(deployment | {"normalise": {"mean": [mean], "std": [std]}}) == "", "of an earlier version"
 
 
 @pytest.mark.skipif(not tflm.available(), reason="tflite-micro is not installed")
@@ -83,9 +92,18 @@ def test_the_same_spec_gives_the_same_result(finished, tmp_path):
     assert again.model_dump(exclude={"duration_s"}) == result.model_dump(exclude={"duration_s"})
 
 
-def test_data_that_changed_since_the_plan_are_refused(tmp_path):
-    with pytest.raises(InputError, match="changed"):
+def test_data_and_code_that_changed_since_the_plan_are_refused(tmp_path):
+    with pytest.raises(InputError, match="its data changed"):
         run_trial(spec(data="0" * 32), tmp_path, lambda report: True)
+    (tmp_path / "my_changed_network.py").write_text(
+        "def build(input_shape, classes):\n    raise ValueError('far enough')\n"
+    )
+    own = NetworkChoice(name="my_changed_network:build", base=str(tmp_path))
+    with pytest.raises(InputError, match="the code beside the sweep changed"):
+        run_trial(spec(network=own, code="0" * 32), tmp_path, lambda report: True)
+    code = source_digest(["my_changed_network:build"], str(tmp_path))
+    with pytest.raises(InputError, match="far enough"):
+        run_trial(spec(network=own, code=code), tmp_path, lambda report: True)
 
 
 def test_a_stopped_trial_says_so(tmp_path):

@@ -14,6 +14,7 @@ static void read_microphone(int16_t *samples, int32_t count)
     }
 }
 
+/* As of a classifier: the largest output is the class. A model card says how those of other tasks are read. */
 static void act(const int8_t *output)
 {
     int32_t best = 0;
