@@ -79,8 +79,13 @@ class Choice:
     samples: int = 0
 
 
+def size(flash: float, sram: float, macs: float) -> float:
+    """One number for how small a model is: the product, in which a tenth less of any resource counts the same."""
+    return flash * sram * macs
+
+
 def choose(
-    order: Sequence[Place], validation: Callable[[Place], Validation | None], flash: Callable[[Place], float]
+    order: Sequence[Place], validation: Callable[[Place], Validation | None], size: Callable[[Place], float]
 ) -> Choice:
     """The smallest model whose accuracy is within one standard error of the highest's.
 
@@ -90,7 +95,7 @@ def choose(
     Args:
         order: models by validation accuracy, highest first; of equal ones the smaller first.
         validation: how each answered, where that is known.
-        flash: size of each.
+        size: of each.
     """
     first = validation(order[0]) if order else None
     if first is None:
@@ -108,7 +113,7 @@ def choose(
             as_good.append(place)
         if behind <= math.sqrt(sum(alone(first, other))):
             near.append(place)
-    chosen = min(near, key=lambda place: (flash(order[place]), place))
+    chosen = min(near, key=lambda place: (size(order[place]), place))
     return Choice(chosen, tuple(as_good), len(first.right))
 
 

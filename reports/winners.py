@@ -11,7 +11,7 @@ import pandas as pd
 from mcu.budget import RESOURCES
 from mcu.devices import same_program
 from mcu.terms import MEASURED, RuntimeName
-from reports.apart import Validation, choose
+from reports.apart import Validation, choose, size
 from reports.fronts import Mask, best_row, fits, front_rows
 from reports.trials import budgets
 
@@ -77,13 +77,13 @@ def winners(
             smallest within one standard error of the highest.
     """
     found = []
-    numbers, flash = table["number"].to_numpy(), table["flash"].to_numpy(dtype=float)
+    numbers, used = table["number"].to_numpy(), table[[*RESOURCES]].to_numpy(dtype=float)
     for record in budgets(table).to_dict("records"):
         bounds = {name: record[f"budget_{name}"] for name in RESOURCES if np.isfinite(record[f"budget_{name}"])}
         mine = table["budget"] == record["budget"]
         runtime = next((value for value in table.loc[mine, "runtime"] if value), RuntimeName.TFLM)
         order = best_first(table, bounds, runtime, record["device"])
-        choice = choose(order, lambda row: validation(int(numbers[row])), lambda row: float(flash[row]))
+        choice = choose(order, lambda row: validation(int(numbers[row])), lambda row: size(*used[row]))
         row = order[choice.chosen] if order else None
         found.append(
             Winner(

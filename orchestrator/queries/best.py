@@ -19,7 +19,7 @@ from orchestrator.storage.artifacts import artifacts_of
 from orchestrator.storage.columns import COLUMNS
 from orchestrator.storage.search import trial_search
 from orchestrator.storage.store import Store
-from reports.apart import LOOKED_AT, Choice, choose, told_apart
+from reports.apart import LOOKED_AT, Choice, choose, size, told_apart
 from reports.columns import used_columns
 
 
@@ -97,7 +97,7 @@ def find_best(
     choice = choose(
         rows,
         lambda row: validation_in(there, files[row["study"], row["number"]]),
-        lambda row: float(_use(row)["flash"]),
+        lambda row: size(**_use(row)),
     )
     chosen = rows[choice.chosen]
     shares = {name: _use(chosen)[name] / bound for name, bound in budget.bounds().items()}

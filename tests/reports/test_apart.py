@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import binomtest
 
 from mcu.errors import InputError
-from reports.apart import Choice, Validation, alone, chance, choose, told_apart
+from reports.apart import Choice, Validation, alone, chance, choose, size, told_apart
 from reports.trials import tidy
 from reports.winners import winners
 
@@ -70,6 +70,10 @@ def test_without_knowing_the_samples_the_highest_wins():
     assert choose(models, lambda model: model[2], lambda model: model[1]) == Choice(0, (0,), 500)
     assert choose(models, lambda model: None, lambda model: model[1]) == Choice()
     assert choose([], lambda model: None, lambda model: 0) == Choice()
+
+
+def test_a_tenth_less_of_any_resource_is_as_much_smaller():
+    assert size(900, 100, 10) == size(1000, 90, 10) == size(1000, 100, 9) < size(1000, 100, 10)
 
 
 def test_winners_of_a_report_know_their_equals():
