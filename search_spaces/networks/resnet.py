@@ -86,8 +86,8 @@ SEPARABLE_STAGES = ((16, 1), (32, 2), (48, 1))
 def ds_resnet(input_shape: tuple[int, int, int], classes: int, width: float = 1.0) -> nn.Module:
     """Depthwise-separable layers, four of them beside the identity, for 384 k multiply-accumulates at width 0.84.
 
-    Of twelve structures within uNAS's point (arXiv 2010.14246) its float accuracy was the highest after ten epochs of
-    CIFAR-10: 65.6 %, micro-cnn 63.0, resnet8 with stride 2 in front 62.4. Wider ones are for pruning.
+    Chosen by benchmarks/pruning/structure_search.py: of ten structures within uNAS's point (arXiv 2010.14246) the one
+    with the highest float accuracy after ten epochs of CIFAR-10. Wider ones are for pruning.
     """
     inputs, *size = input_shape
     here: Size = (size[0], size[1])
