@@ -73,8 +73,8 @@ def find_best(
     A trial's use is that of its runtime: the .tflite file and TFLM's arena, or the exported C program. The bytes of a
     program are those of one core: with a device, only programs that were built for its core are compared. The highest
     validation accuracy wins; of equal ones the smaller flash, then the earlier trial. Where it is known which
-    validation samples each gets right, it is the smallest within one standard error of the highest
-    (`reports.apart.choose`).
+    validation samples each gets right, it is the smallest (`reports.apart.size`) within one standard error of the
+    highest (`reports.apart.choose`).
 
     Raises:
         InputError: no trial fits; the message gives the closest one. Or the fitting trials have different metrics, or
