@@ -1,6 +1,6 @@
 """Structures at uNAS's point on CIFAR-10: where ``ds-resnet`` has its blocks from.
 
-    OMP_NUM_THREADS=1 python benchmarks/pruning/structure_search.py IMAGES --output docs/results/pruning/structures/cifar10
+    OMP_NUM_THREADS=1 python benchmarks/pruning/structure_search.py IMAGES --output PLACE
 
 IMAGES is a folder as the task ``image-folder`` reads it. Every plan is scaled by the largest width multiplier within
 the bounds, and trained in float. Validation accuracy decides; no test data are used. Rows beside the page are not run
