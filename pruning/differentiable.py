@@ -198,7 +198,7 @@ class DifferentiablePruning(Compression):
 
         edits: list[Edit] = []
         if tries:
-            edits += structure.halved_if_better(network.module, network.constraints, run.budget, contest)
+            edits += structure.halved_unless_worse(network.module, network.constraints, run.budget, contest)
         module = structure.edited(network.module, edits)
         if self.shortening:
             edits += self._removals(run, module, contest)

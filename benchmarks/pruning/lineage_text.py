@@ -36,9 +36,9 @@ level within 0.1 points, at 91.1, 88.7 and 87.5 % for 0.35, 0.2 and 0.1: it gain
 `all 0.2` of mobilenet-v2 ends below `all 0.1`, in the lineage by 2.3 points, and `all 0.35` of resnet8 below `all 0.2`,
 by 0.3: a looser budget with a worse model. `mcusweep best` takes the smaller model there.
 
-Rows of resnet8 with 6,000 images are of commit 3ddbdf8; those whose budget asks for no trial are equal to the ones of
-77fd704, and some are. Of long training, `all 0.35` and below are of commit ce0e95f, the others of e641692 like the rows
-of mobilenet-v2, which keep the resolution of all maps.
+Rows of resnet8 with 6,000 images are of commit 3ddbdf8; some whose budget asks for no trial are of 77fd704, which
+gives the same. Of long training, `all 0.35` and below are of commit ce0e95f, the others of e641692 like the rows of
+mobilenet-v2, which keep the resolution of all maps.
 
 ## With half the resolution
 
@@ -67,12 +67,12 @@ place of 87.6 % at `MACs 0.35`: the halved network used 0.47 of its one bound.
 (16 epochs), learning rate, epochs (8, less for near budgets) and distillation; l1 begins with the networks of larger
 budgets as well. int8 accuracy in percent, validation (500 images) / test (1,000), one seed. By an exact McNemar test
 nothing is better than `differentiable` at any budget, neither on the validation images (least probability 0.29) nor on
-the test images (0.17); on these it is better than uniform at four budgets (0.024 at most) and than l1 at 24 KB (0.001).
-Of the models within one standard error of the highest validation accuracy the report takes the one with the smallest
-product of flash, SRAM and multiply-accumulates: that of `differentiable` at each budget, for 8 KB at the first and for
-12 KB at the others. (Until 42d3d19 the one with the smallest flash was taken: of these six models l1's.) At all but the
-last budget it has half the resolution: 0.26 to 0.91 million multiply-accumulates in 8.4 to 11.8 KB of SRAM, where l1
-takes 0.34 to 0.98 million in 9.1 to 16.3 KB.
+the test images (0.17); on these it is better than uniform at four budgets (0.024 at most) and than l1 at 24 KB
+(0.001). Of the models within one standard error of the highest validation accuracy the report takes the one with the
+smallest product of flash, SRAM and multiply-accumulates: that of `differentiable` at each budget, for 8 KB at the
+first and for 12 KB at the others. (Until 42d3d19 the one with the smallest flash was taken: at all six budgets l1's.)
+At all but the last budget it has half the resolution: 0.26 to 0.91 million multiply-accumulates in 8.4 to 11.8 KB of
+SRAM, where l1 takes 0.34 to 0.98 million in 9.1 to 16.3 KB.
 
 | budget | differentiable | uniform | l1 |
 |---|---:|---:|---:|

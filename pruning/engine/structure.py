@@ -141,7 +141,7 @@ class Reach:
         require_reachable((may_halve and self.halved) or self.whole, budget, network)
 
 
-def halved_if_better(
+def halved_unless_worse(
     module: fx.GraphModule, constraints: Constraints, budget: Budget, contest: depth.Contest
 ) -> list[Edit]:
     """The halving as a list, or none.

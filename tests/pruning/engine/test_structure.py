@@ -193,7 +193,7 @@ def test_a_job_cut_off_after_halving_ends_as_if_it_never_was(problem, settings, 
 def test_half_the_resolution_is_taken_if_it_is_no_worse_and_uses_a_bound(problem, halved, whole, taken):
     module = trace(problem.network(), problem.input_shape).module
     answers = iter([halved, whole])
-    edits = structure.halved_if_better(module, problem.constraints, far(problem), lambda network: next(answers))
+    edits = structure.halved_unless_worse(module, problem.constraints, far(problem), lambda network: next(answers))
     assert edits == ([("stem.0", HALVED)] if taken else [])
 
 
