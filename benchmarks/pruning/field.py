@@ -117,7 +117,8 @@ PAGES = {
         "known, so no figure here is one of CIFAR-10 itself. 15 % of the training images validate. The job of resnet8 "
         "with 60 epochs at uNAS's point is of commit d85f448 and has half the resolution; it began with the dense "
         "network. The dense ds-resnet is of c11dae0, its jobs of ce0e95f; its structure was [chosen among "
-        "ten](structures/cifar10.md). Straight from the dense network its job at uNAS's point ended at 77.55 % (c11dae0).",
+        "ten](structures/cifar10.md). Straight from the dense network its job at uNAS's point ended at 77.55 % "
+        "(c11dae0).",
     ),
     "speech": Page(
         "Speech Commands, 8 words",

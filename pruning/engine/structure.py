@@ -153,7 +153,7 @@ def halved_unless_worse(
     edit = halving(module, constraints)
     if edit is None:
         return []
-    if not budget.admits(smallest(ResourceModel(depth.shallowest(module, constraints), constraints.runtime))):
+    if not budget.admits(Reach(constraints.trace(module), constraints, halves=False).whole):
         return [edit]
     halved = contest(edited(module, [edit]))
     if halved is None or halved.most < FULL:
