@@ -77,8 +77,9 @@ def is_far(dense: Resources, budget: Budget, halvings: int) -> bool:
 def halving(module: fx.GraphModule, constraints: Constraints) -> Edit | None:
     """The first convolution, in order of execution, that can stride by two while everything behind it still works.
 
-    Its output must be as large as its input, and the outputs of the network keep their shapes. The first ``TRIED`` are
-    looked at: behind them there is little left to save.
+    Its output must be as large as its input, and the outputs of the network keep their shapes. No kernel may be left
+    with a map of one pixel along an axis on which it reaches further: most of its weights would meet padding alone. The
+    first ``TRIED`` are looked at: behind them there is little left to save.
 
     Returns:
         None if there is no such layer.
@@ -91,7 +92,7 @@ def halving(module: fx.GraphModule, constraints: Constraints) -> Edit | None:
             graph = constraints.trace(edited(traced.module, [edit])).graph
         except InputError:
             continue  # maps of two sizes meet, or a window is larger than what is left
-        if _shapes(graph) == _shapes(traced.graph):
+        if _shapes(graph) == _shapes(traced.graph) and _idle(graph) <= _idle(traced.graph):
             return edit
     return None
 
@@ -171,6 +172,17 @@ def _keeps_size(traced: Traced, op: Op) -> bool:
     keeps = (before.height, before.width) == (after.height, after.width)
     once = sum(other.layer == op.layer for other in traced.graph.ops) == 1
     return keeps and once and op.padding == own_padding(layer.padding, op.kernel, op.dilation)
+
+
+def _idle(graph: Graph) -> set[str]:
+    """Paths of the convolutions of whose kernels only the middle meets the map, as that has one pixel."""
+    found = set()
+    for op in graph.ops:
+        read = graph.tensors[op.inputs[0]]
+        reaches = (kernel > size == 1 for kernel, size in zip(op.kernel, (read.height, read.width), strict=True))
+        if op.layer and any(reaches):
+            found.add(op.layer)
+    return found
 
 
 def _shapes(graph: Graph) -> list[tuple[int, int]]:

@@ -56,8 +56,10 @@ def test_half_the_resolution_is_the_network_that_somebody_would_have_written(siz
 @pytest.mark.parametrize(
     ("name", "shape", "path"),
     [
-        ("mobilenet-v2", (1, 28, 28), "stem.conv"),
-        ("vgg-small", (1, 28, 28), "stem.conv"),  # its pools meet maps of one pixel then
+        ("mobilenet-v2", (3, 96, 96), "block1.depthwise.conv"),  # the stem strides already
+        ("mobilenet-v2", (1, 28, 28), None),  # its last kernels would meet one pixel each
+        ("vgg-small", (1, 28, 28), "stem.conv"),  # its pools meet maps of one pixel then, its kernels do not
+        ("vgg-small", (3, 32, 32), None),
         ("ds-cnn", (1, 49, 10), "block1.depthwise.conv"),  # the stem strides already
         ("tiny-cnn1d", (3, 128, 1), "block1.conv"),  # along time alone
         ("causal-cnn", (1, 98, 40), None),  # pads on one side
