@@ -140,14 +140,14 @@ def _import(module_name: str, reference: str, base: str | None) -> ModuleType:
 _ELSEWHERE: dict[str, str] = {}
 
 
-def moved(folders: Mapping[str, str]) -> None:
-    """Register the local paths of sweep folders, on a machine other than the driver's."""
-    _ELSEWHERE.update(folders)
+def moved(paths: Mapping[str, str]) -> None:
+    """Register where folders and files that a sweep names are on this machine."""
+    _ELSEWHERE.update(paths)
 
 
-def folder_here(base: str) -> str:
-    """The local path of a sweep's folder."""
-    return _ELSEWHERE.get(base, base)
+def local_path(path: str) -> str:
+    """The path on this machine of a folder or file that a sweep names."""
+    return _ELSEWHERE.get(path, path)
 
 
 def require_beside(reference: str, base: str | None) -> None:
@@ -166,7 +166,7 @@ def require_beside(reference: str, base: str | None) -> None:
 
 def folder_beside(base: str | None, top: str) -> Path | None:
     """The folder of a sweep if it holds a module of that name, and is none of installed packages."""
-    folder = Path(folder_here(base)).resolve() if base else None
+    folder = Path(local_path(base)).resolve() if base else None
     if folder is None or not ((folder / f"{top}.py").is_file() or (folder / top).is_dir()):
         return None
     installed = {Path(path).resolve() for path in sysconfig.get_paths().values()} - {Path(sys.prefix).resolve()}

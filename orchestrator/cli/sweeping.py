@@ -54,6 +54,12 @@ Folder = Annotated[
         help="Where the sweep's own modules are now, if not where the study began.",
     ),
 ]  # fmt: skip
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="PATH", exists=True, help="Where the task's data are now, if not where the study began.",
+    ),
+]  # fmt: skip
 Top = Annotated[int, typer.Option("--top", metavar="N", min=1, max=1000, help="Trials of each budget.")]
 Seeds = Annotated[int, typer.Option("--seeds", metavar="N", min=1, max=1000, help="Other seeds for each of them.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
@@ -113,12 +119,13 @@ def resume(
     take_over: TakeOver = False,
     trust: Trust = False,
     folder: Folder = None,
+    data: Data = None,
     quiet: Quiet = False,
 ) -> int:
     """Run what is left of a study that was interrupted, and with --retry-failed what failed."""
     from orchestrator.running.run import stored_sweep
 
-    options = _options(workers, executor, address, take_over, folder)
+    options = _options(workers, executor, address, take_over, folder, data)
     if where and not retry_failed:
         raise InputError("--where needs --retry-failed: it selects the failed trials to retry")
     with _opened(storage, study) as (store, found):
@@ -142,13 +149,14 @@ def confirm(
     take_over: TakeOver = False,
     trust: Trust = False,
     folder: Folder = None,
+    data: Data = None,
     quiet: Quiet = False,
 ) -> int:
     """Train the best trials of a finished study again with other seeds: how much of a result is chance."""
     from orchestrator.running.run import stored_sweep
     from orchestrator.studies.confirm import plan_best_again
 
-    options = _options(workers, executor, address, take_over, folder)
+    options = _options(workers, executor, address, take_over, folder, data)
     with _opened(storage, study) as (store, found):
         _may_run(store, found, options, trust)
         found, added = plan_best_again(store, found, top, seeds, take_over=take_over)
@@ -157,12 +165,19 @@ def confirm(
 
 
 def _options(
-    workers: int | None, executor: str | None, address: str | None, take_over: bool, folder: Path | None
+    workers: int | None,
+    executor: str | None,
+    address: str | None,
+    take_over: bool,
+    folder: Path | None,
+    data: Path | None,
 ) -> RunOptions:
     from orchestrator.running.run import RunOptions
 
-    here = None if folder is None else str(folder.resolve())
-    return RunOptions(workers=workers, executor=executor, address=address, take_over=take_over, folder=here)
+    def here(path: Path | None) -> str | None:
+        return None if path is None else str(path.resolve())
+
+    return RunOptions(workers, executor, address, take_over=take_over, folder=here(folder), data=here(data))
 
 
 def _may_run(store: Store, study: Study, options: RunOptions, trusted: bool) -> None:
@@ -171,12 +186,11 @@ def _may_run(store: Store, study: Study, options: RunOptions, trusted: bool) -> 
     Raises:
         InputError: one of them is not so.
     """
-    from orchestrator.running.run import import_paths, stored_sweep
+    from orchestrator.running.run import moves, stored_sweep
     from orchestrator.studies.trust import require_trust, trust
     from search_spaces.factories import moved
 
-    if options.folder is not None:
-        moved(dict.fromkeys(import_paths(stored_sweep(study)), options.folder))
+    moved(moves(stored_sweep(study), options))
     if trusted:
         trust(store, study, take_over=options.take_over)
     require_trust(store, study)
@@ -233,7 +247,7 @@ def resume_command(store: Store, study: Study, options: RunOptions) -> str:
     address = storage_address(store.url)
     if address != STORAGE and os.environ.get(STORAGE_VARIABLE) is None:
         parts += ["--storage", address]
-    for name in ("workers", "executor", "address", "folder"):
+    for name in ("workers", "executor", "address", "folder", "data"):
         value = getattr(options, name)
         if value is not None:
             parts += [f"--{name}", str(value)]

@@ -15,7 +15,7 @@ from mcu.errors import InputError
 from mcu.terms import TrialState
 from orchestrator.executors.base import LossReason
 from orchestrator.spec import EpochReport, TrialResult, TrialSpec
-from search_spaces.factories import folder_here, moved
+from search_spaces.factories import local_path, moved
 
 ReportEpoch = Callable[[EpochReport], bool]
 WorkerFunction = Callable[[TrialSpec, Path, ReportEpoch], TrialResult]
@@ -35,7 +35,7 @@ class WorkerSetting:
         worker: ``module:function`` that runs a trial.
         artifacts: absolute folder for the trials' files; on another machine one of its own stands for it.
         paths: folders to import the user's modules from, as the sweep names them.
-        moves: where such folders are on this machine, if elsewhere.
+        moves: where such folders, and the task's data, are on this machine, if elsewhere.
         threads: torch threads of one trial.
     """
 
@@ -68,7 +68,7 @@ def run_attempt(setting: WorkerSetting, spec_json: str, report: ReportEpoch) -> 
         limit_threads(setting.threads)
         keep_freed_memory()
         moved(setting.moves)
-        extend_path(map(folder_here, setting.paths))
+        extend_path(map(local_path, setting.paths))
         spec = TrialSpec.model_validate_json(spec_json)
         run: WorkerFunction = _find(setting.worker)
         return run(spec, Path(setting.artifacts), report)

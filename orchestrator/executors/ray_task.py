@@ -70,7 +70,8 @@ class Trip:
         root = cache_root(self.cache)
         hashes = {path: sha256 for path, (sha256, _) in self.files.items()}
         luggage = Luggage(root, spec, hashes, lambda path: ray.get(self.files[path][1]), time.monotonic)
-        return replace(setting, artifacts=str(root), moves=unpacked(self.bases, Path.cwd())), luggage
+        moves = {**setting.moves, **unpacked(self.bases, Path.cwd())}
+        return replace(setting, artifacts=str(root), moves=moves), luggage
 
 
 class _Attempt:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mcu.errors import InputError
 from mcu.units import format_bytes
-from search_spaces.factories import folder_here
+from search_spaces.factories import local_path
 
 MOST_BYTES = 200 * 2**20
 """Ray refuses more than 500 MiB, after it has packed them."""
@@ -41,13 +41,13 @@ class Shipment:
         """
         files: dict[str, Path] = {}
         for number, base in enumerate(bases):
-            folder = Path(folder_here(base))
+            folder = Path(local_path(base))
             for path in _modules(folder):
                 files[f"{number}/{path.relative_to(folder).as_posix()}"] = path
             for name in ship:
                 for path in _named(folder, name):
                     files[f"{number}/{path.relative_to(folder).as_posix()}"] = path
-        needed = (Path(folder_here(base)) / REQUIREMENTS for base in bases)
+        needed = (Path(local_path(base)) / REQUIREMENTS for base in bases)
         shipment = cls(tuple(bases), files, next((path for path in needed if path.is_file()), None))
         if shipment.bytes > MOST_BYTES:
             largest = sorted(files.values(), key=lambda path: -path.stat().st_size)[:3]
@@ -65,7 +65,7 @@ class Shipment:
 
     def __str__(self) -> str:
         more = f", and the packages of {self.requirements}" if self.requirements else ""
-        folders = ", ".join(map(folder_here, self.bases))
+        folders = ", ".join(map(local_path, self.bases))
         return f"{len(self.files)} files of {folders} ({format_bytes(self.bytes)}) go to the nodes{more}"
 
     def pack(self) -> tempfile.TemporaryDirectory[str]:

@@ -58,6 +58,7 @@ class RunOptions:
         worker: ``module:function`` that runs a trial.
         take_over: take over the study from a driver that may still hold it.
         folder: where the sweep's folder is now, if it is not where the study began.
+        data: where the task's data are now, if they are not where the study began.
 
     Raises:
         InputError: for an unknown executor.
@@ -69,6 +70,7 @@ class RunOptions:
     worker: str = DEFAULT_WORKER
     take_over: bool = False
     folder: str | None = None
+    data: str | None = None
 
     def __post_init__(self) -> None:
         if self.executor is not None and self.executor not in list(ExecutorName):
@@ -141,9 +143,13 @@ def begin_study(
 
 
 def _advice_for(study: str, different: list[str]) -> str:
-    """What to do where only the folder of the sweep's modules differs."""
-    moved = all(line.partition(":")[0].endswith(".base") for line in different)
-    return f"; if its folder was only moved: mcusweep resume --study {study} --folder DIR" if moved else ""
+    """What to do where only the folder of the sweep's modules, or of its data, differs."""
+    keys = {line.partition(":")[0] for line in different}
+    if all(key.endswith(".base") for key in keys):
+        return f"; if its folder was only moved: mcusweep resume --study {study} --folder DIR"
+    if keys <= {"task.data", "task.path"}:
+        return f"; if its data were only moved: mcusweep resume --study {study} --data PATH"
+    return ""
 
 
 def _extended(store: Store, there: Study, sweep: SweepConfig, sweep_file: str | None) -> Study:
@@ -198,8 +204,7 @@ def run_study(
     files = claim_artifacts(store, url, tries=STORE_TRIES)
     _check_writable(files.folder)
     paths = import_paths(sweep)
-    moves = {} if options.folder is None else dict.fromkeys(paths, options.folder)
-    setting = WorkerSetting(options.worker, str(files.folder), paths, threads(sweep), moves)
+    setting = WorkerSetting(options.worker, str(files.folder), paths, threads(sweep), moves(sweep, options))
     store.patience.tell = watcher.note
     if store.upgraded:
         watcher.note(store.upgraded)
@@ -286,6 +291,22 @@ def import_paths(sweep: SweepConfig) -> tuple[str, ...]:
     """Folders of the user's modules."""
     bases = (sweep.task.base, sweep.network.base, sweep.training.base)
     return tuple(dict.fromkeys(str(Path(base)) for base in bases if base))
+
+
+def moves(sweep: SweepConfig, options: RunOptions) -> dict[str, str]:
+    """Where the folders and data of a sweep are now, by where its study says they are.
+
+    Raises:
+        InputError: the sweep's task has no data, or two places for them.
+    """
+    found = {} if options.folder is None else dict.fromkeys(import_paths(sweep), options.folder)
+    if options.data is not None:
+        named = [path for path in (sweep.task.data, sweep.task.path) if path]
+        if len(named) != 1:
+            why = "names both task.data and task.path" if named else "reads neither task.data nor task.path"
+            raise InputError(f"--data {options.data}: task {sweep.task.name!r} {why}: give no --data")
+        found[named[0]] = options.data
+    return found
 
 
 def executor_for(

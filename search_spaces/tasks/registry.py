@@ -14,7 +14,7 @@ from typing import Any
 
 from mcu.errors import InputError
 from search_spaces.choices import Scalar, TaskChoice
-from search_spaces.factories import call_factory, call_reference, check_reference, folder_here, is_reference
+from search_spaces.factories import call_factory, call_reference, check_reference, is_reference, local_path
 from search_spaces.paths import user_path
 from search_spaces.tasks.arrays import from_arrays
 from search_spaces.tasks.cache import cached_task
@@ -236,19 +236,19 @@ def _source(choice: TaskChoice) -> Source:
         )
         assert isinstance(source, Source)
         return source
-    named = [user_path(place) for place in (choice.data, choice.path) if place]
+    named = [user_path(place) for place in _offered(choice).values() if place]
     for place in named:
         if not place.exists():
             raise InputError(f"task {choice.name!r}: {str(place)!r}: no such file or folder")
     if not is_reference(choice.name):
         distribution = _plugins()[choice.name].dist
         return Source(f"{distribution.name} {distribution.version}" if distribution else "", tuple(named))
-    code = Path(folder_here(choice.base or "."), *check_reference(choice.name)[0].split(".")).with_suffix(".py")
+    code = Path(local_path(choice.base or "."), *check_reference(choice.name)[0].split(".")).with_suffix(".py")
     return Source("factory", (*([code] if code.is_file() else []), *named))
 
 
 def _offered(choice: TaskChoice) -> dict[str, str | None]:
-    return {"data": choice.data, "path": choice.path}
+    return {key: path and local_path(path) for key, path in (("data", choice.data), ("path", choice.path))}
 
 
 def searchable(name: str) -> tuple[str, ...]:

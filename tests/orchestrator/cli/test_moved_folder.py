@@ -1,9 +1,10 @@
-"""A sweep whose own modules are elsewhere than when its study began goes on."""
+"""A sweep whose own modules or data are elsewhere than when its study began goes on."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_sweep import make_sweep
 
@@ -15,6 +16,8 @@ from orchestrator.running import run as running
 from orchestrator.running.run import RunSummary, begin_study
 from orchestrator.storage.store import Store
 from search_spaces import factories
+from search_spaces.choices import TaskChoice
+from search_spaces.tasks import task_digest
 
 WORKER = """
 from orchestrator.spec import TrialResult
@@ -65,3 +68,45 @@ def test_the_command_to_go_on_names_the_folder(storage, tmp_path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     assert cli.run(["resume", "--storage", storage, "--folder", ".", "--quiet"]) == 130
     assert capsys.readouterr().err.endswith(f" --folder {Path.cwd()}\n")
+
+
+def test_resume_takes_the_data_of_now_for_those_of_then(storage, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(factories, "_ELSEWHERE", {})
+    then, now = tmp_path / "then.npz", tmp_path / "now.npz"
+    np.savez(then, x=np.zeros((20, 1, 4, 4), np.float32), y=np.arange(20) % 2)
+    choice = TaskChoice(name="arrays", path=str(then))
+    digest = task_digest(choice)
+    sweep = make_sweep(trials=1).model_copy(update={"task": choice})
+    store = Store(storage, writing=True)
+    begin_study(store, sweep)
+    then.rename(now)
+    seen: list[WorkerSetting] = []
+
+    def make(setting, *_):
+        seen.append(setting)
+        raise InputError("far enough")
+
+    monkeypatch.setattr(running, "executor_for", lambda *given, **_: make(*given))
+    assert cli.run(["resume", "--storage", storage, "--data", str(now), "--quiet"]) == 2
+    assert capsys.readouterr().err == "mcusweep: far enough\n"
+    assert seen[0].moves == {str(then): str(now)}
+    assert task_digest(choice) == digest  # the driver checks it again before trials are added
+    moved_sweep = sweep.model_copy(update={"task": choice.model_copy(update={"path": str(now)})})
+    with pytest.raises(InputError, match=r"if its data were only moved: mcusweep resume --study s --data PATH"):
+        begin_study(store, moved_sweep)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("task", "why"),
+    [
+        ({"name": "fashion-mnist"}, "reads neither task.data nor task.path"),
+        ({"name": "own:task", "data": "a", "path": "b"}, "names both task.data and task.path"),
+    ],
+)
+def test_data_of_now_need_one_place_of_then(storage, tmp_path, capsys, task, why):
+    store = Store(storage, writing=True)
+    begin_study(store, make_sweep(trials=1).model_copy(update={"task": TaskChoice.model_validate(task)}))
+    store.close()
+    assert cli.run(["resume", "--storage", storage, "--data", str(tmp_path), "--quiet"]) == 2
+    assert capsys.readouterr().err.endswith(f"task {task['name']!r} {why}: give no --data\n")
