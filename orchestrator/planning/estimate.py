@@ -14,9 +14,9 @@ from mcu.budget import Resources
 from mcu.resource_model import ResourceModel
 from mcu.tracing.trace import trace
 from orchestrator.planning.inputs import Inputs
-from orchestrator.planning.plan import Plan
+from orchestrator.planning.plan import Plan, least_of
 from orchestrator.planning.planned_trial import PlannedTrial
-from orchestrator.planning.preflight import input_tasks, refusals
+from orchestrator.planning.preflight import input_tasks, least_use, reaches_of, refusals
 from orchestrator.worker.trial import problem_of, settings_of
 from pruning.training.problem import DivergedError
 from pruning.training.steps import Trainer
@@ -67,7 +67,9 @@ def estimate_sweep(sweep: SweepConfig) -> Estimate:
     Raises:
         InputError: as loading the task and building the networks do.
     """
-    plan, tasks = Plan(sweep), input_tasks(sweep)
+    tasks = input_tasks(sweep)
+    reaches = reaches_of(sweep, tasks)
+    plan = Plan(sweep, least_of(least_use(sweep, reaches)))
     task = next(iter(tasks.values()))
     firsts: dict[str, PlannedTrial] = {}
     for trial in plan.trials:
@@ -80,7 +82,7 @@ def estimate_sweep(sweep: SweepConfig) -> Estimate:
     batch = min(sweep.training.batch_size, len(task.x_train))
     steps = sweep.training.epochs * (len(task.x_train) // batch)
     lengths = {name: _lengths(plan, tasks, trial.network) for name, trial in firsts.items()}
-    lines = [f"budget {budget}: {error}" for budget, errors in refusals(sweep, tasks).items() for error in errors]
+    lines = [f"budget {budget}: {error}" for budget, errors in refusals(sweep, reaches).items() for error in errors]
     return Estimate(
         step_seconds,
         {name: seconds * steps for name, seconds in step_seconds.items()},

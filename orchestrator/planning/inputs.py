@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from itertools import product
 
 from mcu.errors import InputError
-from search_spaces.choices import Scalar, TaskChoice
+from search_spaces.choices import NetworkChoice, Scalar, TaskChoice
 from search_spaces.hyperparameters import Choices, Hyperparameter, Range
 from search_spaces.sweep import SweepConfig
 from search_spaces.tasks.registry import searchable
@@ -52,6 +53,11 @@ def _values(name: str, given: Hyperparameter) -> list[Scalar]:
             "{low, high, step}"
         )
     raise InputError(f"hyperparameters.{name} = {given!r}: is an option of the task: a fixed one goes to task.options")
+
+
+def network_key(network: NetworkChoice, inputs: Inputs) -> str:
+    """One text for a network on a task with these options."""
+    return f"{network.model_dump_json()} {json.dumps(inputs)}"
 
 
 def with_inputs(task: TaskChoice, inputs: Inputs) -> TaskChoice:

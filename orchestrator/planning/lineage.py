@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Line = tuple[str, str, Inputs, int]
 
-NEAR, FAR = 1.5, 3.0
+NEAR, FAR = 1.7, 3.4
 """A network that has to shrink up to ``NEAR`` times needs the least training after its ancestor's; from ``FAR`` times
 on as much as one that begins from scratch (docs/results/lineage.md)."""
 
@@ -50,16 +50,21 @@ def nearest_first(budget: Budget, others: Iterable[tuple[int, Budget]]) -> tuple
     return tuple(number for *_, number in sorted((*apart(o), n) for n, o in others if has_more_room(o, budget)))
 
 
-def shrinkage(budget: Budget, ancestor: Budget, dense: Resources | None) -> float:
-    """Compression ratio: the ancestor's bound, or the dense network's use, over the tightest bound.
+def shrinkage(budget: Budget, ancestor: Budget, dense: Resources | None, least: Resources | None = None) -> float:
+    """Compression ratio of what widths can change: the ancestor's bound, or the dense network's use, over the tightest.
 
     It uses the ancestor's budget and not its measured resources, so that all trials of a budget train equally long.
+
+    Args:
+        least: what the dense network takes with one channel in every group; None if it is not known.
     """
 
-    def room(name: str) -> float:
-        return min(_open_as_infinite(getattr(ancestor, name)), _open_as_infinite(getattr(dense, name, None)))
+    def ratio(name: str, bound: int) -> float:
+        room = min(_open_as_infinite(getattr(ancestor, name)), _open_as_infinite(getattr(dense, name, None)))
+        fixed = getattr(least, name, 0)
+        return (room - fixed) / (bound - fixed) if bound > fixed else math.inf
 
-    return max([1.0, *(room(name) / bound for name, bound in budget.bounds().items())])
+    return max([1.0, *(ratio(name, bound) for name, bound in budget.bounds().items())])
 
 
 def job_epochs(epochs: int, times: float) -> int:

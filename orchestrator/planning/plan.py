@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from optuna.distributions import BaseDistribution
 
 from mcu.budget import Budget, Resources
 from mcu.errors import InputError
 from mcu.terms import RuntimeName
-from orchestrator.planning.inputs import Inputs, combinations, input_space, with_inputs
+from orchestrator.planning.inputs import Inputs, combinations, input_space, network_key, with_inputs
 from orchestrator.planning.lineage import Lineage, job_epochs, shrinkage
 from orchestrator.planning.planned_trial import PlannedTrial, Start
 from orchestrator.samplers.base import derive_seed
@@ -34,6 +34,15 @@ PARENT_METHOD = "dense-ptq"
 DENSE = Budget(name="dense parent")
 
 
+LEAST = "least"
+"""Key of `Plan.least` among the facts of a study."""
+
+
+def least_of(facts: Mapping[str, Any]) -> dict[str, Resources]:
+    """`Plan.least` from the facts of a study; nothing where they do not say."""
+    return {key: Resources(**use) for key, use in facts.get(LEAST, {}).items()}
+
+
 class Cell(NamedTuple):
     """What a method's trials cycle through."""
 
@@ -44,9 +53,14 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials of a sweep in sampling order: round-robin over methods, and within each over budgets."""
+    """The trials of a sweep in sampling order: round-robin over methods, and within each over budgets.
+
+    Attributes:
+        least: what each network takes with one channel in every group, by `network_key`, where it is known.
+    """
 
     sweep: SweepConfig
+    least: Mapping[str, Resources] = field(default_factory=dict)
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -292,7 +306,10 @@ class Plan:
     def spec(self, trial: PlannedTrial, suggested: dict[str, Scalar], start: Start | None = None) -> TrialSpec:
         """The full specification of a planned trial with its suggested hyperparameters and its starting point."""
         inputs = trial.inputs or tuple((name, suggested[name]) for name in self._input_space)
-        epochs = self._epochs(trial, start.ancestor.budget if start else None, start.ancestor.dense if start else None)
+        ancestor = start.ancestor if start else None
+        epochs = self._epochs(
+            trial, inputs, ancestor.budget if ancestor else None, ancestor.dense if ancestor else None
+        )
         runtime = RuntimeName.TFLM if trial.is_parent else self.sweep.budgets.runtime
         return TrialSpec(
             task=self.task(inputs),
@@ -314,12 +331,13 @@ class Plan:
     def expected_epochs(self, trial: PlannedTrial, dense: Resources | None) -> int:
         """Epochs of a trial if it starts from its preferred ancestor."""
         first = self.lineage.candidates(trial)[:1]
-        return self._epochs(trial, self.trials[first[0]].budget if first else None, dense)
+        return self._epochs(trial, trial.inputs, self.trials[first[0]].budget if first else None, dense)
 
-    def _epochs(self, trial: PlannedTrial, ancestor: Budget | None, dense: Resources | None) -> int:
+    def _epochs(self, trial: PlannedTrial, inputs: Inputs, ancestor: Budget | None, dense: Resources | None) -> int:
         if trial.is_parent:
             return self.sweep.parent_epochs
         epochs = self.sweep.training.epochs
         if ancestor is None or trial.method not in self._inheriting:
             return epochs
-        return job_epochs(epochs, shrinkage(trial.budget, ancestor, dense))
+        least = self.least.get(network_key(trial.network, inputs))
+        return job_epochs(epochs, shrinkage(trial.budget, ancestor, dense, least))

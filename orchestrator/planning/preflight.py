@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import numpy as np
 from mcu.errors import InputError
 from mcu.terms import RuntimeName
 from mcu.tracing.trace import Traced
-from orchestrator.planning.inputs import Inputs, combinations, input_space, told, with_inputs
+from orchestrator.planning.inputs import Inputs, combinations, input_space, network_key, told, with_inputs
 from orchestrator.planning.objective import check_objective
+from orchestrator.planning.plan import LEAST
 from pruning.catalogue import find_method
 from pruning.engine.network import Constraints
 from pruning.engine.structure import Reach
@@ -23,6 +25,8 @@ from search_spaces.hyperparameters import Choices, Hyperparameter, Range
 from search_spaces.networks import build_network
 from search_spaces.sweep import SweepConfig
 from search_spaces.tasks import Task, describe_task, load_task
+
+Reaches = Sequence[tuple[NetworkChoice, Inputs, Reach]]
 
 
 def check_sweep(sweep: SweepConfig) -> dict[str, Any]:
@@ -44,8 +48,9 @@ def check_sweep(sweep: SweepConfig) -> dict[str, Any]:
     tasks = input_tasks(sweep)
     task = next(iter(tasks.values()))
     check_objective(sweep, task)
-    facts = describe_task(sweep.task.name, task)
-    refused = refusals(sweep, tasks)
+    reaches = reaches_of(sweep, tasks)
+    facts = describe_task(sweep.task.name, task) | least_use(sweep, reaches)
+    refused = refusals(sweep, reaches)
     for name, errors in refused.items():
         if len(errors) == len(sweep.network.choices()) * len(tasks):
             raise InputError(f"budgets: {name}: {errors[0]}")
@@ -71,23 +76,36 @@ def input_tasks(sweep: SweepConfig) -> dict[Inputs, Task]:
     return found
 
 
-def refusals(sweep: SweepConfig, tasks: Mapping[Inputs, Task]) -> dict[str, list[InputError]]:
-    """By label of budget, why networks cannot meet it; only budgets that some network on some input cannot meet."""
+def reaches_of(sweep: SweepConfig, tasks: Mapping[Inputs, Task]) -> Reaches:
+    """What each network of a sweep can shrink to, on each input.
+
+    Raises:
+        InputError: a network cannot be built, traced or trained.
+    """
     halves = any(_halves(sweep, method) for method in sweep.methods.names)
-    reaches = {
-        f"{choice.name} ({told(inputs)})" if inputs else choice.name: _reach(
-            choice, task, inputs, sweep.training, halves
-        )
+    return [
+        (choice, inputs, _reach(choice, task, inputs, sweep.training, halves))
         for choice in sweep.network.choices()
         for inputs, task in tasks.items()
-    }
+    ]
+
+
+def least_use(sweep: SweepConfig, reaches: Reaches) -> dict[str, Any]:
+    """The fact `Plan.least` comes from; none without a lineage, or where bounds are those of firmware."""
+    if not sweep.lineage.enabled or sweep.budgets.runtime is not RuntimeName.TFLM:
+        return {}
+    return {LEAST: {network_key(choice, inputs): asdict(reach.narrowest) for choice, inputs, reach in reaches}}
+
+
+def refusals(sweep: SweepConfig, reaches: Reaches) -> dict[str, list[InputError]]:
+    """By label of budget, why networks cannot meet it; only budgets that some network on some input cannot meet."""
     found: dict[str, list[InputError]] = {}
     if sweep.budgets.runtime is not RuntimeName.TFLM:
         return found
     for budget in sweep.planned_budgets():
-        for name, reach in reaches.items():
+        for choice, inputs, reach in reaches:
             try:
-                reach.require(budget, name)
+                reach.require(budget, f"{choice.name} ({told(inputs)})" if inputs else choice.name)
             except InputError as error:
                 found.setdefault(budget.label, []).append(error)
     return found

@@ -18,7 +18,7 @@ from orchestrator.executors.base import Executor
 from orchestrator.planning.budget_plan import budget_plan_for
 from orchestrator.planning.extension import bare, grown
 from orchestrator.planning.inputs import combinations, input_space, with_inputs
-from orchestrator.planning.plan import Plan
+from orchestrator.planning.plan import Plan, least_of
 from orchestrator.planning.sweep_difference import differences
 from orchestrator.provenance import machine, package_versions, usable_cpus, with_driver
 from orchestrator.running.disk_guard import DiskGuard
@@ -126,7 +126,7 @@ def begin_study(
     if there is not None:
         different = differences(bare(there.sweep), bare(dump))
         if different and extend:
-            return _extended(store, there, sweep, sweep_file)
+            return _extended(store, there, sweep, sweep_file, task or {})
         if different:
             shown = "; ".join(different[:4]) + (f"; and {len(different) - 4} more" if len(different) > 4 else "")
             raise InputError(
@@ -152,7 +152,7 @@ def _advice_for(study: str, different: list[str]) -> str:
     return ""
 
 
-def _extended(store: Store, there: Study, sweep: SweepConfig, sweep_file: str | None) -> Study:
+def _extended(store: Store, there: Study, sweep: SweepConfig, sweep_file: str | None, task: Mapping[str, Any]) -> Study:
     longer = grown(stored_sweep(there), sweep)
     planned = len(Plan(longer).trials)
     behind = [trial.number for trial in store.trials(there) if trial.number >= there.planned_trials]
@@ -165,7 +165,7 @@ def _extended(store: Store, there: Study, sweep: SweepConfig, sweep_file: str | 
     dump = json.loads(longer.canonical())
     del dump["workers"]
     with store.lock(there.name):
-        return store.extend_study(there, dump, sweep_file, planned)
+        return store.extend_study(there, dump, sweep_file, planned, {**there.task, **task})
 
 
 def require_unchanged(store: Store, study: Study) -> None:
@@ -199,7 +199,7 @@ def run_study(
         InputError: another driver runs the study; a method is unknown.
         StoreError, ExecutorError: the database or the executor failed; call `run_study` again to continue.
     """
-    plan = Plan(sweep)
+    plan = Plan(sweep, least_of(study.task))
     url = None if study.simulated else sweep.workers.artifacts
     files = claim_artifacts(store, url, tries=STORE_TRIES)
     _check_writable(files.folder)

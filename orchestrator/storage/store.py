@@ -175,9 +175,13 @@ class Store:
             connection.execute(changed.values(versions_json=canonical_json(versions)))
 
     @reconnecting
-    def extend_study(self, study: Study, sweep: dict[str, Any], sweep_file: str | None, planned: int) -> Study:
+    def extend_study(
+        self, study: Study, sweep: dict[str, Any], sweep_file: str | None, planned: int, task: Mapping[str, Any]
+    ) -> Study:
         """Extend the sweep of a study; its existing trials do not change."""
-        values: dict[str, Any] = {"sweep_json": canonical_json(sweep), "planned_trials": planned}
+        values: dict[str, Any] = {
+            "sweep_json": canonical_json(sweep), "planned_trials": planned, "task_json": canonical_json(task)
+        }  # fmt: skip
         if sweep_file is not None:
             values["sweep_file"] = sweep_file
         with self._write() as connection:

@@ -57,7 +57,7 @@ def plan_best_again(store: Store, study: Study, top: int, seeds: int, *, take_ov
     dump = json.loads(longer.canonical())
     del dump["workers"]
     with store.lock(study.name, take_over=take_over):
-        return store.extend_study(study, dump, None, len(Plan(longer).trials)), len(missing)
+        return store.extend_study(study, dump, None, len(Plan(longer).trials), study.task), len(missing)
 
 
 def _check_ancestors(store: Store, study: Study, stored: Sequence[StoredTrial], wanted: Collection[int]) -> None:

@@ -119,6 +119,11 @@ class Reach:
         return self._least(self.traced.module)
 
     @cached_property
+    def narrowest(self) -> Resources:
+        """The least with all branches, at the network's own resolution."""
+        return smallest(ResourceModel(self.traced.graph, self.constraints.runtime))
+
+    @cached_property
     def halved(self) -> Resources | None:
         """The least at half the resolution; None if the network cannot be halved, or must not."""
         edit = halving(self.traced.module, self.constraints) if self.halves else None

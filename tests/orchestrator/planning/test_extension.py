@@ -89,7 +89,8 @@ def test_an_extended_study_runs_only_what_is_new_and_continues_as_its_file_says(
     store = Store(storage, writing=True)
     with pytest.raises(InputError, match="or --extend the study"):
         begin_study(store, new)
-    study = begin_study(store, new, extend=True)
+    study = begin_study(store, new, task={"least": {}}, extend=True)
+    assert study.task == {"least": {}}
     assert begin_study(store, new, extend=True) == begin_study(store, new) == study
     store.close()
     report, executor = scripted(storage, stored_sweep(study))

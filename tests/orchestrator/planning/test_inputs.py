@@ -10,7 +10,8 @@ from PIL import Image
 
 from mcu.errors import InputError
 from orchestrator.planning import preflight
-from orchestrator.planning.plan import Plan
+from orchestrator.planning.inputs import network_key
+from orchestrator.planning.plan import Plan, least_of
 from orchestrator.planning.planned_trial import Start, Trained
 from orchestrator.planning.preflight import check_sweep, input_tasks
 from orchestrator.running.stop_rule import family
@@ -132,7 +133,7 @@ def test_a_budget_is_held_against_the_network_on_every_input(images, monkeypatch
     monkeypatch.setattr(preflight, "_reach", lambda choice, task, *_: Side(task.input_shape[1]))
     sweep = sweep_of(images, {"size": {"choices": [8, 32]}}, budgets={"list": [{"sram": 10}, {"sram": 50}]})
     assert check_sweep(sweep)["input_shape"] == [3, 8, 8]  # some network meets each
-    found = preflight.refusals(sweep, input_tasks(sweep))
+    found = preflight.refusals(sweep, preflight.reaches_of(sweep, input_tasks(sweep)))
     assert {label: str(*errors) for label, errors in found.items()} == {
         "10 B SRAM": "cannot be met by tiny-cnn (size = 32)"
     }
@@ -147,6 +148,15 @@ def test_the_front_end_counts_in_the_budget_of_a_program_that_has_one(monkeypatc
     firmware = sweep.model_copy(update={"budgets": BudgetsSection(devices=["stm32f446re"], runtime="firmware")})
     flags = [plan.spec(plan.trials[0], {}).front_end_counts for plan in (Plan(sweep), Plan(firmware))]
     assert flags == [False, counts]
+
+
+def test_a_lineage_notes_what_each_network_takes_at_least_on_every_input(images):
+    sweep = sweep_of(images, lineage={"enabled": True})
+    least = least_of(json.loads(json.dumps(check_sweep(sweep))))
+    network = sweep.network.choices()[0]
+    small, large = (least[network_key(network, (("size", size),))] for size in (8, 16))
+    assert large.macs - 2 == 4 * (small.macs - 2)  # the two classes are told from one place
+    assert least_of(check_sweep(sweep_of(images))) == {}
 
 
 def test_searched_options_are_not_a_key_of_the_file(tmp_path):

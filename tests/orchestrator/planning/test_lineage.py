@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 from fake_sweep import make_sweep
 from hypothesis import given, settings
@@ -8,8 +10,9 @@ from hypothesis import strategies as st
 from mcu.budget import Budget, Resources
 from mcu.errors import InputError
 from orchestrator.planning.extension import grown
+from orchestrator.planning.inputs import network_key
 from orchestrator.planning.lineage import has_more_room, job_epochs, nearest_first, shrinkage
-from orchestrator.planning.plan import PARENT_METHOD, Plan
+from orchestrator.planning.plan import LEAST, PARENT_METHOD, Plan, least_of
 from orchestrator.planning.planned_trial import Start, Trained
 from search_spaces.sweep import SweepConfig
 
@@ -161,7 +164,29 @@ def test_the_distance_is_that_of_the_tightest_bound_and_no_more_than_the_dense_n
     assert shrinkage(Budget(flash=500, sram=250), Budget(), dense) == 4
     assert shrinkage(Budget(flash=500, sram=250), Budget(flash=600, sram=300), dense) == 1.2
     assert shrinkage(Budget(flash=5_000), Budget(flash=10_000), dense) == 1
-    assert [job_epochs(20, times) for times in (1, 1.5, 2.2, 3, 50, float("inf"))] == [10, 10, 16, 20, 20, 20]
+    assert [job_epochs(20, times) for times in (1, 1.7, 2.4, 3.4, 50, float("inf"))] == [10, 10, 15, 20, 20, 20]
+
+
+def test_what_no_width_can_change_does_not_count_as_distance():
+    dense, least = Resources(flash=1_000, sram=1_000, macs=10**9), Resources(flash=0, sram=200, macs=0)
+    assert shrinkage(Budget(sram=300), Budget(sram=600), dense) == 2
+    assert shrinkage(Budget(sram=300), Budget(sram=600), dense, least) == 4
+    assert shrinkage(Budget(sram=300), Budget(), dense, least) == 8
+    assert shrinkage(Budget(flash=500, sram=600), Budget(sram=600), dense, least) == 2
+    assert shrinkage(Budget(sram=200), Budget(sram=600), dense, least) == float("inf")
+
+
+def test_a_plan_that_knows_what_widths_cannot_change_trains_longer():
+    sweep = lineage_sweep([{"name": "a", "flash": 40_000}, {"name": "b", "flash": 30_000}], training={"epochs": 20})
+    use = asdict(Resources(flash=20_000, sram=0, macs=0))
+    facts = {LEAST: {network_key(sweep.network.choices()[0], ()): use}}
+    dense = Resources(flash=60_000, sram=50_000, macs=10**6)
+
+    def epochs(plan: Plan) -> dict[str, int]:
+        return {trial.budget.name: plan.expected_epochs(trial, dense) for trial in plan.trials}
+
+    assert epochs(Plan(sweep, least_of({}))) == {"dense parent": 40, "a": 10, "b": 10}
+    assert epochs(Plan(sweep, least_of(facts))) == {"dense parent": 40, "a": 12, "b": 12}
 
 
 def test_what_goes_against_a_lineage_is_refused():
