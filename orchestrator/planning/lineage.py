@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NEAR, FAR = 1.7, 3.4
 """A network that has to shrink up to ``NEAR`` times needs the least training after its ancestor's; from ``FAR`` times
-on as much as one that begins from scratch (docs/results/lineage.md)."""
+on as much as one that begins from scratch (docs/results/pruning/lineage.md)."""
 
 SHORTEST = 0.5
 """Part of a whole job's epochs that a job gets whose ancestor is near."""

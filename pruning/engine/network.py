@@ -6,7 +6,7 @@ import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 from weakref import WeakSet
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import fx, nn
 
 from mcu.budget import Resources
 from mcu.errors import InputError, require_whole
-from mcu.graph.graph import Graph
+from mcu.graph.graph import Graph, Op
 from mcu.graph.kinds import Activation
 from mcu.graph.layers import Affine
 from mcu.graph.ports import Shapes
@@ -28,6 +28,9 @@ from pruning.engine.rewriting import Rewriter, repoint
 
 SHUT = 3.0
 """A channel whose mean is so many standard deviations below zero is shut: at most a tenth of its values pass a ReLU."""
+
+ALIKE, SAME = 0.99, 1e-3
+"""A channel is constant if this fraction of its values differ from their median by no more than this."""
 
 
 @dataclass(frozen=True)
@@ -196,21 +199,34 @@ class PrunableNetwork:
         else:
             self._widest = widest
 
-    def revive(self) -> None:
-        """Open the layers whose every channel is shut by its ReLU: they would answer 0 to every input for ever.
+    def revive(self, samples: torch.Tensor | None = None) -> None:
+        """Open the layers that answer the same to every input, as no gradient gets through them: their shifts become 0.
 
-        The channel that a narrow group keeps may have lived on channels that are gone. A normalised value exceeds ``k``
-        standard deviations at most ``1 / (1 + k**2)`` of the time (Cantelli), so scale and shift say what is shut.
+        The channel that a narrow group keeps may have lived on channels that are gone. Scale and shift say which layers
+        are shut by their ReLU: a normalised value exceeds ``k`` standard deviations at most ``1 / (1 + k**2)`` of the
+        time (Cantelli). Others are found by what they answer to ``samples``, in order of execution.
+
+        Args:
+            samples: normalised, ``(N, C, H, W)``; None where there are none at hand.
         """
-        for op in self.graph.ops:
-            if op.norm is None or op.activation not in (Activation.RELU, Activation.RELU6):
-                continue
-            norm = surgery.layer_of(self.module, op.norm)
-            if isinstance(norm, Affine) or not norm.affine:
-                continue
+        norms = {op.node: norm for op in self.graph.ops if (norm := self._shifted(op)) is not None}
+        for norm in norms.values():
             if bool((norm.bias + SHUT * norm.weight.abs() <= 0).all()):
-                with torch.no_grad():
-                    norm.bias.zero_()
+                nn.init.zeros_(norm.bias)
+        opened = None
+        while samples is not None:
+            found = _first_constant(self.module, norms.keys(), samples)
+            if found in (None, opened):  # what is constant though it is open has nothing to tell apart
+                return
+            nn.init.zeros_(norms[found].bias)
+            opened = found
+
+    def _shifted(self, op: Op) -> nn.BatchNorm2d | None:
+        """The batch normalisation before an operator's ReLU, if it has one with shifts to learn."""
+        if op.norm is None or op.activation not in (Activation.RELU, Activation.RELU6):
+            return None
+        norm = surgery.layer_of(self.module, op.norm)
+        return None if isinstance(norm, Affine) or not norm.affine else norm
 
     def attach_gates(self) -> gates.GateBank:
         """Wrap every layer that writes removable channels, also in the copies."""
@@ -270,3 +286,25 @@ def _layers(graph: Graph) -> tuple[list[str], list[tuple[str, int, int]]]:
     """Groups and operators by name, the latter with the size of what they write."""
     written = [(op.name, graph.tensors[op.output]) for op in graph.ops]
     return [group.name for group in graph.groups], [(name, map_.height, map_.width) for name, map_ in written]
+
+
+@torch.no_grad()
+def _first_constant(module: fx.GraphModule, names: Collection[str], samples: torch.Tensor) -> str | None:
+    """The first of these nodes that answers the same to all samples, normalised as in training; None if all tell."""
+    found: list[str] = []
+
+    class Watching(fx.Interpreter):
+        def run_node(self, node: fx.Node) -> Any:
+            value = super().run_node(node)
+            if node.name in names and not found:
+                channels = value.transpose(0, 1).flatten(1)
+                alike = (channels - channels.median(1, keepdim=True).values).abs() <= SAME
+                if bool((alike.float().mean(1) >= ALIKE).all()):
+                    found.append(node.name)
+            return value
+
+    copied = copy.deepcopy(module).eval()
+    for layer in copied.modules():
+        layer.train(isinstance(layer, nn.modules.batchnorm._BatchNorm))
+    Watching(copied).run(samples)
+    return found[0] if found else None

@@ -29,8 +29,9 @@ def recover(job: Job, phase: str) -> Steps:
     """Train the network to the end of the float steps; averaged weights replace the last ones if they are better."""
     if job.saved and job.saved["folded"]:
         return  # the checkpoint's network has been through all this
+    samples = _samples(job)
     if job.once("idle"):
-        job.network.revive()
+        job.network.revive(samples)
         job.network.add_idle()
     if job.problem.teacher:
         job.trainer.teacher = teacher_of(job.problem, job.settings, job.problem.teacher.tensors)
@@ -41,6 +42,8 @@ def recover(job: Job, phase: str) -> Steps:
         job.part("average", average)
     for _ in job.train(phase, job.float_steps):
         yield
+        if (job.step + 1) % len(job.trainer.batches) == 0:
+            job.network.revive(samples)
         if average:
             average.update()
     if average:
@@ -63,11 +66,8 @@ def finish(job: Job) -> Generator[None, None, Outcome]:
 
     The models before and after that training are both exported; int8 validation accuracy decides.
     """
-    stride = max(1, len(job.problem.x_train) // CALIBRATION_IMAGES)  # data may come sorted by class
-    samples = np.ascontiguousarray(job.problem.x_train[::stride][:CALIBRATION_IMAGES])
-    images = torch.as_tensor(samples).to(job.trainer.device)
     network = FoldedNet(job.network.graph, job.network.module)
-    calibrate(network, normalise(images, job.problem))
+    calibrate(network, _samples(job))
     used_channels = [np.arange(width) for width in job.network.widths]
     best = surgery.narrowed(network, used_channels)
     model = quantise(best)
@@ -80,6 +80,13 @@ def finish(job: Job) -> Generator[None, None, Outcome]:
     best.fake_quantise(False)
     job.network.drop_idle()
     return _outcome(job, best, model)
+
+
+def _samples(job: Job) -> torch.Tensor:
+    """Normalised training samples from all over the set, which may come sorted by class."""
+    stride = max(1, len(job.problem.x_train) // CALIBRATION_IMAGES)
+    samples = np.ascontiguousarray(job.problem.x_train[::stride][:CALIBRATION_IMAGES])
+    return normalise(torch.as_tensor(samples).to(job.trainer.device), job.problem)
 
 
 def _train_int8(job: Job, network: FoldedNet) -> Steps:

@@ -197,7 +197,7 @@ def test_a_layer_that_its_relu_shuts_is_opened_at_landing():
     stem = norms[prunable.graph.ops[0].norm]
     with torch.no_grad():
         stem.weight.fill_(-0.1)
-        stem.bias.fill_(-0.45)
+        stem.bias.fill_(-0.7)  # seven standard deviations
     inputs = torch.randn(64, *SHAPE)
     prunable.module(inputs)  # statistics of these inputs
     assert prunable.module.eval()(inputs).std(0).max() < 1e-6  # one answer to every input
@@ -206,6 +206,36 @@ def test_a_layer_that_its_relu_shuts_is_opened_at_landing():
     assert prunable.module(inputs).std(0).max() > 1e-3
     assert all(torch.equal(norms[name].bias, bias) for name, bias in others.items())
     with torch.no_grad():
-        stem.bias[0], stem.bias[1:] = 0.1, -0.45
+        stem.bias[0], stem.bias[1:] = 0.1, -0.7
     prunable.revive()
     assert stem.bias[1] < 0  # one channel that is open is enough
+
+
+def test_a_layer_whose_channels_never_pass_their_relu_is_found_by_its_answers():
+    """Its shifts look open: what it reads is mostly one value, and the rest lies on the wrong side."""
+    network = build_network(NetworkChoice(name="resnet8", width=0.25), SHAPE, 10, 0)
+    prunable = PrunableNetwork(network, Constraints(SHAPE))
+    first, second, *_ = (op for op in prunable.graph.ops if op.norm)
+    stem, norm = (prunable.module.get_submodule(path) for path in (first.layer, first.norm))
+    inputs = (torch.rand(64, *SHAPE, generator=torch.Generator().manual_seed(0)) < 0.05).float()
+    with torch.no_grad():
+        stem.weight.copy_(-stem.weight.abs())
+        norm.bias.fill_(-1.5)
+    later = prunable.module.get_submodule(second.norm).bias.clone()
+    prunable.revive()
+    assert (norm.bias == -1.5).all()  # 1.5 standard deviations are not shut
+    random = torch.get_rng_state()
+    before = {name: tensor.clone() for name, tensor in prunable.module.state_dict().items()}
+    prunable.revive(inputs)
+    assert (norm.bias == 0).all()
+    assert torch.equal(prunable.module.get_submodule(second.norm).bias, later)  # it reads something again
+    changed = {name for name, tensor in prunable.module.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {f"{first.norm}.bias"}
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_a_layer_that_has_nothing_to_tell_apart_is_left_after_one_try():
+    network = build_network(NetworkChoice(name="resnet8", width=0.25), SHAPE, 10, 0)
+    prunable = PrunableNetwork(network, Constraints(SHAPE))
+    prunable.revive(torch.zeros(8, *SHAPE))
+    assert torch.isfinite(prunable.module(torch.randn(8, *SHAPE))).all()
