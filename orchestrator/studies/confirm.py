@@ -12,6 +12,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.queries.as_good import validations
 from orchestrator.queries.repeats import repeats_of
 from orchestrator.running.run import left_network, require_unchanged, stored_sweep
+from orchestrator.spec import IMPORTED, NETWORK
 from orchestrator.storage.artifacts import artifacts_of
 from orchestrator.storage.frames import trials_frame
 from orchestrator.storage.store import Store, StoredTrial, Study
@@ -69,9 +70,13 @@ def _check_ancestors(store: Store, study: Study, stored: Sequence[StoredTrial], 
         for name in needed:
             result = results.get(str(name))
             if result is None or not is_left(result):
+                noted = result.artifacts.get(NETWORK) if result else None
+                why = "is missing or damaged; restore the file"
+                if noted is not None and noted.path.startswith(f"{IMPORTED}/"):
+                    why = "was imported; if you trust it give --trust"
                 raise InputError(
                     f"trial {trial.number} of study {study.name!r} cannot be trained again: the network of its lineage "
-                    f"in {str(name)[:12]}... is missing or damaged; restore the file, or try a smaller --top"
+                    f"in {str(name)[:12]}... {why}, or try a smaller --top"
                 )
 
 

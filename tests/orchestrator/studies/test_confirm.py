@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 from fake_sweep import make_sweep
@@ -16,6 +17,7 @@ from orchestrator.queries.best import find_best
 from orchestrator.queries.repeats import repeats_of
 from orchestrator.running.interrupts import Interrupts, Wish
 from orchestrator.running.run import begin_study, stored_sweep
+from orchestrator.spec import IMPORTED, NETWORK, Artifact
 from orchestrator.storage.connection import DriverReplaced
 from orchestrator.storage.store import Store
 from orchestrator.studies.confirm import plan_best_again
@@ -122,6 +124,24 @@ def test_a_trial_whose_ancestor_left_no_network_cannot_be_trained_again(storage,
     with pytest.raises(
         InputError, match=r"cannot be trained again: the network of its lineage in \w{12}\.\.\. is missing"
     ):
+        confirmed(storage, 3, 1)
+
+
+def test_an_imported_network_is_not_begun_with_before_it_is_trusted(storage, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrator.running.run.left_network", lambda *_: lambda result: True)
+        scripted(storage, HEIRS, judged)
+    note = Artifact(path=f"{IMPORTED}/0/network.safetensors", sha256="0" * 64, bytes=1)
+    trials = Store.trials
+
+    def imported(self, study):
+        return [
+            replace(trial, result=trial.result.model_copy(update={"artifacts": {NETWORK: note}}))
+            for trial in trials(self, study)
+        ]
+
+    monkeypatch.setattr(Store, "trials", imported)
+    with pytest.raises(InputError, match=r"was imported; if you trust it give --trust, or try a smaller --top$"):
         confirmed(storage, 3, 1)
 
 
