@@ -199,34 +199,36 @@ class PrunableNetwork:
         else:
             self._widest = widest
 
+    @torch.no_grad()
     def revive(self, samples: torch.Tensor | None = None) -> None:
-        """Open the layers that answer the same to every input, as no gradient gets through them: their shifts become 0.
+        """Open the layers that answer the same to every input, as no gradient gets through them.
 
         The channel that a narrow group keeps may have lived on channels that are gone. Scale and shift say which layers
         are shut by their ReLU: a normalised value exceeds ``k`` standard deviations at most ``1 / (1 + k**2)`` of the
-        time (Cantelli). Others are found by what they answer to ``samples``, in order of execution.
+        time (Cantelli). Others are found by what they answer to ``samples``, in order of execution. The mean of what
+        their ReLU reads becomes 0.
 
         Args:
             samples: normalised, ``(N, C, H, W)``; None where there are none at hand.
         """
-        norms = {op.node: norm for op in self.graph.ops if (norm := self._shifted(op)) is not None}
-        for norm in norms.values():
-            if bool((norm.bias + SHUT * norm.weight.abs() <= 0).all()):
-                nn.init.zeros_(norm.bias)
+        rectified = [op for op in self.graph.ops if op.activation in (Activation.RELU, Activation.RELU6)]
+        shifts = {op.node: shift for op in rectified if (shift := self._shift(op)) is not None}
+        for op in rectified:
+            norm = surgery.layer_of(self.module, op.norm) if op.norm and op.node in shifts else None
+            if norm is not None and bool((norm.bias + SHUT * norm.weight.abs() <= 0).all()):
+                shifts[op.node].zero_()
         opened = None
         while samples is not None:
-            found = _first_constant(self.module, norms.keys(), samples)
-            if found in (None, opened):  # what is constant though it is open has nothing to tell apart
+            found = _first_constant(self.module, {op.node: op.anchor for op in rectified if op.node in shifts}, samples)
+            if found is None or found.node == opened:  # what is constant though it is open has nothing to tell apart
                 return
-            nn.init.zeros_(norms[found].bias)
-            opened = found
+            shifts[found.node] -= found.means
+            opened = found.node
 
-    def _shifted(self, op: Op) -> nn.BatchNorm2d | None:
-        """The batch normalisation before an operator's ReLU, if it has one with shifts to learn."""
-        if op.norm is None or op.activation not in (Activation.RELU, Activation.RELU6):
-            return None
-        norm = surgery.layer_of(self.module, op.norm)
-        return None if isinstance(norm, Affine) or not norm.affine else norm
+    def _shift(self, op: Op) -> torch.Tensor | None:
+        """The shifts, to be learned, of what an operator's activation reads."""
+        layer = surgery.layer_of(self.module, path) if (path := op.norm or op.layer) else None
+        return None if isinstance(layer, Affine) else getattr(layer, "bias", None)
 
     def attach_gates(self) -> gates.GateBank:
         """Wrap every layer that writes removable channels, also in the copies."""
@@ -288,19 +290,30 @@ def _layers(graph: Graph) -> tuple[list[str], list[tuple[str, int, int]]]:
     return [group.name for group in graph.groups], [(name, map_.height, map_.width) for name, map_ in written]
 
 
-@torch.no_grad()
-def _first_constant(module: fx.GraphModule, names: Collection[str], samples: torch.Tensor) -> str | None:
-    """The first of these nodes that answers the same to all samples, normalised as in training; None if all tell."""
-    found: list[str] = []
+@dataclass(frozen=True)
+class _Constant:
+    """The node of an activation that answers the same to all samples; mean of what it reads, by channel."""
+
+    node: str
+    means: torch.Tensor
+
+
+def _first_constant(module: fx.GraphModule, read: Mapping[str, str], samples: torch.Tensor) -> _Constant | None:
+    """The first of these nodes that answers the same to all samples, normalised as in training; None if all tell.
+
+    Args:
+        read: names of nodes, and of those before their activation.
+    """
+    found: list[_Constant] = []
+    means: dict[str, torch.Tensor] = {}
 
     class Watching(fx.Interpreter):
         def run_node(self, node: fx.Node) -> Any:
             value = super().run_node(node)
-            if node.name in names and not found:
-                channels = value.transpose(0, 1).flatten(1)
-                alike = (channels - channels.median(1, keepdim=True).values).abs() <= SAME
-                if bool((alike.float().mean(1) >= ALIKE).all()):
-                    found.append(node.name)
+            if node.name in read.values():
+                means[node.name] = _by_channel(value).mean(1)
+            if node.name in read and not found and _is_constant(value):
+                found.append(_Constant(node.name, means[read[node.name]]))
             return value
 
     copied = copy.deepcopy(module).eval()
@@ -308,3 +321,13 @@ def _first_constant(module: fx.GraphModule, names: Collection[str], samples: tor
         layer.train(isinstance(layer, nn.modules.batchnorm._BatchNorm))
     Watching(copied).run(samples)
     return found[0] if found else None
+
+
+def _is_constant(value: torch.Tensor) -> bool:
+    channels = _by_channel(value)
+    alike = (channels - channels.median(1, keepdim=True).values).abs() <= SAME
+    return bool((alike.float().mean(1) >= ALIKE).all())
+
+
+def _by_channel(value: torch.Tensor) -> torch.Tensor:
+    return value.transpose(0, 1).flatten(1)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from mcu.budget import Budget
 from mcu.errors import InputError
@@ -227,7 +228,7 @@ def test_a_layer_whose_channels_never_pass_their_relu_is_found_by_its_answers():
     random = torch.get_rng_state()
     before = {name: tensor.clone() for name, tensor in prunable.module.state_dict().items()}
     prunable.revive(inputs)
-    assert (norm.bias == 0).all()
+    torch.testing.assert_close(norm.bias, torch.zeros_like(norm.bias), atol=1e-5, rtol=0)
     assert torch.equal(prunable.module.get_submodule(second.norm).bias, later)  # it reads something again
     changed = {name for name, tensor in prunable.module.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == {f"{first.norm}.bias"}
@@ -239,3 +240,21 @@ def test_a_layer_that_has_nothing_to_tell_apart_is_left_after_one_try():
     prunable = PrunableNetwork(network, Constraints(SHAPE))
     prunable.revive(torch.zeros(8, *SHAPE))
     assert torch.isfinite(prunable.module(torch.randn(8, *SHAPE))).all()
+
+
+def test_a_shut_layer_without_batch_normalisation_is_opened_by_its_own_shifts():
+    network = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 24 * 24, 10)
+    )
+    prunable = PrunableNetwork(network, Constraints(SHAPE))
+    first, second, *_ = prunable.graph.ops
+    layer, later = (prunable.module.get_submodule(op.layer) for op in (first, second))
+    samples = torch.randn(64, *SHAPE)
+    with torch.no_grad():
+        layer.bias.fill_(-9.0)
+        before = later.bias.clone()
+    prunable.revive(samples)
+    read = layer(samples)
+    torch.testing.assert_close(read.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    assert prunable.module(samples).std(0).max() > 1e-3
+    assert torch.equal(later.bias, before)
