@@ -46,7 +46,8 @@ is taught by the parent while it recovers; `uniform` trains from scratch for all
 d85f448, which tries half the resolution ([method](../../../method.md#half-the-resolution)); the other methods, its own
 variants among them, are of earlier commits and keep it. The trials that decide, 60 steps of a small network each, come
 on top of the epochs. Under the rule of commit 3ddbdf8, by which halving wins ties, the twelve trials of watch and the
-two of speech that ran again are equal; those of fashion-mnist did not.
+two of speech that ran again are equal; those of fashion-mnist did not. Epochs
+by distance are those of commits up to e783778, which counted whole bounds, not what widths can change of them.
 In place of synthetic keywords: 5,032 recordings of 8 words of Speech Commands v0.01, speakers apart, {speech} epochs.
 
     python benchmarks/comparison/in_lineage.py --speech CLIPS
