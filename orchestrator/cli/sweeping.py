@@ -177,7 +177,9 @@ def _options(
     def here(path: Path | None) -> str | None:
         return None if path is None else str(path.resolve())
 
-    return RunOptions(workers, executor, address, take_over=take_over, folder=here(folder), data=here(data))
+    return RunOptions(
+        workers=workers, executor=executor, address=address, take_over=take_over, folder=here(folder), data=here(data)
+    )
 
 
 def _may_run(store: Store, study: Study, options: RunOptions, trusted: bool) -> None:
