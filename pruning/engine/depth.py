@@ -182,7 +182,8 @@ def contested(module: fx.GraphModule, constraints: Constraints, budget: Budget, 
 
     Of the branches that relieve the bound whose fixed part is largest, the ``TRIED`` that do so most are left out one
     at a time, then the best of them together: two, three, and so on, as long as that is better, or fixed costs take
-    more than ``MOST_FIXED`` of the bound.
+    more than ``MOST_FIXED`` of the bound. Of more than ``TRIED``, half and all are tried as well: a few give too little
+    back to show what their room is worth.
     """
     shares = fixed_shares(constraints.model(module), budget)
     bound = int(shares.argmax())
@@ -205,6 +206,10 @@ def contested(module: fx.GraphModule, constraints: Constraints, budget: Budget, 
         if best is not None and not cannot_stay and (tried is None or not tried.beats(best)):
             break
         removed, best = order[:count], tried
+    for count in (len(order) // 2, len(order)) if len(order) > TRIED else ():
+        tried = contest(without(module, order[:count])) if count > len(removed) else None
+        if tried is not None and (best is None or tried.beats(best)):
+            removed, best = order[:count], tried
     return removed
 
 
