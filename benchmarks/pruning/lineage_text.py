@@ -21,8 +21,8 @@ of that seed have together. Most of this hypervolume lies with the smallest budg
 goes down that chain first. That alone is no gain: independent jobs in that order have 99 % of theirs after 0.3 of
 their CPU time. With half of the epochs the lineage of resnet8 needs 0.29 of it, and is ahead at six budgets, at most
 0.25 points behind at five and 0.9 at `all 0.35`; with a third, under the distance of before, it ended below (seed 0:
-26.3 of 28.0 %). So a quarter is missed, a fifth by far. A job with a quarter of the epochs (`all 0.1`) spent 5.9 of 12.9
-s, profiled, on trials of branches. Other methods in a lineage are in
+26.3 of 28.0 %). So a quarter is missed, a fifth by far. A job with a quarter of the epochs (`all 0.1`) spent 5.9 of
+12.9 s, profiled, on trials of branches. Other methods in a lineage are in
 [their own comparison](../comparison/lineage/README.md), branches off one trunk in [trunk](trunk.md).
 
 ## What the distance counts
@@ -85,8 +85,8 @@ nothing is better than `differentiable` at any budget: on the validation images 
 (0.55), on the test images nothing is; there it is better than uniform at five budgets (0.024 at most) and than l1 at
 12 KB (0.004). Of the models within one standard error of the highest validation accuracy the report takes the one with
 the smallest product of flash, SRAM and multiply-accumulates: that of `differentiable` at the first and the last budget,
-at the four between l1's for 12 KB (9.4 KB, 11.5 KB, 0.52 million: a product 6 % below that of `differentiable`, 12.0 KB,
-10.3 KB, 0.49 million, which has 1.4 points more on the test images).
+at the four between l1's for 12 KB (9.4 KB, 11.5 KB, 0.52 million: a product 6 % below that of `differentiable`, 12.0
+KB, 10.3 KB, 0.49 million, which has 1.4 points more on the test images).
 
 | budget | differentiable | uniform | l1 |
 |---|---:|---:|---:|

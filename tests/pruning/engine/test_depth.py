@@ -237,3 +237,15 @@ def test_branches_go_by_trial_where_half_of_a_bound_is_fixed(deep, monkeypatch):
     assert gone({"": 1.0, "3": 0.99, "5": 0.99}, {}) == ""  # cannot be told apart
     assert gone({"": 1.0, "3": 0.99, "5": 1.0}, {"3": 0.9, "5": 0.8}) == "3"  # but uses more of the bounds
     assert gone({"": 1.0, "3": 1.2, "5": 1.1}, {"3": 1.0, "5": 1.0}) == ""
+
+
+@pytest.mark.parametrize(("losses", "gone"), [((9.0, 1.0, 9.0), 3), ((9.0, 9.0, 1.0), 6), ((9.0, 9.0, 9.0), 0)])
+def test_of_many_branches_half_and_all_are_tried_though_one_less_is_worse(deep, losses, gone):
+    traced = trace(deep.network(), deep.input_shape)
+    budget = Budget(flash=int(1.5 * smallest(ResourceModel(traced.graph)).flash))
+    loss = dict(zip((1, 3, 6), losses, strict=True))
+
+    def contest(shorter):
+        return depth.Contender(loss.get(6 - len(depth.branches(trace(shorter, deep.input_shape))), 2.0), 0.7)
+
+    assert len(depth.contested(traced.module, deep.constraints, budget, contest)) == gone
