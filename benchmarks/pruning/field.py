@@ -27,9 +27,8 @@ from mcu.budget import RESOURCES, Budget, Resources
 from mcu.int8.reference_interpreter import ReferenceInterpreter
 from mcu.measure import check_against_interpreter, measure_model
 from orchestrator.executors.attempt import keep_freed_memory
-from orchestrator.planning.plan import Plan, least_of
 from orchestrator.planning.planned_trial import PlannedTrial, Trained
-from orchestrator.planning.preflight import least_use, reaches_of
+from orchestrator.planning.preflight import plan_of, reaches_of
 from orchestrator.running.queue import Queue
 from orchestrator.spec import FILES, NETWORK, TrialSpec
 from orchestrator.worker.trial import inheriting, problem_of, settings_of
@@ -168,7 +167,7 @@ def run_line(name: str, page: Page, seed: int, chosen: argparse.Namespace, rows:
     line = page.lines[name]
     sweep = sweep_of(page, line, chosen, seed)
     task = load_task(sweep.task)
-    plan = Plan(sweep, least_of(least_use(sweep, reaches_of(sweep, {(): task}))))
+    plan = plan_of(sweep, reaches_of(sweep, {(): task}))
     queue = Queue(plan.lineage)
     while (number := queue.next()) is not None:
         trial = plan.trials[number]

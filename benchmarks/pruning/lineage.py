@@ -27,9 +27,9 @@ from lineage_text import PAGE, STATE
 from mcu.budget import RESOURCES, Budget, Resources
 from mcu.resource_model import ResourceModel
 from mcu.tracing.trace import trace
-from orchestrator.planning.plan import Plan, least_of
+from orchestrator.planning.plan import Plan
 from orchestrator.planning.planned_trial import Trained
-from orchestrator.planning.preflight import least_use, reaches_of
+from orchestrator.planning.preflight import plan_of, reaches_of
 from orchestrator.running.queue import Queue
 from orchestrator.spec import FILES, NETWORK, TrialSpec
 from orchestrator.worker.trial import inheriting, problem_of, settings_of
@@ -121,7 +121,7 @@ def run_sweep(label: str, seed: int, chosen: argparse.Namespace) -> None:
     first = sweep_of(arm, seed, chosen, {"any": Budget(flash=1)})
     task = load_task(first.task)
     sweep = sweep_of(arm, seed, chosen, budgets_of(dense_resources(task, choice), chosen.count))
-    plan = Plan(sweep, least_of(least_use(sweep, reaches_of(sweep, {(): task}))))
+    plan = plan_of(sweep, reaches_of(sweep, {(): task}))
     queue, wanted = Queue(plan.lineage), _with_ancestors(plan, chosen.budgets)
     while (number := queue.next()) is not None:
         trial = plan.trials[number]

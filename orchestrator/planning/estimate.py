@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from mcu.budget import Resources
-from mcu.resource_model import ResourceModel
-from mcu.tracing.trace import trace
 from orchestrator.planning.inputs import Inputs
-from orchestrator.planning.plan import Plan, least_of
+from orchestrator.planning.plan import Plan
 from orchestrator.planning.planned_trial import PlannedTrial
-from orchestrator.planning.preflight import input_tasks, least_use, reaches_of, refusals
+from orchestrator.planning.preflight import Reaches, input_tasks, plan_of, reaches_of, refusals
 from orchestrator.worker.trial import problem_of, settings_of
 from pruning.training.problem import DivergedError
 from pruning.training.steps import Trainer
 from search_spaces.choices import NetworkChoice
-from search_spaces.networks import build_network
 from search_spaces.sweep import SweepConfig
 from search_spaces.tasks import Task
 
@@ -69,7 +64,7 @@ def estimate_sweep(sweep: SweepConfig) -> Estimate:
     """
     tasks = input_tasks(sweep)
     reaches = reaches_of(sweep, tasks)
-    plan = Plan(sweep, least_of(least_use(sweep, reaches)))
+    plan = plan_of(sweep, reaches)
     task = next(iter(tasks.values()))
     firsts: dict[str, PlannedTrial] = {}
     for trial in plan.trials:
@@ -81,7 +76,7 @@ def estimate_sweep(sweep: SweepConfig) -> Estimate:
     }
     batch = min(sweep.training.batch_size, len(task.x_train))
     steps = sweep.training.epochs * (len(task.x_train) // batch)
-    lengths = {name: _lengths(plan, tasks, trial.network) for name, trial in firsts.items()}
+    lengths = {name: _lengths(plan, reaches, trial.network) for name, trial in firsts.items()}
     lines = [f"budget {budget}: {error}" for budget, errors in refusals(sweep, reaches).items() for error in errors]
     return Estimate(
         step_seconds,
@@ -93,21 +88,13 @@ def estimate_sweep(sweep: SweepConfig) -> Estimate:
     )
 
 
-def _lengths(plan: Plan, tasks: Mapping[Inputs, Task], network: NetworkChoice) -> dict[int, float]:
+def _lengths(plan: Plan, reaches: Reaches, network: NetworkChoice) -> dict[int, float]:
     """How long each trial of a network trains, in whole jobs, by number, if every one begins with its first choice."""
     mine = [trial for trial in plan.trials if trial.network == network]
-    dense = {
-        inputs: _dense(network, tasks.get(inputs) or next(iter(tasks.values()))) for inputs in {t.inputs for t in mine}
-    }
-    return {
-        trial.number: plan.expected_epochs(trial, dense[trial.inputs]) / plan.sweep.training.epochs for trial in mine
-    }
-
-
-def _dense(network: NetworkChoice, task: Task) -> Resources:
-    traced = trace(build_network(network, task.input_shape, task.outputs, 0, task.cells), task.input_shape)
-    model = ResourceModel(traced.graph)
-    return model.exact(model.dense_widths)
+    dense = {inputs: reach.dense for choice, inputs, reach in reaches if choice == network}
+    usual = next(iter(dense.values()))  # where options of the task are sampled, trials are planned without
+    epochs = {trial.number: plan.expected_epochs(trial, dense.get(trial.inputs, usual)) for trial in mine}
+    return {number: each / plan.sweep.training.epochs for number, each in epochs.items()}
 
 
 def _longest(plan: Plan, lengths: dict[int, float]) -> float:

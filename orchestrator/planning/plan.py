@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from optuna.distributions import BaseDistribution
+from pydantic import TypeAdapter, ValidationError
 
 from mcu.budget import Budget, Resources
 from mcu.errors import InputError
@@ -39,8 +40,16 @@ LEAST = "least"
 
 
 def least_of(facts: Mapping[str, Any]) -> dict[str, Resources]:
-    """`Plan.least` from the facts of a study; nothing where they do not say."""
-    return {key: Resources(**use) for key, use in facts.get(LEAST, {}).items()}
+    """`Plan.least` from the facts of a study; nothing where they do not say.
+
+    Raises:
+        InputError: they are damaged.
+    """
+    try:
+        return TypeAdapter(dict[str, Resources]).validate_python(facts.get(LEAST, {}))
+    except ValidationError as error:
+        why = error.errors()[0]["msg"]
+        raise InputError(f"the study's facts about its task are damaged: {LEAST!r}: {why}; import it again") from None
 
 
 class Cell(NamedTuple):

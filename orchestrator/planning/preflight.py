@@ -13,7 +13,7 @@ from mcu.terms import RuntimeName
 from mcu.tracing.trace import Traced
 from orchestrator.planning.inputs import Inputs, combinations, input_space, network_key, told, with_inputs
 from orchestrator.planning.objective import check_objective
-from orchestrator.planning.plan import LEAST
+from orchestrator.planning.plan import LEAST, Plan, least_of
 from pruning.catalogue import find_method
 from pruning.engine.network import Constraints
 from pruning.engine.structure import Reach
@@ -95,6 +95,11 @@ def least_use(sweep: SweepConfig, reaches: Reaches) -> dict[str, Any]:
     if not sweep.lineage.enabled or sweep.budgets.runtime is not RuntimeName.TFLM:
         return {}
     return {LEAST: {network_key(choice, inputs): asdict(reach.narrowest) for choice, inputs, reach in reaches}}
+
+
+def plan_of(sweep: SweepConfig, reaches: Reaches) -> Plan:
+    """The plan of a sweep that is not a study yet, as the study's will be."""
+    return Plan(sweep, least_of(least_use(sweep, reaches)))
 
 
 def refusals(sweep: SweepConfig, reaches: Reaches) -> dict[str, list[InputError]]:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mcu.errors import InputError
+from orchestrator.planning.plan import least_of
 from orchestrator.provenance import check_versions
 from orchestrator.spec import FILES, Artifact, EpochReport, TrialSpec, canonical_json
 from orchestrator.storage.records import asked_row, study_of, trial_of
@@ -57,6 +58,7 @@ def check_study(row: Any, where: str) -> None:
             raise ValueError("an object is missing")
         canonical_json(plain)  # infinite numbers are none of JSON
         check_versions(study.versions)
+        least_of(study.task)
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{where} is damaged ({_reason(error)})") from None
 

@@ -206,8 +206,8 @@ def contested(module: fx.GraphModule, constraints: Constraints, budget: Budget, 
         if best is not None and not cannot_stay and (tried is None or not tried.beats(best)):
             break
         removed, best = order[:count], tried
-    for count in (len(order) // 2, len(order)) if len(order) > TRIED else ():
-        tried = contest(without(module, order[:count])) if count > len(removed) else None
+    for count in (len(order) // 2, len(order)) if len(order) > TRIED else ():  # one more was tried above
+        tried = contest(without(module, order[:count])) if count > len(removed) + 1 else None
         if tried is not None and (best is None or tried.beats(best)):
             removed, best = order[:count], tried
     return removed

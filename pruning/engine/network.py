@@ -30,7 +30,7 @@ SHUT = 3.0
 """A channel whose mean is so many standard deviations below zero is shut: at most a tenth of its values pass a ReLU."""
 
 ALIKE, SAME = 0.99, 1e-3
-"""A channel is constant if this fraction of its values differ from their median by no more than this."""
+"""A channel is constant if the fraction ``ALIKE`` of its values lie within ``SAME`` of their median."""
 
 
 @dataclass(frozen=True)
@@ -217,9 +217,9 @@ class PrunableNetwork:
             norm = surgery.layer_of(self.module, op.norm) if op.norm and op.node in shifts else None
             if norm is not None and bool((norm.bias + SHUT * norm.weight.abs() <= 0).all()):
                 shifts[op.node].zero_()
-        opened = None
+        opened, read = None, {op.node: op.anchor for op in rectified if op.node in shifts}
         while samples is not None:
-            found = _first_constant(self.module, {op.node: op.anchor for op in rectified if op.node in shifts}, samples)
+            found = _first_constant(self.module, read, samples)
             if found is None or found.node == opened:  # what is constant though it is open has nothing to tell apart
                 return
             shifts[found.node] -= found.means

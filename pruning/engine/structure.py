@@ -119,6 +119,12 @@ class Reach:
         return self._least(self.traced.module)
 
     @cached_property
+    def dense(self) -> Resources:
+        """What the network uses as it is."""
+        model = ResourceModel(self.traced.graph, self.constraints.runtime)
+        return model.exact(model.dense_widths)
+
+    @cached_property
     def narrowest(self) -> Resources:
         """The least with all branches, at the network's own resolution."""
         return smallest(ResourceModel(self.traced.graph, self.constraints.runtime))
@@ -142,8 +148,7 @@ class Reach:
         """
         if budget.admits(self.whole):
             return
-        model = self.constraints.model(self.traced.module)
-        may_halve = is_far(model.exact(model.dense_widths), budget, 0)
+        may_halve = is_far(self.dense, budget, 0)
         require_reachable((may_halve and self.halved) or self.whole, budget, network)
 
 

@@ -24,12 +24,15 @@ from pruning.training.trained import TrainedNetwork
 
 CALIBRATION_IMAGES = 512
 
+WATCHED_IMAGES = 64
+"""Enough to tell whether a layer answers the same to all, in the memory of a usual batch."""
+
 
 def recover(job: Job, phase: str) -> Steps:
     """Train the network to the end of the float steps; averaged weights replace the last ones if they are better."""
     if job.saved and job.saved["folded"]:
         return  # the checkpoint's network has been through all this
-    samples = _samples(job)
+    samples = _samples(job, WATCHED_IMAGES)
     if job.once("idle"):
         job.network.revive(samples)
         job.network.add_idle()
@@ -67,7 +70,7 @@ def finish(job: Job) -> Generator[None, None, Outcome]:
     The models before and after that training are both exported; int8 validation accuracy decides.
     """
     network = FoldedNet(job.network.graph, job.network.module)
-    calibrate(network, _samples(job))
+    calibrate(network, _samples(job, CALIBRATION_IMAGES))
     used_channels = [np.arange(width) for width in job.network.widths]
     best = surgery.narrowed(network, used_channels)
     model = quantise(best)
@@ -82,10 +85,10 @@ def finish(job: Job) -> Generator[None, None, Outcome]:
     return _outcome(job, best, model)
 
 
-def _samples(job: Job) -> torch.Tensor:
+def _samples(job: Job, most: int) -> torch.Tensor:
     """Normalised training samples from all over the set, which may come sorted by class."""
-    stride = max(1, len(job.problem.x_train) // CALIBRATION_IMAGES)
-    samples = np.ascontiguousarray(job.problem.x_train[::stride][:CALIBRATION_IMAGES])
+    stride = max(1, len(job.problem.x_train) // most)
+    samples = np.ascontiguousarray(job.problem.x_train[::stride][:most])
     return normalise(torch.as_tensor(samples).to(job.trainer.device), job.problem)
 
 

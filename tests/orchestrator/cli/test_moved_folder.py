@@ -27,7 +27,20 @@ def run(spec, artifacts, report):
 """
 
 
-def test_resume_takes_the_folder_of_now_for_that_of_then(storage, tmp_path, make_spec, monkeypatch, capsys):
+@pytest.fixture
+def seen(monkeypatch) -> list[WorkerSetting]:
+    """The settings that workers would get: the run ends there."""
+    settings: list[WorkerSetting] = []
+
+    def make(setting, *_, **__):
+        settings.append(setting)
+        raise InputError("far enough")
+
+    monkeypatch.setattr(running, "executor_for", make)
+    return settings
+
+
+def test_resume_takes_the_folder_of_now_for_that_of_then(storage, tmp_path, make_spec, seen, monkeypatch, capsys):
     monkeypatch.setattr(factories, "_ELSEWHERE", {})
     then, now = tmp_path / "then", tmp_path / "now"
     now.mkdir()
@@ -38,13 +51,6 @@ def test_resume_takes_the_folder_of_now_for_that_of_then(storage, tmp_path, make
     )
     store = Store(storage, writing=True)
     begin_study(store, sweep)
-    seen: list[WorkerSetting] = []
-
-    def make(setting, *_):
-        seen.append(setting)
-        raise InputError("far enough")
-
-    monkeypatch.setattr(running, "executor_for", lambda *given, **_: make(*given))
     assert cli.run(["resume", "--storage", storage, "--folder", str(now), "--quiet"]) == 2
     assert capsys.readouterr().err == "mcusweep: far enough\n"
     [setting] = seen
@@ -70,7 +76,7 @@ def test_the_command_to_go_on_names_the_folder(storage, tmp_path, monkeypatch, c
     assert capsys.readouterr().err.endswith(f" --folder {Path.cwd()}\n")
 
 
-def test_resume_takes_the_data_of_now_for_those_of_then(storage, tmp_path, monkeypatch, capsys):
+def test_resume_takes_the_data_of_now_for_those_of_then(storage, tmp_path, seen, monkeypatch, capsys):
     monkeypatch.setattr(factories, "_ELSEWHERE", {})
     then, now = tmp_path / "then.npz", tmp_path / "now.npz"
     np.savez(then, x=np.zeros((20, 1, 4, 4), np.float32), y=np.arange(20) % 2)
@@ -80,13 +86,6 @@ def test_resume_takes_the_data_of_now_for_those_of_then(storage, tmp_path, monke
     store = Store(storage, writing=True)
     begin_study(store, sweep)
     then.rename(now)
-    seen: list[WorkerSetting] = []
-
-    def make(setting, *_):
-        seen.append(setting)
-        raise InputError("far enough")
-
-    monkeypatch.setattr(running, "executor_for", lambda *given, **_: make(*given))
     assert cli.run(["resume", "--storage", storage, "--data", str(now), "--quiet"]) == 2
     assert capsys.readouterr().err == "mcusweep: far enough\n"
     assert seen[0].moves == {str(then): str(now)}

@@ -19,8 +19,9 @@ from scripted import ScriptedExecutor, frame_of, good
 from scripted import scripted as run_scripted
 
 from orchestrator.executors.base import Finished, LossReason, Lost
+from orchestrator.planning.inputs import network_key
 from orchestrator.planning.lineage import has_more_room
-from orchestrator.planning.plan import Plan
+from orchestrator.planning.plan import LEAST, Plan
 from orchestrator.planning.planned_trial import Trained
 from orchestrator.running.interrupts import Interrupts, Wish
 from orchestrator.running.queue import Queue
@@ -140,6 +141,18 @@ def test_a_queue_wastes_no_worker_on_the_way_down(workers, least):
             queue.ended(number, Trained("", plan.trials[number].budget, None))
         rounds += 1
     assert rounds == least
+
+
+def test_scripted_heirs_train_by_what_the_study_notes_of_its_networks(storage):
+    sweep = sweep_of(trials=3, methods=("heir",), budgets=LADDER[:3])
+    sweep = sweep.model_copy(update={"training": sweep.training.model_copy(update={"epochs": 20})})
+    key = network_key(sweep.network.choices()[0], ())
+    store = Store(storage, writing=True)
+    study = begin_study(store, sweep, task={LEAST: {key: {"flash": 10_000, "sram": 0, "macs": 0}}})
+    scripted(storage, sweep)
+    found = {trial.spec.budget.label: trial.spec.training.epochs for trial in store.trials(study)}
+    store.close()
+    assert list(found.values()) == [40, 20, 10, 18]
 
 
 @pytest.mark.parametrize("end", ["failed", "infeasible", "stopped", "lost"])

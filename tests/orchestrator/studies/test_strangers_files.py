@@ -236,6 +236,7 @@ def test_a_model_that_crashes_the_interpreter_is_one_line(tmp_path):
         ("update mcusweep_trials set widths_json = '[1' where number = 0", "show", "trial 0 is damaged"),
         ("update mcusweep_studies set task_json = '0.5'", "report", "is damaged (an object is missing)"),
         ("update mcusweep_studies set machine_json = '5'", "report", "is damaged (an object is missing)"),
+        ("""update mcusweep_studies set task_json = '{"least": {"a": 1}}'""", "resume", "are damaged: 'least': Input"),
         ("update mcusweep_studies set sweep_json = '{}'", "best", "is damaged"),
         ("update mcusweep_trials set method = cast(x'ff' as text)", "query", "is damaged or not a trial database"),
     ],
